@@ -1,0 +1,1 @@
+"""Text to examples: corpora, vocabularies, seqio tasks, objectives, packed batches. Usable without JAX."""
