@@ -1,0 +1,65 @@
+"""The one table from logical axes to mesh axes, once for storage and once for compute.
+
+The pair is FSDP (ZeRO-3, arXiv 1910.02054): a weight is stored in shards over `fsdp` and used whole.
+"""
+
+from typing import Any
+
+import jax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+# logical axis -> (mesh axis it is stored over, mesh axis it is computed with)
+RULES: dict[str, tuple[str | None, str | None]] = {
+    "layers": (None, None),
+    "embed": ("fsdp", None),
+    "heads": ("model", "model"),
+    "kv": (None, None),
+    "mlp": ("model", "model"),
+    "vocab": ("model", "model"),
+    "norm": (None, None),
+    "buckets": (None, None),
+}
+
+BATCH = ("data", "fsdp")
+ACTIVATION_RULES: dict[str, tuple[str, ...] | str | None] = {
+    "batch": BATCH,
+    "length": None,
+    "embed": None,
+    "heads": "model",
+    "kv": None,
+    "mlp": "model",
+    "vocab": "model",
+}
+
+LogicalAxes = tuple[str | None, ...]
+
+
+def storage_spec(axes: LogicalAxes) -> PartitionSpec:
+    """Where a weight lives between steps."""
+    return PartitionSpec(*(RULES[axis][0] if axis else None for axis in axes))
+
+
+def compute_spec(axes: LogicalAxes) -> PartitionSpec:
+    """Where a weight is when it is multiplied."""
+    return PartitionSpec(*(RULES[axis][1] if axis else None for axis in axes))
+
+
+def activation_spec(axes: LogicalAxes) -> PartitionSpec:
+    """Where an activation is inside a block."""
+    return PartitionSpec(*(ACTIVATION_RULES[axis] if axis else None for axis in axes))
+
+
+def storage_shardings(mesh: Mesh, axes: Any) -> Any:
+    """A NamedSharding for each leaf of a tree of logical axes."""
+    is_axes = lambda leaf: isinstance(leaf, tuple)  # noqa: E731
+    return jax.tree.map(lambda a: NamedSharding(mesh, storage_spec(a)), axes, is_leaf=is_axes)
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Examples are split over `data` and `fsdp`; everything else of a batch is whole."""
+    return NamedSharding(mesh, PartitionSpec(BATCH))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Every device holds the whole value."""
+    return NamedSharding(mesh, PartitionSpec())

@@ -1,0 +1,83 @@
+"""Optimizers, named for recipes; the arithmetic is optax's."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import gin
+import jax
+import optax
+
+from pangu_jax.training.schedules import constant
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """A gradient transformation and the schedule inside it, which metrics report.
+
+    Attributes:
+      transformation: gradients -> updates, clipping included.
+      schedule: step -> learning rate.
+    """
+
+    transformation: optax.GradientTransformation
+    schedule: optax.Schedule
+
+
+@gin.configurable
+def adamw(
+    schedule: optax.Schedule | None = None,
+    beta1: float = 0.9,
+    beta2: float = 0.95,
+    epsilon: float = 1e-8,
+    weight_decay: float = 0.01,
+    clip: float = 1.0,
+) -> Optimizer:
+    """AdamW (Loshchilov & Hutter, arXiv 1711.05101), clipped by global norm; no decay of norms' scales.
+
+    Args:
+      schedule: step -> learning rate; `constant()` when None.
+      beta1: decay of the first moment.
+      beta2: decay of the second moment.
+      epsilon: added to the root of the second moment.
+      weight_decay: decoupled, times the learning rate.
+      clip: largest global norm of the gradient; 0 does not clip.
+    """
+    schedule = schedule or constant()
+    update = optax.adamw(
+        schedule, b1=beta1, b2=beta2, eps=epsilon, weight_decay=weight_decay, mask=_is_weight
+    )
+    return Optimizer(_clipped(update, clip), schedule)
+
+
+@gin.configurable
+def adafactor(
+    schedule: optax.Schedule | None = None,
+    decay_rate: float = 0.8,
+    weight_decay: float = 0.0,
+    clip: float = 1.0,
+) -> Optimizer:
+    """Adafactor (Shazeer & Stern, arXiv 1804.04235): second moments in factored form, no momentum.
+
+    Args:
+      schedule: step -> learning rate; `constant()` when None.
+      decay_rate: exponent of the second moment's decay.
+      weight_decay: times the learning rate.
+      clip: largest global norm of the gradient; 0 does not clip.
+    """
+    schedule = schedule or constant()
+    update = optax.adafactor(
+        schedule,
+        decay_rate=decay_rate,
+        weight_decay_rate=weight_decay or None,
+        weight_decay_mask=_is_weight,
+    )
+    return Optimizer(_clipped(update, clip), schedule)
+
+
+def _clipped(update: optax.GradientTransformation, clip: float) -> optax.GradientTransformation:
+    return optax.chain(optax.clip_by_global_norm(clip), update) if clip else update
+
+
+def _is_weight(params: Any) -> Any:
+    """True for what is multiplied, False for the scales of norms."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key != "scale", params)

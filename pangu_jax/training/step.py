@@ -1,0 +1,158 @@
+"""One optimizer step: a jitted function over a mesh, and the state that it turns."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from pangu_jax.parallel import rules
+from pangu_jax.training.optimizers import Optimizer
+from pangu_jax.workloads import Batch, Run, Sums, Workload
+
+
+class TrainState(NamedTuple):
+    """All that a step changes.
+
+    Attributes:
+      step: int32 scalar, optimizer steps done.
+      params: fp32 parameters.
+      opt_state: the optimizer's state, fp32.
+    """
+
+    step: jax.Array
+    params: Any
+    opt_state: Any
+
+
+def abstract_state(workload: Workload, optimizer: Optimizer, mesh: Mesh) -> TrainState:
+    """Shapes, dtypes and shardings of the state on a mesh; nothing is allocated."""
+    params = jax.eval_shape(workload.init, jax.random.key(0))
+    shardings = rules.storage_shardings(mesh, workload.logical_axes())
+    params = jax.tree.map(_with_sharding, params, shardings)
+    whole = rules.replicated(mesh)
+
+    def like_its_parameter(leaf, param):
+        # Adafactor's factored moments belong to a parameter without having its shape: they are small.
+        return _with_sharding(leaf, param.sharding if leaf.shape == param.shape else whole)
+
+    opt_state = optax.tree_utils.tree_map_params(
+        optimizer.transformation,
+        like_its_parameter,
+        jax.eval_shape(optimizer.transformation.init, params),
+        params,
+        transform_non_params=lambda leaf: _with_sharding(leaf, whole),
+    )
+    return TrainState(jax.ShapeDtypeStruct((), jnp.int32, sharding=whole), params, opt_state)
+
+
+def init_state(workload: Workload, optimizer: Optimizer, mesh: Mesh, seed: int) -> TrainState:
+    """A fresh state, made on the devices where it stays; the same values on every mesh."""
+    target = abstract_state(workload, optimizer, mesh)
+
+    @partial(jax.jit, out_shardings=jax.tree.map(lambda leaf: leaf.sharding, target))
+    def init(key: jax.Array) -> TrainState:
+        params = workload.init(key)
+        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.transformation.init(params))
+
+    return init(jax.random.key(seed))
+
+
+def _with_sharding(leaf, sharding) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+
+def gradients(
+    workload: Workload, params: Any, batch: Batch, key: jax.Array, run: Run, microbatches: int
+) -> tuple[Any, Sums]:
+    """Gradient of (sum of losses / sum of weights) and the sums, over a batch taken in microbatches.
+
+    Exact for any number of microbatches: gradients of sums are added and divided once at the end.
+    Dropout draws from fold_in(key, index of the microbatch).
+    """
+
+    def of_part(params: Any, part: Batch, key: jax.Array) -> tuple[jax.Array, Sums]:
+        sums = workload.loss(params, part, key, run)
+        return sums.loss, sums
+
+    differentiate = jax.grad(of_part, has_aux=True)
+    if microbatches == 1:
+        grads, sums = differentiate(params, batch, key)
+    else:
+        parts = jax.tree.map(lambda x: _interleaved(x, microbatches), batch)
+
+        def body(total, inputs):
+            index, part = inputs
+            return jax.tree.map(
+                jnp.add, total, differentiate(params, part, jax.random.fold_in(key, index))
+            ), None
+
+        first = jax.tree.map(lambda x: x[0], parts)
+        shapes = jax.eval_shape(differentiate, params, first, key)
+        zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+        (grads, sums), _ = jax.lax.scan(body, zeros, (jnp.arange(microbatches), parts))
+    inverse = 1.0 / jnp.maximum(sums.weight, 1e-6)
+    return jax.tree.map(lambda g: g * inverse, grads), sums
+
+
+def _interleaved(x_B: jax.Array, parts: int) -> jax.Array:
+    """[B, ...] -> [parts, B / parts, ...]: part i takes rows i, i + parts, ..., so no row changes its device."""
+    return jnp.swapaxes(x_B.reshape(x_B.shape[0] // parts, parts, *x_B.shape[1:]), 0, 1)
+
+
+def make_train_step(
+    workload: Workload,
+    optimizer: Optimizer,
+    run: Run,
+    mesh: Mesh,
+    *,
+    seed: int,
+    microbatches: int = 1,
+    compiler_options: dict[str, str] | None = None,
+) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
+    """The jitted step (state, batch) -> (state, metrics). The given state's buffers are reused.
+
+    Metrics are fp32 scalars: loss, grad_norm, learning_rate and the workload's own.
+    """
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(workload, optimizer, mesh))
+
+    def train_step(state: TrainState, batch: Batch):
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        grads, sums = gradients(workload, state.params, batch, key, run, microbatches)
+        updates, opt_state = optimizer.transformation.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        metrics = {
+            "loss": sums.loss / jnp.maximum(sums.weight, 1e-6),
+            "grad_norm": optax.global_norm(grads),
+            "learning_rate": jnp.asarray(optimizer.schedule(state.step), jnp.float32),
+            **means(sums),
+        }
+        return TrainState(state.step + 1, params, opt_state), metrics
+
+    return jax.jit(
+        train_step,
+        donate_argnums=0,
+        in_shardings=(shardings, rules.batch_sharding(mesh)),
+        out_shardings=(shardings, rules.replicated(mesh)),
+        compiler_options=compiler_options,
+    )
+
+
+def make_eval_step(workload: Workload, run: Run, mesh: Mesh) -> Callable[[Any, Batch], Sums]:
+    """The jitted sums of a batch under given parameters, without dropout's key changing."""
+    return jax.jit(
+        lambda params, batch: workload.loss(params, batch, None, run),
+        in_shardings=(rules.storage_shardings(mesh, workload.logical_axes()), rules.batch_sharding(mesh)),
+        out_shardings=rules.replicated(mesh),
+    )
+
+
+def means(sums: Sums) -> dict[str, jax.Array]:
+    """Each metric as sum / weight; NaN where nothing had weight (a task absent from a batch)."""
+    return {
+        name: jnp.where(weight > 0, total / jnp.maximum(weight, 1e-6), jnp.nan)
+        for name, (total, weight) in sums.metrics.items()
+    }

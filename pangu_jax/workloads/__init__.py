@@ -1,0 +1,93 @@
+"""The seam: what the trainer needs from a model family, and nothing else.
+
+The trainer knows no tokens, no text and no layers. A new family is one file with a class of this shape
+and a recipe that names it.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import numpy as np
+
+from pangu_jax.models.placement import Placement
+
+Batch = Mapping[str, Any]
+Params = Any
+
+
+class Sums(NamedTuple):
+    """What a loss adds up over examples, so that splitting a batch in any way changes nothing.
+
+    Attributes:
+      loss: fp32 scalar with gradients: the weighted sum that is minimised.
+      weight: fp32 scalar: what to divide the sum by.
+      metrics: name -> (sum, weight), fp32 scalars, reported as sum / weight.
+    """
+
+    loss: jax.Array
+    weight: jax.Array
+    metrics: dict[str, tuple[jax.Array, jax.Array]]
+
+
+class Source(Protocol):
+    """Batches as a pure function of the step: resuming is arithmetic."""
+
+    def __len__(self) -> int:
+        """Batches of a finite source (validation); endless sources do not have it."""
+
+    def batch(self, step: int, rows: slice | None = None) -> dict[str, np.ndarray]:
+        """The batch of a step: all global rows, or one host's slice of them."""
+
+    def iterator(self, start_step: int, rows: slice | None = None) -> Iterator[dict[str, np.ndarray]]:
+        """batch(start_step), batch(start_step + 1), ... read ahead of their use."""
+
+    def identity(self, step: int) -> list[str]:
+        """Names of the examples of a step, for messages and for tests."""
+
+
+class Workload(Protocol):
+    """A model family under training."""
+
+    name: str
+
+    def init(self, key: jax.Array) -> Params:
+        """Fresh parameters, fp32, as a nested dict; jitted by the trainer."""
+
+    def logical_axes(self) -> Any:
+        """For each parameter a tuple with the logical axis of each dimension, in the structure of `init`."""
+
+    def dimensions(self) -> dict[str, int]:
+        """Sizes by logical axis that a layout must divide (heads, mlp, vocab, embed)."""
+
+    def loss(self, params: Params, batch: Batch, key: jax.Array, run: "Run") -> Sums:
+        """Loss and metrics of a batch, or of a part of it."""
+
+    def train_source(self, batch_size: int, seed: int) -> Source:
+        """Endless batches of `batch_size` global examples."""
+
+    def validation_sources(self, batch_size: int) -> dict[str, Source]:
+        """A finite source for each held-out task; may be empty."""
+
+    def fingerprint(self) -> dict[str, str]:
+        """What a checkpoint of this workload depends on besides shapes, such as the vocabulary's hash."""
+
+    def flops_per_step(self, batch_size: int) -> float:
+        """Model FLOPs of a step, forward and backward, without recomputation."""
+
+    def tokens_per_step(self, batch_size: int) -> int:
+        """What throughput counts: positions of all windows of a batch (or pixels, cells, ...)."""
+
+
+class Run(NamedTuple):
+    """How this run carries a loss out, from its layout: nothing that changes what is computed.
+
+    Attributes:
+      placement: the placement points of the mesh.
+      remat: "none", "dots" or "full".
+      dtype: dtype of activations and products.
+    """
+
+    placement: Placement
+    remat: str
+    dtype: Any

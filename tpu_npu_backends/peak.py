@@ -1,0 +1,28 @@
+"""The measured peak of a machine: what its best large matrix product reaches, the denominator of MFU."""
+
+import time
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+
+
+@cache
+def matmul_peak(device: jax.Device, dtype: str, size: int | None = None, repeats: int = 5) -> float:
+    """FLOP/s of the best of `repeats` products of two [size, size] matrices on one device.
+
+    Measured, not looked up: a shared or throttled machine is compared with what it can do now.
+    """
+    size = size or (2048 if device.platform == "cpu" else 8192)
+    with jax.default_device(device):
+        a = jnp.ones((size, size), dtype)
+        product = jax.jit(jnp.dot)
+        product(a, a).block_until_ready()
+        best = min(_seconds(product, a) for _ in range(repeats))
+    return 2 * size**3 / best
+
+
+def _seconds(product, a: jax.Array) -> float:
+    start = time.perf_counter()
+    product(a, a).block_until_ready()
+    return time.perf_counter() - start
