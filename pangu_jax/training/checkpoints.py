@@ -1,0 +1,314 @@
+"""Saving and restoring the training state, over Orbax.
+
+Asynchronous (the step waits only for the copy to host memory), sharded (each process writes its shards),
+atomic (a step appears under its number only when it is whole). A restore names the arrays it wants by an
+abstract tree with the shardings of the mesh it runs on now: mesh, number of devices and dtype may all differ
+from those saved.
+
+Orbax's `CheckpointManager` is used rather than its v1 API, which in 0.12 still lives under `experimental`.
+OCDBT keeps the files few (about 20, not 2 an array); weights do not compress, so compression is off.
+"""
+
+import datetime
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
+
+import pangu_jax
+from pangu_jax.errors import UserError
+from pangu_jax.training import checkpoint_files as files
+from pangu_jax.training.checkpoint_structure import describe, require_same_fingerprint, require_same_structure
+
+PyTree = Any
+log = logging.getLogger(__name__)
+
+# How a failed save tells that the disk, not the program, is at fault. TensorStore gives errno only as text.
+DISK_TROUBLES = (
+    "No space left on device",
+    "Disk quota exceeded",
+    "File too large",
+    "Read-only file system",
+    "Permission denied",
+)
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Args:
+        directory: where the steps live; made if it does not exist.
+        keep: how many of the newest steps to keep.
+        keep_every: also keep, for good, the steps that are multiples of this.
+        asynchronous: return from `save` once the arrays are in host memory, and write in the background.
+        checksums: let the first process sum each step's files before it is committed (about 1.6 GB/s a
+            thread, in the background). Without, a step is "unsummed" and damage shows only if Orbax stumbles
+            over it.
+        read_only: for evaluation beside a running trainer: nothing is made, cleaned up or set aside.
+    Raises:
+        UserError: the directory cannot be written (or, read only, is not there).
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike,
+        keep: int = 3,
+        keep_every: int | None = None,
+        asynchronous: bool = True,
+        checksums: bool = True,
+        read_only: bool = False,
+    ):
+        self.directory = Path(directory).absolute()
+        self._asynchronous = asynchronous
+        self._checksums = checksums
+        self._read_only = read_only
+        self._saving: int | None = None
+        _require_usable(self.directory, read_only)
+        policies = [ocp.checkpoint_managers.LatestN(keep)]
+        if keep_every:
+            policies.append(ocp.checkpoint_managers.EveryNSteps(keep_every))
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=ocp.checkpoint_managers.AnyPreservationPolicy(policies),
+            create=not read_only,
+            read_only=read_only,
+            cleanup_tmp_directories=not read_only,
+            # Always asynchronous to Orbax, which has the callback only then; `save` waits if asked to.
+            enable_async_checkpointing=True,
+            async_options=ocp.AsyncOptions(timeout_secs=3600, post_finalization_callback=self._before_commit),
+        )
+        self._manager = ocp.CheckpointManager(self.directory, options=options, handler_registry=_handlers())
+
+    def save(self, step: int, state: PyTree, manifest: Mapping[str, Any], force: bool = False) -> bool:
+        """Save `state` as `step`. Every process calls it.
+
+        Args:
+            step: names the checkpoint.
+            state: any pytree of jax.Arrays, typed random keys included.
+            manifest: JSON saved beside it: "recipe" (text of the resolved recipe), "fingerprint" ({name:
+                hash}) and whatever else the caller wants back. Added: "step", "version" (of pangu_jax),
+                "mesh", "saved" (time), "arrays" (shape, dtype and bytes of each).
+            force: replace a checkpoint of the same step; otherwise it is left alone.
+        Returns:
+            Whether a save was started.
+        Raises:
+            UserError: this save, or the asynchronous one before it, failed because of the disk. Older steps
+                are intact.
+        """
+        self.wait()
+        if step in files.committed_steps(self.directory):
+            if not force:
+                return False
+            self._manager.delete(step)
+        manifest = {"mesh": _mesh_axes(state), **manifest, "step": step, "version": pangu_jax.__version__}
+        manifest |= {"saved": datetime.datetime.now(datetime.UTC).isoformat(), "arrays": describe(state)}
+        items = ocp.args.Composite(state=ocp.args.PyTreeSave(state), manifest=ocp.args.JsonSave(manifest))
+        self._saving = step
+        with self._disk_errors():
+            self._manager.save(step, args=items, force=True)  # when to save is the trainer's business
+        if not self._asynchronous:
+            self.wait()
+        return True
+
+    def latest(self) -> int | None:
+        """The newest committed step, or None."""
+        return max(files.committed_steps(self.directory), default=None)
+
+    def restore(
+        self,
+        abstract_state: PyTree,
+        step: int | None = None,
+        fingerprint: Mapping[str, str] | None = None,
+    ) -> tuple[PyTree, dict[str, Any]]:
+        """Restore the newest sound checkpoint, or that of `step`, onto the shardings and dtypes asked for.
+
+        A damaged newest checkpoint is reported in one warning and the one before it is used; the damaged one
+        is renamed to STEP.corrupt, so that training can save that step again.
+
+        Args:
+            abstract_state: pytree of jax.ShapeDtypeStruct with shardings of the current mesh (no sharding
+                means the first device). A floating-point array may ask for another floating-point dtype.
+            step: restore exactly this step; damage is then an error.
+            fingerprint: the workload's ({name: hash}), compared with the saved one before any array is read.
+        Returns:
+            The state, structured as `abstract_state`, and the manifest.
+        Raises:
+            UserError: no checkpoint, none sound, another fingerprint, or arrays unlike `abstract_state`.
+        """
+        return self._restore(abstract_state, step, fingerprint, partial=False)
+
+    def restore_params(
+        self,
+        abstract_params: PyTree,
+        step: int | None = None,
+        fingerprint: Mapping[str, str] | None = None,
+        name: str = "params",
+    ) -> tuple[PyTree, dict[str, Any]]:
+        """As `restore`, reading only the parameters (entry `name` of the state): for evaluation,
+        generation."""
+        state, manifest = self._restore({name: abstract_params}, step, fingerprint, partial=True)
+        return state[name], manifest
+
+    def wait(self) -> None:
+        """Wait for the save under way, if any.
+
+        Raises:
+            UserError: it failed because of the disk.
+        """
+        with self._disk_errors():
+            self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Wait, then release threads and files. Raises as `wait`."""
+        with self._disk_errors():
+            self._manager.close()
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.close()
+
+    def _restore(
+        self, target: PyTree, step: int | None, fingerprint: Mapping[str, str] | None, partial: bool
+    ) -> tuple[PyTree, dict[str, Any]]:
+        self.wait()
+        steps = files.committed_steps(self.directory)
+        if not steps or (step is not None and step not in steps):
+            wanted = "no checkpoint" if step is None else f"no checkpoint of step {step}"
+            there = (
+                f"it has steps {', '.join(map(str, steps))}" if steps else "train first, or name another run"
+            )
+            raise UserError(f"{wanted} in {self.directory}; {there}")
+        faults: dict[int, str] = {}
+        candidates = steps[::-1] if step is None else [step]
+        while (chosen := self._first_sound(candidates, faults)) is not None:
+            step_directory = self.directory / str(chosen)
+            manifest = files.read_manifest(step_directory)
+            if fingerprint is not None:
+                require_same_fingerprint(step_directory, manifest.get("fingerprint", {}), fingerprint)
+            require_same_structure(step_directory, manifest["arrays"], target, partial)
+            try:
+                state = self._read(chosen, target, partial)
+            except Exception as error:
+                # With checksums the files are as written, so the trouble lies elsewhere; and one process of
+                # several cannot step back alone.
+                if files.is_summed(step_directory) or jax.process_count() > 1:
+                    raise
+                faults[chosen] = f"cannot be read ({' '.join(str(error).split())[:200]})"
+                continue
+            self._step_over(faults, chosen)
+            return state, manifest
+        raise UserError(
+            f"no usable checkpoint in {self.directory}: {files.list_faults(faults.items())}; "
+            "bring the files back from a copy, or train anew in another run directory"
+        )
+
+    def _first_sound(self, steps: list[int], faults: dict[int, str]) -> int | None:
+        """The first of `steps` without a fault; what is wrong with those before it goes into `faults`."""
+        chosen = -1
+        if jax.process_index() == 0:
+            for step in steps:
+                if step in faults:
+                    continue
+                why = files.fault(self.directory / str(step))
+                if why is None:
+                    chosen = step
+                    break
+                faults[step] = why
+        if jax.process_count() > 1:
+            chosen = int(multihost_utils.broadcast_one_to_all(np.int32(chosen)))
+        return None if chosen < 0 else chosen
+
+    def _read(self, step: int, target: PyTree, partial: bool) -> PyTree:
+        default = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+
+        def with_sharding(leaf) -> jax.ShapeDtypeStruct:
+            sharding = getattr(leaf, "sharding", None) or default
+            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+        target = jax.tree.map(with_sharding, target)
+        restore_args = ocp.checkpoint_utils.construct_restore_args(target)
+        arguments = ocp.args.PyTreeRestore(item=target, restore_args=restore_args, partial_restore=partial)
+        return self._manager.restore(step, args=ocp.args.Composite(state=arguments)).state
+
+    def _step_over(self, faults: dict[int, str], chosen: int) -> None:
+        """Report damaged steps and rename them: they neither count as kept nor stand in the way of a save."""
+        for step, why in faults.items():
+            damaged = self.directory / str(step)
+            log.warning("checkpoint %s is damaged: %s; going on from step %d", damaged, why, chosen)
+            if not self._read_only:
+                aside = damaged.with_name(damaged.name + files.CORRUPT_SUFFIX)
+                shutil.rmtree(aside, ignore_errors=True)  # of an earlier time
+                damaged.rename(aside)
+        if not self._read_only:
+            if jax.process_count() > 1:
+                multihost_utils.sync_global_devices("pangu_jax: damaged checkpoints set aside")
+            self._manager.reload()
+
+    def _before_commit(self) -> None:
+        """Called by Orbax in the first process's writing thread: all is written, not yet renamed into
+        place."""
+        if self._checksums:
+            for step_directory in self.directory.glob(f"{self._saving}.{files.IN_PROGRESS}*"):
+                files.write_checksums(step_directory)
+
+    @contextmanager
+    def _disk_errors(self) -> Iterator[None]:
+        """Turn a failed write into one line for a person, and remove what it left, which frees the disk."""
+        try:
+            yield
+        except Exception as error:
+            trouble = next((trouble for trouble in DISK_TROUBLES if trouble in str(error)), None)
+            if trouble is None:
+                raise
+            if jax.process_index() == 0:
+                for unfinished in self.directory.glob(f"*.{files.IN_PROGRESS}*"):
+                    shutil.rmtree(unfinished, ignore_errors=True)
+            latest = self.latest()
+            intact = "there is no earlier one" if latest is None else f"that of step {latest} is intact"
+            raise UserError(
+                f"could not save checkpoint {self.directory / str(self._saving)}: {trouble.lower()}; "
+                f"{intact}; mend the disk and run the same command again"
+            ) from error
+
+
+def _handlers() -> ocp.DefaultCheckpointHandlerRegistry:
+    """Orbax's handlers of the two items of a step."""
+    registry = ocp.DefaultCheckpointHandlerRegistry()
+    arrays = ocp.PyTreeCheckpointHandler(use_ocdbt=True, use_zarr3=True, use_compression=False)
+    registry.add("state", ocp.args.PyTreeSave, arrays)
+    registry.add("state", ocp.args.PyTreeRestore, arrays)
+    registry.add("manifest", ocp.args.JsonSave, ocp.JsonCheckpointHandler())
+    return registry
+
+
+def _require_usable(directory: Path, read_only: bool) -> None:
+    if read_only:
+        if not directory.is_dir():
+            raise UserError(f"no checkpoints: there is no directory {directory}")
+        return
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        probe = directory / f".writable.{jax.process_index()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"cannot write checkpoints to {directory}: {error.strerror}; choose another run directory"
+        ) from None
+
+
+def _mesh_axes(state: PyTree) -> dict[str, int]:
+    """Axis sizes of the mesh the state lives on; empty off any mesh."""
+    for leaf in jax.tree.leaves(state):
+        if isinstance(sharding := getattr(leaf, "sharding", None), jax.sharding.NamedSharding):
+            return dict(sharding.mesh.shape)
+    return {}
