@@ -1,0 +1,175 @@
+"""`pangu VERB`: reads flags, calls one public function a verb, shows its result. Nothing else happens here.
+
+The verbs themselves are the table in pangu_jax/verbs.py.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from data_pipelines.errors import DataError
+from pangu_jax import __version__
+from pangu_jax.errors import UserError
+from pangu_jax.recipes.findings import suggestion
+from pangu_jax.verbs import VERBS, Verb
+from tpu_npu_backends.errors import BackendError
+
+RECIPE_FLAGS = """\
+recipes and bindings:
+  --gin_file RECIPE    a gin file, or the name of one that comes with the library (nlp/quickstart.gin);
+                       may be given several times, later ones win
+  --gin.NAME=VALUE     set one value over the recipes; also --gin.NAME VALUE. NAME is a parameter
+                       (train.steps, Layout.model), a macro of the recipe (STEPS), or a parameter of the
+                       verb's function (steps). VALUE is gin syntax (10, 1e-3, (1, 2), @adamw(), %STEPS)
+                       and otherwise a string, which needs no quotes (cpu:8, /my data/x). A number given
+                       to a parameter that takes only strings stays a string.
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with one line for a mistake, and the nearest name for an unknown flag."""
+
+    def parse_args(self, args: list[str]) -> argparse.Namespace:
+        known = [option for option in self._option_string_actions if option.startswith("--")]
+        for option in (argument.split("=")[0] for argument in args if argument.startswith("--")):
+            if option not in known:  # before argparse complains about what is missing because of it
+                self.error(f"no flag {option}{suggestion(option, known)}")
+        return super().parse_args(args)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see `{self.prog} --help`\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; 0 for success, 1 for a check that failed, 2 for what the caller can mend, 130
+    after Ctrl-C."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    name = "pangu"
+    try:
+        name, rest = _verb(argv)
+        if name not in VERBS:
+            print(_help(name), end="")
+            return 0
+        arguments, bindings = _split_bindings(rest) if VERBS[name].takes_recipe else (rest, [])
+        flags = _parser(name).parse_args(arguments)
+        flags.bindings = bindings
+        return _run(VERBS[name], flags)
+    except (UserError, DataError, BackendError) as error:
+        for line in str(error).splitlines():
+            print(f"pangu {name}: {line}" if name in VERBS else f"pangu: {line}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"pangu {name}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `pangu config show | head`: nobody is reading any more, which is no error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(verb: Verb, flags: argparse.Namespace) -> int:
+    if flags.json is None:
+        result = verb.run(flags)
+        print(result.text)
+        return result.status
+    if flags.json == "-":  # standard output is for the JSON alone
+        with contextlib.redirect_stdout(sys.stderr):
+            result = verb.run(flags)
+        print(json.dumps(result.value, ensure_ascii=False, indent=2))
+        return result.status
+    path = Path(flags.json)
+    _require_writable(path)
+    result = verb.run(flags)
+    path.write_text(json.dumps(result.value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    print(result.text)
+    return result.status
+
+
+def _require_writable(path: Path) -> None:
+    """Asked before the verb runs: hours of work should not end with a typo in a path."""
+    try:
+        with path.open("a"):
+            pass
+    except OSError as error:
+        raise UserError(f"--json {path}: {error.strerror}; give a file that can be written, or -") from None
+
+
+def _verb(argv: list[str]) -> tuple[str, list[str]]:
+    """The verb, one word or two, and what follows it. "pangu" or a verb's first word when help is wanted."""
+    if argv[:1] == ["--version"]:
+        print(f"pangu {__version__}")
+        raise SystemExit(0)
+    if not argv or argv[0] in ("-h", "--help"):
+        return "pangu", []
+    groups = {verb.split()[0] for verb in VERBS}
+    word = argv[0]
+    if word not in groups:
+        raise UserError(f"no verb '{word}'{suggestion(word, groups)}; see `pangu --help`")
+    if word in VERBS:
+        return word, argv[1:]
+    if len(argv) == 1 or argv[1] in ("-h", "--help"):
+        return word, []
+    both = f"{word} {argv[1]}"
+    if both not in VERBS:
+        raise UserError(f"no verb '{both}'{suggestion(both, VERBS)}; see `pangu {word} --help`")
+    return both, argv[2:]
+
+
+def _split_bindings(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Takes --gin.NAME=VALUE and --gin.NAME VALUE out of the arguments: argparse cannot know the names."""
+    others, bindings = [], []
+    rest = iter(arguments)
+    for argument in rest:
+        if not argument.startswith("--gin."):
+            others.append(argument)
+            continue
+        binding = argument.removeprefix("--gin.")
+        if "=" not in binding:
+            value = next(rest, None)
+            if value is None or value.startswith("--"):
+                raise UserError(f"{argument} has no value; write {argument}=VALUE")
+            binding = f"{binding}={value}"
+        bindings.append(binding)
+    return others, bindings
+
+
+def _parser(name: str) -> Parser:
+    verb = VERBS[name]
+    parser = Parser(
+        prog=f"pangu {name}",
+        description=verb.summary,
+        epilog=f"{RECIPE_FLAGS if verb.takes_recipe else ''}\nexample:\n  {verb.example}\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    verb.arguments(parser)
+    if verb.takes_recipe:
+        parser.add_argument("--gin_file", action="append", default=[], metavar="RECIPE", help="see below")
+    parser.add_argument(
+        "--json", metavar="FILE", help="also write the result as JSON; - writes it, alone, to standard output"
+    )
+    return parser
+
+
+def _help(prefix: str) -> str:
+    verbs = {name: verb for name, verb in VERBS.items() if prefix in ("pangu", name.split()[0])}
+    lines = [f"  {name:<20} {verb.summary.splitlines()[0]}" for name, verb in verbs.items()]
+    usage = "pangu VERB" if prefix == "pangu" else f"pangu {prefix} VERB"
+    return "\n".join(
+        [
+            f"usage: {usage} [FLAGS]",
+            "",
+            *lines,
+            "",
+            "`pangu VERB --help` says all of a verb, with an example.",
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,44 @@
+"""Recipes: gin files with a memory.
+
+A recipe is a gin file. gin itself accepts a misspelt scope, an unused macro or `train.steps = "ten"` and
+lets the run find out; this package remembers where every value came from and refuses such things before
+a device is touched.
+
+    recipe = recipes.load(["nlp/quickstart"], ["train.steps=10"], function="pangu_jax.training.train.train")
+    recipes.require_valid(recipe)        # UserError, one line a finding
+    recipes.apply(recipe)                # into gin's registry: configurables now see these values
+    Path("recipe.gin").write_text(recipes.dump(recipe))
+
+Importing this package loads gin and nothing heavier; the modules that a recipe names are imported by `load`.
+"""
+
+from pangu_jax.recipes.checking import Constraint, check, constraint, require_valid
+from pangu_jax.recipes.dumping import dump
+from pangu_jax.recipes.explaining import Difference, Explanation, diff, explain
+from pangu_jax.recipes.files import available, find
+from pangu_jax.recipes.findings import Finding
+from pangu_jax.recipes.loading import apply, load
+from pangu_jax.recipes.recipe import Recipe
+from pangu_jax.recipes.values import Macro, Reference, parse_flag_value, parse_value
+
+__all__ = [
+    "Constraint",
+    "Difference",
+    "Explanation",
+    "Finding",
+    "Macro",
+    "Recipe",
+    "Reference",
+    "apply",
+    "available",
+    "check",
+    "constraint",
+    "diff",
+    "dump",
+    "explain",
+    "find",
+    "load",
+    "parse_flag_value",
+    "parse_value",
+    "require_valid",
+]

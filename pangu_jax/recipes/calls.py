@@ -1,0 +1,88 @@
+"""What gin will call for a recipe: from the verb's function along evaluated references, scope by scope.
+
+A reference `@a/f()` is called in scope a, and so is what its own bindings refer to without a scope.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from pangu_jax.recipes.findings import Finding, Where
+from pangu_jax.recipes.recipe import Key, Recipe
+from pangu_jax.recipes.signatures import look_up
+from pangu_jax.recipes.values import Reference
+
+
+class Call(NamedTuple):
+    """A configurable by full selector, and the scope in which gin calls it."""
+
+    scope: str
+    selector: str
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    """The values inside containers, or the value itself."""
+    if isinstance(value, dict):
+        for pair in value.items():
+            yield from leaves(pair)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from leaves(item)
+    else:
+        yield value
+
+
+def incomplete(recipe: Recipe) -> Iterator[Finding]:
+    """Parameters without a default that nothing binds, of whatever gin calls by itself."""
+    root = Call("", recipe.function.selector)
+    yield from _missing(recipe, root, recipe.where_missing(), recipe.supplied)
+    called = {call: where for start in _starts(recipe) for call, where in _callees(recipe, start)}
+    todo, seen = list(called.items()), {root}
+    while todo:
+        call, where = todo.pop(0)
+        if call not in seen:
+            seen.add(call)
+            yield from _missing(recipe, call, where)
+            todo += _callees(recipe, call)
+
+
+def circular(recipe: Recipe) -> Iterator[Finding]:
+    """References that come back to themselves: gin would call without end."""
+    finished: set[Call] = set()
+
+    def visit(call: Call, path: tuple[Call, ...]) -> Iterator[Finding]:
+        for callee, where in _callees(recipe, call):
+            if callee in (*path, call):
+                yield Finding(
+                    where, f"@{look_up(callee.selector).short}() is called within itself, without end"
+                )
+            elif callee not in finished:
+                yield from visit(callee, (*path, call))
+        finished.add(call)
+
+    for start in _starts(recipe):
+        if start not in finished:
+            yield from visit(start, ())
+
+
+def _starts(recipe: Recipe) -> list[Call]:
+    """The verb's function, and whatever the recipe binds: our code calls some configurables by itself."""
+    bound = [Call(key.scope, key.selector) for key in recipe.history if key.parameter]
+    return list(dict.fromkeys([Call("", recipe.function.selector), *bound]))
+
+
+def _callees(recipe: Recipe, call: Call) -> Iterator[tuple[Call, Where]]:
+    """What gin calls to fill the parameters of `call`, with the place that says so."""
+    for name in recipe.bound_parameters(call.selector):
+        binding = recipe.effective(Key(call.scope, call.selector, name))
+        for leaf in leaves(recipe.expand(binding.value)) if binding else ():
+            if isinstance(leaf, Reference) and leaf.evaluate and recipe.knows(leaf):
+                yield Call(leaf.scope or call.scope, look_up(leaf.selector).selector), binding.where
+
+
+def _missing(
+    recipe: Recipe, call: Call, where: Where, supplied: frozenset[str] = frozenset()
+) -> Iterator[Finding]:
+    for name, parameter in look_up(call.selector).parameters.items():
+        key = Key(call.scope, call.selector, name)
+        if parameter.required and name not in supplied and recipe.effective(key) is None:
+            yield Finding(where, f"{key} has no default and is not bound")

@@ -1,0 +1,42 @@
+"""What a check says: one line each, with the place to mend it and, for a misspelling, the likely name."""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+COMMAND_LINE = "command line"
+
+
+@dataclass(frozen=True)
+class Where:
+    """A place in a recipe: a file and a line (counted from 1), or the command line, which has no lines."""
+
+    file: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        path = Path(self.file)
+        if path.is_absolute() and path.is_relative_to(Path.cwd()):
+            path = path.relative_to(Path.cwd())
+        return str(path) if self.line is None else f"{path}:{self.line}"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong with a recipe. `str()` is the line shown to a person."""
+
+    where: Where
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {' '.join(self.message.split())}"
+
+
+def suggestion(word: str, candidates: Iterable[str], cutoff: float = 0.6) -> str:
+    """ "; did you mean 'x'?" for the nearest of `candidates`, or "" when nothing is near."""
+    candidates = sorted(set(candidates))
+    near = difflib.get_close_matches(word, candidates, n=1, cutoff=cutoff)
+    if not near:  # a change of case is a distance difflib counts letter by letter; to a person it is none
+        near = [name for name in candidates if name.lower() == word.lower()][:1]
+    return f"; did you mean '{near[0]}'?" if near else ""

@@ -1,0 +1,110 @@
+"""`load`: from files and command-line bindings to a Recipe. `apply`: from a Recipe to gin."""
+
+import importlib
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import gin
+
+from pangu_jax.errors import UserError
+from pangu_jax.recipes.dumping import dump
+from pangu_jax.recipes.files import find
+from pangu_jax.recipes.findings import COMMAND_LINE, Finding, Where
+from pangu_jax.recipes.fitting import expected, fits
+from pangu_jax.recipes.parsing import Binding, Import, read
+from pangu_jax.recipes.recipe import Key, Recipe
+from pangu_jax.recipes.signatures import Configurable, registered
+from pangu_jax.recipes.values import parse_flag_value
+
+
+def load(
+    files: Sequence[str | Path],
+    bindings: Iterable[str] = (),
+    *,
+    function: str | Callable,
+    supplied: Iterable[str] = ("run_dir",),
+) -> Recipe:
+    """Read recipes and the command line's bindings, later ones winning, and import the modules they name.
+
+    Args:
+      files: paths or names, see `find`; UserError for an unknown one.
+      bindings: "NAME=VALUE" each, as after `--gin.`. A NAME without a dot is a macro of the recipe if it
+        has one of that name, else a parameter of the verb's function. VALUE as in `parse_flag_value`, save
+        that a number given to a parameter that takes strings and not that number stays the text typed.
+      function: the configurable the verb calls: itself, or its full name `package.module.function`, which is
+        imported.
+      supplied: the parameters of that function which the program passes itself.
+
+    What is wrong inside the files is not raised but kept, for `check` to tell all of it at once.
+    """
+    paths = [find(name) for name in files]
+    recipe = Recipe(paths, _verb_function(function), frozenset(supplied))
+    statements = [statement for path in paths for statement in read(path)]
+    for statement in statements:  # imports first: gin would want them above the bindings, we need not
+        if isinstance(statement, Import):
+            _import(recipe, statement)
+    for statement in statements:
+        if isinstance(statement, Finding):
+            recipe.findings.append(statement)
+        elif isinstance(statement, Binding):
+            _bind(recipe, statement)
+    for text in bindings:
+        _bind_flag(recipe, text)
+    return recipe
+
+
+def _verb_function(function: str | Callable) -> Configurable:
+    if isinstance(function, str):
+        module, _, name = function.rpartition(".")
+        function = getattr(importlib.import_module(module), name)
+    return registered(function)
+
+
+def _import(recipe: Recipe, statement: Import) -> None:
+    if statement.module.startswith("__gin__."):
+        message = (
+            "gin's dynamic registration is not supported: import modules that register their configurables"
+        )
+        recipe.findings.append(Finding(statement.where, message))
+        return
+    try:
+        importlib.import_module(statement.module)
+    except ImportError as error:
+        recipe.findings.append(Finding(statement.where, f"{statement.statement}: {error}"))
+    else:
+        recipe.imports.append(statement)
+
+
+def _bind(recipe: Recipe, binding: Binding) -> None:
+    try:
+        key = recipe.key(binding.name) if binding.parameter else Key("", binding.name, "")
+    except UserError as error:
+        recipe.findings.append(Finding(binding.where, f"{binding.name}: {error}"))
+        recipe.unknown.append(binding)
+        return
+    recipe.history.setdefault(key, []).append(binding)
+
+
+def _bind_flag(recipe: Recipe, text: str) -> None:
+    name, equals, written = text.partition("=")
+    where = Where(COMMAND_LINE)
+    try:
+        if not equals or not re.fullmatch(r"[A-Za-z_][\w./]*", name.strip()):
+            raise ValueError("write --gin.NAME=VALUE")
+        key = recipe.key(name.strip())
+        value = parse_flag_value(written)
+    except (UserError, ValueError) as error:
+        recipe.findings.append(Finding(where, f"--gin.{text}: {error}"))
+        return
+    wanted = expected(recipe.parameter(key))
+    if type(value) in (int, float) and not fits(value, wanted) and fits(written.strip(), wanted):
+        value = written.strip()
+    binding = Binding(key.scope, key.selector, key.parameter, value, where)
+    recipe.history.setdefault(key, []).append(binding)
+
+
+def apply(recipe: Recipe) -> None:
+    """Make this recipe, and nothing else, gin's global configuration."""
+    gin.clear_config()
+    gin.parse_config(dump(recipe))

@@ -1,0 +1,205 @@
+"""The verbs of `pangu`: one table, and for each verb its flags and the public function it calls.
+
+A verb imports what it needs when it runs: `pangu --help` must load neither TensorFlow nor a backend.
+"""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pangu_jax.errors import UserError
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a verb gives back: `value` for --json, `text` for a person, `status` for the shell."""
+
+    value: Any
+    text: str
+    status: int = 0
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A line of `pangu --help`. `run` gets the parsed flags, with `bindings` a list of "NAME=VALUE"."""
+
+    summary: str
+    example: str
+    arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], Result]
+    takes_recipe: bool = False
+
+
+def _run_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--run_dir", required=True, metavar="DIR", help="where the run is kept; if it holds one, that goes on"
+    )
+
+
+def _train(flags: argparse.Namespace) -> Result:
+    from pangu_jax import recipes, train
+
+    if not flags.gin_file:
+        raise UserError(f"give a recipe with --gin_file; there are: {', '.join(recipes.available())}")
+    value = train.run(flags.gin_file, flags.bindings, flags.run_dir)
+    return Result(value, f"{flags.run_dir}: done")
+
+
+def _recipes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipes", nargs="*", metavar="RECIPE", help="recipes, each looked at by itself")
+
+
+def _recipe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", nargs="?", metavar="RECIPE", help="a recipe, like --gin_file")
+
+
+def _name(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="a parameter (train.steps), a macro or a configurable")
+    _recipe(parser)
+
+
+def _pair(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("first", metavar="FIRST", help="a recipe")
+    parser.add_argument("second", metavar="SECOND", help="another; --gin_file and --gin.NAME go for both")
+
+
+def _load(flags: argparse.Namespace, *files: str | None) -> Any:
+    from pangu_jax import recipes
+    from pangu_jax.train import FUNCTION
+
+    named = [file for file in files if file] + flags.gin_file
+    if not named:
+        raise UserError(f"name a recipe; there are: {', '.join(recipes.available())}")
+    return recipes.load(named, flags.bindings, function=FUNCTION)
+
+
+def _check(flags: argparse.Namespace) -> Result:
+    from pangu_jax import recipes
+
+    each = [_load(flags, name) for name in flags.recipes] or [_load(flags)]
+    findings = [finding for recipe in each for finding in recipes.check(recipe)]
+    value = [
+        {"file": finding.where.file, "line": finding.where.line, "message": finding.message}
+        for finding in findings
+    ]
+    if findings:
+        return Result({"findings": value}, "\n".join(map(str, findings)), status=2)
+    return Result({"findings": []}, "\n".join(f"{recipe.files[-1]}: nothing wrong" for recipe in each))
+
+
+def _explain(flags: argparse.Namespace) -> Result:
+    from pangu_jax import recipes
+
+    explained = recipes.explain(_load(flags, flags.recipe), flags.name)
+    return Result([asdict(one) for one in explained], "\n\n".join(map(str, explained)))
+
+
+def _show(flags: argparse.Namespace) -> Result:
+    from pangu_jax import recipes
+
+    text = recipes.dump(_load(flags, flags.recipe))
+    return Result({"recipe": text}, text.rstrip())
+
+
+def _diff(flags: argparse.Namespace) -> Result:
+    from pangu_jax import recipes
+
+    differences = recipes.diff(_load(flags, flags.first), _load(flags, flags.second))
+    text = "\n".join(map(str, differences)) or "no difference"
+    return Result([asdict(one) for one in differences], text)
+
+
+def _checkpoint_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("dir", metavar="DIR", help="a run directory, its checkpoints/, or one checkpoint")
+
+
+def _inspect(flags: argparse.Namespace) -> Result:
+    from pangu_jax.training import checkpoints
+
+    value = checkpoints.inspect(flags.dir)
+    return Result(value, _lines(value))
+
+
+def _verify(flags: argparse.Namespace) -> Result:
+    from pangu_jax.training import checkpoints
+
+    value = checkpoints.verify(flags.dir)
+    return Result(value, _lines(value))
+
+
+def _lines(value: Any, indent: str = "") -> str:
+    """A nested result as indented `key: value` lines."""
+    if not isinstance(value, dict):
+        return f"{indent}{value}"
+    lines = []
+    for key, item in value.items():
+        if isinstance(item, dict):
+            lines += [f"{indent}{key}:", _lines(item, indent + "  ")]
+        else:
+            lines.append(f"{indent}{key}: {item}")
+    return "\n".join(lines)
+
+
+def _report(flags: argparse.Namespace) -> Result:
+    from pangu_jax.training import report
+
+    path = report.write(flags.run_dir)
+    return Result({"report": str(path)}, str(path))
+
+
+VERBS: dict[str, Verb] = {
+    "train": Verb(
+        "train a model as a recipe says, or go on with a run that was stopped",
+        "pangu train --gin_file nlp/quickstart.gin --gin.train.steps=200 --run_dir runs/quickstart",
+        _run_dir,
+        _train,
+        takes_recipe=True,
+    ),
+    "config check": Verb(
+        "look for mistakes in recipes: names, types, unused macros, contradictions",
+        "pangu config check gin/nlp/quickstart.gin gin/nlp/small.gin",
+        _recipes,
+        _check,
+        takes_recipe=True,
+    ),
+    "config explain": Verb(
+        "say where a value comes from, what it overrode, its default and its meaning",
+        "pangu config explain train.steps gin/nlp/quickstart.gin --gin.train.steps=5",
+        _name,
+        _explain,
+        takes_recipe=True,
+    ),
+    "config show": Verb(
+        "print the resolved recipe: one gin file that says the same",
+        "pangu config show gin/nlp/quickstart.gin --gin.Layout.fsdp=4",
+        _recipe,
+        _show,
+        takes_recipe=True,
+    ),
+    "config diff": Verb(
+        "list the values in which two recipes differ",
+        "pangu config diff gin/nlp/quickstart.gin gin/nlp/small.gin",
+        _pair,
+        _diff,
+        takes_recipe=True,
+    ),
+    "checkpoint inspect": Verb(
+        "tell what a checkpoint holds, without a device",
+        "pangu checkpoint inspect runs/quickstart",
+        _checkpoint_dir,
+        _inspect,
+    ),
+    "checkpoint verify": Verb(
+        "read checkpoints through and tell whether they are whole",
+        "pangu checkpoint verify runs/quickstart",
+        _checkpoint_dir,
+        _verify,
+    ),
+    "report": Verb(
+        "write report.html of a run directory",
+        "pangu report --run_dir runs/quickstart",
+        _run_dir,
+        _report,
+    ),
+}
