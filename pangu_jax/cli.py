@@ -46,8 +46,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; 0 for success, 1 for a check that failed, 2 for what the caller can mend, 130
-    after Ctrl-C."""
+    """Run the command line. 0 for success, 2 for what the caller can mend, 130 after Ctrl-C."""
     argv = list(sys.argv[1:] if argv is None else argv)
     name = "pangu"
     try:
@@ -91,11 +90,13 @@ def _run(verb: Verb, flags: argparse.Namespace) -> int:
 
 def _require_writable(path: Path) -> None:
     """Asked before the verb runs: hours of work should not end with a typo in a path."""
+    existed = path.exists()
     try:
-        with path.open("a"):
-            pass
+        path.open("a").close()
     except OSError as error:
-        raise UserError(f"--json {path}: {error.strerror}; give a file that can be written, or -") from None
+        raise UserError(f"--json {path}: {error.strerror}; name a file that can be written, or -") from None
+    if not existed:
+        path.unlink()
 
 
 def _verb(argv: list[str]) -> tuple[str, list[str]]:

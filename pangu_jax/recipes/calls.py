@@ -4,11 +4,12 @@ A reference `@a/f()` is called in scope a, and so is what its own bindings refer
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pangu_jax.recipes.findings import Finding, Where
 from pangu_jax.recipes.recipe import Key, Recipe
 from pangu_jax.recipes.signatures import look_up
+from pangu_jax.recipes.uses import leaves
 from pangu_jax.recipes.values import Reference
 
 
@@ -17,18 +18,6 @@ class Call(NamedTuple):
 
     scope: str
     selector: str
-
-
-def leaves(value: Any) -> Iterator[Any]:
-    """The values inside containers, or the value itself."""
-    if isinstance(value, dict):
-        for pair in value.items():
-            yield from leaves(pair)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from leaves(item)
-    else:
-        yield value
 
 
 def incomplete(recipe: Recipe) -> Iterator[Finding]:

@@ -8,14 +8,16 @@ from typing import Any
 
 from pangu_jax.recipes.recipe import Key, Recipe
 from pangu_jax.recipes.signatures import look_up
+from pangu_jax.recipes.uses import in_effect
 from pangu_jax.recipes.values import parse_value
 
 
 def dump(recipe: Recipe) -> str:
-    """Gin text. Loading it gives the same imports and the same value for every key."""
+    """Gin text. Loading it gives the same imports and the same value for every key that has an effect."""
     lines = sorted({statement.statement for statement in recipe.imports})
-    lines += _section(_line(recipe, key) for key in sorted(recipe.history) if not key.parameter)
-    keys = [key for key in recipe.history if key.parameter]
+    bindings = in_effect(recipe)
+    lines += _section(_line(recipe, key) for key in sorted(bindings) if not key.parameter)
+    keys = [key for key in bindings if key.parameter]
     for scope, selector in sorted({(key.scope, key.selector) for key in keys}, key=lambda pair: pair[::-1]):
         bound = sorted(key for key in keys if (key.scope, key.selector) == (scope, selector))
         lines += _section(_line(recipe, key) for key in bound)

@@ -17,15 +17,11 @@ _PLAIN = (bool, int, float, str, tuple, list, dict)
 
 
 def expected(parameter: Parameter) -> Any:
-    """The annotation, or what a plain default gives away, or Any. A default of None tells nothing."""
-    if parameter.annotation is not EMPTY:
-        # `steps: int = None` is read as its author meant it
-        return parameter.annotation | None if _is_none_default(parameter) else parameter.annotation
-    return type(parameter.default) | None if type(parameter.default) in _PLAIN else Any
-
-
-def _is_none_default(parameter: Parameter) -> bool:
-    return parameter.default is None and isinstance(parameter.annotation, type)
+    """The annotation, or what a plain default gives away, or Any. A default of None says None is fine too."""
+    annotation, default = parameter.annotation, parameter.default
+    if annotation is EMPTY:
+        return type(default) | None if type(default) in _PLAIN else Any
+    return annotation | None if default is None and inspect.isclass(annotation) else annotation
 
 
 def describe(annotation: Any) -> str:

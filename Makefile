@@ -1,0 +1,40 @@
+# The targets people and CI use. `make env PYTHON=/path/to/python3.12 VENV=/elsewhere` chooses both.
+VENV ?= .venv
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+
+STAMP := $(VENV)/.pangu_env
+BIN := $(VENV)/bin
+
+.PHONY: env train test prove bench
+
+env: $(STAMP)
+
+# Made anew only when what it is made from has changed. Python 3.11 gets the lock, others what pip resolves.
+$(STAMP): requirements.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "make env: no Python found; install python3.11 or python3.12 (on Debian and \
+	Ubuntu: apt-get install python3.11 python3.11-venv), or say make PYTHON=/path/to/python" >&2; exit 2; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || { echo "make env: \
+	$(PYTHON) is `"$(PYTHON)" -V 2>&1`, and 3.11 or 3.12 is needed; install one, or say make \
+	PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { echo "make env: $(PYTHON) cannot make environments; \
+	install its venv module (on Debian and Ubuntu: apt-get install python3.11-venv)" >&2; exit 2; }
+	"$(PYTHON)" -m venv "$(VENV)"
+	@if "$(BIN)/python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then set -ex; \
+	  "$(BIN)/pip" install --quiet --disable-pip-version-check -r requirements.txt; \
+	  "$(BIN)/pip" install --quiet --disable-pip-version-check --no-deps -e .; \
+	else set -ex; \
+	  "$(BIN)/pip" install --quiet --disable-pip-version-check -e '.[test]'; \
+	fi
+	@touch "$@"
+
+train: env
+	"$(BIN)/pangu" train --gin_file gin/nlp/quickstart.gin --run_dir runs/quickstart
+
+test: env
+	"$(BIN)/python" -m pytest -m "not prove"
+
+prove: env
+	"$(BIN)/python" -m pytest -m prove
+
+bench: env
+	"$(BIN)/python" -m benchmarks
