@@ -27,7 +27,7 @@ def run(gin_files: Sequence[str], bindings: Sequence[str], run_dir: str | Path) 
     recipes.apply(recipe)
     from pangu_jax.training.train import train
 
-    return train(run_dir=run_dir)
+    return train(run_dir=str(run_dir), recipe=recipes.dump(recipe)).summary
 
 
 if __name__ == "__main__":

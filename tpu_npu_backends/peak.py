@@ -6,14 +6,16 @@ from functools import cache
 import jax
 import jax.numpy as jnp
 
+from tpu_npu_backends.selection import Backend
+
 
 @cache
-def matmul_peak(device: jax.Device, dtype: str, size: int | None = None, repeats: int = 5) -> float:
+def matmul_peak(device: jax.Device, dtype: str, size: int | None = None, repeats: int = 4) -> float:
     """FLOP/s of the best of `repeats` products of two [size, size] matrices on one device.
 
     Measured, not looked up: a shared or throttled machine is compared with what it can do now.
     """
-    size = size or (2048 if device.platform == "cpu" else 8192)
+    size = size or (1536 if device.platform == "cpu" else 8192)
     with jax.default_device(device):
         a = jnp.ones((size, size), dtype)
         product = jax.jit(jnp.dot)
@@ -26,3 +28,9 @@ def _seconds(product, a: jax.Array) -> float:
     start = time.perf_counter()
     product(a, a).block_until_ready()
     return time.perf_counter() - start
+
+
+def machine_peak(backend: Backend, dtype: jnp.dtype) -> float:
+    """FLOP/s of all devices of a run together. Virtual CPU devices share one machine: they count once."""
+    peak = matmul_peak(backend.devices[0], jnp.dtype(dtype).name)
+    return peak if backend.platform == "cpu" else peak * len(backend.devices)

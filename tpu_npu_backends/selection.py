@@ -63,7 +63,9 @@ def select(name: str = "auto") -> Backend:
         devices = jax.devices() if platform == "auto" else jax.devices(platform)
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
-        raise BackendError(f"backend {name!r} is not on this machine ({reason}); {_INSTALL.get(platform, '')}") from None
+        raise BackendError(
+            f"backend {name!r} is not on this machine ({reason}); {_INSTALL.get(platform, '')}"
+        ) from None
     if count:
         if count > len(devices):
             raise BackendError(

@@ -24,10 +24,14 @@ class Where:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong with a recipe. `str()` is the line shown to a person."""
+    """One thing that is wrong with a recipe. `str()` is the line shown to a person.
+
+    `unread` says that the rest of the file is unknown because of it.
+    """
 
     where: Where
     message: str
+    unread: bool = False
 
     def __str__(self) -> str:
         return f"{self.where}: {' '.join(self.message.split())}"

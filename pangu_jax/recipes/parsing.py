@@ -53,7 +53,7 @@ def read(path: Path, including: tuple[Path, ...] = ()) -> Iterator[Statement]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        yield Finding(Where(str(path)), f"cannot be read: {error}")
+        yield Finding(Where(str(path)), f"cannot be read: {error}", unread=True)
         return
     try:
         for statement in config_parser.ConfigParser(text, Delegate()):
@@ -65,7 +65,7 @@ def read(path: Path, including: tuple[Path, ...] = ()) -> Iterator[Statement]:
             elif isinstance(statement, config_parser.IncludeStatement):
                 yield from _included(statement.filename, where, (*including, path))
     except (SyntaxError, tokenize.TokenError, ValueError) as error:
-        yield Finding(_place(error, path), f"is not gin syntax: {_reason(error, text)}")
+        yield Finding(_place(error, path), f"is not gin syntax: {_reason(error, text)}", unread=True)
 
 
 def _included(name: str, where: Where, including: tuple[Path, ...]) -> Iterator[Statement]:
@@ -90,6 +90,8 @@ def _place(error: Exception, path: Path) -> Where:
 
 def _reason(error: Exception, text: str) -> str:
     """gin's first line, and the offending line itself: most often it is a string without quotes."""
+    if isinstance(error, tokenize.TokenError):
+        return "a bracket or a long string is never closed"
     reason = str(getattr(error, "msg", None) or error.args[0]).splitlines()[0]
     if reason.startswith("malformed node"):
         reason = "unable to parse value"

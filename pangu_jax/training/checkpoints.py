@@ -31,6 +31,10 @@ from pangu_jax.training.checkpoint_structure import describe, require_same_finge
 PyTree = Any
 log = logging.getLogger(__name__)
 
+# Orbax logs a traceback for every failed save, and advice whenever one save waits for another. Failures are
+# raised # as well, and told here in a line.
+logging.getLogger("absl").addFilter(lambda record: "/orbax/" not in record.pathname)
+
 # How a failed save tells that the disk, not the program, is at fault. TensorStore gives errno only as text.
 DISK_TROUBLES = (
     "No space left on device",

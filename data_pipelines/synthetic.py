@@ -1,0 +1,83 @@
+"""Random tokens in full windows, for benchmarks and for tests of the trainer: no text, no files."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import gin
+import numpy as np
+
+
+@gin.configurable("synthetic_tokens")
+@dataclass(frozen=True)
+class SyntheticTokens:
+    """Windows of uniformly random token ids, one example a window, one task.
+
+    Args:
+      vocabulary_size: token ids are below it.
+      encoder_length: encoder window, tokens.
+      decoder_length: decoder window, tokens.
+      validation_batches: batches of the held-out source.
+    """
+
+    vocabulary_size: int = 8192
+    encoder_length: int = 256
+    decoder_length: int = 128
+    validation_batches: int = 1
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """One task: copy nothing, learn nothing."""
+        return ("random",)
+
+    def train_source(self, batch_size: int, seed: int) -> "RandomSource":
+        """Endless random batches."""
+        return RandomSource(self, batch_size, seed, None)
+
+    def validation_sources(self, batch_size: int) -> dict[str, "RandomSource"]:
+        """A finite source of other random batches."""
+        return {"random": RandomSource(self, batch_size, 2**31, self.validation_batches)}
+
+    def fingerprint(self) -> dict[str, str]:
+        """Stands in for the hash of a vocabulary."""
+        return {"vocabulary": f"synthetic-{self.vocabulary_size}"}
+
+
+class RandomSource:
+    """Batches of random tokens; `batch(step)` is a pure function of seed and step."""
+
+    def __init__(self, data: SyntheticTokens, batch_size: int, seed: int, batches: int | None):
+        self.data, self.batch_size, self.seed, self.batches = data, batch_size, seed, batches
+
+    def __len__(self) -> int:
+        if self.batches is None:
+            raise TypeError("this source has no end")
+        return self.batches
+
+    def batch(self, step: int, rows: slice | None = None) -> dict[str, np.ndarray]:
+        """int32 features with seqio's packed names, see `data_pipelines.batches`."""
+        rng = np.random.default_rng((self.seed, step))
+        sizes = {"encoder": self.data.encoder_length, "decoder": self.data.decoder_length}
+        tokens = {
+            tower: rng.integers(self.data.vocabulary_size, size=(self.batch_size, length), dtype=np.int32)
+            for tower, length in sizes.items()
+        }
+        batch = {"encoder_input_tokens": tokens["encoder"], "decoder_target_tokens": tokens["decoder"]}
+        batch["decoder_input_tokens"] = np.pad(tokens["decoder"][:, :-1], ((0, 0), (1, 0)))
+        batch["decoder_loss_weights"] = np.ones((self.batch_size, self.data.decoder_length), np.float32)
+        for tower, length in sizes.items():
+            batch[f"{tower}_segment_ids"] = np.ones((self.batch_size, length), np.int32)
+            positions = np.arange(length, dtype=np.int32)
+            batch[f"{tower}_positions"] = np.tile(positions, (self.batch_size, 1))
+        batch["task_id"] = np.zeros(self.batch_size, np.int32)
+        return {name: feature[rows or slice(None)] for name, feature in batch.items()}
+
+    def iterator(self, start_step: int, rows: slice | None = None) -> Iterator[dict[str, np.ndarray]]:
+        """Batches from `start_step` on."""
+        step = start_step
+        while self.batches is None or step < self.batches:
+            yield self.batch(step, rows)
+            step += 1
+
+    def identity(self, step: int) -> list[str]:
+        """Names of the rows: there is no text to name."""
+        return [f"random {self.seed}/{step}/{row}" for row in range(self.batch_size)]

@@ -1,0 +1,202 @@
+"""The loop: dispatch step n + 1, then look at the metrics of step n, so the device never waits for Python."""
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from pangu_jax.errors import UserError
+from pangu_jax.training import feed
+from pangu_jax.training.checkpoints import Checkpoints
+from pangu_jax.training.metrics import Metrics, read
+from pangu_jax.training.progress import Progress
+from pangu_jax.training.run_directory import RunDirectory
+from pangu_jax.training.signals import StopSignals
+from pangu_jax.training.step import TrainState, make_eval_step
+from pangu_jax.training.validation import validate
+from pangu_jax.training.watchdog import Watchdog
+from pangu_jax.workloads import Batch, Run, Source, Workload
+from tpu_npu_backends.peak import machine_peak
+from tpu_npu_backends.selection import Backend
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that the loop needs to know; see `train` for the meaning of each."""
+
+    workload: Workload
+    run: Run
+    mesh: Mesh
+    source: Source
+    train_step: Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
+    backend: Backend
+    batch_size: int
+    steps: int
+    log_every: int
+    validate_every: int
+    checkpoint_every: int
+    watchdog_seconds: float
+    manifest: dict[str, Any]
+
+
+def run(
+    plan: Plan, state: TrainState, start: int, directory: RunDirectory, checkpoints: Checkpoints
+) -> tuple[TrainState, dict[str, Any]]:
+    """Train from step `start` to `plan.steps`, or to a stop signal; returns the last state and a summary.
+
+    Every row of metrics up to step N is on disk before the checkpoint of step N is begun, so a run that
+    is killed anywhere and resumed writes the same rows again.
+
+    Raises:
+      UserError: the loss is not finite (names the step, its examples and the last good checkpoint), or the
+        disk is full.
+    """
+    began = time.monotonic()
+    if start >= plan.steps:
+        log.info("nothing to do: step %d of %d is done; raise train.steps to go on", start, plan.steps)
+    jax.block_until_ready(state)  # what comes next measures the machine
+    writes = jax.process_index() == 0
+    with (
+        StopSignals() as signals,
+        _Books(plan, directory, start, began, writes) as books,
+        Progress(plan.steps, start) as progress,
+        Watchdog(plan.watchdog_seconds, directory.log) as watchdog,
+    ):
+        evaluation = _Evaluation(plan)
+        batches = feed.batches(plan.source, plan.mesh, plan.batch_size, start)
+        saved = start
+
+        def settle(step: int, metrics: dict[str, jax.Array]) -> None:
+            values = books.settle(step, jax.device_get(metrics), checkpoints)
+            watchdog.beat(step)
+            progress.update(step, values)
+
+        pending: tuple[int, dict[str, jax.Array]] | None = None
+        step = start
+        for step in range(start + 1, plan.steps + 1):
+            state, metrics = plan.train_step(state, next(batches))
+            if pending:
+                settle(*pending)
+            pending = step, metrics
+            last = step == plan.steps or signals.requested_anywhere()
+            validates = last or _due(step, plan.validate_every)
+            saves = last or _due(step, plan.checkpoint_every)
+            if validates or saves:
+                settle(*pending)
+                pending = None
+            if validates and not signals.requested:
+                books.write(step, evaluation(state.params, lambda: watchdog.beat(step)))
+            if saves:
+                checkpoints.save(step, state, plan.manifest)
+                saved = step
+            if validates or saves:
+                books.pause()
+            if last:
+                break
+        checkpoints.wait()
+    summary = {
+        "step": step,
+        "steps": plan.steps,
+        "finished": step >= plan.steps,
+        "checkpoint": saved,
+        "seconds": time.monotonic() - began,
+        **books.last,
+    }
+    return state, summary
+
+
+def _due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
+
+
+class _Evaluation:
+    """Validation, compiled and read when it is first needed."""
+
+    def __init__(self, plan: Plan):
+        self._plan = plan
+        self._ready: tuple | None = None
+
+    def __call__(self, params: Any, on_batch: Callable[[], None]) -> dict[str, float]:
+        plan = self._plan
+        if self._ready is None:
+            sources = plan.workload.validation_sources(plan.batch_size)
+            self._ready = make_eval_step(plan.workload, plan.run, plan.mesh), sources
+        eval_step, sources = self._ready
+        return validate(eval_step, params, sources, plan.mesh, plan.batch_size, on_batch)
+
+
+class _Books:
+    """Metrics of a run: alarm, throughput, file. `last` holds the newest value of everything."""
+
+    def __init__(self, plan: Plan, directory: RunDirectory, start: int, began: float, writes: bool):
+        self._plan = plan
+        self._metrics = Metrics(directory, after_step=start) if writes else None
+        self._began = began
+        self._flops = plan.workload.flops_per_step(plan.batch_size)
+        self._tokens = plan.workload.tokens_per_step(plan.batch_size)
+        self._peak = machine_peak(plan.backend, plan.run.dtype)
+        self._mark: tuple[int, float] | None = None
+        self.last: dict[str, float] = {}
+        for row in read(directory.metrics):
+            self.last |= row
+
+    def __enter__(self) -> "_Books":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        if self._metrics:
+            self._metrics.close()
+
+    def settle(self, step: int, metrics: dict[str, Any], checkpoints: Checkpoints) -> dict[str, float]:
+        """Check a step's metrics and write them if its turn has come; returns what to show."""
+        values = {name: float(value) for name, value in metrics.items()}
+        if not math.isfinite(values["loss"]):
+            self._alarm(step, values["loss"], checkpoints)
+        now = time.monotonic()
+        if self._mark is None:
+            # The first step after a start or a pause is not timed: it may have compiled, or overlapped.
+            self._mark = step, now
+        elif _due(step, self._plan.log_every):
+            seconds = (now - self._mark[1]) / (step - self._mark[0])
+            self.last |= {
+                "tokens_per_second": self._tokens / seconds,
+                "mfu": self._flops / seconds / self._peak,
+                "step_seconds": seconds,
+            }
+            self._mark = step, now
+        if _due(step, self._plan.log_every) or step == self._plan.steps:
+            timings = {name: self.last.get(name) for name in ("tokens_per_second", "mfu", "step_seconds")}
+            self.write(step, values | timings | {"seconds": now - self._began})
+        return values | {name: self.last[name] for name in ("tokens_per_second", "mfu") if name in self.last}
+
+    def write(self, step: int, values: dict[str, float | None]) -> None:
+        """Append a row, without the metrics that had nothing to average."""
+        values = {name: v for name, v in values.items() if v is None or not math.isnan(v)}
+        if not values:
+            return
+        self.last |= {name: v for name, v in values.items() if v is not None}
+        if self._metrics:
+            self._metrics.write(step, values)
+
+    def pause(self) -> None:
+        """What comes next is not training: do not time it."""
+        self._mark = None
+
+    def _alarm(self, step: int, loss: float, checkpoints: Checkpoints) -> None:
+        checkpoints.wait()
+        good = checkpoints.latest()
+        examples = self._plan.source.identity(step - 1)
+        shown = ", ".join(examples[:4]) + (f" and {len(examples) - 4} more" if len(examples) > 4 else "")
+        log.error("loss %s at step %d; examples of that step: %s", loss, step, ", ".join(examples))
+        raise UserError(
+            f"the loss is {loss} at step {step}; its batch is {shown} (all in run.log); "
+            + (f"the last good checkpoint is step {good}" if good else "there is no checkpoint yet")
+            + "; lower the learning rate, or leave these examples out, and run the same command again"
+        )

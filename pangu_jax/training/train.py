@@ -1,0 +1,165 @@
+"""`train`: puts a run together from its recipe, and hands it to the loop."""
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gin
+import jax
+import jax.numpy as jnp
+
+from pangu_jax.errors import UserError
+from pangu_jax.parallel import layout as layouts
+from pangu_jax.parallel.constraints import ConstraintPlacement
+from pangu_jax.parallel.layout import Layout
+from pangu_jax.parallel.mesh import make_mesh
+from pangu_jax.training import environment, loop, step
+from pangu_jax.training.checkpoints import Checkpoints
+from pangu_jax.training.optimizers import Optimizer, adamw
+from pangu_jax.training.run_directory import RunDirectory
+from pangu_jax.workloads import Run, Workload
+from tpu_npu_backends import selection
+
+log = logging.getLogger(__name__)
+
+
+class Trained(NamedTuple):
+    """What a run leaves in memory.
+
+    Attributes:
+      workload: the model family.
+      params: trained parameters, on the mesh.
+      run: how the loss was carried out.
+      summary: step, loss, validation, seconds and the like, for people and JSON.
+    """
+
+    workload: Workload
+    params: Any
+    run: Run
+    summary: dict[str, Any]
+
+
+@gin.configurable
+def train(
+    run_dir: str = gin.REQUIRED,
+    workload: Workload = gin.REQUIRED,
+    optimizer: Optimizer | None = None,
+    layout: Layout | None = None,
+    steps: int = gin.REQUIRED,
+    batch_size: int = gin.REQUIRED,
+    seed: int = 0,
+    backend: str = "auto",
+    log_every: int = 10,
+    validate_every: int = 0,
+    checkpoint_every: int = 1000,
+    keep: int = 3,
+    watchdog_seconds: float = 300.0,
+    recipe: str = "",
+) -> Trained:
+    """Train a workload in a run directory; the same call again resumes from the newest sound checkpoint.
+
+    Args:
+      run_dir: where everything of the run goes.
+      workload: what is trained, such as @LanguageModel().
+      optimizer: @adamw() when None.
+      layout: how it is spread over devices, @Layout() when None.
+      steps: optimizer steps in all.
+      batch_size: examples a step, over all devices.
+      seed: of parameters, data order and dropout.
+      backend: "auto", "cpu", "cpu:8" (8 virtual devices), "tpu", "cuda" or "npu".
+      log_every: steps between lines of metrics.jsonl.
+      validate_every: steps between validations; 0 validates at the end only.
+      checkpoint_every: steps between checkpoints; the last step is always saved.
+      keep: newest checkpoints kept.
+      watchdog_seconds: a step longer than this (and than 20 median steps) has its stacks written to run.log.
+      recipe: text of the resolved recipe, kept in the run directory and in checkpoints.
+
+    Raises:
+      UserError: the layout does not fit, the run directory is taken or unusable, the loss is not finite, ...
+    """
+    _require_positive(
+        steps=steps, batch_size=batch_size, log_every=log_every, checkpoint_every=checkpoint_every
+    )
+    optimizer, layout = optimizer or adamw(), layout or Layout()
+    _use_compilation_cache()
+    chosen = selection.select(backend)
+    layout = layout.on(len(chosen.devices))
+    if problems := layouts.check(layout, batch_size, workload.dimensions()):
+        raise UserError("; ".join(problems))
+    mesh = make_mesh(layout, list(chosen.devices))
+    dtype = jnp.dtype(chosen.compute_dtype if layout.compute_dtype == "auto" else layout.compute_dtype)
+    run = Run(ConstraintPlacement(mesh), layout.remat, dtype)
+    source = workload.train_source(batch_size, seed)
+    train_step = step.make_train_step(
+        workload,
+        optimizer,
+        run,
+        mesh,
+        seed=seed,
+        microbatches=layout.microbatches,
+        compiler_options=chosen.compiler_options,
+    )
+    with (
+        _owned(RunDirectory(run_dir)) as directory,
+        Checkpoints(directory.checkpoints, keep=keep) as checkpoints,
+    ):
+        log.info("%s, layout %s, %s", chosen.describe(), layout.describe(), dtype.name)
+        state, rows_through = _start(directory, checkpoints, workload, optimizer, mesh, seed)
+        if jax.process_index() == 0:
+            directory.write_recipe(recipe)
+            environment.write(directory.environment, chosen, layout)
+        plan = loop.Plan(
+            workload=workload,
+            run=run,
+            mesh=mesh,
+            source=source,
+            train_step=train_step,
+            backend=chosen,
+            batch_size=batch_size,
+            steps=steps,
+            log_every=log_every,
+            validate_every=validate_every,
+            checkpoint_every=checkpoint_every,
+            watchdog_seconds=watchdog_seconds,
+            manifest={"recipe": recipe, "fingerprint": workload.fingerprint()},
+        )
+        state, summary = loop.run(plan, state, rows_through, directory, checkpoints)
+    return Trained(workload, state.params, run, summary)
+
+
+@dataclass
+class _owned:
+    """The run directory, locked by process 0 of all; the others only read its paths."""
+
+    directory: RunDirectory
+
+    def __enter__(self) -> RunDirectory:
+        return self.directory.acquire() if jax.process_index() == 0 else self.directory
+
+    def __exit__(self, *exception) -> None:
+        self.directory.release()
+
+
+def _start(directory, checkpoints, workload, optimizer, mesh, seed) -> tuple[step.TrainState, int]:
+    """The state to go on from, and the step through which metrics stand."""
+    if checkpoints.latest() is None:
+        return step.init_state(workload, optimizer, mesh, seed), 0
+    target = step.abstract_state(workload, optimizer, mesh)
+    state, manifest = checkpoints.restore(target, fingerprint=workload.fingerprint())
+    log.info("resuming %s from step %d", directory.path, manifest["step"])
+    return state, manifest["step"]
+
+
+def _use_compilation_cache() -> None:
+    """Compiled programs outlive the process, unless the user has said where or whether."""
+    if jax.config.jax_compilation_cache_dir is None:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        jax.config.update("jax_compilation_cache_dir", str(home / "pangu_jax" / "xla"))
+
+
+def _require_positive(**values: int) -> None:
+    for name, value in values.items():
+        if value < 1:
+            raise UserError(f"train.{name} = {value}: it must be at least 1")
