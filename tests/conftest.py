@@ -1,6 +1,47 @@
-"""Eight virtual CPU devices for every test, set before anything imports JAX."""
+"""Eight virtual CPU devices for every test, set before JAX is imported; and the table of `make prove`."""
 
 import os
+from collections.abc import Callable
+
+import pytest
+from hypothesis import settings
 
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8".strip()
+os.environ["XLA_FLAGS"] = (
+    f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8".strip()
+)
+
+# A busy machine is no failure; and CI tries the same examples every time, so that it tells of the change.
+settings.register_profile("house", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("house")
+
+Proof = Callable[[str, object], None]
+
+
+@pytest.fixture
+def proof(request: pytest.FixtureRequest) -> Proof:
+    """Records a figure for the table: `proof("largest difference of a loss", 3e-7)`."""
+
+    def record(what: str, figure: object) -> None:
+        request.node.user_properties.append((what, f"{figure:.4g}" if isinstance(figure, float) else figure))
+
+    return record
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """After the proofs, what each measured and whether it held."""
+    held = {"passed": "held", "failed": "FAILED", "error": "FAILED", "skipped": "not run here"}
+    rows = [
+        (report.nodeid.split("::")[-1], held[outcome], f"{report.duration:.0f} s", report.user_properties)
+        for outcome in held
+        for report in terminalreporter.stats.get(outcome, [])
+        if "prove" in report.keywords and (report.when == "call" or outcome != "passed")
+    ]
+    if not rows:
+        return
+    terminalreporter.section("what held")
+    width = max(len(name) for name, *_ in rows)
+    for name, outcome, seconds, figures in rows:
+        terminalreporter.line(f"{name:<{width}}  {outcome:<12}  {seconds:>6}")
+        for what, figure in figures:
+            terminalreporter.line(f"{'':<{width}}  {what}: {figure}")

@@ -1,0 +1,172 @@
+"""The command line: cheap to start, exact in its exit codes, one line for a mistake."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from data_pipelines.errors import DataError
+from pangu_jax import cli, verbs
+from pangu_jax.errors import UserError
+from tests.recipes.conftest import COMPLETE, FUNCTION
+from tpu_npu_backends.errors import BackendError
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A recipe for the small program of tests/recipes/toy.py, which stands in for training."""
+    monkeypatch.setattr("pangu_jax.train.FUNCTION", FUNCTION)
+    path = tmp_path / "toy.gin"
+    path.write_text(f"{COMPLETE}STEPS = 5\nfit.steps = %STEPS\n")
+    return path
+
+
+@pytest.fixture
+def pangu(capsys: pytest.CaptureFixture):
+    """`pangu("config", "show", ...)` gives (exit code, stdout, stderr)."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        try:
+            status = cli.main([str(argument) for argument in arguments])
+        except SystemExit as exit_:  # argparse leaves this way
+            status = exit_.code
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return run
+
+
+HEAVY = ("tensorflow", "seqio", "tensorflow_datasets", "jax", "flax", "orbax", "grain", "numpy")
+
+
+@pytest.mark.parametrize(("code", "limit"), [("import pangu_jax", 1.0), ("help", 2.0)])
+def test_starts_fast_and_loads_nothing_heavy(code, limit):
+    help_ = "from pangu_jax import cli; cli.main(['--help'])"
+    script = f"import sys; {help_ if code == 'help' else code}; print('loaded', *sys.modules)"
+    start = time.perf_counter()
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    seconds = time.perf_counter() - start
+    loaded = ran.stdout.splitlines()[-1].split()
+    assert not set(HEAVY) & set(loaded)
+    assert seconds < limit
+
+
+def test_checking_a_recipe_initialises_no_backend(recipe):
+    script = (
+        "import sys; from pangu_jax import recipes; "
+        f"recipe = recipes.load([{str(recipe)!r}], function={FUNCTION!r}); "
+        "assert recipes.check(recipe) == []; "
+        "assert 'tensorflow' not in sys.modules; "
+        "bridge = sys.modules.get('jax._src.xla_bridge'); assert not (bridge and bridge._backends)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[1])
+
+
+def test_help_lists_every_verb_and_every_verb_has_help_with_an_example(pangu):
+    status, out, _ = pangu("--help")
+    assert status == 0
+    for name, verb in verbs.VERBS.items():
+        assert name in out
+        status, said, _ = pangu(*name.split(), "--help")
+        assert status == 0
+        assert verb.example in said
+        assert "--json" in said
+        assert ("--gin.NAME=VALUE" in said) == verb.takes_recipe
+
+
+def test_module_train_is_the_same_program():
+    ran = subprocess.run(
+        [sys.executable, "-m", "pangu_jax.train", "--run_dir"], capture_output=True, text=True
+    )
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("pangu train: argument --run_dir: expected one argument")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "pangu: no verb 'trian'; did you mean 'train'?; see `pangu --help`"),
+        (["config", "chekc"], "pangu: no verb 'config chekc'; did you mean 'config check'?"),
+        (["train", "--run_dri", "x"], "pangu train: no flag --run_dri; did you mean '--run_dir'?"),
+        (["train"], "pangu train: the following arguments are required: --run_dir"),
+        (["report", "--gin.x=1", "--run_dir", "x"], "pangu report: no flag --gin.x"),
+        (["config", "show", "--gin.steps"], "pangu config show: --gin.steps has no value"),
+        (["config", "show", "zebra.gin"], "pangu config show: no recipe 'zebra.gin'"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_2(pangu, arguments, message):
+    status, out, err = pangu(*arguments)
+    assert (status, out) == (2, "")
+    assert err.startswith(message)
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [UserError, DataError, BackendError])
+def test_errors_for_people_exit_2_without_a_traceback(pangu, recipe, monkeypatch, error):
+    def fail(*_):
+        raise error("the disk is full: free 3 GB")
+
+    monkeypatch.setattr("pangu_jax.train.run", fail)
+    status, _, err = pangu("train", "--gin_file", recipe, "--run_dir", "x")
+    assert (status, err) == (2, "pangu train: the disk is full: free 3 GB\n")
+
+
+def test_interrupt_exits_130(pangu, recipe, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pangu_jax.train.run", interrupt)
+    assert pangu("train", "--gin_file", recipe, "--run_dir", "x")[0] == 130
+
+
+def test_train_is_handed_files_bindings_and_directory(pangu, recipe, monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr("pangu_jax.train.run", lambda *given: seen.append(given) or {"loss": 1.5})
+    flags = ["--gin.steps=3", "--gin.fit.backend", "cpu:8", "--gin.Network.name=my run = 1"]
+    status, _, _ = pangu(
+        "train", "--gin_file", recipe, *flags, "--run_dir", "x", "--json", tmp_path / "out.json"
+    )
+    assert status == 0
+    bindings = ["steps=3", "fit.backend=cpu:8", "Network.name=my run = 1"]
+    assert seen == [([str(recipe)], bindings, "x")]
+    assert json.loads((tmp_path / "out.json").read_text()) == {"loss": 1.5}
+
+
+def test_check(pangu, recipe):
+    assert pangu("config", "check", recipe)[0] == 0
+    status, out, _ = pangu("config", "check", recipe, "--gin.fit.steps='ten'")
+    assert status == 2
+    assert out == "command line: fit.steps = 'ten': that is str, not int\n"
+
+
+def test_show_explain_and_diff(pangu, recipe, tmp_path):
+    status, out, _ = pangu("config", "show", recipe, "--gin.STEPS=6")
+    assert status == 0
+    assert "fit.steps = %STEPS  # 6" in out
+    status, out, _ = pangu("config", "explain", "fit.steps", recipe, "--json", "-")
+    assert status == 0
+    assert json.loads(out)[0]["where"] == f"{recipe}:4"
+    other = tmp_path / "other.gin"
+    other.write_text(f"include '{recipe}'\nfit.steps = 9\n")
+    status, out, _ = pangu("config", "diff", recipe, other)
+    assert (status, out) == (0, f"fit.steps: 5 ({recipe}:4) -> 9 ({other}:2)\n")
+
+
+def test_unwritable_json_is_refused_before_anything_runs(pangu, recipe, monkeypatch, tmp_path):
+    monkeypatch.setattr("pangu_jax.train.run", lambda *_: pytest.fail("it ran"))
+    path = tmp_path / "missing" / "out.json"
+    status, _, err = pangu("train", "--gin_file", recipe, "--run_dir", "x", "--json", path)
+    assert status == 2
+    assert (
+        err
+        == f"pangu train: --json {path}: No such file or directory; name a file that can be written, or -\n"
+    )
+
+
+def test_a_closed_pipe_is_no_error(recipe):
+    script = f"{sys.executable} -m pangu_jax.cli --help | head -n 1"
+    ran = subprocess.run(["bash", "-o", "pipefail", "-c", script], capture_output=True, text=True)
+    assert (ran.returncode, ran.stderr) == (0, "")
