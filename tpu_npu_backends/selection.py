@@ -42,9 +42,17 @@ def check_name(name: str) -> str:
     """The name itself when it is one; BackendError with the choices otherwise. Touches no device."""
     if not _NAME.fullmatch(name) or name == "cpu:0":
         raise BackendError(
-            f"train.backend = {name!r} is unknown: one of auto, cpu, cpu:N (N virtual devices), tpu, cuda, npu"
+            f"no backend {name!r}: it is one of auto, cpu, cpu:N (N virtual devices), tpu, cuda, npu"
         )
     return name
+
+
+def promised_devices(name: str) -> int | None:
+    """How many devices a name stands for, where the name alone tells: `cpu` is 1, `cpu:8` is 8."""
+    match = _NAME.fullmatch(check_name(name))
+    if match["count"]:
+        return int(match["count"])
+    return 1 if name == "cpu" else None
 
 
 def select(name: str = "auto") -> Backend:
@@ -62,10 +70,8 @@ def select(name: str = "auto") -> Backend:
     try:
         devices = jax.devices() if platform == "auto" else jax.devices(platform)
     except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise BackendError(
-            f"backend {name!r} is not on this machine ({reason}); {_INSTALL.get(platform, '')}"
-        ) from None
+        reason, how = str(error).splitlines()[0], _INSTALL.get(platform, "look at JAX_PLATFORMS")
+        raise BackendError(f"backend {name!r} is not on this machine ({reason}); {how}") from None
     if count:
         if count > len(devices):
             raise BackendError(

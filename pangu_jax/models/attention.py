@@ -25,7 +25,7 @@ class SelfAttention(nnx.Module):
 
 
 class CrossAttention(nnx.Module):
-    """Stacked weights: `query` [layers, embed, heads, kv], `key_value` [layers, embed, 2, heads, kv], `out`."""
+    """Stacked weights: `query` [layers, embed, heads, kv], `key_value` [.., embed, 2, heads, kv], `out`."""
 
     def __init__(self, layers: int, d_model: int, heads: int, head_dim: int, rngs: nnx.Rngs):
         self.query = normal(

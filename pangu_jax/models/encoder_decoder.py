@@ -150,7 +150,7 @@ class Forward:
     dtype: jnp.dtype = jnp.float32
 
     def encode(self, params: Tree, batch: Mapping[str, jax.Array], key: jax.Array | None = None) -> jax.Array:
-        """The encoder's output [B, S, D] for `encoder_input_tokens`, `_segment_ids` and `_positions`, each BxS."""
+        """The encoder's output [B, S, D]; its input tokens, segment ids and positions are each BxS."""
         segments_BxS = batch["encoder_segment_ids"]
         tower = _TowerInputs(
             mask=attention.segment_mask(segments_BxS, segments_BxS, causal=False),

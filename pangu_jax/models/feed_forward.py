@@ -17,7 +17,7 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 
 
 class FeedForward(nnx.Module):
-    """Stacked weights: `up` [layers, embed, mlp], `gate` of the same shape when gated, `down` [layers, mlp, embed]."""
+    """Stacked weights: `up` [layers, embed, mlp], `gate` like it when gated, `down` [layers, mlp, embed]."""
 
     def __init__(self, layers: int, d_model: int, d_ff: int, gated: bool, rngs: nnx.Rngs):
         up_axes = ("layers", "embed", "mlp")

@@ -5,6 +5,7 @@ A recipe holds it, a planner prints it, a checkpoint restores onto any of it.
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,7 +30,7 @@ class Layout:
       schedule: pipeline schedule.
       repeats: rounds of a circular pipeline.
       microbatches: pieces of the batch, one after the other, gradients added up.
-      remat: what the backward pass recomputes: "none", all but products of weights ("dots"), or "full" layers.
+      remat: what the backward pass recomputes: "none", all but weight products ("dots"), or "full" layers.
       partitioning: "auto": the compiler places collectives from annotations; "manual": the step does.
       compute_dtype: dtype of activations and products; "auto" is bfloat16 on accelerators, float32 on CPU.
     """
@@ -60,8 +61,8 @@ class Layout:
         if self.data == -1:
             if devices % taken:
                 raise UserError(
-                    f"the layout {self.describe()} does not fit {devices} devices: "
-                    f"its other axes take {taken}, which does not divide {devices}; change Layout.* or train.backend"
+                    f"the layout {self.describe()} does not fit {devices} devices: its other axes take "
+                    f"{taken}, which does not divide {devices}; change Layout.* or train.backend"
                 )
             return dataclasses.replace(self, data=devices // taken)
         if taken != devices:
@@ -82,32 +83,33 @@ class Layout:
         return self.data * self.fsdp
 
 
-def check(layout: Layout, batch_size: int, dimensions: dict[str, int]) -> list[str]:
-    """What does not divide, one line each; `dimensions` are a model's sizes by logical axis.
+def check(layout: Layout, batch_size: int, dimensions: Mapping[str, int]) -> list[tuple[str, str]]:
+    """What contradicts what, as pairs of the name to mend and the two numbers; empty when all is well.
 
-    Known without devices, except for what depends on `data = -1`, which `Layout.on` settles first.
+    Touches no device. What depends on `data = -1` is known once `Layout.on` has settled it.
+
+    Args:
+      layout: the layout.
+      batch_size: examples a step, over all devices.
+      dimensions: a model's sizes by logical axis.
     """
     problems = []
     if layout.stage > 1 or layout.schedule != "none" or layout.repeats > 1:
         problems.append(
-            "Layout.stage, schedule and repeats need pipelines, which this version does not have: leave them at 1, 'none', 1"
+            ("Layout.stage", "pipelines are not in this version: stage 1, schedule 'none', repeats 1")
         )
     if layout.sequence > 1:
-        problems.append("Layout.sequence > 1 is not in this version: leave it at 1")
+        problems.append(("Layout.sequence", "splitting sequences is not in this version: leave it at 1"))
     if layout.partitioning != "auto":
-        problems.append("Layout.partitioning = 'manual' is not in this version: use 'auto'")
-    for axis in ("heads", "mlp", "vocab"):
-        if axis in dimensions and dimensions[axis] % layout.model:
-            problems.append(f"{axis} {dimensions[axis]} is not divisible by Layout.model {layout.model}")
-    if "embed" in dimensions and dimensions["embed"] % layout.fsdp:
-        problems.append(f"embed {dimensions['embed']} is not divisible by Layout.fsdp {layout.fsdp}")
-    if layout.microbatches < 1 or batch_size % layout.microbatches:
-        problems.append(
-            f"train.batch_size {batch_size} is not divisible by Layout.microbatches {layout.microbatches}"
-        )
-    elif layout.data > 0 and (batch_size // layout.microbatches) % layout.batch_shards:
-        problems.append(
-            f"train.batch_size {batch_size} in {layout.microbatches} microbatches is not divisible by "
-            f"Layout.data {layout.data} x Layout.fsdp {layout.fsdp} = {layout.batch_shards}"
-        )
+        problems.append(("Layout.partitioning", "'manual' is not in this version: use 'auto'"))
+    divided = [("heads", "model"), ("mlp", "model"), ("vocab", "model"), ("embed", "fsdp")]
+    for dimension, axis in divided:
+        size, parts = dimensions.get(dimension, 0), getattr(layout, axis)
+        if size % parts:
+            problems.append((f"Layout.{axis}", f"{dimension} {size} is not divisible by {axis} {parts}"))
+    parts = layout.microbatches * (layout.batch_shards if layout.data > 0 else layout.fsdp)
+    if parts < 1 or batch_size % parts:
+        named = {"microbatches": layout.microbatches, "data": layout.data, "fsdp": layout.fsdp}
+        product = " x ".join(f"{name} {size}" for name, size in named.items() if size > 1) or "microbatches 0"
+        problems.append(("train.batch_size", f"batch_size {batch_size} is not divisible by {product}"))
     return problems

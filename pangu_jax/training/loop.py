@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -92,7 +93,7 @@ def run(
                 settle(*pending)
                 pending = None
             if validates and not signals.requested:
-                books.write(step, evaluation(state.params, lambda: watchdog.beat(step)))
+                books.write(step, evaluation(state.params, partial(watchdog.beat, step)))
             if saves:
                 checkpoints.save(step, state, plan.manifest)
                 saved = step

@@ -7,7 +7,7 @@ import gin
 import jax
 import optax
 
-from pangu_jax.training.schedules import constant
+from pangu_jax.training.schedules import constant_schedule
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,14 @@ def adamw(
     """AdamW (Loshchilov & Hutter, arXiv 1711.05101), clipped by global norm; no decay of norms' scales.
 
     Args:
-      schedule: step -> learning rate; `constant()` when None.
+      schedule: step -> learning rate; `constant_schedule()` when None.
       beta1: decay of the first moment.
       beta2: decay of the second moment.
       epsilon: added to the root of the second moment.
       weight_decay: decoupled, times the learning rate.
       clip: largest global norm of the gradient; 0 does not clip.
     """
-    schedule = schedule or constant()
+    schedule = schedule or constant_schedule()
     update = optax.adamw(
         schedule, b1=beta1, b2=beta2, eps=epsilon, weight_decay=weight_decay, mask=_is_weight
     )
@@ -59,12 +59,12 @@ def adafactor(
     """Adafactor (Shazeer & Stern, arXiv 1804.04235): second moments in factored form, no momentum.
 
     Args:
-      schedule: step -> learning rate; `constant()` when None.
+      schedule: step -> learning rate; `constant_schedule()` when None.
       decay_rate: exponent of the second moment's decay.
       weight_decay: times the learning rate.
       clip: largest global norm of the gradient; 0 does not clip.
     """
-    schedule = schedule or constant()
+    schedule = schedule or constant_schedule()
     update = optax.adafactor(
         schedule,
         decay_rate=decay_rate,

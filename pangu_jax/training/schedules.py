@@ -5,7 +5,7 @@ import optax
 
 
 @gin.configurable
-def constant(learning_rate: float = 1e-3, warmup: int = 0) -> optax.Schedule:
+def constant_schedule(learning_rate: float = 1e-3, warmup: int = 0) -> optax.Schedule:
     """Linear warm-up from 0, then constant.
 
     Args:
@@ -16,7 +16,7 @@ def constant(learning_rate: float = 1e-3, warmup: int = 0) -> optax.Schedule:
 
 
 @gin.configurable
-def cosine(
+def cosine_schedule(
     steps: int = gin.REQUIRED, learning_rate: float = 1e-3, warmup: int = 0, final: float = 0.1
 ) -> optax.Schedule:
     """Linear warm-up from 0, then half a cosine down (Loshchilov & Hutter, arXiv 1608.03983).
@@ -32,7 +32,7 @@ def cosine(
 
 
 @gin.configurable
-def linear(
+def linear_schedule(
     steps: int = gin.REQUIRED, learning_rate: float = 1e-3, warmup: int = 0, final: float = 0.0
 ) -> optax.Schedule:
     """Linear warm-up from 0, then linear decay.
@@ -48,7 +48,7 @@ def linear(
 
 
 @gin.configurable
-def inverse_sqrt(learning_rate: float = 1e-2, warmup: int = 10_000) -> optax.Schedule:
+def inverse_sqrt_schedule(learning_rate: float = 1e-2, warmup: int = 10_000) -> optax.Schedule:
     """Linear warm-up from 0, then learning_rate * sqrt(warmup / step): T5's schedule (arXiv 1910.10683).
 
     Args:

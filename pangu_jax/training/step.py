@@ -99,7 +99,7 @@ def gradients(
 
 
 def _interleaved(x_B: jax.Array, parts: int) -> jax.Array:
-    """[B, ...] -> [parts, B / parts, ...]: part i takes rows i, i + parts, ..., so no row changes its device."""
+    """[B, ...] -> [parts, B / parts, ...]; part i takes rows i, i + parts, ...: no row changes its device."""
     return jnp.swapaxes(x_B.reshape(x_B.shape[0] // parts, parts, *x_B.shape[1:]), 0, 1)
 
 

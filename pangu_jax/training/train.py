@@ -10,12 +10,13 @@ import gin
 import jax
 import jax.numpy as jnp
 
+from pangu_jax import recipes
 from pangu_jax.errors import UserError
 from pangu_jax.parallel import layout as layouts
 from pangu_jax.parallel.constraints import ConstraintPlacement
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.mesh import make_mesh
-from pangu_jax.training import environment, loop, step
+from pangu_jax.training import consistency, environment, loop, step
 from pangu_jax.training.checkpoints import Checkpoints
 from pangu_jax.training.optimizers import Optimizer, adamw
 from pangu_jax.training.run_directory import RunDirectory
@@ -39,6 +40,9 @@ class Trained(NamedTuple):
     params: Any
     run: Run
     summary: dict[str, Any]
+
+
+recipes.constraint(consistency.layout_divides)
 
 
 @gin.configurable
@@ -77,7 +81,7 @@ def train(
       recipe: text of the resolved recipe, kept in the run directory and in checkpoints.
 
     Raises:
-      UserError: the layout does not fit, the run directory is taken or unusable, the loss is not finite, ...
+      UserError: the layout does not fit, the run directory is taken or unusable, the loss is not finite.
     """
     _require_positive(
         steps=steps, batch_size=batch_size, log_every=log_every, checkpoint_every=checkpoint_every
@@ -87,7 +91,7 @@ def train(
     chosen = selection.select(backend)
     layout = layout.on(len(chosen.devices))
     if problems := layouts.check(layout, batch_size, workload.dimensions()):
-        raise UserError("; ".join(problems))
+        raise UserError("; ".join(f"{name}: {what}" for name, what in problems))
     mesh = make_mesh(layout, list(chosen.devices))
     dtype = jnp.dtype(chosen.compute_dtype if layout.compute_dtype == "auto" else layout.compute_dtype)
     run = Run(ConstraintPlacement(mesh), layout.remat, dtype)

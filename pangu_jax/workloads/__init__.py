@@ -58,7 +58,11 @@ class Workload(Protocol):
         """For each parameter a tuple with the logical axis of each dimension, in the structure of `init`."""
 
     def dimensions(self) -> dict[str, int]:
-        """Sizes by logical axis that a layout must divide (heads, mlp, vocab, embed)."""
+        """Sizes by logical axis that a layout must divide (heads, mlp, vocab, embed).
+
+        A class may also have `recipe_dimensions(recipe, reference)`, a static method that reads them from a
+        recipe, so that `pangu config check` finds a misfit before anything is made.
+        """
 
     def loss(self, params: Params, batch: Batch, key: jax.Array, run: "Run") -> Sums:
         """Loss and metrics of a batch, or of a part of it."""

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from pangu_jax.errors import UserError
 from pangu_jax.models import encoder_decoder
 from pangu_jax.models.encoder_decoder import EncoderDecoderConfig, Forward
+from pangu_jax.recipes import Recipe, Reference
 from pangu_jax.workloads import Params, Run, Source, Sums
 
 gin.external_configurable(EncoderDecoderConfig, "EncoderDecoder", module="pangu_jax.models")
@@ -39,6 +40,10 @@ class TokenData(Protocol):
         """The vocabulary's hash."""
 
 
+def _dimensions(model: EncoderDecoderConfig) -> dict[str, int]:
+    return {"embed": model.d_model, "heads": model.heads, "mlp": model.d_ff, "vocab": model.vocab_size}
+
+
 @gin.configurable
 class LanguageModel:
     """An encoder-decoder language model.
@@ -54,6 +59,14 @@ class LanguageModel:
         self.model = model
         self.data = data
 
+    @staticmethod
+    def recipe_dimensions(recipe: Recipe, reference: Reference) -> dict[str, int]:
+        """`dimensions`, from a recipe; ValueError where the shape contradicts itself."""
+        model = recipe.arguments(reference).get("model")
+        if not isinstance(model, Reference):
+            return {}
+        return _dimensions(EncoderDecoderConfig(**recipe.arguments(model)))
+
     def init(self, key: jax.Array) -> Params:
         """Fresh fp32 parameters."""
         return encoder_decoder.init(self.model, key)
@@ -64,8 +77,7 @@ class LanguageModel:
 
     def dimensions(self) -> dict[str, int]:
         """What a layout must divide."""
-        m = self.model
-        return {"embed": m.d_model, "heads": m.heads, "mlp": m.d_ff, "vocab": m.vocab_size}
+        return _dimensions(self.model)
 
     def loss(self, params: Params, batch: Mapping[str, jax.Array], key: jax.Array | None, run: Run) -> Sums:
         """Cross-entropy summed over weighted target tokens; `loss/TASK` is each task's, without z-loss."""
