@@ -1,0 +1,163 @@
+"""Batches: a mixture of cached tasks as a pure function of (cache, seed, step), iterated by Grain.
+
+Window i of the global stream, its corruption and its place in a batch depend on nothing but the seed and i.
+So batch(step) needs no state, a resumed run goes on with the next batch, and hosts take their rows of it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from data_pipelines import cache, packing
+from data_pipelines.denoising import Objective
+from data_pipelines.errors import DataError
+from data_pipelines.vocabulary import SpecialTokens
+
+Batch = dict[str, np.ndarray]
+
+
+class Task:
+    """One objective over one split of a cache.
+
+    Attributes:
+      name: the objective's name in the mixture; index: its `task_id`; size: windows an epoch.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        dataset: str,
+        split: str,
+        *,
+        name: str,
+        index: int,
+        objective: Objective,
+        special: SpecialTokens,
+        encoder_length: int,
+        decoder_length: int,
+    ):
+        self.name, self.index = name, index
+        self.lengths = (encoder_length, decoder_length)
+        self.records = cache.records(root, dataset, split)
+        self.size = len(self.records)
+        self._objective, self._special = objective, special
+
+    def window(self, record: bytes, rng: np.random.Generator) -> Batch:
+        """A window's arrays (see packing.assemble) and `task_id` int32 []."""
+        pieces = cache.parse(record).pieces
+        row = packing.assemble(self._objective(pieces, rng, self._special, *self.lengths), *self.lengths)
+        return row | {"task_id": np.int32(self.index)}
+
+    def identity(self, record: bytes) -> str:
+        """Names the window's pieces: `span: 199801.txt:16[0:254] pos.txt:7[0:23]`."""
+        return f"{self.name}: {' '.join(cache.parse(record).ids)}"
+
+    def padding(self) -> Batch:
+        """A window without loss, to fill a last batch."""
+        return packing.empty(*self.lengths) | {"task_id": np.int32(self.index)}
+
+
+class _Stream:
+    """Rows of batches by index; what the trainer calls a Source."""
+
+    def __init__(self, batch_size: int):
+        if batch_size < 1:
+            raise DataError(f"batch_size must be at least 1, not {batch_size}")
+        self.batch_size = batch_size
+
+    def window(self, index: int) -> Batch:
+        raise NotImplementedError
+
+    def batch(self, step: int, rows: slice | None = None) -> Batch:
+        """Arrays [rows, ...] of the global batch `step` (from 0): all rows, or this host's."""
+        picked = range(self.batch_size)[rows or slice(None)]
+        windows = [self.window(step * self.batch_size + row) for row in picked]
+        return {name: np.stack([window[name] for window in windows]) for name in windows[0]}
+
+    def iterator(self, start_step: int = 0, rows: slice | None = None) -> Iterator[Batch]:
+        """batch(start_step, rows), batch(start_step + 1, rows), ... made ahead on two threads."""
+        import grain
+
+        steps = grain.MapDataset.range(start_step, self._last_step())
+        made = steps.map(lambda step: self.batch(int(step), rows))
+        yield from made.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=8))
+
+    def _last_step(self) -> int:
+        return 2**62
+
+
+class Mixture(_Stream):
+    """The training stream: endless, tasks interleaved in proportion to their weights.
+
+    Every task is shuffled anew each epoch, and every window corrupted anew each time it comes round.
+
+    Args:
+      tasks: with a weight each (> 0), by name.
+      batch_size: windows a global batch.
+      seed: of the order and of the corruption.
+    """
+
+    def __init__(self, tasks: Mapping[str, tuple[Task, float]], batch_size: int, seed: int):
+        import grain
+
+        super().__init__(batch_size)
+        for name, (task, _) in tasks.items():
+            if task.size == 0:
+                raise DataError(f"the corpus is too small for the task {name!r}: it fills no window")
+        parents, windows = [], []
+        for task, _ in tasks.values():
+            # One seed a task, so that adding a task does not change the others' order.
+            own = int(np.random.SeedSequence([seed, task.index]).generate_state(1)[0])
+            records = grain.MapDataset.source(task.records).shuffle(seed=own).repeat()
+            parents.append(records.map(lambda record, task=task: (task, record)))
+            windows.append(parents[-1].random_map(lambda pair, rng: pair[0].window(pair[1], rng), seed=own))
+        weights = [weight for _, weight in tasks.values()]
+        self._records = grain.MapDataset.mix(parents, weights)
+        self._windows = grain.MapDataset.mix(windows, weights)
+
+    def window(self, index: int) -> Batch:
+        return self._windows[index]
+
+    def identity(self, step: int) -> list[str]:
+        """The pieces of every row of batch `step`."""
+        first = step * self.batch_size
+        pairs = (self._records[index] for index in range(first, first + self.batch_size))
+        return [task.identity(record) for task, record in pairs]
+
+
+class Validation(_Stream):
+    """A split once, in the order of the cache, corrupted the same way each time; len() batches.
+
+    The rows after the last window are padding without loss. `limit` keeps the first so many windows.
+    """
+
+    def __init__(self, task: Task, batch_size: int, seed: int = 0, limit: int | None = None):
+        super().__init__(batch_size)
+        self.task, self._seed = task, seed
+        self.windows = min(task.size, limit or task.size)
+
+    def __len__(self) -> int:
+        return -(-self.windows // self.batch_size)
+
+    def _last_step(self) -> int:
+        return len(self)
+
+    def window(self, index: int) -> Batch:
+        if index >= self.windows:
+            return self.task.padding()
+        rng = np.random.Generator(np.random.Philox(key=[self._seed, index]))
+        return self.task.window(self.task.records[index], rng)
+
+    def identity(self, step: int) -> list[str]:
+        """The pieces of every row of batch `step` that is not padding."""
+        first = step * self.batch_size
+        indices = range(first, min(first + self.batch_size, self.windows))
+        return [self.task.identity(self.task.records[index]) for index in indices]
+
+
+def fill(windows: Sequence[Batch]) -> tuple[float, float]:
+    """Share of the encoder's and of the decoder's positions that are not padding."""
+    encoder = np.mean([(window["encoder_segment_ids"] > 0).mean() for window in windows])
+    decoder = np.mean([(window["decoder_segment_ids"] > 0).mean() for window in windows])
+    return float(encoder), float(decoder)

@@ -1,0 +1,246 @@
+"""The corpus a recipe names: which text, which vocabulary, which objectives with which weights.
+
+    LanguageModel.data = @corpus()
+    corpus.path = '/my/text'                                  # None: the quickstart corpus
+    corpus.weights = {'span': 1, 'prefix': 2, 'causal': 1}
+    corpus.objectives = {'span': @SpanCorruption(), 'prefix': @PrefixLM(), 'x': @x/SpanCorruption()}
+    x/SpanCorruption.rate = 0.5
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import gin
+
+from data_pipelines import cache, folder, quickstart
+from data_pipelines.batches import Mixture, Task, Validation
+from data_pipelines.denoising import Causal, Objective, PrefixLM, SpanCorruption
+from data_pipelines.documents import Document
+from data_pipelines.errors import DataError
+from data_pipelines.vocabulary import Vocabulary
+
+for _objective in (SpanCorruption, PrefixLM, Causal):
+    gin.external_configurable(_objective, module="data_pipelines.denoising")
+
+# Raise it when the records of a cache change, so that caches of older code are not read.
+FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Corpus:
+    """Settings of a corpus; `corpus` documents them. Nothing is read before `prepare`."""
+
+    path: str | None
+    text_field: str
+    documents: str
+    vocabulary_size: int
+    vocabulary_file: str | None
+    encoder_length: int
+    decoder_length: int
+    objectives: Mapping[str, Objective]
+    weights: Mapping[str, float]
+    validation_fraction: float
+    validation_windows: int
+    cache_dir: str | None
+
+    @property
+    def name(self) -> str:
+        """Prefix of the seqio tasks and of the TFDS datasets."""
+        return "quickstart" if self.path is None else "corpus"
+
+    @property
+    def cache_root(self) -> Path:
+        return Path(self.cache_dir).expanduser() if self.cache_dir else cache.default_root()
+
+    def read(self, quarantine: folder.Quarantine | None = None):
+        """Iterates over the documents, duplicates included. Raises DataError when there is no text."""
+        if self.path is None:
+            return quickstart.documents()
+        return folder.documents(self.path, self.text_field, self.documents, quarantine)
+
+    def text_key(self) -> str:
+        """sha256 over the names and bytes of the text files and over how documents are read from them."""
+        paths = quickstart.files() if self.path is None else folder.files(self.path)
+        key = hashlib.sha256(json.dumps([FORMAT, self.text_field, self.documents]).encode())
+        for path in paths:
+            try:
+                with path.open("rb") as stream:
+                    digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            except OSError as error:  # An unreadable file is quarantined when it is read.
+                digest = f"unreadable: {error.errno}"
+            key.update(f"{path.name} {digest}\n".encode())
+        return key.hexdigest()
+
+    def vocabulary_key(self) -> dict[str, str | int]:
+        if self.vocabulary_file:
+            try:
+                proto = Path(self.vocabulary_file).expanduser().read_bytes()
+            except OSError as error:
+                raise DataError(
+                    f"corpus.vocabulary_file: cannot read {self.vocabulary_file}: {error.strerror}"
+                ) from error
+            return {"vocabulary_file": hashlib.sha256(proto).hexdigest()}
+        return {"vocabulary_size": self.vocabulary_size, "validation_fraction": self.validation_fraction}
+
+    def key(self) -> dict:
+        """Everything the token cache depends on, JSON-able."""
+        return {
+            "format": FORMAT,
+            "text": self.text_key(),
+            "vocabulary": self.vocabulary_key(),
+            "encoder_length": self.encoder_length,
+            "decoder_length": self.decoder_length,
+            "validation_fraction": self.validation_fraction,
+            "objectives": {
+                name: {"class": type(objective).__name__, **dataclasses.asdict(objective)}
+                for name, objective in self.objectives.items()
+            },
+        }
+
+    def prepare(self) -> "Prepared":
+        """Opens the token cache; builds it first if this text with these settings was never seen.
+
+        Raises:
+          DataError: no text, an unreadable folder, a vocabulary that cannot be trained, no room for the cache.
+        """
+        from data_pipelines.tasks import building
+
+        key = self.key()
+        name = f"{self.name}-{_digest(key)}"
+        found = cache.open_or_build(self.cache_root, name, lambda to: building.build(self, key, to))
+        return Prepared(self, found)
+
+
+@gin.configurable
+def corpus(
+    path: str | None = None,
+    text_field: str = "text",
+    documents: str = "file",
+    vocabulary_size: int = 8192,
+    vocabulary_file: str | None = None,
+    encoder_length: int = 256,
+    decoder_length: int = 128,
+    objectives: Mapping[str, Objective] | None = None,
+    weights: Mapping[str, float] | None = None,
+    validation_fraction: float = 0.02,
+    validation_windows: int = 256,
+    cache_dir: str | None = None,
+) -> Corpus:
+    """The text of a language model and what is learnt from it.
+
+    Args:
+      path: a folder, file or glob of .txt and .jsonl (plain, .gz, .xz, .zst); None is the quickstart corpus.
+      text_field: field of a .jsonl line that holds the text.
+      documents: what one document of a .txt is: "file", "paragraph" (up to a blank line) or "line".
+      vocabulary_size: ids in all, mode tokens and 100 sentinels included, of the vocabulary to train.
+      vocabulary_file: a sentencepiece model to use instead; it is renumbered to pad 0, eos 1, unk 2.
+      encoder_length: tokens an encoder window.
+      decoder_length: tokens a decoder window.
+      objectives: by name; None is span corruption, prefix LM and causal as published.
+      weights: share of each objective in the mixture, relative; an objective left out is not trained on.
+      validation_fraction: share of the documents held out.
+      validation_windows: at most so many windows a task are evaluated.
+      cache_dir: folder of the token caches; None is $XDG_CACHE_HOME/pangu_jax.
+
+    Raises:
+      DataError: a weight without an objective, a negative one, or lengths that are too small.
+    """
+    if objectives is None:
+        objectives = {"span": SpanCorruption(), "prefix": PrefixLM(), "causal": Causal()}
+        weights = {"span": 1, "prefix": 2, "causal": 1} if weights is None else weights
+    weights = dict.fromkeys(objectives, 1) if weights is None else dict(weights)
+    for name, weight in weights.items():
+        if name not in objectives:
+            raise DataError(f"corpus.weights: there is no objective {name!r}: have {', '.join(objectives)}")
+        if weight < 0:
+            raise DataError(f"corpus.weights: {name!r} is {weight}; weights are not negative")
+    if not any(weights.values()):
+        raise DataError("corpus.weights: all are zero; give at least one objective a positive weight")
+    if min(encoder_length, decoder_length) < 16:
+        raise DataError(
+            f"corpus.encoder_length {encoder_length} and decoder_length {decoder_length} must be at least 16"
+        )
+    if not 0 < validation_fraction <= 0.5:
+        raise DataError(f"corpus.validation_fraction {validation_fraction} must be in (0, 0.5]")
+    return Corpus(
+        path,
+        text_field,
+        documents,
+        vocabulary_size,
+        vocabulary_file,
+        encoder_length,
+        decoder_length,
+        objectives,
+        weights,
+        validation_fraction,
+        validation_windows,
+        cache_dir,
+    )
+
+
+class Prepared:
+    """A corpus ready to train on.
+
+    Attributes:
+      vocabulary: a data_pipelines.vocabulary.Vocabulary.
+      manifest: what the cache was built from, and counts (documents, duplicates, tokens, windows, fill).
+      task_names: names by `task_id`: `quickstart_span`, ...
+    """
+
+    def __init__(self, settings: Corpus, found: cache.Cache):
+        self.corpus, self.root, self.manifest = settings, found.root, found.manifest
+        self.vocabulary = Vocabulary(found.root / "vocabulary.model")
+        self.task_names = [f"{settings.name}_{name}" for name in settings.objectives]
+
+    def task(self, name: str, split: str) -> Task:
+        """The task of an objective (`span`) over `train` or `validation`."""
+        return Task(
+            self.root,
+            f"{self.corpus.name}_{name}",
+            split,
+            name=f"{self.corpus.name}_{name}",
+            index=list(self.corpus.objectives).index(name),
+            objective=self.corpus.objectives[name],
+            special=self.vocabulary.special,
+            encoder_length=self.corpus.encoder_length,
+            decoder_length=self.corpus.decoder_length,
+        )
+
+    def train_source(self, batch_size: int, seed: int) -> Mixture:
+        """The endless training stream (see data_pipelines.batches)."""
+        weighted = {name: weight for name, weight in self.corpus.weights.items() if weight > 0}
+        tasks = {
+            name: (self.task(name, "train"), float(weighted[name]))
+            for name in self.corpus.objectives
+            if name in weighted
+        }
+        return Mixture(tasks, batch_size, seed)
+
+    def validation_sources(self, batch_size: int) -> dict[str, Validation]:
+        """A finite source for each task of the mixture, by the task's name."""
+        trained = [name for name in self.corpus.objectives if self.corpus.weights.get(name, 0) > 0]
+        limit = self.corpus.validation_windows
+        return {
+            f"{self.corpus.name}_{name}": Validation(self.task(name, "validation"), batch_size, limit=limit)
+            for name in trained
+        }
+
+    def fingerprint(self) -> dict[str, str]:
+        """What a checkpoint must agree with: {"vocabulary": sha256 of the model file}."""
+        return {"vocabulary": self.vocabulary.fingerprint}
+
+    @functools.cached_property
+    def documents(self) -> dict[str, list[Document]]:
+        """The documents of each split, read anew from the text (for seqio's tasks and for tests)."""
+        from data_pipelines.documents import split
+
+        parts = split(self.corpus.read(), self.corpus.validation_fraction)
+        return {"train": parts.train, "validation": parts.validation}
+
+
+def _digest(key: dict) -> str:
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,246 @@
+"""Vocabularies: a sentencepiece model under T5's conventions, with mode tokens and sentinels.
+
+Layout of the ids: 0 pad, 1 eos, 2 unk, the mode tokens of UL2 and one for causal modelling, the newline, 256
+bytes, the pieces, and last the 100 sentinels in falling order (`<extra_id_0>` is size - 1), as T5 and seqio
+have it. Mode tokens are control symbols and sentinels are not in the model file at all, so no text is ever
+encoded to one of them.
+"""
+
+import dataclasses
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from data_pipelines.errors import DataError
+
+PAD, EOS, UNK = 0, 1, 2
+SENTINELS = 100
+MODES = ("[R]", "[S]", "[X]", "[C]")
+# A run of tokens without a boundary is cut after this many: a URL is not a word, and windows need a bound.
+LONGEST_WORD = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class SpecialTokens:
+    """The ids that objectives insert. `sentinel(i)` is the id of `<extra_id_i>`."""
+
+    modes: dict[str, int]
+    first_sentinel: int
+    sentinels: int = SENTINELS
+    eos: int = EOS
+
+    def sentinel(self, index: int) -> int:
+        if not 0 <= index < self.sentinels:
+            raise ValueError(f"sentinel {index} of {self.sentinels}")
+        return self.first_sentinel - index
+
+
+class Vocabulary:
+    """A sentencepiece model file and the ids beyond it.
+
+    Attributes:
+      size: number of ids, sentinels included: the rows an embedding needs.
+      fingerprint: sha256 of the model file, hex; equal fingerprints mean equal ids.
+      special: the ids objectives insert.
+    """
+
+    def __init__(self, file: str | Path):
+        """Loads a model that follows the layout above; `adopt` makes one from any sentencepiece model.
+
+        Raises:
+          DataError: the file is missing, is no sentencepiece model, or lacks the layout.
+        """
+        import sentencepiece
+
+        self.file = Path(file)
+        try:
+            proto = self.file.read_bytes()
+            self._model = sentencepiece.SentencePieceProcessor(model_proto=proto)
+        except OSError as error:
+            raise DataError(f"cannot read the vocabulary {self.file}: {error.strerror}") from error
+        except RuntimeError as error:
+            raise DataError(f"{self.file} is not a sentencepiece model") from error
+        found = (self._model.pad_id(), self._model.eos_id(), self._model.unk_id())
+        modes = {mode: self._model.piece_to_id(mode) for mode in MODES}
+        if found != (PAD, EOS, UNK) or not all(self._model.is_control(i) for i in modes.values()):
+            raise DataError(
+                f"{self.file} has pad, eos, unk = {found} instead of {(PAD, EOS, UNK)}, or no mode tokens: "
+                "pass it as corpus.vocabulary_file, which renumbers it"
+            )
+        self.fingerprint = hashlib.sha256(proto).hexdigest()
+        self.size = self._model.get_piece_size() + SENTINELS
+        self.special = SpecialTokens(modes, self.size - 1)
+        self._set_piece_lengths()
+
+    def _set_piece_lengths(self) -> None:
+        pieces = [self._model.id_to_piece(i) for i in range(self._model.get_piece_size())]
+        self._continues_P = np.zeros(len(pieces), bool)
+        self._characters_P = np.array([len(piece) for piece in pieces], np.int32)
+        for i, piece in enumerate(pieces):
+            if self._model.is_byte(i):
+                # UTF-8: a byte 10xxxxxx goes on with the character that the byte before it belongs to.
+                self._continues_P[i] = int(piece[3:5], 16) & 0xC0 == 0x80
+                self._characters_P[i] = not self._continues_P[i]
+
+    def encode(self, text: str) -> np.ndarray:
+        """int32 [tokens], without eos. Never a mode token or a sentinel."""
+        return np.array(self._model.encode(text), np.int32)
+
+    def encode_all(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """`encode` for many texts, on two threads."""
+        return [np.array(ids, np.int32) for ids in self._model.encode(list(texts), num_threads=2)]
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        """Text of the tokens up to the first eos. Sentinels appear as `<extra_id_0>`; padding does not."""
+        parts: list[str] = []
+        run: list[int] = []
+        for token in map(int, tokens):
+            if token == EOS:
+                break
+            if token > self.special.first_sentinel - SENTINELS:
+                parts += [self._model.decode(run), f"<extra_id_{self.special.first_sentinel - token}>"]
+                run = []
+            elif token != PAD:
+                run.append(token)
+        return "".join([*parts, self._model.decode(run)])
+
+    def word_starts(self, text: str, tokens: np.ndarray) -> np.ndarray:
+        """bool [tokens]: whether a token begins where a word of `text` begins (jieba's words, by rjieba)."""
+        import rjieba
+
+        ends = np.cumsum(np.fromiter(map(len, rjieba.cut(text)), np.int64))
+        at_boundary = np.zeros(len(text) + 1, bool)
+        at_boundary[0] = True
+        at_boundary[ends] = True
+        characters = self._characters_P[tokens]
+        begins = np.cumsum(characters) - characters
+        if len(tokens) and int(begins[-1] + characters[-1]) == len(text):
+            starts = at_boundary[begins] & ~self._continues_P[tokens]
+        else:  # A model that normalises text: ask it where its pieces lie in the original.
+            begins = np.array([p.begin for p in self._model.encode(text, out_type="immutable_proto").pieces])
+            starts = at_boundary[begins.astype(int)] & (np.diff(begins, prepend=-1) > 0)
+        return _with_longest_word(starts)
+
+    def seqio(self):
+        """The same ids as a seqio.SentencePieceVocabulary (imports TensorFlow)."""
+        import seqio
+
+        return seqio.SentencePieceVocabulary(str(self.file), extra_ids=SENTINELS)
+
+
+def _with_longest_word(starts: np.ndarray) -> np.ndarray:
+    if len(starts):
+        starts[0] = True
+        positions = np.arange(len(starts))
+        since_start = positions - np.maximum.accumulate(np.where(starts, positions, 0))
+        starts |= since_start % LONGEST_WORD == 0
+    return starts
+
+
+def train(lines: Iterable[str], size: int, file: Path) -> None:
+    """Trains a unigram vocabulary of `size` ids in all and writes it to `file`; deterministic.
+
+    Text is kept as it is (no NFKC, which would turn Chinese punctuation into ASCII; no dummy prefix;
+    newlines and runs of spaces survive), digits are split, unseen characters become bytes.
+
+    Raises:
+      DataError: the text is too small for that many pieces, or there is none.
+    """
+    import sentencepiece
+
+    lines = list(lines)
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(lines),
+            model_writer=model,
+            model_type="unigram",
+            vocab_size=size - SENTINELS,
+            character_coverage=_coverage(lines, size),
+            normalization_rule_name="identity",
+            add_dummy_prefix=False,
+            remove_extra_whitespaces=False,
+            allow_whitespace_only_pieces=True,
+            byte_fallback=True,
+            split_digits=True,
+            max_sentencepiece_length=8,
+            seed_sentencepiece_size=10 * size,
+            pad_id=PAD,
+            eos_id=EOS,
+            unk_id=UNK,
+            bos_id=-1,
+            control_symbols=list(MODES),
+            user_defined_symbols=["\n"],
+            hard_vocab_limit=False,
+            num_threads=2,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1][-200:]
+        raise DataError(
+            f"cannot train a vocabulary of {size} ids: {reason} (lower corpus.vocabulary_size?)"
+        ) from error
+    file.write_bytes(model.getvalue())
+
+
+def _coverage(lines: Sequence[str], size: int) -> float:
+    """Share of the text whose characters become pieces: .9995, less if they would fill half the vocabulary.
+
+    Characters beyond it are spelt in bytes, so a small vocabulary still has room for words.
+    """
+    counts = np.array(sorted(Counter("".join(lines)).values(), reverse=True))
+    within = counts[: size // 2].sum() / max(counts.sum(), 1)
+    return float(np.clip(within, 0.5, 0.9995))
+
+
+def adopt(source: str | Path, file: Path) -> np.ndarray:
+    """Rewrites any sentencepiece model under the layout above, e.g. PanGu-alpha's (unk 0, bos 1, eos 2).
+
+    The pieces keep their order and scores and move up behind the special tokens.
+
+    Returns:
+      int32 [pieces of the new model]: the old id of every new id, -1 for ids that are new. It also says which
+      rows of a released embedding go where.
+    """
+    from sentencepiece import sentencepiece_model_pb2
+
+    kinds = sentencepiece_model_pb2.ModelProto.SentencePiece
+    try:
+        old = sentencepiece_model_pb2.ModelProto.FromString(Path(source).read_bytes())
+    except OSError as error:
+        raise DataError(f"cannot read the vocabulary {source}: {error.strerror}") from error
+    except Exception as error:  # protobuf's DecodeError is not importable from one place in all versions
+        raise DataError(f"{source} is not a sentencepiece model") from error
+    if not old.pieces:
+        raise DataError(f"{source} is not a sentencepiece model: it holds no pieces")
+    new = sentencepiece_model_pb2.ModelProto()
+    new.CopyFrom(old)
+    del new.pieces[:]
+    by_piece = {piece.piece: i for i, piece in enumerate(old.pieces)}
+    old_eos = by_piece.get(old.trainer_spec.eos_piece or "</s>", -1)
+    old_unk = next((i for i, piece in enumerate(old.pieces) if piece.type == kinds.UNKNOWN), -1)
+    old_ids = [-1, old_eos, old_unk]
+    new.pieces.add(piece="<pad>", score=0, type=kinds.CONTROL)
+    new.pieces.add(piece="</s>", score=0, type=kinds.CONTROL)
+    new.pieces.add(piece="<unk>", score=0, type=kinds.UNKNOWN)
+    for mode in MODES:
+        new.pieces.add(piece=mode, score=0, type=kinds.CONTROL)
+        old_ids.append(-1)
+    taken = {"<pad>", "</s>", "<unk>", *MODES}
+    if "\n" not in by_piece:  # Without it a newline would be unknown, or fold into a space.
+        new.pieces.add(piece="\n", score=0, type=kinds.USER_DEFINED)
+        old_ids.append(-1)
+    for i, piece in enumerate(old.pieces):
+        if i not in (old_eos, old_unk) and piece.piece not in taken:
+            new.pieces.add().CopyFrom(piece)
+            old_ids.append(i)
+    trainer = new.trainer_spec
+    trainer.pad_id, trainer.eos_id, trainer.unk_id, trainer.bos_id = PAD, EOS, UNK, -1
+    trainer.pad_piece, trainer.eos_piece, trainer.unk_piece = "<pad>", "</s>", "<unk>"
+    trainer.vocab_size = len(new.pieces)
+    file.write_bytes(new.SerializeToString())
+    return np.array(old_ids, np.int32)
