@@ -7,6 +7,7 @@
         checksums.json          size and CRC-32 of every file above, written just before the commit
       1100.orbax-checkpoint-tmp a save that was under way; never read
       900.corrupt               a step that failed its check and was stepped over when training resumed
+      expired/                  steps that retention gave up, on their way out
 
 `verify` and every restore compare the files with checksums.json. A CRC-32 finds any bit flip or truncation;
 it is no defence against someone who forges a checkpoint.
@@ -28,6 +29,7 @@ COMMIT_MARKER = "commit_success.txt"
 # Orbax still writes these two, at the top of a step, after the sums are taken.
 UNSUMMED_FILES = (CHECKSUMS, STEP_METADATA, COMMIT_MARKER)
 CORRUPT_SUFFIX = ".corrupt"
+EXPIRED = "expired"
 IN_PROGRESS = "orbax-checkpoint-tmp"
 
 

@@ -14,7 +14,8 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,10 @@ import pangu_jax
 from pangu_jax.errors import UserError
 from pangu_jax.training import checkpoint_files as files
 from pangu_jax.training.checkpoint_structure import describe, require_same_fingerprint, require_same_structure
+from pangu_jax.training.quiet import quiet_orbax
 
 PyTree = Any
 log = logging.getLogger(__name__)
-
-# Orbax logs a traceback for every failed save, and advice whenever one save waits for another. Failures are
-# raised # as well, and told here in a line.
-logging.getLogger("absl").addFilter(lambda record: "/orbax/" not in record.pathname)
 
 # How a failed save tells that the disk, not the program, is at fault. TensorStore gives errno only as text.
 DISK_TROUBLES = (
@@ -75,7 +73,12 @@ class Checkpoints:
         self._checksums = checksums
         self._read_only = read_only
         self._saving: int | None = None
+        self._background = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoints")
+        self._sweeping: Future | None = None
         _require_usable(self.directory, read_only)
+        quiet_orbax()
+        if not read_only and jax.process_index() == 0:
+            shutil.rmtree(self.directory / files.EXPIRED, ignore_errors=True)
         policies = [ocp.checkpoint_managers.LatestN(keep)]
         if keep_every:
             policies.append(ocp.checkpoint_managers.EveryNSteps(keep_every))
@@ -84,6 +87,7 @@ class Checkpoints:
             create=not read_only,
             read_only=read_only,
             cleanup_tmp_directories=not read_only,
+            todelete_subdir=files.EXPIRED,
             # Always asynchronous to Orbax, which has the callback only then; `save` waits if asked to.
             enable_async_checkpointing=True,
             async_options=ocp.AsyncOptions(timeout_secs=3600, post_finalization_callback=self._before_commit),
@@ -117,6 +121,8 @@ class Checkpoints:
         self._saving = step
         with self._disk_errors():
             self._manager.save(step, args=items, force=True)  # when to save is the trainer's business
+        if jax.process_index() == 0:
+            self._sweeping = self._background.submit(self._sweep)
         if not self._asynchronous:
             self.wait()
         return True
@@ -168,11 +174,14 @@ class Checkpoints:
         """
         with self._disk_errors():
             self._manager.wait_until_finished()
+        if self._sweeping:
+            self._sweeping.result()
 
     def close(self) -> None:
         """Wait, then release threads and files. Raises as `wait`."""
         with self._disk_errors():
             self._manager.close()
+        self._background.shutdown()
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -256,6 +265,13 @@ class Checkpoints:
             if jax.process_count() > 1:
                 multihost_utils.sync_global_devices("pangu_jax: damaged checkpoints set aside")
             self._manager.reload()
+
+    def _sweep(self) -> None:
+        """Remove what retention gave up, after the save under way. A step must not be half removed under its
+        number, so Orbax only renames it away."""
+        with suppress(Exception):  # `wait` raises it in the caller's thread
+            self._manager.wait_until_finished()
+        shutil.rmtree(self.directory / files.EXPIRED, ignore_errors=True)
 
     def _before_commit(self) -> None:
         """Called by Orbax in the first process's writing thread: all is written, not yet renamed into
