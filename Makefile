@@ -20,7 +20,7 @@ $(STAMP): requirements.txt pyproject.toml
 	install its venv module (on Debian and Ubuntu: apt-get install python3.11-venv)" >&2; exit 2; }
 	"$(PYTHON)" -m venv "$(VENV)"
 	@if "$(BIN)/python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then set -ex; \
-	  "$(BIN)/pip" install --quiet --disable-pip-version-check -r requirements.txt; \
+	  "$(BIN)/pip" install --quiet --disable-pip-version-check --no-deps -r requirements.txt; \
 	  "$(BIN)/pip" install --quiet --disable-pip-version-check --no-deps -e .; \
 	else set -ex; \
 	  "$(BIN)/pip" install --quiet --disable-pip-version-check -e '.[test]'; \

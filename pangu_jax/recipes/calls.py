@@ -20,18 +20,24 @@ class Call(NamedTuple):
     selector: str
 
 
+def called(recipe: Recipe) -> dict[Call, Where]:
+    """What gin calls to fill parameters, each with the place that asks for it first."""
+    found: dict[Call, Where] = {}
+    todo = [callee for start in _starts(recipe) for callee in _callees(recipe, start)]
+    while todo:
+        call, where = todo.pop(0)
+        if call not in found:
+            found[call] = where
+            todo += _callees(recipe, call)
+    return found
+
+
 def incomplete(recipe: Recipe) -> Iterator[Finding]:
     """Parameters without a default that nothing binds, of whatever gin calls by itself."""
     root = Call("", recipe.function.selector)
     yield from _missing(recipe, root, recipe.where_missing(), recipe.supplied)
-    called = {call: where for start in _starts(recipe) for call, where in _callees(recipe, start)}
-    todo, seen = list(called.items()), {root}
-    while todo:
-        call, where = todo.pop(0)
-        if call not in seen:
-            seen.add(call)
-            yield from _missing(recipe, call, where)
-            todo += _callees(recipe, call)
+    for call, where in called(recipe).items():
+        yield from _missing(recipe, call, where)
 
 
 def circular(recipe: Recipe) -> Iterator[Finding]:

@@ -18,13 +18,17 @@ from pangu_jax.recipes.values import Macro, Reference
 # name to mend ("Layout.model") and what is wrong. It must not touch a device.
 Constraint = Callable[[Recipe], Iterable[tuple[str, str]]]
 
-_constraints: list[Constraint] = []
+_constraints: list[tuple[Constraint, str | None]] = []
 
 
-def constraint(function: Constraint) -> Constraint:
-    """Register a constraint: `check` asks it about every recipe once its module is imported."""
-    _constraints.append(function)
-    return function
+def constraint(rule: Constraint, *, of: str | None = None) -> Constraint:
+    """Register a rule that `check` asks once the module that registers it is imported.
+
+    `of` is the full name of a verb's function ("pangu_jax.training.train.train"): the rule is asked about that
+    verb's recipes only. Without it, about all.
+    """
+    _constraints.append((rule, of))
+    return rule
 
 
 def check(recipe: Recipe) -> list[Finding]:
@@ -38,8 +42,9 @@ def check(recipe: Recipe) -> list[Finding]:
     for part in (_duplicates, _macros, _scopes, _references, _types, circular, incomplete):
         findings += part(recipe)
     if not findings:
-        for function in _constraints:
-            findings += [Finding(recipe.where(name), f"{name}: {what}") for name, what in function(recipe)]
+        rules = [rule for rule, of in _constraints if of in (None, recipe.function.selector)]
+        broken = chain.from_iterable(rule(recipe) for rule in rules)
+        findings = [Finding(recipe.where(name), f"{name}: {what}") for name, what in broken]
     order = {str(path): number for number, path in enumerate(recipe.files)}
     findings.sort(
         key=lambda one: (order.get(one.where.file, len(order)), one.where.file, one.where.line or 0)

@@ -6,6 +6,7 @@ a comment. Parameters left at their default are listed as comments: a changed de
 
 from typing import Any
 
+from pangu_jax.recipes.calls import called
 from pangu_jax.recipes.recipe import Key, Recipe
 from pangu_jax.recipes.signatures import look_up
 from pangu_jax.recipes.uses import in_effect
@@ -17,12 +18,12 @@ def dump(recipe: Recipe) -> str:
     lines = sorted({statement.statement for statement in recipe.imports})
     bindings = in_effect(recipe)
     lines += _section(_line(recipe, key) for key in sorted(bindings) if not key.parameter)
-    keys = [key for key in bindings if key.parameter]
-    for scope, selector in sorted({(key.scope, key.selector) for key in keys}, key=lambda pair: pair[::-1]):
-        bound = sorted(key for key in keys if (key.scope, key.selector) == (scope, selector))
-        lines += _section(_line(recipe, key) for key in bound)
-        if not scope:
-            lines += _defaults(selector, {key.parameter for key in bound})
+    parameters = sorted(key for key in bindings if key.parameter)
+    configurables = {(key.selector, key.scope) for key in parameters}
+    for selector, scope in sorted(configurables | {(call.selector, "") for call in called(recipe)}):
+        bound = [key for key in parameters if (key.selector, key.scope) == (selector, scope)]
+        defaults = [] if scope else _defaults(selector, {key.parameter for key in bound})
+        lines += _section([*(_line(recipe, key) for key in bound), *defaults])
     return "\n".join(lines).strip("\n") + "\n"
 
 

@@ -156,9 +156,8 @@ def test_undecodable_file_is_a_finding(tmp_path):
     assert "cannot be read" in str(finding)
 
 
-def test_constraints_see_the_resolved_recipe_and_name_the_place(load, monkeypatch):
+def test_constraints_see_the_resolved_recipe_and_name_the_place(load):
     """The seam for values that contradict each other: the trainer registers its own with `constraint`."""
-    monkeypatch.setattr("pangu_jax.recipes.checking._constraints", [])
 
     @recipes.constraint
     def heads_divide_width(recipe):
@@ -170,3 +169,10 @@ def test_constraints_see_the_resolved_recipe_and_name_the_place(load, monkeypatc
     recipe = load("HEADS = 3\nNetwork.heads = %HEADS\n")
     with pytest.raises(UserError, match=r"recipe.gin:4: Network.heads: 3 heads do not divide a width of 8$"):
         recipes.require_valid(recipe)
+
+
+def test_a_constraint_of_another_verb_is_not_asked(load):
+    recipes.constraint(lambda recipe: [("fit.steps", "no")], of="toy.evaluate")
+    assert recipes.check(load("")) == []
+    recipes.constraint(lambda recipe: [("fit.steps", "no")], of="toy.fit")
+    assert [finding.message for finding in recipes.check(load(""))] == ["fit.steps: no"]
