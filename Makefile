@@ -1,6 +1,7 @@
 # The targets people and CI use. `make env PYTHON=/path/to/python3.12 VENV=/elsewhere` chooses both.
 VENV ?= .venv
-PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+# The first that runs: version managers leave commands behind for versions that are not installed.
+PYTHON ?= $(shell for it in python3.11 python3.12 python3; do "$$it" -c "" 2>&- && command -v "$$it" && break; done)
 
 STAMP := $(VENV)/.pangu_env
 BIN := $(VENV)/bin
@@ -11,7 +12,7 @@ env: $(STAMP)
 
 # Made anew only when what it is made from has changed. Python 3.11 gets the lock, others what pip resolves.
 $(STAMP): requirements.txt pyproject.toml
-	@test -n "$(PYTHON)" || { echo "make env: no Python found; install python3.11 or python3.12 (on Debian and \
+	@command -v "$(PYTHON)" >/dev/null || { echo "make env: no Python found; install python3.11 or python3.12 (on Debian and \
 	Ubuntu: apt-get install python3.11 python3.11-venv), or say make PYTHON=/path/to/python" >&2; exit 2; }
 	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || { echo "make env: \
 	$(PYTHON) is `"$(PYTHON)" -V 2>&1`, and 3.11 or 3.12 is needed; install one, or say make \

@@ -24,8 +24,8 @@ _constraints: list[tuple[Constraint, str | None]] = []
 def constraint(rule: Constraint, *, of: str | None = None) -> Constraint:
     """Register a rule that `check` asks once the module that registers it is imported.
 
-    `of` is the full name of a verb's function ("pangu_jax.training.train.train"): the rule is asked about that
-    verb's recipes only. Without it, about all.
+    `of` is the full name of a verb's function ("pangu_jax.training.train.train"), and the rule is asked about
+    that verb's recipes only; without it, about all.
     """
     _constraints.append((rule, of))
     return rule
