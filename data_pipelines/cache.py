@@ -160,7 +160,7 @@ class Cache:
 
 
 def open_or_build(root: Path, key: str, build: Callable[[Path], dict]) -> Cache:
-    """The cache `root/key`; if it is not there, `build(folder)` fills an empty folder and returns the manifest.
+    """The cache `root/key`. Where it is missing, `build` fills an empty folder and returns the manifest.
 
     Any number of processes may do this at once: they take turns where the file system has locks, and where it
     has not, the first to finish wins.
@@ -192,9 +192,13 @@ def _build(root: Path, key: str, build: Callable[[Path], dict]) -> None:
         text = json.dumps(manifest, ensure_ascii=False, indent=1)
         (building / "manifest.json").write_text(text, "utf-8")
         building.chmod(0o755)
-        # Renaming onto a folder that is not empty fails: another process was first, and its cache is the same.
-        with contextlib.suppress(FileExistsError, OSError if (root / key).exists() else FileExistsError):
+        try:
             building.rename(root / key)
+        except (
+            OSError
+        ):  # Renaming onto a folder that is not empty: another process was first. Its cache is the same.
+            if not (root / key / "manifest.json").is_file():
+                raise
     finally:
         shutil.rmtree(building, ignore_errors=True)
 

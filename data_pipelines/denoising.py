@@ -60,7 +60,7 @@ class Objective(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class SpanCorruption:
-    """T5's span corruption on word boundaries: `rate` of the tokens, in spans of `mean_span` tokens on average.
+    """T5's span corruption on word boundaries: `rate` of the tokens, in spans of `mean_span` on average.
 
     Spans are drawn as T5 draws them (uniform among all ways to cut the noise and the rest into so many
     parts) and then moved down to word boundaries; what a span or a gap loses, the next one gets. So a piece
@@ -172,13 +172,15 @@ class PrefixLM:
         fewest = sum(lengths) + count - decoder_length  # tokens of prefix, over all pieces
         most = encoder_length - count
         splits = [0] * count
+        spent, ahead = 0, sum(lengths)  # prefixes already drawn; tokens of the pieces not yet split
         for done, i in enumerate(rng.permutation(count).tolist()):
             others = count - done - 1
-            ahead = sum(lengths) - lengths[i] - sum(lengths[j] for j in range(count) if splits[j])
-            low = max(1, fewest - sum(splits) - (ahead - others))
-            high = min(lengths[i] - 1, most - sum(splits) - others)
+            ahead -= lengths[i]
+            low = max(1, fewest - spent - (ahead - others))
+            high = min(lengths[i] - 1, most - spent - others)
             places = np.flatnonzero(pieces[i].word_starts[low : high + 1])
             splits[i] = low + int(places[rng.integers(len(places))]) if len(places) else max(high, 0)
+            spent += splits[i]
         mode = [special.modes[self.mode]]
         return [
             _example([mode, p.tokens[:split]], [p.tokens[split:], [special.eos] if p.final else []])

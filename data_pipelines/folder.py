@@ -60,7 +60,8 @@ def files(path: str | Path) -> list[Path]:
     elif given.is_dir():
         found = [p for p in given.rglob("*") if p.is_file()]
     elif glob.has_magic(str(path)):
-        found = [Path(p) for p in glob.glob(str(given), recursive=True) if Path(p).is_file()]
+        # Path.glob takes no absolute pattern.
+        found = [Path(p) for p in glob.glob(str(given), recursive=True) if Path(p).is_file()]  # noqa: PTH207
     else:
         raise DataError(f"corpus.path: there is no folder or file {given}: give one with {wanted}")
     found = sorted(p for p in found if p.name.endswith(_SUFFIXES))
@@ -74,7 +75,7 @@ def documents(
 ) -> Iterator[Document]:
     """Documents of `files(path)`: a line of .jsonl is one; of .txt, `unit` says: file, paragraph or line.
 
-    Paragraphs of a .txt end at blank lines. `id` is the file's path inside the folder and the line it starts at.
+    Paragraphs of a .txt end at blank lines. `id` is the file's path inside the folder and its first line.
 
     Raises:
       DataError: as `files`; or `unit` is unknown.
@@ -106,7 +107,7 @@ def _json_documents(
             continue
         text = record.get(text_field) if isinstance(record, dict) else None
         # json accepts lone surrogates (\ud800), which no encoder does.
-        if not isinstance(text, str) or not text.isprintable() and _has_surrogates(text):
+        if not isinstance(text, str) or _has_surrogates(text):
             quarantine.add(file, number, f"no text in field {text_field!r}", line.encode())
             continue
         if text.strip():
@@ -114,7 +115,11 @@ def _json_documents(
 
 
 def _has_surrogates(text: str) -> bool:
-    return any("\ud800" <= character <= "\udfff" for character in text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _text_documents(name: str, lines: Iterator[tuple[int, str]], unit: str) -> Iterator[Document]:

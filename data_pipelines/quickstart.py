@@ -59,7 +59,7 @@ def documents() -> Iterator[Document]:
 
 
 def prose(tagged: str) -> str:
-    """One paragraph from its tagged form: `迈向/v  [充满/v 希望/n]nt  １９９８/t` gives `迈向充满希望1998`."""
+    """One paragraph from its tagged form: `迈向/v  [充满/v 希望/n]nt  １９９８/t` is `迈向充满希望1998`."""
     words = (word.rsplit("/", 1)[0] for word in _BRACKET.sub("", tagged).split())
     return "".join(words).translate(_HALF_WIDTH)
 

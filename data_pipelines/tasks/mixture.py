@@ -1,16 +1,17 @@
 """The corpus a recipe names: which text, which vocabulary, which objectives with which weights.
 
-    LanguageModel.data = @corpus()
-    corpus.path = '/my/text'                                  # None: the quickstart corpus
-    corpus.weights = {'span': 1, 'prefix': 2, 'causal': 1}
-    corpus.objectives = {'span': @SpanCorruption(), 'prefix': @PrefixLM(), 'x': @x/SpanCorruption()}
-    x/SpanCorruption.rate = 0.5
+LanguageModel.data = @corpus()
+corpus.path = '/my/text'                                  # None: the quickstart corpus
+corpus.weights = {'span': 1, 'prefix': 2, 'causal': 1}
+corpus.objectives = {'span': @SpanCorruption(), 'prefix': @PrefixLM(), 'x': @x/SpanCorruption()}
+x/SpanCorruption.rate = 0.5
 """
 
 import dataclasses
 import functools
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -32,12 +33,15 @@ FORMAT = 1
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
-    """Settings of a corpus; `corpus` documents them. Nothing is read before `prepare`."""
+    """A corpus by its settings, which `corpus` documents; `trained_size` is its `vocabulary_size`.
+
+    Nothing is read before it is asked for; the first question builds the token cache or opens it.
+    """
 
     path: str | None
     text_field: str
     documents: str
-    vocabulary_size: int
+    trained_size: int
     vocabulary_file: str | None
     encoder_length: int
     decoder_length: int
@@ -84,7 +88,7 @@ class Corpus:
                     f"corpus.vocabulary_file: cannot read {self.vocabulary_file}: {error.strerror}"
                 ) from error
             return {"vocabulary_file": hashlib.sha256(proto).hexdigest()}
-        return {"vocabulary_size": self.vocabulary_size, "validation_fraction": self.validation_fraction}
+        return {"vocabulary_size": self.trained_size, "validation_fraction": self.validation_fraction}
 
     def key(self) -> dict:
         """Everything the token cache depends on, JSON-able."""
@@ -101,11 +105,58 @@ class Corpus:
             },
         }
 
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """Names by `task_id`: `quickstart_span`, ..."""
+        return tuple(f"{self.name}_{objective}" for objective in self.objectives)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return self.prepared.vocabulary
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Number of ids, sentinels included."""
+        return self.vocabulary.size
+
+    def train_source(self, batch_size: int, seed: int) -> Mixture:
+        """The endless training stream (see data_pipelines.batches)."""
+        return self.prepared.train_source(batch_size, seed)
+
+    def validation_sources(self, batch_size: int) -> dict[str, Validation]:
+        """A finite source for each task of the mixture, by the task's name."""
+        return self.prepared.validation_sources(batch_size)
+
+    def fingerprint(self) -> dict[str, str]:
+        """What a checkpoint must agree with: {"vocabulary": sha256 of the model file}."""
+        return {"vocabulary": self.vocabulary.fingerprint}
+
+    def baselines(self, objective: str) -> dict[str, float]:
+        """Held-out nats a token of n-gram models (see data_pipelines.baselines), kept with the cache."""
+        from data_pipelines import baselines
+
+        known = self.prepared.root / f"baselines_{objective}_{self.validation_windows}.json"
+        if not known.is_file():
+            train = Validation(self.prepared.task(objective, "train"), 64)
+            validation = Validation(
+                self.prepared.task(objective, "validation"), 64, limit=self.validation_windows
+            )
+            found = baselines.ngram_losses(train, validation, self.vocabulary_size)
+            fresh = known.with_suffix(f".{os.getpid()}")
+            fresh.write_text(json.dumps(found), "utf-8")
+            fresh.rename(known)
+        return json.loads(known.read_text("utf-8"))
+
+    @functools.cached_property
+    def prepared(self) -> "Prepared":
+        """`prepare`, once."""
+        return self.prepare()
+
     def prepare(self) -> "Prepared":
         """Opens the token cache; builds it first if this text with these settings was never seen.
 
         Raises:
-          DataError: no text, an unreadable folder, a vocabulary that cannot be trained, no room for the cache.
+          DataError: no text, an unreadable folder, a vocabulary that cannot be trained, no room to write.
         """
         from data_pipelines.tasks import building
 
@@ -188,13 +239,11 @@ class Prepared:
     Attributes:
       vocabulary: a data_pipelines.vocabulary.Vocabulary.
       manifest: what the cache was built from, and counts (documents, duplicates, tokens, windows, fill).
-      task_names: names by `task_id`: `quickstart_span`, ...
     """
 
     def __init__(self, settings: Corpus, found: cache.Cache):
         self.corpus, self.root, self.manifest = settings, found.root, found.manifest
         self.vocabulary = Vocabulary(found.root / "vocabulary.model")
-        self.task_names = [f"{settings.name}_{name}" for name in settings.objectives]
 
     def task(self, name: str, split: str) -> Task:
         """The task of an objective (`span`) over `train` or `validation`."""
@@ -211,7 +260,6 @@ class Prepared:
         )
 
     def train_source(self, batch_size: int, seed: int) -> Mixture:
-        """The endless training stream (see data_pipelines.batches)."""
         weighted = {name: weight for name, weight in self.corpus.weights.items() if weight > 0}
         tasks = {
             name: (self.task(name, "train"), float(weighted[name]))
@@ -221,17 +269,12 @@ class Prepared:
         return Mixture(tasks, batch_size, seed)
 
     def validation_sources(self, batch_size: int) -> dict[str, Validation]:
-        """A finite source for each task of the mixture, by the task's name."""
         trained = [name for name in self.corpus.objectives if self.corpus.weights.get(name, 0) > 0]
         limit = self.corpus.validation_windows
         return {
             f"{self.corpus.name}_{name}": Validation(self.task(name, "validation"), batch_size, limit=limit)
             for name in trained
         }
-
-    def fingerprint(self) -> dict[str, str]:
-        """What a checkpoint must agree with: {"vocabulary": sha256 of the model file}."""
-        return {"vocabulary": self.vocabulary.fingerprint}
 
     @functools.cached_property
     def documents(self) -> dict[str, list[Document]]:
