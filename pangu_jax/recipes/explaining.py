@@ -72,7 +72,7 @@ def _explain(recipe: Recipe, key: Key) -> Explanation:
 
 def show(value: Any) -> str:
     """Gin syntax, with words for the two values that are not values."""
-    return "(required)" if value is REQUIRED or value is EMPTY else repr(value)
+    return "(required)" if value is REQUIRED else "(not set)" if value is EMPTY else repr(value)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """`load`: from files and command-line bindings to a Recipe. `apply`: from a Recipe to gin."""
 
 import importlib
+import pkgutil
 import re
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import gin
 from pangu_jax.errors import UserError
 from pangu_jax.recipes.dumping import dump
 from pangu_jax.recipes.files import find
-from pangu_jax.recipes.findings import COMMAND_LINE, Finding, Where
+from pangu_jax.recipes.findings import COMMAND_LINE, Finding, Where, suggestion
 from pangu_jax.recipes.fitting import expected, fits
 from pangu_jax.recipes.parsing import Binding, Import, read
 from pangu_jax.recipes.recipe import Key, Recipe
@@ -71,9 +73,17 @@ def _import(recipe: Recipe, statement: Import) -> None:
     try:
         importlib.import_module(statement.module)
     except ImportError as error:
-        recipe.findings.append(Finding(statement.where, f"{statement.statement}: {error}"))
+        near = _near_module(error) if isinstance(error, ModuleNotFoundError) else ""
+        recipe.findings.append(Finding(statement.where, f"{statement.statement}: {error}{near}"))
     else:
         recipe.imports.append(statement)
+
+
+def _near_module(error: ModuleNotFoundError) -> str:
+    """A suggestion among the neighbours of the missing module, which need not be the one asked for."""
+    parent, _, name = (error.name or "").rpartition(".")
+    folders = getattr(sys.modules.get(parent), "__path__", None) if parent else None
+    return suggestion(name, (module.name for module in pkgutil.iter_modules(folders))) if folders else ""
 
 
 def _bind(recipe: Recipe, binding: Binding) -> None:

@@ -51,7 +51,7 @@ def read(path: Path, including: tuple[Path, ...] = ()) -> Iterator[Statement]:
     missing include, but not after a syntax error in the same file. `including` are the files on the way here.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         yield Finding(Where(str(path)), f"cannot be read: {error}", unread=True)
         return

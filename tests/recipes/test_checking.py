@@ -19,7 +19,9 @@ ONE_LINE_TRAPS = {
     "fit.batch = %gin.REQUIRED": "fit.batch must be given a value",
     "fit.schedule = @decay()": "decay.rate has no default and is not bound",
     "fit.network = @Networ()": "fit.network = @Networ(): no configurable 'Networ'; did you mean 'Network'?",
-    "import tests.recipes.toyz": "import tests.recipes.toyz: No module named 'tests.recipes.toyz'",
+    "import tests.recipes.toys": "import tests.recipes.toys: No module named 'tests.recipes.toys'; "
+    "did you mean 'toy'?",
+    "import zebra_stripes": "import zebra_stripes: No module named 'zebra_stripes'",
     "from __gin__ import dynamic_registration": "gin's dynamic registration is not supported: import modules "
     "that register their configurables",
     "include 'nowhere.gin'": "include: no recipe 'nowhere.gin' (neither a file nor one that comes with",
@@ -145,9 +147,13 @@ def test_macro_set_in_vain_on_the_command_line(findings):
 
 
 def test_open_bracket_is_noticed_at_the_end(findings):
-    assert findings("fit.steps = (1,\n") == [
-        "recipe.gin:4: is not gin syntax: a bracket or a long string is never closed"
-    ]
+    (finding,) = findings("fit.steps = (1,\n")
+    assert finding.endswith("is not gin syntax: a bracket or a long string is never closed")
+
+
+def test_byte_order_mark_is_no_mistake(tmp_path):
+    (tmp_path / "recipe.gin").write_text("\ufeffimport tests.recipes.toy\nfit.workload = @Pipeline()\n")
+    assert recipes.check(recipes.load([tmp_path / "recipe.gin"], function="tests.recipes.toy.fit")) == []
 
 
 def test_undecodable_file_is_a_finding(tmp_path):
