@@ -106,8 +106,10 @@ def fault(step_directory: Path) -> str | None:
 
 
 def inspect(directory: str | os.PathLike) -> dict:
-    """What is in a checkpoint (or run) directory; of the newest readable step, everything its manifest says.
+    """What is in a checkpoint directory; of the newest readable step, everything its manifest says.
 
+    Args:
+        directory: a run directory, its checkpoints/, or one step in there.
     Returns:
         {"directory", "steps", "set_aside", "unfinished", "step", "age_seconds", "saved", "version", "mesh",
         "fingerprint", "recipe", "arrays": {path: {"shape", "dtype", "bytes"}},
@@ -153,6 +155,8 @@ def inspect(directory: str | os.PathLike) -> dict:
 def verify(directory: str | os.PathLike) -> dict:
     """Check every byte of every step.
 
+    Args:
+        directory: a run directory, its checkpoints/, or one step in there.
     Returns:
         {"directory", "steps": [{"step", "state": "sound" | "unsummed" | "corrupt", "why", "files", "bytes"}],
         "usable": steps a restore would take, newest last, "set_aside", "unfinished"}. An unsummed step was
@@ -182,7 +186,11 @@ def list_faults(faults) -> str:
 
 
 def _require_steps(directory: str | os.PathLike) -> tuple[Path, list[int]]:
-    directory = checkpoint_directory(directory)
+    """The directory of checkpoints, and the steps meant: all, or the one that `directory` is."""
+    path = Path(directory).absolute()
+    if path.name.isdecimal() and (path / "state").is_dir():
+        return path.parent, [int(path.name)]
+    directory = checkpoint_directory(path)
     if not directory.is_dir():
         raise UserError(f"no such directory: {directory}; give a run directory or its checkpoints/")
     steps = committed_steps(directory)

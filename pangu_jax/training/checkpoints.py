@@ -27,8 +27,11 @@ from jax.experimental import multihost_utils
 import pangu_jax
 from pangu_jax.errors import UserError
 from pangu_jax.training import checkpoint_files as files
+from pangu_jax.training.checkpoint_files import inspect, verify
 from pangu_jax.training.checkpoint_structure import describe, require_same_fingerprint, require_same_structure
 from pangu_jax.training.quiet import quiet_orbax
+
+__all__ = ["Checkpoints", "inspect", "verify"]
 
 PyTree = Any
 log = logging.getLogger(__name__)
@@ -186,8 +189,13 @@ class Checkpoints:
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *exception) -> None:
-        self.close()
+    def __exit__(self, kind, exception, traceback) -> None:
+        try:
+            self.close()
+        except UserError as error:
+            if exception is None:
+                raise
+            log.error("%s", error)  # what went wrong first is what the caller should see
 
     def _restore(
         self, target: PyTree, step: int | None, fingerprint: Mapping[str, str] | None, partial: bool
