@@ -6,6 +6,7 @@ A verb imports what it needs when it runs: `pangu --help` must load neither Tens
 import argparse
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from pangu_jax.errors import UserError
@@ -33,16 +34,25 @@ class Verb:
 
 def _run_dir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--run_dir", required=True, metavar="DIR", help="where the run is kept; if it holds one, that goes on"
+        "--run_dir",
+        required=True,
+        metavar="DIR",
+        help="where the run is kept; one that is there goes on, by its own recipe unless another is given",
     )
+
+
+def _report_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--run_dir", required=True, metavar="DIR", help="a run directory")
 
 
 def _train(flags: argparse.Namespace) -> Result:
     from pangu_jax import recipes, train
 
-    if not flags.gin_file:
+    kept = Path(flags.run_dir, "recipe.gin")  # resolved, so it needs none of the files it came from
+    files = flags.gin_file or ([str(kept)] if kept.is_file() else [])
+    if not files:
         raise UserError(f"give a recipe with --gin_file; there are: {', '.join(recipes.available())}")
-    value = train.run(flags.gin_file, flags.bindings, flags.run_dir)
+    value = train.run(files, flags.bindings, flags.run_dir)
     return Result(value, f"{flags.run_dir}: done")
 
 
@@ -115,30 +125,18 @@ def _checkpoint_dir(parser: argparse.ArgumentParser) -> None:
 
 
 def _inspect(flags: argparse.Namespace) -> Result:
-    from pangu_jax.training import checkpoints
+    from pangu_jax.training import checkpoint_files, checkpoint_table
 
-    value = checkpoints.inspect(flags.dir)
-    return Result(value, _lines(value))
+    found = checkpoint_files.inspect(flags.dir)
+    return Result(found, checkpoint_table.render(found).rstrip())
 
 
 def _verify(flags: argparse.Namespace) -> Result:
-    from pangu_jax.training import checkpoints
+    from pangu_jax.training import checkpoint_files, checkpoint_table
 
-    value = checkpoints.verify(flags.dir)
-    return Result(value, _lines(value))
-
-
-def _lines(value: Any, indent: str = "") -> str:
-    """A nested result as indented `key: value` lines."""
-    if not isinstance(value, dict):
-        return f"{indent}{value}"
-    lines = []
-    for key, item in value.items():
-        if isinstance(item, dict):
-            lines += [f"{indent}{key}:", _lines(item, indent + "  ")]
-        else:
-            lines.append(f"{indent}{key}: {item}")
-    return "\n".join(lines)
+    found = checkpoint_files.verify(flags.dir)
+    damaged = any(step["state"] == "corrupt" for step in found["steps"])
+    return Result(found, checkpoint_table.render(found).rstrip(), status=2 if damaged else 0)
 
 
 def _report(flags: argparse.Namespace) -> Result:
@@ -191,7 +189,7 @@ VERBS: dict[str, Verb] = {
         _inspect,
     ),
     "checkpoint verify": Verb(
-        "read checkpoints through and tell whether they are whole",
+        "read checkpoints through and tell whether they are whole; exits 2 when one is damaged",
         "pangu checkpoint verify runs/quickstart",
         _checkpoint_dir,
         _verify,
@@ -199,7 +197,7 @@ VERBS: dict[str, Verb] = {
     "report": Verb(
         "write report.html of a run directory",
         "pangu report --run_dir runs/quickstart",
-        _run_dir,
+        _report_dir,
         _report,
     ),
 }

@@ -136,6 +136,40 @@ def test_train_is_handed_files_bindings_and_directory(pangu, recipe, monkeypatch
     assert json.loads((tmp_path / "out.json").read_text()) == {"loss": 1.5}
 
 
+def test_train_goes_on_by_the_recipe_of_the_run_directory(pangu, monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr("pangu_jax.train.run", lambda *given: seen.append(given) or {})
+    status, _, err = pangu("train", "--run_dir", tmp_path)
+    assert (status, seen) == (2, [])
+    assert err.startswith("pangu train: give a recipe with --gin_file")
+    (tmp_path / "recipe.gin").write_text("")
+    assert pangu("train", "--run_dir", tmp_path)[0] == 0
+    assert seen == [([str(tmp_path / "recipe.gin")], [], str(tmp_path))]
+
+
+@pytest.mark.parametrize(("state", "status"), [("sound", 0), ("corrupt", 2)])
+def test_verify_exits_by_what_it_found(pangu, monkeypatch, state, status):
+    step = {"step": 100, "state": state, "why": "", "files": 3, "bytes": 2048}
+    found = {"directory": "d", "steps": [step], "usable": [90], "set_aside": [], "unfinished": []}
+    monkeypatch.setattr("pangu_jax.training.checkpoint_files.verify", lambda directory: found)
+    code, out, _ = pangu("checkpoint", "verify", "d")
+    assert code == status
+    assert state in out
+    code, out, _ = pangu("checkpoint", "verify", "d", "--json", "-")
+    assert (code, json.loads(out)) == (status, found)
+
+
+def test_checkpoint_verbs_start_without_jax(tmp_path):
+    script = (
+        "import sys; from pangu_jax import cli; "
+        f"status = cli.main(['checkpoint', 'inspect', {str(tmp_path)!r}]); "
+        "assert status == 2 and not {'jax', 'tensorflow', 'orbax'} & set(sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr.count("\n") == 1
+
+
 def test_check(pangu, recipe):
     assert pangu("config", "check", recipe)[0] == 0
     status, out, _ = pangu("config", "check", recipe, "--gin.fit.steps='ten'")
