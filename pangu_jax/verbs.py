@@ -95,7 +95,7 @@ def _check(flags: argparse.Namespace) -> Result:
     ]
     if findings:
         return Result({"findings": value}, "\n".join(map(str, findings)), status=2)
-    return Result({"findings": []}, "\n".join(f"{recipe.files[-1]}: nothing wrong" for recipe in each))
+    return Result({"findings": []}, "\n".join(f"{recipe.where_missing()}: nothing wrong" for recipe in each))
 
 
 def _explain(flags: argparse.Namespace) -> Result:
