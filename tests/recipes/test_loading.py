@@ -133,7 +133,7 @@ BINDINGS = {
 bindings = st.fixed_dictionaries({}, optional=BINDINGS)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 @given(bindings, bindings)
 def test_resolved_recipe_is_replayable(load, tmp_path, in_file, on_command_line):
     """Dumping, loading and dumping again changes nothing, and gin itself agrees with us on every value."""

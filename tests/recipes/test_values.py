@@ -41,7 +41,7 @@ def test_gin_syntax_means_the_same_on_the_command_line(value):
     assert repr(parse_flag_value(repr(value))) == repr(value) or "#" in repr(value)
 
 
-@given(st.from_regex(r"[a-z/~.][a-zA-Z0-9 /:._,=-]*", fullmatch=True).map(str.strip))
+@given(st.from_regex(r"(\./)?[a-z/~][a-zA-Z0-9 /:._,=-]*", fullmatch=True).map(str.strip))
 def test_paths_and_words_need_no_quotes(text):
     assert parse_flag_value(text) == text
 
