@@ -39,7 +39,7 @@ def check(recipe: Recipe) -> list[Finding]:
     findings = list(recipe.findings)
     if any(finding.unread for finding in findings):
         return findings  # half a file would be called full of unused and undefined names
-    for part in (_duplicates, _macros, _scopes, _references, _types, circular, incomplete):
+    for part in (_supplied, _duplicates, _macros, _scopes, _references, _types, circular, incomplete):
         findings += part(recipe)
     if not findings:
         rules = [rule for rule, of in _constraints if of in (None, recipe.function.selector)]
@@ -67,6 +67,13 @@ def _current(recipe: Recipe) -> Iterator[tuple[Key, Binding]]:
 def _all(recipe: Recipe) -> Iterator[Binding]:
     """Overridden bindings too: after `--gin.train.steps=5` the macro it replaced is no mistake."""
     return chain(*recipe.history.values(), recipe.unknown)
+
+
+def _supplied(recipe: Recipe) -> Iterator[Finding]:
+    """Python's argument would win over gin's binding, without a word."""
+    for key, binding in _current(recipe):
+        if key.selector == recipe.function.selector and key.parameter in recipe.supplied:
+            yield Finding(binding.where, f"{key} is set by the program, not by a recipe")
 
 
 def _duplicates(recipe: Recipe) -> Iterator[Finding]:

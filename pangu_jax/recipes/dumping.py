@@ -22,7 +22,10 @@ def dump(recipe: Recipe) -> str:
     configurables = {(key.selector, key.scope) for key in parameters}
     for selector, scope in sorted(configurables | {(call.selector, "") for call in called(recipe)}):
         bound = [key for key in parameters if (key.selector, key.scope) == (selector, scope)]
-        defaults = [] if scope else _defaults(selector, {key.parameter for key in bound})
+        set_otherwise = {key.parameter for key in bound}
+        if selector == recipe.function.selector:
+            set_otherwise |= recipe.supplied
+        defaults = [] if scope else _defaults(selector, set_otherwise)
         lines += _section([*(_line(recipe, key) for key in bound), *defaults])
     return "\n".join(lines).strip("\n") + "\n"
 
@@ -39,12 +42,12 @@ def _line(recipe: Recipe, key: Key) -> str:
     return f"{key} = {value!r}{comment}"
 
 
-def _defaults(selector: str, bound: set[str]) -> list[str]:
+def _defaults(selector: str, set_otherwise: set[str]) -> list[str]:
     parameters = look_up(selector).parameters.values()
     return [
         f"# default: {Key('', selector, parameter.name)} = {parameter.default!r}"
         for parameter in parameters
-        if parameter.name not in bound and not parameter.required and _is_gin(parameter.default)
+        if parameter.name not in set_otherwise and not parameter.required and _is_gin(parameter.default)
     ]
 
 

@@ -25,7 +25,7 @@ def load(
     bindings: Iterable[str] = (),
     *,
     function: str | Callable,
-    supplied: Iterable[str] = ("run_dir",),
+    supplied: Iterable[str] = ("run_dir", "recipe"),
 ) -> Recipe:
     """Read recipes and the command line's bindings, later ones winning, and import the modules they name.
 
@@ -36,7 +36,7 @@ def load(
         that a number given to a parameter that takes strings and not that number stays the text typed.
       function: the configurable the verb calls: itself, or its full name `package.module.function`, which is
         imported.
-      supplied: the parameters of that function which the program passes itself.
+      supplied: the parameters of that function which the program passes itself and a recipe must not set.
 
     What is wrong inside the files is not raised but kept, for `check` to tell all of it at once.
     """
@@ -82,8 +82,10 @@ def _import(recipe: Recipe, statement: Import) -> None:
 def _near_module(error: ModuleNotFoundError) -> str:
     """A suggestion among the neighbours of the missing module, which need not be the one asked for."""
     parent, _, name = (error.name or "").rpartition(".")
-    folders = getattr(sys.modules.get(parent), "__path__", None) if parent else None
-    return suggestion(name, (module.name for module in pkgutil.iter_modules(folders))) if folders else ""
+    if not parent:
+        return " (is its folder on PYTHONPATH?)"
+    folders = getattr(sys.modules.get(parent), "__path__", [])
+    return suggestion(name, (module.name for module in pkgutil.iter_modules(folders)))
 
 
 def _bind(recipe: Recipe, binding: Binding) -> None:

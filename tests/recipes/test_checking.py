@@ -21,7 +21,8 @@ ONE_LINE_TRAPS = {
     "fit.network = @Networ()": "fit.network = @Networ(): no configurable 'Networ'; did you mean 'Network'?",
     "import tests.recipes.toys": "import tests.recipes.toys: No module named 'tests.recipes.toys'; "
     "did you mean 'toy'?",
-    "import zebra_stripes": "import zebra_stripes: No module named 'zebra_stripes'",
+    "import zebra": "import zebra: No module named 'zebra' (is its folder on PYTHONPATH?)",
+    "fit.run_dir = 'x'": "fit.run_dir is set by the program, not by a recipe",
     "from __gin__ import dynamic_registration": "gin's dynamic registration is not supported: import modules "
     "that register their configurables",
     "include 'nowhere.gin'": "include: no recipe 'nowhere.gin' (neither a file nor one that comes with",
