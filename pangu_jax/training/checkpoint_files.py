@@ -15,9 +15,11 @@ it is no defence against someone who forges a checkpoint.
 
 import datetime
 import json
+import math
 import os
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from pangu_jax.errors import UserError
@@ -33,11 +35,36 @@ EXPIRED = "expired"
 IN_PROGRESS = "orbax-checkpoint-tmp"
 
 
+# What reading damaged JSON, or JSON of another shape, can raise.
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
+
+
 def checkpoint_directory(path: str | os.PathLike) -> Path:
     """The directory of checkpoints for `path`, which may also be the run directory above it."""
     path = Path(path)
     inside = path / "checkpoints"
     return inside if inside.is_dir() else path
+
+
+def require_usable(directory: Path, read_only: bool) -> None:
+    """Make `directory` if need be and see that it can be written; if only to be read, that it is there.
+
+    Raises:
+        UserError: it is not so.
+    """
+    if read_only:
+        if not directory.is_dir():
+            raise UserError(f"no checkpoints: there is no directory {directory}")
+        return
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        probe = directory / f".writable.{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"cannot write checkpoints to {directory}: {error.strerror}; choose another run directory"
+        ) from None
 
 
 def committed_steps(directory: str | os.PathLike) -> list[int]:
@@ -83,25 +110,26 @@ def fault(step_directory: Path) -> str | None:
     try:
         json.loads((step_directory / STEP_METADATA).read_text(encoding="utf-8"))
         read_manifest(step_directory)["arrays"].items()
-        if not is_summed(step_directory):
-            return None
-        expected = json.loads((step_directory / CHECKSUMS).read_text(encoding="utf-8"))["files"]
+        expected = _read_checksums(step_directory) if is_summed(step_directory) else {}
     except FileNotFoundError as error:
         return f"{Path(error.filename).relative_to(step_directory)} is missing"
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except UNREADABLE as error:
         return f"its manifest or checksums cannot be read ({error})"
     # Sizes first: they cost nothing and name a truncated file without reading the others.
-    for name, file in expected.items():
+    for name, (size, _) in expected.items():
         path = step_directory / name
         if not path.is_file():
             return f"{name} is missing"
-        if path.stat().st_size != file["bytes"]:
-            return f"{name} is truncated or overlong: {path.stat().st_size} bytes instead of {file['bytes']}"
-    with ThreadPoolExecutor(max_workers=_summing_threads()) as pool:
-        sums = pool.map(lambda name: _size_and_crc(step_directory / name)[1], expected)
-        for name, crc in zip(expected, sums, strict=True):
-            if crc != expected[name]["crc32"]:
-                return f"{name} has changed since it was written: CRC-32 {crc}, not {expected[name]['crc32']}"
+        if path.stat().st_size != size:
+            return f"{name} is truncated or overlong: {path.stat().st_size} bytes instead of {size}"
+    try:
+        with ThreadPoolExecutor(max_workers=_summing_threads()) as pool:
+            sums = list(pool.map(lambda name: _size_and_crc(step_directory / name)[1], expected))
+    except OSError as error:  # a bad sector, say
+        return f"{error.filename} cannot be read: {error.strerror}"
+    for name, crc in zip(expected, sums, strict=True):
+        if crc != expected[name][1]:
+            return f"{name} has changed since it was written: CRC-32 {crc}, not {expected[name][1]}"
     return None
 
 
@@ -119,37 +147,15 @@ def inspect(directory: str | os.PathLike) -> dict:
     """
     directory, steps = _require_steps(directory)
     for step in reversed(steps):
-        try:
-            manifest = read_manifest(directory / str(step))
-            arrays = manifest["arrays"]
-            break
-        except (OSError, ValueError, KeyError):
-            continue
-    else:
-        raise UserError(f"no manifest in {directory} can be read; `pangu checkpoint verify` says why")
-    totals: dict[str, dict[str, int]] = {}
-    for path, array in arrays.items():
-        total = totals.setdefault(path.split("/")[0], {"arrays": 0, "elements": 0, "bytes": 0})
-        total["arrays"] += 1
-        total["elements"] += _elements(array["shape"])
-        total["bytes"] += array["bytes"]
-    saved = datetime.datetime.fromisoformat(manifest["saved"])
-    return {
-        "directory": str(directory),
-        "steps": steps,
-        **_leftovers(directory),
-        "step": step,
-        "saved": manifest["saved"],
-        "age_seconds": (datetime.datetime.now(datetime.UTC) - saved).total_seconds(),
-        "version": manifest["version"],
-        "mesh": manifest.get("mesh", {}),
-        "fingerprint": manifest.get("fingerprint", {}),
-        "recipe": manifest.get("recipe", ""),
-        "arrays": arrays,
-        "totals": totals,
-        "parameters": totals.get("params", {}).get("elements", 0),
-        "bytes": sum(total["bytes"] for total in totals.values()),
-    }
+        with suppress(*UNREADABLE):
+            return {
+                "directory": str(directory),
+                "steps": steps,
+                **_leftovers(directory),
+                "step": step,
+                **_facts(read_manifest(directory / str(step))),
+            }
+    raise UserError(f"no manifest in {directory} can be read; `pangu checkpoint verify` says why")
 
 
 def verify(directory: str | os.PathLike) -> dict:
@@ -185,6 +191,34 @@ def list_faults(faults) -> str:
     return "; ".join(f"step {step}: {why}" for step, why in sorted(faults, reverse=True))
 
 
+def _facts(manifest: dict) -> dict:
+    arrays = manifest["arrays"]
+    totals: dict[str, dict[str, int]] = {}
+    for path, array in arrays.items():
+        total = totals.setdefault(path.split("/")[0], {"arrays": 0, "elements": 0, "bytes": 0})
+        total["arrays"] += 1
+        total["elements"] += math.prod(array["shape"])
+        total["bytes"] += array["bytes"]
+    saved = datetime.datetime.fromisoformat(manifest["saved"])
+    return {
+        "saved": manifest["saved"],
+        "age_seconds": (datetime.datetime.now(datetime.UTC) - saved).total_seconds(),
+        "version": manifest["version"],
+        "mesh": manifest.get("mesh", {}),
+        "fingerprint": manifest.get("fingerprint", {}),
+        "recipe": manifest.get("recipe", ""),
+        "arrays": arrays,
+        "totals": totals,
+        "parameters": totals.get("params", {}).get("elements", 0),
+        "bytes": sum(total["bytes"] for total in totals.values()),
+    }
+
+
+def _read_checksums(step_directory: Path) -> dict[str, tuple[int, str]]:
+    files = json.loads((step_directory / CHECKSUMS).read_text(encoding="utf-8"))["files"]
+    return {name: (file["bytes"], file["crc32"]) for name, file in files.items()}
+
+
 def _require_steps(directory: str | os.PathLike) -> tuple[Path, list[int]]:
     """The directory of checkpoints, and the steps meant: all, or the one that `directory` is."""
     path = Path(directory).absolute()
@@ -205,13 +239,6 @@ def _leftovers(directory: Path) -> dict[str, list[str]]:
         "set_aside": [name for name in names if name.endswith(CORRUPT_SUFFIX)],
         "unfinished": [name for name in names if IN_PROGRESS in name],
     }
-
-
-def _elements(shape: list[int]) -> int:
-    count = 1
-    for size in shape:
-        count *= size
-    return count
 
 
 def _summing_threads() -> int:

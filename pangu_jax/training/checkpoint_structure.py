@@ -24,6 +24,14 @@ def describe(state: Any) -> dict[str, dict[str, Any]]:
     }
 
 
+def mesh_axes(state: Any) -> dict[str, int]:
+    """Axis sizes of the mesh the state lives on; empty off any mesh."""
+    for leaf in jax.tree.leaves(state):
+        if isinstance(sharding := getattr(leaf, "sharding", None), jax.sharding.NamedSharding):
+            return dict(sharding.mesh.shape)
+    return {}
+
+
 def require_same_fingerprint(
     step_directory: Path, saved: Mapping[str, str], wanted: Mapping[str, str]
 ) -> None:

@@ -4,15 +4,13 @@ Asynchronous (the step waits only for the copy to host memory), sharded (each pr
 atomic (a step appears under its number only when it is whole). A restore names the arrays it wants by an
 abstract tree with the shardings of the mesh it runs on now: mesh, number of devices and dtype may all differ
 from those saved.
-
-Orbax's `CheckpointManager` is used rather than its v1 API, which in 0.12 still lives under `experimental`.
-OCDBT keeps the files few (about 20, not 2 an array); weights do not compress, so compression is off.
 """
 
 import datetime
 import logging
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -28,22 +26,18 @@ import pangu_jax
 from pangu_jax.errors import UserError
 from pangu_jax.training import checkpoint_files as files
 from pangu_jax.training.checkpoint_files import inspect, verify
-from pangu_jax.training.checkpoint_structure import describe, require_same_fingerprint, require_same_structure
-from pangu_jax.training.quiet import quiet_orbax
+from pangu_jax.training.checkpoint_structure import (
+    describe,
+    mesh_axes,
+    require_same_fingerprint,
+    require_same_structure,
+)
+from pangu_jax.training.orbax_setup import disk_trouble, open_manager
 
 __all__ = ["Checkpoints", "inspect", "verify"]
 
 PyTree = Any
 log = logging.getLogger(__name__)
-
-# How a failed save tells that the disk, not the program, is at fault. TensorStore gives errno only as text.
-DISK_TROUBLES = (
-    "No space left on device",
-    "Disk quota exceeded",
-    "File too large",
-    "Read-only file system",
-    "Permission denied",
-)
 
 
 class Checkpoints:
@@ -78,24 +72,10 @@ class Checkpoints:
         self._saving: int | None = None
         self._background = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoints")
         self._sweeping: Future | None = None
-        _require_usable(self.directory, read_only)
-        quiet_orbax()
+        files.require_usable(self.directory, read_only)
         if not read_only and jax.process_index() == 0:
             shutil.rmtree(self.directory / files.EXPIRED, ignore_errors=True)
-        policies = [ocp.checkpoint_managers.LatestN(keep)]
-        if keep_every:
-            policies.append(ocp.checkpoint_managers.EveryNSteps(keep_every))
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=ocp.checkpoint_managers.AnyPreservationPolicy(policies),
-            create=not read_only,
-            read_only=read_only,
-            cleanup_tmp_directories=not read_only,
-            todelete_subdir=files.EXPIRED,
-            # Always asynchronous to Orbax, which has the callback only then; `save` waits if asked to.
-            enable_async_checkpointing=True,
-            async_options=ocp.AsyncOptions(timeout_secs=3600, post_finalization_callback=self._before_commit),
-        )
-        self._manager = ocp.CheckpointManager(self.directory, options=options, handler_registry=_handlers())
+        self._manager = open_manager(self.directory, keep, keep_every, read_only, self._before_commit)
 
     def save(self, step: int, state: PyTree, manifest: Mapping[str, Any], force: bool = False) -> bool:
         """Save `state` as `step`. Every process calls it.
@@ -118,7 +98,7 @@ class Checkpoints:
             if not force:
                 return False
             self._manager.delete(step)
-        manifest = {"mesh": _mesh_axes(state), **manifest, "step": step, "version": pangu_jax.__version__}
+        manifest = {"mesh": mesh_axes(state), **manifest, "step": step, "version": pangu_jax.__version__}
         manifest |= {"saved": datetime.datetime.now(datetime.UTC).isoformat(), "arrays": describe(state)}
         items = ocp.args.Composite(state=ocp.args.PyTreeSave(state), manifest=ocp.args.JsonSave(manifest))
         self._saving = step
@@ -275,15 +255,12 @@ class Checkpoints:
             self._manager.reload()
 
     def _sweep(self) -> None:
-        """Remove what retention gave up, after the save under way. A step must not be half removed under its
-        number, so Orbax only renames it away."""
+        """Remove the steps that retention gave up, once the save under way is done."""
         with suppress(Exception):  # `wait` raises it in the caller's thread
             self._manager.wait_until_finished()
         shutil.rmtree(self.directory / files.EXPIRED, ignore_errors=True)
 
     def _before_commit(self) -> None:
-        """Called by Orbax in the first process's writing thread: all is written, not yet renamed into
-        place."""
         if self._checksums:
             for step_directory in self.directory.glob(f"{self._saving}.{files.IN_PROGRESS}*"):
                 files.write_checksums(step_directory)
@@ -294,12 +271,10 @@ class Checkpoints:
         try:
             yield
         except Exception as error:
-            trouble = next((trouble for trouble in DISK_TROUBLES if trouble in str(error)), None)
-            if trouble is None:
+            if (trouble := disk_trouble(error)) is None:
                 raise
             if jax.process_index() == 0:
-                for unfinished in self.directory.glob(f"*.{files.IN_PROGRESS}*"):
-                    shutil.rmtree(unfinished, ignore_errors=True)
+                self._remove_unfinished()
             latest = self.latest()
             intact = "there is no earlier one" if latest is None else f"that of step {latest} is intact"
             raise UserError(
@@ -307,36 +282,11 @@ class Checkpoints:
                 f"{intact}; mend the disk and run the same command again"
             ) from error
 
-
-def _handlers() -> ocp.DefaultCheckpointHandlerRegistry:
-    """Orbax's handlers of the two items of a step."""
-    registry = ocp.DefaultCheckpointHandlerRegistry()
-    arrays = ocp.PyTreeCheckpointHandler(use_ocdbt=True, use_zarr3=True, use_compression=False)
-    registry.add("state", ocp.args.PyTreeSave, arrays)
-    registry.add("state", ocp.args.PyTreeRestore, arrays)
-    registry.add("manifest", ocp.args.JsonSave, ocp.JsonCheckpointHandler())
-    return registry
-
-
-def _require_usable(directory: Path, read_only: bool) -> None:
-    if read_only:
-        if not directory.is_dir():
-            raise UserError(f"no checkpoints: there is no directory {directory}")
-        return
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        probe = directory / f".writable.{jax.process_index()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UserError(
-            f"cannot write checkpoints to {directory}: {error.strerror}; choose another run directory"
-        ) from None
-
-
-def _mesh_axes(state: PyTree) -> dict[str, int]:
-    """Axis sizes of the mesh the state lives on; empty off any mesh."""
-    for leaf in jax.tree.leaves(state):
-        if isinstance(sharding := getattr(leaf, "sharding", None), jax.sharding.NamedSharding):
-            return dict(sharding.mesh.shape)
-    return {}
+    def _remove_unfinished(self) -> None:
+        for _ in range(10):
+            unfinished = list(self.directory.glob(f"*.{files.IN_PROGRESS}*"))
+            for step_directory in unfinished:
+                shutil.rmtree(step_directory, ignore_errors=True)
+            if not unfinished:
+                return
+            time.sleep(0.1)  # writers that have not failed yet may still add files

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -205,6 +207,30 @@ def test_a_damaged_newest_is_stepped_over(copy, damage, caplog):
         assert checkpoints.save(30, state, MANIFEST)
     assert checkpoint_files.verify(directory)["usable"] == [10, 20, 30]
     assert checkpoint_files.verify(directory)["set_aside"] == ["30.corrupt"]
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_no_damage_restores_a_wrong_state(saved, tmp_path_factory, data):
+    """Flip, cut or overwrite anywhere in any file of the newest: either it is harmless or step 20 is used."""
+    directory = tmp_path_factory.mktemp("run")
+    for step in ("20", "30"):
+        shutil.copytree(saved[0] / step, directory / step)
+    files = sorted(path for path in (directory / "30").rglob("*") if path.is_file())
+    file = data.draw(st.sampled_from(files))
+    content = bytearray(file.read_bytes())
+    at = data.draw(st.integers(0, len(content) - 1))
+    change = data.draw(st.sampled_from(["flip", "cut", "overwrite"]))
+    if change == "flip":
+        content[at] ^= 1 << data.draw(st.integers(0, 7))
+    elif change == "cut":
+        del content[at:]
+    else:
+        content[at : at + 9] = data.draw(st.binary(min_size=9, max_size=9))
+    file.write_bytes(content)
+    with Checkpoints(directory) as checkpoints:
+        state, manifest = checkpoints.restore(abstract(saved[1][30], mesh(fsdp=1)))
+    assert_equal(state, saved[1][manifest["step"]])
 
 
 def test_every_checkpoint_damaged(copy):

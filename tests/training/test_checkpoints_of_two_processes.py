@@ -1,4 +1,4 @@
-"""Two processes, one checkpoint: each writes its shards, both step over a damaged one, both hear one signal."""
+"""Two processes, one checkpoint: both write shards, step over a damaged step, and hear one signal."""
 
 import socket
 import subprocess
