@@ -25,7 +25,6 @@ from jax.experimental import multihost_utils
 import pangu_jax
 from pangu_jax.errors import UserError
 from pangu_jax.training import checkpoint_files as files
-from pangu_jax.training.checkpoint_files import inspect, verify
 from pangu_jax.training.checkpoint_structure import (
     describe,
     mesh_axes,
@@ -33,8 +32,6 @@ from pangu_jax.training.checkpoint_structure import (
     require_same_structure,
 )
 from pangu_jax.training.orbax_setup import disk_trouble, open_manager
-
-__all__ = ["Checkpoints", "inspect", "verify"]
 
 PyTree = Any
 log = logging.getLogger(__name__)
