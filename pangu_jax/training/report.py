@@ -39,7 +39,7 @@ def write(run_dir: str | Path) -> Path:
 
 
 def render(run: Results, run_dir: str | Path) -> str:
-    """The page; `run_dir` is shown in the command to resume."""
+    """The page; `run_dir` is shown in the commands to resume and to repeat."""
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -55,15 +55,9 @@ def render(run: Results, run_dir: str | Path) -> str:
         others=_others(run),
         training=_training(run),
         validated_at=_last_step(run.series(f"{VALIDATION}loss")),
-        resume=shlex.join(
-            [
-                "pangu",
-                "train",
-                "--gin_file",
-                f"{run_dir}/{run.directory.recipe.name}",
-                "--run_dir",
-                f"{run_dir}",
-            ]
+        resume=shlex.join(["pangu", "train", "--run_dir", f"{run_dir}"]),
+        repeat=shlex.join(
+            ["pangu", "train", "--gin_file", f"{run_dir}/{run.directory.recipe.name}", "--run_dir", "ANOTHER"]
         ),
     )
 
