@@ -114,16 +114,20 @@ class Results:
 
     @cached_property
     def resumes(self) -> list[int]:
-        """Steps from which the run went on in a new process: there `seconds` began again."""
-        steps_N, seconds_N = self.series("seconds")
-        return [int(step) for step in steps_N[:-1][np.diff(seconds_N) < 0]]
+        """Steps from which the run went on in a new process, as run.log tells (see `train`)."""
+        log = self.directory.log
+        text = log.read_text("utf-8", errors="replace") if log.is_file() else ""
+        steps = {int(step) for step in re.findall(r": resuming .* from step (\d+)$", text, re.MULTILINE)}
+        return sorted(step for step in steps if step < self.step)
 
     @property
     def seconds(self) -> float:
-        """Wall time of all sessions together, start-up and validation included."""
-        seconds_N = self.series("seconds").values_N
-        ends_N = np.append(np.diff(seconds_N) < 0, True)[: len(seconds_N)]
-        return float(seconds_N[ends_N].sum())
+        """Wall time of all sessions together, start-up and validation included; each counts from 0."""
+        steps_N, seconds_N = self.series("seconds")
+        if not len(steps_N):
+            return 0.0
+        ends = np.searchsorted(steps_N, [*self.resumes, self.step], side="right") - 1
+        return float(seconds_N[np.unique(ends[ends >= 0])].sum())
 
     @property
     def tokens(self) -> float | None:

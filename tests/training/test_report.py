@@ -30,7 +30,7 @@ def run_dir(tmp_path):
     rows = []
     for step in range(2, 41, 2):
         losses = {f"loss/{task}": 4 / step + end for task, end in TASKS.items()}
-        seconds = 10.0 + step if step <= 20 else step - 15.0
+        seconds = 10.0 + step if step <= 20 else step + 5.0
         speed = {"tokens_per_second": 1500.0, "mfu": 0.5, "step_seconds": 2.0} if step > 2 else {"mfu": None}
         rows.append({"step": step, "loss": 4 / step + 4.8, "grad_norm": 1.0, "learning_rate": 1e-3} | losses)
         rows[-1] |= speed | {"seconds": seconds, "host_memory_gib": 1.5, "accuracy": 0.1}
@@ -38,6 +38,10 @@ def run_dir(tmp_path):
             held_out = {f"validation_loss/{task}": end + 0.1 for task, end in TASKS.items()}
             rows.append({"step": step, "validation_loss": 4.9} | held_out)
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "run.log").write_text(
+        "2026-01-01 00:00:00,000 INFO pangu_jax.training.train: resuming /runs/a from step 20\n"
+        "2026-01-01 00:00:01,000 INFO pangu_jax.training.train: resuming /runs/a from step 40\n"
+    )
     (folder / "recipe.gin").write_text("STEPS = 40\ntrain.steps = %STEPS  # 40\n")
     (folder / "baselines.json").write_text(json.dumps(BASELINES))
     (folder / "samples.json").write_text(json.dumps([SAMPLE]))
@@ -73,7 +77,7 @@ def test_a_whole_report(run_dir):
     words = " ".join(" ".join(page.words).split())
 
     assert path == run_dir / "report.html" and dict(matplotlib.rcParams) == before
-    assert "40 steps in 55 s; held-out loss 4.900. Below the baselines: span; 2 not yet." in words
+    assert "40 steps in 1 min 15 s; held-out loss 4.900. Below the baselines: span; 2 not yet." in words
     assert page.tags.count("svg") == 4 + 1 + 5  # losses, accuracy, optimisation and speed
     assert "Resumed after step 20" in words and "Newest checkpoint step 40" in words
     assert "causal 5.200 5.200 181.3 6.900 5.050" in words
