@@ -10,6 +10,7 @@ window's edge is not an end); span targets always do, as T5's. Sources: T5 (arXi
 (arXiv 2205.05131).
 """
 
+import bisect
 import dataclasses
 import functools
 from collections.abc import Sequence
@@ -63,8 +64,8 @@ class SpanCorruption:
     """T5's span corruption on word boundaries: `rate` of the tokens, in spans of `mean_span` on average.
 
     Spans are drawn as T5 draws them (uniform among all ways to cut the noise and the rest into so many
-    parts) and then moved down to word boundaries; what a span or a gap loses, the next one gets. So a piece
-    of n tokens has N - w < noise <= N tokens of noise, with N = round(n * rate) and w its longest word.
+    parts) and then moved down to word boundaries; what a span or a gap loses, the next one gets. A piece of
+    n tokens always has N - w < noise <= N tokens of noise, with N = round(n * rate) and w its longest word.
     """
 
     rate: float = 0.15
@@ -105,22 +106,26 @@ class SpanCorruption:
         # Tokens left alone before each span, and corrupted up to its end: their differences are T5's parts.
         kept_before = np.sort(rng.choice(tokens - noise + 1, count, replace=False)).tolist()
         noise_ends = [*np.sort(rng.choice(np.arange(1, noise), count - 1, replace=False)).tolist(), noise]
-        positions = np.arange(tokens + 1)
-        boundary = np.append(piece.word_starts, True)
-        boundary[0] = True
-        floor = np.maximum.accumulate(np.where(boundary, positions, 0)).tolist()
+        edges = [0, *(np.flatnonzero(piece.word_starts[1:]) + 1).tolist(), tokens]
 
         spans: list[tuple[int, int]] = []
-        taken = 0
+        end = taken = 0
         for kept, noise_end in zip(kept_before, noise_ends, strict=True):
-            begin = floor[taken + kept]
-            end = floor[begin + noise_end - taken]
+            if taken == noise:
+                break
+            word = bisect.bisect_right(edges, max(taken + kept, end)) - 1
+            # Spans that touch would be one, of twice the length: leave a word between, where there is room.
+            if spans and edges[word] == end and tokens - edges[word + 1] >= noise - taken:
+                word += 1
+            begin = edges[word]
+            end = edges[bisect.bisect_right(edges, begin + max(noise_end - taken, 0)) - 1]
+            # A span shorter than its first word takes the word, at the later spans' cost.
+            if end == begin and edges[word + 1] - begin <= noise - taken:
+                end = edges[word + 1]
             taken += end - begin
-            if end == begin:
-                continue
-            if spans and spans[-1][1] == begin:  # The gap was shorter than a word: one longer span.
+            if spans and spans[-1][1] == begin:
                 spans[-1] = (spans[-1][0], end)
-            else:
+            elif end > begin:
                 spans.append((begin, end))
         return spans
 

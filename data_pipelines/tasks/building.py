@@ -84,7 +84,7 @@ def vocabulary_of(corpus: Corpus, text_key: str, train: Sequence[Document]) -> P
             np.save(to / "old_ids.npy", old_ids)
         else:
             lines = documents.lines_of(train, VOCABULARY_CHARACTERS)
-            vocabulary.train(lines, corpus.vocabulary_size, to / "vocabulary.model")
+            vocabulary.train(lines, corpus.trained_size, to / "vocabulary.model")
         return key
 
     name = "vocabulary-" + hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
