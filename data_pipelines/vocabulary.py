@@ -112,17 +112,18 @@ class Vocabulary:
         """bool [tokens]: whether a token begins where a word of `text` begins (jieba's words, by rjieba)."""
         import rjieba
 
-        ends = np.cumsum(np.fromiter(map(len, rjieba.cut(text)), np.int64))
-        at_boundary = np.zeros(len(text) + 1, bool)
-        at_boundary[0] = True
-        at_boundary[ends] = True
+        if not len(tokens):
+            return np.zeros(0, bool)
+        words = rjieba.cut(text)
         characters = self._characters_P[tokens]
-        begins = np.cumsum(characters) - characters
-        if len(tokens) and int(begins[-1] + characters[-1]) == len(text):
-            starts = at_boundary[begins] & ~self._continues_P[tokens]
-        else:  # A model that normalises text: ask it where its pieces lie in the original.
-            begins = np.array([p.begin for p in self._model.encode(text, out_type="immutable_proto").pieces])
-            starts = at_boundary[begins.astype(int)] & (np.diff(begins, prepend=-1) > 0)
+        if int(characters.sum()) == len(text):
+            at_boundary = _boundaries(map(len, words))
+            starts = at_boundary[np.cumsum(characters) - characters] & ~self._continues_P[tokens]
+        else:  # A model that normalises text: ask it where its pieces lie in the original, in bytes.
+            at_boundary = _boundaries(len(word.encode()) for word in words)
+            pieces = self._model.encode(text, out_type="proto").pieces
+            begins = np.array([piece.begin for piece in pieces])
+            starts = at_boundary[begins] & (np.diff(begins, prepend=-1) > 0)
         return _with_longest_word(starts)
 
     def seqio(self):
@@ -132,13 +133,19 @@ class Vocabulary:
         return seqio.SentencePieceVocabulary(str(self.file), extra_ids=SENTINELS)
 
 
+def _boundaries(lengths: Iterable[int]) -> np.ndarray:
+    """bool [sum(lengths) + 1]: whether a word begins or ends there."""
+    ends = np.cumsum([0, *lengths])
+    at_boundary = np.zeros(ends[-1] + 1, bool)
+    at_boundary[ends] = True
+    return at_boundary
+
+
 def _with_longest_word(starts: np.ndarray) -> np.ndarray:
-    if len(starts):
-        starts[0] = True
-        positions = np.arange(len(starts))
-        since_start = positions - np.maximum.accumulate(np.where(starts, positions, 0))
-        starts |= since_start % LONGEST_WORD == 0
-    return starts
+    starts[0] = True
+    positions = np.arange(len(starts))
+    since_start = positions - np.maximum.accumulate(np.where(starts, positions, 0))
+    return starts | (since_start % LONGEST_WORD == 0)
 
 
 def train(lines: Iterable[str], size: int, file: Path) -> None:

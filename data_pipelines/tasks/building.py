@@ -36,6 +36,9 @@ class Tokenised(NamedTuple):
 
 def build(corpus: Corpus, key: dict, to: Path) -> dict:
     """Fills the folder `to` (see data_pipelines.cache) and returns its manifest."""
+    # Its lazy imports change what `import` means meanwhile; the progress bar's thread must not be in it.
+    import tensorflow_datasets  # noqa: F401
+
     quarantine = folder.Quarantine()
     columns = (SpinnerColumn(), *Progress.get_default_columns()[:3], TimeElapsedColumn())
     with Progress(*columns, console=Console(file=sys.stderr)) as progress:

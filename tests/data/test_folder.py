@@ -1,0 +1,114 @@
+"""A user's own text, and all that can be wrong with it: counted, quarantined, never fatal."""
+
+import gzip
+import json
+import lzma
+
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_pipelines import folder
+from data_pipelines.errors import DataError
+from data_pipelines.tasks.mixture import corpus
+
+
+def read(path, **options):
+    quarantine = folder.Quarantine()
+    return [d.text for d in folder.documents(path, quarantine=quarantine, **options)], quarantine
+
+
+@pytest.mark.parametrize(
+    ("suffix", "compress"),
+    [("", bytes), (".gz", gzip.compress), (".xz", lzma.compress), (".zst", zstandard.compress)],
+)
+def test_every_compression(tmp_path, suffix, compress):
+    lines = "\n".join(json.dumps({"body": text}, ensure_ascii=False) for text in ["第一篇", "第二篇"])
+    (tmp_path / f"a.jsonl{suffix}").write_bytes(compress(lines.encode()))
+    (tmp_path / f"b.txt{suffix}").write_bytes(compress("\ufeff一行\n\n另一行\n".encode()))
+    assert read(tmp_path, text_field="body")[0] == ["第一篇", "第二篇", "一行\n\n另一行"]
+
+
+@pytest.mark.parametrize(
+    ("unit", "texts"),
+    [("file", ["一\n二\n\n三"]), ("paragraph", ["一\n二", "三"]), ("line", ["一", "二", "三"])],
+)
+def test_what_a_document_is(tmp_path, unit, texts):
+    (tmp_path / "a.txt").write_text("一\n二\n\n三\n", "utf-8")
+    assert read(tmp_path, unit=unit)[0] == texts
+    assert read(tmp_path / "a.txt", unit=unit)[0] == texts
+    assert read(str(tmp_path / "*.txt"), unit=unit)[0] == texts
+
+
+def test_undecodable_bytes(tmp_path):
+    (tmp_path / "a.txt").write_bytes("好的\n".encode() + b"\xff\xfe bad\n" + "也好".encode())
+    texts, quarantine = read(tmp_path)
+    assert texts == ["好的\n也好"]
+    assert quarantine.counts == {"undecodable bytes": 1}
+    quarantine.write(tmp_path / "quarantine.jsonl")
+    (entry,) = map(json.loads, (tmp_path / "quarantine.jsonl").read_text("utf-8").splitlines())
+    assert (entry["file"], entry["line"]) == (str(tmp_path / "a.txt"), 2)
+    assert entry["text"] == "\\xff\\xfe bad\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"text": "x"', "malformed JSON"),
+        ("[" * 100_000, "malformed JSON"),
+        ('{"other": "x"}', "no text in field 'text'"),
+        ('["text"]', "no text in field 'text'"),
+        ('{"text": 3}', "no text in field 'text'"),
+        ('{"text": "\\ud800"}', "no text in field 'text'"),
+    ],
+)
+def test_bad_lines(tmp_path, line, reason):
+    (tmp_path / "a.jsonl").write_text(f'{{"text": "前"}}\n{line}\n{{"text": "后"}}\n', "utf-8")
+    texts, quarantine = read(tmp_path)
+    assert texts == ["前", "后"]
+    assert dict(quarantine.counts) == {reason: 1}
+    assert quarantine.entries[0]["line"] == 2
+
+
+@pytest.mark.parametrize(
+    ("suffix", "compress"), [("gz", gzip.compress), ("xz", lzma.compress), ("zst", zstandard.compress)]
+)
+def test_a_compressed_file_that_breaks_off(tmp_path, suffix, compress):
+    whole = "\n".join(json.dumps({"text": f"{i} {i * 7919**3 % 10**9}"}) for i in range(50_000))
+    data = compress(whole.encode())
+    (tmp_path / f"a.jsonl.{suffix}").write_bytes(data[: len(data) // 2])
+    (tmp_path / f"b.jsonl.{suffix}").write_bytes(b"not compressed at all")
+    (tmp_path / "c.jsonl").write_text('{"text": "还在"}', "utf-8")
+    texts, quarantine = read(tmp_path)
+    assert texts[-1] == "还在"
+    assert quarantine.counts["broken compressed file"] >= 1
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("any")
+    (path / "a.txt").write_bytes(content)
+    (path / "b.jsonl").write_bytes(content)
+    (path / "c.txt.gz").write_bytes(content)
+    texts, _ = read(path)
+    assert all(text.encode() for text in texts)
+
+
+def test_nothing_there(tmp_path):
+    with pytest.raises(DataError, match=r"corpus\.path: there is no folder or file .*missing"):
+        read(tmp_path / "missing")
+    (tmp_path / "a.pdf").write_bytes(b"%PDF")
+    with pytest.raises(DataError, match="holds no text files"):
+        read(tmp_path)
+    with pytest.raises(DataError, match="not one of file, paragraph, line"):
+        read(tmp_path, unit="word")
+
+
+@pytest.mark.parametrize("content", ["", "  \n\n ", "。。。\n——", "一篇而已"])
+def test_too_little_text(tmp_path, content):
+    (tmp_path / "a.txt").write_text(content, "utf-8")
+    with pytest.raises(DataError, match=r"distinct document\(s\).*corpus\.documents") as error:
+        corpus(path=str(tmp_path), cache_dir=str(tmp_path / "cache")).prepare()
+    assert "\n" not in str(error.value)
+    assert not list((tmp_path / "cache").glob(".building*"))
