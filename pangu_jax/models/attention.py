@@ -7,25 +7,26 @@ from flax import nnx
 from pangu_jax.models.parameters import Tree, normal
 from pangu_jax.models.placement import Placement
 from pangu_jax.models.positions import Rotation, rotate
+from pangu_jax.models.projection import project
 
-HEADS = ("batch", "length", "heads", "kv")
+HEADS = ("batch", "heads", "length", "kv")
 
 
 class SelfAttention(nnx.Module):
-    """Stacked weights: `qkv` [layers, embed, 3, heads, kv], `out` [layers, heads, kv, embed]."""
+    """Stacked weights: `qkv` [layers, embed, heads, 3, kv], `out` [layers, heads, kv, embed]."""
 
     def __init__(self, layers: int, d_model: int, heads: int, head_dim: int, rngs: nnx.Rngs):
         self.qkv = normal(
             rngs,
-            (layers, d_model, 3, heads, head_dim),
-            ("layers", "embed", None, "heads", "kv"),
+            (layers, d_model, heads, 3, head_dim),
+            ("layers", "embed", "heads", None, "kv"),
             fan_in=d_model,
         )
         self.out = _output(layers, d_model, heads, head_dim, rngs)
 
 
 class CrossAttention(nnx.Module):
-    """Stacked weights: `query` [layers, embed, heads, kv], `key_value` [.., embed, 2, heads, kv], `out`."""
+    """Stacked weights: `query` [layers, embed, heads, kv], `key_value` [.., embed, heads, 2, kv], `out`."""
 
     def __init__(self, layers: int, d_model: int, heads: int, head_dim: int, rngs: nnx.Rngs):
         self.query = normal(
@@ -33,8 +34,8 @@ class CrossAttention(nnx.Module):
         )
         self.key_value = normal(
             rngs,
-            (layers, d_model, 2, heads, head_dim),
-            ("layers", "embed", None, "heads", "kv"),
+            (layers, d_model, heads, 2, head_dim),
+            ("layers", "embed", "heads", None, "kv"),
             fan_in=d_model,
         )
         self.out = _output(layers, d_model, heads, head_dim, rngs)
@@ -71,11 +72,11 @@ def self_attention(
     placement: Placement,
 ) -> jax.Array:
     """Each token looks at its own sequence. Returns [B, T, D], a partial sum over the heads."""
-    qkv = jnp.einsum("btd,dchk->cbthk", x_BxTxD, params["qkv"])
-    q, k, v = (placement.inside(qkv[i], HEADS) for i in range(3))
+    q, k, v = _heads(x_BxTxD, params["qkv"], placement)
     if rotation is not None:
         q, k = rotate(q, rotation), rotate(k, rotation)
-    return _attend(q, k, v, mask_Bx1xTxT, bias_HxTxT, scale, params["out"], placement)
+    heads_BxHxTxK = attend(q * scale, k, v, mask_Bx1xTxT, bias_HxTxT)
+    return _merge(heads_BxHxTxK, params["out"], placement)
 
 
 def cross_attention(
@@ -87,26 +88,71 @@ def cross_attention(
     placement: Placement,
 ) -> jax.Array:
     """Each decoder token looks at the encoder's output. Returns [B, T, D], a partial sum over the heads."""
-    q = placement.inside(jnp.einsum("btd,dhk->bthk", x_BxTxD, params["query"]), HEADS)
-    kv = jnp.einsum("bsd,dchk->cbshk", memory_BxSxD, params["key_value"])
-    k, v = (placement.inside(kv[i], HEADS) for i in range(2))
-    return _attend(q, k, v, mask_Bx1xTxS, None, scale, params["out"], placement)
+    (q,) = _heads(x_BxTxD, params["query"][:, :, None], placement)
+    k, v = _heads(memory_BxSxD, params["key_value"], placement)
+    heads_BxHxTxK = attend(q * scale, k, v, mask_Bx1xTxS, None)
+    return _merge(heads_BxHxTxK, params["out"], placement)
 
 
-def _attend(
-    q_BxTxHxK: jax.Array,
-    k_BxSxHxK: jax.Array,
-    v_BxSxHxK: jax.Array,
+def _heads(x_BxTxD: jax.Array, weight_DxHxCxK: jax.Array, placement: Placement) -> list[jax.Array]:
+    """C projections in one product, each [B, H, T, K]: the layout in which products over heads are plain.
+
+    Heads come before C in the weight, so that it stays one matrix when its heads are split over devices;
+    the parts are split off, not indexed, so that their gradients are joined in one copy.
+    """
+    projected_BxTxHxCxK = project(x_BxTxD, weight_DxHxCxK)
+    parts = jnp.split(projected_BxTxHxCxK, weight_DxHxCxK.shape[2], axis=3)
+    return [placement.inside(part[:, :, :, 0].transpose(0, 2, 1, 3), HEADS) for part in parts]
+
+
+def _merge(heads_BxHxTxK: jax.Array, out_HxKxD: jax.Array, placement: Placement) -> jax.Array:
+    batch, heads, length, width = heads_BxHxTxK.shape
+    joined_BxTxJ = placement.inside(heads_BxHxTxK, HEADS).transpose(0, 2, 1, 3).reshape(batch, length, -1)
+    return project(joined_BxTxJ, out_HxKxD.reshape(heads * width, -1))
+
+
+@jax.custom_vjp
+def attend(
+    q_BxHxTxK: jax.Array,
+    k_BxHxSxK: jax.Array,
+    v_BxHxSxK: jax.Array,
     mask_Bx1xTxS: jax.Array,
     bias_HxTxS: jax.Array | None,
-    scale: float,
-    out_HxKxD: jax.Array,
-    placement: Placement,
 ) -> jax.Array:
-    scores_BxHxTxS = jnp.einsum("bthk,bshk->bhts", q_BxTxHxK * scale, k_BxSxHxK).astype(jnp.float32)
-    if bias_HxTxS is not None:
-        scores_BxHxTxS += bias_HxTxS.astype(jnp.float32)
-    scores_BxHxTxS = jnp.where(mask_Bx1xTxS, scores_BxHxTxS, jnp.finfo(jnp.float32).min)
-    weights_BxHxTxS = jax.nn.softmax(scores_BxHxTxS, axis=-1).astype(v_BxSxHxK.dtype)
-    heads_BxTxHxK = placement.inside(jnp.einsum("bhts,bshk->bthk", weights_BxHxTxS, v_BxSxHxK), HEADS)
-    return jnp.einsum("bthk,hkd->btd", heads_BxTxHxK, out_HxKxD)
+    """softmax(q k^T + bias, where mask) v, [B, H, T, K]; the softmax in fp32.
+
+    Probabilities stay unnormalised and the output is divided instead: a T x K division for a T x S one. The
+    backward pass is written out, with sum(dO * O) for the softmax's row sums (Dao et al., arXiv 2205.14135).
+    """
+    return _attend(q_BxHxTxK, k_BxHxSxK, v_BxHxSxK, mask_Bx1xTxS, bias_HxTxS)[0]
+
+
+def _attend(q, k, v, mask, bias):
+    scores_BxHxTxS = jnp.einsum("bhtk,bhsk->bhts", q, k, preferred_element_type=jnp.float32)
+    if bias is not None:
+        scores_BxHxTxS += bias.astype(jnp.float32)
+    scores_BxHxTxS = jnp.where(mask, scores_BxHxTxS, jnp.finfo(jnp.float32).min)
+    exp_BxHxTxS = jnp.exp(scores_BxHxTxS - jnp.max(scores_BxHxTxS, axis=-1, keepdims=True))
+    inverse_BxHxTx1 = 1.0 / jnp.sum(exp_BxHxTxS, axis=-1, keepdims=True)
+    exp_BxHxTxS = exp_BxHxTxS.astype(v.dtype)
+    out = jnp.einsum("bhts,bhsk->bhtk", exp_BxHxTxS, v, preferred_element_type=jnp.float32)
+    out = (out * inverse_BxHxTx1).astype(v.dtype)
+    return out, (q, k, v, bias, exp_BxHxTxS, inverse_BxHxTx1, out)
+
+
+def _attend_backward(saved, d_out):
+    q, k, v, bias, exp_BxHxTxS, inverse_BxHxTx1, out = saved
+    d_out = d_out.astype(jnp.float32) * inverse_BxHxTx1
+    row_BxHxTx1 = jnp.sum(d_out * out.astype(jnp.float32), axis=-1, keepdims=True)
+    d_out = d_out.astype(v.dtype)
+    d_v = jnp.einsum("bhts,bhtk->bhsk", exp_BxHxTxS, d_out)
+    d_exp_BxHxTxS = jnp.einsum("bhtk,bhsk->bhts", d_out, v, preferred_element_type=jnp.float32)
+    d_scores_BxHxTxS = exp_BxHxTxS.astype(jnp.float32) * (d_exp_BxHxTxS - row_BxHxTx1)
+    d_bias = None if bias is None else jnp.sum(d_scores_BxHxTxS, axis=0).astype(bias.dtype)
+    d_scores_BxHxTxS = d_scores_BxHxTxS.astype(q.dtype)
+    d_q = jnp.einsum("bhts,bhsk->bhtk", d_scores_BxHxTxS, k)
+    d_k = jnp.einsum("bhts,bhtk->bhsk", d_scores_BxHxTxS, q)
+    return d_q, d_k, d_v, None, d_bias
+
+
+attend.defvjp(_attend, _attend_backward)

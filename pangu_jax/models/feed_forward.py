@@ -3,11 +3,11 @@
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from pangu_jax.models.parameters import Tree, normal
 from pangu_jax.models.placement import Placement
+from pangu_jax.models.projection import project, project_back
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": jax.nn.relu,
@@ -17,23 +17,23 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 
 
 class FeedForward(nnx.Module):
-    """Stacked weights: `up` [layers, embed, mlp], `gate` like it when gated, `down` [layers, mlp, embed]."""
+    """Stacked weights: `up` [layers, embed, mlp], `gate` like it when gated, `down` of the same shape."""
 
     def __init__(self, layers: int, d_model: int, d_ff: int, gated: bool, rngs: nnx.Rngs):
         up_axes = ("layers", "embed", "mlp")
         self.up = normal(rngs, (layers, d_model, d_ff), up_axes, fan_in=d_model)
         if gated:
             self.gate = normal(rngs, (layers, d_model, d_ff), up_axes, fan_in=d_model)
-        self.down = normal(rngs, (layers, d_ff, d_model), ("layers", "mlp", "embed"), fan_in=d_ff)
+        self.down = normal(rngs, (layers, d_model, d_ff), up_axes, fan_in=d_ff)
 
 
 def feed_forward(params: Tree, x_BxTxD: jax.Array, activation: str, placement: Placement) -> jax.Array:
     """act(x up) down, or (act(x gate) * x up) down. Returns [B, T, D], a partial sum over `mlp`."""
     act = ACTIVATIONS[activation]
-    hidden_BxTxF = jnp.einsum("btd,df->btf", x_BxTxD, params["up"])
+    hidden_BxTxF = project(x_BxTxD, params["up"])
     if "gate" in params:
-        hidden_BxTxF *= act(jnp.einsum("btd,df->btf", x_BxTxD, params["gate"]))
+        hidden_BxTxF *= act(project(x_BxTxD, params["gate"]))
     else:
         hidden_BxTxF = act(hidden_BxTxF)
     hidden_BxTxF = placement.inside(hidden_BxTxF, ("batch", "length", "mlp"))
-    return jnp.einsum("btf,fd->btd", hidden_BxTxF, params["down"])
+    return project_back(hidden_BxTxF, params["down"])

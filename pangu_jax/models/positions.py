@@ -19,11 +19,16 @@ def rotation(positions_BxT: jax.Array, head_dim: int, base: float = 10_000.0) ->
     return jnp.cos(angles_BxTxF), jnp.sin(angles_BxTxF)
 
 
-def rotate(x_BxTxHxK: jax.Array, rotation_BxTxF: Rotation) -> jax.Array:
-    """Turns the pairs (first half, second half) of each head by its position's angle."""
-    cos, sin = (r[:, :, None, :].astype(x_BxTxHxK.dtype) for r in rotation_BxTxF)
-    first, second = jnp.split(x_BxTxHxK, 2, axis=-1)
-    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+def rotate(x_BxHxTxK: jax.Array, rotation_BxTxF: Rotation) -> jax.Array:
+    """Turns the pairs (first half, second half) of each head by its position's angle.
+
+    Written as x * cos + swap(x) * (-sin, sin) over an axis of the two halves: its backward pass is the same
+    loop again, where joining two halves would be copies and padding.
+    """
+    cos, sin = (r[:, None, :, None, :].astype(x_BxHxTxK.dtype) for r in rotation_BxTxF)
+    halves = x_BxHxTxK.reshape(*x_BxHxTxK.shape[:-1], 2, -1)
+    turned = halves * cos + jnp.flip(halves, axis=-2) * jnp.concatenate([-sin, sin], axis=-2)
+    return turned.reshape(x_BxHxTxK.shape)
 
 
 class RelativeBias(nnx.Module):

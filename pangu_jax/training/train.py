@@ -42,7 +42,7 @@ class Trained(NamedTuple):
     summary: dict[str, Any]
 
 
-recipes.constraint(consistency.layout_divides)
+recipes.constraint(consistency.layout_divides, of="pangu_jax.training.train.train")
 
 
 @gin.configurable

@@ -1,0 +1,188 @@
+"""One optimizer step on CPU: this library against Hugging Face T5 in PyTorch, in turns, in one sitting.
+
+Both train the shape of gin/bench/small.gin (d 512, ff 2048, 6 + 6 layers, vocabulary 8192, batch 8, 256 + 128
+tokens, fp32, AdamW, clipping) on random tokens; each lives in a process of its own and they step in turn, so
+a machine that speeds up or slows down does it to both. The machine's matmul peak is measured in every round.
+
+    pip install torch==2.13.0 transformers==5.23.0     # the peer; without it, this library alone is timed
+    python -m benchmarks.train_step [--rounds 5] [--gin.NAME=VALUE ...]
+"""
+
+import argparse
+import importlib.util
+import json
+import statistics
+import subprocess
+import sys
+import time
+
+RECIPE = "bench/small.gin"
+PEAK_SIZE = 2048
+
+
+def ours(bindings: list[str]) -> None:
+    """Worker: steps of this library, as `pangu train` runs them."""
+    import jax
+    import jax.numpy as jnp
+
+    from pangu_jax import recipes
+    from pangu_jax.parallel.constraints import ConstraintPlacement
+    from pangu_jax.parallel.layout import Layout
+    from pangu_jax.parallel.mesh import make_mesh
+    from pangu_jax.train import FUNCTION
+    from pangu_jax.training import feed, step
+    from pangu_jax.training.optimizers import adamw
+    from pangu_jax.workloads import Run
+    from pangu_jax.workloads.language import LanguageModel
+    from tpu_npu_backends import selection
+
+    recipe = recipes.load([RECIPE], bindings, function=FUNCTION)
+    recipes.apply(recipe)
+    batch_size = recipe.value("train.batch_size")
+    backend = selection.select("cpu")
+    mesh = make_mesh(Layout(), list(backend.devices))
+    workload, optimizer = LanguageModel(), adamw()
+    run = Run(ConstraintPlacement(mesh), "none", jnp.dtype("float32"))
+    options = {"seed": 0, "compiler_options": backend.compiler_options}
+    train_step = step.make_train_step(workload, optimizer, run, mesh, **options)
+    state = step.init_state(workload, optimizer, mesh, 0)
+    batches = feed.batches(workload.train_source(batch_size, 0), mesh, batch_size, 0)
+
+    def advance() -> None:
+        nonlocal state
+        state, _ = train_step(state, next(batches))
+        jax.block_until_ready(state)
+
+    flops = workload.flops_per_step(batch_size)
+    _serve(advance, tokens=workload.tokens_per_step(batch_size), flops=flops)
+
+
+def hugging_face(_: list[str]) -> None:
+    """Worker: the same step by transformers' T5, with PyTorch's fused AdamW and scaled-dot-product attention."""
+    import torch
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    torch.manual_seed(0)
+    config = T5Config(
+        vocab_size=8192,
+        d_model=512,
+        d_ff=2048,
+        d_kv=64,
+        num_heads=8,
+        num_layers=6,
+        dropout_rate=0.0,
+        decoder_start_token_id=0,
+    )
+    try:
+        model = T5ForConditionalGeneration._from_config(config, attn_implementation="sdpa")
+    except ValueError:  # releases without it for T5
+        model = T5ForConditionalGeneration(config)
+    model.train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01, fused=True)
+    inputs, labels = (torch.randint(2, 8192, (8, length)) for length in (256, 128))
+
+    def advance() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        model(input_ids=inputs, labels=labels, use_cache=False).loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+
+    _serve(advance)
+
+
+def peak(_: list[str]) -> None:
+    """Worker: one product of two [2048, 2048] matrices."""
+    import jax
+    import jax.numpy as jnp
+
+    a = jax.random.normal(jax.random.key(0), (PEAK_SIZE, PEAK_SIZE))
+    product = jax.jit(jnp.dot)
+    _serve(lambda: product(a, a).block_until_ready())
+
+
+def _serve(advance, **facts) -> None:
+    advance()
+    print(json.dumps(facts), flush=True)
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        advance()
+        print(time.perf_counter() - start, flush=True)
+
+
+WORKERS = {"ours": ours, "hugging face": hugging_face, "peak": peak}
+
+
+class Worker:
+    """A process that makes one step for each line it is sent."""
+
+    def __init__(self, name: str, bindings: list[str]):
+        command = [sys.executable, "-m", "benchmarks.train_step", "--worker", name, *bindings]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+        self.facts = json.loads(self.process.stdout.readline())
+        self.seconds: list[float] = []
+
+    def step(self) -> None:
+        """One step, timed inside the worker."""
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        self.seconds.append(float(self.process.stdout.readline()))
+
+    def close(self) -> None:
+        """Let the process end."""
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def main() -> None:
+    """Run all workers in turns and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="steps of each, in turns (after one to compile)"
+    )
+    parser.add_argument("--worker", choices=WORKERS, help=argparse.SUPPRESS)
+    flags, bindings = parser.parse_known_args()
+    if flags.worker:
+        WORKERS[flags.worker]([binding.removeprefix("--gin.") for binding in bindings])
+        return
+    names = ["ours", "peak"]
+    if importlib.util.find_spec("torch") and importlib.util.find_spec("transformers"):
+        names.insert(1, "hugging face")
+    else:
+        print("torch and transformers are not installed: no peer in this table")
+    workers = {name: Worker(name, bindings) for name in names}
+    for _ in range(flags.rounds):
+        for worker in workers.values():
+            repeats = 5 if worker is workers["peak"] else 1
+            for _ in range(repeats):
+                worker.step()
+    for worker in workers.values():
+        worker.close()
+    report(workers)
+
+
+def report(workers: dict[str, Worker]) -> None:
+    """Medians, MFU against the best product seen, and the ratio step by step."""
+    facts = workers["ours"].facts
+    best = 2 * PEAK_SIZE**3 / min(workers["peak"].seconds)
+    print(f"{'':<14}{'s/step':>8}{'min':>8}{'max':>8}{'tokens/s':>10}{'of peak':>9}")
+    for name in (name for name in workers if name != "peak"):
+        seconds = workers[name].seconds
+        median = statistics.median(seconds)
+        print(
+            f"{name:<14}{median:>8.2f}{min(seconds):>8.2f}{max(seconds):>8.2f}"
+            f"{facts['tokens'] / median:>10.0f}{facts['flops'] / median / best:>9.1%}"
+        )
+    print(f"peak: {best / 1e9:.0f} GFLOP/s ({PEAK_SIZE} x {PEAK_SIZE} product, best of all rounds)")
+    if "hugging face" in workers:
+        ratios = [
+            b / a for a, b in zip(workers["ours"].seconds, workers["hugging face"].seconds, strict=True)
+        ]
+        print(
+            f"ours / hugging face, tokens/s, round by round: median {statistics.median(ratios):.3f} "
+            f"(min {min(ratios):.3f}, max {max(ratios):.3f})"
+        )
+
+
+if __name__ == "__main__":
+    main()
