@@ -58,7 +58,7 @@ def ours(bindings: list[str]) -> None:
 
 
 def hugging_face(_: list[str]) -> None:
-    """Worker: the same step by transformers' T5, with PyTorch's fused AdamW and scaled-dot-product attention."""
+    """Worker: the same step by transformers' T5, with PyTorch's fused AdamW and its fused attention."""
     import torch
     from transformers import T5Config, T5ForConditionalGeneration
 

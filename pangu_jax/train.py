@@ -1,9 +1,17 @@
 """The train binary: `pangu train`, or `python -m pangu_jax.train`."""
 
+from __future__ import annotations
+
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from pangu_jax.training.run_directory import RunDirectory, write_atomically
+
+if TYPE_CHECKING:
+    from pangu_jax.training.train import Trained
 
 # The configurable that a training recipe's bare names (`--gin.backend=...`) belong to.
 FUNCTION = "pangu_jax.training.train.train"
@@ -18,16 +26,36 @@ def run(gin_files: Sequence[str], bindings: Sequence[str], run_dir: str | Path) 
       run_dir: made when missing.
 
     Returns:
-      The run's result, as JSON can hold it. UserError for whatever the caller can mend.
+      The run's result, as JSON can hold it, with "report" (a path) and "text" (a table for people).
+      UserError for whatever the caller can mend.
     """
     from pangu_jax import recipes
 
     recipe = recipes.load(gin_files, bindings, function=FUNCTION)
     recipes.require_valid(recipe)
     recipes.apply(recipe)
+    from pangu_jax.training import closing, report
     from pangu_jax.training.train import train
 
-    return train(run_dir=str(run_dir), recipe=recipes.dump(recipe)).summary
+    trained = train(run_dir=str(run_dir), recipe=recipes.dump(recipe))
+    samples, baselines = _look_at(trained)
+    directory = RunDirectory(run_dir)
+    for path, content in ((directory.samples, samples), (directory.baselines, baselines)):
+        if content:
+            write_atomically(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+    page = report.write(run_dir)
+    text = closing.summary_table(trained.summary, baselines, samples, page)
+    return trained.summary | {"report": str(page), "baselines": baselines, "text": text}
+
+
+def _look_at(trained: Trained) -> tuple[list[dict[str, str]], dict[str, dict[str, float]]]:
+    """Samples, and n-gram baselines a task, of a finished run; nothing of one that stops half-way."""
+    from pangu_jax.inference.samples import samples
+    from pangu_jax.workloads.language import LanguageModel
+
+    if not isinstance(trained.workload, LanguageModel) or not trained.summary["finished"]:
+        return [], {}
+    return samples(trained.workload, trained.params, trained.run.dtype), trained.workload.baselines()
 
 
 if __name__ == "__main__":

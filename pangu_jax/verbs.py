@@ -53,7 +53,7 @@ def _train(flags: argparse.Namespace) -> Result:
     if not files:
         raise UserError(f"give a recipe with --gin_file; there are: {', '.join(recipes.available())}")
     value = train.run(files, flags.bindings, flags.run_dir)
-    return Result(value, f"{flags.run_dir}: done")
+    return Result(value, value.pop("text"))
 
 
 def _recipes(parser: argparse.ArgumentParser) -> None:

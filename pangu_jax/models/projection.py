@@ -1,4 +1,4 @@
-"""A product with a weight whose backward pass is three plain matrix products, in the order that is fastest."""
+"""Products with a weight; their backward passes are plain matrix products in the order that is fastest."""
 
 import jax
 

@@ -102,13 +102,12 @@ def run(
             if last:
                 break
         checkpoints.wait()
-    summary = {
+    summary = books.last | {
         "step": step,
         "steps": plan.steps,
         "finished": step >= plan.steps,
         "checkpoint": saved,
         "seconds": time.monotonic() - began,
-        **books.last,
     }
     return state, summary
 

@@ -109,6 +109,13 @@ class LanguageModel:
         """The vocabulary's hash."""
         return self.data.fingerprint()
 
+    def baselines(self) -> dict[str, dict[str, float]]:
+        """Task -> held-out nats a token of n-gram models on the same targets; {} for data without text."""
+        if not hasattr(self.data, "baselines"):
+            return {}
+        objectives = zip(self.data.task_names, self.data.objectives, strict=False)
+        return {task: self.data.baselines(objective) for task, objective in objectives}
+
     def tokens_per_step(self, batch_size: int) -> int:
         """Positions of both windows, padding included: what the devices work on."""
         return batch_size * (self.data.encoder_length + self.data.decoder_length)
