@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         flags.bindings = bindings
         return _run(VERBS[name], flags)
     except (UserError, DataError, BackendError) as error:
-        for line in str(error).splitlines():
+        for line in _message(error):
             print(f"pangu {name}: {line}" if name in VERBS else f"pangu: {line}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -68,6 +68,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `pangu config show | head`: nobody is reading any more, which is no error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _message(error: Exception) -> list[str]:
+    """The error's own lines, without those in which gin says through which configurables it passed."""
+    lines = str(error).splitlines()
+    return [line for line in lines if not line.startswith("  In call to configurable")]
 
 
 def _run(verb: Verb, flags: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import jax
 
+from tpu_npu_backends import cpu
 from tpu_npu_backends.errors import BackendError
 
 PLATFORMS = ("cpu", "tpu", "cuda", "npu")
@@ -87,6 +88,7 @@ def select(name: str = "auto") -> Backend:
         platform=platform,
         devices=tuple(devices),
         compute_dtype="float32" if platform == "cpu" else "bfloat16",
+        compiler_options=cpu.COMPILER_OPTIONS if platform == "cpu" else {},
     )
 
 

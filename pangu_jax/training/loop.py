@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from pangu_jax.errors import UserError
 from pangu_jax.training import feed
 from pangu_jax.training.checkpoints import Checkpoints
+from pangu_jax.training.memory import peaks
 from pangu_jax.training.metrics import Metrics, read
 from pangu_jax.training.progress import Progress
 from pangu_jax.training.run_directory import RunDirectory
@@ -173,7 +174,8 @@ class _Books:
             self._mark = step, now
         if _due(step, self._plan.log_every) or step == self._plan.steps:
             timings = {name: self.last.get(name) for name in ("tokens_per_second", "mfu", "step_seconds")}
-            self.write(step, values | timings | {"seconds": now - self._began})
+            memory = peaks(self._plan.backend.devices)
+            self.write(step, values | timings | memory | {"seconds": now - self._began})
         return values | {name: self.last[name] for name in ("tokens_per_second", "mfu") if name in self.last}
 
     def write(self, step: int, values: dict[str, float | None]) -> None:
