@@ -1,0 +1,38 @@
+"""Backends by name: what a name promises, and one line where it cannot be kept."""
+
+import pytest
+
+from tpu_npu_backends import selection
+from tpu_npu_backends.errors import BackendError
+from tpu_npu_backends.peak import matmul_peak
+
+
+@pytest.mark.parametrize(("name", "count"), [("cpu", 1), ("cpu:4", 4), ("cpu:8", 8)])
+def test_cpu_devices(name, count):
+    backend = selection.select(name)
+    assert len(backend.devices) == count == selection.promised_devices(name)
+    assert (backend.platform, backend.compute_dtype) == ("cpu", "float32")
+
+
+@pytest.mark.parametrize("name", ["gpu", "cpu:", "cpu:0", "cpu:x", "", "CPU"])
+def test_a_name_that_is_none(name):
+    with pytest.raises(BackendError, match="one of auto, cpu, cpu:N"):
+        selection.select(name)
+
+
+def test_more_devices_than_there_are():
+    with pytest.raises(BackendError, match="needs 99 devices and JAX started with 8"):
+        selection.select("cpu:99")
+
+
+@pytest.mark.parametrize("name", ["tpu", "cuda", "npu"])
+def test_a_platform_that_this_machine_lacks(name):
+    assert selection.promised_devices(name) is None
+    with pytest.raises(BackendError, match=f"backend '{name}' is not on this machine") as raised:
+        selection.select(name)
+    assert "\n" not in str(raised.value)
+
+
+def test_the_peak_is_a_speed():
+    device = selection.select("cpu").devices[0]
+    assert 1e8 < matmul_peak(device, "float32", size=256) < 1e14

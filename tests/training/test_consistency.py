@@ -1,0 +1,27 @@
+"""`pangu config check` finds a layout that divides neither model nor batch, at the line to mend."""
+
+import pytest
+
+from pangu_jax import recipes
+from pangu_jax.train import FUNCTION
+
+
+@pytest.mark.parametrize(
+    ("bindings", "name", "words"),
+    [
+        (["EncoderDecoder.heads=7"], "train.workload", "d_model 512 is not divisible by heads 7"),
+        (["Layout.model=3", "backend=cpu:6"], "Layout.model", "heads 8 is not divisible by model 3"),
+        (["Layout.data=3", "backend=cpu:4"], "Layout.data", "needs 3 devices and there are 4"),
+        (["Layout.data=3", "backend=cpu:3"], "train.batch_size", "batch_size 8 is not divisible by data 3"),
+        (["Layout.microbatches=3"], "train.batch_size", "batch_size 8 is not divisible by microbatches 3"),
+        (["backend=gpu"], "train.backend", "no backend 'gpu'"),
+        (["Layout.stage=2", "backend=cpu:2"], "Layout.stage", "pipelines are not in this version"),
+    ],
+)
+def test_a_contradiction_is_found(bindings, name, words):
+    findings = recipes.check(recipes.load(["bench/small.gin"], bindings, function=FUNCTION))
+    assert any(f"{name}: " in str(one) and words in str(one) for one in findings), findings
+
+
+def test_the_recipe_itself_has_none():
+    assert recipes.check(recipes.load(["bench/small.gin"], ["backend=cpu:8"], function=FUNCTION)) == []
