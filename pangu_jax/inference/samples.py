@@ -24,14 +24,14 @@ def samples(
     from the 20 likeliest at temperature 0.8, always with the same key.
 
     Returns:
-      {"task", "prompt", "output", "reference"} each, as text; [] for data without a vocabulary.
+      {"task", "prompt", "output", "reference"} each, as text, the tasks in turn; [] for data without a vocabulary.
     """
     if not hasattr(workload.data, "vocabulary"):
         return []
     forward = Forward(workload.model, dtype=dtype)
     params = jax.device_put(jax.device_get(params))  # on one device, whatever mesh they were trained on
     decode = workload.data.vocabulary.decode
-    shown = []
+    shown: list[list[dict[str, str]]] = []
     for task, source in workload.validation_sources(per_task).items():
         prompts, references = _first_examples(source.batch(0))
         if max(map(np.count_nonzero, prompts)) < SHORTEST_PROMPT:
@@ -47,10 +47,18 @@ def samples(
             end=EOS,
             **drawing,
         )
-        for prompt, output, reference in zip(prompts, np.asarray(outputs), references, strict=True):
-            texts = (decode(prompt), decode(output), decode(reference[:LONGEST_OUTPUT]))
-            shown.append({"task": task} | dict(zip(("prompt", "output", "reference"), texts, strict=True)))
-    return shown
+        shown.append(
+            [
+                {
+                    "task": task,
+                    "prompt": decode(prompt),
+                    "output": decode(output),
+                    "reference": decode(reference[:LONGEST_OUTPUT]),
+                }
+                for prompt, output, reference in zip(prompts, np.asarray(outputs), references, strict=True)
+            ]
+        )
+    return [sample for row in zip(*shown, strict=True) for sample in row]  # the tasks in turn
 
 
 def _first_examples(batch: dict[str, np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:

@@ -15,6 +15,7 @@ from pangu_jax.training import results
 from pangu_jax.training.results import Task
 
 SAMPLES = 4  # more are in the report
+SHOWN = 120  # characters of each
 
 
 def summary_table(
@@ -91,11 +92,18 @@ def _samples(samples: Sequence[Mapping[str, str]]) -> Table:
     table.add_column(overflow="fold")
     for sample in samples:
         # Text, not str: brackets in what the model wrote are no markup.
-        table.add_row(Text(f"{sample.get('task') or 'sample'}, prompt"), Text(sample.get("prompt") or ""))
-        table.add_row(Text("  output"), Text(sample.get("output") or "(nothing)"))
+        table.add_row(
+            Text(f"{sample.get('task') or 'sample'}, prompt"), Text(_shortened(sample.get("prompt") or ""))
+        )
+        table.add_row(Text("  output"), Text(_shortened(sample.get("output") or "(nothing)")))
         if reference := sample.get("reference"):
-            table.add_row(Text("  reference"), Text(reference))
+            table.add_row(Text("  reference"), Text(_shortened(reference)))
     return table
+
+
+def _shortened(text: str) -> str:
+    """The beginning and the end of a long text, which is whole in the report."""
+    return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]} … {text[-SHOWN // 2 :]}"
 
 
 def _number(value: float | None, form: str = "{:.3f}") -> str:
