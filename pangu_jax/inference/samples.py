@@ -24,7 +24,7 @@ def samples(
     from the 20 likeliest at temperature 0.8, always with the same key.
 
     Returns:
-      {"task", "prompt", "output", "reference"} each, as text, the tasks in turn; [] for data without a vocabulary.
+      {"task", "prompt", "output", "reference"} each, as text, the tasks in turn; [] for data without text.
     """
     if not hasattr(workload.data, "vocabulary"):
         return []
