@@ -37,7 +37,8 @@ class EncoderDecoderConfig:
       activation: "relu", "gelu" or "silu".
       gated: gated feed-forward (T5 v1.1) or plain (T5).
       position: "rotary", or "relative": T5's bias, one table a tower.
-      tied_head: the head is the embedding table, its input scaled by d_model^-0.5; or a table of its own.
+      tied_head: the head is the embedding table, or else a table of its own.
+      head_scale: factor on the head's input; T5 checkpoints with a tied head have d_model^-0.5.
       attention_scale: factor on the scores; head_dim^-0.5 when None. T5 checkpoints have 1.0.
       relative_buckets: buckets of the relative bias.
       relative_max_distance: distance from which all fall into the last bucket.
@@ -58,6 +59,7 @@ class EncoderDecoderConfig:
     gated: bool = True
     position: Literal["rotary", "relative"] = "rotary"
     tied_head: bool = True
+    head_scale: float = 1.0
     attention_scale: float | None = None
     relative_buckets: int = 32
     relative_max_distance: int = 128
@@ -109,9 +111,7 @@ class EncoderDecoder(nnx.Module):
 
     def __init__(self, config: EncoderDecoderConfig, rngs: nnx.Rngs):
         table_axes = ("vocab", "embed")
-        # The token table has unit variance: a row is used as it is, and pre-norm makes its size a matter
-        # of the residual stream's scale only.
-        self.embedding = normal(rngs, (config.vocab_size, config.d_model), table_axes, fan_in=1)
+        self.embedding = normal(rngs, (config.vocab_size, config.d_model), table_axes, fan_in=config.d_model)
         self.encoder = Tower(config, config.encoder_layers, False, rngs)
         self.encoder_norm = RMSNorm(config.d_model)
         self.decoder = Tower(config, config.decoder_layers, True, rngs)
@@ -180,7 +180,7 @@ class Forward:
         x_BxTxD = self._embed(params, batch["decoder_input_tokens"])
         x_BxTxD = self._tower(params["decoder"], self._axes["decoder"], x_BxTxD, tower, key)
         hidden_BxTxD = rms_norm(x_BxTxD, params["decoder_norm"]["scale"])
-        return hidden_BxTxD * self.config.d_model**-0.5 if self.config.tied_head else hidden_BxTxD
+        return hidden_BxTxD * self.config.head_scale
 
     def logits(self, params: Tree, hidden: jax.Array) -> jax.Array:
         """fp32 logits [..., V] of hidden states [..., D]: for decoding, where few tokens are looked at."""

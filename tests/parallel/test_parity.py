@@ -89,7 +89,7 @@ def test_layout_equals_one_device(name, adamw, one_device):
 
 def test_the_losses_are_worth_comparing(one_device):
     losses, gradient, _ = one_device
-    assert losses[0] > losses[1] > losses[2]
+    assert min(abs(losses[0] - losses[1]), abs(losses[1] - losses[2])) > 1e-3
     assert all(np.linalg.norm(leaf) > 0 for leaf in jax.tree.leaves(gradient))
 
 
