@@ -1,0 +1,230 @@
+"""The trainer on an unrelated workload: it learns, resumes to the bit, and says in a line what is wrong."""
+
+import logging
+import os
+
+import pytest
+
+from pangu_jax import cli, train
+from pangu_jax.errors import UserError
+from pangu_jax.training import checkpoint_files, metrics
+from pangu_jax.training.run_directory import RunDirectory
+from tests.training import digits
+from tpu_npu_backends.errors import BackendError
+
+RECIPE = """
+import tests.training.digits
+
+train.workload = @Digits()
+train.steps = 20
+train.batch_size = 32
+train.log_every = 1
+train.checkpoint_every = 6
+train.backend = "cpu"
+"""
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    path = tmp_path_factory.mktemp("recipe") / "digits.gin"
+    path.write_text(RECIPE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(recipe, tmp_path_factory):
+    """A run of 20 steps that nothing interrupted. Read only: other tests look at it."""
+    run_dir = tmp_path_factory.mktemp("whole")
+    train.run([str(recipe)], [], run_dir)
+    return run_dir
+
+
+def losses(run_dir) -> dict[int, float]:
+    """Step -> loss; fails where a step was written twice."""
+    rows = [(row["step"], row["loss"]) for row in metrics.read(run_dir / "metrics.jsonl") if "loss" in row]
+    assert len(dict(rows)) == len(rows)
+    return dict(rows)
+
+
+def validations(run_dir) -> list[float]:
+    rows = metrics.read(run_dir / "metrics.jsonl")
+    return [row["validation_loss"] for row in rows if "validation_loss" in row]
+
+
+def test_learns(recipe, tmp_path):
+    summary = train.run([str(recipe)], ["train.steps=60", "train.validate_every=20"], tmp_path)
+    assert summary["finished"] and summary["step"] == summary["steps"] == summary["checkpoint"] == 60
+    each = losses(tmp_path)
+    assert list(each) == list(range(1, 61))
+    assert each[60] < 0.8 * each[1]
+    first, second, third = validations(tmp_path)
+    assert first > second > third
+    trained = [row for row in metrics.read(tmp_path / "metrics.jsonl") if "loss" in row]
+    assert all({"step", "loss", "tokens_per_second"} <= row.keys() for row in trained)
+    assert trained[-1]["tokens_per_second"] > 0
+    assert "train.workload = @Digits()" in (tmp_path / "recipe.gin").read_text()
+
+
+def test_once_more_does_nothing_and_says_so(recipe, tmp_path, caplog):
+    bindings = ["train.steps=5"]
+    train.run([str(recipe)], bindings, tmp_path)
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    with caplog.at_level(logging.INFO, "pangu_jax"):
+        summary = train.run([str(recipe)], bindings, tmp_path)
+    assert "nothing to do: step 5 of 5 is done; raise train.steps to go on" in caplog.text
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
+    assert summary["finished"] and summary["step"] == summary["checkpoint"] == 5
+    # What the run came to is still told.
+    assert summary["loss"] == losses(tmp_path)[5] and summary["validation_loss"] == validations(tmp_path)[-1]
+
+
+@pytest.mark.parametrize("stop", [1, 6, 13])
+def test_stopped_and_resumed_is_the_same_to_the_bit(recipe, whole, tmp_path, stop):
+    train.run([str(recipe)], [f"train.steps={stop}"], tmp_path)
+    summary = train.run([str(recipe)], [], tmp_path)
+    assert losses(tmp_path) == losses(whole)
+    assert validations(tmp_path)[-1] == validations(whole)[-1]
+    assert summary["step"] == 20
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+def test_resumed_from_an_older_checkpoint_is_the_same_to_the_bit(recipe, whole, tmp_path, lost):
+    """The newest is damaged: rows after the one before it are written again, and only once."""
+    train.run([str(recipe)], ["train.steps=15"], tmp_path)
+    for step in checkpoint_files.committed_steps(tmp_path / "checkpoints")[-lost:]:
+        files = [f for f in (tmp_path / "checkpoints" / str(step) / "state").rglob("*") if f.is_file()]
+        os.truncate(max(files, key=lambda f: f.stat().st_size), 10)
+    train.run([str(recipe)], [], tmp_path)
+    assert losses(tmp_path) == losses(whole)
+
+
+@pytest.mark.parametrize(
+    "there", [["train.backend=cpu:4"], ["train.backend=cpu:8", "Layout.fsdp=4", "Layout.model=2"]], ids=str
+)
+def test_resumed_on_other_devices(recipe, whole, tmp_path, there):
+    train.run([str(recipe)], ["train.steps=6"], tmp_path)
+    train.run([str(recipe)], [*there, "train.steps=13"], tmp_path)
+    train.run([str(recipe)], [], tmp_path)
+    resumed, expected = losses(tmp_path), losses(whole)
+    assert [resumed[step] for step in range(1, 7)] == [expected[step] for step in range(1, 7)]
+    assert resumed == pytest.approx(expected, rel=1e-4, abs=0)
+
+
+def test_a_loss_that_is_not_finite(recipe, tmp_path):
+    """Names the step, its examples and the last good checkpoint; then goes on once the cause is gone."""
+    examples = digits.Digits().train_source(32, 0).identity(9)
+    with pytest.raises(UserError) as caught:
+        train.run([str(recipe)], ["Digits.poison_step=9"], tmp_path)
+    said = str(caught.value)
+    assert "the loss is nan at step 10;" in said
+    assert ", ".join(examples[:4]) + " and 28 more" in said
+    assert "the last good checkpoint is step 6" in said
+    assert ", ".join(examples) in (tmp_path / "run.log").read_text()
+    assert checkpoint_files.verify(tmp_path)["usable"] == [6]
+    assert max(losses(tmp_path)) == 9
+
+
+def test_a_poisoned_run_resumes_without_its_poison(recipe, whole, tmp_path):
+    with pytest.raises(UserError, match="there is no checkpoint yet"):
+        train.run([str(recipe)], ["Digits.poison_step=3"], tmp_path / "early")
+    with pytest.raises(UserError, match="nan at step 7"):
+        train.run([str(recipe)], ["Digits.poison_step=6"], tmp_path / "late")
+    for name in ("early", "late"):
+        train.run([str(recipe)], [], tmp_path / name)
+        assert losses(tmp_path / name) == losses(whole)
+
+
+def another_fingerprint(run_dir, monkeypatch):
+    monkeypatch.setattr(digits.Digits, "fingerprint", lambda self: {"classes": "11"})
+
+
+def a_file_in_its_place(run_dir, monkeypatch):
+    run_dir.write_text("not a directory")
+
+
+def nothing(run_dir, monkeypatch):
+    pass
+
+
+# What is done first, whether a run of 3 steps is there, bindings, the error, and what its line holds.
+BAD = {
+    "fingerprint": (another_fingerprint, True, [], UserError, ["classes", "10", "11"]),
+    "other shapes": (nothing, True, ["Digits.hidden=32"], UserError, ["64", "32"]),
+    "too many devices": (nothing, False, ["Layout.data=3"], UserError, ["Layout.data", "3 devices"]),
+    "indivisible batch": (
+        nothing,
+        False,
+        ["train.backend=cpu:8", "train.batch_size=12"],
+        UserError,
+        ["batch_size 12", "data 8"],
+    ),
+    "indivisible model": (
+        nothing,
+        False,
+        ["train.backend=cpu:8", "Layout.model=8", "Digits.hidden=36"],
+        UserError,
+        ["mlp 36", "model 8"],
+    ),
+    "unknown backend": (nothing, False, ["train.backend=gpu9"], UserError, ["'gpu9'", "cpu:N"]),
+    "absent backend": (nothing, False, ["train.backend=tpu"], BackendError, ["'tpu'", "pangu-jax[tpu]"]),
+    "no run directory": (a_file_in_its_place, False, [], UserError, ["cannot write the run directory"]),
+    "misspelt": (nothing, False, ["train.stepps=3"], UserError, ["stepps", "steps"]),
+    "no steps": (nothing, False, ["train.steps=0"], UserError, ["train.steps", "0"]),
+    "poison": (nothing, True, ["Digits.poison_step=4"], UserError, ["step 5", "checkpoint is step 3"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line(recipe, tmp_path, monkeypatch, capsys, case):
+    prepare, exists, bindings, error, holds = BAD[case]
+    run_dir = tmp_path / "run"
+    if exists:
+        train.run([str(recipe)], ["train.steps=3"], run_dir)
+    prepare(run_dir, monkeypatch)
+    kept = contents(run_dir)
+    with pytest.raises(error) as caught:
+        train.run([str(recipe)], bindings, run_dir)
+    assert_one_line(capsys, recipe, bindings, run_dir, holds)
+    assert all(part in str(caught.value) for part in holds)
+    assert contents(run_dir) == kept
+
+
+def test_a_second_trainer_is_refused_by_name(recipe, tmp_path, capsys):
+    with RunDirectory(tmp_path):
+        assert_one_line(capsys, recipe, [], tmp_path, ["in use by another trainer", f"pid {os.getpid()}"])
+    train.run([str(recipe)], ["train.steps=1"], tmp_path)
+
+
+def test_a_full_disk(recipe, tmp_path, monkeypatch, capsys):
+    """The rows cannot be written any more: the checkpoint before survives, and the run goes on from it."""
+    run_dir = tmp_path / "run"
+    train.run([str(recipe)], ["train.steps=3"], run_dir)
+    write = metrics.Metrics.write
+
+    def full(self, step, values):
+        if step == 5:
+            raise UserError(f"cannot write {self._path}: No space left on device; mend the disk")
+        write(self, step, values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(metrics.Metrics, "write", full)
+        assert_one_line(capsys, recipe, [], run_dir, ["No space left on device"])
+    assert checkpoint_files.verify(run_dir)["usable"] == [3]
+    train.run([str(recipe)], ["train.steps=5"], run_dir)
+    assert list(losses(run_dir)) == [1, 2, 3, 4, 5]
+
+
+def contents(run_dir) -> dict[str, bytes] | None:
+    """The checkpoints of a run directory: no mistake may touch them."""
+    files = (run_dir / "checkpoints").rglob("*") if run_dir.is_dir() else []
+    return {str(f.relative_to(run_dir)): f.read_bytes() for f in files if f.is_file()}
+
+
+def assert_one_line(capsys, recipe, bindings, run_dir, holds) -> None:
+    capsys.readouterr()
+    flags = [f"--gin.{binding}" for binding in bindings]
+    status = cli.main(["train", "--gin_file", str(recipe), *flags, "--run_dir", str(run_dir)])
+    err = capsys.readouterr().err
+    assert status == 2
+    assert err.count("\n") == 1 and err.startswith("pangu train: "), err
+    assert all(part in err for part in holds), err
