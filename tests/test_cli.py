@@ -124,13 +124,13 @@ def test_interrupt_exits_130(pangu, recipe, monkeypatch):
 
 
 def test_train_is_handed_files_bindings_and_directory(pangu, recipe, monkeypatch, tmp_path):
-    seen = []
-    monkeypatch.setattr("pangu_jax.train.run", lambda *given: seen.append(given) or {"loss": 1.5})
+    seen, result = [], {"loss": 1.5, "text": "a table"}
+    monkeypatch.setattr("pangu_jax.train.run", lambda *given: seen.append(given) or dict(result))
     flags = ["--gin.steps=3", "--gin.fit.backend", "cpu:8", "--gin.Network.name=my run = 1"]
-    status, _, _ = pangu(
+    status, out, _ = pangu(
         "train", "--gin_file", recipe, *flags, "--run_dir", "x", "--json", tmp_path / "out.json"
     )
-    assert status == 0
+    assert (status, out) == (0, "a table\n")
     bindings = ["steps=3", "fit.backend=cpu:8", "Network.name=my run = 1"]
     assert seen == [([str(recipe)], bindings, "x")]
     assert json.loads((tmp_path / "out.json").read_text()) == {"loss": 1.5}
@@ -138,7 +138,7 @@ def test_train_is_handed_files_bindings_and_directory(pangu, recipe, monkeypatch
 
 def test_train_goes_on_by_the_recipe_of_the_run_directory(pangu, monkeypatch, tmp_path):
     seen = []
-    monkeypatch.setattr("pangu_jax.train.run", lambda *given: seen.append(given) or {})
+    monkeypatch.setattr("pangu_jax.train.run", lambda *given: seen.append(given) or {"text": ""})
     status, _, err = pangu("train", "--run_dir", tmp_path)
     assert (status, seen) == (2, [])
     assert err.startswith("pangu train: give a recipe with --gin_file")
