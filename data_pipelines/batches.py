@@ -4,6 +4,7 @@ Window i of the global stream, its corruption and its place in a batch depend on
 So batch(step) needs no state, a resumed run goes on with the next batch, and hosts take their rows of it.
 """
 
+import abc
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -58,7 +59,7 @@ class Task:
         return packing.empty(*self.lengths) | {"task_id": np.int32(self.index)}
 
 
-class _Stream:
+class _Stream(abc.ABC):
     """Rows of batches by index; what the trainer calls a Source."""
 
     def __init__(self, batch_size: int):
@@ -66,8 +67,9 @@ class _Stream:
             raise DataError(f"batch_size must be at least 1, not {batch_size}")
         self.batch_size = batch_size
 
+    @abc.abstractmethod
     def window(self, index: int) -> Batch:
-        raise NotImplementedError
+        """Window `index` of the whole stream."""
 
     def batch(self, step: int, rows: slice | None = None) -> Batch:
         """Arrays [rows, ...] of the global batch `step` (from 0): all rows, or this host's."""
