@@ -18,6 +18,7 @@ import time
 
 RECIPE = "bench/small.gin"
 PEAK_SIZE = 2048
+WARM_UP = 4  # the first compiles; the next ones let each allocator settle
 
 
 def ours(bindings: list[str]) -> None:
@@ -101,7 +102,8 @@ def peak(_: list[str]) -> None:
 
 
 def _serve(advance, **facts) -> None:
-    advance()
+    for _ in range(WARM_UP):
+        advance()
     print(json.dumps(facts), flush=True)
     for _ in sys.stdin:
         start = time.perf_counter()
@@ -138,7 +140,7 @@ def main() -> None:
     """Run all workers in turns and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument(
-        "--rounds", type=int, default=5, help="steps of each, in turns (after one to compile)"
+        "--rounds", type=int, default=5, help="steps of each, in turns, after the warm-up"
     )
     parser.add_argument("--worker", choices=WORKERS, help=argparse.SUPPRESS)
     flags, bindings = parser.parse_known_args()

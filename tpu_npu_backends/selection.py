@@ -66,6 +66,8 @@ def select(name: str = "auto") -> Backend:
     platform = name.partition(":")[0]
     if platform != "auto":
         os.environ.setdefault("JAX_PLATFORMS", platform)
+    if platform == "cpu" or (platform == "auto" and cpu.is_only_choice()):
+        cpu.keep_freed_memory()
     if count:
         _make_virtual_devices(count)
     try:
