@@ -139,9 +139,7 @@ class Worker:
 def main() -> None:
     """Run all workers in turns and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument(
-        "--rounds", type=int, default=5, help="steps of each, in turns, after the warm-up"
-    )
+    parser.add_argument("--rounds", type=int, default=5, help="steps of each, in turns, after the warm-up")
     parser.add_argument("--worker", choices=WORKERS, help=argparse.SUPPRESS)
     flags, bindings = parser.parse_known_args()
     if flags.worker:
