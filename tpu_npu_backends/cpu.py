@@ -25,9 +25,9 @@ def keep_freed_memory() -> bool:
 
     XLA allocates the working memory of a step (1.2 GB for gin/bench/small.gin) at its start and frees it
     at its end. By default that goes back to the kernel, and the next step pays for 300 000 page faults: 4% of
-    a step on a quiet machine, 15% beside another process that also takes and returns memory. Kept, and in one
-    arena (others cannot hold blocks this large), it is faulted in during the first steps only. The price: up
-    to three times the working memory stays with the process. Must come before JAX starts its threads.
+    a step on a quiet machine, an eighth beside another process that also takes and returns memory. Kept, and
+    in one arena (others cannot hold blocks this large), it is faulted in during the first steps only. The
+    price: up to three times the working memory stays with the process. Must come before JAX starts threads.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

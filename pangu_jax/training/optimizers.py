@@ -75,11 +75,6 @@ def adafactor(
     return Optimizer(_clipped(update, clip), schedule)
 
 
-def global_norm(tree: Any) -> jax.Array:
-    """Root of the sum of all squares, fp32; as dot products, which need no array of squares."""
-    return jnp.sqrt(sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(tree)))
-
-
 def _clipped(update: optax.GradientTransformation, clip: float) -> optax.GradientTransformation:
     return optax.chain(_clip_by_global_norm(clip), update) if clip else update
 
@@ -89,7 +84,7 @@ def _clip_by_global_norm(largest: float) -> optax.GradientTransformation:
 
     def update(grads, state, params=None):
         del params
-        scale = jnp.minimum(1.0, largest / jnp.maximum(global_norm(grads), 1e-12))
+        scale = jnp.minimum(1.0, largest / jnp.maximum(optax.global_norm(grads), 1e-12))
         return jax.tree.map(lambda g: g * scale, grads), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)

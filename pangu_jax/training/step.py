@@ -10,7 +10,7 @@ import optax
 from jax.sharding import Mesh
 
 from pangu_jax.parallel import rules
-from pangu_jax.training.optimizers import Optimizer, global_norm
+from pangu_jax.training.optimizers import Optimizer
 from pangu_jax.workloads import Batch, Run, Sums, Workload
 
 
@@ -126,7 +126,7 @@ def make_train_step(
         params = optax.apply_updates(state.params, updates)
         metrics = {
             "loss": sums.loss / jnp.maximum(sums.weight, 1e-6),
-            "grad_norm": global_norm(grads),
+            "grad_norm": optax.global_norm(grads),
             "learning_rate": jnp.asarray(optimizer.schedule(state.step), jnp.float32),
             **means(sums),
         }

@@ -9,6 +9,17 @@ from sklearn.datasets import load_digits
 
 from pangu_jax.workloads import Sums
 
+RECIPE = """
+import tests.training.digits
+
+train.workload = @Digits()
+train.steps = 20
+train.batch_size = 32
+train.log_every = 1
+train.checkpoint_every = 6
+train.backend = "cpu"
+"""
+
 
 class DigitSource:
     """Images [B, 64] and labels [B]; a batch is a pure function of seed and step."""

@@ -15,24 +15,7 @@ pytestmark = pytest.mark.prove
 
 ROOT = Path(__file__).parents[2]
 STEPS = 300
-RECIPE = f"""
-import tests.training.digits
-
-train.workload = @Digits()
-train.steps = {STEPS}
-train.batch_size = 32
-train.log_every = 1
-train.checkpoint_every = 5
-train.validate_every = 50
-train.backend = "cpu"
-"""
-
-
-@pytest.fixture(scope="module")
-def recipe(tmp_path_factory):
-    path = tmp_path_factory.mktemp("recipe") / "digits.gin"
-    path.write_text(RECIPE)
-    return path
+BINDINGS = (f"train.steps={STEPS}", "train.checkpoint_every=5", "train.validate_every=50")
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +27,7 @@ def whole(recipe, tmp_path_factory):
 
 def start(recipe, run_dir) -> subprocess.Popen:
     command = [sys.executable, "-m", "pangu_jax.train", "--gin_file", str(recipe), "--run_dir", str(run_dir)]
+    command += [f"--gin.{binding}" for binding in BINDINGS]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -12,24 +12,6 @@ from pangu_jax.training.run_directory import RunDirectory
 from tests.training import digits
 from tpu_npu_backends.errors import BackendError
 
-RECIPE = """
-import tests.training.digits
-
-train.workload = @Digits()
-train.steps = 20
-train.batch_size = 32
-train.log_every = 1
-train.checkpoint_every = 6
-train.backend = "cpu"
-"""
-
-
-@pytest.fixture(scope="module")
-def recipe(tmp_path_factory):
-    path = tmp_path_factory.mktemp("recipe") / "digits.gin"
-    path.write_text(RECIPE)
-    return path
-
 
 @pytest.fixture(scope="module")
 def whole(recipe, tmp_path_factory):
