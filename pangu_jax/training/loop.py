@@ -143,6 +143,7 @@ class _Books:
         self._flops = plan.workload.flops_per_step(plan.batch_size)
         self._tokens = plan.workload.tokens_per_step(plan.batch_size)
         self._peak = machine_peak(plan.backend, plan.run.dtype)
+        self._speed: float | None = None  # FLOP/s, as last timed
         self._mark: tuple[int, float] | None = None
         self.last: dict[str, float] = {}
         for row in read(directory.metrics):
@@ -166,9 +167,10 @@ class _Books:
             self._mark = step, now
         elif _due(step, self._plan.log_every):
             seconds = (now - self._mark[1]) / (step - self._mark[0])
+            self._speed = self._flops / seconds
             self.last |= {
                 "tokens_per_second": self._tokens / seconds,
-                "mfu": self._flops / seconds / self._peak,
+                "mfu": self._speed / self._peak,
                 "step_seconds": seconds,
             }
             self._mark = step, now
@@ -188,8 +190,12 @@ class _Books:
             self._metrics.write(step, values)
 
     def pause(self) -> None:
-        """What comes next is not training: do not time it."""
+        """What comes next is not training: do not time it. A better peak may show meanwhile; rows that are
+        written stay as they are."""
         self._mark = None
+        self._peak = machine_peak(self._plan.backend, self._plan.run.dtype)
+        if self._speed:
+            self.last["mfu"] = self._speed / self._peak
 
     def _alarm(self, step: int, loss: float, checkpoints: Checkpoints) -> None:
         checkpoints.wait()

@@ -7,7 +7,7 @@ import pytest
 
 from pangu_jax import cli, train
 from pangu_jax.errors import UserError
-from pangu_jax.training import checkpoint_files, metrics
+from pangu_jax.training import checkpoint_files, loop, metrics
 from pangu_jax.training.run_directory import RunDirectory
 from tests.training import digits
 from tpu_npu_backends.errors import BackendError
@@ -58,6 +58,18 @@ def test_once_more_does_nothing_and_says_so(recipe, tmp_path, caplog):
     assert summary["finished"] and summary["step"] == summary["checkpoint"] == 5
     # What the run came to is still told.
     assert summary["loss"] == losses(tmp_path)[5] and summary["validation_loss"] == validations(tmp_path)[-1]
+
+
+def test_the_peak_is_asked_for_again_in_pauses(recipe, tmp_path, monkeypatch):
+    """A machine that was busy at the start would show more than 100% for the rest of the run."""
+    seen = iter([2.0, 8.0, 8.0, 16.0, 32.0])
+    monkeypatch.setattr(loop, "machine_peak", lambda backend, dtype: next(seen))
+    summary = train.run([str(recipe)], [], tmp_path)
+    flops = digits.Digits().flops_per_step(32)
+    rows = [row for row in metrics.read(tmp_path / "metrics.jsonl") if row.get("mfu")]
+    peaks = {row["step"]: round(flops / row["step_seconds"] / row["mfu"], 6) for row in rows}
+    assert (peaks[6], peaks[8], peaks[18], peaks[20]) == (2.0, 8.0, 8.0, 16.0)
+    assert summary["mfu"] == pytest.approx(flops / summary["step_seconds"] / 32.0)
 
 
 @pytest.mark.parametrize("stop", [1, 6, 13])
