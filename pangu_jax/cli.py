@@ -15,6 +15,7 @@ from typing import NoReturn
 from data_pipelines.errors import DataError
 from pangu_jax import __version__
 from pangu_jax.errors import UserError
+from pangu_jax.notices import shown
 from pangu_jax.recipes.findings import suggestion
 from pangu_jax.verbs import VERBS, Verb
 from tpu_npu_backends.errors import BackendError
@@ -57,9 +58,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments, bindings = _split_bindings(rest) if VERBS[name].takes_recipe else (rest, [])
         flags = _parser(name).parse_args(arguments)
         flags.bindings = bindings
-        return _run(VERBS[name], flags)
+        with shown(name):
+            return _run(VERBS[name], flags)
     except (UserError, DataError, BackendError) as error:
-        for line in _message(error):
+        for line in str(error).splitlines():
             print(f"pangu {name}: {line}" if name in VERBS else f"pangu: {line}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -68,12 +70,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `pangu config show | head`: nobody is reading any more, which is no error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-
-
-def _message(error: Exception) -> list[str]:
-    """The error's own lines, without those in which gin says through which configurables it passed."""
-    lines = str(error).splitlines()
-    return [line for line in lines if not line.startswith("  In call to configurable")]
 
 
 def _run(verb: Verb, flags: argparse.Namespace) -> int:

@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data_pipelines.errors import DataError
+from pangu_jax.errors import UserError
 from pangu_jax.training.run_directory import RunDirectory, write_atomically
+from tpu_npu_backends.errors import BackendError
 
 if TYPE_CHECKING:
     from pangu_jax.training.train import Trained
@@ -27,8 +30,20 @@ def run(gin_files: Sequence[str], bindings: Sequence[str], run_dir: str | Path) 
 
     Returns:
       The run's result, as JSON can hold it, with "report" (a path) and "text" (a table for people).
-      UserError for whatever the caller can mend.
+
+    Raises:
+      UserError, DataError, BackendError: what the caller can mend, in one line.
     """
+    from pangu_jax import recipes
+
+    try:
+        return _run(gin_files, bindings, run_dir)
+    except (UserError, DataError, BackendError) as error:
+        plain = recipes.unwrap(error)
+        raise plain from plain.__cause__  # which it has already; but no context, gin's proxy
+
+
+def _run(gin_files: Sequence[str], bindings: Sequence[str], run_dir: str | Path) -> dict[str, Any]:
     from pangu_jax import recipes
 
     recipe = recipes.load(gin_files, bindings, function=FUNCTION)

@@ -66,6 +66,10 @@ def select(name: str = "auto") -> Backend:
     platform = name.partition(":")[0]
     if platform != "auto":
         os.environ.setdefault("JAX_PLATFORMS", platform)
+    if platform == "cpu" and not jax.config.jax_platforms:
+        # JAX has read the variable already. Asked for CPU, it would start every plugin it finds: take the
+        # chips, or complain at length that there are none.
+        jax.config.update("jax_platforms", "cpu")
     if platform == "cpu" or (platform == "auto" and cpu.is_only_choice()):
         cpu.keep_freed_memory()
     if count:

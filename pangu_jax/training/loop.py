@@ -62,7 +62,7 @@ def run(
     """
     began = time.monotonic()
     if start >= plan.steps:
-        log.info("nothing to do: step %d of %d is done; raise train.steps to go on", start, plan.steps)
+        log.warning("nothing to do: step %d of %d is done; raise train.steps to go on", start, plan.steps)
     jax.block_until_ready(state)  # what comes next measures the machine
     writes = jax.process_index() == 0
     with (

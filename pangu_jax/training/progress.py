@@ -42,7 +42,7 @@ class Progress:
     def __exit__(self, *exception) -> None:
         if self._bar:
             self._bar.stop()
-        elif self._step > self._start_step:
+        elif self._step > self._start_step and exception[0] is None:
             log.info("%s", self._line())
 
     def update(self, step: int, values: Mapping[str, float] | None = None) -> None:

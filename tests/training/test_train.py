@@ -2,6 +2,8 @@
 
 import logging
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -179,8 +181,25 @@ def test_bad_input_is_one_line(recipe, tmp_path, monkeypatch, capsys, case):
     with pytest.raises(error) as caught:
         train.run([str(recipe)], bindings, run_dir)
     assert_one_line(capsys, recipe, bindings, run_dir, holds)
+    assert type(caught.value) is error and "\n" not in str(caught.value)
     assert all(part in str(caught.value) for part in holds)
     assert contents(run_dir) == kept
+
+
+def test_standard_error_of_a_process_holds_progress_warnings_and_the_error(recipe, tmp_path):
+    """Here no test runner has set up a log before the libraries do. The rest is in run.log."""
+    train.run([str(recipe)], ["train.steps=7"], tmp_path)
+    os.truncate(tmp_path / "checkpoints" / "7" / checkpoint_files.MANIFEST, 10)
+    arguments = ["--gin_file", recipe, "--gin.Digits.poison_step=8", "--run_dir", tmp_path]
+    command = [sys.executable, "-m", "pangu_jax.train", *map(str, arguments)]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    warning, error = ran.stderr.splitlines()
+    assert ran.returncode == 2 and not ran.stdout
+    assert warning.startswith("pangu train: warning: checkpoint ") and "going on from step 6" in warning
+    assert error.startswith("pangu train: the loss is nan at step 9; ")
+    log = (tmp_path / "run.log").read_text()
+    assert "WARNING pangu_jax.training.checkpoints: checkpoint " in log
+    assert "ERROR pangu_jax.training.loop: loss nan at step 9; " in log and "resuming" in log
 
 
 def test_a_second_trainer_is_refused_by_name(recipe, tmp_path, capsys):
