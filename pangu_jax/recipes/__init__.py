@@ -13,7 +13,7 @@ Importing this package loads gin and nothing heavier; the modules that a recipe 
 """
 
 from pangu_jax.recipes.checking import Constraint, check, constraint, require_valid
-from pangu_jax.recipes.dumping import dump
+from pangu_jax.recipes.dumping import changes, dump
 from pangu_jax.recipes.explaining import Difference, Explanation, diff, explain
 from pangu_jax.recipes.files import available, find
 from pangu_jax.recipes.findings import Finding
@@ -32,6 +32,7 @@ __all__ = [
     "Reference",
     "apply",
     "available",
+    "changes",
     "check",
     "constraint",
     "diff",

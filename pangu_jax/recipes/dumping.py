@@ -4,6 +4,7 @@ Macros stay macros, so a replay can be overridden by the same names; what they c
 a comment. Parameters left at their default are listed as comments: a changed default then shows in a diff.
 """
 
+import re
 from typing import Any
 
 from pangu_jax.recipes.calls import called
@@ -28,6 +29,33 @@ def dump(recipe: Recipe) -> str:
         defaults = [] if scope else _defaults(selector, set_otherwise)
         lines += _section([*(_line(recipe, key) for key in bound), *defaults])
     return "\n".join(lines).strip("\n") + "\n"
+
+
+_LINE = re.compile(
+    r"(?P<default># default: )?(?P<name>[\w./]+\.\w+) = (?P<written>.*?)(?:  # (?P<expanded>.*))?"
+)
+
+
+def changes(before: str, after: str) -> list[str]:
+    """In what parameters two resolved recipes differ, such as "train.steps 20 -> 30".
+
+    Told from their text: that of an older run may name modules that are no more. Defaults count; what only
+    one of them lists as a default is a parameter that the library did not, or does not, have.
+    """
+    old, new = _values(before), _values(after)
+    nothing = "not set", True
+    found = []
+    for name in sorted(old | new):
+        (was, was_default), (now, now_default) = old.get(name, nothing), new.get(name, nothing)
+        if was != now and ((name in old and name in new) or not (was_default and now_default)):
+            found.append(f"{name} {was} -> {now}")
+    return found
+
+
+def _values(text: str) -> dict[str, tuple[str, bool]]:
+    """Parameter -> (value, whether by default)."""
+    lines = [found for line in text.splitlines() if (found := _LINE.fullmatch(line))]
+    return {line["name"]: (line["expanded"] or line["written"], bool(line["default"])) for line in lines}
 
 
 def _section(lines: Any) -> list[str]:

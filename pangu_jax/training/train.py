@@ -112,6 +112,8 @@ def train(
         log.info("%s, layout %s, %s", chosen.describe(), layout.describe(), dtype.name)
         state, rows_through = _start(directory, checkpoints, workload, optimizer, mesh, seed)
         if jax.process_index() == 0:
+            if rows_through:
+                _say_what_changed(directory.previous_recipe() or recipe, recipe)
             directory.write_recipe(recipe)
             environment.write(directory.environment, chosen, layout)
         plan = loop.Plan(
@@ -154,6 +156,13 @@ def _start(directory, checkpoints, workload, optimizer, mesh, seed) -> tuple[ste
     state, manifest = checkpoints.restore(target, fingerprint=workload.fingerprint())
     log.info("resuming %s from step %d", directory.path, manifest["step"])
     return state, manifest["step"]
+
+
+def _say_what_changed(before: str, now: str) -> None:
+    """Going on with another recipe is allowed, to train for longer say; doing so unawares is not."""
+    if changed := recipes.changes(before, now):
+        more = f" and {len(changed) - 8} more" if len(changed) > 8 else ""
+        log.warning("the recipe differs from that of the run so far: %s%s", ", ".join(changed[:8]), more)
 
 
 def _use_compilation_cache() -> None:

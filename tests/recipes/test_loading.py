@@ -111,6 +111,22 @@ def test_diff_compares_what_values_come_to(load):
     assert difference.first_where == "its default"
 
 
+def test_changes_between_resolved_recipes(load):
+    before = recipes.dump(load("STEPS = 5\nfit.steps = %STEPS\nfit.network = @Network()\n"))
+    assert recipes.changes(before, recipes.dump(load("fit.steps = 5\nfit.network = @Network()\n"))) == []
+    after = recipes.dump(
+        load("STEPS = 6\nfit.steps = %STEPS\nfit.network = @a/Network()\na/Network.width = 9\n")
+    )
+    assert recipes.changes(before, after) == [
+        "a/Network.width not set -> 9",
+        "fit.network @Network() -> @a/Network()",
+        "fit.steps 5 -> 6",
+    ]
+    older = before.replace("# default: fit.batch = 4", "# default: fit.batch = 3")
+    older = older.replace("# default: Network.heads = 2\n", "")  # the library did not have it yet
+    assert recipes.changes(older, before) == ["fit.batch 3 -> 4"]
+
+
 def test_apply_gives_gin_these_values_and_no_others(load):
     gin.parse_config("Network.width = 99")
     recipes.apply(load("STEPS = 5\nfit.steps = %STEPS\nfit.network = @Network()\n", "backend=cpu:8"))

@@ -83,6 +83,17 @@ def test_stopped_and_resumed_is_the_same_to_the_bit(recipe, whole, tmp_path, sto
     assert summary["step"] == 20
 
 
+def test_going_on_with_another_recipe_says_in_what_it_differs(recipe, tmp_path, capsys):
+    command = ["train", "--gin_file", str(recipe), "--run_dir", str(tmp_path)]
+    notice = "pangu train: warning: the recipe differs from that of the run so far: "
+    assert cli.main([*command, "--gin.steps=2"]) == 0
+    assert notice not in capsys.readouterr().err
+    assert cli.main([*command, "--gin.steps=3", "--gin.seed=1"]) == 0
+    assert f"{notice}train.seed 0 -> 1, train.steps 2 -> 3\n" in capsys.readouterr().err
+    assert cli.main(["train", "--run_dir", str(tmp_path)]) == 0
+    assert notice not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("lost", [1, 2])
 def test_resumed_from_an_older_checkpoint_is_the_same_to_the_bit(recipe, whole, tmp_path, lost):
     """The newest is damaged: rows after the one before it are written again, and only once."""
