@@ -45,6 +45,7 @@ class Plan:
     validate_every: int
     checkpoint_every: int
     watchdog_seconds: float
+    watchdog_abort_seconds: float
     manifest: dict[str, Any]
 
 
@@ -69,7 +70,7 @@ def run(
         StopSignals() as signals,
         _Books(plan, directory, start, began, writes) as books,
         Progress(plan.steps, start) as progress,
-        Watchdog(plan.watchdog_seconds, directory.log) as watchdog,
+        Watchdog(plan.watchdog_seconds, directory.log, plan.watchdog_abort_seconds) as watchdog,
     ):
         evaluation = _Evaluation(plan)
         batches = feed.batches(plan.source, plan.mesh, plan.batch_size, start)

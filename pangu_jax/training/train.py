@@ -60,6 +60,7 @@ def train(
     checkpoint_every: int = 1000,
     keep: int = 3,
     watchdog_seconds: float = 300.0,
+    watchdog_abort_seconds: float = 3600.0,
     recipe: str = "",
 ) -> Trained:
     """Train a workload in a run directory; the same call again resumes from the newest sound checkpoint.
@@ -78,6 +79,8 @@ def train(
       checkpoint_every: steps between checkpoints; the last step is always saved.
       keep: newest checkpoints kept.
       watchdog_seconds: a step longer than this (and than 20 median steps) has its stacks written to run.log.
+      watchdog_abort_seconds: a step longer than this (and than 20 median steps; half an hour at least for the
+        first, which compiles) ends the process with exit code 2, to be started again; 0 waits for ever.
       recipe: text of the resolved recipe, kept in the run directory and in checkpoints.
 
     Raises:
@@ -129,6 +132,7 @@ def train(
             validate_every=validate_every,
             checkpoint_every=checkpoint_every,
             watchdog_seconds=watchdog_seconds,
+            watchdog_abort_seconds=watchdog_abort_seconds,
             manifest={"recipe": recipe, "fingerprint": workload.fingerprint()},
         )
         state, summary = loop.run(plan, state, rows_through, directory, checkpoints)

@@ -3,6 +3,7 @@ word."""
 
 import faulthandler
 import logging
+import math
 import os
 import statistics
 import sys
@@ -15,21 +16,27 @@ log = logging.getLogger(__name__)
 
 TIMES_MEDIAN = 20
 REMEMBERED_STEPS = 101
-ABORT_STATUS = 70  # EX_SOFTWARE
+ABORT_STATUS = 2  # of all that whoever started the run can mend
+LAST_WORDS_SECONDS = 10.0
+STOPPED_SECONDS = 30.0
 
 
 class Watchdog:
-    """Context manager that dumps the stacks of all threads when no step finishes for too long.
+    """Context manager that dumps the stacks of all threads when no step finishes for too long, and ends the
+    process when none does for much longer.
 
-    Too long is the larger of `seconds` and 20 times the median of the last steps, so that a slow machine does
-    not cry wolf; the first step (which compiles) has `first_seconds`. A hang is reported once until the next
-    beat.
+    Too long is the larger of the limit given and 20 times the median of the last steps, so that a slow
+    machine does not cry wolf; the first step (which compiles) has `first_seconds`. A hang is reported once
+    until the next beat. Time in which the whole process was stopped (Ctrl-Z, a frozen container) counts for
+    nothing.
 
     Args:
         seconds: least time without a finished step that counts as a hang.
         log_file: where the stacks go, besides stderr.
-        abort: end the process (status 70, no clean-up) after the dump. Python cannot interrupt a thread that
-            waits in a collective; ending is all that is left, and a scheduler can then start the job anew.
+        abort_seconds: least time without a finished step after which the process ends: status 2, stacks
+            dumped, no clean-up. Python cannot interrupt a thread that waits in a collective for a dead host;
+            ending is all that is left, and whoever starts the run again goes on from its last checkpoint.
+            0: never. (A thread that never gives Python's lock back stops the watchdog too; JAX gives it.)
         first_seconds: the same for the time until the first beat; default 30 minutes, for long compiles.
     """
 
@@ -37,13 +44,13 @@ class Watchdog:
         self,
         seconds: float = 300.0,
         log_file: str | os.PathLike | None = None,
-        abort: bool = False,
+        abort_seconds: float = 0.0,
         first_seconds: float = 1800.0,
     ):
         self._seconds = seconds
-        self._first_seconds = max(seconds, first_seconds)
+        self._abort_seconds = abort_seconds or math.inf
+        self._first_seconds = first_seconds
         self._log_file = Path(log_file) if log_file else None
-        self._abort = abort
         self._durations: deque[float] = deque(maxlen=REMEMBERED_STEPS)
         self._step: int | None = None
         self._last_beat = 0.0
@@ -55,9 +62,12 @@ class Watchdog:
     @property
     def limit(self) -> float:
         """Seconds without a finished step that count as a hang now."""
+        return self._at_least(self._seconds)
+
+    def _at_least(self, seconds: float) -> float:
         if self._step is None:
-            return self._first_seconds
-        return max(self._seconds, TIMES_MEDIAN * statistics.median(self._durations or [0.0]))
+            return max(seconds, self._first_seconds)
+        return max(seconds, TIMES_MEDIAN * statistics.median(self._durations or [0.0]))
 
     def beat(self, step: int) -> None:
         """Tell that `step` has finished. The same step again (after each batch of a validation, say) shows
@@ -85,26 +95,41 @@ class Watchdog:
     def _watch(self) -> None:
         with self._wake:
             while not self._stopping:
-                left = self._last_beat + self.limit - time.monotonic()
-                if self._reported:
-                    self._wake.wait()
-                elif left > 0:
-                    self._wake.wait(left)
-                else:
+                waited = time.monotonic() - self._last_beat
+                abort = self._at_least(self._abort_seconds)
+                if waited >= abort:
+                    self._report(waited, ending=True)
+                elif waited >= self.limit and not self._reported:
                     self._reported = True
-                    self._report(time.monotonic() - self._last_beat)
+                    self._report(waited, ending=False)
+                else:
+                    self._wait((abort if self._reported else min(abort, self.limit)) - waited)
 
-    def _report(self, waited: float) -> None:
+    def _wait(self, seconds: float) -> None:
+        """Wait for a beat. In slices: one that takes far longer than it should means we were stopped."""
+        seconds = min(seconds, STOPPED_SECONDS)
+        begin = time.monotonic()
+        if not self._wake.wait(seconds) and (late := time.monotonic() - begin - seconds) > STOPPED_SECONDS:
+            self._last_beat += late
+
+    def _report(self, waited: float, ending: bool) -> None:
+        if ending:  # whatever becomes of the words: the disk of run.log may be what hangs
+            last = threading.Timer(LAST_WORDS_SECONDS, os._exit, [ABORT_STATUS])
+            last.daemon = True
+            last.start()
         since = "the start" if self._step is None else f"step {self._step}"
-        what = f"no step has finished for {waited:.0f} s (since {since}); the stacks of all threads follow"
-        end = (
-            "; ending the process: start it again, it resumes from the last checkpoint" if self._abort else ""
+        what = f"no step has finished for {waited:.0f} s (since {since}); "
+        what += (
+            "ending the process: is another one of the run dead? The same command goes on from the last "
+            "checkpoint. The stacks of all threads follow"
+            if ending
+            else "the stacks of all threads follow"
         )
-        log.error("%s%s", what, end)
-        print(f"pangu: {what}{end}", file=sys.stderr, flush=True)
+        print(f"pangu: {what}", file=sys.stderr, flush=True)
         faulthandler.dump_traceback(file=sys.__stderr__, all_threads=True)
+        log.error("%s", what)
         if self._log_file:
             with self._log_file.open("a", encoding="utf-8") as stream:
                 faulthandler.dump_traceback(file=stream, all_threads=True)
-        if self._abort:
+        if ending:
             os._exit(ABORT_STATUS)

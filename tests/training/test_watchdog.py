@@ -1,11 +1,14 @@
 """A hang is reported once, in words and stacks; a slow step is not a hang."""
 
+import signal
 import subprocess
 import sys
 import threading
 import time
 
-from pangu_jax.training.watchdog import ABORT_STATUS, Watchdog
+import pytest
+
+from pangu_jax.training.watchdog import Watchdog
 
 
 def wait_for(condition, seconds: float = 10.0) -> bool:
@@ -49,10 +52,40 @@ def test_no_thread_stays():
     assert threading.active_count() == before
 
 
-def test_abort_ends_a_process_that_cannot_be_interrupted():
-    hang = "import threading\nfrom pangu_jax.training.watchdog import Watchdog\n"
-    hang += "with Watchdog(seconds=0.1, first_seconds=0.1, abort=True):\n    threading.Lock().__enter__()\n"
-    hang += "    lock = threading.Lock()\n    lock.acquire()\n    lock.acquire()\n"
-    done = subprocess.run([sys.executable, "-c", hang], capture_output=True, text=True, timeout=60)
-    assert done.returncode == ABORT_STATUS
-    assert "ending the process" in done.stderr and 'File "<string>"' in done.stderr
+HANG = """
+import ctypes
+from pangu_jax.training import watchdog
+watchdog.STOPPED_SECONDS = 0.1
+with watchdog.Watchdog({seconds}, "run.log", abort_seconds={abort}, first_seconds=0.0) as dog:
+    {first}
+    ctypes.CDLL(None).pause()  # nothing in Python can interrupt it
+"""
+
+
+@pytest.mark.parametrize(("seconds", "dumps"), [(0.1, 2), (60, 1)])
+@pytest.mark.parametrize(("first", "since"), [("dog.beat(7)", "step 7"), ("pass", "the start")])
+def test_abort_ends_a_process_that_is_stuck_in_c(tmp_path, seconds, dumps, first, since):
+    command = [sys.executable, "-c", HANG.format(seconds=seconds, abort=0.3, first=first)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    assert done.returncode == 2
+    *_, last = (line for line in done.stderr.splitlines() if line.startswith("pangu: "))
+    assert f"(since {since}); ending the process" in last
+    assert done.stderr.count("<string>") == (tmp_path / "run.log").read_text().count("<string>") == dumps
+
+
+def test_without_a_limit_it_waits(capsys):
+    with Watchdog(seconds=0.01, abort_seconds=0, first_seconds=0.0):
+        time.sleep(0.2)
+    assert "no step has finished" in capsys.readouterr().err
+
+
+def test_a_process_that_was_stopped_is_not_hung(tmp_path):
+    program = HANG.format(seconds=60, abort=1.0, first="print('up', flush=True)")
+    with subprocess.Popen([sys.executable, "-c", program], stdout=-1, stderr=-1, cwd=tmp_path) as process:
+        process.stdout.readline()
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(1.5)
+        process.send_signal(signal.SIGCONT)
+        time.sleep(0.3)
+        assert process.poll() is None
+        assert process.wait() == 2
