@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import jax
 
-from tpu_npu_backends import cpu
+from tpu_npu_backends import cpu, tpu
 from tpu_npu_backends.errors import BackendError
 
 PLATFORMS = ("cpu", "tpu", "cuda", "npu")
@@ -94,8 +94,14 @@ def select(name: str = "auto") -> Backend:
         platform=platform,
         devices=tuple(devices),
         compute_dtype="float32" if platform == "cpu" else "bfloat16",
-        compiler_options=cpu.COMPILER_OPTIONS if platform == "cpu" else {},
+        compiler_options=_compiler_options(platform, devices[0].device_kind),
     )
+
+
+def _compiler_options(platform: str, device_kind: str) -> dict[str, str]:
+    if platform == "cpu":
+        return cpu.COMPILER_OPTIONS
+    return tpu.compiler_options(tpu.CHIP_OF_KIND.get(device_kind, "")) if platform == "tpu" else {}
 
 
 def _make_virtual_devices(count: int) -> None:

@@ -1,0 +1,107 @@
+"""Clusters by name: what a name means, what does not exist, and devices that are not there."""
+
+import importlib.util
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from tpu_npu_backends import chips, selection, topologies, tpu
+from tpu_npu_backends.errors import BackendError
+
+needs_libtpu = pytest.mark.skipif(
+    importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed: pip install 'pangu-jax[tpu]'"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "analytic"),
+    [
+        ("v5p:8x8x8", 512, False),
+        ("v5p:1x1x1", 1, False),
+        ("v6e:16x16", 256, False),
+        ("v4:2x2x4", 16, False),
+        ("cpu:8", 8, False),
+        ("ascend910b:512", 512, True),
+        ("a100:4", 4, True),
+    ],
+)
+def test_a_name_stands_for_chips(text, count, analytic):
+    topology = topologies.parse(text)
+    assert (topology.name, topology.chips, topology.analytic) == (text, count, analytic)
+    assert topologies.parse(topology.name) == topology
+    assert str(count) in topology.describe()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("v5p:3x3x3", "hosts of 2x2 chips; nearby: v5p:2x4x4"),
+        ("v5p:8x8", "3-D torus; nearby: v5p:4x4x4"),
+        ("v5e:32x32", "largest slice is 16x16; nearby: v5e:16x16"),
+        ("v5p:0x2x2", "nearby: v5p:2x2x2"),
+        ("v9:2x2", "chips known: v4, v5e, v5p"),
+        ("v5p", "CHIP:SHAPE"),
+        ("h100:12", "whole nodes of 8, at most 131072; nearby: h100:16"),
+        ("ascend910b:8x8", "nearby: ascend910b:64"),
+        ("cpu:0", "nearby: cpu:1"),
+    ],
+)
+def test_what_does_not_exist_is_refused_in_one_line(text, says):
+    with pytest.raises(BackendError) as refused:
+        topologies.parse(text)
+    assert says in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_rings_close_where_whole_cubes_or_pods_are():
+    def wraps(name):
+        return topologies.parse(name).links.wraps
+
+    assert wraps("v5p:4x4x8") == (True, True, True)
+    assert wraps("v5p:2x4x4") == (False, False, False)
+    assert wraps("v5e:8x16") == (False, True)
+
+
+def test_analytic_clusters_and_absent_devices_are_not_compiled_for():
+    with pytest.raises(BackendError, match="analytic only"):
+        topologies.devices(topologies.parse("h100:64"))
+    with pytest.raises(BackendError, match="xla_force_host_platform_device_count=4096"):
+        topologies.devices(topologies.parse("cpu:4096"))
+    assert topologies.devices(topologies.parse("cpu:4")) == jax.devices("cpu")[:4]
+
+
+def test_without_libtpu_names_are_read_and_compiling_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.delenv("TPU_LIBRARY_PATH", raising=False)
+    topology = topologies.parse("v5p:8x8x8")
+    with pytest.raises(BackendError, match=r"pip install 'pangu-jax\[tpu\]'"):
+        topologies.devices(topology)
+
+
+@needs_libtpu
+@pytest.mark.parametrize("name", ["v4:2x2x1", "v5e:1x1", "v5p:2x2x2", "v6e:4x4"])
+def test_libtpu_makes_the_devices(name):
+    topology = topologies.parse(name)
+    devices = topologies.devices(topology)
+    corner = [size - 1 for size in topology.shape] + [0] * (3 - len(topology.shape))
+    assert len(devices) == topology.chips
+    assert max(device.coords for device in devices) == corner
+    assert tpu.CHIP_OF_KIND[devices[0].device_kind] == topology.chip.name
+
+
+@needs_libtpu
+@pytest.mark.parametrize("name", ["v4", "v5e", "v5p", "v6e"])
+def test_the_compiler_takes_the_options_and_has_the_memory_we_say(name):
+    topology = topologies.parse(f"{name}:{'2x2x1' if chips.CHIPS[name].torus_dims == 3 else '2x2'}")
+    on = jax.sharding.SingleDeviceSharding(topologies.devices(topology)[0])
+    too_much = jax.ShapeDtypeStruct((2**37,), jnp.int8, sharding=on)
+    with pytest.raises(RuntimeError) as refused:
+        jax.jit(jnp.negative).lower(too_much).compile(compiler_options=tpu.compiler_options(name))
+    assert f"exceeds available HBM ({topology.chip.hbm_bytes / 2**30:.2f}G)" in str(refused.value)
+
+
+def test_a_tpu_is_selected_with_the_options_of_its_chip():
+    assert selection._compiler_options("tpu", "TPU v5 lite") == tpu.COMPILER_OPTIONS
+    assert selection._compiler_options("tpu", "TPU v99") == {}
+    assert selection._compiler_options("tpu", "TPU v6 lite").keys() >= tpu.SPARSE_CORE_OPTIONS.keys()

@@ -1,0 +1,95 @@
+"""What each chip can do, from its data sheet: the numbers that predictions divide by."""
+
+from dataclasses import dataclass
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Chip:
+    """One accelerator.
+
+    Attributes:
+      name: as in a topology's name: "v5p", "ascend910b".
+      platform: "tpu", "npu", "cuda" or "cpu".
+      peak_flops: dense bfloat16 FLOP/s (float16 where the chip has no bfloat16).
+      hbm_bytes: device memory that a program may use. For TPU what libtpu 0.0.42 says it gives: less than
+        the data sheet by what the runtime keeps.
+      hbm_bytes_per_s: device memory bandwidth.
+      clock_hz: cycles a second of `estimated_cycles` in compiled programs; 0 where no compiler tells cycles.
+      link_bytes_per_s: one link, one way. For chips without a torus, all links inside a node together.
+      torus_dims: dimensions of the torus that chips form: 3, 2, or 0 for none.
+      sparse_cores: whether collectives can be handed to SparseCores.
+      source: where the numbers are from.
+    """
+
+    name: str
+    platform: str
+    peak_flops: float
+    hbm_bytes: int
+    hbm_bytes_per_s: float
+    clock_hz: float
+    link_bytes_per_s: float
+    torus_dims: int
+    sparse_cores: bool
+    source: str
+
+
+def _tpu(name, peak, gib, hbm, clock, link, dims, sparse_cores):
+    source = f"Google Cloud TPU documentation, {name}; links and clock: 'How to scale your model', 2025"
+    return Chip(name, "tpu", peak, int(gib * GIB), hbm, clock, link, dims, sparse_cores, source)
+
+
+# The clock is the peak over what the matrix units do in a cycle: 2 x 128 x 128 x 8 on v4 and v5p, half of
+# that on v5e, 2 x 256 x 256 x 4 on v6e. Cycles of the v6e compiler stay 30% off the peak on the largest
+# products, where the others' come within 10%: compare its programs with each other, not with the clock.
+_TPUS = (
+    _tpu("v4", 275e12, 30.75, 1228e9, 1.05e9, 45e9, 3, False),
+    _tpu("v5e", 197e12, 15.75, 819e9, 1.5e9, 45e9, 2, False),
+    _tpu("v5p", 459e12, 95.74, 2765e9, 1.75e9, 90e9, 3, True),
+    _tpu("v6e", 918e12, 31.25, 1640e9, 1.75e9, 90e9, 2, True),
+)
+
+# Huawei publishes servers rather than chips; where its documents differ, the lower figure. None was
+# measured here.
+_NPUS = (
+    Chip(
+        "ascend910", "npu", 256e12, 32 * GIB, 1200e9, 0, 90e9, 0, False,
+        "Huawei Atlas 800 (model 9000): 2 PFLOPS FP16 of 8, 32 GB each; three HCCS links of 30 GB/s",
+    ),
+    Chip(
+        "ascend910b", "npu", 313e12, 64 * GIB, 1600e9, 0, 196e9, 0, False,
+        "Huawei Atlas 800T A2: 2.5 PFLOPS FP16 of 8, 64 GB each; HCCS 392 GB/s both ways together",
+    ),
+)  # fmt: skip
+
+_GPUS = (
+    Chip(
+        "a100", "cuda", 312e12, 80 * GIB, 2039e9, 0, 300e9, 0, False,
+        "NVIDIA A100 80GB SXM data sheet: NVLink 600 GB/s both ways together",
+    ),
+    Chip(
+        "h100", "cuda", 989e12, 80 * GIB, 3350e9, 0, 450e9, 0, False,
+        "NVIDIA H100 SXM data sheet, dense: NVLink 900 GB/s both ways together",
+    ),
+    Chip(
+        "h200", "cuda", 989e12, 141 * 10**9, 4800e9, 0, 450e9, 0, False,
+        "NVIDIA H200 SXM data sheet, dense: NVLink 900 GB/s both ways together",
+    ),
+)  # fmt: skip
+
+_CPU = Chip(
+    "cpu", "cpu", 1e11, 4 * GIB, 1e10, 0, 1e10, 0, False,
+    "nominal: virtual devices of one machine, for ratios only; tpu_npu_backends.peak measures",
+)  # fmt: skip
+
+# One network card a chip: bytes/s one way between nodes.
+NODE_LINK_BYTES_PER_S = {
+    "ascend910": 12.5e9,  # RoCE, 100 Gb/s
+    "ascend910b": 25e9,  # RoCE, 200 Gb/s
+    "a100": 25e9,  # HDR InfiniBand, 200 Gb/s (DGX A100)
+    "h100": 50e9,  # NDR InfiniBand, 400 Gb/s (DGX H100)
+    "h200": 50e9,
+}
+
+CHIPS = {chip.name: chip for chip in (*_TPUS, *_NPUS, *_GPUS, _CPU)}

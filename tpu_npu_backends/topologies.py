@@ -1,0 +1,214 @@
+"""Clusters by name, present or not: `v5p:8x8x8`, `ascend910b:512`, `cpu:8`.
+
+A name alone gives chips, shape and links, for predictions. `devices` gives what one compiles for: libtpu
+makes TPU devices that are not there; Ascend and GPU clusters are analytic only.
+"""
+
+import importlib.util
+import itertools
+import math
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+from jax.experimental import topologies
+
+from tpu_npu_backends.chips import CHIPS, NODE_LINK_BYTES_PER_S, Chip
+from tpu_npu_backends.errors import BackendError
+
+_NAME = re.compile(r"(?P<chip>[a-z0-9]+):(?P<shape>[0-9]+(x[0-9]+)*)")
+
+# Largest slices: a v4 pod, the largest v5p job that can be scheduled, a v5e and a v6e pod (Google Cloud).
+_LARGEST = {"v4": (16, 16, 16), "v5p": (16, 16, 24), "v5e": (16, 16), "v6e": (16, 16)}
+_HOST = (2, 2, 1)  # chips of a host; also v5e and v6e, whose larger hosts hold two of these
+CHIPS_A_NODE = 8
+_MOST_ANALYTIC = 2**17
+
+
+@dataclass(frozen=True)
+class Torus:
+    """Neighbours in each dimension are linked, two links a dimension where it closes to a ring.
+
+    Attributes:
+      link_bytes_per_s: one link, one way.
+      wraps: for each dimension whether its last chip is linked to its first.
+    """
+
+    link_bytes_per_s: float
+    wraps: tuple[bool, ...]
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Nodes of `size` chips: fast links inside, one network link a chip between them.
+
+    Attributes:
+      size: chips of a node.
+      intra_bytes_per_s: what a chip sends, one way, to the others of its node together.
+      inter_bytes_per_s: what a chip sends, one way, to other nodes.
+    """
+
+    size: int
+    intra_bytes_per_s: float
+    inter_bytes_per_s: float
+
+
+@dataclass(frozen=True)
+class Topology:
+    """A cluster of equal chips.
+
+    Attributes:
+      name: canonical name, which `parse` reads: "v5p:8x8x8".
+      chip: what each chip can do.
+      shape: chips in each dimension of the torus; one number where there is none.
+      analytic: described by numbers only: nothing can be compiled for it here.
+      links: how chips are linked.
+    """
+
+    name: str
+    chip: Chip
+    shape: tuple[int, ...]
+    analytic: bool
+    links: Torus | Nodes
+
+    @property
+    def chips(self) -> int:
+        """Number of chips; also of devices, since a chip is one device."""
+        return math.prod(self.shape)
+
+    def describe(self) -> str:
+        """Such as `512 x v5p as 8x8x8` or `64 x a100, 8 a node (analytic only)`."""
+        if self.chip.torus_dims:
+            return f"{self.chips} x {self.chip.name} as {'x'.join(map(str, self.shape))}"
+        node = f", {self.links.size} a node" if self.chip.platform != "cpu" else ""
+        return f"{self.chips} x {self.chip.name}{node}" + " (analytic only)" * self.analytic
+
+
+def parse(text: str) -> Topology:
+    """The topology of that name; BackendError in one line where there is none. Needs no libtpu."""
+    match = _NAME.fullmatch(text)
+    if not match or match["chip"] not in CHIPS:
+        raise BackendError(
+            f"no topology {text!r}: it is CHIP:SHAPE, such as v5p:8x8x8, v6e:16x16, ascend910b:512, h100:64 "
+            f"or cpu:8; chips known: {', '.join(CHIPS)}"
+        )
+    chip, shape = CHIPS[match["chip"]], tuple(int(size) for size in match["shape"].split("x"))
+    name = f"{chip.name}:{'x'.join(map(str, shape))}"
+    if chip.torus_dims:
+        _check_slice(text, chip, shape)
+        return Topology(name, chip, shape, False, Torus(chip.link_bytes_per_s, _wraps(chip, shape)))
+    _check_cluster(text, chip, shape)
+    if chip.platform == "cpu":
+        return Topology(name, chip, shape, False, Nodes(shape[0], *(chip.link_bytes_per_s,) * 2))
+    links = Nodes(CHIPS_A_NODE, chip.link_bytes_per_s, NODE_LINK_BYTES_PER_S[chip.name])
+    return Topology(name, chip, shape, True, links)
+
+
+def devices(topology: Topology) -> list[jax.Device]:
+    """The devices of a topology, to compile for; BackendError where there is no compiler for it here.
+
+    TPU devices only compile; each knows its place in the torus (`.coords`). For `cpu:N` the first N of
+    JAX's own.
+    """
+    if topology.analytic:
+        raise BackendError(
+            f"{topology.name} is analytic only: layouts are predicted for it, and nothing is compiled"
+        )
+    if topology.chip.platform == "cpu":
+        found = jax.devices("cpu")
+        if len(found) < topology.chips:
+            raise BackendError(
+                f"{topology.name} needs {topology.chips} CPU devices and JAX started with {len(found)}: set "
+                f"XLA_FLAGS=--xla_force_host_platform_device_count={topology.chips} before Python starts"
+            )
+        return found[: topology.chips]
+    if not _libtpu_is_there():
+        raise BackendError(
+            f"compiling for {topology.name} needs libtpu: pip install 'pangu-jax[tpu]' (no TPU is needed)"
+        )
+    _prepare_libtpu()
+    # Both cores of a v4 chip as one device, as on every larger chip; a host of one chip for a slice of one.
+    config = {"chip_config_name": "megacore"} if topology.chip.name == "v4" else {}
+    if topology.chips == 1:
+        config["chips_per_host_bounds"] = (1, 1, 1)
+    try:
+        described = topologies.get_topology_desc(platform="tpu", topology_name=topology.name, **config)
+    except (RuntimeError, NotImplementedError, ValueError) as error:
+        raise BackendError(f"libtpu refuses {topology.name}: {str(error).splitlines()[0]}") from None
+    return list(described.devices)
+
+
+def _check_slice(text: str, chip: Chip, shape: tuple[int, ...]) -> None:
+    whole_hosts = all(size % host == 0 for size, host in zip(shape, _HOST, strict=False))
+    single = math.prod(shape) == 1
+    largest = _LARGEST[chip.name]
+    fits = all(size <= most for size, most in zip(sorted(shape), largest, strict=False))
+    if len(shape) == chip.torus_dims and fits and min(shape) > 0 and (whole_hosts or single):
+        return
+    why = "a slice is made of hosts of 2x2 chips"
+    if len(shape) != chip.torus_dims:
+        why = f"{chip.name} forms a {chip.torus_dims}-D torus"
+    elif not fits:
+        why = f"the largest slice is {'x'.join(map(str, largest))}"
+    raise BackendError(f"no topology {text!r}: {why}; nearby: {', '.join(_nearby(chip, math.prod(shape)))}")
+
+
+def _check_cluster(text: str, chip: Chip, shape: tuple[int, ...]) -> None:
+    count = shape[0]
+    if len(shape) == 1 and chip.platform == "cpu" and count > 0:
+        return
+    fits = count < CHIPS_A_NODE or count % CHIPS_A_NODE == 0
+    if len(shape) == 1 and chip.platform != "cpu" and fits and 0 < count <= _MOST_ANALYTIC:
+        return
+    whole = min(max(1, round(math.prod(shape) / CHIPS_A_NODE)) * CHIPS_A_NODE, _MOST_ANALYTIC)
+    what = f"chips in whole nodes of {CHIPS_A_NODE}, at most {_MOST_ANALYTIC}"
+    near = whole
+    if chip.platform == "cpu":
+        what, near = "virtual devices", max(1, math.prod(shape))
+    raise BackendError(
+        f"no topology {text!r}: {chip.name} is given as a number of {what}; nearby: {chip.name}:{near}"
+    )
+
+
+def _nearby(chip: Chip, chips: int) -> list[str]:
+    """Three existing slices of about that many chips: the cubes and near-cubes that one can rent."""
+    sides = (2, 4, 8, 12, 16, 24) if chip.torus_dims == 3 else (2, 4, 8, 16)
+    shapes = [
+        shape
+        for shape in itertools.combinations_with_replacement(sides, chip.torus_dims)
+        if shape[-1] <= 2 * shape[0]
+        and all(size <= most for size, most in zip(shape, _LARGEST[chip.name], strict=True))
+    ]
+    shapes.sort(key=lambda shape: abs(math.log(math.prod(shape) / max(chips, 1))))
+    return [f"{chip.name}:{'x'.join(map(str, shape))}" for shape in shapes[:3]]
+
+
+def _wraps(chip: Chip, shape: tuple[int, ...]) -> tuple[bool, ...]:
+    """3-D slices close to rings when they are made of whole 4x4x4 cubes, joined by optical switches; a 2-D
+    slice does along a dimension that spans its pod."""
+    if chip.torus_dims == 3:
+        return (all(size % 4 == 0 for size in shape),) * 3
+    return tuple(size == most for size, most in zip(shape, _LARGEST[chip.name], strict=True))
+
+
+def _libtpu_is_there() -> bool:
+    return "TPU_LIBRARY_PATH" in os.environ or importlib.util.find_spec("libtpu") is not None
+
+
+def _prepare_libtpu() -> None:
+    """Tells libtpu, before it loads, that this machine has no TPU; changes nothing on one that has.
+
+    Without this it asks the cloud's metadata server for minutes, refuses to load beside another process's
+    libtpu, and complains about host names that do not matter for compiling.
+    """
+    if any(Path("/dev").glob("accel*")) or Path("/dev/vfio/0").exists():
+        return
+    for variable, value in {
+        "TPU_SKIP_MDS_QUERY": "1",
+        "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+        "TPU_WORKER_HOSTNAMES": "localhost",
+        "TPU_ACCELERATOR_TYPE": "v5p-8",
+    }.items():
+        os.environ.setdefault(variable, value)

@@ -1,0 +1,56 @@
+"""What XLA for TPU wants to be told: the one table of compiler options, each with its reason.
+
+Measured by compiling, never run on hardware: figures are MFU by the count of docs/scaling.md, of a 107B
+encoder-decoder with tensor and fully sharded data parallelism, on 64 chips of v5p unless said otherwise.
+"""
+
+COMPILER_OPTIONS = {
+    # Vector memory that one fused program may take, instead of a small default: most of the 128 MiB of v5e
+    # and v6e, all of the 64 MiB a core of v5p (the compiler takes the limit down to what there is). Large
+    # products get larger tiles: 71.9% -> 81.2% compute-only, together with saving the residual stream.
+    "xla_tpu_scoped_vmem_limit_kib": "98304",
+    # Orders the program so that what a collective waits for lies between its start and its done.
+    "xla_tpu_enable_latency_hiding_scheduler": "true",
+}
+
+# Collectives are carried out by the SparseCores, beside the TensorCore: 51.8% -> 62.4% with exposed
+# communication. Gathers over the whole mesh then become zero-fill + all-reduce: gather over one torus ring
+# after another (`fsdp` as one-dimensional rings) instead.
+SPARSE_CORE_OPTIONS = {
+    "xla_tpu_enable_sparse_core_collective_offload_all_gather": "true",
+    "xla_tpu_enable_sparse_core_collective_offload_reduce_scatter": "true",
+    "xla_tpu_enable_sparse_core_collective_offload_all_reduce": "true",
+    # Operands keep the tiling that the TensorCore gave them: no copies on the way to the SparseCore.
+    "xla_tpu_use_tc_device_shape_on_sc": "true",
+    # The other way to overlap, fusing a collective with a product. It takes collectives away from the
+    # SparseCores, and on v5p the compiler refuses it.
+    "xla_tpu_enable_async_collective_fusion_fuse_all_gather": "false",
+    "xla_tpu_enable_async_collective_fusion_fuse_all_reduce": "false",
+    "xla_tpu_enable_async_collective_fusion_fuse_reduce_scatter": "false",
+}
+
+# v4 has 16 MiB a core: a large product takes the same cycles with the limit and without.
+_SMALL_VECTOR_MEMORY = ("v4",)
+_SPARSE_CORE_OFFLOAD = ("v5p", "v6e")
+
+# `Device.device_kind` -> name of the chip in tpu_npu_backends.chips.
+CHIP_OF_KIND = {
+    "TPU v4": "v4",
+    "TPU v5 lite": "v5e",
+    "TPU v5": "v5p",
+    "TPU v5p": "v5p",
+    "TPU v6 lite": "v6e",
+    "TPU v6e": "v6e",
+}
+
+
+def compiler_options(chip_name: str) -> dict[str, str]:
+    """XLA options for jit or `lowered.compile` on a chip ("v5p"); {} for a chip not known."""
+    if chip_name not in CHIP_OF_KIND.values():
+        return {}
+    options = dict(COMPILER_OPTIONS)
+    if chip_name in _SMALL_VECTOR_MEMORY:
+        del options["xla_tpu_scoped_vmem_limit_kib"]
+    if chip_name in _SPARSE_CORE_OFFLOAD:
+        options |= SPARSE_CORE_OPTIONS
+    return options
