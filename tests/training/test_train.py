@@ -204,9 +204,10 @@ def test_standard_error_of_a_process_holds_progress_warnings_and_the_error(recip
     arguments = ["--gin_file", recipe, "--gin.Digits.poison_step=8", "--run_dir", tmp_path]
     command = [sys.executable, "-m", "pangu_jax.train", *map(str, arguments)]
     ran = subprocess.run(command, capture_output=True, text=True)
-    warning, error = ran.stderr.splitlines()
+    damaged, changed, error = ran.stderr.splitlines()
     assert ran.returncode == 2 and not ran.stdout
-    assert warning.startswith("pangu train: warning: checkpoint ") and "going on from step 6" in warning
+    assert damaged.startswith("pangu train: warning: checkpoint ") and "going on from step 6" in damaged
+    assert changed.startswith("pangu train: warning: the recipe differs")
     assert error.startswith("pangu train: the loss is nan at step 9; ")
     log = (tmp_path / "run.log").read_text()
     assert "WARNING pangu_jax.training.checkpoints: checkpoint " in log
@@ -222,7 +223,6 @@ def test_a_second_trainer_is_refused_by_name(recipe, tmp_path, capsys):
 def test_a_full_disk(recipe, tmp_path, monkeypatch, capsys):
     """The rows cannot be written any more: the checkpoint before survives, and the run goes on from it."""
     run_dir = tmp_path / "run"
-    train.run([str(recipe)], ["train.steps=3"], run_dir)
     write = metrics.Metrics.write
 
     def full(self, step, values):
@@ -232,7 +232,7 @@ def test_a_full_disk(recipe, tmp_path, monkeypatch, capsys):
 
     with monkeypatch.context() as patch:
         patch.setattr(metrics.Metrics, "write", full)
-        assert_one_line(capsys, recipe, [], run_dir, ["No space left on device"])
+        assert_one_line(capsys, recipe, ["train.checkpoint_every=3"], run_dir, ["No space left on device"])
     assert checkpoint_files.verify(run_dir)["usable"] == [3]
     train.run([str(recipe)], ["train.steps=5"], run_dir)
     assert list(losses(run_dir)) == [1, 2, 3, 4, 5]
