@@ -16,6 +16,7 @@ import dataclasses
 import json
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ from data_pipelines.errors import DataError
 VERSION = "1.0.0"
 SHARD_BYTES = 256 * 2**20
 SPLITS = ("train", "validation")
+BUILDING = ".building-"
 
 
 class Window(NamedTuple):
@@ -172,7 +174,8 @@ def open_or_build(root: Path, key: str, build: Callable[[Path], dict]) -> Cache:
     try:
         if not (final / "manifest.json").is_file():
             root.mkdir(parents=True, exist_ok=True)
-            with _turn(root / f".{key}.lock"):
+            with _turn(root / f".{key}.lock") as sure:
+                _remove_leftovers(root, key if sure else None)
                 if not (final / "manifest.json").is_file():
                     _build(root, key, build)
         return Cache(final, json.loads((final / "manifest.json").read_text("utf-8")))
@@ -186,7 +189,7 @@ def open_or_build(root: Path, key: str, build: Callable[[Path], dict]) -> Cache:
 
 
 def _build(root: Path, key: str, build: Callable[[Path], dict]) -> None:
-    building = Path(tempfile.mkdtemp(prefix=f".building-{key}-", dir=root))
+    building = Path(tempfile.mkdtemp(prefix=f"{BUILDING}{key}@{socket.gethostname()}-", dir=root))
     try:
         manifest = build(building)
         text = json.dumps(manifest, ensure_ascii=False, indent=1)
@@ -203,11 +206,31 @@ def _build(root: Path, key: str, build: Callable[[Path], dict]) -> None:
         shutil.rmtree(building, ignore_errors=True)
 
 
+def _remove_leftovers(root: Path, mine: str | None) -> None:
+    """Removes what builders that were killed left: no process holds the lock of their key.
+
+    Folders of another host stay, since a network file system's locks may end at the host. `mine` is the key
+    whose lock this process holds.
+    """
+    for folder in root.glob(f"{BUILDING}*@*"):
+        key, _, owner = folder.name.removeprefix(BUILDING).rpartition("@")
+        if owner.rpartition("-")[0] != socket.gethostname():
+            continue
+        with contextlib.ExitStack() as stack:
+            if key == mine or stack.enter_context(_turn(root / f".{key}.lock", wait=False)):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
 @contextlib.contextmanager
-def _turn(lock: Path) -> Iterator[None]:
+def _turn(lock: Path, wait: bool = True) -> Iterator[bool]:
+    """Holds the lock, if it says True; False where the file system has none or, unless one is to wait for it,
+    where another holds it."""
     import fcntl
 
     with lock.open("w") as held:
-        with contextlib.suppress(OSError):  # Some network file systems have no locks.
-            fcntl.flock(held, fcntl.LOCK_EX)
-        yield
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except OSError:  # Some network file systems have no locks.
+            yield False
+        else:
+            yield True

@@ -240,6 +240,32 @@ def test_a_build_that_fails_leaves_nothing(tmp_path):
     assert cache.open_or_build(tmp_path, "key", lambda folder: {"built": 1}).manifest == {"built": 1}
 
 
+BUILD_FOR_EVER = """
+import pathlib, sys, time
+from data_pipelines import cache
+def build(folder):
+    (folder / "half").write_text("")
+    print("building", flush=True)
+    time.sleep(600)
+cache.open_or_build(pathlib.Path(sys.argv[1]), sys.argv[2], build)
+"""
+
+
+@pytest.mark.parametrize("key", ["same", "other"])
+def test_what_a_killed_build_leaves_goes_with_the_next_one(tmp_path, key):
+    elsewhere = tmp_path / f"{cache.BUILDING}same@another-host-x1"
+    elsewhere.mkdir()
+    command = [sys.executable, "-c", BUILD_FOR_EVER, str(tmp_path), "same"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as builder:
+        assert builder.stdout.readline() == "building\n"
+        half = [path.parent for path in tmp_path.glob(f"{cache.BUILDING}*/half")]
+        cache.open_or_build(tmp_path, "third", lambda folder: {})
+        assert [path.exists() for path in half] == [True]  # its builder lives
+        builder.kill()
+    cache.open_or_build(tmp_path, key, lambda folder: {})
+    assert [*tmp_path.glob(f"{cache.BUILDING}*")] == [elsewhere]
+
+
 def test_the_key_follows_text_and_settings(small, text_folder, tmp_path):
     key = json.dumps(small.key())
     assert json.dumps(dataclasses.replace(small, encoder_length=128).key()) != key
