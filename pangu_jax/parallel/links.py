@@ -1,0 +1,124 @@
+"""Seconds that a collective takes on the links of a topology.
+
+A model, not a measurement: ring algorithms at the full rate of the links, in all torus dimensions of a
+group at once, and a microsecond a hop. Nothing else is on the wire.
+"""
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tpu_npu_backends.topologies import Nodes, Topology, Torus
+
+HOP_S = 1e-6  # a neighbour of the torus, or of the node
+NODE_HOP_S = 5e-6  # another node
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What one chip does for a collective.
+
+    Attributes:
+      bytes: what it sends.
+      seconds: how long that takes, latency included.
+    """
+
+    bytes: float
+    seconds: float
+
+
+class Links:
+    """The links between the devices of a mesh.
+
+    Args:
+      topology: what is linked.
+      device_ids: id of the device at each position of the mesh, row-major. Ids count along the torus with the
+        first dimension fastest, as libtpu gives them; on clusters of nodes, node after node. None: positions
+        in the order of sorted coordinates.
+    """
+
+    def __init__(self, topology: Topology, device_ids: Sequence[int] | None = None):
+        self.topology = topology
+        shape = topology.shape
+        if device_ids is None:
+            places = np.unravel_index(np.arange(topology.chips), shape)
+        else:
+            places = np.unravel_index(np.asarray(device_ids), shape, order="F")
+        self._places = np.stack(places, axis=-1)  # int [position, dimension]
+
+    def collective(self, kind: str, payload: float, group: Sequence[int]) -> Traffic:
+        """A collective among the devices of a group.
+
+        Args:
+          kind: "all-gather", "reduce-scatter", "all-reduce", "all-to-all" or "collective-broadcast".
+          payload: bytes of the whole array: what a gather gives, what a scatter, reduction or exchange takes.
+          group: positions in the mesh.
+        """
+        size = len(group)
+        if size < 2 or not payload:
+            return Traffic(0.0, 0.0)
+        share = (size - 1) / size
+        sent = payload * (2 * share if kind == "all-reduce" else 1.0 if "broadcast" in kind else share)
+        rounds = 2 if kind == "all-reduce" else 1
+        if isinstance(self.topology.links, Nodes):
+            return Traffic(sent, self._between_nodes(payload, rounds, tuple(group)))
+        rings = self._rings(tuple(group))
+        rate = sum(links for _, links in rings) * self.topology.links.link_bytes_per_s
+        hops = rounds * sum(size // 2 if links == 2 else size - 1 for size, links in rings)
+        if kind == "all-to-all":
+            # Half the ring's links carry a quarter of all; a line's middle link carries half of all, halved.
+            longest, links = max(rings)
+            per_link = payload * longest / (8 if links == 2 else 4)
+            return Traffic(sent, per_link / self.topology.links.link_bytes_per_s + hops * HOP_S)
+        return Traffic(sent, sent / rate + hops * HOP_S)
+
+    def permute(self, payload: float, pairs: np.ndarray) -> Traffic:
+        """Every source sends `payload` bytes to its target: at the rate of one link, the longest way."""
+        moved = pairs[pairs[:, 0] != pairs[:, 1]]
+        if not len(moved):
+            return Traffic(0.0, 0.0)
+        links = self.topology.links
+        if isinstance(links, Nodes):
+            node = self._places[:, 0] // links.size
+            outside = bool((node[moved[:, 0]] != node[moved[:, 1]]).any())
+            rate, hop = (links.inter_bytes_per_s, NODE_HOP_S) if outside else (links.intra_bytes_per_s, HOP_S)
+            return Traffic(payload, payload / rate + hop)
+        away = np.abs(self._places[moved[:, 0]] - self._places[moved[:, 1]])
+        around = np.array(self.topology.shape) - away
+        away = np.where(np.array(links.wraps), np.minimum(away, around), away)
+        hops = int(away.sum(axis=1).max())
+        return Traffic(payload, payload * hops / links.link_bytes_per_s + hops * HOP_S)
+
+    @functools.lru_cache(maxsize=4096)  # noqa: B019 - lives as long as one report
+    def _rings(self, group: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+        """(devices, links one way) for each torus dimension in which the group extends.
+
+        Two links where the group fills a dimension that closes to a ring, one where it does not.
+        """
+        torus = self.topology.links
+        assert isinstance(torus, Torus)
+        places = self._places[list(group)]
+        rings = []
+        for dimension, size in enumerate(self.topology.shape):
+            values = len(np.unique(places[:, dimension]))
+            if values > 1:
+                # Two neighbours have one cable between them, ring or not.
+                full = values == size and torus.wraps[dimension] and size > 2
+                rings.append((values, 2 if full else 1))
+        return tuple(rings)
+
+    def _between_nodes(self, payload: float, rounds: int, group: tuple[int, ...]) -> float:
+        """Inside the nodes and between them at once, the slower counts."""
+        links = self.topology.links
+        nodes = len(np.unique(self._places[list(group), 0] // links.size))
+        inside = len(group) / nodes
+        seconds = payload * (inside - 1) / inside / links.intra_bytes_per_s
+        latency = math.log2(max(inside, 1)) * HOP_S
+        if nodes > 1:
+            # Each of a node's chips carries its share over its own network link.
+            seconds = max(seconds, payload * (nodes - 1) / nodes / inside / links.inter_bytes_per_s)
+            latency += math.log2(nodes) * NODE_HOP_S
+        return rounds * (seconds + latency)
