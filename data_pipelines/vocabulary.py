@@ -230,7 +230,7 @@ def adopt(source: str | Path, file: Path) -> np.ndarray:
     by_piece = {piece.piece: i for i, piece in enumerate(old.pieces)}
     old_eos = by_piece.get(old.trainer_spec.eos_piece or "</s>", -1)
     old_unk = next((i for i, piece in enumerate(old.pieces) if piece.type == kinds.UNKNOWN), -1)
-    old_ids = [-1, old_eos, old_unk]
+    old_ids = [by_piece.get("<pad>", -1), old_eos, old_unk]
     new.pieces.add(piece="<pad>", score=0, type=kinds.CONTROL)
     new.pieces.add(piece="</s>", score=0, type=kinds.CONTROL)
     new.pieces.add(piece="<unk>", score=0, type=kinds.UNKNOWN)

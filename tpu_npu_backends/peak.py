@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from tpu_npu_backends.selection import Backend
 
 # Between two measurements of a process: on two slow cores one costs half a second.
-SECONDS_APART = 30.0
+SECONDS_APART = 10.0
 
 # The best figure so far by device and dtype, and when it was last asked for.
 _best: dict[tuple[jax.Device, str], tuple[float, float]] = {}

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,11 @@ from hypothesis import strategies as st
 
 from data_pipelines import vocabulary
 from data_pipelines.errors import DataError
-from data_pipelines.vocabulary import EOS, LONGEST_WORD, SENTINELS, Vocabulary
+from data_pipelines.tasks.mixture import corpus
+from data_pipelines.vocabulary import EOS, LONGEST_WORD, MODES, SENTINELS, Vocabulary
 from tests.data.made_up import sentences
 
+DATA = Path(os.environ.get("PANGU_DATA_DIR") or Path(__file__).parents[2] / "../shared/data")
 TRICKY = "新华社  北京\n\n电 [R] <extra_id_0> </s> <pad> 1998年\t👍🏽龘 "
 
 
@@ -97,6 +100,36 @@ def test_adopting_a_model_with_other_conventions(tmp_path):
     assert old_ids[[0, 1, 2]].tolist() == [-1, theirs.eos_id(), theirs.unk_id()]
     assert codes.decode(codes.encode("今天\n天气")) == "今天\n天气"
     assert len(codes.word_starts(text, tokens)) == len(tokens)
+
+
+PANGU_ALPHA = DATA / "tokenizers" / "pangu_alpha" / "vocab.model"
+
+
+@pytest.mark.skipif(not PANGU_ALPHA.is_file(), reason=f"no {PANGU_ALPHA} (set PANGU_DATA_DIR)")
+def test_pangu_alphas_vocabulary_from_text_to_batches(text_folder, tmp_path):
+    theirs = sentencepiece.SentencePieceProcessor(model_file=str(PANGU_ALPHA))
+    settings = corpus(
+        path=str(text_folder),
+        vocabulary_file=str(PANGU_ALPHA),
+        encoder_length=64,
+        decoder_length=32,
+        cache_dir=str(tmp_path),
+    )
+    codes = settings.vocabulary
+    # Theirs has 40000 with eos, unk and pad among them; ours adds 4 modes, the newline and the sentinels.
+    assert codes.size == theirs.get_piece_size() + len(MODES) + 1 + SENTINELS == 40105
+    (old_ids,) = map(np.load, tmp_path.glob("vocabulary-*/old_ids.npy"))
+    text = "盘古大模型理解中文,是鹏城实验室与华为1998年以后的研究。"
+    tokens = codes.encode(text)
+    assert old_ids[tokens].tolist() == theirs.encode(text)
+    assert codes.decode(codes.encode(f"{text}\n{text}")) == f"{text}\n{text}"
+    starts = np.flatnonzero(codes.word_starts(text, tokens))
+    parts = [codes.decode(part) for part in np.split(tokens, starts[1:])]
+    assert {*itertools.accumulate(parts)} <= {*itertools.accumulate(rjieba.cut(text))} and len(parts) > 8
+    batch = settings.train_source(4, seed=0).batch(0)
+    targets = batch["decoder_target_tokens"]
+    assert 8192 < targets.max() < codes.size
+    assert codes.special.first_sentinel - targets.max() < SENTINELS  # span corruption's
 
 
 @pytest.mark.parametrize(
