@@ -130,8 +130,8 @@ def _draw_levels(axes: Axes, levels: Mapping[str, float]) -> None:
         axes.axhline(value, color=_LEVEL, linewidth=0.9, linestyle="--")
     bottom, top = axes.get_ylim()
     for name, value in levels.items():
-        # Above its line, away from a curve that has passed it, unless another line is just there.
-        above = not any(0 < other - value < 0.12 * (top - bottom) for other in levels.values())
+        # Above its line, away from a curve that has passed it, unless there is no room below another line.
+        above = not any(0 < other - value < 0.075 * (top - bottom) for other in levels.values())
         axes.annotate(
             f"{name} {value:.2f}",
             (1, value),
