@@ -84,7 +84,7 @@ class Collectives:
             for inner in computation.instructions:
                 if inner.opcode in KINDS:
                     kind = inner.opcode
-                    if kind == "all-reduce" and _keeps_one_part(computation, instruction):
+                    if kind == "all-reduce" and _keeps_one_part(computation, inner):
                         kind = "reduce-scatter"
                     found.append(self._price(kind, computation, inner))
                 elif inner.opcode in (*_STARTS, "fusion"):
@@ -109,7 +109,11 @@ class Collectives:
         return Collective(kind, axes, traffic.bytes, traffic.seconds)
 
 
-def _keeps_one_part(computation: Computation, fusion: Instruction) -> bool:
+def _keeps_one_part(computation: Computation, reduction: Instruction) -> bool:
     """TPU writes some reduce-scatters as a fused all-reduce whose result is cut to the chip's own part."""
-    sliced = any(inner.opcode == "dynamic-slice" for inner in computation.instructions)
-    return fusion.opcode == "fusion" and sliced
+    users = [inner for inner in computation.instructions if reduction.name in inner.operands]
+    return any(
+        user.opcode == "dynamic-slice"
+        or (user.opcode in ("bitcast", "copy", "reshape") and _keeps_one_part(computation, user))
+        for user in users
+    )
