@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from tpu_npu_backends import chips, selection, topologies, tpu
+from tpu_npu_backends import chips, compiling, selection, topologies, tpu
 from tpu_npu_backends.errors import BackendError
 
 needs_libtpu = pytest.mark.skipif(
@@ -96,8 +96,10 @@ def test_the_compiler_takes_the_options_and_has_the_memory_we_say(name):
     topology = topologies.parse(f"{name}:{'2x2x1' if chips.CHIPS[name].torus_dims == 3 else '2x2'}")
     on = jax.sharding.SingleDeviceSharding(topologies.devices(topology)[0])
     too_much = jax.ShapeDtypeStruct((2**37,), jnp.int8, sharding=on)
-    with pytest.raises(RuntimeError) as refused:
-        jax.jit(jnp.negative).lower(too_much).compile(compiler_options=tpu.compiler_options(name))
+    lowered = jax.jit(jnp.negative).lower(too_much)
+    with pytest.raises(BackendError) as refused:
+        compiling.compile_for(topology, lowered)
+    assert f"does not fit a chip of {topology.name}" in str(refused.value)
     assert f"exceeds available HBM ({topology.chip.hbm_bytes / 2**30:.2f}G)" in str(refused.value)
 
 

@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec as P
 
 from pangu_jax.parallel import cost, hlo
 from tests.parallel import compiled_texts as texts
-from tpu_npu_backends import topologies
+from tpu_npu_backends import compiling, topologies
 
 needs_libtpu = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed: pip install 'pangu-jax[tpu]'"
@@ -134,7 +134,7 @@ def test_flops_and_bytes_of_a_compiled_scan(topology, unroll):
         jax.ShapeDtypeStruct(shape, jnp.float32, sharding=NamedSharding(mesh, spec))
         for shape, spec in (((64, 256), specs[0]), ((7, 256, 512), specs[1]))
     )
-    text = step.lower(x, w).compile().as_text()
+    text = compiling.compile_for(topology, step.lower(x, w)).as_text()
     report = cost.report(text, topology, {"fsdp": 2, "model": 2}, [d.id for d in mesh.devices.flat])
     assert report.matmul_flops == 7 * 2 * 2 * 32 * 256 * 256
     sent = {(c.kind, c.axes): (c.count, c.bytes) for c in report.collectives}
@@ -148,9 +148,10 @@ def test_flops_and_bytes_of_a_compiled_scan(topology, unroll):
 
 @needs_libtpu
 def test_the_compilers_cycles_of_a_large_product_are_near_the_roofline():
-    device = topologies.devices(topologies.parse("v5p:1x1x1"))[0]
-    x = jax.ShapeDtypeStruct((4096, 4096), jnp.bfloat16, sharding=SingleDeviceSharding(device))
-    text = jax.jit(jnp.dot).lower(x, x).compile().as_text()
-    report = cost.report(text, topologies.parse("v5p:1x1x1"), {"data": 1})
+    topology = topologies.parse("v5p:1x1x1")
+    on = SingleDeviceSharding(topologies.devices(topology)[0])
+    x = jax.ShapeDtypeStruct((4096, 4096), jnp.bfloat16, sharding=on)
+    text = compiling.compile_for(topology, jax.jit(jnp.dot).lower(x, x)).as_text()
+    report = cost.report(text, topology, {"data": 1})
     assert report.matmul_flops == 2 * 4096**3
     assert 0.8 < report.mfu(report.matmul_flops)[0] <= 1

@@ -1,0 +1,36 @@
+"""Compiling for a topology: the real compiler, with or without the hardware."""
+
+import warnings
+
+import jax
+
+from tpu_npu_backends import cpu, tpu
+from tpu_npu_backends.errors import BackendError
+from tpu_npu_backends.topologies import Topology
+
+
+def compile_for(topology: Topology, lowered: jax.stages.Lowered, **options: str) -> jax.stages.Compiled:
+    """The compiled program of a step that was lowered for the devices of a topology.
+
+    `.as_text()` is for pangu_jax.parallel.cost; `.memory_analysis()` gives bytes a chip. It runs only where
+    the devices are real. BackendError in one line where it does not fit a chip's memory.
+
+    Args:
+      topology: gives the compiler options.
+      lowered: `jax.jit(step).lower(...)`, its inputs sharded over `topologies.devices(topology)`.
+      options: XLA options on top of the table's.
+    """
+    table = (
+        cpu.COMPILER_OPTIONS if topology.chip.platform == "cpu" else tpu.compiler_options(topology.chip.name)
+    )
+    with warnings.catch_warnings():
+        # A program for a chip that is not there goes into JAX's compilation cache and cannot be read back:
+        # it warns and compiles.
+        warnings.filterwarnings("ignore", message="Error reading persistent compilation cache entry")
+        try:
+            return lowered.compile(compiler_options={**table, **options})
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            said = str(error).splitlines()[0].removeprefix("RESOURCE_EXHAUSTED: ")
+            raise BackendError(f"the step does not fit a chip of {topology.name}: {said}") from None
