@@ -114,6 +114,6 @@ def _keeps_one_part(computation: Computation, reduction: Instruction) -> bool:
     users = [inner for inner in computation.instructions if reduction.name in inner.operands]
     return any(
         user.opcode == "dynamic-slice"
-        or (user.opcode in ("bitcast", "copy", "reshape") and _keeps_one_part(computation, user))
+        or (user.opcode in ("get-tuple-element", "bitcast") and _keeps_one_part(computation, user))
         for user in users
     )

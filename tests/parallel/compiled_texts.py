@@ -129,3 +129,25 @@ ENTRY %main (p.3: s32[], p.4: f32[64,64]) -> f32[64,64] {
   ROOT %conditional.5 = f32[64,64]{1,0} conditional(%p.3, %p.4, %p.4), branch_computations={%small, %large}
 }
 """
+
+# A reduce-scatter as TPU also writes it: a fused all-reduce, cut to the chip's own part.
+FUSED_SCATTER = """HloModule jit_s, is_scheduled=true
+
+%all-reduce-scatter.3.clone.1 (input.1: bf16[160,1024], input.2: bf16[160,1024]) -> bf16[24,1024] {
+  %input.1 = bf16[160,1024]{1,0} parameter(0)
+  %input.2 = bf16[160,1024]{1,0} parameter(1)
+  %all-reduce.30 = (bf16[160,1024]{1,0}, bf16[160,1024]{1,0}) all-reduce(%input.1, %input.2), channel_id=1, \
+replica_groups={{0,1,2,3,4,5,6,7}}, use_global_device_ids=true, to_apply=%sum
+  %get-tuple-element.2 = bf16[160,1024]{1,0} get-tuple-element(%all-reduce.30), index=0
+  %partition-id.3 = u32[] partition-id()
+  %constant.4 = u32[] constant(0)
+  ROOT %dynamic-slice.5 = bf16[24,1024]{1,0} \
+dynamic-slice(%get-tuple-element.2, %partition-id.3, %constant.4), dynamic_slice_sizes={24,1024}
+}
+
+ENTRY %main (param.1: bf16[160,1024]) -> bf16[24,1024] {
+  %param.1 = bf16[160,1024]{1,0} parameter(0)
+  ROOT %fusion.2 = bf16[24,1024]{1,0} fusion(%param.1, %param.1), kind=kCustom, \
+calls=%all-reduce-scatter.3.clone.1
+}
+"""
