@@ -50,8 +50,8 @@ _TPUS = (
     _tpu("v6e", 918e12, 31.25, 1640e9, 1.75e9, 90e9, 2, True),
 )
 
-# Huawei publishes servers rather than chips. These are the figures as commonly quoted for them, the lower where
-# they differ; no data sheet was at hand to check them against.
+# Huawei publishes servers rather than chips. These are the figures as commonly quoted, the lower where they
+# differ; no data sheet was at hand to check them against.
 _NPUS = (
     Chip(
         "ascend910", "npu", 256e12, 32 * GIB, 1200e9, 0, 90e9, 0, False,

@@ -61,6 +61,9 @@ def axes_of(rows: Iterable[Iterable[int]], mesh_shape: Mapping[str, int]) -> tup
     rows = np.asarray(rows)
     if not rows.size:
         return ()
+    devices = math.prod(mesh_shape.values())
+    if rows.max() >= devices:
+        raise HloError(f"the program talks to device {rows.max()} and the mesh has {devices}")
     places = np.unravel_index(rows, tuple(mesh_shape.values()))
     return tuple(
         axis

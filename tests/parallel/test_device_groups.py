@@ -50,6 +50,8 @@ def test_other_forms():
     np.testing.assert_array_equal(expand_groups("[2,2]<=[4]", 4), [[0, 1], [2, 3]])
     np.testing.assert_array_equal(expand_groups("mesh['a'=4] {'a':(1)2}", 4), [[0, 2], [1, 3]])
     assert axes_of([[3], [1]], {"a": 2, "b": 2}) == ()
+    with pytest.raises(HloError, match="talks to device 4 and the mesh has 4"):
+        axes_of([[0, 4]], {"a": 2, "b": 2})
     with pytest.raises(HloError, match="form that is not known"):
         expand_groups("v9(0,1)", 4)
 
