@@ -41,7 +41,9 @@ def build(corpus: Corpus, key: dict, to: Path) -> dict:
 
     quarantine = folder.Quarantine()
     columns = (SpinnerColumn(), *Progress.get_default_columns()[:3], TimeElapsedColumn())
-    with Progress(*columns, console=Console(file=sys.stderr)) as progress:
+    # A notebook claims to be a terminal, and cannot move a cursor.
+    console = Console(file=sys.stderr, force_jupyter=False, force_terminal=sys.stderr.isatty())
+    with Progress(*columns, console=console) as progress:
         step = progress.add_task("Reading text", total=None)
         parts = documents.split(corpus.read(quarantine), corpus.validation_fraction)
         progress.update(step, total=1, completed=1)

@@ -13,7 +13,7 @@ RECIPE_LINES = 12
 def render(found: dict, width: int = 110) -> str:
     """The dictionary of `checkpoint_files.inspect` or `.verify` as text, without colours, `width` columns at
     most."""
-    console = Console(file=io.StringIO(), width=width, color_system=None)
+    console = Console(file=io.StringIO(), width=width, color_system=None, force_jupyter=False)
     if "usable" in found:
         _render_verified(found, console)
     else:

@@ -43,7 +43,11 @@ def summary_table(
         parts += [Text(), Text(f"report: {report}", overflow="fold", no_wrap=True)]
     stream = io.StringIO()
     columns = width or shutil.get_terminal_size((100, 24)).columns
-    Console(file=stream, width=columns, color_system=None, force_terminal=False).print(Group(*parts))
+    # In a notebook rich would show the table at once, and leave nothing in the stream.
+    console = Console(
+        file=stream, width=columns, color_system=None, force_terminal=False, force_jupyter=False
+    )
+    console.print(Group(*parts))
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
 
 

@@ -53,7 +53,11 @@ def test_the_notebook_runs(little_text, tmp_path, monkeypatch):
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     shown = "".join(output.get("text", "") for output in outputs)
     kinds = {kind for output in outputs for kind in output.get("data", ())}
-    assert re.search(r"^step 4, loss \d.*^step 6, loss \d", shown, re.DOTALL | re.MULTILINE)
+    assert re.search(
+        r"^step 4 of 4, .*, held-out loss \d.*^step 6 of 6, .*, held-out loss \d",
+        shown,
+        re.DOTALL | re.MULTILINE,
+    )
     assert {"image/png", "text/html"} <= kinds
     assert "Resumed after step" in (tmp_path / "run" / "report.html").read_text("utf-8")
 
