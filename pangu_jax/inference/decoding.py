@@ -9,7 +9,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from pangu_jax.models.encoder_decoder import Forward
+from pangu_jax.models.forward import Forward
 from pangu_jax.models.parameters import Tree
 
 

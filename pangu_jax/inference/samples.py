@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pangu_jax.inference.decoding import generate
-from pangu_jax.models.encoder_decoder import Forward
+from pangu_jax.models.forward import Forward
 from pangu_jax.workloads.language import LanguageModel
 
 SHORTEST_PROMPT = 8  # tokens; an objective without a prompt has nothing to show

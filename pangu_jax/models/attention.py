@@ -1,19 +1,23 @@
 """Multi-head attention: fused projections, segment masks for packed windows, fp32 softmax."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 
 from pangu_jax.models.parameters import Tree, normal
 from pangu_jax.models.placement import Placement
 from pangu_jax.models.positions import Rotation, rotate
-from pangu_jax.models.projection import project
+from pangu_jax.models.projection import project, project_back
 
 HEADS = ("batch", "heads", "length", "kv")
 
 
 class SelfAttention(nnx.Module):
-    """Stacked weights: `qkv` [layers, embed, heads, 3, kv], `out` [layers, heads, kv, embed]."""
+    """Stacked weights: `qkv` [layers, embed, heads, 3, kv], `out` [layers, embed, heads, kv]."""
 
     def __init__(self, layers: int, d_model: int, heads: int, head_dim: int, rngs: nnx.Rngs):
         self.qkv = normal(
@@ -42,56 +46,63 @@ class CrossAttention(nnx.Module):
 
 
 def _output(layers: int, d_model: int, heads: int, head_dim: int, rngs: nnx.Rngs) -> nnx.Param:
+    """Stored output first, as every weight that narrows: the dimension that FSDP gathers is the first."""
     return normal(
         rngs,
-        (layers, heads, head_dim, d_model),
-        ("layers", "heads", "kv", "embed"),
+        (layers, d_model, heads, head_dim),
+        ("layers", "embed", "heads", "kv"),
         fan_in=heads * head_dim,
     )
 
 
-def segment_mask(query_segments_BxT: jax.Array, key_segments_BxS: jax.Array, *, causal: bool) -> jax.Array:
-    """True where a query may look, bool [B, 1, T, S]: the same packed example, and not ahead if causal.
+class Sight(NamedTuple):
+    """Which keys a query looks at: those of its own packed example, and none ahead of it if causal.
 
     Padding has segment 0 and sees only padding; its outputs carry no loss.
+
+    Attributes:
+      query_segments_BxT: int32, the queries of this device.
+      key_segments_BxS: int32, all keys.
+      query_index_T: int32, where each query stands in its window; None when it may look ahead.
     """
-    mask_BxTxS = query_segments_BxT[:, :, None] == key_segments_BxS[:, None, :]
-    if causal:
-        length = query_segments_BxT.shape[1]
-        mask_BxTxS &= jnp.tril(jnp.ones((length, length), bool))
-    return mask_BxTxS[:, None]
+
+    query_segments_BxT: jax.Array
+    key_segments_BxS: jax.Array
+    query_index_T: jax.Array | None = None
+
+    def mask(self) -> jax.Array:
+        """True where a query may look, bool [B, 1, T, S]."""
+        mask_BxTxS = self.query_segments_BxT[:, :, None] == self.key_segments_BxS[:, None, :]
+        if self.query_index_T is not None:
+            mask_BxTxS &= self.query_index_T[:, None] >= jnp.arange(self.key_segments_BxS.shape[1])
+        return mask_BxTxS[:, None]
+
+
+Attend = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 
 
 def self_attention(
-    params: Tree,
-    x_BxTxD: jax.Array,
-    mask_Bx1xTxT: jax.Array,
-    rotation: Rotation | None,
-    bias_HxTxT: jax.Array | None,
-    scale: float,
-    placement: Placement,
+    params: Tree, x_BxTxD: jax.Array, rotation: Rotation | None, attend: Attend, placement: Placement
 ) -> jax.Array:
     """Each token looks at its own sequence. Returns [B, T, D], a partial sum over the heads."""
     q, k, v = _heads(x_BxTxD, params["qkv"], placement)
     if rotation is not None:
         q, k = rotate(q, rotation), rotate(k, rotation)
-    heads_BxHxTxK = attend(q * scale, k, v, mask_Bx1xTxT, bias_HxTxT)
-    return _merge(heads_BxHxTxK, params["out"], placement)
+    return _merge(_attended(attend, q, k, v, placement), params["out"], placement)
 
 
 def cross_attention(
-    params: Tree,
-    x_BxTxD: jax.Array,
-    memory_BxSxD: jax.Array,
-    mask_Bx1xTxS: jax.Array,
-    scale: float,
-    placement: Placement,
+    params: Tree, x_BxTxD: jax.Array, memory_BxSxD: jax.Array, attend: Attend, placement: Placement
 ) -> jax.Array:
     """Each decoder token looks at the encoder's output. Returns [B, T, D], a partial sum over the heads."""
     (q,) = _heads(x_BxTxD, params["query"][:, :, None], placement)
     k, v = _heads(memory_BxSxD, params["key_value"], placement)
-    heads_BxHxTxK = attend(q * scale, k, v, mask_Bx1xTxS, None)
-    return _merge(heads_BxHxTxK, params["out"], placement)
+    return _merge(_attended(attend, q, k, v, placement), params["out"], placement)
+
+
+def _attended(attend: Attend, q, k, v, placement: Placement) -> jax.Array:
+    k, v = placement.whole_length(k, HEADS), placement.whole_length(v, HEADS)
+    return checkpoint_name(attend(q, k, v), "attention")
 
 
 def _heads(x_BxTxD: jax.Array, weight_DxHxCxK: jax.Array, placement: Placement) -> list[jax.Array]:
@@ -100,15 +111,15 @@ def _heads(x_BxTxD: jax.Array, weight_DxHxCxK: jax.Array, placement: Placement) 
     Heads come before C in the weight, so that it stays one matrix when its heads are split over devices;
     the parts are split off, not indexed, so that their gradients are joined in one copy.
     """
-    projected_BxTxHxCxK = project(x_BxTxD, weight_DxHxCxK)
+    projected_BxTxHxCxK = checkpoint_name(project(x_BxTxD, weight_DxHxCxK), "heads")
     parts = jnp.split(projected_BxTxHxCxK, weight_DxHxCxK.shape[2], axis=3)
     return [placement.inside(part[:, :, :, 0].transpose(0, 2, 1, 3), HEADS) for part in parts]
 
 
-def _merge(heads_BxHxTxK: jax.Array, out_HxKxD: jax.Array, placement: Placement) -> jax.Array:
+def _merge(heads_BxHxTxK: jax.Array, out_DxHxK: jax.Array, placement: Placement) -> jax.Array:
     batch, heads, length, width = heads_BxHxTxK.shape
     joined_BxTxJ = placement.inside(heads_BxHxTxK, HEADS).transpose(0, 2, 1, 3).reshape(batch, length, -1)
-    return project(joined_BxTxJ, out_HxKxD.reshape(heads * width, -1))
+    return project_back(joined_BxTxJ, out_DxHxK.reshape(-1, heads * width))
 
 
 @jax.custom_vjp

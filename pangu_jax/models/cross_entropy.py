@@ -1,8 +1,9 @@
 """Cross-entropy over a large vocabulary without ever holding all logits.
 
-Tokens are taken in chunks. The loss of a chunk and the gradients of its logits are computed together, so
-the backward pass multiplies stored gradients by one scalar: three products with the embedding table
+The window is taken in chunks. The loss of a chunk and the gradients of its logits are computed together,
+so the backward pass multiplies stored gradients by one scalar: three products with the embedding table
 instead of the four that recomputing the logits costs, and one chunk of fp32 logits in memory at a time.
+The vocabulary may be split over devices: its sums and maxima go through the placement.
 """
 
 from functools import partial
@@ -10,84 +11,99 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from pangu_jax.models.placement import Placement
 
-@partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+
+@partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
 def cross_entropy(
-    hidden_NxD: jax.Array,
+    hidden_BxTxD: jax.Array,
     table_VxD: jax.Array,
-    targets_N: jax.Array,
-    weights_N: jax.Array,
+    targets_BxT: jax.Array,
+    weights_BxT: jax.Array,
     z_loss: float,
-    chunk: int,
+    chunks: int,
+    placement: Placement,
 ) -> tuple[jax.Array, jax.Array]:
     """Sum over tokens of weight * (-log p(target) + z_loss * log(Z)^2), and each token's plain -log p.
 
     Args:
-      hidden_NxD: final hidden states, scaled as the head wants them.
+      hidden_BxTxD: final hidden states, scaled as the head wants them.
       table_VxD: the head, tied or not; logits are hidden @ table.T, accumulated in fp32.
-      targets_N: int32 token ids.
-      weights_N: fp32, 0 where a token carries no loss.
+      targets_BxT: int32 token ids.
+      weights_BxT: fp32, 0 where a token carries no loss.
       z_loss: weight of the log-normaliser's square (PaLM, arXiv 2204.02311: 1e-4).
-      chunk: tokens whose logits exist at one time; N is padded up to a multiple of it.
+      chunks: pieces of the window whose logits exist one after the other; T is padded to a multiple.
+      placement: where the vocabulary's parts live.
 
     Returns:
-      (loss, token_loss_N): an fp32 scalar with gradients, and fp32 losses per token without any.
+      (loss, token_loss_BxT): an fp32 scalar with gradients, and fp32 losses per token without any.
     """
-    loss, token_loss_N, _ = _chunked(hidden_NxD, table_VxD, targets_N, weights_N, z_loss, chunk, False)
-    return loss, token_loss_N
+    arguments = (hidden_BxTxD, table_VxD, targets_BxT, weights_BxT, z_loss, chunks, placement)
+    loss, token_loss_BxT, _ = _chunked(*arguments, False)
+    return loss, token_loss_BxT
 
 
-def _chunked(hidden_NxD, table_VxD, targets_N, weights_N, z_loss, chunk, with_gradients):
-    tokens, d_model = hidden_NxD.shape
-    chunk = min(chunk, tokens)
-    chunks = -(-tokens // chunk)
+def _chunked(hidden, table_VxD, targets, weights, z_loss, chunks, placement, with_gradients):
+    batch, length, d_model = hidden.shape
+    chunks = min(chunks, length)
+    piece = -(-length // chunks)
 
     def split(x):
-        padding = [(0, chunks * chunk - tokens)] + [(0, 0)] * (x.ndim - 1)
-        return jnp.pad(x, padding).reshape(chunks, chunk, *x.shape[1:])
+        padding = [(0, 0), (0, chunks * piece - length)] + [(0, 0)] * (x.ndim - 2)
+        pieces = jnp.pad(x, padding).reshape(batch, chunks, piece, *x.shape[2:])
+        return jnp.moveaxis(pieces, 1, 0)
+
+    def join(x):
+        return jnp.moveaxis(x, 0, 1).reshape(batch, chunks * piece, *x.shape[3:])[:, :length]
+
+    ids_V = placement.vocabulary_start(table_VxD.shape[0]) + jnp.arange(table_VxD.shape[0])
 
     def body(table_gradient_VxD, inputs):
-        hidden_CxD, targets_C, weights_C = inputs
+        hidden_CxD, targets_C, weights_C = (x.reshape(-1, *x.shape[2:]) for x in inputs)
         logits_CxV = jnp.einsum("cd,vd->cv", hidden_CxD, table_VxD, preferred_element_type=jnp.float32)
-        log_z_C = jax.nn.logsumexp(logits_CxV, axis=-1)
-        target_logit_C = jnp.take_along_axis(logits_CxV, targets_C[:, None], axis=-1)[:, 0]
+        largest_C = placement.vocabulary_max(jnp.max(logits_CxV, axis=-1))
+        exp_C = jnp.sum(jnp.exp(logits_CxV - largest_C[:, None]), axis=-1)
+        log_z_C = largest_C + jnp.log(placement.vocabulary_sum(exp_C))
+        is_target_CxV = targets_C[:, None] == ids_V
+        target_logit_C = placement.vocabulary_sum(jnp.sum(jnp.where(is_target_CxV, logits_CxV, 0.0), axis=-1))
         token_loss_C = log_z_C - target_logit_C
         loss = jnp.sum(weights_C * (token_loss_C + z_loss * jnp.square(log_z_C)))
+        token_loss = token_loss_C.reshape(batch, piece)
         if not with_gradients:
-            return table_gradient_VxD, (loss, token_loss_C, None)
+            return table_gradient_VxD, (loss, token_loss, None)
         scale_C = weights_C * (1.0 + 2.0 * z_loss * log_z_C)
-        is_target_CxV = targets_C[:, None] == jnp.arange(table_VxD.shape[0])
         probabilities_CxV = jnp.exp(logits_CxV - log_z_C[:, None])
         gradient_CxV = (
             scale_C[:, None] * probabilities_CxV - jnp.where(is_target_CxV, weights_C[:, None], 0.0)
-        ).astype(hidden_NxD.dtype)
+        ).astype(hidden.dtype)
         hidden_gradient_CxD = jnp.einsum("cv,vd->cd", gradient_CxV, table_VxD)
         table_gradient_VxD += jnp.einsum(
             "cv,cd->vd", gradient_CxV, hidden_CxD, preferred_element_type=jnp.float32
         )
-        return table_gradient_VxD, (loss, token_loss_C, hidden_gradient_CxD)
+        return table_gradient_VxD, (loss, token_loss, hidden_gradient_CxD.reshape(batch, piece, d_model))
 
     start = jnp.zeros(table_VxD.shape, jnp.float32) if with_gradients else None
     table_gradient_VxD, (losses, token_loss, hidden_gradient) = jax.lax.scan(
-        body, start, (split(hidden_NxD), split(targets_N), split(weights_N))
+        body, start, (split(hidden), split(targets), split(weights))
     )
     gradients = None
     if with_gradients:
-        gradients = hidden_gradient.reshape(-1, d_model)[:tokens], table_gradient_VxD.astype(table_VxD.dtype)
-    return jnp.sum(losses), token_loss.reshape(-1)[:tokens], gradients
+        gradients = join(hidden_gradient), table_gradient_VxD.astype(table_VxD.dtype)
+    return jnp.sum(losses), join(token_loss), gradients
 
 
-def _forward(hidden_NxD, table_VxD, targets_N, weights_N, z_loss, chunk):
-    loss, token_loss_N, gradients = _chunked(hidden_NxD, table_VxD, targets_N, weights_N, z_loss, chunk, True)
-    return (loss, token_loss_N), gradients
+def _forward(hidden, table, targets, weights, z_loss, chunks, placement):
+    loss, token_loss, gradients = _chunked(hidden, table, targets, weights, z_loss, chunks, placement, True)
+    return (loss, token_loss), gradients
 
 
-def _backward(z_loss, chunk, gradients, cotangents):
-    del z_loss, chunk
-    loss_cotangent, _ = cotangents
-    hidden_gradient_NxD, table_gradient_VxD = gradients
+def _backward(z_loss, chunks, placement, gradients, cotangents):
+    del z_loss, chunks
+    # each part of the vocabulary holds the same loss, so its cotangent is the sum of theirs
+    loss_cotangent = placement.vocabulary_sum(cotangents[0])
     scale = lambda g: (loss_cotangent * g.astype(jnp.float32)).astype(g.dtype)  # noqa: E731
-    return scale(hidden_gradient_NxD), scale(table_gradient_VxD), None, None
+    hidden_gradient, table_gradient = gradients
+    return scale(hidden_gradient), scale(table_gradient), None, None
 
 
 cross_entropy.defvjp(_forward, _backward)

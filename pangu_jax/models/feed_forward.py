@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 
 from pangu_jax.models.parameters import Tree, normal
 from pangu_jax.models.placement import Placement
@@ -30,9 +31,9 @@ class FeedForward(nnx.Module):
 def feed_forward(params: Tree, x_BxTxD: jax.Array, activation: str, placement: Placement) -> jax.Array:
     """act(x up) down, or (act(x gate) * x up) down. Returns [B, T, D], a partial sum over `mlp`."""
     act = ACTIVATIONS[activation]
-    hidden_BxTxF = project(x_BxTxD, params["up"])
+    hidden_BxTxF = checkpoint_name(project(x_BxTxD, params["up"]), "up")
     if "gate" in params:
-        hidden_BxTxF *= act(project(x_BxTxD, params["gate"]))
+        hidden_BxTxF *= act(checkpoint_name(project(x_BxTxD, params["gate"]), "up"))
     else:
         hidden_BxTxF = act(hidden_BxTxF)
     hidden_BxTxF = placement.inside(hidden_BxTxF, ("batch", "length", "mlp"))

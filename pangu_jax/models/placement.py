@@ -1,33 +1,35 @@
 """Placement points: the names a model gives to the moments when a tensor changes where it lives.
 
-A model knows logical axes and never a mesh. Where a weight must be whole before it is used, or an
-activation crosses the edge of a tensor-parallel block, the model calls one of these points.
-`pangu_jax.parallel` hands in an implementation (sharding constraints, or explicit collectives);
-on one device every point is the identity, which is this class.
+A model knows logical axes and never a mesh. Where a weight must be whole before it is used, where an
+activation crosses the edge of a tensor-parallel block, or where a row needs all of a window's length, the
+model calls one of these points. `pangu_jax.parallel` hands in an implementation: sharding constraints that
+the compiler carries out (`constraints.py`), or explicit collectives (`manual.py`). On one device every
+point is the identity, which is this class.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 
 Params = Mapping[str, Any]
 Axes = Mapping[str, Any]
+LogicalAxes = tuple[str | None, ...]
 
 
 class Placement:
     """The identity placement: everything lives on one device."""
 
     def weights(self, params: Params, axes: Axes) -> Params:
-        """Bring the weights of one layer from storage to where they are used (an FSDP gather)."""
+        """Bring weights from storage to where they are used (an FSDP gather); whole ones stay as they are."""
         del axes
         return params
 
     def enter(self, x_BxTxD: jax.Array) -> jax.Array:
-        """The residual stream on its way into a tensor-parallel block."""
+        """The residual stream on its way into a tensor-parallel block: every row is whole there."""
         return x_BxTxD
 
-    def inside(self, x: jax.Array, axes: tuple[str | None, ...]) -> jax.Array:
+    def inside(self, x: jax.Array, axes: LogicalAxes) -> jax.Array:
         """A tensor inside a tensor-parallel block, with the logical axis of each dimension."""
         del axes
         return x
@@ -35,3 +37,45 @@ class Placement:
     def leave(self, y_BxTxD: jax.Array) -> jax.Array:
         """A block's output on its way back to the residual stream (partial sums are added here)."""
         return y_BxTxD
+
+    def own_length(self, x: jax.Array, axes: LogicalAxes) -> jax.Array:
+        """The part of a whole `length` dimension that this device works on."""
+        del axes
+        return x
+
+    def whole_length(self, x: jax.Array, axes: LogicalAxes) -> jax.Array:
+        """The inverse: all of the `length` dimension, gathered from the devices that share a window."""
+        del axes
+        return x
+
+    def lookup(self, table_VxD: jax.Array, tokens_BxT: jax.Array) -> jax.Array:
+        """Rows of a table, [B, T, D]: a partial sum where the vocabulary is split, on its way to `leave`."""
+        return table_VxD[tokens_BxT]
+
+    def vocabulary_start(self, rows: int) -> jax.Array | int:
+        """The token id of the first of the `rows` rows of a table that live here."""
+        del rows
+        return 0
+
+    def vocabulary_sum(self, x: jax.Array) -> jax.Array:
+        """A sum over the vocabulary's parts, wherever they live."""
+        return x
+
+    def vocabulary_max(self, x: jax.Array) -> jax.Array:
+        """A maximum over the vocabulary's parts; no gradient."""
+        return x
+
+    def draw(self, sample: Callable[[jax.Array], jax.Array], keys_B: jax.Array) -> jax.Array:
+        """sample(key) [T, D] of each example, in the parts of the residual stream that live here."""
+        return jax.vmap(sample)(keys_B)
+
+    def locally(
+        self,
+        kernel: Callable[..., jax.Array],
+        arrays: tuple[jax.Array, ...],
+        axes: tuple[LogicalAxes, ...],
+        out_axes: LogicalAxes,
+    ) -> jax.Array:
+        """kernel(*arrays) on each device's own parts: for kernels that the compiler cannot split."""
+        del axes, out_axes
+        return kernel(*arrays)

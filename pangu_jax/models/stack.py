@@ -8,26 +8,44 @@ import jax.numpy as jnp
 
 from pangu_jax.models.parameters import Tree
 
-Remat = Literal["none", "dots", "full"]
+Remat = Literal["none", "dots", "full", "offload"]
 Body = Callable[[jax.Array, Tree, jax.Array], jax.Array]
+
+# What "dots" keeps of a layer, by the names that the modules give: results of products, of attention, and
+# the residual stream. Norms, activations and rotations are cheap to compute again.
+SAVED = ("heads", "attention", "up", "residual")
 
 
 def rematerialise(body: Body, policy: Remat) -> Body:
-    """Keep everything ("none"), keep products of weights ("dots"), or recompute the whole layer ("full")."""
+    """What the backward pass finds of a layer, and what it computes again.
+
+    "none" keeps everything; "dots" keeps products (`SAVED`); "full" keeps a layer's input; "offload" keeps
+    what "dots" does in the host's memory.
+    """
     if policy == "none":
         return body
     if policy == "dots":
-        saved = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
-        return jax.checkpoint(body, policy=saved)
+        return jax.checkpoint(body, policy=jax.checkpoint_policies.save_only_these_names(*SAVED))
     if policy == "full":
         return jax.checkpoint(body)
+    if policy == "offload":
+        offloaded = jax.checkpoint_policies.save_and_offload_only_these_names(
+            names_which_can_be_saved=[],
+            names_which_can_be_offloaded=list(SAVED),
+            offload_src="device",
+            offload_dst="pinned_host",
+        )
+        return jax.checkpoint(body, policy=offloaded)
     raise ValueError(f"remat {policy!r} is unknown: one of {', '.join(get_args(Remat))}")
 
 
-def run_layers(body: Body, params: Tree, x_BxTxD: jax.Array, *, remat: Remat, unroll: int) -> jax.Array:
-    """x -> body(x, params of layer 0, 0) -> body(.., params of layer 1, 1) -> ...
+def run_layers(
+    body: Body, params: Tree, x_BxTxD: jax.Array, *, remat: Remat, unroll: int, first: jax.Array | int = 0
+) -> jax.Array:
+    """x -> body(x, params of layer 0, first) -> body(.., params of layer 1, first + 1) -> ...
 
-    `params` holds every weight with a leading `layers` dimension. A loop compiles one body for any depth;
+    `params` holds every weight with a leading `layers` dimension: all layers, or a pipeline stage's, of which
+    the first is number `first` of the tower. A loop compiles one body for any depth;
     with `unroll` >= layers it is straight-line code with static slices, which a CPU runs 8% faster since
     no weight is copied in and out of a loop.
     """
@@ -36,13 +54,13 @@ def run_layers(body: Body, params: Tree, x_BxTxD: jax.Array, *, remat: Remat, un
     if unroll >= layers:
         weights, structure = jax.tree.flatten(params)
         for index, layer in enumerate(zip(*map(_unstack, weights), strict=True)):
-            x_BxTxD = body(x_BxTxD, structure.unflatten(layer), jnp.int32(index))
+            x_BxTxD = body(x_BxTxD, structure.unflatten(layer), first + jnp.int32(index))
         return x_BxTxD
 
     def step(x: jax.Array, layer: tuple[Tree, jax.Array]) -> tuple[jax.Array, None]:
         return body(x, *layer), None
 
-    return jax.lax.scan(step, x_BxTxD, (params, jnp.arange(layers)), unroll=unroll)[0]
+    return jax.lax.scan(step, x_BxTxD, (params, first + jnp.arange(layers)), unroll=unroll)[0]
 
 
 @jax.custom_vjp

@@ -1,16 +1,20 @@
 """Placement by sharding constraints: the compiler sees where tensors must be and adds the collectives."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from pangu_jax.parallel import rules
+from pangu_jax.parallel.rules import LogicalAxes
 
 
 class ConstraintPlacement:
-    """Implements `pangu_jax.models.placement.Placement` for a mesh whose axes the compiler manages."""
+    """Implements `pangu_jax.models.placement.Placement` for a mesh whose axes the compiler manages.
+
+    Inside a pipeline, where `stage` is manual, the same points speak of the axes that are left.
+    """
 
     def __init__(self, mesh: Mesh):
         self._mesh = mesh
@@ -23,7 +27,7 @@ class ConstraintPlacement:
         """The residual stream, whole along its width."""
         return self.inside(x_BxTxD, ("batch", "length", "embed"))
 
-    def inside(self, x: jax.Array, axes: tuple[str | None, ...]) -> jax.Array:
+    def inside(self, x: jax.Array, axes: LogicalAxes) -> jax.Array:
         """An activation split over the mesh axes of its logical axes."""
         return self._constrain(x, rules.activation_spec(axes))
 
@@ -31,5 +35,67 @@ class ConstraintPlacement:
         """Partial sums over `model`, added up."""
         return self.inside(y_BxTxD, ("batch", "length", "embed"))
 
+    def own_length(self, x: jax.Array, axes: LogicalAxes) -> jax.Array:
+        """Split along `sequence`."""
+        return self.inside(x, axes)
+
+    def whole_length(self, x: jax.Array, axes: LogicalAxes) -> jax.Array:
+        """Whole along `sequence`."""
+        return self.inside(x, tuple(None if axis == "length" else axis for axis in axes))
+
+    def lookup(self, table_VxD: jax.Array, tokens_BxT: jax.Array) -> jax.Array:
+        """Rows of a table; the compiler splits the gather."""
+        return table_VxD[tokens_BxT]
+
+    def vocabulary_start(self, rows: int) -> int:
+        """Arrays are global here: the first row is row 0."""
+        del rows
+        return 0
+
+    def vocabulary_sum(self, x: jax.Array) -> jax.Array:
+        """Arrays are global here: a sum over a dimension is whole already."""
+        return x
+
+    def vocabulary_max(self, x: jax.Array) -> jax.Array:
+        """As `vocabulary_sum`."""
+        return x
+
+    def draw(self, sample: Callable[[jax.Array], jax.Array], keys_B: jax.Array) -> jax.Array:
+        """sample(key) of each example, split like the residual stream."""
+        return self.inside(jax.vmap(sample)(keys_B), ("batch", "length", "embed"))
+
+    def locally(
+        self,
+        kernel: Callable[..., jax.Array],
+        arrays: tuple[jax.Array, ...],
+        axes: tuple[LogicalAxes, ...],
+        out_axes: LogicalAxes,
+    ) -> jax.Array:
+        """The kernel under a shard_map over all axes that the compiler manages here."""
+        mesh = self._here()
+        return jax.shard_map(
+            kernel,
+            mesh=mesh,
+            in_specs=tuple(map(rules.activation_spec, axes)),
+            out_specs=rules.activation_spec(out_axes),
+            axis_names={
+                name
+                for name, kind in zip(mesh.axis_names, mesh.axis_types, strict=True)
+                if kind == AxisType.Auto
+            },
+            check_vma=False,
+        )(*arrays)
+
     def _constrain(self, x: jax.Array, spec: PartitionSpec) -> jax.Array:
-        return jax.lax.with_sharding_constraint(x, NamedSharding(self._mesh, spec))
+        mesh = self._here()
+        manual = {
+            name
+            for name, kind in zip(mesh.axis_names, mesh.axis_types, strict=True)
+            if kind == AxisType.Manual
+        }
+        return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, rules.without(spec, manual)))
+
+    def _here(self) -> Any:
+        """The mesh as the code being traced sees it: with manual axes inside a pipeline."""
+        abstract = jax.sharding.get_abstract_mesh()
+        return self._mesh if abstract.empty else abstract

@@ -13,7 +13,7 @@ import gin
 
 from pangu_jax.errors import UserError
 
-MESH_AXES = ("stage", "data", "fsdp", "model", "sequence")
+AXES = ("stage", "data", "fsdp", "model", "sequence")
 
 
 @gin.configurable
@@ -24,13 +24,18 @@ class Layout:
     Args:
       stage: pipeline stages.
       data: data parallelism; -1 takes the devices that the other axes leave.
-      fsdp: data parallelism that also shards parameters and optimizer state (ZeRO-3).
+      fsdp: data parallelism that also shards parameters and optimizer state.
       model: tensor parallelism: heads, feed-forward and vocabulary are split.
-      sequence: activations split along the sequence.
-      schedule: pipeline schedule.
-      repeats: rounds of a circular pipeline.
+      sequence: activations split along the sequence; each device gathers keys and values.
+      schedule: of a pipeline: "gpipe" takes one tower after the other; "circular" takes all towers as rounds of
+        one ring, with fewer bubbles; "1f1b" alternates forward and backward work, so that memory does not
+        grow with microbatches, and recomputes each stage once.
+      repeats: rounds around the stages: of each tower for "gpipe", of all towers together for the others, where
+        1 stands for one a tower.
       microbatches: pieces of the batch, one after the other, gradients added up.
-      remat: what the backward pass recomputes: "none", all but weight products ("dots"), or "full" layers.
+      remat: what the backward pass recomputes: nothing ("none"), all but products ("dots"), or whole layers
+        ("full"); "offload" keeps what "dots" keeps in the host's memory.
+      zero: 3 gathers a layer's weights when they are used; 1 gathers a stage's once a step, in a pipeline.
       partitioning: "auto": the compiler places collectives from annotations; "manual": the step does.
       compute_dtype: dtype of activations and products; "auto" is bfloat16 on accelerators, float32 on CPU.
     """
@@ -43,13 +48,14 @@ class Layout:
     schedule: Literal["none", "gpipe", "circular", "1f1b"] = "none"
     repeats: int = 1
     microbatches: int = 1
-    remat: Literal["none", "dots", "full"] = "none"
+    remat: Literal["none", "dots", "full", "offload"] = "none"
+    zero: Literal[1, 3] = 3
     partitioning: Literal["auto", "manual"] = "auto"
     compute_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
 
     def axis_sizes(self) -> dict[str, int]:
         """Mesh axis -> size, in mesh order; data may still be -1."""
-        return {axis: getattr(self, axis) for axis in MESH_AXES}
+        return {axis: getattr(self, axis) for axis in AXES}
 
     def on(self, devices: int) -> "Layout":
         """This layout with `data` settled for a number of devices; UserError where it does not fit them."""
@@ -77,6 +83,10 @@ class Layout:
         named = [f"{axis} {size}" for axis, size in self.axis_sizes().items() if size != 1]
         return " x ".join(named) or "one device"
 
+    def rounds(self, towers: int) -> int:
+        """Rounds that each of a model's towers makes around the stages."""
+        return self.repeats if self.schedule == "gpipe" else max(1, self.repeats // towers)
+
     @property
     def batch_shards(self) -> int:
         """Parts into which a batch's examples are split."""
@@ -93,23 +103,58 @@ def check(layout: Layout, batch_size: int, dimensions: Mapping[str, int]) -> lis
       batch_size: examples a step, over all devices.
       dimensions: a model's sizes by logical axis.
     """
-    problems = []
-    if layout.stage > 1 or layout.schedule != "none" or layout.repeats > 1:
-        problems.append(
-            ("Layout.stage", "pipelines are not in this version: stage 1, schedule 'none', repeats 1")
-        )
-    if layout.sequence > 1:
-        problems.append(("Layout.sequence", "splitting sequences is not in this version: leave it at 1"))
-    if layout.partitioning != "auto":
-        problems.append(("Layout.partitioning", "'manual' is not in this version: use 'auto'"))
+    problems = _pipeline_problems(layout, dimensions)
     divided = [("heads", "model"), ("mlp", "model"), ("vocab", "model"), ("embed", "fsdp")]
+    divided += [(name, "sequence") for name in dimensions if name.endswith("length")]
     for dimension, axis in divided:
         size, parts = dimensions.get(dimension, 0), getattr(layout, axis)
         if size % parts:
-            problems.append((f"Layout.{axis}", f"{dimension} {size} is not divisible by {axis} {parts}"))
+            name = dimension.replace("_", " ")
+            problems.append((f"Layout.{axis}", f"{name} {size} is not divisible by {axis} {parts}"))
+    problems += _row_problems(layout, batch_size, dimensions)
     parts = layout.microbatches * (layout.batch_shards if layout.data > 0 else layout.fsdp)
     if parts < 1 or batch_size % parts:
         named = {"microbatches": layout.microbatches, "data": layout.data, "fsdp": layout.fsdp}
         product = " x ".join(f"{name} {size}" for name, size in named.items() if size > 1) or "microbatches 0"
         problems.append(("train.batch_size", f"batch_size {batch_size} is not divisible by {product}"))
     return problems
+
+
+def _pipeline_problems(layout: Layout, dimensions: Mapping[str, int]) -> list[tuple[str, str]]:
+    towers = {name: size for name, size in dimensions.items() if name.endswith("layers")}
+    if layout.schedule == "none":
+        found = []
+        if layout.stage > 1:
+            found.append(
+                ("Layout.schedule", f"stage {layout.stage} needs a schedule: gpipe, circular or 1f1b")
+            )
+        if layout.repeats > 1:
+            found.append(("Layout.repeats", f"repeats {layout.repeats} needs a schedule"))
+        return found
+    found = []
+    if layout.schedule != "gpipe" and layout.repeats > 1 and towers and layout.repeats % len(towers):
+        what = f"repeats {layout.repeats} of '{layout.schedule}' is not divisible by the {len(towers)} towers"
+        found.append(("Layout.repeats", what))
+    rounds = layout.rounds(len(towers) or 1)
+    if layout.microbatches % layout.stage:
+        what = f"microbatches {layout.microbatches} is not divisible by stage {layout.stage}"
+        found.append(("Layout.microbatches", what))
+    for name, size in towers.items():
+        if size % (layout.stage * rounds):
+            what = f"{name.replace('_', ' ')} {size} is not divisible by stage {layout.stage}"
+            found.append(("Layout.stage", what + (f" x {rounds} rounds" if rounds > 1 else "")))
+    return found
+
+
+def _row_problems(layout: Layout, batch_size: int, dimensions: Mapping[str, int]) -> list[tuple[str, str]]:
+    """The manual residual stream is split over `model` by rows: examples x positions of a device."""
+    if layout.partitioning != "manual" or layout.data < 1:
+        return []
+    examples = batch_size // (layout.microbatches * layout.batch_shards)
+    rows = {name: examples * size // layout.sequence for name, size in dimensions.items() if "length" in name}
+    return [
+        ("Layout.model", f"{examples} examples x {name.replace('_', ' ')} {dimensions[name]} a device ({size} "
+         f"rows) is not divisible by model {layout.model}")
+        for name, size in rows.items()
+        if size % layout.model
+    ]  # fmt: skip

@@ -3,15 +3,20 @@
 The pair is FSDP (ZeRO-3, arXiv 1910.02054): a weight is stored in shards over `fsdp` and used whole.
 """
 
+from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-# logical axis -> (mesh axis it is stored over, mesh axis it is computed with)
-RULES: dict[str, tuple[str | None, str | None]] = {
-    "layers": (None, None),
-    "embed": ("fsdp", None),
+from pangu_jax.parallel.mesh import RINGS
+
+MeshAxes = tuple[str, ...] | str | None
+
+# logical axis -> (mesh axes it is stored over, mesh axes it is computed with)
+RULES: dict[str, tuple[MeshAxes, MeshAxes]] = {
+    "layers": ("stage", "stage"),
+    "embed": (RINGS, None),
     "heads": ("model", "model"),
     "kv": (None, None),
     "mlp": ("model", "model"),
@@ -20,10 +25,10 @@ RULES: dict[str, tuple[str | None, str | None]] = {
     "buckets": (None, None),
 }
 
-BATCH = ("data", "fsdp")
-ACTIVATION_RULES: dict[str, tuple[str, ...] | str | None] = {
+BATCH = ("data", *RINGS)
+ACTIVATION_RULES: dict[str, MeshAxes] = {
     "batch": BATCH,
-    "length": None,
+    "length": "sequence",
     "embed": None,
     "heads": "model",
     "kv": None,
@@ -47,6 +52,26 @@ def compute_spec(axes: LogicalAxes) -> PartitionSpec:
 def activation_spec(axes: LogicalAxes) -> PartitionSpec:
     """Where an activation is inside a block."""
     return PartitionSpec(*(ACTIVATION_RULES[axis] if axis else None for axis in axes))
+
+
+def without(spec: PartitionSpec, axes: Collection[str]) -> PartitionSpec:
+    """The spec as it is for the mesh axes that are left."""
+    return _mapped(spec, lambda axis: axis not in axes)
+
+
+def only(spec: PartitionSpec, axes: Collection[str]) -> PartitionSpec:
+    """The spec as far as these mesh axes go."""
+    return _mapped(spec, lambda axis: axis in axes)
+
+
+def axes_of(spec: PartitionSpec) -> set[str]:
+    """The mesh axes that a spec names."""
+    return {axis for part in spec for axis in ((part,) if isinstance(part, str) else part or ())}
+
+
+def _mapped(spec: PartitionSpec, keep: Callable[[str], bool]) -> PartitionSpec:
+    parts = [tuple(filter(keep, (part,) if isinstance(part, str) else part or ())) for part in spec]
+    return PartitionSpec(*(part or None for part in parts))
 
 
 def storage_shardings(mesh: Mesh, axes: Any) -> Any:

@@ -12,6 +12,7 @@ import jax
 from jax.sharding import Mesh
 
 from pangu_jax.errors import UserError
+from pangu_jax.parallel.layout import Layout
 from pangu_jax.training import feed
 from pangu_jax.training.checkpoints import Checkpoints
 from pangu_jax.training.memory import peaks
@@ -35,6 +36,7 @@ class Plan:
 
     workload: Workload
     run: Run
+    layout: Layout
     mesh: Mesh
     source: Source
     train_step: Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
@@ -129,7 +131,10 @@ class _Evaluation:
         plan = self._plan
         if self._ready is None:
             sources = plan.workload.validation_sources(plan.batch_size)
-            self._ready = make_eval_step(plan.workload, plan.run, plan.mesh), sources
+            self._ready = (
+                make_eval_step(plan.workload, plan.run, plan.layout, plan.mesh, plan.batch_size),
+                sources,
+            )
         eval_step, sources = self._ready
         return validate(eval_step, params, sources, plan.mesh, plan.batch_size, on_batch)
 

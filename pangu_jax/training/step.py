@@ -10,6 +10,8 @@ import optax
 from jax.sharding import Mesh
 
 from pangu_jax.parallel import rules
+from pangu_jax.parallel.layout import Layout
+from pangu_jax.training.gradients import make_gradients, make_sums
 from pangu_jax.training.optimizers import Optimizer
 from pangu_jax.workloads import Batch, Run, Sums, Workload
 
@@ -65,52 +67,15 @@ def _with_sharding(leaf, sharding) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
 
-def gradients(
-    workload: Workload, params: Any, batch: Batch, key: jax.Array, run: Run, microbatches: int
-) -> tuple[Any, Sums]:
-    """Gradient of (sum of losses / sum of weights) and the sums, over a batch taken in microbatches.
-
-    Exact for any number of microbatches: gradients of sums are added and divided once at the end.
-    Dropout draws from fold_in(key, index of the microbatch).
-    """
-
-    def of_part(params: Any, part: Batch, key: jax.Array) -> tuple[jax.Array, Sums]:
-        sums = workload.loss(params, part, key, run)
-        return sums.loss, sums
-
-    differentiate = jax.grad(of_part, has_aux=True)
-    if microbatches == 1:
-        grads, sums = differentiate(params, batch, key)
-    else:
-        parts = jax.tree.map(lambda x: _interleaved(x, microbatches), batch)
-
-        def body(total, inputs):
-            index, part = inputs
-            return jax.tree.map(
-                jnp.add, total, differentiate(params, part, jax.random.fold_in(key, index))
-            ), None
-
-        first = jax.tree.map(lambda x: x[0], parts)
-        shapes = jax.eval_shape(differentiate, params, first, key)
-        zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-        (grads, sums), _ = jax.lax.scan(body, zeros, (jnp.arange(microbatches), parts))
-    inverse = 1.0 / jnp.maximum(sums.weight, 1e-6)
-    return jax.tree.map(lambda g: g * inverse, grads), sums
-
-
-def _interleaved(x_B: jax.Array, parts: int) -> jax.Array:
-    """[B, ...] -> [parts, B / parts, ...]; part i takes rows i, i + parts, ...: no row changes its device."""
-    return jnp.swapaxes(x_B.reshape(x_B.shape[0] // parts, parts, *x_B.shape[1:]), 0, 1)
-
-
 def make_train_step(
     workload: Workload,
     optimizer: Optimizer,
     run: Run,
+    layout: Layout,
     mesh: Mesh,
     *,
+    batch_size: int,
     seed: int,
-    microbatches: int = 1,
     compiler_options: dict[str, str] | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """The jitted step (state, batch) -> (state, metrics). The given state's buffers are reused.
@@ -118,10 +83,10 @@ def make_train_step(
     Metrics are fp32 scalars: loss, grad_norm, learning_rate and the workload's own.
     """
     shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(workload, optimizer, mesh))
+    gradients = make_gradients(workload, layout, mesh, run, batch_size)
 
     def train_step(state: TrainState, batch: Batch):
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
-        grads, sums = gradients(workload, state.params, batch, key, run, microbatches)
+        grads, sums = gradients(state.params, batch, example_keys(seed, state.step, batch_size))
         updates, opt_state = optimizer.transformation.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics = {
@@ -141,10 +106,18 @@ def make_train_step(
     )
 
 
-def make_eval_step(workload: Workload, run: Run, mesh: Mesh) -> Callable[[Any, Batch], Sums]:
-    """The jitted sums of a batch under given parameters, without dropout's key changing."""
+def example_keys(seed: int, step: jax.Array, batch_size: int) -> jax.Array:
+    """One PRNG key an example of a step's batch: what is random in an example is so on every layout alike."""
+    key = jax.random.fold_in(jax.random.key(seed), step)
+    return jax.vmap(lambda row: jax.random.fold_in(key, row))(jnp.arange(batch_size))
+
+
+def make_eval_step(
+    workload: Workload, run: Run, layout: Layout, mesh: Mesh, batch_size: int
+) -> Callable[[Any, Batch], Sums]:
+    """The jitted sums of a batch under given parameters, without randomness."""
     return jax.jit(
-        lambda params, batch: workload.loss(params, batch, None, run),
+        make_sums(workload, layout, mesh, run, batch_size),
         in_shardings=(rules.storage_shardings(mesh, workload.logical_axes()), rules.batch_sharding(mesh)),
         out_shardings=rules.replicated(mesh),
     )

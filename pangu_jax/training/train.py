@@ -4,7 +4,7 @@ import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import gin
 import jax
@@ -12,16 +12,18 @@ import jax.numpy as jnp
 
 from pangu_jax import recipes
 from pangu_jax.errors import UserError
+from pangu_jax.models.placement import Placement
 from pangu_jax.parallel import layout as layouts
-from pangu_jax.parallel.constraints import ConstraintPlacement
+from pangu_jax.parallel import planner
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.mesh import make_mesh
 from pangu_jax.training import consistency, environment, loop, step
 from pangu_jax.training.checkpoints import Checkpoints
-from pangu_jax.training.optimizers import Optimizer, adamw
+from pangu_jax.training.optimizers import Optimizer, adamw, state_bytes
 from pangu_jax.training.run_directory import RunDirectory
 from pangu_jax.workloads import Run, Workload
-from tpu_npu_backends import selection
+from tpu_npu_backends import attached, selection
+from tpu_npu_backends.selection import Backend
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +52,7 @@ def train(
     run_dir: str = gin.REQUIRED,
     workload: Workload = gin.REQUIRED,
     optimizer: Optimizer | None = None,
-    layout: Layout | None = None,
+    layout: Layout | Literal["auto"] | None = None,
     steps: int = gin.REQUIRED,
     batch_size: int = gin.REQUIRED,
     seed: int = 0,
@@ -69,7 +71,7 @@ def train(
       run_dir: where everything of the run goes.
       workload: what is trained, such as @LanguageModel().
       optimizer: @adamw() when None.
-      layout: how it is spread over devices, @Layout() when None.
+      layout: how it is spread over devices, @Layout() when None; "auto" asks the planner.
       steps: optimizer steps in all.
       batch_size: examples a step, over all devices.
       seed: of parameters, data order and dropout.
@@ -92,20 +94,23 @@ def train(
     optimizer, layout = optimizer or adamw(), layout or Layout()
     _use_compilation_cache()
     chosen = selection.select(backend)
+    if layout == "auto":
+        layout = _planned(workload, optimizer, batch_size, chosen)
     layout = layout.on(len(chosen.devices))
     if problems := layouts.check(layout, batch_size, workload.dimensions()):
         raise UserError("; ".join(f"{name}: {what}" for name, what in problems))
     mesh = make_mesh(layout, list(chosen.devices))
     dtype = jnp.dtype(chosen.compute_dtype if layout.compute_dtype == "auto" else layout.compute_dtype)
-    run = Run(ConstraintPlacement(mesh), layout.remat, dtype)
+    run = Run(Placement(), layout.remat, dtype, "flash" if chosen.platform == "tpu" else "plain")
     source = workload.train_source(batch_size, seed)
     train_step = step.make_train_step(
         workload,
         optimizer,
         run,
+        layout,
         mesh,
+        batch_size=batch_size,
         seed=seed,
-        microbatches=layout.microbatches,
         compiler_options=chosen.compiler_options,
     )
     with (
@@ -122,6 +127,7 @@ def train(
         plan = loop.Plan(
             workload=workload,
             run=run,
+            layout=layout,
             mesh=mesh,
             source=source,
             train_step=train_step,
@@ -137,6 +143,17 @@ def train(
         )
         state, summary = loop.run(plan, state, rows_through, directory, checkpoints)
     return Trained(workload, state.params, run, summary)
+
+
+def _planned(workload: Workload, optimizer: Optimizer, batch_size: int, backend: Backend) -> Layout:
+    """The planner's first choice for the devices there are."""
+    return planner.best_layout(
+        workload,
+        batch_size,
+        attached.topology(backend.devices),
+        state_bytes(optimizer, workload),
+        Layout().compute_dtype,
+    )
 
 
 @dataclass

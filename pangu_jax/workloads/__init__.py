@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from pangu_jax.models.placement import Placement
@@ -64,8 +65,11 @@ class Workload(Protocol):
         recipe, so that `pangu config check` finds a misfit before anything is made.
         """
 
-    def loss(self, params: Params, batch: Batch, key: jax.Array, run: "Run") -> Sums:
-        """Loss and metrics of a batch, or of a part of it."""
+    def loss(self, params: Params, batch: Batch, keys: jax.Array | None, run: "Run") -> Sums:
+        """Loss and metrics of a batch, or of a part of it; `keys` [examples] are for what is random in them."""
+
+    def batch_shapes(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
+        """A batch's arrays without their contents, to compile for devices that are not there."""
 
     def train_source(self, batch_size: int, seed: int) -> Source:
         """Endless batches of `batch_size` global examples."""
@@ -80,7 +84,11 @@ class Workload(Protocol):
         """Model FLOPs of a step, forward and backward, without recomputation."""
 
     def tokens_per_step(self, batch_size: int) -> int:
-        """What throughput counts: positions of all windows of a batch (or pixels, cells, ...)."""
+        """What throughput counts: positions of all windows of a batch (or pixels, cells, ...).
+
+        A class may also have `shape()`, the model in numbers (`pangu_jax.workloads.shape.Shape`): then
+        layouts can be planned for it.
+        """
 
 
 class Run(NamedTuple):
@@ -88,10 +96,29 @@ class Run(NamedTuple):
 
     Attributes:
       placement: the placement points of the mesh.
-      remat: "none", "dots" or "full".
+      remat: "none", "dots", "full" or "offload".
       dtype: dtype of activations and products.
+      kernel: "plain" attention, or "flash" where the backend has a kernel.
     """
 
     placement: Placement
-    remat: str
-    dtype: Any
+    remat: str = "none"
+    dtype: Any = jnp.float32
+    kernel: str = "plain"
+
+
+class Part(NamedTuple):
+    """Some examples of a batch on their way through a pipeline: their arrays, and one PRNG key each."""
+
+    batch: Batch
+    keys: jax.Array | None
+
+
+class PipelinedWorkload(Workload, Protocol):
+    """A family that can also run as pipeline stages."""
+
+    def program(self, run: Run) -> Any:
+        """Its towers of equal layers and what stands around them: a `pangu_jax.parallel.pipeline.Program`.
+
+        The parameters of each tower are the subtree of its name, stacked along a first axis `layers`.
+        """

@@ -1,17 +1,19 @@
 """Pangu NLP under the trainer: an encoder-decoder over packed windows of a weighted mixture of tasks."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import gin
 import jax
 import jax.numpy as jnp
 
 from pangu_jax.errors import UserError
-from pangu_jax.models import encoder_decoder
-from pangu_jax.models.encoder_decoder import EncoderDecoderConfig, Forward
+from pangu_jax.models import encoder_decoder, forward, stack
+from pangu_jax.models.encoder_decoder import EncoderDecoderConfig
+from pangu_jax.models.forward import Forward, Loss
 from pangu_jax.recipes import Recipe, Reference
-from pangu_jax.workloads import Params, Run, Source, Sums
+from pangu_jax.workloads import Params, Part, Run, Source, Sums
+from pangu_jax.workloads.shape import Attention, Product, Shape, Tower
 
 gin.external_configurable(EncoderDecoderConfig, "EncoderDecoder", module="pangu_jax.models")
 
@@ -41,7 +43,14 @@ class TokenData(Protocol):
 
 
 def _dimensions(model: EncoderDecoderConfig) -> dict[str, int]:
-    return {"embed": model.d_model, "heads": model.heads, "mlp": model.d_ff, "vocab": model.vocab_size}
+    return {
+        "embed": model.d_model,
+        "heads": model.heads,
+        "mlp": model.d_ff,
+        "vocab": model.vocab_size,
+        "encoder_layers": model.encoder_layers,
+        "decoder_layers": model.decoder_layers,
+    }
 
 
 @gin.configurable
@@ -77,20 +86,43 @@ class LanguageModel:
 
     def dimensions(self) -> dict[str, int]:
         """What a layout must divide."""
-        return _dimensions(self.model)
+        lengths = {"encoder_length": self.data.encoder_length, "decoder_length": self.data.decoder_length}
+        return _dimensions(self.model) | lengths
 
-    def loss(self, params: Params, batch: Mapping[str, jax.Array], key: jax.Array | None, run: Run) -> Sums:
+    def loss(self, params: Params, batch: Mapping[str, jax.Array], keys: jax.Array | None, run: Run) -> Sums:
         """Cross-entropy summed over weighted target tokens; `loss/TASK` is each task's, without z-loss."""
-        forward = Forward(self.model, run.placement, run.remat, run.dtype)
-        loss = forward.loss(params, batch, key if self.model.dropout else None)
-        weights_BxT = batch["decoder_loss_weights"]
-        example_loss_B = jnp.sum(loss.token_loss_BxT * weights_BxT, axis=1)
-        example_weight_B = jnp.sum(weights_BxT, axis=1)
+        keys = keys if self.model.dropout else None
+        return self.sums(self._forward(run).loss(params, batch, keys), batch)
+
+    def program(self, run: Run) -> "Program":
+        """The encoder and the decoder as towers of a pipeline."""
+        return Program(self, self._forward(run))
+
+    def sums(self, loss: Loss, batch: Mapping[str, jax.Array]) -> Sums:
+        """What the trainer adds up of a loss."""
+        example_loss_B = jnp.sum(loss.token_loss_BxT * loss.weights_BxT, axis=1)
+        example_weight_B = jnp.sum(loss.weights_BxT, axis=1)
         metrics = {}
         for index, task in enumerate(self.data.task_names):
             mine_B = (batch["task_id"] == index).astype(jnp.float32)
             metrics[f"loss/{task}"] = jnp.sum(example_loss_B * mine_B), jnp.sum(example_weight_B * mine_B)
-        return Sums(loss.total, jnp.sum(weights_BxT), metrics)
+        return Sums(loss.total, jnp.sum(loss.weights_BxT), metrics)
+
+    def _forward(self, run: Run) -> Forward:
+        return Forward(self.model, run.placement, run.remat, run.dtype, run.kernel)
+
+    def batch_shapes(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
+        """seqio's packed features of both windows; reads no data."""
+        lengths = {"encoder": self.data.encoder_length, "decoder": self.data.decoder_length}
+        names = ["encoder_input_tokens", "decoder_input_tokens", "decoder_target_tokens"]
+        names += [f"{tower}_{kind}" for tower in lengths for kind in ("segment_ids", "positions")]
+        windows = {name: (batch_size, lengths[name.partition("_")[0]]) for name in names}
+        shapes = {name: jax.ShapeDtypeStruct(shape, jnp.int32) for name, shape in windows.items()}
+        weights = jax.ShapeDtypeStruct((batch_size, lengths["decoder"]), jnp.float32)
+        return shapes | {
+            "decoder_loss_weights": weights,
+            "task_id": jax.ShapeDtypeStruct((batch_size,), jnp.int32),
+        }
 
     def train_source(self, batch_size: int, seed: int) -> Source:
         """Endless batches of the mixture; UserError where the vocabulary does not fit the model."""
@@ -138,3 +170,59 @@ class LanguageModel:
         head = decoder * m.vocab_size * m.d_model
         forward = 2 * (m.encoder_layers * encoder_layer + m.decoder_layers * decoder_layer + head)
         return 3.0 * batch_size * forward
+
+    def shape(self) -> Shape:
+        """The model in numbers, for the planner."""
+        m, encoder, decoder = self.model, self.data.encoder_length, self.data.decoder_length
+        d, joined = m.d_model, m.heads * m.width
+        biased = m.position == "relative"
+
+        def layer(tokens: int) -> tuple[Product, ...]:
+            return (
+                Product(d, 3 * joined, tokens, "columns", saved=True),
+                Product(joined, d, tokens, "rows", saved=False),
+                *[Product(d, m.d_ff, tokens, "columns", saved=True)] * (2 if m.gated else 1),
+                Product(m.d_ff, d, tokens, "rows", saved=False),
+            )
+
+        cross = (
+            Product(d, joined, decoder, "columns", saved=True),
+            Product(d, 2 * joined, encoder, "columns", saved=True),
+            Product(joined, d, decoder, "rows", saved=False),
+        )
+        looks = lambda *pair: Attention(m.heads, m.width, *pair)  # noqa: E731
+        towers = (
+            Tower("encoder", m.encoder_layers, encoder, d, layer(encoder),
+                  (looks(encoder, encoder, False, biased),), 2),
+            Tower("decoder", m.decoder_layers, decoder, d, (*layer(decoder), *cross),
+                  (looks(decoder, decoder, True, biased), looks(decoder, encoder, False, False)), 3, encoder),
+        )  # fmt: skip
+        return Shape(towers, m.vocab_size, 1 if m.tied_head else 2, decoder, m.loss_chunks)
+
+
+class Program(NamedTuple):
+    """The model as a pipeline runs it (`pangu_jax.parallel.pipeline.Program`)."""
+
+    workload: LanguageModel
+    forward: Forward
+
+    @property
+    def towers(self) -> tuple[str, ...]:
+        """Names of the towers, first to last."""
+        return forward.TOWERS
+
+    def begin(self, tower: int, shared: Params, payload: dict[str, jax.Array], part: Part):
+        """Embeddings of a tower, with the encoder's output for the decoder."""
+        return self.forward.begin_tower(tower, shared, payload, part.batch)
+
+    def run(self, tower: int, layers: Params, shared: Params, payload, part: Part, first: jax.Array):
+        """Some layers of a tower."""
+        return self.forward.run_tower(tower, layers, shared, payload, part.batch, part.keys, first)
+
+    def finish(self, shared: Params, payload, part: Part) -> Sums:
+        """The loss of a microbatch."""
+        return self.workload.sums(self.forward.finish(shared, payload, part.batch), part.batch)
+
+    def remember(self, function):
+        """As the remat policy says, for a whole chunk of layers."""
+        return stack.rematerialise(function, self.forward.remat)

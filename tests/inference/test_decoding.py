@@ -7,7 +7,8 @@ import pytest
 
 from pangu_jax.inference.decoding import generate
 from pangu_jax.models import encoder_decoder
-from pangu_jax.models.encoder_decoder import EncoderDecoderConfig, Forward
+from pangu_jax.models.encoder_decoder import EncoderDecoderConfig
+from pangu_jax.models.forward import Forward
 
 FORWARD = Forward(
     EncoderDecoderConfig(vocab_size=40, d_model=16, d_ff=16, heads=2, encoder_layers=1, decoder_layers=1)

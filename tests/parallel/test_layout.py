@@ -9,6 +9,7 @@ from pangu_jax.parallel import layout as layouts
 from pangu_jax.parallel.layout import Layout
 
 small = st.integers(1, 6)
+DIMENSIONS = {"heads": 6, "embed": 16, "encoder_layers": 6, "decoder_layers": 6, "encoder_length": 8}
 
 
 @given(small, small, small)
@@ -38,10 +39,32 @@ def test_a_layout_that_does_not_fit(layout, devices, words):
         (Layout(data=3), "train.batch_size", "batch_size 8 is not divisible by data 3"),
         (Layout(data=2, microbatches=8), "train.batch_size", "microbatches 8 x data 2"),
         (Layout(data=1, microbatches=0), "train.batch_size", "microbatches 0"),
+        (Layout(stage=2, data=1), "Layout.schedule", "stage 2 needs a schedule"),
+        (
+            Layout(stage=4, data=1, schedule="gpipe", microbatches=6),
+            "Layout.microbatches",
+            "6 is not divisible by stage 4",
+        ),
+        (
+            Layout(stage=4, data=1, schedule="gpipe", microbatches=4),
+            "Layout.stage",
+            "encoder layers 6 is not divisible by stage 4",
+        ),
+        (Layout(data=1, sequence=3), "Layout.sequence", "encoder length 8 is not divisible by sequence 3"),
+        (
+            Layout(stage=2, data=1, schedule="circular", repeats=3, microbatches=2),
+            "Layout.repeats",
+            "repeats 3 of 'circular' is not divisible by the 2 towers",
+        ),
+        (
+            Layout(data=1, model=3, partitioning="manual"),
+            "Layout.model",
+            "8 examples x encoder length 8 a device (64 rows) is not divisible by model 3",
+        ),
     ],
 )
 def test_what_divides_nothing_is_named_with_both_numbers(layout, name, what):
-    problems = layouts.check(layout, 8, {"heads": 6, "embed": 16})
+    problems = layouts.check(layout, 8, DIMENSIONS)
     assert any(found == name and what in text for found, text in problems), problems
 
 

@@ -80,7 +80,7 @@ class Digits:
     def dimensions(self):
         return {"embed": 64, "mlp": self.hidden}
 
-    def loss(self, params, batch, key, run):
+    def loss(self, params, batch, keys, run):
         hidden = batch["images"].astype(run.dtype) @ params["first"]["kernel"] + params["first"]["bias"]
         hidden = run.placement.inside(jax.nn.relu(hidden), ("batch", "mlp"))
         logits = hidden @ params["second"]["kernel"] + params["second"]["bias"]

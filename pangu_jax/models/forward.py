@@ -1,0 +1,207 @@
+"""The forward pass of the encoder-decoder: whole, or as the parts that a pipeline runs one by one.
+
+`loss` is the composition of the parts, so a pipelined model is the same code as the model on one device.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
+
+from pangu_jax.models import attention, encoder_decoder, flash, positions
+from pangu_jax.models.attention import Attend, Sight
+from pangu_jax.models.cross_entropy import cross_entropy
+from pangu_jax.models.encoder_decoder import EncoderDecoderConfig
+from pangu_jax.models.feed_forward import feed_forward
+from pangu_jax.models.normalization import rms_norm
+from pangu_jax.models.parameters import Tree
+from pangu_jax.models.placement import Placement
+from pangu_jax.models.stack import Remat, run_layers
+
+TOWERS = ("encoder", "decoder")
+TOKENS = ("batch", "length")
+TABLE = {"table": ("vocab", "embed")}
+Batch = Mapping[str, jax.Array]
+Payload = dict[str, jax.Array]
+
+
+class Loss(NamedTuple):
+    """What a batch's loss is made of; all of it covers this device's part of the windows.
+
+    Attributes:
+      total: fp32 sum over tokens, with gradients.
+      token_loss_BxT: fp32 -log p of each target, without gradients.
+      weights_BxT: fp32 weight of each target.
+    """
+
+    total: jax.Array
+    token_loss_BxT: jax.Array
+    weights_BxT: jax.Array
+
+
+@dataclass(frozen=True)
+class Forward:
+    """A forward pass: the configuration, and how this run places, remembers, rounds and attends.
+
+    `keys_B` below is one PRNG key an example, so that dropout falls alike on every layout; None drops nothing.
+    """
+
+    config: EncoderDecoderConfig
+    placement: Placement = Placement()  # noqa: RUF009 - stateless
+    remat: Remat = "none"
+    dtype: jnp.dtype = jnp.float32
+    kernel: Literal["plain", "flash"] = "plain"
+
+    def encode(self, params: Tree, batch: Batch, keys_B: jax.Array | None = None) -> jax.Array:
+        """The encoder's output [B, S, D]; its input tokens, segment ids and positions are each BxS."""
+        payload = self.begin_tower(0, params, {}, batch)
+        payload = self.run_tower(0, params["encoder"], params, payload, batch, keys_B, 0)
+        return rms_norm(payload["encoder"], params["encoder_norm"]["scale"])
+
+    def decode(
+        self, params: Tree, batch: Batch, memory_BxSxD: jax.Array, keys_B: jax.Array | None = None
+    ) -> jax.Array:
+        """Final hidden states [B, T, D], scaled for the head, from `decoder_input_tokens` and the memory."""
+        payload = {"encoder": memory_BxSxD, "decoder": self._embed(params, batch["decoder_input_tokens"])}
+        payload = self.run_tower(1, params["decoder"], params, payload, batch, keys_B, 0)
+        return self._hidden(params, payload)
+
+    def logits(self, params: Tree, hidden: jax.Array) -> jax.Array:
+        """fp32 logits [..., V] of hidden states [..., D]: for decoding, where few tokens are looked at."""
+        return jnp.einsum("...d,vd->...v", hidden, self._head(params), preferred_element_type=jnp.float32)
+
+    def loss(self, params: Tree, batch: Batch, keys_B: jax.Array | None = None) -> Loss:
+        """Weighted cross-entropy of `decoder_target_tokens` under `decoder_loss_weights`, each BxT."""
+        payload: Payload = {}
+        for index, tower in enumerate(TOWERS):
+            payload = self.begin_tower(index, params, payload, batch)
+            payload = self.run_tower(index, params[tower], params, payload, batch, keys_B, 0)
+        return self.finish(params, payload, batch)
+
+    def begin_tower(self, tower: int, params: Tree, payload: Payload, batch: Batch) -> Payload:
+        """What enters a tower's first layer: embeddings, and for the decoder the encoder's normed output."""
+        if tower == 0:
+            return {"encoder": self._embed(params, batch["encoder_input_tokens"])}
+        return {
+            "encoder": rms_norm(payload["encoder"], params["encoder_norm"]["scale"]),
+            "decoder": self._embed(params, batch["decoder_input_tokens"]),
+        }
+
+    def run_tower(
+        self,
+        tower: int,
+        layers: Tree,
+        params: Tree,
+        payload: Payload,
+        batch: Batch,
+        keys_B: jax.Array | None,
+        first: jax.Array | int,
+    ) -> Payload:
+        """The payload after some layers of a tower, stacked in `layers`; number `first` is their first."""
+        name = TOWERS[tower]
+        config, placement = self.config, self.placement
+        logical = encoder_decoder.axes(config)[name]
+        layer_axes = jax.tree.map(lambda a: a[1:], logical, is_leaf=lambda a: isinstance(a, tuple))
+        rotation = self._rotation(batch[f"{name}_positions"])
+        attend = self._attention(name, params, batch)
+        if name == "decoder":
+            memory_BxSxD = placement.enter(payload["encoder"])
+            attend_memory = self._attend(Sight(self._own(batch, "decoder"), batch["encoder_segment_ids"]))
+        window = batch[f"{name}_segment_ids"].shape[1]
+
+        def block(x_BxTxD, scale_D, compute, draw):
+            y_BxTxD = placement.leave(compute(placement.enter(rms_norm(x_BxTxD, scale_D))))
+            y_BxTxD = self._dropout(y_BxTxD, window, keys_B, 2 * draw + tower)
+            return checkpoint_name(x_BxTxD + y_BxTxD, "residual")
+
+        def body(x, layer, index):
+            layer = placement.weights(jax.tree.map(lambda w: w.astype(self.dtype), layer), layer_axes)
+            self_attention = lambda x: attention.self_attention(  # noqa: E731
+                layer["attention"], x, rotation, attend, placement
+            )
+            x = block(x, layer["attention_norm"]["scale"], self_attention, 3 * index)
+            if name == "decoder":
+                cross_attention = lambda x: attention.cross_attention(  # noqa: E731
+                    layer["cross_attention"], x, memory_BxSxD, attend_memory, placement
+                )
+                x = block(x, layer["cross_attention_norm"]["scale"], cross_attention, 3 * index + 1)
+            feed = lambda x: feed_forward(layer["feed_forward"], x, config.activation, placement)  # noqa: E731
+            return block(x, layer["feed_forward_norm"]["scale"], feed, 3 * index + 2)
+
+        x = run_layers(body, layers, payload[name], remat=self.remat, unroll=config.unroll, first=first)
+        return {**payload, name: x}
+
+    def finish(self, params: Tree, payload: Payload, batch: Batch) -> Loss:
+        """The loss of what left the decoder's last layer."""
+        placement = self.placement
+        targets_BxT = placement.own_length(batch["decoder_target_tokens"], TOKENS)
+        weights_BxT = placement.own_length(batch["decoder_loss_weights"].astype(jnp.float32), TOKENS)
+        hidden_BxTxD = placement.enter(self._hidden(params, payload))
+        total, token_loss_BxT = cross_entropy(
+            hidden_BxTxD,
+            self._head(params),
+            targets_BxT,
+            weights_BxT,
+            self.config.z_loss,
+            self.config.loss_chunks,
+            placement,
+        )
+        return Loss(total, token_loss_BxT, weights_BxT)
+
+    def _hidden(self, params: Tree, payload: Payload) -> jax.Array:
+        return rms_norm(payload["decoder"], params["decoder_norm"]["scale"]) * self.config.head_scale
+
+    def _embed(self, params: Tree, tokens_BxT: jax.Array) -> jax.Array:
+        placement = self.placement
+        table_VxD = placement.weights({"table": params["embedding"].astype(self.dtype)}, TABLE)["table"]
+        return placement.leave(placement.lookup(table_VxD, placement.own_length(tokens_BxT, TOKENS)))
+
+    def _head(self, params: Tree) -> jax.Array:
+        table_VxD = params["embedding" if self.config.tied_head else "head"].astype(self.dtype)
+        return self.placement.weights({"table": table_VxD}, TABLE)["table"]
+
+    def _own(self, batch: Batch, tower: str) -> jax.Array:
+        return self.placement.own_length(batch[f"{tower}_segment_ids"], TOKENS)
+
+    def _rotation(self, positions_BxT: jax.Array) -> positions.Rotation | None:
+        if self.config.position != "rotary":
+            return None
+        return positions.rotation(self.placement.own_length(positions_BxT, TOKENS), self.config.width)
+
+    def _attention(self, tower: str, params: Tree, batch: Batch) -> Attend:
+        """Self-attention of a tower: who sees whom, and with which bias."""
+        segments_BxT = batch[f"{tower}_segment_ids"]
+        window = segments_BxT.shape[1]
+        index_T = self.placement.own_length(jnp.arange(window), ("length",)) if tower == "decoder" else None
+        bias_HxTxS = None
+        if f"{tower}_bias" in params:
+            buckets_TxS = positions.relative_buckets(
+                window,
+                window,
+                bidirectional=tower == "encoder",
+                buckets=self.config.relative_buckets,
+                max_distance=self.config.relative_max_distance,
+            )
+            bias_HxTxS = jnp.transpose(params[f"{tower}_bias"]["table"][buckets_TxS], (2, 0, 1))
+            bias_HxTxS = self.placement.own_length(bias_HxTxS, ("heads", "length", None))
+        return self._attend(Sight(self._own(batch, tower), segments_BxT, index_T), bias_HxTxS)
+
+    def _attend(self, sight: Sight, bias_HxTxS: jax.Array | None = None) -> Attend:
+        scale = self.config.scale
+        if self.kernel == "flash" and bias_HxTxS is None and flash.fits(sight):
+            return lambda q, k, v: flash.attend(q * scale, k, v, sight, self.placement)
+        mask_Bx1xTxS = sight.mask()
+        return lambda q, k, v: attention.attend(q * scale, k, v, mask_Bx1xTxS, bias_HxTxS)
+
+    def _dropout(self, y_BxTxD: jax.Array, window: int, keys_B: jax.Array | None, draw: jax.Array):
+        keep = 1.0 - self.config.dropout
+        if keys_B is None or keep == 1.0:
+            return y_BxTxD
+
+        def sample(key: jax.Array) -> jax.Array:
+            return jax.random.bernoulli(jax.random.fold_in(key, draw), keep, (window, self.config.d_model))
+
+        return jnp.where(self.placement.draw(sample, keys_B), y_BxTxD / keep, 0.0)

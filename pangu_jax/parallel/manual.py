@@ -1,0 +1,137 @@
+"""Placement by explicit collectives: every device runs its own program on its own parts of all arrays.
+
+For use inside a shard_map over the axes of a mesh, without varying-axes checks, where the transpose of a
+psum is a psum: derivatives are those of the sum of all devices' results (see `shards.py`).
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.sharding import Mesh
+
+from pangu_jax.parallel.mesh import RINGS
+from pangu_jax.parallel.rules import LogicalAxes
+
+
+class ManualPlacement:
+    """Implements `pangu_jax.models.placement.Placement` where all mesh axes are manual.
+
+    The residual stream is split over `model` by rows (examples x positions, flattened), as in sequence
+    parallelism (Korthikanti et al., arXiv 2205.05198): a block is entered by an all-gather and left by a
+    reduce-scatter, both along the first dimension, which is the one that a TPU gathers without copies.
+
+    Args:
+      mesh: the mesh, for the sizes of its axes.
+      examples: examples of a (micro)batch on this device's row of the mesh.
+      embed: the model's width, which tells a weight that is whole from a shard.
+    """
+
+    def __init__(self, mesh: Mesh, examples: int, embed: int):
+        self._sizes = dict(mesh.shape)
+        self._examples = examples
+        self._embed = embed
+
+    def weights(self, params: Mapping[str, Any], axes: Mapping[str, Any]) -> Mapping[str, Any]:
+        """All-gathers along `embed`, ring by ring; in the weights' own dtype, as their gradients' scatters."""
+        return jax.tree.map(self._gather, params, axes)
+
+    def _gather(self, weight: jax.Array, axes: LogicalAxes) -> jax.Array:
+        if "embed" not in axes or weight.shape[axes.index("embed")] == self._embed:
+            return weight
+        for ring in reversed(RINGS):
+            if self._sizes[ring] > 1:
+                weight = lax.all_gather(weight, ring, axis=axes.index("embed"), tiled=True)
+        return weight
+
+    def enter(self, x_RxTxD: jax.Array) -> jax.Array:
+        """All rows of the examples, [B, T, D], from this device's share of them."""
+        if self._sizes["model"] == 1:
+            return x_RxTxD
+        rows_NxD = x_RxTxD.reshape(-1, x_RxTxD.shape[-1])
+        rows_NxD = lax.all_gather(rows_NxD, "model", axis=0, tiled=True)
+        return rows_NxD.reshape(self._examples, -1, x_RxTxD.shape[-1])
+
+    def inside(self, x: jax.Array, axes: LogicalAxes) -> jax.Array:
+        """Local already."""
+        del axes
+        return x
+
+    def leave(self, y_BxTxD: jax.Array) -> jax.Array:
+        """Partial sums over `model`, added up and split by rows again."""
+        if self._sizes["model"] == 1:
+            return y_BxTxD
+        rows_NxD = y_BxTxD.reshape(-1, y_BxTxD.shape[-1])
+        self._check(rows_NxD.shape[0])
+        rows_NxD = lax.psum_scatter(rows_NxD, "model", scatter_dimension=0, tiled=True)
+        return self._residual(rows_NxD, y_BxTxD.shape[1])
+
+    def own_length(self, x: jax.Array, axes: LogicalAxes) -> jax.Array:
+        """This device's slice along `length`."""
+        parts, dimension = self._sizes["sequence"], axes.index("length")
+        if parts == 1:
+            return x
+        own = x.shape[dimension] // parts
+        return lax.dynamic_slice_in_dim(x, lax.axis_index("sequence") * own, own, dimension)
+
+    def whole_length(self, x: jax.Array, axes: LogicalAxes) -> jax.Array:
+        """All-gathered along `length`."""
+        if self._sizes["sequence"] == 1:
+            return x
+        return lax.all_gather(x, "sequence", axis=axes.index("length"), tiled=True)
+
+    def lookup(self, table_VxD: jax.Array, tokens_BxT: jax.Array) -> jax.Array:
+        """This device's rows of the vocabulary, zero for the tokens of others."""
+        rows = table_VxD.shape[0]
+        local_BxT = tokens_BxT - self.vocabulary_start(rows)
+        mine_BxT = (local_BxT >= 0) & (local_BxT < rows)
+        found_BxTxD = table_VxD[jnp.clip(local_BxT, 0, rows - 1)]
+        return jnp.where(mine_BxT[..., None], found_BxTxD, 0)
+
+    def vocabulary_start(self, rows: int) -> jax.Array:
+        """The id of this device's first row."""
+        return lax.axis_index("model") * rows
+
+    def vocabulary_sum(self, x: jax.Array) -> jax.Array:
+        """psum over `model`."""
+        return lax.psum(x, "model") if self._sizes["model"] > 1 else x
+
+    def vocabulary_max(self, x: jax.Array) -> jax.Array:
+        """pmax over `model`."""
+        return lax.pmax(lax.stop_gradient(x), "model") if self._sizes["model"] > 1 else x
+
+    def draw(self, sample: Callable[[jax.Array], jax.Array], keys_B: jax.Array) -> jax.Array:
+        """The rows of this device, cut from whole examples: every layout draws the same numbers."""
+        drawn_BxTxD = self.own_length(jax.vmap(sample)(keys_B), ("batch", "length", "embed"))
+        parts = self._sizes["model"]
+        if parts == 1:
+            return drawn_BxTxD
+        rows_NxD = drawn_BxTxD.reshape(-1, drawn_BxTxD.shape[-1])
+        own = rows_NxD.shape[0] // parts
+        own_NxD = lax.dynamic_slice_in_dim(rows_NxD, lax.axis_index("model") * own, own, 0)
+        return self._residual(own_NxD, drawn_BxTxD.shape[1])
+
+    def locally(
+        self,
+        kernel: Callable[..., jax.Array],
+        arrays: tuple[jax.Array, ...],
+        axes: tuple[LogicalAxes, ...],
+        out_axes: LogicalAxes,
+    ) -> jax.Array:
+        """Local already."""
+        del axes, out_axes
+        return kernel(*arrays)
+
+    def _residual(self, rows_NxD: jax.Array, length: int) -> jax.Array:
+        """Whole examples where a device's share is some, or else a run of rows."""
+        whole = rows_NxD.shape[0] % length == 0
+        return rows_NxD.reshape(-1 if whole else 1, length if whole else rows_NxD.shape[0], rows_NxD.shape[1])
+
+    def _check(self, rows: int) -> None:
+        if rows % (parts := self._sizes["model"]):
+            raise ValueError(
+                f"{self._examples} examples x {rows // self._examples} positions a device are not divisible "
+                f"by model {parts}: change train.batch_size, Layout.microbatches or Layout.model"
+            )

@@ -1,0 +1,75 @@
+"""1F1B inside one jitted step: every tick a forward and a backward chunk, and gradients as they come.
+
+Nothing is differentiated from outside: a tick recomputes a chunk from its stashed input and pulls a cotangent
+through it, so what a step holds does not depend on the number of microbatches.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from pangu_jax.parallel.pipeline import STAGE, Program, Stage, Tree, Weights, at
+from pangu_jax.parallel.schedules import OneForwardOneBackward
+
+
+def gradients(program: Program, layout: Any, weights: Weights, parts: Tree) -> tuple[Weights, Any]:
+    """(fp32 gradients of this stage's weights, sums of the microbatches that ended here).
+
+    Args:
+      program: the model.
+      layout: stage, repeats and microbatches.
+      weights: as the stage uses them.
+      parts: the batch, [microbatches, ...].
+    """
+    towers = tuple(range(len(program.towers)))
+    rounds = layout.rounds(len(towers))
+    plan = OneForwardOneBackward(layout.stage, layout.microbatches, rounds * len(towers))
+    stage = Stage(program, layout.stage, lax.axis_index(STAGE), towers, rounds)
+    payload = stage.empty(weights, {}, at(parts, 0))
+    sums = jax.tree.map(
+        lambda s: jnp.zeros(s.shape, s.dtype),
+        jax.eval_shape(program.finish, weights.shared, payload, at(parts, 0)),
+    )
+
+    def chunk(weights, arrived, part, slot):
+        return stage.chunk(weights, arrived, {}, part, slot)
+
+    def end(shared, payload, part):
+        """The sums of a microbatch, and the cotangents of what they come from."""
+        loss = lambda shared, payload: ((sums := program.finish(shared, payload, part)).loss, sums)  # noqa: E731
+        (d_shared, d_payload), sums = jax.grad(loss, argnums=(0, 1), has_aux=True)(shared, payload)
+        return d_shared, d_payload, sums
+
+    def tick(carry, tick):
+        arrived, returned, stash, grads, sums = carry
+        slot = plan.forward(tick, stage.index)
+        stash = jax.tree.map(
+            lambda ring, x: lax.dynamic_update_index_in_dim(ring, x, tick % plan.stash, 0), stash, arrived
+        )
+        payload = chunk(weights, arrived, at(parts, slot.microbatch), slot)
+
+        slot = plan.backward(tick, stage.index)
+        part = at(parts, slot.microbatch)
+        stashed = at(stash, plan.forward_tick(slot.microbatch, slot.round, stage.index) % plan.stash)
+        output, pull = jax.vjp(lambda weights, x: chunk(weights, x, part, slot), weights, stashed)
+        nothing = jax.tree.map(jnp.zeros_like, (weights.shared, output, sums))
+        ends = slot.valid & (stage.index == layout.stage - 1) & (slot.round == plan.rounds - 1)
+        d_shared, d_output, new = lax.cond(ends, lambda: end(weights.shared, output, part), lambda: nothing)
+        alive = slot.valid & ~ends
+        d_output = jax.tree.map(
+            lambda own, other: jnp.where(alive, other, own.astype(other.dtype)), d_output, returned
+        )
+        d_weights, d_stashed = pull(d_output)
+        grads = jax.tree.map(lambda total, g: total + g.astype(total.dtype), grads, d_weights)
+        shared = jax.tree.map(lambda total, g: total + g.astype(total.dtype), grads.shared, d_shared)
+        sums = jax.tree.map(jnp.add, sums, new)
+        carry = stage.send(payload), stage.send(d_stashed, -1), stash, grads._replace(shared=shared), sums
+        return carry, None
+
+    zeros = jax.tree.map(lambda w: jnp.zeros(w.shape, jnp.float32), weights)
+    stash = jax.tree.map(lambda x: jnp.broadcast_to(x, (plan.stash, *x.shape)), payload)
+    start = payload, payload, stash, zeros, sums
+    (_, _, _, grads, sums), _ = lax.scan(tick, start, jnp.arange(plan.ticks))
+    return grads, sums

@@ -1,0 +1,55 @@
+"""The train step lowered for devices that need not exist: what planning and the scaling study compile."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from pangu_jax.errors import UserError
+from pangu_jax.models.placement import Placement
+from pangu_jax.parallel import layout as layouts
+from pangu_jax.parallel import rules
+from pangu_jax.parallel.layout import Layout
+from pangu_jax.parallel.mesh import make_mesh
+from pangu_jax.training import step
+from pangu_jax.training.optimizers import Optimizer
+from pangu_jax.workloads import Run, Workload
+
+
+def lower_step(
+    workload: Workload,
+    optimizer: Optimizer,
+    layout: Layout,
+    batch_size: int,
+    devices: Sequence[jax.Device],
+    platform: str,
+) -> jax.stages.Lowered:
+    """The whole optimizer step over abstract arrays, as `train` would compile it on those devices.
+
+    Args:
+      workload: what is trained; no data is read.
+      optimizer: its update is part of the step.
+      layout: how it is spread over the devices.
+      batch_size: examples a step, over all devices.
+      devices: real ones, or those of a topology.
+      platform: "cpu" computes in fp32 and attends plainly, "tpu" in bf16 with the flash kernel, unless the
+        layout says otherwise.
+
+    Raises:
+      UserError: the layout does not fit the devices, the model or the batch.
+    """
+    layout = layout.on(len(devices))
+    if problems := layouts.check(layout, batch_size, workload.dimensions()):
+        raise UserError("; ".join(f"{name}: {what}" for name, what in problems))
+    mesh = make_mesh(layout, list(devices))
+    dtype = {"auto": "float32" if platform == "cpu" else "bfloat16"}.get(
+        layout.compute_dtype, layout.compute_dtype
+    )
+    run = Run(Placement(), layout.remat, jnp.dtype(dtype), "flash" if platform == "tpu" else "plain")
+    train_step = step.make_train_step(workload, optimizer, run, layout, mesh, batch_size=batch_size, seed=0)
+    sharding = rules.batch_sharding(mesh)
+    batch = {
+        name: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding)
+        for name, shape in workload.batch_shapes(batch_size).items()
+    }
+    return train_step.lower(step.abstract_state(workload, optimizer, mesh), batch)
