@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pangu_jax.parallel.device_groups import axes_of, groups_of, pairs_of
+from pangu_jax.parallel.device_groups import axes_of, expand_groups, groups_text, pairs_of
 from pangu_jax.parallel.hlo import Computation, Instruction, Module
 from pangu_jax.parallel.links import Links
 
@@ -98,9 +98,9 @@ class Collectives:
             pairs = pairs_of(instruction)
             traffic = self._links.permute(given_bytes, pairs)
             return Collective(kind, axes_of(pairs, self._mesh_shape), traffic.bytes, traffic.seconds)
-        text = instruction.attribute("replica_groups") or ""
+        text = groups_text(instruction)
         if text not in self._groups:
-            groups = groups_of(instruction, self._devices)
+            groups = expand_groups(text, self._devices)
             self._groups[text] = tuple(groups[0]), axes_of(groups, self._mesh_shape)
         group, axes = self._groups[text]
         payload = given_bytes * (len(group) if kind == "all-gather" else 1)

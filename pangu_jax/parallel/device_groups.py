@@ -13,7 +13,9 @@ from pangu_jax.parallel.hlo import HloError, Instruction
 
 _IOTA = re.compile(r"\[(?P<shape>[\d,]+)\]<=\[(?P<source>[\d,]+)\](?:T\((?P<order>[\d,]+)\))?")
 _MESH = re.compile(
-    r"mesh\[(?P<axes>[^\]]*)\](?:.*?device_ids=\((?P<ids>[^)]*\)?[^)]*)\))?\s*\{(?P<over>[^}]*)\}"
+    r"mesh\[(?P<axes>[^\]]*)\]"
+    r"(?:, device_ids=\((?:\[(?P<source>[\d,]+)\](?:T\((?P<order>[\d,]+)\))?|(?P<listed>[\d,]+))\))?"
+    r" \{(?P<over>[^}]*)\}"
 )
 _MESH_AXIS = re.compile(r"'([^']+)'=(\d+)")
 _OVER = re.compile(r"'([^']+)'(?::\((\d+)\)(\d+))?")
@@ -22,19 +24,25 @@ _BRACES = re.compile(r"\{([\d, ]*)\}")
 Groups = np.ndarray  # int [groups, devices of a group]
 
 
-def groups_of(collective: Instruction, devices: int) -> Groups:
-    """int [groups, devices of a group] of a collective; all devices when it names none.
-
-    Reads the three forms that XLA prints: `{{0,1},{2,3}}`, `[2,2]<=[4]` or `[2,2]<=[2,2]T(1,0)`, and
-    `mesh['a'=2,'b'=2] {'b'}`. Groups of unequal size come as the rows of the largest ones.
-    """
-    text = collective.attribute("replica_groups")
-    return expand_groups(text, devices) if text else np.arange(devices)[None]
+def groups_text(collective: Instruction) -> str:
+    """The text of its replica_groups; empty when it names none, which means all devices."""
+    text = collective.attribute("replica_groups") or ""
+    if text.startswith("mesh"):
+        # Holds a comma outside of brackets.
+        whole = _MESH.search(collective.attributes)
+        return whole[0] if whole else text
+    return text
 
 
 def expand_groups(text: str, devices: int) -> Groups:
-    """The groups of a `replica_groups` text; HloError for a form that is not known."""
-    text = text.strip()
+    """int [groups, devices of a group] of a `replica_groups` text; HloError for a form that is not known.
+
+    Reads the forms that XLA prints: `{{0,1},{2,3}}`, `[2,2]<=[4]` or `[2,2]<=[2,2]T(1,0)`, and
+    `mesh['a'=2,'b'=2] {'b'}`, with `, device_ids=([2,2]T(1,0))` when its devices are in another order. An
+    empty one means all devices. Groups of unequal size come as the rows of the largest ones.
+    """
+    if not text:
+        return np.arange(devices)[None]
     if text.startswith("mesh"):
         return _of_mesh(text)
     iota = _IOTA.fullmatch(text)
@@ -77,11 +85,13 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _iota(match: re.Match) -> Groups:
+    return _reordered(match).reshape(_numbers(match["shape"]))
+
+
+def _reordered(match: re.Match) -> np.ndarray:
     source = _numbers(match["source"])
     devices = np.arange(math.prod(source)).reshape(source)
-    if match["order"]:
-        devices = devices.transpose(_numbers(match["order"]))
-    return devices.reshape(_numbers(match["shape"]))
+    return devices.transpose(_numbers(match["order"])) if match["order"] else devices
 
 
 def _of_mesh(text: str) -> Groups:
@@ -101,8 +111,10 @@ def _of_mesh(text: str) -> Groups:
             names.append((name, inside))
             sizes.append(length)
     devices = np.arange(math.prod(sizes))
-    if match["ids"]:
-        devices = expand_groups(match["ids"], devices.size).reshape(-1)
+    if match["source"]:
+        devices = _reordered(match)
+    elif match["listed"]:
+        devices = np.array(_numbers(match["listed"]))
     kept = [at for at, (_, inside) in enumerate(names) if not inside]
     grouped = [at for wanted in over for at, name in enumerate(names) if name == (wanted, True)]
     size = math.prod(sizes[at] for at in grouped)

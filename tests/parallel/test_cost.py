@@ -20,6 +20,7 @@ needs_libtpu = pytest.mark.skipif(
 V5P = topologies.parse("v5p:8x8x8")
 CUBE = {"data": 8, "fsdp": 8, "model": 8}
 ALONG_DATA = "[64,8]<=[8,64]T(1,0)"
+BY_NAMES = "mesh['axis_0'=64,'axis_1'=8], device_ids=([8,64]T(1,0)) {'axis_1'}"
 # 512 x 10^6 bfloat16 gathered over 8 chips that fill a ring: two links of 90 GB/s, 4 hops each way round.
 GATHER_S = 512e6 * 2 * 7 / 8 / 180e9 + 4e-6
 
@@ -45,10 +46,11 @@ def test_a_loop_whose_length_is_not_told_is_counted_once_and_said():
     ("before", "after", "exposed"),
     [
         (texts.SYNCHRONOUS.replace("GROUPS", ALONG_DATA), "", GATHER_S),
+        (texts.SYNCHRONOUS.replace("GROUPS", BY_NAMES), "", GATHER_S),
         (texts.SPARSE_CORE_START, texts.SPARSE_CORE_DONE, GATHER_S - 1e-3),
         (texts.SPARSE_CORE_START + "\n" + texts.SPARSE_CORE_DONE, "", GATHER_S),
     ],
-    ids=["synchronous", "over a product", "waited for at once"],
+    ids=["synchronous", "groups by names", "over a product", "waited for at once"],
 )
 def test_what_lies_between_start_and_done_hides_a_collective(before, after, exposed):
     text = texts.AROUND.format(before=before, after=after, groups=ALONG_DATA)

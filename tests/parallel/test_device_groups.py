@@ -39,6 +39,15 @@ def test_the_three_forms_name_the_same_groups(drawn):
     explicit = "{" + ",".join("{" + ",".join(map(str, row)) + "}" for row in wanted) + "}"
     iota = f"{list(wanted.shape)}<={list(mesh.values())}T({','.join(map(str, order))})".replace(" ", "")
     named = f"mesh[{','.join(f'{a!r}={n}' for a, n in mesh.items())}] {{{','.join(map(repr, over))}}}"
+    # The same devices named by a mesh in another order: axes turned round, and their order with them.
+    turned = dict(reversed(mesh.items()))
+    order_back = ",".join(map(str, reversed(range(len(mesh)))))
+    ids = f"[{','.join(map(str, mesh.values()))}]T({order_back})"
+    reordered = (
+        f"mesh[{','.join(f'{a!r}={n}' for a, n in turned.items())}], device_ids=({ids}) "
+        f"{{{','.join(map(repr, over))}}}"
+    )
+    assert sorted(map(sorted, expand_groups(reordered, devices.size))) == sorted(map(sorted, wanted))
     for text in (explicit, iota, named):
         np.testing.assert_array_equal(expand_groups(text, devices.size), wanted)
     assert axes_of(wanted, mesh) == tuple(axis for axis in mesh if axis in over)
@@ -49,6 +58,8 @@ def test_other_forms():
     np.testing.assert_array_equal(expand_groups("{}", 4), [[0, 1, 2, 3]])
     np.testing.assert_array_equal(expand_groups("[2,2]<=[4]", 4), [[0, 1], [2, 3]])
     np.testing.assert_array_equal(expand_groups("mesh['a'=4] {'a':(1)2}", 4), [[0, 2], [1, 3]])
+    listed = "mesh['a'=2,'b'=2], device_ids=(0,2,1,3) {'a'}"
+    np.testing.assert_array_equal(expand_groups(listed, 4), [[0, 1], [2, 3]])
     assert axes_of([[3], [1]], {"a": 2, "b": 2}) == ()
     with pytest.raises(HloError, match="talks to device 4 and the mesh has 4"):
         axes_of([[0, 4]], {"a": 2, "b": 2})
@@ -66,7 +77,13 @@ def test_links_of_a_torus():
     assert links.collective("all-to-all", 4e9, row).seconds == pytest.approx(2e9 / 90e9 + 2e-6)
     assert links.collective("all-gather", 4e9, [5]).seconds == 0
     assert links.permute(90e9, np.array([[0, 7], [1, 1]])).seconds == pytest.approx(1 + 1e-6)
-    assert links.permute(90e9, np.array([[0, 2]])).seconds == pytest.approx(2 + 2e-6)
+    assert links.permute(90e9, np.array([[0, 2]])).seconds == pytest.approx(1 + 2e-6)
+    by_three = np.array([[k, (k + 3) % 8] for k in range(8)])
+    assert links.permute(90e9, by_three).seconds == pytest.approx(3 + 3e-6)
+    # Where a line does not close, the last one's way back takes the other direction of each link.
+    line = Links(topologies.parse("v5p:2x2x2"))
+    swap = np.array([[0, 1], [1, 0]])
+    assert line.permute(90e9, swap).seconds == pytest.approx(1 + 1e-6)
 
 
 def test_links_follow_the_devices_not_their_places_in_the_mesh():
