@@ -146,12 +146,49 @@ def _report(flags: argparse.Namespace) -> Result:
     return Result({"report": str(path)}, str(path))
 
 
+def _plan_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--topology", required=True, metavar="NAME", help="chips: v5p:8x8x8, v6e:16x16, cpu:8, ascend910b:512"
+    )
+    parser.add_argument("--top", type=int, default=10, metavar="N", help="layouts to rank; 10 unless given")
+    parser.add_argument("--verify", type=int, default=0, metavar="K", help="compile the best K of them")
+    parser.add_argument("--dump_hlo", metavar="DIR", help="write each compiled program's optimised HLO there")
+    parser.add_argument(
+        "--fix",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="look only at layouts with this (stage=4, schedule=1f1b, remat=full); may come several times",
+    )
+
+
+def _plan(flags: argparse.Namespace) -> Result:
+    from pangu_jax import planning
+
+    found = planning.plan(
+        _load(flags),
+        flags.topology,
+        top=flags.top,
+        verify=flags.verify,
+        dump_hlo=flags.dump_hlo,
+        fixed=planning.parse_fixed(flags.fix),
+    )
+    return Result(found.value, found.text)
+
+
 VERBS: dict[str, Verb] = {
     "train": Verb(
         "train a model as a recipe says, or go on with a run that was stopped",
         "pangu train --gin_file nlp/quickstart.gin --gin.train.steps=200 --run_dir runs/quickstart",
         _run_dir,
         _train,
+        takes_recipe=True,
+    ),
+    "plan": Verb(
+        "find the layout of a recipe on some chips, whether they are there or not",
+        "pangu plan --gin_file nlp/110b.gin --topology v5p:8x8x8 --top 10 --verify 3",
+        _plan_flags,
+        _plan,
         takes_recipe=True,
     ),
     "config check": Verb(

@@ -18,6 +18,8 @@ def layout_divides(recipe: Recipe) -> Iterable[tuple[str, str]]:
         devices = selection.promised_devices(arguments["backend"])
     except BackendError as error:
         return [("train.backend", str(error))]
+    if arguments.get("layout") == "auto":
+        return []  # the planner gives layouts that divide, or says why there are none
     reference = arguments.get("layout") or Reference("", "Layout", True)
     layout = Layout(**recipe.arguments(reference)) if isinstance(reference, Reference) else reference
     try:

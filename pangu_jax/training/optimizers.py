@@ -93,3 +93,11 @@ def _clip_by_global_norm(largest: float) -> optax.GradientTransformation:
 def _is_weight(params: Any) -> Any:
     """True for what is multiplied, False for the scales of norms."""
     return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key != "scale", params)
+
+
+def state_bytes(optimizer: Optimizer, workload: Any) -> float:
+    """Bytes of the optimizer's state a parameter; nothing is allocated, and no device looked for."""
+    params = jax.eval_shape(lambda: workload.init(jax.random.key(0)))
+    state = jax.eval_shape(optimizer.transformation.init, params)
+    size = lambda tree: sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))  # noqa: E731
+    return size(state) / sum(leaf.size for leaf in jax.tree.leaves(params))

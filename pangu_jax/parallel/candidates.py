@@ -1,0 +1,126 @@
+"""Every layout that the search looks at, as arrays.
+
+Divisors of the chips over the axes of the mesh, times the ways to carry a step out.
+"""
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pangu_jax.errors import UserError
+from pangu_jax.parallel.layout import AXES, Layout
+
+SCHEDULES = ("none", "gpipe", "circular", "1f1b")
+REMATS = ("none", "dots", "full", "offload")
+# "offload" is not looked for by itself: what the way to the host's memory costs is known for no chip here.
+_SEARCHED_REMATS = REMATS[:3]
+_MOST_REPEATS = 8
+
+Mesh = dict[str, int]
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Layouts, one a row. `mesh` numbers the meshes; `schedule` and `remat` are places in their tuples."""
+
+    mesh: np.ndarray
+    stage: np.ndarray
+    data: np.ndarray
+    fsdp: np.ndarray
+    model: np.ndarray
+    sequence: np.ndarray
+    schedule: np.ndarray
+    repeats: np.ndarray
+    microbatches: np.ndarray
+    remat: np.ndarray
+    zero: np.ndarray
+
+    @staticmethod
+    def of(layout: Layout) -> "Candidates":
+        """One row, for a complete layout on mesh 0."""
+        row = {axis: getattr(layout, axis) for axis in AXES} | {
+            "mesh": 0,
+            "schedule": SCHEDULES.index(layout.schedule),
+            "repeats": layout.repeats,
+            "microbatches": layout.microbatches,
+            "remat": REMATS.index(layout.remat),
+            "zero": layout.zero if layout.schedule != "none" else 3,
+        }
+        return Candidates(**{name: np.array([value]) for name, value in row.items()})
+
+    def __len__(self) -> int:
+        return len(self.mesh)
+
+    def take(self, rows: np.ndarray) -> "Candidates":
+        """Some rows, by number or by mask."""
+        return Candidates(**{name: values[rows] for name, values in vars(self).items()})
+
+    def layout(self, row: int, **fixed: Any) -> Layout:
+        """One row as a layout; manual partitioning wherever there is something to part."""
+        axes = {axis: int(getattr(self, axis)[row]) for axis in AXES}
+        whole = all(size == 1 for size in axes.values())
+        found = {
+            **axes,
+            "schedule": SCHEDULES[self.schedule[row]],
+            "repeats": int(self.repeats[row]),
+            "microbatches": int(self.microbatches[row]),
+            "remat": REMATS[self.remat[row]],
+            "zero": int(self.zero[row]),
+            "partitioning": "auto" if whole else "manual",
+        }
+        return Layout(**(found | fixed))
+
+
+def divisors(number: int) -> list[int]:
+    """In ascending order."""
+    small = [d for d in range(1, int(number**0.5) + 1) if number % d == 0]
+    return small + [number // d for d in reversed(small) if d * d != number]
+
+
+def meshes(chips: int) -> Iterator[Mesh]:
+    """Every way to write the number of chips as a product over the axes."""
+    for stage in divisors(chips):
+        for data in divisors(chips // stage):
+            for fsdp in divisors(chips // stage // data):
+                for model in divisors(chips // stage // data // fsdp):
+                    sizes = (stage, data, fsdp, model, chips // (stage * data * fsdp * model))
+                    yield dict(zip(AXES, sizes, strict=True))
+
+
+def cross(found: list[Mesh], batch_size: int, towers: int, fixed: Mapping[str, Any]) -> Candidates:
+    """Each mesh in each way to carry a step out; what `fixed` names has that value only."""
+    sizes_Nx5 = np.array([list(mesh.values()) for mesh in found], np.int64).reshape(-1, len(AXES))
+    ways_Wx5 = np.array(list(_ways(batch_size, towers, fixed)), np.int64).reshape(-1, 5)
+    mesh = np.repeat(np.arange(len(sizes_Nx5)), len(ways_Wx5))
+    every = Candidates(mesh, *sizes_Nx5[mesh].T, *np.tile(ways_Wx5, (len(sizes_Nx5), 1)).T)
+    piped = every.schedule > 0
+    sharded = (every.zero == 3) | (every.fsdp > 1)  # without shards there is nothing to gather once
+    return every.take((piped == (every.stage > 1)) & sharded)
+
+
+def _ways(batch_size: int, towers: int, fixed: Mapping[str, Any]) -> Iterator[tuple[int, ...]]:
+    microbatches, repeats = divisors(batch_size), range(1, _MOST_REPEATS + 1)
+    remats = REMATS if "remat" in fixed else _SEARCHED_REMATS
+    for schedule, count, pieces, remat, zero in itertools.product(
+        SCHEDULES, repeats, microbatches, remats, (1, 3)
+    ):
+        if schedule == "none" and (count > 1 or zero == 1):
+            continue
+        if schedule in ("circular", "1f1b") and count % towers:
+            continue
+        way = {
+            "schedule": schedule, "repeats": count, "microbatches": pieces, "remat": remat, "zero": zero,
+        }  # fmt: skip
+        if all(fixed.get(name, value) == value for name, value in way.items()):
+            yield SCHEDULES.index(schedule), count, pieces, REMATS.index(remat), zero
+
+
+def check_fixed(fixed: Mapping[str, Any]) -> None:
+    """UserError for a name that the search does not choose."""
+    known = {*AXES, "schedule", "repeats", "microbatches", "remat", "zero"}
+    for name in fixed:
+        if name not in known:
+            raise UserError(f"the search chooses no '{name}': it is one of {', '.join(sorted(known))}")

@@ -1,0 +1,177 @@
+"""`pangu plan`: layouts for a recipe on a topology, ranked by prediction, the best of them compiled."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from data_pipelines.errors import DataError
+from pangu_jax import recipes
+from pangu_jax.errors import UserError
+from pangu_jax.parallel import planner, predictions
+from pangu_jax.parallel.planner import Search
+from pangu_jax.parallel.predictions import Model, Prediction
+from pangu_jax.planning import tables
+from pangu_jax.planning.verifying import Verified, Verifier
+from pangu_jax.recipes import Recipe
+from tpu_npu_backends import topologies
+from tpu_npu_backends.errors import BackendError
+from tpu_npu_backends.topologies import Topology
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What planning found.
+
+    Attributes:
+      model: what was planned for.
+      topology: the chips.
+      search: the ranking, and how many layouts were looked at.
+      own: what is expected of the recipe's own layout; None where it does not go with this topology.
+      verified: the best of the ranking, compiled.
+      best: of the layouts that compiled, the fastest that fits; or else the first of the ranking.
+    """
+
+    model: Model
+    topology: Topology
+    search: Search
+    own: Prediction | None
+    verified: list[Verified]
+    best: Prediction
+
+    @property
+    def value(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "topology": self.topology.name,
+            "chips": self.topology.chips,
+            "analytic_only": self.topology.analytic,
+            "parameters": self.model.shape.parameters,
+            "considered": self.search.considered,
+            "divided": self.search.divided,
+            "fitting": self.search.fitting,
+            "layouts": [self._item(prediction) for prediction in self.search.ranking],
+            "recipe": self._item(self.own) if self.own else None,
+            "verified": [self._item(found.prediction) | found.value for found in self.verified],
+            "bindings": planner.bindings(self.best.layout).splitlines(),
+        }
+
+    def _item(self, prediction: Prediction) -> dict[str, Any]:
+        return {
+            "layout": asdict(prediction.layout),
+            "model_flops_per_step": self.model.flops,
+            "predicted_bytes_per_chip": round(prediction.bytes_per_chip),
+            "predicted_step_s": prediction.step_s,
+            "predicted_compute_s": prediction.compute_s,
+            "predicted_mfu": prediction.mfu,
+            "bubble": prediction.bubble,
+            "memory": {name: round(size) for name, size in prediction.memory.items()},
+            "collectives_s": prediction.collectives,
+        }
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        return tables.render(self)
+
+
+def plan(
+    recipe: Recipe,
+    topology: str,
+    *,
+    top: int = 10,
+    verify: int = 0,
+    dump_hlo: str | Path | None = None,
+    fixed: Mapping[str, Any] | None = None,
+) -> Plan:
+    """The `top` best layouts of a training recipe on a topology, the first `verify` of them compiled for it.
+
+    Args:
+      recipe: a recipe of `train`.
+      topology: its name, such as "v5p:8x8x8", "cpu:8" or "ascend910b:512".
+      top: how many layouts are ranked.
+      verify: how many are compiled; 0 needs no compiler.
+      dump_hlo: a folder for the optimised HLO text of each compiled program.
+      fixed: fields of Layout with the value they must have.
+
+    Raises:
+      UserError, DataError, BackendError: what the caller can mend, in one line.
+    """
+    if top < 1 or verify < 0:
+        raise UserError(f"--top {top} --verify {verify}: at least 1, and at least 0")
+    if dump_hlo and not verify:
+        raise UserError("--dump_hlo writes what is compiled: give --verify K with it")
+    recipes.require_valid(recipe)
+    chips = topologies.parse(topology)
+    verifier = Verifier(chips, dump_hlo) if verify else None
+    try:
+        told = _told(recipe)
+    except (UserError, DataError, BackendError) as error:
+        plain = recipes.unwrap(error)
+        raise plain from plain.__cause__
+    model = predictions.describe(told.workload, told.batch_size, told.optimizer_bytes, told.compute_dtype)
+    search = planner.search(model, chips, max(top, verify), fixed)
+    verified = []
+    if verifier:
+        to_verify = search.ranking[:verify]
+        verified = verifier.verify(to_verify, told.workload, told.optimizer, told.batch_size)
+    own = _own(model, chips, told.layout)
+    return Plan(model, chips, search, own, verified, _best(search, verified, chips))
+
+
+def parse_fixed(texts: Iterable[str]) -> dict[str, Any]:
+    """Fields of Layout from "NAME=VALUE" each; UserError for what is not of that form."""
+    fixed = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not value:
+            raise UserError(f"--fix {text}: write --fix NAME=VALUE, such as --fix stage=4")
+        fixed[name.removeprefix("Layout.")] = int(value) if value.isdigit() else value
+    return fixed
+
+
+class _Told(NamedTuple):
+    """What a recipe tells a planner."""
+
+    workload: Any
+    optimizer: Any
+    batch_size: int
+    layout: Any
+    optimizer_bytes: float
+    compute_dtype: str
+
+
+def _told(recipe: Recipe) -> _Told:
+    import gin
+
+    from pangu_jax.parallel.layout import Layout
+    from pangu_jax.training.optimizers import adamw, state_bytes
+
+    recipes.apply(recipe)
+    bound = gin.get_bindings(recipe.function.selector)
+    workload, optimizer = bound["workload"], bound.get("optimizer") or adamw()
+    layout = bound.get("layout")
+    layout = layout if isinstance(layout, Layout) else None if layout == "auto" else Layout()
+    compute_dtype = (layout or Layout()).compute_dtype
+    per_parameter = state_bytes(optimizer, workload)
+    return _Told(workload, optimizer, bound["batch_size"], layout, per_parameter, compute_dtype)
+
+
+def _own(model: Model, topology: Topology, layout: Any) -> Prediction | None:
+    """What is expected of the recipe's own layout; None where it is for other chips."""
+    try:
+        return predictions.predict(model, topology, layout) if layout else None
+    except UserError:
+        return None
+
+
+def _best(search: Search, verified: list[Verified], topology: Topology) -> Prediction:
+    fit = [
+        found
+        for found in verified
+        if found.bytes_per_chip is not None and found.bytes_per_chip <= topology.chip.hbm_bytes
+    ]
+    if not fit:
+        return search.ranking[0]
+    known = [found for found in fit if found.step_s is not None]
+    return min(known, key=lambda found: found.step_s).prediction if known else fit[0].prediction

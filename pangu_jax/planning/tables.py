@@ -1,0 +1,115 @@
+"""A plan as a person reads it: the ranking, predicted beside compiled, and the lines to paste."""
+
+import io
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from pangu_jax.parallel import planner
+from pangu_jax.parallel.layout import Layout
+from pangu_jax.parallel.predictions import Prediction
+
+if TYPE_CHECKING:
+    from pangu_jax.planning import Plan
+    from pangu_jax.planning.verifying import Verified
+
+GIB = 2**30
+_WIDTH = 150
+
+
+def render(plan: "Plan") -> str:
+    """All of it, as plain text."""
+    search, topology = plan.search, plan.topology
+    what = f"{planner.billions(plan.model.shape.parameters)} parameters, batch {plan.model.batch_size}"
+    parts = [
+        f"{what} on {topology.describe()}: {search.considered} layouts looked at, {search.divided} divide, "
+        f"{search.fitting} fit into {search.limit_bytes / GIB:.1f} GiB",
+        _ranking(plan),
+    ]
+    if plan.verified:
+        parts.append(_verified(plan.verified))
+    best = plan.best
+    items = ", ".join(f"{name} {size / GIB:.3g}" for name, size in best.memory.items())
+    parts.append(f"memory of the best, predicted, GiB a chip: {items}")
+    parts.append(
+        f"# paste into the recipe, or give each as --gin.NAME=VALUE\n{planner.bindings(best.layout)}"
+    )
+    return "\n".join(parts)
+
+
+def _ranking(plan: "Plan") -> str:
+    headings = ("", "layout", "pipeline", "remat", "bubble", "GiB", "step s", "MFU", "collectives s")
+    table = _table(headings)
+    for number, prediction in enumerate(plan.search.ranking, start=1):
+        table.add_row(str(number), *_row(prediction))
+    if plan.own:
+        table.add_section()
+        table.add_row("recipe", *_row(plan.own))
+    return _text(table)
+
+
+def _row(prediction: Prediction) -> list[str]:
+    layout = prediction.layout
+    collectives = " ".join(f"{axis} {seconds:.3g}" for axis, seconds in prediction.collectives.items())
+    return [
+        layout.describe(),
+        _pipeline(layout),
+        layout.remat,
+        f"{prediction.bubble:.1%}" if layout.stage > 1 else "",
+        f"{prediction.bytes_per_chip / GIB:.3g}",
+        f"{prediction.step_s:.4g}",
+        f"{prediction.mfu:.1%}",
+        collectives,
+    ]
+
+
+def _pipeline(layout: Layout) -> str:
+    """Such as `circular, 4 rounds, 16 microbatches, zero 1`."""
+    words = []
+    if layout.schedule != "none":
+        words.append(layout.schedule)
+        words += [f"{layout.repeats} rounds"] if layout.repeats > 1 else []
+    words += [f"{layout.microbatches} microbatches"] if layout.microbatches > 1 else []
+    words += ["zero 1"] if layout.zero == 1 else []
+    return ", ".join(words)
+
+
+def _verified(verified: list["Verified"]) -> str:
+    table = _table(("", "layout", "GiB predicted", "compiled", "step s predicted", "compiled", "compile s"))
+    for number, found in enumerate(verified, start=1):
+        layout, prediction = found.prediction.layout.describe(), found.prediction
+        if found.error:
+            table.add_row(str(number), layout, found.error)
+            continue
+        step_s = "not estimated"
+        if found.step_s:
+            step_s = f"{found.step_s:.4g} ({_off(prediction.step_s, found.step_s)})"
+        table.add_row(
+            str(number),
+            layout,
+            f"{prediction.bytes_per_chip / GIB:.3g}",
+            f"{found.bytes_per_chip / GIB:.3g} ({_off(prediction.bytes_per_chip, found.bytes_per_chip)})",
+            f"{prediction.step_s:.4g}",
+            step_s,
+            f"{found.compile_s:.0f}" + (" (cached)" if found.cached else ""),
+        )
+    return _text(table)
+
+
+def _off(predicted: float, compiled: float) -> str:
+    """How far the prediction is from what was compiled."""
+    return f"{predicted / compiled - 1:+.0%}"
+
+
+def _table(headings: tuple[str, ...]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table
+
+
+def _text(table: Table) -> str:
+    buffer = io.StringIO()
+    Console(file=buffer, width=_WIDTH).print(table)
+    return "\n".join(line.rstrip() for line in buffer.getvalue().rstrip().splitlines())

@@ -1,0 +1,89 @@
+"""What predictions are made of: FLOPs and parameters of a shape, links, items of memory."""
+
+import jax
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_pipelines.synthetic import SyntheticTokens
+from pangu_jax.models.encoder_decoder import EncoderDecoderConfig
+from pangu_jax.parallel import predictions
+from pangu_jax.parallel.axis_costs import TORUS_HOP_S, axis_costs, on_one_dimension
+from pangu_jax.parallel.layout import AXES, Layout
+from pangu_jax.workloads.language import LanguageModel
+from tpu_npu_backends import topologies
+
+ONE = dict.fromkeys(AXES, 1)
+
+
+@pytest.mark.parametrize("gated", [True, False])
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("position", ["rotary", "relative"])
+def test_a_shape_counts_the_parameters_and_the_flops_of_its_model(gated, tied, position):
+    config = EncoderDecoderConfig(
+        d_model=96, heads=4, head_dim=32, encoder_layers=3, gated=gated, tied_head=tied, position=position
+    )
+    workload = LanguageModel(config, SyntheticTokens(encoder_length=64, decoder_length=48))
+    shape = workload.shape()
+    assert shape.flops(6) == pytest.approx(workload.flops_per_step(6), rel=1e-12)
+    params = jax.tree.leaves(jax.eval_shape(workload.init, jax.random.key(0)))
+    assert shape.parameters == pytest.approx(sum(leaf.size for leaf in params), rel=0.01)
+
+
+def test_a_tensor_axis_that_fills_a_torus_dimension_has_two_links():
+    topology = topologies.parse("v5p:8x8x8")
+    link = topology.chip.link_bytes_per_s
+    whole = axis_costs(topology, ONE | {"model": 8, "fsdp": 64})["model"]
+    assert whole.seconds_per_byte == pytest.approx(7 / 8 / (2 * link))
+    assert whole.latency_s == pytest.approx(7 * TORUS_HOP_S)
+    part = axis_costs(topology, ONE | {"model": 4, "fsdp": 128})["model"]
+    assert part.seconds_per_byte == pytest.approx(3 / 4 / link)
+
+
+def test_fsdp_gathers_ring_by_ring():
+    """The first ring, over an eighth of the data, adds an eighth of the second's time."""
+    topology = topologies.parse("v5p:8x8x8")
+    cost = axis_costs(topology, ONE | {"model": 8, "fsdp": 64})["fsdp"]
+    ring = 7 / 8 / (2 * topology.chip.link_bytes_per_s)
+    assert cost.seconds_per_byte == pytest.approx(ring * (1 + 1 / 8))
+
+
+def test_inside_a_node_first():
+    topology = topologies.parse("ascend910b:64")
+    costs = axis_costs(topology, ONE | {"model": 8, "fsdp": 8})
+    assert costs["model"].seconds_per_byte == pytest.approx(7 / 8 / topology.links.intra_bytes_per_s)
+    assert costs["fsdp"].seconds_per_byte == pytest.approx(7 / 8 / topology.links.inter_bytes_per_s)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "stays"),
+    [("v5p:8x8x8", 8, True), ("v5p:8x8x8", 16, False), ("v5p:4x4x8", 8, True), ("h100:64", 16, False)],
+)
+def test_what_stays_on_one_dimension(name, size, stays):
+    assert on_one_dimension(topologies.parse(name), size) == stays
+
+
+@given(st.sampled_from([1, 2, 4, 8]), st.sampled_from([1, 2, 4]), st.sampled_from([1, 2]))
+def test_stored_state_is_sixteen_bytes_a_parameter_over_its_shards(fsdp, model, stage):
+    workload = LanguageModel(
+        EncoderDecoderConfig(encoder_layers=4, decoder_layers=4), SyntheticTokens(encoder_length=128)
+    )
+    planned = predictions.describe(workload, 64, 8.0)
+    schedule = {"schedule": "gpipe", "microbatches": 2} if stage > 1 else {}
+    layout = Layout(stage=stage, data=64 // (fsdp * model * stage), fsdp=fsdp, model=model, **schedule)
+    memory = predictions.predict(planned, topologies.parse("v5p:4x4x4"), layout).memory
+    stored = memory["parameters"] + memory["optimizer"] + memory["gradients"]
+    table = 8192 * 512
+    layers = planned.shape.parameters - table
+    assert stored == pytest.approx(16 * (layers / (fsdp * model * stage) + table / (fsdp * model)))
+    assert all(size >= 0 for size in memory.values())
+
+
+@given(st.sampled_from([1, 2, 4, 8, 16]))
+def test_compute_alone_never_beats_the_peak(microbatches):
+    workload = LanguageModel(EncoderDecoderConfig(), SyntheticTokens())
+    planned = predictions.describe(workload, 64, 8.0)
+    topology = topologies.parse("v5e:2x2")
+    found = predictions.predict(planned, topology, Layout(data=4, microbatches=microbatches, remat="dots"))
+    assert 0 < found.mfu < planned.flops / found.compute_s / (4 * topology.chip.peak_flops) < 1
+    assert found.step_s >= found.compute_s
