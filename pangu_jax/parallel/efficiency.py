@@ -1,8 +1,9 @@
 """What programs reach of what chips can do: every constant of the planner that is not on a data sheet.
 
 To calibrate: `pangu plan --verify K` prints predicted beside compiled; change a figure here, and write where
-it comes from. Figures marked (v5p) are from 107B-parameter programs compiled for 64 and 512 chips of v5p;
-all others are assumptions.
+it comes from. Figures marked [A] are from the 107B recipe compiled for v5p:8x8x8 (fsdp 64 x model 8, "dots":
+64.2 GiB; 4.30 s of compute, of it 2.94 s products and 0.14 s kernels, and 1.10 s exposed), those marked [B]
+also from other programs. All others are assumptions.
 """
 
 from dataclasses import dataclass
@@ -17,34 +18,41 @@ class Efficiency:
       narrow: a product whose smallest side is n reaches n / (n + narrow) of that.
       attention: of peak, for attention by a kernel.
       attention_backward: FLOPs of attention's backward pass over those of its forward pass.
-      hidden: part of collectives that overlaps with compute, at most as much of it as there is compute.
+      hidden_model: part of the tensor axis' collectives that overlaps with compute.
+      hidden_fsdp: the same of weights and their gradients, which are asked for less urgently.
+      hidden_most: of the compute, the part that can at most have collectives beside it.
       elementwise: traffic of everything but products, forward and backward, in times what a layer keeps.
-      saved: bytes of kept activations in memory over their sizes.
       working: arrays alive at once in the backward pass of a layer, for each of its two widths.
       gathered: copies of a layer's gathered weights alive at once: one in use, one on its way.
       reserve: bytes of a chip that no item explains.
     """
 
-    matmul: float = 0.92  # (v5p) large products come within 5-8% of roofline
-    narrow: float = 32.0
-    attention: float = 0.5  # (v5p) by the count of compiled programs, which prices kernels so
+    matmul: float = 0.985  # [A]
+    narrow: float = 16.0  # [A]
+    attention: float = 0.5  # by the count of compiled programs, which prices kernels so
     attention_backward: float = 2.5  # scores are computed again
-    hidden: float = 0.5
-    # (v5p) 107B at 82.4% without communication. A compiled 238M program has three times as much: cycles of
-    # small elementwise work are pessimistic, and heads of 64 are padded to 128 lanes.
-    elementwise: float = 12.0
-    saved: float = 1.0
-    working: float = 4.0
+    hidden_model: float = 0.33  # [A] 0.995 s of 1.485 s exposed
+    hidden_fsdp: float = 0.78  # [A] 0.101 s of 0.450 s exposed
+    hidden_most: float = 0.4  # [B] a prototype without a tensor axis had 1.58 s of 3.5 s exposed
+    # [B] 75 in [A] and 75, then 60, in two states of a program of 238M on v5p:2x2x1. It is much: a prototype
+    # of 107B written by hand had 12.
+    elementwise: float = 60.0
+    # [B] the same in that prototype: many gathered activations are alive at once, since there is room.
+    working: float = 40.0
     gathered: float = 2.0
     reserve: float = 0.25 * 2**30
 
 
-# (v5p) with SparseCores 1.04 s of 2.07 s of collectives were exposed on 512 chips with tensor 8, and 1.58 s
-# of 3.5 s with tensor 1; without them a program on 64 chips had 2.5 times as much exposed.
-_SPARSE_CORES = Efficiency(hidden=0.5)
-_TENSOR_CORE_ALONE = Efficiency(hidden=0.1)
-_NODES = Efficiency(matmul=0.7, attention=0.4, hidden=0.5)
-_CPU = Efficiency(matmul=0.8, narrow=8.0, attention=0.3, attention_backward=2.0, hidden=0.0, reserve=0.0)
+_SPARSE_CORES = Efficiency()
+# Without SparseCores a prototype on 64 chips had 2.5 times as much exposed.
+_TENSOR_CORE_ALONE = Efficiency(hidden_model=0.05, hidden_fsdp=0.2)
+_NODES = Efficiency(
+    matmul=0.7, narrow=32.0, attention=0.4, hidden_model=0.3, hidden_fsdp=0.7, elementwise=20.0, working=10.0
+)
+_CPU = Efficiency(
+    matmul=0.8, narrow=8.0, attention=0.3, attention_backward=2.0, hidden_model=0.0, hidden_fsdp=0.0,
+    elementwise=12.0, working=4.0, gathered=1.0, reserve=0.0,
+)  # fmt: skip
 
 # Bytes/s one way between a chip and its host's memory: PCIe 4 x16 shared by two chips. An assumption.
 HOST_BYTES_PER_S = 16e9

