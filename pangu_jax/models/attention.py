@@ -102,7 +102,7 @@ def cross_attention(
 
 def _attended(attend: Attend, q, k, v, placement: Placement) -> jax.Array:
     k, v = placement.whole_length(k, HEADS), placement.whole_length(v, HEADS)
-    return checkpoint_name(attend(q, k, v), "attention")
+    return attend(q, k, v)
 
 
 def _heads(x_BxTxD: jax.Array, weight_DxHxCxK: jax.Array, placement: Placement) -> list[jax.Array]:
@@ -117,9 +117,8 @@ def _heads(x_BxTxD: jax.Array, weight_DxHxCxK: jax.Array, placement: Placement) 
 
 
 def _merge(heads_BxHxTxK: jax.Array, out_DxHxK: jax.Array, placement: Placement) -> jax.Array:
-    batch, heads, length, width = heads_BxHxTxK.shape
-    joined_BxTxJ = placement.inside(heads_BxHxTxK, HEADS).transpose(0, 2, 1, 3).reshape(batch, length, -1)
-    return project_back(joined_BxTxJ, out_DxHxK.reshape(-1, heads * width))
+    heads_BxTxHxK = placement.inside(heads_BxHxTxK, HEADS).transpose(0, 2, 1, 3)
+    return project_back(heads_BxTxHxK, out_DxHxK)
 
 
 @jax.custom_vjp

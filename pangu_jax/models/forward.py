@@ -5,6 +5,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple
 
 import jax
@@ -25,7 +26,7 @@ TOWERS = ("encoder", "decoder")
 TOKENS = ("batch", "length")
 TABLE = {"table": ("vocab", "embed")}
 Batch = Mapping[str, jax.Array]
-Payload = dict[str, jax.Array]
+Payload = dict[str, tuple[jax.Array, ...]]  # of each tower, its residual stream for each stream of examples
 
 
 class Loss(NamedTuple):
@@ -46,7 +47,9 @@ class Loss(NamedTuple):
 class Forward:
     """A forward pass: the configuration, and how this run places, remembers, rounds and attends.
 
-    `keys_B` below is one PRNG key an example, so that dropout falls alike on every layout; None drops nothing.
+    With `streams` > 1 a layer works on that many parts of the batch, each independent of the others, so that
+    collectives of one run while another computes. `keys_B` below is one PRNG key an example, so that dropout
+    falls alike on every layout; None drops nothing.
     """
 
     config: EncoderDecoderConfig
@@ -54,20 +57,22 @@ class Forward:
     remat: Remat = "none"
     dtype: jnp.dtype = jnp.float32
     kernel: Literal["plain", "flash"] = "plain"
+    streams: int = 1
 
     def encode(self, params: Tree, batch: Batch, keys_B: jax.Array | None = None) -> jax.Array:
         """The encoder's output [B, S, D]; its input tokens, segment ids and positions are each BxS."""
         payload = self.begin_tower(0, params, {}, batch)
         payload = self.run_tower(0, params["encoder"], params, payload, batch, keys_B, 0)
-        return rms_norm(payload["encoder"], params["encoder_norm"]["scale"])
+        return rms_norm(jnp.concatenate(payload["encoder"]), params["encoder_norm"]["scale"])
 
     def decode(
         self, params: Tree, batch: Batch, memory_BxSxD: jax.Array, keys_B: jax.Array | None = None
     ) -> jax.Array:
         """Final hidden states [B, T, D], scaled for the head, from `decoder_input_tokens` and the memory."""
-        payload = {"encoder": memory_BxSxD, "decoder": self._embed(params, batch["decoder_input_tokens"])}
+        decoder = self._embed(params, batch, "decoder")
+        payload = {"encoder": tuple(jnp.split(memory_BxSxD, self.streams)), "decoder": decoder}
         payload = self.run_tower(1, params["decoder"], params, payload, batch, keys_B, 0)
-        return self._hidden(params, payload)
+        return self._hidden(params, jnp.concatenate(payload["decoder"]))
 
     def logits(self, params: Tree, hidden: jax.Array) -> jax.Array:
         """fp32 logits [..., V] of hidden states [..., D]: for decoding, where few tokens are looked at."""
@@ -84,11 +89,10 @@ class Forward:
     def begin_tower(self, tower: int, params: Tree, payload: Payload, batch: Batch) -> Payload:
         """What enters a tower's first layer: embeddings, and for the decoder the encoder's normed output."""
         if tower == 0:
-            return {"encoder": self._embed(params, batch["encoder_input_tokens"])}
-        return {
-            "encoder": rms_norm(payload["encoder"], params["encoder_norm"]["scale"]),
-            "decoder": self._embed(params, batch["decoder_input_tokens"]),
-        }
+            return {"encoder": self._embed(params, batch, "encoder")}
+        scale_D = params["encoder_norm"]["scale"]
+        memory = tuple(rms_norm(x_BxSxD, scale_D) for x_BxSxD in payload["encoder"])
+        return {"encoder": memory, "decoder": self._embed(params, batch, "decoder")}
 
     def run_tower(
         self,
@@ -105,73 +109,115 @@ class Forward:
         config, placement = self.config, self.placement
         logical = encoder_decoder.axes(config)[name]
         layer_axes = jax.tree.map(lambda a: a[1:], logical, is_leaf=lambda a: isinstance(a, tuple))
-        rotation = self._rotation(batch[f"{name}_positions"])
-        attend = self._attention(name, params, batch)
-        if name == "decoder":
-            memory_BxSxD = placement.enter(payload["encoder"])
-            attend_memory = self._attend(Sight(self._own(batch, "decoder"), batch["encoder_segment_ids"]))
-        window = batch[f"{name}_segment_ids"].shape[1]
+        views = [
+            self._view(name, params, batch, keys, memory)
+            for batch, keys, memory in zip(
+                self._split(batch), self._split(keys_B), payload["encoder"], strict=True
+            )
+        ]
 
-        def block(x_BxTxD, scale_D, compute, draw):
+        def block(view, x_BxTxD, scale_D, compute, draw):
             y_BxTxD = placement.leave(compute(placement.enter(rms_norm(x_BxTxD, scale_D))))
-            y_BxTxD = self._dropout(y_BxTxD, window, keys_B, 2 * draw + tower)
+            y_BxTxD = self._dropout(y_BxTxD, view, 2 * draw + tower)
             return checkpoint_name(x_BxTxD + y_BxTxD, "residual")
 
-        def body(x, layer, index):
-            layer = placement.weights(jax.tree.map(lambda w: w.astype(self.dtype), layer), layer_axes)
-            self_attention = lambda x: attention.self_attention(  # noqa: E731
-                layer["attention"], x, rotation, attend, placement
+        def attend(view, layer, x):
+            return attention.self_attention(layer["attention"], x, view.rotation, view.attend, placement)
+
+        def attend_memory(view, layer, x):
+            memory_BxSxD = view.memory_BxSxD
+            return attention.cross_attention(
+                layer["cross_attention"], x, memory_BxSxD, view.attend_memory, placement
             )
-            x = block(x, layer["attention_norm"]["scale"], self_attention, 3 * index)
-            if name == "decoder":
-                cross_attention = lambda x: attention.cross_attention(  # noqa: E731
-                    layer["cross_attention"], x, memory_BxSxD, attend_memory, placement
+
+        def feed(view, layer, x):
+            return feed_forward(layer["feed_forward"], x, config.activation, placement)
+
+        blocks = {"attention": attend, "cross_attention": attend_memory, "feed_forward": feed}
+
+        def body(streams, layer, index):
+            layer = placement.weights(jax.tree.map(lambda w: w.astype(self.dtype), layer), layer_axes)
+            for number, (kind, compute) in enumerate(blocks.items()):
+                if kind not in layer:
+                    continue
+                scale_D = layer[f"{kind}_norm"]["scale"]
+                streams = tuple(
+                    block(view, x, scale_D, partial(compute, view, layer), 3 * index + number)
+                    for view, x in zip(views, streams, strict=True)
                 )
-                x = block(x, layer["cross_attention_norm"]["scale"], cross_attention, 3 * index + 1)
-            feed = lambda x: feed_forward(layer["feed_forward"], x, config.activation, placement)  # noqa: E731
-            return block(x, layer["feed_forward_norm"]["scale"], feed, 3 * index + 2)
+            return streams
 
         x = run_layers(body, layers, payload[name], remat=self.remat, unroll=config.unroll, first=first)
         return {**payload, name: x}
 
     def finish(self, params: Tree, payload: Payload, batch: Batch) -> Loss:
         """The loss of what left the decoder's last layer."""
-        placement = self.placement
-        targets_BxT = placement.own_length(batch["decoder_target_tokens"], TOKENS)
-        weights_BxT = placement.own_length(batch["decoder_loss_weights"].astype(jnp.float32), TOKENS)
-        hidden_BxTxD = placement.enter(self._hidden(params, payload))
-        total, token_loss_BxT = cross_entropy(
-            hidden_BxTxD,
-            self._head(params),
-            targets_BxT,
-            weights_BxT,
-            self.config.z_loss,
-            self.config.loss_chunks,
-            placement,
+        placement, table_VxD = self.placement, self._head(params)
+
+        def of(x_BxTxD: jax.Array, batch: Batch) -> Loss:
+            targets_BxT = placement.own_length(batch["decoder_target_tokens"], TOKENS)
+            weights_BxT = placement.own_length(batch["decoder_loss_weights"].astype(jnp.float32), TOKENS)
+            hidden_BxTxD = placement.enter(self._hidden(params, x_BxTxD))
+            chunks, z_loss = self.config.loss_chunks, self.config.z_loss
+            total, token_loss_BxT = cross_entropy(
+                hidden_BxTxD, table_VxD, targets_BxT, weights_BxT, z_loss, chunks, placement
+            )
+            return Loss(total, token_loss_BxT, weights_BxT)
+
+        losses = [of(*pair) for pair in zip(payload["decoder"], self._split(batch), strict=True)]
+        token_loss_BxT, weights_BxT = (
+            jnp.concatenate(parts) for parts in list(zip(*losses, strict=True))[1:]
         )
-        return Loss(total, token_loss_BxT, weights_BxT)
+        return Loss(sum(loss.total for loss in losses), token_loss_BxT, weights_BxT)
 
-    def _hidden(self, params: Tree, payload: Payload) -> jax.Array:
-        return rms_norm(payload["decoder"], params["decoder_norm"]["scale"]) * self.config.head_scale
+    def _split(self, tree: Tree) -> list[Tree]:
+        """Each stream's examples of a tree [B, ...]."""
+        if self.streams == 1:
+            return [tree]
+        parts = jax.tree.map(lambda x: jnp.split(x, self.streams), tree)
+        return [
+            jax.tree.map(lambda x: x[i], parts, is_leaf=lambda x: isinstance(x, list))
+            for i in range(self.streams)
+        ]
 
-    def _embed(self, params: Tree, tokens_BxT: jax.Array) -> jax.Array:
+    def _hidden(self, params: Tree, x_BxTxD: jax.Array) -> jax.Array:
+        return rms_norm(x_BxTxD, params["decoder_norm"]["scale"]) * self.config.head_scale
+
+    def _embed(self, params: Tree, batch: Batch, tower: str) -> tuple[jax.Array, ...]:
         placement = self.placement
         table_VxD = placement.weights({"table": params["embedding"].astype(self.dtype)}, TABLE)["table"]
-        return placement.leave(placement.lookup(table_VxD, placement.own_length(tokens_BxT, TOKENS)))
+        tokens_BxT = placement.own_length(batch[f"{tower}_input_tokens"], TOKENS)
+        return tuple(placement.leave(placement.lookup(table_VxD, part)) for part in self._split(tokens_BxT))
 
     def _head(self, params: Tree) -> jax.Array:
         table_VxD = params["embedding" if self.config.tied_head else "head"].astype(self.dtype)
         return self.placement.weights({"table": table_VxD}, TABLE)["table"]
 
-    def _own(self, batch: Batch, tower: str) -> jax.Array:
-        return self.placement.own_length(batch[f"{tower}_segment_ids"], TOKENS)
+    def _view(
+        self, tower: str, params: Tree, batch: Batch, keys_B: jax.Array | None, memory_BxSxD: jax.Array
+    ) -> "_View":
+        own_segments_BxT = self.placement.own_length(batch[f"{tower}_segment_ids"], TOKENS)
+        memory = {}
+        if tower == "decoder":
+            sight = Sight(own_segments_BxT, batch["encoder_segment_ids"])
+            memory = {
+                "memory_BxSxD": self.placement.enter(memory_BxSxD),
+                "attend_memory": self._attend(sight),
+            }
+        return _View(
+            window=batch[f"{tower}_segment_ids"].shape[1],
+            keys_B=keys_B,
+            rotation=self._rotation(batch[f"{tower}_positions"]),
+            attend=self._attention(tower, params, own_segments_BxT, batch),
+            **memory,
+        )
 
     def _rotation(self, positions_BxT: jax.Array) -> positions.Rotation | None:
         if self.config.position != "rotary":
             return None
         return positions.rotation(self.placement.own_length(positions_BxT, TOKENS), self.config.width)
 
-    def _attention(self, tower: str, params: Tree, batch: Batch) -> Attend:
+    def _attention(self, tower: str, params: Tree, own_segments_BxT: jax.Array, batch: Batch) -> Attend:
         """Self-attention of a tower: who sees whom, and with which bias."""
         segments_BxT = batch[f"{tower}_segment_ids"]
         window = segments_BxT.shape[1]
@@ -187,21 +233,34 @@ class Forward:
             )
             bias_HxTxS = jnp.transpose(params[f"{tower}_bias"]["table"][buckets_TxS], (2, 0, 1))
             bias_HxTxS = self.placement.own_length(bias_HxTxS, ("heads", "length", None))
-        return self._attend(Sight(self._own(batch, tower), segments_BxT, index_T), bias_HxTxS)
+        return self._attend(Sight(own_segments_BxT, segments_BxT, index_T), bias_HxTxS)
 
     def _attend(self, sight: Sight, bias_HxTxS: jax.Array | None = None) -> Attend:
         scale = self.config.scale
         if self.kernel == "flash" and bias_HxTxS is None and flash.fits(sight):
             return lambda q, k, v: flash.attend(q * scale, k, v, sight, self.placement)
         mask_Bx1xTxS = sight.mask()
-        return lambda q, k, v: attention.attend(q * scale, k, v, mask_Bx1xTxS, bias_HxTxS)
+        plain = lambda q, k, v: attention.attend(q * scale, k, v, mask_Bx1xTxS, bias_HxTxS)  # noqa: E731
+        return lambda q, k, v: checkpoint_name(plain(q, k, v), "attention")
 
-    def _dropout(self, y_BxTxD: jax.Array, window: int, keys_B: jax.Array | None, draw: jax.Array):
+    def _dropout(self, y_BxTxD: jax.Array, view: "_View", draw: jax.Array) -> jax.Array:
         keep = 1.0 - self.config.dropout
-        if keys_B is None or keep == 1.0:
+        if view.keys_B is None or keep == 1.0:
             return y_BxTxD
+        shape = view.window, self.config.d_model
 
         def sample(key: jax.Array) -> jax.Array:
-            return jax.random.bernoulli(jax.random.fold_in(key, draw), keep, (window, self.config.d_model))
+            return jax.random.bernoulli(jax.random.fold_in(key, draw), keep, shape)
 
-        return jnp.where(self.placement.draw(sample, keys_B), y_BxTxD / keep, 0.0)
+        return jnp.where(self.placement.draw(sample, view.keys_B), y_BxTxD / keep, 0.0)
+
+
+class _View(NamedTuple):
+    """What every layer of a tower reads besides the residual stream, for one stream of examples."""
+
+    window: int
+    keys_B: jax.Array | None
+    rotation: positions.Rotation | None
+    attend: Attend
+    memory_BxSxD: jax.Array | None = None
+    attend_memory: Attend | None = None

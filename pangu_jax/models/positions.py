@@ -19,16 +19,26 @@ def rotation(positions_BxT: jax.Array, head_dim: int, base: float = 10_000.0) ->
     return jnp.cos(angles_BxTxF), jnp.sin(angles_BxTxF)
 
 
+@jax.custom_vjp
 def rotate(x_BxHxTxK: jax.Array, rotation_BxTxF: Rotation) -> jax.Array:
     """Turns the pairs (first half, second half) of each head by its position's angle.
 
-    Written as x * cos + swap(x) * (-sin, sin) over an axis of the two halves: its backward pass is the same
-    loop again, where joining two halves would be copies and padding.
+    The backward pass turns the other way round, in the same loop: differentiating the swap of two halves would
+    give slices and padding.
     """
-    cos, sin = (r[:, None, :, None, :].astype(x_BxHxTxK.dtype) for r in rotation_BxTxF)
-    halves = x_BxHxTxK.reshape(*x_BxHxTxK.shape[:-1], 2, -1)
-    turned = halves * cos + jnp.flip(halves, axis=-2) * jnp.concatenate([-sin, sin], axis=-2)
-    return turned.reshape(x_BxHxTxK.shape)
+    cos, sin = (r[:, None].astype(x_BxHxTxK.dtype) for r in rotation_BxTxF)
+    half = x_BxHxTxK.shape[-1] // 2
+    swapped = jnp.concatenate([x_BxHxTxK[..., half:], x_BxHxTxK[..., :half]], axis=-1)
+    cos, sin = jnp.concatenate([cos, cos], axis=-1), jnp.concatenate([-sin, sin], axis=-1)
+    return x_BxHxTxK * cos + swapped * sin
+
+
+def _turn_back(rotation_BxTxF: Rotation, gradient: jax.Array) -> tuple[jax.Array, None]:
+    cos, sin = rotation_BxTxF
+    return rotate(gradient, (cos, -sin)), None
+
+
+rotate.defvjp(lambda x, rotation: (rotate(x, rotation), rotation), _turn_back)
 
 
 class RelativeBias(nnx.Module):

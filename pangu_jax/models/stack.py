@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from pangu_jax.models.parameters import Tree
 
 Remat = Literal["none", "dots", "full", "offload"]
-Body = Callable[[jax.Array, Tree, jax.Array], jax.Array]
+Body = Callable[[Tree, Tree, jax.Array], Tree]
 
 # What "dots" keeps of a layer, by the names that the modules give: results of products, of attention, and
 # the residual stream. Norms, activations and rotations are cheap to compute again.
@@ -40,8 +40,8 @@ def rematerialise(body: Body, policy: Remat) -> Body:
 
 
 def run_layers(
-    body: Body, params: Tree, x_BxTxD: jax.Array, *, remat: Remat, unroll: int, first: jax.Array | int = 0
-) -> jax.Array:
+    body: Body, params: Tree, x: Tree, *, remat: Remat, unroll: int, first: jax.Array | int = 0
+) -> Tree:
     """x -> body(x, params of layer 0, first) -> body(.., params of layer 1, first + 1) -> ...
 
     `params` holds every weight with a leading `layers` dimension: all layers, or a pipeline stage's, of which
@@ -54,13 +54,13 @@ def run_layers(
     if unroll >= layers:
         weights, structure = jax.tree.flatten(params)
         for index, layer in enumerate(zip(*map(_unstack, weights), strict=True)):
-            x_BxTxD = body(x_BxTxD, structure.unflatten(layer), first + jnp.int32(index))
-        return x_BxTxD
+            x = body(x, structure.unflatten(layer), first + jnp.int32(index))
+        return x
 
-    def step(x: jax.Array, layer: tuple[Tree, jax.Array]) -> tuple[jax.Array, None]:
+    def step(x: Tree, layer: tuple[Tree, jax.Array]) -> tuple[Tree, None]:
         return body(x, *layer), None
 
-    return jax.lax.scan(step, x_BxTxD, (params, first + jnp.arange(layers)), unroll=unroll)[0]
+    return jax.lax.scan(step, x, (params, first + jnp.arange(layers)), unroll=unroll)[0]
 
 
 @jax.custom_vjp

@@ -36,6 +36,8 @@ class Layout:
       remat: what the backward pass recomputes: nothing ("none"), all but products ("dots"), or whole layers
         ("full"); "offload" keeps what "dots" keeps in the host's memory.
       zero: 3 gathers a layer's weights when they are used; 1 gathers a stage's once a step, in a pipeline.
+      streams: parts of a microbatch that each layer works on side by side, so that collectives of one run
+        while another computes; with partitioning "manual".
       partitioning: "auto": the compiler places collectives from annotations; "manual": the step does.
       compute_dtype: dtype of activations and products; "auto" is bfloat16 on accelerators, float32 on CPU.
     """
@@ -50,6 +52,7 @@ class Layout:
     microbatches: int = 1
     remat: Literal["none", "dots", "full", "offload"] = "none"
     zero: Literal[1, 3] = 3
+    streams: int = 1
     partitioning: Literal["auto", "manual"] = "auto"
     compute_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
 
@@ -112,9 +115,16 @@ def check(layout: Layout, batch_size: int, dimensions: Mapping[str, int]) -> lis
             name = dimension.replace("_", " ")
             problems.append((f"Layout.{axis}", f"{name} {size} is not divisible by {axis} {parts}"))
     problems += _row_problems(layout, batch_size, dimensions)
-    parts = layout.microbatches * (layout.batch_shards if layout.data > 0 else layout.fsdp)
+    if layout.streams > 1 and layout.partitioning != "manual":
+        problems.append(("Layout.streams", f"streams {layout.streams} needs Layout.partitioning = 'manual'"))
+    parts = layout.microbatches * layout.streams * (layout.batch_shards if layout.data > 0 else layout.fsdp)
     if parts < 1 or batch_size % parts:
-        named = {"microbatches": layout.microbatches, "data": layout.data, "fsdp": layout.fsdp}
+        named = {
+            "microbatches": layout.microbatches,
+            "streams": layout.streams,
+            "data": layout.data,
+            "fsdp": layout.fsdp,
+        }
         product = " x ".join(f"{name} {size}" for name, size in named.items() if size > 1) or "microbatches 0"
         problems.append(("train.batch_size", f"batch_size {batch_size} is not divisible by {product}"))
     return problems
@@ -150,7 +160,7 @@ def _row_problems(layout: Layout, batch_size: int, dimensions: Mapping[str, int]
     """The manual residual stream is split over `model` by rows: examples x positions of a device."""
     if layout.partitioning != "manual" or layout.data < 1:
         return []
-    examples = batch_size // (layout.microbatches * layout.batch_shards)
+    examples = batch_size // (layout.microbatches * layout.batch_shards * layout.streams)
     rows = {name: examples * size // layout.sequence for name, size in dimensions.items() if "length" in name}
     return [
         ("Layout.model", f"{examples} examples x {name.replace('_', ' ')} {dimensions[name]} a device ({size} "

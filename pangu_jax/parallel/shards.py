@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
@@ -39,7 +40,7 @@ def sharded(
 
     def complete(gradient: jax.Array, spec: PartitionSpec) -> jax.Array:
         over = [axis for axis in manual if axis not in rules.axes_of(spec) and mesh.shape[axis] > 1]
-        gradient = lax.psum(gradient, over) if over else gradient
+        gradient = lax.psum(gradient.astype(jnp.float32), over) if over else gradient
         return gradient / copies if copies > 1 else gradient
 
     def device(params: Any, batch: Any) -> tuple[Any, Any]:

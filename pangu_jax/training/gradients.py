@@ -38,6 +38,7 @@ def make_gradients(
 
     def gradients(params: Tree, batch: Batch, keys: jax.Array | None) -> tuple[Tree, Sums]:
         grads, sums = function(_deal(workload, layout, params), Part(dict(batch), keys))
+        grads = jax.tree.map(lambda g: g.astype(jnp.float32), grads)
         inverse = 1.0 / jnp.maximum(sums.weight, 1e-6)
         return jax.tree.map(lambda g, p: g.reshape(p.shape) * inverse, grads, params), sums
 
@@ -68,8 +69,9 @@ def placed(run: Run, layout: Layout, mesh: Mesh, workload: Workload, examples: i
     """The run with the placement of its layout, for a (micro)batch of `examples` over all devices."""
     if layout.partitioning == "auto":
         return run._replace(placement=ConstraintPlacement(mesh))
-    width = workload.dimensions().get("embed", 0)
-    return run._replace(placement=ManualPlacement(mesh, examples // layout.batch_shards, width))
+    examples //= layout.batch_shards * layout.streams
+    placement = ManualPlacement(mesh, examples, workload.dimensions().get("embed", 0))
+    return run._replace(placement=placement, streams=layout.streams)
 
 
 def _manual_axes(layout: Layout) -> tuple[str, ...]:
@@ -86,12 +88,13 @@ def _accumulated(workload: Workload, layout: Layout, run: Run, params: Tree, par
         sums = workload.loss(params, part.batch, part.keys, run)
         return sums.loss, sums
 
+    params = _rounded(params, workload.logical_axes(), run.dtype)
     differentiate = jax.grad(of, has_aux=True)
     if layout.microbatches == 1:
         return differentiate(params, part)
     parts = _split(part, layout.microbatches)
     shapes = jax.eval_shape(differentiate, params, pipeline.at(parts, 0))
-    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, jnp.float32), shapes)
     add = lambda total, part: (jax.tree.map(jnp.add, total, differentiate(params, part)), None)  # noqa: E731
     return jax.lax.scan(add, zeros, parts)[0]
 
@@ -126,8 +129,7 @@ def _working(
     names = workload.program(run).towers
 
     def whole(params: Tree, axes: Tree) -> Tree:
-        rounded = jax.tree.map(lambda w, a: w.astype(run.dtype) if "embed" in a else w, params, axes)
-        return run.placement.weights(rounded, axes)
+        return run.placement.weights(_rounded(params, axes, run.dtype), axes)
 
     def gather(params: Tree) -> Weights:
         towers = tuple(jax.tree.map(lambda w: w[:, 0], params[name]) for name in names)
@@ -139,6 +141,11 @@ def _working(
 
     weights, back = jax.vjp(gather, params)
     return weights, lambda grads: back(jax.tree.map(lambda g, w: g.astype(w.dtype), grads, weights))[0]
+
+
+def _rounded(params: Tree, axes: Tree, dtype: Any) -> Tree:
+    """Weights in the dtype of products, once a step: layers are sliced, and gradients stacked, in that."""
+    return jax.tree.map(lambda w, a: w.astype(dtype) if "embed" in a else w, params, axes)
 
 
 @jax.custom_vjp

@@ -99,12 +99,14 @@ class Run(NamedTuple):
       remat: "none", "dots", "full" or "offload".
       dtype: dtype of activations and products.
       kernel: "plain" attention, or "flash" where the backend has a kernel.
+      streams: parts of a (micro)batch that a layer works on side by side.
     """
 
     placement: Placement
     remat: str = "none"
     dtype: Any = jnp.float32
     kernel: str = "plain"
+    streams: int = 1
 
 
 class Part(NamedTuple):

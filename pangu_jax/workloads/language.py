@@ -109,7 +109,7 @@ class LanguageModel:
         return Sums(loss.total, jnp.sum(loss.weights_BxT), metrics)
 
     def _forward(self, run: Run) -> Forward:
-        return Forward(self.model, run.placement, run.remat, run.dtype, run.kernel)
+        return Forward(self.model, run.placement, run.remat, run.dtype, run.kernel, run.streams)
 
     def batch_shapes(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
         """seqio's packed features of both windows; reads no data."""
