@@ -8,7 +8,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -75,19 +75,33 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(verb: Verb, flags: argparse.Namespace) -> int:
     if flags.json is None:
         result = verb.run(flags)
-        print(result.text)
-        return result.status
-    if flags.json == "-":  # standard output is for the JSON alone
-        with contextlib.redirect_stdout(sys.stderr):
+    elif flags.json == "-":  # standard output is for the JSON alone
+        with contextlib.redirect_stdout(sys.stderr), _what_libraries_print_on_standard_error():
             result = verb.run(flags)
-        print(json.dumps(result.value, ensure_ascii=False, indent=2))
+        if result.value is not None:
+            print(json.dumps(result.value, ensure_ascii=False, indent=2))
         return result.status
-    path = Path(flags.json)
-    _require_writable(path)
-    result = verb.run(flags)
-    path.write_text(json.dumps(result.value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    print(result.text)
+    else:
+        path = Path(flags.json)
+        _require_writable(path)
+        result = verb.run(flags)
+        if result.value is not None:
+            path.write_text(json.dumps(result.value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    if result.text:
+        print(result.text)
     return result.status
+
+
+@contextlib.contextmanager
+def _what_libraries_print_on_standard_error() -> Iterator[None]:
+    """Below Python as well: the collectives of several processes print whom they are connected to."""
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _require_writable(path: Path) -> None:
@@ -98,7 +112,7 @@ def _require_writable(path: Path) -> None:
     except OSError as error:
         raise UserError(f"--json {path}: {error.strerror}; name a file that can be written, or -") from None
     if not existed:
-        path.unlink()
+        path.unlink(missing_ok=True)  # another process of the run may have asked too
 
 
 def _verb(argv: list[str]) -> tuple[str, list[str]]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from data_pipelines.errors import DataError
 from pangu_jax.errors import UserError
 from pangu_jax.training.run_directory import RunDirectory, write_atomically
+from tpu_npu_backends import processes
 from tpu_npu_backends.errors import BackendError
 
 if TYPE_CHECKING:
@@ -23,13 +24,16 @@ FUNCTION = "pangu_jax.training.train.train"
 def run(gin_files: Sequence[str], bindings: Sequence[str], run_dir: str | Path) -> dict[str, Any]:
     """Train as the recipes and bindings say, in `run_dir`, resuming what is there.
 
+    Where the environment names several processes (`tpu_npu_backends.processes`), this is one of them.
+
     Args:
       gin_files: recipes by path or name; later ones win.
       bindings: "NAME=VALUE" each, over the recipes.
       run_dir: made when missing.
 
     Returns:
-      The run's result, as JSON can hold it, with "report" (a path) and "text" (a table for people).
+      The run's result, as JSON can hold it, with "report" (a path) and "text" (a table for people);
+      empty in all processes but the first of several.
 
     Raises:
       UserError, DataError, BackendError: what the caller can mend, in one line.
@@ -37,22 +41,25 @@ def run(gin_files: Sequence[str], bindings: Sequence[str], run_dir: str | Path) 
     from pangu_jax import recipes
 
     try:
-        return _run(gin_files, bindings, run_dir)
+        recipe = recipes.load(gin_files, bindings, function=FUNCTION)
+        recipes.require_valid(recipe)
+        recipes.apply(recipe)
+        with processes.joined(mistakes=(UserError, DataError)):
+            return _run(recipes.dump(recipe), run_dir)
     except (UserError, DataError, BackendError) as error:
         plain = recipes.unwrap(error)
         raise plain from plain.__cause__  # which it has already; but no context, gin's proxy
 
 
-def _run(gin_files: Sequence[str], bindings: Sequence[str], run_dir: str | Path) -> dict[str, Any]:
-    from pangu_jax import recipes
+def _run(recipe: str, run_dir: str | Path) -> dict[str, Any]:
+    import jax
 
-    recipe = recipes.load(gin_files, bindings, function=FUNCTION)
-    recipes.require_valid(recipe)
-    recipes.apply(recipe)
     from pangu_jax.training import closing, report
     from pangu_jax.training.train import train
 
-    trained = train(run_dir=str(run_dir), recipe=recipes.dump(recipe))
+    trained = train(run_dir=str(run_dir), recipe=recipe)
+    if jax.process_index():
+        return {}
     samples, baselines = _look_at(trained)
     directory = RunDirectory(run_dir)
     for path, content in ((directory.samples, samples), (directory.baselines, baselines)):
@@ -64,13 +71,20 @@ def _run(gin_files: Sequence[str], bindings: Sequence[str], run_dir: str | Path)
 
 
 def _look_at(trained: Trained) -> tuple[list[dict[str, str]], dict[str, dict[str, float]]]:
-    """Samples, and n-gram baselines a task, of a finished run; nothing of one that stops half-way."""
+    """Samples, and n-gram baselines a task, of a finished run; nothing of one that stops half-way.
+
+    Several processes draw no samples: none of them has all parameters.
+    """
+    import jax
+
     from pangu_jax.inference.samples import samples
     from pangu_jax.workloads.language import LanguageModel
 
     if not isinstance(trained.workload, LanguageModel) or not trained.summary["finished"]:
         return [], {}
-    return samples(trained.workload, trained.params, trained.run.dtype), trained.workload.baselines()
+    alone = jax.process_count() == 1
+    shown = samples(trained.workload, trained.params, trained.run.dtype) if alone else []
+    return shown, trained.workload.baselines()
 
 
 if __name__ == "__main__":

@@ -14,7 +14,10 @@ from pangu_jax.errors import UserError
 
 @dataclass(frozen=True)
 class Result:
-    """What a verb gives back: `value` for --json, `text` for a person, `status` for the shell."""
+    """What a verb gives back: `value` for --json, `text` for a person, `status` for the shell.
+
+    None and empty where another process of a run tells.
+    """
 
     value: Any
     text: str
@@ -53,6 +56,8 @@ def _train(flags: argparse.Namespace) -> Result:
     if not files:
         raise UserError(f"give a recipe with --gin_file; there are: {', '.join(recipes.available())}")
     value = train.run(files, flags.bindings, flags.run_dir)
+    if not value:  # another process of the run tells
+        return Result(None, "")
     return Result(value, value.pop("text"))
 
 

@@ -59,7 +59,8 @@ def promised_devices(name: str) -> int | None:
 def select(name: str = "auto") -> Backend:
     """The backend of that name; BackendError in one line where this machine does not have it.
 
-    `cpu:N` makes N virtual devices when JAX has not started yet, or takes the first N of those there are.
+    `cpu:N` makes N virtual devices when JAX has not started yet, or takes the first N of those there are. Of
+    several processes it is N of each.
     """
     match = _NAME.fullmatch(check_name(name))
     count = match["count"] and int(match["count"])
@@ -80,12 +81,7 @@ def select(name: str = "auto") -> Backend:
         reason, how = str(error).splitlines()[0], _INSTALL.get(platform, "look at JAX_PLATFORMS")
         raise BackendError(f"backend {name!r} is not on this machine ({reason}); {how}") from None
     if count:
-        if count > len(devices):
-            raise BackendError(
-                f"backend {name!r} needs {count} devices and JAX started with {len(devices)}: "
-                f"set XLA_FLAGS=--xla_force_host_platform_device_count={count} before Python starts"
-            )
-        devices = devices[:count]
+        devices = _first_of_each_process(name, devices, count)
     elif platform == "cpu" and jax.process_count() == 1:
         devices = devices[:1]
     platform = devices[0].platform
@@ -102,6 +98,19 @@ def _compiler_options(platform: str, device_kind: str) -> dict[str, str]:
     if platform == "cpu":
         return cpu.COMPILER_OPTIONS
     return tpu.compiler_options(tpu.CHIP_OF_KIND.get(device_kind, "")) if platform == "tpu" else {}
+
+
+def _first_of_each_process(name: str, devices: list[jax.Device], count: int) -> list[jax.Device]:
+    chosen = []
+    for process in range(jax.process_count()):
+        its = [device for device in devices if device.process_index == process]
+        if count > len(its):
+            raise BackendError(
+                f"backend {name!r} needs {count} devices and JAX started with {len(its)}: "
+                f"set XLA_FLAGS=--xla_force_host_platform_device_count={count} before Python starts"
+            )
+        chosen += its[:count]
+    return chosen
 
 
 def _make_virtual_devices(count: int) -> None:

@@ -111,6 +111,14 @@ class Checkpoints:
         """The newest committed step, or None."""
         return max(files.committed_steps(self.directory), default=None)
 
+    def exist(self) -> bool:
+        """Whether there is a committed step, as process 0 sees it: a network file system may show another
+        process less. Every process calls it."""
+        there = self.latest() is not None
+        if jax.process_count() > 1:
+            there = bool(multihost_utils.broadcast_one_to_all(np.bool_(there)))
+        return there
+
     def restore(
         self,
         abstract_state: PyTree,

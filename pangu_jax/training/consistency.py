@@ -7,7 +7,7 @@ from pangu_jax.parallel import layout as layouts
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.recipes import Recipe, Reference
 from pangu_jax.recipes.signatures import look_up
-from tpu_npu_backends import selection
+from tpu_npu_backends import processes, selection
 from tpu_npu_backends.errors import BackendError
 
 
@@ -18,6 +18,7 @@ def layout_divides(recipe: Recipe) -> Iterable[tuple[str, str]]:
         devices = selection.promised_devices(arguments["backend"])
     except BackendError as error:
         return [("train.backend", str(error))]
+    devices = devices and processes.promised() and devices * processes.promised()
     if arguments.get("layout") == "auto":
         return []  # the planner gives layouts that divide, or says why there are none
     reference = arguments.get("layout") or Reference("", "Layout", True)

@@ -4,6 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -64,14 +65,14 @@ def run(
         disk is full.
     """
     began = time.monotonic()
-    if start >= plan.steps:
+    writes = jax.process_index() == 0
+    if start >= plan.steps and writes:
         log.warning("nothing to do: step %d of %d is done; raise train.steps to go on", start, plan.steps)
     jax.block_until_ready(state)  # what comes next measures the machine
-    writes = jax.process_index() == 0
     with (
         StopSignals() as signals,
         _Books(plan, directory, start, began, writes) as books,
-        Progress(plan.steps, start) as progress,
+        Progress(plan.steps, start) if writes else nullcontext() as progress,
         Watchdog(plan.watchdog_seconds, directory.log, plan.watchdog_abort_seconds) as watchdog,
     ):
         evaluation = _Evaluation(plan)
@@ -81,7 +82,8 @@ def run(
         def settle(step: int, metrics: dict[str, jax.Array]) -> None:
             values = books.settle(step, jax.device_get(metrics), checkpoints)
             watchdog.beat(step)
-            progress.update(step, values)
+            if progress:
+                progress.update(step, values)
 
         pending: tuple[int, dict[str, jax.Array]] | None = None
         step = start
@@ -90,13 +92,14 @@ def run(
             if pending:
                 settle(*pending)
             pending = step, metrics
-            last = step == plan.steps or signals.requested_anywhere()
+            stopping = signals.requested_anywhere()
+            last = step == plan.steps or stopping
             validates = last or _due(step, plan.validate_every)
             saves = last or _due(step, plan.checkpoint_every)
             if validates or saves:
                 settle(*pending)
                 pending = None
-            if validates and not signals.requested:
+            if validates and not stopping:  # as all processes see it: validation is their common work
                 books.write(step, evaluation(state.params, partial(watchdog.beat, step)))
             if saves:
                 checkpoints.save(step, state, plan.manifest)

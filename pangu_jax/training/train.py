@@ -75,7 +75,7 @@ def train(
       steps: optimizer steps in all.
       batch_size: examples a step, over all devices.
       seed: of parameters, data order and dropout.
-      backend: "auto", "cpu", "cpu:8" (8 virtual devices), "tpu", "cuda" or "npu".
+      backend: "auto", "cpu", "cpu:8" (8 virtual devices, of each process), "tpu", "cuda" or "npu".
       log_every: steps between lines of metrics.jsonl.
       validate_every: steps between validations; 0 validates at the end only.
       checkpoint_every: steps between checkpoints; the last step is always saved.
@@ -171,7 +171,7 @@ class _owned:
 
 def _start(directory, checkpoints, workload, optimizer, mesh, seed) -> tuple[step.TrainState, int]:
     """The state to go on from, and the step through which metrics stand."""
-    if checkpoints.latest() is None:
+    if not checkpoints.exist():
         return step.init_state(workload, optimizer, mesh, seed), 0
     target = step.abstract_state(workload, optimizer, mesh)
     state, manifest = checkpoints.restore(target, fingerprint=workload.fingerprint())

@@ -1,0 +1,156 @@
+"""Several processes as one run: how a process learns of the others, and how it leaves them.
+
+PANGU_COORDINATOR=HOST:PORT, an address of process 0 and a free port there, makes a process one of several.
+How many there are and which it is come from PANGU_PROCESSES and PANGU_PROCESS, or from what schedulers set:
+Slurm, Open MPI, Kubernetes (the index only). PANGU_COORDINATOR=auto leaves all three to JAX, which asks the
+metadata of TPU pods. Unset, there is one process. PANGU_CONNECT_SECONDS (300) is how long the others are
+awaited.
+"""
+
+import atexit
+import contextlib
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from tpu_npu_backends import roll_call
+from tpu_npu_backends.errors import BackendError
+from tpu_npu_backends.roll_call import Place, Watch
+
+COUNT = ("PANGU_PROCESSES", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
+INDEX = ("PANGU_PROCESS", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "JOB_COMPLETION_INDEX")
+AUTO = "auto"
+WORD_SECONDS = 10.0  # for the watch to tell that another process has ended, once a collective failed
+
+
+def place(environment: Mapping[str, str] = os.environ) -> Place | str | None:
+    """This process's place as the environment has it, "auto", or None for one process alone.
+
+    Raises:
+      BackendError: a variable is missing, or none of the kind.
+    """
+    where = environment.get("PANGU_COORDINATOR", "")
+    if where in ("", AUTO):
+        for name in (COUNT[0], INDEX[0]):
+            if not where and environment.get(name):
+                raise BackendError(f"{name} is set and PANGU_COORDINATOR is not: set it to HOST:PORT")
+        return where or None
+    match = re.fullmatch(r"\[?(?P<host>[^\[\]/\s]+?)\]?:(?P<port>[0-9]{1,5})", where)
+    if not match or not 0 < int(match["port"]) < 2**16:
+        raise BackendError(f"PANGU_COORDINATOR = {where!r}: it is HOST:PORT of process 0, or auto")
+    count_name, count = _first(environment, COUNT)
+    index_name, index = _first(environment, INDEX)
+    if count < 1:
+        raise BackendError(f"{count_name} = {count}: it is how many processes there are, at least 1")
+    if index >= count:
+        raise BackendError(f"{index_name} = {index}: of {count} processes ({count_name}), counted from 0")
+    return Place(match["host"], int(match["port"]), count, index)
+
+
+def promised(environment: Mapping[str, str] = os.environ) -> int | None:
+    """How many processes the environment stands for; None where only JAX can tell. Touches no device."""
+    found = place(environment)
+    if isinstance(found, str):
+        return None
+    return found.count if found else 1
+
+
+@contextmanager
+def joined(
+    mistakes: tuple[type[Exception], ...] = (), environment: Mapping[str, str] = os.environ
+) -> Iterator[None]:
+    """Within it this process is one of those that the environment names. Before JAX has started.
+
+    When the run ends well, all end together. When it raises, this process does not wait for the others at
+    its exit, and each of those ends too, with a line and status 2.
+
+    Args:
+      mistakes: exceptions of the run's own. After any other one it may be that another process has ended.
+      environment: holds the variables.
+
+    Raises:
+      BackendError: the others cannot be reached, or do not agree.
+    """
+    found = place(environment)
+    if found is None or (isinstance(found, Place) and found.count == 1):
+        yield
+        return
+    seconds = _seconds(environment)
+    watch = Watch(found, roll_call.answer(found, seconds)) if isinstance(found, Place) else None
+    leave = _initialize(found, seconds)
+    try:
+        yield
+    except (BackendError, *mistakes):
+        raise
+    except Exception:
+        if watch:
+            # A collective fails when another process dies, and says so at length. The watch says who, and
+            # does not come back.
+            time.sleep(WORD_SECONDS)
+        raise
+    else:
+        if watch:
+            watch.finish()
+        leave.waiting = True
+    finally:
+        if watch:
+            watch.close()
+
+
+class _Leave:
+    """At exit: flush and go, unless the run ended well and the others may be waited for."""
+
+    waiting = False
+
+    def __call__(self) -> None:
+        if not self.waiting:
+            with contextlib.suppress(OSError):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(1 if hasattr(sys, "last_type") else 2)  # an exception that nobody caught is a bug
+
+
+def _initialize(found: Place | str, seconds: float) -> _Leave:
+    import jax
+
+    leave = _Leave()
+    atexit.register(leave)  # after JAX's own, so called ahead of it: that one waits for all others
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    # The loop has its own signals, and this one complains when process 0 is gone.
+    jax.config.update("jax_enable_preemption_service", False)
+    options: dict[str, Any] = {"initialization_timeout": int(seconds)}
+    if isinstance(found, Place):
+        host = f"[{found.host}]" if ":" in found.host else found.host
+        options |= {
+            "coordinator_address": f"{host}:{found.port}",
+            "num_processes": found.count,
+            "process_id": found.index,
+            "cluster_detection_method": "deactivate",  # it gives a task of Slurm one GPU, whatever it has
+        }
+    try:
+        jax.distributed.initialize(**options)
+    except (RuntimeError, ValueError) as error:
+        how = "; set it to HOST:PORT of process 0 instead" if found == AUTO else ""
+        reason = str(error).splitlines()[0]
+        raise BackendError(f"JAX cannot join the processes of the run: {reason}{how}") from None
+    return leave
+
+
+def _first(environment: Mapping[str, str], names: tuple[str, ...]) -> tuple[str, int]:
+    for name in names:
+        if value := environment.get(name):
+            if not value.isdecimal():
+                raise BackendError(f"{name} = {value!r}: it is a number")
+            return name, int(value)
+    raise BackendError(f"PANGU_COORDINATOR is set and {names[0]} is not, nor {' or '.join(names[1:])}")
+
+
+def _seconds(environment: Mapping[str, str]) -> float:
+    value = environment.get("PANGU_CONNECT_SECONDS") or "300"
+    if not value.isdecimal() or int(value) < 1:
+        raise BackendError(f"PANGU_CONNECT_SECONDS = {value!r}: it is a number of seconds, at least 1")
+    return float(value)
