@@ -174,11 +174,9 @@ class Forward:
         """Each stream's examples of a tree [B, ...]."""
         if self.streams == 1:
             return [tree]
-        parts = jax.tree.map(lambda x: jnp.split(x, self.streams), tree)
-        return [
-            jax.tree.map(lambda x: x[i], parts, is_leaf=lambda x: isinstance(x, list))
-            for i in range(self.streams)
-        ]
+        leaves, structure = jax.tree.flatten(tree)
+        parts = zip(*(jnp.split(leaf, self.streams) for leaf in leaves), strict=True)
+        return [structure.unflatten(part) for part in parts] if leaves else [tree] * self.streams
 
     def _hidden(self, params: Tree, x_BxTxD: jax.Array) -> jax.Array:
         return rms_norm(x_BxTxD, params["decoder_norm"]["scale"]) * self.config.head_scale

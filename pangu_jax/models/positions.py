@@ -23,8 +23,8 @@ def rotation(positions_BxT: jax.Array, head_dim: int, base: float = 10_000.0) ->
 def rotate(x_BxHxTxK: jax.Array, rotation_BxTxF: Rotation) -> jax.Array:
     """Turns the pairs (first half, second half) of each head by its position's angle.
 
-    The backward pass turns the other way round, in the same loop: differentiating the swap of two halves would
-    give slices and padding.
+    The backward pass turns the other way round, in the same loop: the derivative of swapping halves would be
+    slices and padding.
     """
     cos, sin = (r[:, None].astype(x_BxHxTxK.dtype) for r in rotation_BxTxF)
     half = x_BxHxTxK.shape[-1] // 2

@@ -37,6 +37,7 @@ class Candidates:
     microbatches: np.ndarray
     remat: np.ndarray
     zero: np.ndarray
+    streams: np.ndarray
 
     @staticmethod
     def of(layout: Layout) -> "Candidates":
@@ -48,6 +49,7 @@ class Candidates:
             "microbatches": layout.microbatches,
             "remat": REMATS.index(layout.remat),
             "zero": layout.zero if layout.schedule != "none" else 3,
+            "streams": layout.streams,
         }
         return Candidates(**{name: np.array([value]) for name, value in row.items()})
 
@@ -69,6 +71,7 @@ class Candidates:
             "microbatches": int(self.microbatches[row]),
             "remat": REMATS[self.remat[row]],
             "zero": int(self.zero[row]),
+            "streams": int(self.streams[row]),
             "partitioning": "auto" if whole else "manual",
         }
         return Layout(**(found | fixed))
@@ -93,19 +96,20 @@ def meshes(chips: int) -> Iterator[Mesh]:
 def cross(found: list[Mesh], batch_size: int, towers: int, fixed: Mapping[str, Any]) -> Candidates:
     """Each mesh in each way to carry a step out; what `fixed` names has that value only."""
     sizes_Nx5 = np.array([list(mesh.values()) for mesh in found], np.int64).reshape(-1, len(AXES))
-    ways_Wx5 = np.array(list(_ways(batch_size, towers, fixed)), np.int64).reshape(-1, 5)
-    mesh = np.repeat(np.arange(len(sizes_Nx5)), len(ways_Wx5))
-    every = Candidates(mesh, *sizes_Nx5[mesh].T, *np.tile(ways_Wx5, (len(sizes_Nx5), 1)).T)
+    ways_Wx6 = np.array(list(_ways(batch_size, towers, fixed)), np.int64).reshape(-1, 6)
+    mesh = np.repeat(np.arange(len(sizes_Nx5)), len(ways_Wx6))
+    every = Candidates(mesh, *sizes_Nx5[mesh].T, *np.tile(ways_Wx6, (len(sizes_Nx5), 1)).T)
     piped = every.schedule > 0
     sharded = (every.zero == 3) | (every.fsdp > 1)  # without shards there is nothing to gather once
-    return every.take((piped == (every.stage > 1)) & sharded)
+    crossing = (every.streams == 1) | (every.model > 1)  # or to cross without a tensor axis
+    return every.take((piped == (every.stage > 1)) & sharded & crossing)
 
 
 def _ways(batch_size: int, towers: int, fixed: Mapping[str, Any]) -> Iterator[tuple[int, ...]]:
     microbatches, repeats = divisors(batch_size), range(1, _MOST_REPEATS + 1)
     remats = REMATS if "remat" in fixed else _SEARCHED_REMATS
-    for schedule, count, pieces, remat, zero in itertools.product(
-        SCHEDULES, repeats, microbatches, remats, (1, 3)
+    for schedule, count, pieces, remat, zero, streams in itertools.product(
+        SCHEDULES, repeats, microbatches, remats, (1, 3), (1, 2)
     ):
         if schedule == "none" and (count > 1 or zero == 1):
             continue
@@ -113,14 +117,15 @@ def _ways(batch_size: int, towers: int, fixed: Mapping[str, Any]) -> Iterator[tu
             continue
         way = {
             "schedule": schedule, "repeats": count, "microbatches": pieces, "remat": remat, "zero": zero,
+            "streams": streams,
         }  # fmt: skip
         if all(fixed.get(name, value) == value for name, value in way.items()):
-            yield SCHEDULES.index(schedule), count, pieces, REMATS.index(remat), zero
+            yield SCHEDULES.index(schedule), count, pieces, REMATS.index(remat), zero, streams
 
 
 def check_fixed(fixed: Mapping[str, Any]) -> None:
     """UserError for a name that the search does not choose."""
-    known = {*AXES, "schedule", "repeats", "microbatches", "remat", "zero"}
+    known = {*AXES, "schedule", "repeats", "microbatches", "remat", "zero", "streams"}
     for name in fixed:
         if name not in known:
             raise UserError(f"the search chooses no '{name}': it is one of {', '.join(sorted(known))}")

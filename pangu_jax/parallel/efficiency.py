@@ -19,6 +19,7 @@ class Efficiency:
       attention: of peak, for attention by a kernel.
       attention_backward: FLOPs of attention's backward pass over those of its forward pass.
       hidden_model: part of the tensor axis' collectives that overlaps with compute.
+      hidden_model_streams: the same with two streams, each computing while the other communicates.
       hidden_fsdp: the same of weights and their gradients, which are asked for less urgently.
       hidden_most: of the compute, the part that can at most have collectives beside it.
       elementwise: traffic of everything but products, forward and backward, in times what a layer keeps.
@@ -32,11 +33,12 @@ class Efficiency:
     attention: float = 0.5  # by the count of compiled programs, which prices kernels so
     attention_backward: float = 2.5  # scores are computed again
     hidden_model: float = 0.33  # [A] 0.995 s of 1.485 s exposed
+    hidden_model_streams: float = 0.70  # [A] with streams 2: 0.440 s of 1.488 s exposed
     hidden_fsdp: float = 0.78  # [A] 0.101 s of 0.450 s exposed
     hidden_most: float = 0.4  # [B] a prototype without a tensor axis had 1.58 s of 3.5 s exposed
-    # [B] 75 in [A] and 75, then 60, in two states of a program of 238M on v5p:2x2x1. It is much: a prototype
-    # of 107B written by hand had 12.
-    elementwise: float = 60.0
+    # [A] with streams 2: 0.5 s of 3.6 s compute is neither products nor kernels. It is much: a prototype of
+    # 107B written by hand, without rotary positions, had 12.
+    elementwise: float = 28.0
     # [B] the same in that prototype: many gathered activations are alive at once, since there is room.
     working: float = 40.0
     gathered: float = 2.0
@@ -45,13 +47,20 @@ class Efficiency:
 
 _SPARSE_CORES = Efficiency()
 # Without SparseCores a prototype on 64 chips had 2.5 times as much exposed.
-_TENSOR_CORE_ALONE = Efficiency(hidden_model=0.05, hidden_fsdp=0.2)
+_TENSOR_CORE_ALONE = Efficiency(hidden_model=0.05, hidden_model_streams=0.05, hidden_fsdp=0.2)
 _NODES = Efficiency(
-    matmul=0.7, narrow=32.0, attention=0.4, hidden_model=0.3, hidden_fsdp=0.7, elementwise=20.0, working=10.0
+    matmul=0.7,
+    narrow=32.0,
+    attention=0.4,
+    hidden_model=0.3,
+    hidden_model_streams=0.6,
+    hidden_fsdp=0.7,
+    elementwise=20.0,
+    working=10.0,
 )
 _CPU = Efficiency(
-    matmul=0.8, narrow=8.0, attention=0.3, attention_backward=2.0, hidden_model=0.0, hidden_fsdp=0.0,
-    elementwise=12.0, working=4.0, gathered=1.0, reserve=0.0,
+    matmul=0.8, narrow=8.0, attention=0.3, attention_backward=2.0, hidden_model=0.0, hidden_model_streams=0.0,
+    hidden_fsdp=0.0, elementwise=12.0, working=4.0, gathered=1.0, reserve=0.0,
 )  # fmt: skip
 
 # Bytes/s one way between a chip and its host's memory: PCIe 4 x16 shared by two chips. An assumption.

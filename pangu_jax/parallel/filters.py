@@ -35,8 +35,8 @@ def divided(model: Model, c: Candidates, problems: Counter) -> Candidates:
     piped = c.schedule > 0
     towers = len(model.shape.towers)
     rounds = np.where(c.schedule == 1, c.repeats, np.maximum(1, c.repeats // towers))
-    examples = model.batch_size / (c.data * c.fsdp * c.microbatches)
-    whole = model.batch_size % (c.data * c.fsdp * c.microbatches) == 0
+    parts = c.data * c.fsdp * c.microbatches * c.streams
+    examples, whole = model.batch_size / parts, model.batch_size % parts == 0
     rows = np.all([examples * t.tokens % (c.model * c.sequence) == 0 for t in model.shape.towers], axis=0)
     layers = np.all([t.layers % (c.stage * rounds) == 0 for t in model.shape.towers], axis=0)
     for good, reason in (

@@ -27,11 +27,11 @@ class Layout:
       fsdp: data parallelism that also shards parameters and optimizer state.
       model: tensor parallelism: heads, feed-forward and vocabulary are split.
       sequence: activations split along the sequence; each device gathers keys and values.
-      schedule: of a pipeline: "gpipe" takes one tower after the other; "circular" takes all towers as rounds of
-        one ring, with fewer bubbles; "1f1b" alternates forward and backward work, so that memory does not
+      schedule: of a pipeline: "gpipe" takes one tower after the other; "circular" takes all towers as rounds
+        of one ring, with fewer bubbles; "1f1b" alternates forward and backward work, so that memory does not
         grow with microbatches, and recomputes each stage once.
-      repeats: rounds around the stages: of each tower for "gpipe", of all towers together for the others, where
-        1 stands for one a tower.
+      repeats: rounds around the stages: of each tower for "gpipe", of all towers together for the others,
+        where 1 stands for one a tower.
       microbatches: pieces of the batch, one after the other, gradients added up.
       remat: what the backward pass recomputes: nothing ("none"), all but products ("dots"), or whole layers
         ("full"); "offload" keeps what "dots" keeps in the host's memory.
@@ -161,10 +161,10 @@ def _row_problems(layout: Layout, batch_size: int, dimensions: Mapping[str, int]
     if layout.partitioning != "manual" or layout.data < 1:
         return []
     examples = batch_size // (layout.microbatches * layout.batch_shards * layout.streams)
-    rows = {name: examples * size // layout.sequence for name, size in dimensions.items() if "length" in name}
-    return [
-        ("Layout.model", f"{examples} examples x {name.replace('_', ' ')} {dimensions[name]} a device ({size} "
-         f"rows) is not divisible by model {layout.model}")
-        for name, size in rows.items()
-        if size % layout.model
-    ]  # fmt: skip
+    found = []
+    for name, size in dimensions.items():
+        rows = examples * size // layout.sequence
+        if name.endswith("length") and rows % layout.model:
+            a_device = f"{examples} examples x {name.replace('_', ' ')} {size} a device ({rows} rows)"
+            found.append(("Layout.model", f"{a_device} is not divisible by model {layout.model}"))
+    return found

@@ -35,7 +35,7 @@ class ManualPlacement:
         self._embed = embed
 
     def weights(self, params: Mapping[str, Any], axes: Mapping[str, Any]) -> Mapping[str, Any]:
-        """All-gathers along `embed`, ring by ring; in the weights' own dtype, as their gradients' scatters."""
+        """All-gathers along `embed`, ring by ring; in their dtype, as their gradients' scatters."""
         return jax.tree.map(self._gather, params, axes)
 
     def _gather(self, weight: jax.Array, axes: LogicalAxes) -> jax.Array:

@@ -9,9 +9,6 @@ NONE, GPIPE, CIRCULAR, ONE_F_ONE_B = range(len(SCHEDULES))
 KEEP_ALL, DOTS, FULL, OFFLOAD = range(len(REMATS))
 Items = dict[str, np.ndarray]
 
-# What attention gives is kept as the kernel's residual and under its name: the same numbers, twice.
-_KERNEL_OUTPUTS = 2
-
 
 def memory(setting: Setting, c: Candidates) -> Items:
     """Item -> bytes a device; their sum is the prediction.
@@ -66,7 +63,7 @@ def kept(setting: Setting, c: Candidates, tower: Tower) -> dict[int, np.ndarray]
     stream = residual(setting, c, tower.tokens)
     products = sum(p.tokens * p.columns for p in tower.products if p.saved) * b * a / tq
     attention = sum(n.queries * n.heads * (n.width * a + 4) for n in tower.attentions) * b / tq
-    dots = tower.blocks * stream + products + attention * (_KERNEL_OUTPUTS if setting.kernels else 1)
+    dots = tower.blocks * stream + products + attention
     entered = tower.blocks * stream * c.model  # normed, whole along `model`
     scores = sum(_scores(setting, c, n) for n in tower.attentions)
     weights = np.where(c.fsdp > 1, a, 0.0) * tower.parameters / c.model

@@ -1,4 +1,4 @@
-"""Pipelines inside one jitted step: what a stage runs in a tick, and the gradient by differentiating the ticks.
+"""Pipelines inside one jitted step: what a stage runs in a tick, and the loss as a scan over ticks.
 
 The code runs under a shard_map in which `stage` is manual: each device owns a chunk of every tower, and one
 ppermute a tick hands payloads to the next stage. `gpipe` runs one tower after the other; `circular` runs all
@@ -29,7 +29,7 @@ class Program(Protocol):
     towers: tuple[str, ...]
 
     def begin(self, tower: int, shared: Tree, payload: Payload, part: Tree) -> Payload:
-        """What enters the first layer of a tower, from what left the last layer of the one before ({} for 0)."""
+        """What enters the first layer of a tower, from what left the tower before ({} for the first)."""
 
     def run(
         self, tower: int, layers: Tree, shared: Tree, payload: Payload, part: Tree, first: jax.Array

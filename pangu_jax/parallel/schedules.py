@@ -71,7 +71,7 @@ class OneForwardOneBackward(Ring):
     """A forward and a backward slot in every tick (1F1B, Narayanan et al., arXiv 1806.03377).
 
     The backward pass of a microbatch starts in the tick in which it leaves the last chunk, and goes the way
-    back. A stage holds the inputs of chunks under way: at most `stash` of them, for any number of microbatches.
+    back. A stage holds inputs of chunks under way: at most `stash`, for any number of microbatches.
     """
 
     @property

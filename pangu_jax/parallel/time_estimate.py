@@ -71,7 +71,8 @@ def times(setting: Setting, c: Candidates) -> Times:
     losses = np.where(shared, c.microbatches / c.stage, count)
     work = step.plus(loss.times(losses)).plus(_once(setting, c))
     e = setting.efficiency
-    hidden = e.hidden_model * work.axes["model"] + e.hidden_fsdp * work.axes["fsdp"]
+    hidden_model = np.where(c.streams > 1, e.hidden_model_streams, e.hidden_model)
+    hidden = hidden_model * work.axes["model"] + e.hidden_fsdp * work.axes["fsdp"]
     exposed = sum(work.axes.values()) - np.minimum(hidden, e.hidden_most * work.compute)
     return Times(
         step=work.compute + exposed,

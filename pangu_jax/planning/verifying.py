@@ -36,6 +36,7 @@ class Verified:
       prediction: what was expected.
       bytes_per_chip: arguments, results and temporary memory; None where it did not compile.
       step_s: from the compiler's cycles and a model of the links; None where no compiler tells cycles.
+      compute_s: of it, what would be left if links were infinitely fast.
       compile_s: seconds of the compiler, when it ran.
       cached: whether it ran in an earlier call.
       hlo_file: where the optimised HLO text was written.
@@ -45,6 +46,7 @@ class Verified:
     prediction: Prediction
     bytes_per_chip: int | None = None
     step_s: float | None = None
+    compute_s: float | None = None
     compile_s: float | None = None
     cached: bool = False
     hlo_file: str | None = None
@@ -56,6 +58,7 @@ class Verified:
         return {
             "compiled_bytes_per_chip": self.bytes_per_chip,
             "compiled_step_s": self.step_s,
+            "compiled_compute_s": self.compute_s,
             "compile_s": self.compile_s,
             "cached": self.cached,
             "hlo_file": self.hlo_file,
@@ -101,10 +104,12 @@ class Verifier:
         except (BackendError, UserError, jax.errors.JaxRuntimeError, NotImplementedError) as error:
             return Verified(prediction, error=_first_line(error))
         hlo_text = gzip.decompress(kept.hlo.read_bytes()).decode()
+        step_s, compute_s = self._seconds(hlo_text, layout)
         return Verified(
             prediction=prediction,
             bytes_per_chip=kept.facts["bytes_per_chip"],
-            step_s=self._step_seconds(hlo_text, layout),
+            step_s=step_s,
+            compute_s=compute_s,
             compile_s=kept.facts["compile_s"],
             cached=cached,
             hlo_file=self._dump(hlo_text, f"{number:02d}-{_file_name(layout)}.hlo"),
@@ -124,16 +129,17 @@ class Verifier:
         kept.write(compiled.as_text(), {"bytes_per_chip": _bytes(compiled), "compile_s": round(seconds, 3)})
         return kept, False
 
-    def _step_seconds(self, hlo_text: str, layout: Layout) -> float | None:
-        """By the count of `parallel.cost`; a CPU's compiler tells no cycles, so there is nothing to count."""
+    def _seconds(self, hlo_text: str, layout: Layout) -> tuple[float | None, float | None]:
+        """Of a step, and of its compute, by the count of `parallel.cost`; no CPU compiler tells cycles."""
         if self._topology.chip.platform == "cpu":
-            return None
+            return None, None
         from pangu_jax.parallel import cost
         from pangu_jax.parallel.mesh import make_mesh
 
         mesh = make_mesh(layout, self._devices)
         places = [device.id for device in mesh.devices.flat]
-        return cost.report(hlo_text, self._topology, dict(mesh.shape), places).step_seconds
+        found = cost.report(hlo_text, self._topology, dict(mesh.shape), places)
+        return found.step_seconds, found.compute_seconds
 
     def _dump(self, hlo_text: str, name: str) -> str | None:
         if self._folder is None:

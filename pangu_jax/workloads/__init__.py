@@ -66,7 +66,7 @@ class Workload(Protocol):
         """
 
     def loss(self, params: Params, batch: Batch, keys: jax.Array | None, run: "Run") -> Sums:
-        """Loss and metrics of a batch, or of a part of it; `keys` [examples] are for what is random in them."""
+        """Loss and metrics of a batch, or of a part of it; `keys` [examples] are for what is random."""
 
     def batch_shapes(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
         """A batch's arrays without their contents, to compile for devices that are not there."""
