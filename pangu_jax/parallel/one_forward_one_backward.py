@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from pangu_jax.parallel.pipeline import STAGE, Program, Stage, Tree, Weights, at
+from pangu_jax.parallel.pipeline import STAGE, Program, Stage, Tree, Weights, after, at
 from pangu_jax.parallel.schedules import OneForwardOneBackward
 
 
@@ -48,8 +48,9 @@ def gradients(program: Program, layout: Any, weights: Weights, parts: Tree) -> t
         stash = jax.tree.map(
             lambda ring, x: lax.dynamic_update_index_in_dim(ring, x, tick % plan.stash, 0), stash, arrived
         )
-        payload = chunk(weights, arrived, at(parts, slot.microbatch), slot)
+        payload = stage.send(chunk(weights, arrived, at(parts, slot.microbatch), slot))
 
+        tick = after(payload, tick)
         slot = plan.backward(tick, stage.index)
         part = at(parts, slot.microbatch)
         stashed = at(stash, plan.forward_tick(slot.microbatch, slot.round, stage.index) % plan.stash)
@@ -65,8 +66,9 @@ def gradients(program: Program, layout: Any, weights: Weights, parts: Tree) -> t
         grads = jax.tree.map(lambda total, g: total + g.astype(total.dtype), grads, d_weights)
         shared = jax.tree.map(lambda total, g: total + g.astype(total.dtype), grads.shared, d_shared)
         sums = jax.tree.map(jnp.add, sums, new)
-        carry = stage.send(payload), stage.send(d_stashed, -1), stash, grads._replace(shared=shared), sums
-        return carry, None
+        grads = grads._replace(shared=shared)
+        d_stashed = jax.tree.map(lambda x: after(grads, x), d_stashed)
+        return (payload, stage.send(d_stashed, -1), stash, grads, sums), None
 
     zeros = jax.tree.map(lambda w: jnp.zeros(w.shape, jnp.float32), weights)
     stash = jax.tree.map(lambda x: jnp.broadcast_to(x, (plan.stash, *x.shape)), payload)

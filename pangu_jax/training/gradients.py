@@ -1,7 +1,7 @@
 """The gradient of a workload's loss on a mesh: one way in for every layout.
 
-Compiler-partitioned, the loss is differentiated as it stands and constraints say where tensors are. Manual, and
-for pipelines, the same loss runs as one program a device (`parallel/shards.py`).
+Compiler-partitioned, the loss is differentiated as it stands and constraints say where tensors are. Manual,
+and for pipelines, the same loss runs as one program a device (`parallel/shards.py`).
 """
 
 from collections.abc import Callable
@@ -170,7 +170,7 @@ def _split(part: Part, microbatches: int) -> Part:
 
 
 def _deal(workload: Workload, layout: Layout, params: Tree) -> Tree:
-    """In a pipeline, each tower's weights as [rounds, stages, layers, ...]; its devices hold one stage each."""
+    """In a pipeline, each tower's weights as [rounds, stages, layers, ...]: a device holds one stage."""
     rounds, towers = _rounds(workload, layout)
     deal = lambda w: w.reshape(rounds, layout.stage, -1, *w.shape[1:])  # noqa: E731
     return {name: jax.tree.map(deal, tree) if name in towers else tree for name, tree in params.items()}

@@ -15,7 +15,12 @@ from pangu_jax.train import FUNCTION
         (["Layout.data=3", "backend=cpu:3"], "train.batch_size", "batch_size 8 is not divisible by data 3"),
         (["Layout.microbatches=3"], "train.batch_size", "batch_size 8 is not divisible by microbatches 3"),
         (["backend=gpu"], "train.backend", "no backend 'gpu'"),
-        (["Layout.stage=2", "backend=cpu:2"], "Layout.stage", "pipelines are not in this version"),
+        (["Layout.stage=2", "backend=cpu:2"], "Layout.schedule", "stage 2 needs a schedule"),
+        (
+            ["Layout.stage=4", "Layout.schedule=gpipe", "Layout.microbatches=4", "backend=cpu:4"],
+            "Layout.stage",
+            "encoder layers 6 is not divisible by stage 4",
+        ),
     ],
 )
 def test_a_contradiction_is_found(bindings, name, words):
