@@ -57,6 +57,7 @@ def measure(case: Case) -> dict[str, object]:
 
     from pangu_jax import recipes
     from pangu_jax.parallel import predictions
+    from pangu_jax.parallel.layout import Layout
     from pangu_jax.planning.verifying import Verifier
     from pangu_jax.train import FUNCTION
     from pangu_jax.training.optimizers import state_bytes
@@ -66,7 +67,7 @@ def measure(case: Case) -> dict[str, object]:
     recipe = recipes.load([case.recipe], case.bindings(), function=FUNCTION)
     recipes.apply(recipe)
     bound = gin.get_bindings("train")
-    workload, optimizer, layout = bound["workload"], bound["optimizer"], bound["layout"]
+    workload, optimizer, layout = bound["workload"], bound["optimizer"], Layout()
     topology = topologies.parse(case.topology)
     layout = layout.on(topology.chips)
     model = predictions.describe(workload, case.batch_size, state_bytes(optimizer, workload), "auto")

@@ -89,7 +89,7 @@ def payloads(setting: Setting, c: Candidates) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _activations(setting: Setting, c: Candidates) -> np.ndarray:
-    one_by_one, together = payloads(setting, c)
+    e, (one_by_one, together) = setting.efficiency, payloads(setting, c)
     chunks = []
     for tower in setting.shape.towers:
         each = kept(setting, c, tower)
@@ -98,6 +98,7 @@ def _activations(setting: Setting, c: Candidates) -> np.ndarray:
         chunks.append(chunk_layers(setting, c, tower) * np.choose(c.remat, [each[r] for r in range(4)]))
     whole, count = sum(chunks), ticks(setting, c)
     stash = (2 * c.stage * c.repeats - 1) * together + np.max(chunks, axis=0)
+    whole, stash = whole * e.kept_twice, stash * e.kept_twice
     # A tick keeps what arrives and what leaves; branches for the towers of a circular pipeline leave room for
     # all of them, whichever was taken.
     gpipe, circular = count * (whole + 2 * one_by_one), count * (whole + 2 * together)
@@ -108,7 +109,7 @@ def _gathered(setting: Setting, c: Candidates, layers: int) -> np.ndarray:
     a = setting.activation_bytes
     largest = max(tower.parameters for tower in setting.shape.towers) / c.model
     copies = np.where(c.fsdp > 1, setting.efficiency.gathered, 1.0)
-    once = layers / (c.stage * c.model) * (a + 4.0)
+    once = layers / (c.stage * c.model) * (a + 8.0)  # weights; gradients in fp32, and what is added to them
     return np.where(c.zero == 1, once, 0.0) + np.where(c.zero == 1, 1.0, copies + 1.0) * largest * a
 
 
@@ -118,7 +119,7 @@ def _working(setting: Setting, c: Candidates) -> np.ndarray:
     for tower in setting.shape.towers:
         entered = residual(setting, c, tower.tokens) * c.model
         inner = max(p.tokens * p.columns for p in tower.products if p.split == "columns")
-        size = e.working * (entered + inner * b * a / (c.model * c.sequence))
+        size = e.working * (entered + inner * b * a / (c.model * c.sequence)) / c.streams
         memory = 2 * residual(setting, c, tower.memory_tokens) * c.model  # entered, and its gradient
         scores = 3 * sum(_scores(setting, c, n) for n in tower.attentions)
         again = np.where((c.remat == FULL) | (c.remat == OFFLOAD), kept(setting, c, tower)[DOTS], 0.0)

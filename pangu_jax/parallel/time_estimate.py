@@ -101,9 +101,9 @@ def _scheduled(setting: Setting, c: Candidates, chunks: list[_Work]) -> tuple[_W
     latency = hop.latency_s / np.maximum(c.stage - 1, 1) * np.where(gpipe, n, 1)
     sending = latency + np.where(gpipe, one_by_one, together) * hop.neighbour_s_per_byte
     sends = np.where(c.schedule == NONE, 0, 2 * count)
-    # Every tick adds to all gradients of the stage, in fp32: read, added to, written.
+    # Every tick adds to all gradients of the stage, in fp32: stacked, then read, added to, written.
     adds = np.where(c.schedule == NONE, np.where(c.microbatches > 1, c.microbatches, 0), count)
-    moved = adds * 12.0 * stage_parameters(setting, c) / setting.topology.chip.hbm_bytes_per_s
+    moved = adds * 24.0 * stage_parameters(setting, c) / setting.topology.chip.hbm_bytes_per_s
     return total.plus(_Work(moved, {"stage": sends * sending})), useful
 
 
@@ -161,7 +161,8 @@ def _compute(setting: Setting, c: Candidates, tower: Tower) -> tuple[np.ndarray,
         forward, backward = forward + seconds, backward + e.attention_backward * seconds
     each = kept(setting, c, tower)
     more = np.where(c.remat == KEEP_ALL, each[KEEP_ALL] - each[DOTS], 0.0)  # written once, read once
-    traffic = (e.elementwise * each[DOTS] + 3.0 * more) / chip.hbm_bytes_per_s
+    factor = np.where(c.schedule == NONE, 1.0, e.elementwise_pipeline)
+    traffic = (e.elementwise * factor * each[DOTS] + 3.0 * more) / chip.hbm_bytes_per_s
     return forward + traffic / 3, backward + 2 * traffic / 3
 
 
