@@ -53,7 +53,7 @@ def _row(prediction: Prediction) -> list[str]:
     layout = prediction.layout
     collectives = " ".join(f"{axis} {seconds:.3g}" for axis, seconds in prediction.collectives.items())
     return [
-        layout.describe(),
+        layout.describe() + (f", {layout.streams} streams" if layout.streams > 1 else ""),
         _pipeline(layout),
         layout.remat,
         f"{prediction.bubble:.1%}" if layout.stage > 1 else "",
