@@ -45,7 +45,8 @@ CASES = {
     "110b on 512": Case("nlp/110b.gin", "v5p:8x8x8", 1024, flat(64)),
     "110b on 1024": Case("nlp/110b.gin", "v5p:8x8x16", 2048, flat(128)),
     "110b on 2048": Case("nlp/110b.gin", "v5p:8x16x16", 4096, flat(256)),
-    "110b on 4096": Case("nlp/110b.gin", "v5p:16x16x16", 8192, flat(512)),
+    # 8 would be half of a torus dimension of 16, which has one link where a whole one has two
+    "110b on 4096": Case("nlp/110b.gin", "v5p:16x16x16", 8192, {"fsdp": 1024, "model": 4}),
     "200b on 2048": Case("nlp/200b.gin", "v5p:8x16x16", 4096, flat(256)),
     "110b on 512, 4 stages": Case("nlp/110b.gin", "v5p:8x8x8", 1024, flat(16) | PIPELINE),
 }
