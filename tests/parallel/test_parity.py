@@ -129,6 +129,11 @@ def test_partitioned_by_hand(name, adamw, one_device):
     assert_same(three_steps(manually(FAST)[name], adamw), one_device)
 
 
+def test_two_streams(adamw, one_device):
+    layout = Layout(data=2, fsdp=2, model=2, streams=2, remat="dots", partitioning="manual")
+    assert_same(three_steps(layout, adamw), one_device)
+
+
 @pytest.mark.prove
 @pytest.mark.parametrize("partitioning", ["auto", "manual"])
 @pytest.mark.parametrize("name", OTHERS)
