@@ -4,8 +4,9 @@ No chip is needed, and none has run this: the TPU compiler is a pip package. Mem
 counted from the compiled program (docs/scaling.md has the definition). What has been compiled before is read
 from the planner's cache.
 
+    python -m benchmarks.scaling                       # what is in docs/results/scaling.json, as a table
     pip install 'pangu-jax[tpu]'
-    python -m benchmarks.scaling [--only NAME ...]     # docs/results/scaling.json, docs/images/scaling.svg
+    python -m benchmarks.scaling --compile [NAME ...]  # minutes each; also docs/images/scaling.svg
 """
 
 import argparse
@@ -108,6 +109,8 @@ def table(rows: dict[str, dict[str, object]]) -> str:
     flats = [r for name, r in rows.items() if name.startswith("110b") and r["schedule"] == "none"]
     base = next((r for r in flats if r["chips"] == 512), None)
     for r in flats if base else []:
+        if r is base:
+            continue
         linearity = 100 * base["step_s"] / r["step_s"]
         lines.append(f"\nstep time 512 -> {r['chips']} chips at {r['batch_size'] / r['chips']:g} "
                      f"examples a chip: {linearity:.1f}% of linear")  # fmt: skip
@@ -143,18 +146,21 @@ def draw(rows: dict[str, dict[str, object]]) -> None:
 
 
 def main() -> None:
-    """Compiles what is asked for and writes everything that is known."""
+    """Shows what is known, after compiling what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--only", nargs="*", choices=list(CASES), default=list(CASES), metavar="NAME")
-    wanted = parser.parse_args().only
+    parser.add_argument("--compile", nargs="*", metavar="NAME", help=f"all, or of: {', '.join(CASES)}")
+    wanted = parser.parse_args().compile
+    if unknown := set(wanted or ()) - set(CASES):
+        parser.error(f"no program {', '.join(unknown)}; there are {', '.join(CASES)}")
     rows = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-    for name in wanted:
+    for name in CASES if wanted == [] else wanted or ():
         rows[name] = measure(CASES[name])
         rows = {name: rows[name] for name in CASES if name in rows}
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(rows, indent=2) + "\n")
     print(table(rows))
-    draw(rows)
+    if wanted is not None:
+        draw(rows)
 
 
 if __name__ == "__main__":

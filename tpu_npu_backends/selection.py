@@ -9,7 +9,6 @@ import jax
 from tpu_npu_backends import cpu, tpu
 from tpu_npu_backends.errors import BackendError
 
-PLATFORMS = ("cpu", "tpu", "cuda", "npu")
 _NAME = re.compile(r"(auto|tpu|cuda|npu|cpu(?::(?P<count>[0-9]+))?)")
 _INSTALL = {
     "tpu": "install the extra: pip install 'pangu-jax[tpu]', on a TPU host",

@@ -5,6 +5,7 @@ formulation: T5's layout (Raffel et al., arXiv 1910.10683) with rotary positions
 Modules hold parameters; the forward pass (`forward.py`) is plain JAX over their arrays.
 """
 
+import functools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -131,6 +132,7 @@ def init(config: EncoderDecoderConfig, key: jax.Array) -> Tree:
     return arrays(EncoderDecoder(config, nnx.Rngs(params=key)))
 
 
+@functools.cache
 def axes(config: EncoderDecoderConfig) -> Tree:
     """Logical axes of every parameter, in the structure of `init`."""
     return logical_axes(lambda: EncoderDecoder(config, nnx.Rngs(0)))

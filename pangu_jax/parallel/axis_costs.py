@@ -9,11 +9,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from pangu_jax.parallel.layout import AXES
+from pangu_jax.parallel.links import HOP_S, NODE_HOP_S
 from tpu_npu_backends.topologies import Nodes, Topology, Torus
-
-# Seconds a hop: 1 us on a torus (the count of compiled programs uses the same). Inside a node and through a
-# network: usual figures of NVLink/HCCS and of RoCE/InfiniBand, not measured here.
-TORUS_HOP_S, NODE_HOP_S, NETWORK_HOP_S = 1e-6, 3e-6, 1e-5
 
 # The order in which axes take whole dimensions of a torus, as `mesh.rings` does; `fsdp` gets what is left.
 _URGENT = ("model", "sequence", "stage", "data")
@@ -72,7 +69,7 @@ def _on_torus(topology: Topology, sizes: Mapping[str, int]) -> dict[str, list[Ri
 
     def ring(size: int, index: int) -> Ring:
         whole = size == topology.shape[index] and links.wraps[index]
-        return Ring(size, links.link_bytes_per_s * (2 if whole and size > 2 else 1), TORUS_HOP_S)
+        return Ring(size, links.link_bytes_per_s * (2 if whole and size > 2 else 1), HOP_S)
 
     rings: dict[str, list[Ring]] = {axis: [] for axis in AXES}
     rest = dict(sizes)
@@ -90,7 +87,7 @@ def _on_torus(topology: Topology, sizes: Mapping[str, int]) -> dict[str, list[Ri
                 slot[0] //= shared
                 rest[axis] //= shared
         if rest[axis] > 1:  # does not tile the torus: as if over a line of single links
-            rings[axis].append(Ring(rest[axis], links.link_bytes_per_s, TORUS_HOP_S))
+            rings[axis].append(Ring(rest[axis], links.link_bytes_per_s, HOP_S))
     return rings
 
 
@@ -103,7 +100,7 @@ def _on_nodes(topology: Topology, sizes: Mapping[str, int]) -> dict[str, list[Ri
         inside = math.gcd(sizes[axis], room)
         outside = sizes[axis] // inside
         room = room // inside if outside == 1 else 1
-        rings[axis] = [Ring(inside, links.intra_bytes_per_s, NODE_HOP_S)] if inside > 1 else []
+        rings[axis] = [Ring(inside, links.intra_bytes_per_s, HOP_S)] if inside > 1 else []
         if outside > 1:
-            rings[axis].append(Ring(outside, links.inter_bytes_per_s, NETWORK_HOP_S))
+            rings[axis].append(Ring(outside, links.inter_bytes_per_s, NODE_HOP_S))
     return rings

@@ -40,15 +40,16 @@ class Candidates:
     streams: np.ndarray
 
     @staticmethod
-    def of(layout: Layout) -> "Candidates":
-        """One row, for a complete layout on mesh 0."""
+    def of(layout: Layout, towers: int) -> "Candidates":
+        """One row, for a complete layout on mesh 0 of a model of so many towers."""
+        around = layout.rounds(towers) * (1 if layout.schedule == "gpipe" else towers)
         row = {axis: getattr(layout, axis) for axis in AXES} | {
             "mesh": 0,
             "schedule": SCHEDULES.index(layout.schedule),
-            "repeats": layout.repeats,
+            "repeats": layout.repeats if layout.schedule == "none" else around,
             "microbatches": layout.microbatches,
             "remat": REMATS.index(layout.remat),
-            "zero": layout.zero if layout.schedule != "none" else 3,
+            "zero": layout.zero,
             "streams": layout.streams,
         }
         return Candidates(**{name: np.array([value]) for name, value in row.items()})

@@ -35,7 +35,8 @@ class Layout:
       microbatches: pieces of the batch, one after the other, gradients added up.
       remat: what the backward pass recomputes: nothing ("none"), all but products ("dots"), or whole layers
         ("full"); "offload" keeps what "dots" keeps in the host's memory.
-      zero: 3 gathers a layer's weights when they are used; 1 gathers a stage's once a step, in a pipeline.
+      zero: 3 gathers a layer's weights over `fsdp` when they are used; 1 gathers all of them (in a pipeline
+        a stage's) once a step.
       streams: parts of a microbatch that each layer works on side by side, so that collectives of one run
         while another computes; with partitioning "manual".
       partitioning: "auto": the compiler places collectives from annotations; "manual": the step does.

@@ -13,6 +13,7 @@ import numpy as np
 
 from tpu_npu_backends.topologies import Nodes, Topology, Torus
 
+# Seconds a hop, for the count of compiled programs and for predictions; assumed, not measured here.
 HOP_S = 1e-6  # a neighbour of the torus, or of the node
 NODE_HOP_S = 5e-6  # another node
 

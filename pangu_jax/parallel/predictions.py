@@ -88,7 +88,8 @@ def predict(model: Model, topology: Topology, layout: Layout) -> Prediction:
     layout = layout.on(topology.chips)
     if problems := layouts.check(layout, model.batch_size, model.dimensions):
         raise UserError("; ".join(f"{name}: {what}" for name, what in problems))
-    shared, candidates = setting(model, topology, [layout.axis_sizes()]), Candidates.of(layout)
+    shared = setting(model, topology, [layout.axis_sizes()])
+    candidates = Candidates.of(layout, len(model.shape.towers))
     items, seconds = memory(shared, candidates), times(shared, candidates)
     return prediction(model, topology, layout, items, seconds, 0)
 

@@ -74,9 +74,13 @@ def _mapped(spec: PartitionSpec, keep: Callable[[str], bool]) -> PartitionSpec:
     return PartitionSpec(*(part or None for part in parts))
 
 
+def is_axes(leaf: Any) -> bool:
+    """Whether a node of a tree of logical axes is a leaf."""
+    return isinstance(leaf, tuple)
+
+
 def storage_shardings(mesh: Mesh, axes: Any) -> Any:
     """A NamedSharding for each leaf of a tree of logical axes."""
-    is_axes = lambda leaf: isinstance(leaf, tuple)  # noqa: E731
     return jax.tree.map(lambda a: NamedSharding(mesh, storage_spec(a)), axes, is_leaf=is_axes)
 
 

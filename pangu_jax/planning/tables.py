@@ -111,5 +111,5 @@ def _table(headings: tuple[str, ...]) -> Table:
 
 def _text(table: Table) -> str:
     buffer = io.StringIO()
-    Console(file=buffer, width=_WIDTH).print(table)
+    Console(file=buffer, width=_WIDTH, force_jupyter=False).print(table)
     return "\n".join(line.rstrip() for line in buffer.getvalue().rstrip().splitlines())

@@ -87,7 +87,7 @@ class Verifier:
         self, predictions: Sequence[Prediction], workload: Any, optimizer: Any, batch_size: int
     ) -> list[Verified]:
         """Each prediction beside what the compiler says, one program after the other."""
-        console, found = Console(stderr=True), []
+        console, found = Console(stderr=True, force_jupyter=False), []
         for number, prediction in enumerate(predictions, start=1):
             what = f"{number} of {len(predictions)}: {prediction.layout.describe()}"
             with console.status(f"compiling {what}"):

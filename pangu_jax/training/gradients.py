@@ -12,13 +12,14 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
+from pangu_jax.errors import UserError
 from pangu_jax.parallel import one_forward_one_backward, pipeline, rules, shards
 from pangu_jax.parallel.constraints import ConstraintPlacement
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.manual import ManualPlacement
 from pangu_jax.parallel.mesh import MESH_AXES
 from pangu_jax.parallel.pipeline import Weights
-from pangu_jax.workloads import Batch, Part, Run, Sums, Workload
+from pangu_jax.workloads import Batch, Part, PipelinedWorkload, Run, Sums, Workload
 
 Tree = Any
 
@@ -88,18 +89,25 @@ def _accumulated(workload: Workload, layout: Layout, run: Run, params: Tree, par
         sums = workload.loss(params, part.batch, part.keys, run)
         return sums.loss, sums
 
-    params = _rounded(params, workload.logical_axes(), run.dtype)
+    def ready(params: Tree) -> Tree:
+        return _ready(params, workload.logical_axes(), run, whole=layout.zero == 1)
+
+    params, back = jax.vjp(ready, params)
     differentiate = jax.grad(of, has_aux=True)
     if layout.microbatches == 1:
-        return differentiate(params, part)
+        grads, sums = differentiate(params, part)
+        return back(grads)[0], sums
     parts = _split(part, layout.microbatches)
     shapes = jax.eval_shape(differentiate, params, pipeline.at(parts, 0))
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, jnp.float32), shapes)
     add = lambda total, part: (jax.tree.map(jnp.add, total, differentiate(params, part)), None)  # noqa: E731
-    return jax.lax.scan(add, zeros, parts)[0]
+    grads, sums = jax.lax.scan(add, zeros, parts)[0]
+    return back(jax.tree.map(lambda g, w: g.astype(w.dtype), grads, params))[0], sums
 
 
-def _pipelined(workload: Workload, layout: Layout, run: Run, params: Tree, part: Part) -> tuple[Tree, Sums]:
+def _pipelined(
+    workload: PipelinedWorkload, layout: Layout, run: Run, params: Tree, part: Part
+) -> tuple[Tree, Sums]:
     """Gradients of the sum on one device of a pipeline."""
     program, parts = workload.program(run), _split(part, layout.microbatches)
     weights, pull = _working(workload, layout, run, params)
@@ -118,7 +126,7 @@ def _pipelined(workload: Workload, layout: Layout, run: Run, params: Tree, part:
 
 
 def _working(
-    workload: Workload, layout: Layout, run: Run, params: Tree
+    workload: PipelinedWorkload, layout: Layout, run: Run, params: Tree
 ) -> tuple[Weights, Callable[[Weights], Tree]]:
     """The weights as a stage uses them through a whole step, and the way of their gradients back to storage.
 
@@ -128,24 +136,24 @@ def _working(
     axes = workload.logical_axes()
     names = workload.program(run).towers
 
-    def whole(params: Tree, axes: Tree) -> Tree:
-        return run.placement.weights(_rounded(params, axes, run.dtype), axes)
-
     def gather(params: Tree) -> Weights:
         towers = tuple(jax.tree.map(lambda w: w[:, 0], params[name]) for name in names)
         if layout.zero == 1:
-            stacked = [jax.tree.map(lambda a: (None, *a), axes[name], is_leaf=_is_axes) for name in names]
-            towers = tuple(map(whole, towers, stacked))
+            stacked = [
+                jax.tree.map(lambda a: (None, *a), axes[name], is_leaf=rules.is_axes) for name in names
+            ]
+            towers = tuple(_ready(*tower, run, whole=True) for tower in zip(towers, stacked, strict=True))
         shared = {name: tree for name, tree in params.items() if name not in names}
-        return Weights(towers, whole(shared, {name: axes[name] for name in shared}))
+        return Weights(towers, _ready(shared, {name: axes[name] for name in shared}, run, whole=True))
 
     weights, back = jax.vjp(gather, params)
     return weights, lambda grads: back(jax.tree.map(lambda g, w: g.astype(w.dtype), grads, weights))[0]
 
 
-def _rounded(params: Tree, axes: Tree, dtype: Any) -> Tree:
-    """Weights in the dtype of products, once a step: layers are sliced, and gradients stacked, in that."""
-    return jax.tree.map(lambda w, a: w.astype(dtype) if "embed" in a else w, params, axes)
+def _ready(params: Tree, axes: Tree, run: Run, *, whole: bool) -> Tree:
+    """Weights in the dtype of products, once a step, and gathered if they are to stay whole."""
+    rounded = jax.tree.map(lambda w, a: w.astype(run.dtype) if "embed" in a else w, params, axes)
+    return run.placement.weights(rounded, axes) if whole else rounded
 
 
 @jax.custom_vjp
@@ -185,7 +193,7 @@ def _specs(workload: Workload, layout: Layout) -> Tree:
         return PartitionSpec(None, spec[0], None, *spec[1:]) if name in towers else spec
 
     return {
-        name: jax.tree.map(partial(of, name), tree, is_leaf=_is_axes)
+        name: jax.tree.map(partial(of, name), tree, is_leaf=rules.is_axes)
         for name, tree in workload.logical_axes().items()
     }
 
@@ -194,9 +202,10 @@ def _rounds(workload: Workload, layout: Layout) -> tuple[int, tuple[str, ...]]:
     """Rounds that each tower makes around the stages, and the towers; none without a pipeline."""
     if layout.schedule == "none":
         return 1, ()
+    if not hasattr(workload, "program"):
+        raise UserError(
+            f"Layout.schedule = {layout.schedule!r}: the workload {workload.name!r} has no pipeline; "
+            "use 'none'"
+        )
     towers = workload.program(Run(None)).towers
     return layout.rounds(len(towers)), towers
-
-
-def _is_axes(leaf: Any) -> bool:
-    return isinstance(leaf, tuple)

@@ -48,7 +48,11 @@ class Source(Protocol):
 
 
 class Workload(Protocol):
-    """A model family under training."""
+    """A model family under training.
+
+    Its loss calls the placement points of `run` wherever a tensor changes where it lives: that is all that a
+    layout can rely on. With partitioning "manual" the arrays that it sees are one device's parts.
+    """
 
     name: str
 

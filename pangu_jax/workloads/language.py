@@ -157,19 +157,7 @@ class LanguageModel:
 
         Each tower by its own tokens: the encoder's weights never see target tokens.
         """
-        m, encoder, decoder = self.model, self.data.encoder_length, self.data.decoder_length
-        width = m.heads * m.width
-        feed_forward = (3 if m.gated else 2) * m.d_model * m.d_ff
-        attention = 4 * m.d_model * width
-        encoder_layer = encoder * (attention + feed_forward + 2 * encoder * width)
-        decoder_layer = (
-            decoder * (attention + feed_forward + decoder * width)
-            + decoder * (2 * m.d_model * width + 2 * encoder * width)
-            + encoder * 2 * m.d_model * width
-        )
-        head = decoder * m.vocab_size * m.d_model
-        forward = 2 * (m.encoder_layers * encoder_layer + m.decoder_layers * decoder_layer + head)
-        return 3.0 * batch_size * forward
+        return self.shape().flops(batch_size)
 
     def shape(self) -> Shape:
         """The model in numbers, for the planner."""

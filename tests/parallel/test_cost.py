@@ -10,7 +10,7 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
 
-from pangu_jax.parallel import cost, hlo, model_flops
+from pangu_jax.parallel import cost, hlo
 from tests.parallel import compiled_texts as texts
 from tpu_npu_backends import compiling, topologies
 
@@ -164,21 +164,3 @@ def test_the_compilers_cycles_of_a_large_product_are_near_the_roofline():
     report = cost.report(text, topology, {"data": 1})
     assert report.matmul_flops == 2 * 2048**3
     assert 0.7 < report.mfu(report.matmul_flops)[0] <= 1  # 0.77; larger products come nearer
-
-
-def test_model_flops_of_the_107b_prototype():
-    """36 + 36 layers of width 10240, 1024 + 1024 tokens, 1024 sequences: per tower, causal halved."""
-    width, layers, tokens, vocabulary = 10240, 36, 1024 * 1024, 131072
-    square = width * width
-    attention = {"blocks": layers, "sequences": 1024, "queries": 1024, "keys": 1024, "width": width}
-    flops = model_flops.step_flops(
-        [
-            model_flops.Products(layers * 12 * square, tokens),
-            model_flops.Products(layers * 16 * square + vocabulary * width, tokens),
-        ],
-        [model_flops.Attention(**attention)] * 2 + [model_flops.Attention(**attention, causal=True)],
-    )
-    assert (
-        flops
-        == 6 * tokens * (28 * layers * square + vocabulary * width) + 30 * layers * tokens * 1024 * width
-    )

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from data_pipelines.synthetic import SyntheticTokens
 from pangu_jax.models.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.parallel import predictions
-from pangu_jax.parallel.axis_costs import TORUS_HOP_S, axis_costs, on_one_dimension
+from pangu_jax.parallel.axis_costs import axis_costs, on_one_dimension
 from pangu_jax.parallel.layout import AXES, Layout
+from pangu_jax.parallel.links import HOP_S
 from pangu_jax.workloads.language import LanguageModel
 from tpu_npu_backends import topologies
 
@@ -25,7 +26,12 @@ def test_a_shape_counts_the_parameters_and_the_flops_of_its_model(gated, tied, p
     )
     workload = LanguageModel(config, SyntheticTokens(encoder_length=64, decoder_length=48))
     shape = workload.shape()
-    assert shape.flops(6) == pytest.approx(workload.flops_per_step(6), rel=1e-12)
+    joined, ff = 4 * 32, (3 if gated else 2) * 96 * config.d_ff
+    weights = 4 * 96 * joined + ff  # of a layer without cross-attention
+    expected = 6 * (3 * 64 * weights + 6 * (48 * (weights + 2 * 96 * joined) + 64 * 2 * 96 * joined))
+    expected += 6 * 48 * 8192 * 96
+    expected += 12 * joined * (3 * 64 * 64 + 6 * (48 * 48 / 2 + 48 * 64))  # causal pairs by half
+    assert workload.flops_per_step(6) == pytest.approx(6 * expected, rel=1e-12)
     params = jax.tree.leaves(jax.eval_shape(workload.init, jax.random.key(0)))
     assert shape.parameters == pytest.approx(sum(leaf.size for leaf in params), rel=0.01)
 
@@ -35,7 +41,7 @@ def test_a_tensor_axis_that_fills_a_torus_dimension_has_two_links():
     link = topology.chip.link_bytes_per_s
     whole = axis_costs(topology, ONE | {"model": 8, "fsdp": 64})["model"]
     assert whole.seconds_per_byte == pytest.approx(7 / 8 / (2 * link))
-    assert whole.latency_s == pytest.approx(7 * TORUS_HOP_S)
+    assert whole.latency_s == pytest.approx(7 * HOP_S)
     part = axis_costs(topology, ONE | {"model": 4, "fsdp": 128})["model"]
     assert part.seconds_per_byte == pytest.approx(3 / 4 / link)
 
@@ -87,3 +93,17 @@ def test_compute_alone_never_beats_the_peak(microbatches):
     found = predictions.predict(planned, topology, Layout(data=4, microbatches=microbatches, remat="dots"))
     assert 0 < found.mfu < planned.flops / found.compute_s / (4 * topology.chip.peak_flops) < 1
     assert found.step_s >= found.compute_s
+
+
+def test_one_round_a_tower_is_said_in_two_ways():
+    """For a ring of both towers `repeats` 1 stands for 2."""
+    workload = LanguageModel(EncoderDecoderConfig(), SyntheticTokens())
+    model, topology = predictions.describe(workload, 16, 8), topologies.parse("v5p:2x2x1")
+    for schedule in ("circular", "1f1b"):
+        one, two = (
+            predictions.predict(
+                model, topology, Layout(stage=2, data=2, schedule=schedule, repeats=repeats, microbatches=4)
+            )
+            for repeats in (1, 2)
+        )
+        assert (one.step_s, one.memory) == (two.step_s, two.memory)

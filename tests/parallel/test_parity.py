@@ -39,6 +39,7 @@ FAST = {
     "fsdp 8": Layout(data=1, fsdp=8),
     "model 4 x data 2": Layout(model=4, data=2),
     "data 2 x fsdp 2 x model 2": Layout(data=2, fsdp=2, model=2),
+    "fsdp 8, weights gathered once": Layout(data=1, fsdp=8, zero=1),
     "stage 4 x data 2, gpipe": Layout(stage=4, data=2, schedule="gpipe", microbatches=4),
     "stage 2 x model 2 x data 2, circular": Layout(
         stage=2, model=2, data=2, schedule="circular", repeats=2, microbatches=4, remat="dots"

@@ -252,3 +252,9 @@ def assert_one_line(capsys, recipe, bindings, run_dir, holds) -> None:
     assert status == 2
     assert err.count("\n") == 1 and err.startswith("pangu train: "), err
     assert all(part in err for part in holds), err
+
+
+def test_a_workload_without_a_pipeline_says_so(recipe, tmp_path):
+    bindings = ["train.backend=cpu:2", "Layout.stage=2", "Layout.schedule=gpipe", "Layout.microbatches=2"]
+    with pytest.raises(UserError, match="the workload 'digits' has no pipeline; use 'none'"):
+        train.run([str(recipe)], bindings, tmp_path)
