@@ -15,7 +15,8 @@ set -euo pipefail
 RESTARTS=${RESTARTS:-10}
 
 # SLURM_NTASKS and SLURM_PROCID, which srun sets for each task, say the rest.
-first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+# All lines are read: a reader that left after the first would end scontrol, and with pipefail this script.
+first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)
 export PANGU_COORDINATOR="$first:$((20000 + SLURM_JOB_ID % 10000))"
 
 status=0

@@ -14,7 +14,8 @@ from tpu_npu_backends.roll_call import Place
 
 LAUNCH = Path(__file__).parents[1] / "launch"
 STANDINS = {
-    "scontrol": 'printf "%s\\n" node07 node08',
+    # as for many nodes: still writing when the first line has been read
+    "scontrol": "echo node07; sleep 0.2; echo node08",
     "srun": 'shift; echo "$PANGU_COORDINATOR: $*"',
     "gcloud": 'printf "%s\\n" "$@"',
 }
