@@ -4,14 +4,15 @@ Nothing is differentiated from outside: a tick recomputes a chunk from its stash
 through it, so what a step holds does not depend on the number of microbatches.
 """
 
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from pangu_jax.parallel.pipeline import STAGE, Program, Stage, Tree, Weights, after, at
 from pangu_jax.parallel.schedules import OneForwardOneBackward
+from pangu_jax.parallel.stage import STAGE, Program, Stage, Tree, Weights, after, at
 
 
 def gradients(program: Program, layout: Any, weights: Weights, parts: Tree) -> tuple[Weights, Any]:
@@ -27,14 +28,19 @@ def gradients(program: Program, layout: Any, weights: Weights, parts: Tree) -> t
     rounds = layout.rounds(len(towers))
     plan = OneForwardOneBackward(layout.stage, layout.microbatches, rounds * len(towers))
     stage = Stage(program, layout.stage, lax.axis_index(STAGE), towers, rounds)
-    payload = stage.empty(weights, {}, at(parts, 0))
+    begin = partial(program.begin, 0, weights.shared, {})
+    payload = stage.empty(weights.shared, jax.eval_shape(begin, at(parts, 0)), at(parts, 0))
     sums = jax.tree.map(
         lambda s: jnp.zeros(s.shape, s.dtype),
         jax.eval_shape(program.finish, weights.shared, payload, at(parts, 0)),
     )
 
-    def chunk(weights, arrived, part, slot):
-        return stage.chunk(weights, arrived, {}, part, slot)
+    def chunk(own, shared, arrived, part, slot):
+        def enter(starts, arrived):
+            begun = lambda: arrived | program.begin(0, shared, {}, part)  # noqa: E731
+            return lax.cond(starts, begun, lambda: arrived)
+
+        return stage.chunk(own, shared, arrived, part, slot, enter)
 
     def end(shared, payload, part):
         """The sums of a microbatch, and the cotangents of what they come from."""
@@ -48,13 +54,15 @@ def gradients(program: Program, layout: Any, weights: Weights, parts: Tree) -> t
         stash = jax.tree.map(
             lambda ring, x: lax.dynamic_update_index_in_dim(ring, x, tick % plan.stash, 0), stash, arrived
         )
-        payload = stage.send(chunk(weights, arrived, at(parts, slot.microbatch), slot))
+        own = stage.own(weights.towers, slot.round)
+        payload = stage.send(chunk(own, weights.shared, arrived, at(parts, slot.microbatch), slot))
 
         tick = after(payload, tick)
         slot = plan.backward(tick, stage.index)
         part = at(parts, slot.microbatch)
         stashed = at(stash, plan.forward_tick(slot.microbatch, slot.round, stage.index) % plan.stash)
-        output, pull = jax.vjp(lambda weights, x: chunk(weights, x, part, slot), weights, stashed)
+        own = stage.own(weights.towers, slot.round)
+        output, pull = jax.vjp(lambda *args: chunk(*args, part, slot), own, weights.shared, stashed)
         nothing = jax.tree.map(jnp.zeros_like, (weights.shared, output, sums))
         ends = slot.valid & (stage.index == layout.stage - 1) & (slot.round == plan.rounds - 1)
         d_shared, d_output, new = lax.cond(ends, lambda: end(weights.shared, output, part), lambda: nothing)
@@ -62,11 +70,15 @@ def gradients(program: Program, layout: Any, weights: Weights, parts: Tree) -> t
         d_output = jax.tree.map(
             lambda own, other: jnp.where(alive, other, own.astype(other.dtype)), d_output, returned
         )
-        d_weights, d_stashed = pull(d_output)
-        grads = jax.tree.map(lambda total, g: total + g.astype(total.dtype), grads, d_weights)
-        shared = jax.tree.map(lambda total, g: total + g.astype(total.dtype), grads.shared, d_shared)
+        d_own, d_used, d_stashed = pull(d_output)
+        shared = jax.tree.map(
+            lambda total, *new: sum((g.astype(total.dtype) for g in new), total),
+            grads.shared,
+            d_shared,
+            d_used,
+        )
+        grads = Weights(stage.add_own(grads.towers, slot.round, d_own), shared)
         sums = jax.tree.map(jnp.add, sums, new)
-        grads = grads._replace(shared=shared)
         d_stashed = jax.tree.map(lambda x: after(grads, x), d_stashed)
         return (payload, stage.send(d_stashed, -1), stash, grads, sums), None
 

@@ -13,12 +13,12 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
 from pangu_jax.errors import UserError
-from pangu_jax.parallel import one_forward_one_backward, pipeline, rules, shards
+from pangu_jax.parallel import one_forward_one_backward, pipeline, rules, shards, stage
 from pangu_jax.parallel.constraints import ConstraintPlacement
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.manual import ManualPlacement
 from pangu_jax.parallel.mesh import MESH_AXES
-from pangu_jax.parallel.pipeline import Weights
+from pangu_jax.parallel.stage import Weights
 from pangu_jax.workloads import Batch, Part, PipelinedWorkload, Run, Sums, Workload
 
 Tree = Any
@@ -59,7 +59,7 @@ def make_sums(
             return None, workload.loss(params, part.batch, None, run)
         weights, _ = _working(workload, layout, run, params)
         parts = _split(part, layout.microbatches)
-        return None, pipeline.loss(workload.program(run), layout, lambda: weights, parts)
+        return None, pipeline.loss(workload.program(run), layout, weights, None, parts)
 
     if manual := _manual_axes(layout):
         sums = shards.sharded(sums, mesh, manual, _specs(workload, layout), with_gradients=False)
@@ -79,7 +79,7 @@ def _manual_axes(layout: Layout) -> tuple[str, ...]:
     """Mesh axes whose collectives the step places itself."""
     if layout.partitioning == "manual":
         return MESH_AXES
-    return () if layout.schedule == "none" else (pipeline.STAGE,)
+    return () if layout.schedule == "none" else (stage.STAGE,)
 
 
 def _accumulated(workload: Workload, layout: Layout, run: Run, params: Tree, part: Part) -> tuple[Tree, Sums]:
@@ -98,7 +98,7 @@ def _accumulated(workload: Workload, layout: Layout, run: Run, params: Tree, par
         grads, sums = differentiate(params, part)
         return back(grads)[0], sums
     parts = _split(part, layout.microbatches)
-    shapes = jax.eval_shape(differentiate, params, pipeline.at(parts, 0))
+    shapes = jax.eval_shape(differentiate, params, stage.at(parts, 0))
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, jnp.float32), shapes)
     add = lambda total, part: (jax.tree.map(jnp.add, total, differentiate(params, part)), None)  # noqa: E731
     grads, sums = jax.lax.scan(add, zeros, parts)[0]
@@ -116,8 +116,7 @@ def _pipelined(
         return pull(grads), sums
 
     def of(slots: Weights) -> tuple[jax.Array, Sums]:
-        here = lambda: jax.tree.map(_with_slot, jax.lax.stop_gradient(weights), slots)  # noqa: E731
-        sums = pipeline.loss(program, layout, here, parts)
+        sums = pipeline.loss(program, layout, weights, slots, parts)
         return sums.loss, sums
 
     slots = jax.tree.map(lambda w: jnp.zeros(w.shape, jnp.float32), weights)
@@ -154,18 +153,6 @@ def _ready(params: Tree, axes: Tree, run: Run, *, whole: bool) -> Tree:
     """Weights in the dtype of products, once a step, and gathered if they are to stay whole."""
     rounded = jax.tree.map(lambda w, a: w.astype(run.dtype) if "embed" in a else w, params, axes)
     return run.placement.weights(rounded, axes) if whole else rounded
-
-
-@jax.custom_vjp
-def _with_slot(weight: jax.Array, slot: jax.Array) -> jax.Array:
-    """The weight, with its gradient going to the slot, whose dtype it takes: bf16 weights, fp32 sums."""
-    del slot
-    return weight
-
-
-_with_slot.defvjp(
-    lambda weight, slot: (weight, None), lambda _, gradient: (None, gradient.astype(jnp.float32))
-)
 
 
 def _split(part: Part, microbatches: int) -> Part:

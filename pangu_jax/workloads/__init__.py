@@ -124,7 +124,7 @@ class PipelinedWorkload(Workload, Protocol):
     """A family that can also run as pipeline stages."""
 
     def program(self, run: Run) -> Any:
-        """Its towers of equal layers and what stands around them: a `pangu_jax.parallel.pipeline.Program`.
+        """Its towers of equal layers and what stands around them: a `pangu_jax.parallel.stage.Program`.
 
         The parameters of each tower are the subtree of its name, stacked along a first axis `layers`.
         """

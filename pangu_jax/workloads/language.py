@@ -189,7 +189,7 @@ class LanguageModel:
 
 
 class Program(NamedTuple):
-    """The model as a pipeline runs it (`pangu_jax.parallel.pipeline.Program`)."""
+    """The model as a pipeline runs it (`pangu_jax.parallel.stage.Program`)."""
 
     workload: LanguageModel
     forward: Forward

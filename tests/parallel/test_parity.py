@@ -12,7 +12,7 @@ from data_pipelines.synthetic import SyntheticTokens
 from pangu_jax.models.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.models.placement import Placement
 from pangu_jax.parallel import layout as layouts
-from pangu_jax.parallel import pipeline
+from pangu_jax.parallel import stage
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.mesh import make_mesh
 from pangu_jax.training import feed, gradients, optimizers, schedules, step
@@ -145,7 +145,7 @@ def test_more_layouts(name, partitioning, adamw, one_device, proof):
 
 @pytest.mark.parametrize("name", PIPELINED)
 def test_nothing_leaks_from_a_bubble(name, adamw, one_device, monkeypatch):
-    monkeypatch.setattr(pipeline, "BUBBLE", math.nan)
+    monkeypatch.setattr(stage, "BUBBLE", math.nan)
     assert_same(three_steps(manually(FAST)[name], adamw), one_device)
 
 
