@@ -17,7 +17,7 @@ SCHEDULES = ("none", "gpipe", "circular", "1f1b")
 REMATS = ("none", "dots", "full", "offload")
 # "offload" is not looked for by itself: what the way to the host's memory costs is known for no chip here.
 _SEARCHED_REMATS = REMATS[:3]
-_MOST_REPEATS = 8
+_MOST_REPEATS = 24
 
 Mesh = dict[str, int]
 

@@ -4,7 +4,8 @@ To calibrate: `pangu plan --verify K` prints predicted beside compiled; change a
 it comes from. Figures marked [A] are from the 107B recipe compiled for v5p:8x8x8 (fsdp 64 x model 8, streams
 2, "dots": 59.5 GiB; 3.60 s of compute, of it 2.90 s products and 0.14 s kernels, and 0.58 s exposed, or 1.06
 s with one stream), [B] also from other programs without a pipeline, [C] from that recipe in four stages
-(gpipe, 3 rounds, 8 microbatches: 71.8 GiB, 4.79 s + 1.05 s). All others are assumptions.
+(gpipe, 9 rounds, 8 microbatches: 64.1 GiB, 4.09 s + 0.99 s), [D] from the same as one ring of both towers
+(circular, 18 rounds: 58.2 GiB, 5.79 s + 1.38 s). All others are assumptions.
 """
 
 from dataclasses import dataclass
@@ -24,9 +25,10 @@ class Efficiency:
       hidden_fsdp: the same of weights and their gradients, which are asked for less urgently.
       hidden_most: of the compute, the part that can at most have collectives beside it.
       elementwise: traffic of everything but products, forward and backward, in times what a layer keeps.
-      elementwise_pipeline: the same in a pipeline, as a factor: a tick's stash is stacked twice, and its
-        weights' gradients are.
-      kept_twice: what the stash of a compiled program takes, over the arrays that are kept in it.
+      elementwise_pipeline: the same in a pipeline, as a factor: weights and the stash are cut out and put in.
+      elementwise_branches: the same where a tick chooses between towers: branches copy what they return.
+      kept_in_scan: what the stash of a compiled program takes, over the arrays that are kept in it.
+      kept_in_ring: the same of a pipeline of one tower.
       working: arrays alive at once in the backward pass of a layer, for each of its two widths.
       gathered: copies of a layer's gathered weights alive at once: one in use, one on its way.
       reserve: bytes of a chip that no item explains.
@@ -43,8 +45,10 @@ class Efficiency:
     # [A] with streams 2: 0.5 s of 3.6 s compute is neither products nor kernels. It is much: a prototype of
     # 107B written by hand, without rotary positions, had 12.
     elementwise: float = 28.0
-    elementwise_pipeline: float = 2.0  # [C] 1.29 s of 4.79 s, where 0.63 s would be expected
-    kept_twice: float = 1.5  # [A, C] the same part of 35 GiB without and of 43 GiB with a pipeline
+    elementwise_pipeline: float = 2.0  # [C] 0.84 s of 4.09 s are neither products nor kernels
+    elementwise_branches: float = 4.0  # [D] 2.12 s of 5.79 s
+    kept_in_scan: float = 1.5  # [A] of 35 GiB
+    kept_in_ring: float = 1.25  # [C] of 37 GiB
     working: float = 10.0  # [A, B]
     gathered: float = 2.0
     reserve: float = 0.25 * 2**30
@@ -54,7 +58,8 @@ _SPARSE_CORES = Efficiency()
 # Without SparseCores a prototype on 64 chips had 2.5 times as much exposed.
 _TENSOR_CORE_ALONE = Efficiency(hidden_model=0.05, hidden_model_streams=0.05, hidden_fsdp=0.2)
 _NODES = Efficiency(
-    kept_twice=1.0,
+    kept_in_scan=1.0,
+    kept_in_ring=1.0,
     matmul=0.7,
     narrow=32.0,
     attention=0.4,
@@ -66,7 +71,8 @@ _NODES = Efficiency(
 )
 _CPU = Efficiency(
     matmul=0.8, narrow=8.0, attention=0.3, attention_backward=2.0, hidden_model=0.0, hidden_model_streams=0.0,
-    hidden_fsdp=0.0, kept_twice=1.0, elementwise=12.0, working=4.0, gathered=1.0, reserve=0.0,
+    hidden_fsdp=0.0, kept_in_scan=1.0, kept_in_ring=1.0, elementwise=12.0, working=4.0, gathered=1.0,
+    reserve=0.0,
 )  # fmt: skip
 
 # Bytes/s one way between a chip and its host's memory: PCIe 4 x16 shared by two chips. An assumption.

@@ -96,13 +96,12 @@ def _activations(setting: Setting, c: Candidates) -> np.ndarray:
         # With full remat a tick of a pipeline keeps its input alone, and the layers' while it goes back.
         each[FULL] = np.where((c.schedule == GPIPE) | (c.schedule == CIRCULAR), 0.0, each[FULL])
         chunks.append(chunk_layers(setting, c, tower) * np.choose(c.remat, [each[r] for r in range(4)]))
-    whole, count = sum(chunks), ticks(setting, c)
-    stash = (2 * c.stage * c.repeats - 1) * together + np.max(chunks, axis=0)
-    whole, stash = whole * e.kept_twice, stash * e.kept_twice
-    # A tick keeps what arrives and what leaves; branches for the towers of a circular pipeline leave room for
-    # all of them, whichever was taken.
-    gpipe, circular = count * (whole + 2 * one_by_one), count * (whole + 2 * together)
-    return np.choose(c.schedule, [whole, gpipe, circular, stash])
+    whole, largest, count = sum(chunks), np.max(chunks, axis=0), ticks(setting, c)
+    stash = (2 * c.stage * c.repeats - 1) * together + largest
+    # A tick keeps what arrives and what leaves. Branches for the towers of a circular pipeline share the room
+    # of the largest.
+    gpipe, circular = count * (whole * e.kept_in_ring + 2 * one_by_one), count * (largest + 2 * together)
+    return np.choose(c.schedule, [whole * e.kept_in_scan, gpipe, circular, stash])
 
 
 def _gathered(setting: Setting, c: Candidates, layers: int) -> np.ndarray:

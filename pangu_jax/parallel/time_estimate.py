@@ -101,9 +101,13 @@ def _scheduled(setting: Setting, c: Candidates, chunks: list[_Work]) -> tuple[_W
     latency = hop.latency_s / np.maximum(c.stage - 1, 1) * np.where(gpipe, n, 1)
     sending = latency + np.where(gpipe, one_by_one, together) * hop.neighbour_s_per_byte
     sends = np.where(c.schedule == NONE, 0, 2 * count)
-    # Every tick adds to all gradients of the stage, in fp32: stacked, then read, added to, written.
-    adds = np.where(c.schedule == NONE, np.where(c.microbatches > 1, c.microbatches, 0), count)
-    moved = adds * 24.0 * stage_parameters(setting, c) / setting.topology.chip.hbm_bytes_per_s
+    # Microbatches without a pipeline add to all gradients, in fp32: stacked, then read, added to, written. A
+    # tick cuts its chunk's weights out of the stage's and adds to their gradients alone.
+    chunks = np.where(c.schedule == GPIPE, c.repeats, c.repeats / n)
+    adds = np.where(
+        c.schedule == NONE, np.where(c.microbatches > 1, 24.0 * c.microbatches, 0), 14.0 * count / chunks
+    )
+    moved = adds * stage_parameters(setting, c) / setting.topology.chip.hbm_bytes_per_s
     return total.plus(_Work(moved, {"stage": sends * sending})), useful
 
 
@@ -161,7 +165,8 @@ def _compute(setting: Setting, c: Candidates, tower: Tower) -> tuple[np.ndarray,
         forward, backward = forward + seconds, backward + e.attention_backward * seconds
     each = kept(setting, c, tower)
     more = np.where(c.remat == KEEP_ALL, each[KEEP_ALL] - each[DOTS], 0.0)  # written once, read once
-    factor = np.where(c.schedule == NONE, 1.0, e.elementwise_pipeline)
+    alone = np.where(c.schedule == GPIPE, e.elementwise_pipeline, e.elementwise_branches)
+    factor = np.where(c.schedule == NONE, 1.0, alone)
     traffic = (e.elementwise * factor * each[DOTS] + 3.0 * more) / chip.hbm_bytes_per_s
     return forward + traffic / 3, backward + 2 * traffic / 3
 
