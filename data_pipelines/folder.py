@@ -1,50 +1,23 @@
-"""A user's own text: a folder, a file or a glob of .txt and .jsonl, plain or as .gz, .xz, .zst.
+"""A user's own text: a folder, a file or a glob of .txt and .jsonl, plain or as .gz, .xz, .zst, .bz2.
 
 What cannot be read is counted, written to a quarantine with its reason, and never stops the run: a line that
 is not UTF-8, a line of .jsonl that is not a JSON object with the text field, a compressed file that breaks
 off (what came before the break is kept).
 """
 
-import dataclasses
 import glob
-import gzip
-import io
 import json
-import lzma
-import zlib
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
+from data_pipelines.corpus.reading import compression
+from data_pipelines.corpus.reading.quarantine import Quarantine
 from data_pipelines.documents import Document
 from data_pipelines.errors import DataError
 
 KINDS = (".txt", ".jsonl")
-COMPRESSIONS = ("", ".gz", ".xz", ".zst")
-_SUFFIXES = tuple(kind + compression for kind in KINDS for compression in COMPRESSIONS)
+_SUFFIXES = tuple(kind + packed for kind in KINDS for packed in ("", *compression.SUFFIXES))
 UNITS = ("file", "paragraph", "line")
-
-
-@dataclasses.dataclass
-class Quarantine:
-    """What was left out: `entries` are {file, line, reason, text}; `counts` by reason."""
-
-    entries: list[dict[str, str | int]] = dataclasses.field(default_factory=list)
-    counts: Counter[str] = dataclasses.field(default_factory=Counter)
-    kept: int = 10_000  # entries; counting goes on
-
-    def add(self, file: Path, line: int, reason: str, raw: bytes = b"") -> None:
-        self.counts[reason.split(":")[0]] += 1
-        if len(self.entries) < self.kept:
-            text = raw[:2000].decode("utf-8", "backslashreplace")
-            self.entries.append({"file": str(file), "line": line, "reason": reason, "text": text})
-
-    def write(self, path: Path) -> None:
-        """One JSON object a line."""
-        with path.open("w", encoding="utf-8") as out:
-            for entry in self.entries:
-                out.write(json.dumps(entry, ensure_ascii=False) + "\n")
 
 
 def files(path: str | Path) -> list[Path]:
@@ -53,7 +26,7 @@ def files(path: str | Path) -> list[Path]:
     Raises:
       DataError: nothing is there, or nothing of a known kind.
     """
-    wanted = ", ".join(f"*{kind}" for kind in KINDS) + " (plain, .gz, .xz or .zst)"
+    wanted = ", ".join(f"*{kind}" for kind in KINDS) + " (plain, .gz, .xz, .zst or .bz2)"
     given = Path(path).expanduser()
     if given.is_file():
         found = [given]
@@ -101,8 +74,8 @@ def _json_documents(
             continue
         try:
             record = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            reason = getattr(error, "msg", "nested too deeply")
+        except (ValueError, RecursionError) as error:
+            reason = getattr(error, "msg", "nested too deeply, or too long a number")
             quarantine.add(file, number, f"malformed JSON: {reason}", line.encode())
             continue
         text = record.get(text_field) if isinstance(record, dict) else None
@@ -137,11 +110,9 @@ def _text_documents(name: str, lines: Iterator[tuple[int, str]], unit: str) -> I
 
 def _decoded_lines(file: Path, quarantine: Quarantine) -> Iterator[tuple[int, str]]:
     """(number, line) without its newline; a line that is not UTF-8 goes to the quarantine."""
-    import zstandard
-
     number = 0
     try:
-        with _open(file) as stream:
+        with compression.open_file(file) as stream:
             for number, raw in enumerate(stream, 1):
                 try:
                     line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
@@ -149,27 +120,7 @@ def _decoded_lines(file: Path, quarantine: Quarantine) -> Iterator[tuple[int, st
                     quarantine.add(file, number, f"undecodable bytes: {error.reason}", raw)
                     continue
                 yield number, line.rstrip("\r\n")
-    except (EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, gzip.BadGzipFile) as error:
-        quarantine.add(file, number + 1, f"broken compressed file: {error}")
+    except compression.BrokenFileError as error:
+        quarantine.add(file, number + 1, str(error))
     except OSError as error:
-        quarantine.add(file, number + 1, f"unreadable file: {error.strerror}")
-
-
-def _open(file: Path) -> BinaryIO:
-    match file.suffix:
-        case ".gz":
-            return gzip.open(file, "rb")
-        case ".xz":
-            return lzma.open(file, "rb")
-        case ".zst":
-            return _open_zst(file)
-    return file.open("rb")
-
-
-def _open_zst(file: Path) -> BinaryIO:
-    import zstandard
-
-    reader = zstandard.ZstdDecompressor().stream_reader(
-        file.open("rb"), read_across_frames=True, closefd=True
-    )
-    return io.BufferedReader(reader)
+        quarantine.add(file, number + 1, compression.unreadable(error))

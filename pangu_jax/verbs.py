@@ -181,6 +181,75 @@ def _plan(flags: argparse.Namespace) -> Result:
     return Result(found.value, found.text)
 
 
+def _corpus_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--input",
+        required=True,
+        nargs="+",
+        action="extend",
+        metavar="DIR_OR_GLOB",
+        help="folders, files, globs or URLs; NAME=DIR names the source of its documents",
+    )
+    parser.add_argument(
+        "--output", required=True, metavar="DIR", help="where the corpus goes; one that was stopped goes on"
+    )
+    parser.add_argument("--workers", type=int, metavar="N", help="processes; one a CPU unless given")
+    parser.add_argument("--ray_address", metavar="HOST:PORT", help="use the Ray cluster whose head this is")
+
+
+def _corpus_build(flags: argparse.Namespace) -> Result:
+    from pangu_jax import corpora
+
+    found = corpora.build(
+        flags.gin_file, flags.bindings, flags.input, flags.output, flags.workers, flags.ray_address
+    )
+    return Result(found.value, found.text)
+
+
+def _corpus_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("dir", metavar="DIR", help="the --output of a build")
+
+
+def _corpus_report(flags: argparse.Namespace) -> Result:
+    from pangu_jax import corpora
+
+    found = corpora.report(flags.dir)
+    return Result(found.value, found.text)
+
+
+def _corpus_plan_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--raw_tb", type=float, required=True, metavar="TB", help="raw text, 10^12 bytes each"
+    )
+    parser.add_argument("--days", type=float, required=True, metavar="N", help="in which it is to be done")
+    parser.add_argument(
+        "--from", required=True, dest="measured", metavar="DIR", help="a finished build of a sample of it"
+    )
+    parser.add_argument("--cores", type=int, default=16, metavar="N", help="of a machine; 16 unless given")
+    parser.add_argument("--memory_gb", type=float, default=64.0, metavar="GB", help="of a machine; 64")
+
+
+def _corpus_plan(flags: argparse.Namespace) -> Result:
+    from pangu_jax import corpora
+
+    found = corpora.plan(flags.raw_tb, flags.days, flags.measured, flags.cores, flags.memory_gb)
+    return Result(found.value, found.text)
+
+
+def _corpus_sample_flags(parser: argparse.ArgumentParser) -> None:
+    _corpus_dir(parser)
+    parser.add_argument("--stage", required=True, metavar="NAME", help="read, clean, deduplicate, ...")
+    parser.add_argument("--rejected", action="store_true", help="what the stage rejected, of each rule")
+    parser.add_argument("--count", type=int, default=5, metavar="N", help="documents, of each rule; 5")
+
+
+def _corpus_sample(flags: argparse.Namespace) -> Result:
+    from pangu_jax import corpora
+
+    found = corpora.sample(flags.dir, flags.stage, flags.rejected, flags.count)
+    return Result(found.value, found.text)
+
+
 VERBS: dict[str, Verb] = {
     "train": Verb(
         "train a model as a recipe says, or go on with a run that was stopped",
@@ -195,6 +264,31 @@ VERBS: dict[str, Verb] = {
         _plan_flags,
         _plan,
         takes_recipe=True,
+    ),
+    "corpus build": Verb(
+        "make a clean corpus of raw documents, or go on with one that was stopped",
+        "pangu corpus build --gin_file corpus/chinese.gin --input raw/ --output corpus/ --workers 8",
+        _corpus_flags,
+        _corpus_build,
+        takes_recipe=True,
+    ),
+    "corpus report": Verb(
+        "show what a build kept, what it rejected and why, and what it cost",
+        "pangu corpus report corpus/",
+        _corpus_dir,
+        _corpus_report,
+    ),
+    "corpus plan": Verb(
+        "tell the cores, machines, disk and hours that some TB need, from a build on a sample",
+        "pangu corpus plan --raw_tb 40 --days 7 --from corpus/",
+        _corpus_plan_flags,
+        _corpus_plan,
+    ),
+    "corpus sample": Verb(
+        "show documents of a stage, kept or rejected",
+        "pangu corpus sample corpus/ --stage clean --rejected",
+        _corpus_sample_flags,
+        _corpus_sample,
     ),
     "config check": Verb(
         "look for mistakes in recipes: names, types, unused macros, contradictions",

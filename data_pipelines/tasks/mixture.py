@@ -64,10 +64,20 @@ class Corpus:
         """Iterates over the documents, duplicates included. Raises DataError when there is no text."""
         if self.path is None:
             return quickstart.documents()
+        if built := self._built():
+            held_out = built.mixture["validation_fraction"]
+            if self.validation_fraction < held_out:
+                raise DataError(
+                    f"corpus.validation_fraction {self.validation_fraction} is below the {held_out} that "
+                    f"{self.path} holds out: held out text would be trained on; set it to {held_out} or more"
+                )
+            return built.documents()
         return folder.documents(self.path, self.text_field, self.documents, quarantine)
 
     def text_key(self) -> str:
         """sha256 over the names and bytes of the text files and over how documents are read from them."""
+        if self.path is not None and (built := self._built()):
+            return hashlib.sha256(f"{FORMAT} {built.fingerprint}".encode()).hexdigest()
         paths = quickstart.files() if self.path is None else folder.files(self.path)
         key = hashlib.sha256(json.dumps([FORMAT, self.text_field, self.documents]).encode())
         for path in paths:
@@ -78,6 +88,12 @@ class Corpus:
                 digest = f"unreadable: {error.errno}"
             key.update(f"{path.name} {digest}\n".encode())
         return key.hexdigest()
+
+    def _built(self):
+        """The corpus that `path` is, if the corpus factory built one there."""
+        from data_pipelines.tasks import pangu_corpus
+
+        return pangu_corpus.opened(self.path)
 
     def vocabulary_key(self) -> dict[str, str | int]:
         if self.vocabulary_file:
@@ -184,7 +200,8 @@ def corpus(
     """The text of a language model and what is learnt from it.
 
     Args:
-      path: a folder, file or glob of .txt and .jsonl (plain, .gz, .xz, .zst); None is the quickstart corpus.
+      path: a folder, file or glob of .txt and .jsonl (plain, .gz, .xz, .zst), or the folder of a corpus that
+        `pangu corpus build` made; None is the quickstart corpus.
       text_field: field of a .jsonl line that holds the text.
       documents: what one document of a .txt is: "file", "paragraph" (up to a blank line) or "line".
       vocabulary_size: ids in all, mode tokens and 100 sentinels included, of the vocabulary to train.

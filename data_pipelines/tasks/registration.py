@@ -37,9 +37,9 @@ def register(corpus: Corpus) -> list[str]:
                 splits=("train", "validation"),
             ),
             preprocessors=[
-                _tokenise_and_cut(corpus, objective),
+                tokenise_and_cut(corpus, objective),
                 seqio.CacheDatasetPlaceholder(),
-                _denoise(corpus, objective),
+                denoise(corpus, objective),
             ],
             output_features=features,
         )
@@ -59,7 +59,7 @@ def _documents(corpus: Corpus, split: str):
     return tf.data.Dataset.from_tensor_slices({"text": texts})
 
 
-def _tokenise_and_cut(corpus: Corpus, objective: Objective):
+def tokenise_and_cut(corpus: Corpus, objective: Objective):
     """A seqio preprocessor: text to pieces {"tokens" int32 [n], "word_starts" bool [n], "final" bool []}."""
     import tensorflow as tf
 
@@ -94,7 +94,7 @@ def cut_text(text: str, vocabulary: Vocabulary, objective: Objective, corpus: Co
     return [Piece(tokens[c.begin : c.end], starts[c.begin : c.end], c.end == len(tokens)) for c in cuts]
 
 
-def _denoise(corpus: Corpus, objective: Objective):
+def denoise(corpus: Corpus, objective: Objective):
     """A seqio preprocessor: a piece to {"inputs", "targets"}, by the same objective as everywhere."""
     import seqio
     import tensorflow as tf

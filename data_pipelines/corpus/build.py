@@ -1,0 +1,171 @@
+"""`build`: the stages of the factory in order.
+
+    read, clean, sign, join, gather, verify, cluster, repeats, deduplicate, index, decontaminate, write
+
+Each is a plain function on files, which `engine` runs; what it leaves in `work/STAGE/` is there for the next,
+for samples and for the report.
+"""
+
+import contextlib
+import dataclasses
+import json
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gin
+
+from data_pipelines.corpus import dedup, engine, frames, report, stages
+from data_pipelines.corpus.cleaning import Rule, chinese_rules
+from data_pipelines.corpus.decontamination import Decontamination, build_index, decontaminate
+from data_pipelines.corpus.dedup import Dedup
+from data_pipelines.corpus.directory import BuildDirectory, claimed, plain
+from data_pipelines.corpus.engine import Task, Workers
+from data_pipelines.corpus.ray_workers import RayCluster
+from data_pipelines.corpus.reading.inputs import InputFile, find
+from data_pipelines.corpus.reading.settings import Reading
+from data_pipelines.corpus.reading.units import divide
+from data_pipelines.corpus.workers import ProcessPool
+from data_pipelines.corpus.finishing import finish_dataset
+from data_pipelines.corpus.writing import Writing, assign, write_shard
+from data_pipelines.errors import DataError
+
+
+@gin.configurable
+def build(
+    inputs: Sequence[str],
+    output: str,
+    workers: int | None = None,
+    ray_address: str | None = None,
+    reading: Reading | None = None,
+    rules: Sequence[Rule] | None = None,
+    dedup: Dedup | None = None,
+    decontamination: Decontamination | None = None,
+    writing: Writing | None = None,
+    keep_work: bool = True,
+) -> dict[str, Any]:
+    """Makes a corpus of `inputs` in the folder `output`, or goes on with one that was stopped.
+
+    The same inputs and settings give the same bytes, whatever the workers and whoever was killed meanwhile.
+
+    Args:
+      inputs: folders, files, globs or URLs, each may begin with `NAME=`, the source of its documents.
+      output: the folder; `directory.py` says what is in it.
+      workers: processes on this machine; None is one a CPU.
+      ray_address: of a Ray cluster to use instead.
+      reading: how documents come out of files.
+      rules: of cleaning, in order; None is `chinese_rules()`.
+      dedup: what counts as a copy.
+      decontamination: which evaluation sets are kept out.
+      writing: the form of the corpus.
+      keep_work: keep every stage's documents at the end, about three times the text. Statistics and samples
+        of what was rejected are kept in any case.
+
+    Returns:
+      the report, see `report.collect`.
+
+    Raises:
+      DataError: what a person can mend, in a line; what is done is kept.
+    """
+    settings = {
+        "reading": reading or Reading(),
+        "rules": tuple(chinese_rules() if rules is None else rules),
+        "dedup": dedup or Dedup(),
+        "decontamination": decontamination or Decontamination(),
+        "writing": writing or Writing(),
+    }
+    skipped: Counter[str] = Counter()
+    files = find(inputs, skipped)
+    identity = {
+        "inputs": [[file.name, file.source, file.size] for file in files],
+        "settings": plain(settings),
+    }
+    with claimed(output, identity) as directory, contextlib.ExitStack() as stack:
+        pool = RayCluster(ray_address, directory.root) if ray_address else ProcessPool(workers)
+        factory = _Factory(directory, stack.enter_context(pool), **settings)
+        factory.run(files)
+        found = report.write(directory, identity, skipped)
+        if not keep_work:
+            for path in directory.work.glob("*/*/*.arrow"):
+                if path.name != stages.REJECTED:
+                    path.unlink()
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class _Factory:
+    directory: BuildDirectory
+    workers: Workers
+    reading: Reading
+    rules: tuple[Rule, ...]
+    dedup: Dedup
+    decontamination: Decontamination
+    writing: Writing
+
+    def run(self, files: Sequence[InputFile]) -> None:
+        """All stages; those that are done take no time."""
+        units = divide(files, self.reading)
+        read = self._stage("read", stages.read, [Task(u.key, (u, self.reading), u.size) for u in units])
+        raw = [path for folder in read for path in stages.chunk_files(folder)]
+        if not raw:
+            raise DataError("no documents could be read; work/read/*/quarantine.jsonl tells the reasons")
+        clean = self._chunks("clean", stages.clean, raw, self.rules)
+        unique = self._unique([folder / frames.DOCUMENTS for folder in clean])
+        (index,) = self._stage("index", build_index, [Task("all", (self.decontamination,))])
+        pure = self._chunks("decontaminate", decontaminate, unique, index)
+        self._write(pure)
+
+    def _write(self, folders: list[Path]) -> None:
+        """Shards, then the dataset, which is made beside its place and renamed into it."""
+        chunks = []
+        for folder in folders:
+            held = json.loads((folder / engine.STATS).read_text("utf-8"))["sources"]
+            sizes = {source: (s["documents_out"], s["bytes_out"]) for source, s in held.items()}
+            chunks.append((folder / frames.DOCUMENTS, sizes))
+        shards = assign(chunks, self.writing)
+        tasks = [Task(s.key, (s, self.writing), sum(_size(part.chunk) for part in s.parts)) for s in shards]
+        written = self._stage("write", write_shard, tasks)
+        partial = self.directory.dataset.with_name("dataset.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        finish_dataset(written, self.writing, partial)
+        shutil.rmtree(self.directory.dataset, ignore_errors=True)
+        partial.rename(self.directory.dataset)
+
+    def _unique(self, documents: list[Path]) -> list[Path]:
+        """Chunks without copies, of all chunks."""
+        settings = self.dedup
+        stats = engine.statistics(self.directory.stage("clean"))
+        count, size = (sum(s[name] for s in stats) for name in ("documents_out", "bytes_out"))
+        parts = settings.parts(count, size)
+        signed = self._numbered("sign", dedup.sign, documents, parts, settings)
+        joined = self._parts("join", dedup.join, parts, signed, settings)
+        gathered = self._numbered("gather", dedup.gather, documents, joined)
+        verified = self._parts("verify", dedup.verify, parts, joined, gathered, settings)
+        (clustered,) = self._stage("cluster", dedup.cluster, [Task("all", (joined, verified))])
+        repeats = self._parts("repeats", dedup.find_repeats, parts, signed, clustered)
+        kept = self._numbered("deduplicate", stages.deduplicate, documents, clustered, repeats)
+        return [folder / frames.DOCUMENTS for folder in kept]
+
+    def _stage(self, name: str, function: Any, tasks: list[Task]) -> list[Path]:
+        return engine.run(self.directory.stage(name), function, tasks, self.workers)
+
+    def _chunks(self, name: str, function: Any, documents: list[Path], *rest: Any) -> list[Path]:
+        """A task a chunk: function(documents, *rest)."""
+        tasks = [Task(f"{i:06d}", (path, *rest), _size(path)) for i, path in enumerate(documents)]
+        return self._stage(name, function, tasks)
+
+    def _numbered(self, name: str, function: Any, documents: list[Path], *rest: Any) -> list[Path]:
+        """A task a chunk: function(documents, number, *rest)."""
+        tasks = [Task(f"{i:06d}", (path, i, *rest), _size(path)) for i, path in enumerate(documents)]
+        return self._stage(name, function, tasks)
+
+    def _parts(self, name: str, function: Any, parts: int, *rest: Any) -> list[Path]:
+        """A task a part of the hashes: function(part, *rest)."""
+        return self._stage(name, function, [Task(f"{part:06d}", (part, *rest)) for part in range(parts)])
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size

@@ -1,0 +1,83 @@
+"""What a rule of cleaning is: an edit, which changes texts, or a filter, which rejects documents.
+
+Rules are frozen dataclasses of settings: two equal ones do the same, and they travel to workers. Their names
+appear in statistics and reports. What a rule makes of a document never depends on other documents.
+"""
+
+import abc
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import ClassVar, NamedTuple
+
+import gin
+import numpy as np
+import polars as pl
+
+from data_pipelines.corpus.cleaning.batch import Batch
+
+# Edges of the histogram of a share.
+SHARES = tuple(i / 20 for i in range(21))
+
+
+class Histogram(NamedTuple):
+    """In statistics, `name`: documents by what a filter measured. What lies beyond the edges is in the first
+    or last of the counts."""
+
+    name: str
+    edges: tuple[float, ...]
+
+
+class Edited(NamedTuple):
+    """The batch after an edit, and how many changes of each kind it made: {kind: int64 [documents]}."""
+
+    batch: Batch
+    changes: dict[str, np.ndarray]
+
+
+class Verdict(NamedTuple):
+    """What a filter says: keep, bool [documents]; value, float64 [documents], what it measured.
+
+    counts: {name: int64 [documents]}, what else it counted.
+    """
+
+    keep: np.ndarray
+    value: np.ndarray
+    counts: Mapping[str, np.ndarray] = MappingProxyType({})
+
+
+class Rule:
+    """An `Edit` or a `Filter`."""
+
+    name: str
+    # Whether it pays to drop the documents that are rejected already before this rule looks.
+    costly: ClassVar[bool] = False
+
+
+class Edit(Rule, abc.ABC):
+    """A rule from text to text."""
+
+    costly: ClassVar[bool] = True
+    # Whether samples of rejected documents are edited too, because a report may not show what this removes.
+    private: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def edit(self, batch: Batch) -> Edited: ...
+
+
+class Filter(Rule, abc.ABC):
+    """A rule that keeps or rejects."""
+
+    histogram: ClassVar[Histogram | None] = None
+
+    @abc.abstractmethod
+    def judge(self, batch: Batch) -> Verdict: ...
+
+    def shown(self, texts: pl.Series) -> pl.Series:
+        """Samples of documents it rejected, as a report may show them."""
+        return texts
+
+
+def configurable(rule: type) -> type:
+    """Makes a rule known to gin by the name of its class."""
+    gin.external_configurable(rule, module="data_pipelines.corpus.cleaning")
+    return rule

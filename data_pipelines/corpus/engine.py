@@ -1,0 +1,119 @@
+"""Runs a stage of the factory: its tasks on workers, each into a folder of its own.
+
+A task's folder is filled beside its place and renamed into it when `stats.json`, its success marker, is in
+it. So a folder that is in its place is whole, whoever was killed and when, and a build that was stopped goes
+on where it was. There is no scheduler here: `Workers` runs plain functions in any order.
+"""
+
+import dataclasses
+import errno
+import json
+import os
+import resource
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from data_pipelines.corpus.progress import Bar
+from data_pipelines.errors import DataError
+
+STATS = "stats.json"
+PARTIAL = ".partial-"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A call of the stage's function, which fills the folder `stage/key`.
+
+    Attributes:
+      key: the folder's name. What order matters to, matters by this.
+      arguments: for the function, which is given `out=FOLDER` beside them.
+      size: bytes of what it reads, for the progress bar.
+    """
+
+    key: str
+    arguments: tuple[Any, ...]
+    size: int = 0
+
+
+class Workers(Protocol):
+    """Runs plain functions: on this machine (`workers.py`) or on a Ray cluster (`ray_workers.py`)."""
+
+    def run(self, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> Iterator[int]:
+        """Calls `function(*call)` for every call, at the same time and in no order.
+
+        Yields each call's index when it is done; what it returned is not carried. A worker that dies is
+        replaced and its calls are made again.
+
+        Raises:
+          DataError: as the function does; or workers keep dying.
+        """
+        ...
+
+
+def run(folder: Path, function: Callable[..., dict], tasks: Sequence[Task], workers: Workers) -> list[Path]:
+    """Calls `function(*task.arguments, out=FOLDER)` for every task that is not done; it returns statistics.
+
+    Returns:
+      the tasks' folders, `folder/key`, in the tasks' order. Each holds what the function wrote and, in
+      stats.json, what it returned, with "cpu_seconds", "seconds" and "peak_bytes" of the process.
+
+    Raises:
+      DataError: the disk is full, a task cannot be done, or workers keep dying. What is done is kept.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for partial in folder.glob(f"{PARTIAL}*"):
+        shutil.rmtree(partial, ignore_errors=True)
+    finals = [folder / task.key for task in tasks]
+    missing = [i for i, final in enumerate(finals) if not (final / STATS).is_file()]
+    with Bar(folder.name, sum(task.size for task in tasks), len(tasks)) as bar:
+        for i in set(range(len(tasks))).difference(missing):
+            bar.advance(tasks[i].size)
+        calls = [(function, tasks[i].arguments, finals[i]) for i in missing]
+        for done in workers.run(perform, calls):
+            bar.advance(tasks[missing[done]].size)
+    return finals
+
+
+def perform(function: Callable[..., dict], arguments: tuple[Any, ...], final: Path) -> None:
+    """One task, in the worker: into a folder beside `final`, then renamed."""
+    partial = final.with_name(f"{PARTIAL}{final.name}-{socket.gethostname()}-{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)
+    cpu, wall = time.process_time(), time.perf_counter()
+    try:
+        partial.mkdir(parents=True)
+        statistics = function(*arguments, out=partial)
+        cost = {
+            "cpu_seconds": round(time.process_time() - cpu, 4),
+            "seconds": round(time.perf_counter() - wall, 4),
+            "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        }
+        (partial / STATS).write_text(json.dumps(statistics | cost, ensure_ascii=False), "utf-8")
+        _rename(partial, final)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        if error.errno in _FULL:
+            raise DataError(
+                f"no room left on the disk of {final.parent}: free some, then run the same command again; "
+                "what is done is kept"
+            ) from None
+        raise
+
+
+def _rename(partial: Path, final: Path) -> None:
+    try:
+        partial.rename(final)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        # Another worker was first: one whose node was taken for dead. It made the same files.
+        shutil.rmtree(partial)
+
+
+def statistics(folder: Path) -> list[dict[str, Any]]:
+    """The statistics of every finished task of a stage, by key."""
+    return [json.loads(path.read_text("utf-8")) for path in sorted(folder.glob(f"*/{STATS}"))]

@@ -1,0 +1,39 @@
+"""What could not be read: counted by reason, kept with a sample, and never the end of a run."""
+
+import dataclasses
+import json
+from collections import Counter
+from pathlib import Path
+
+_SAMPLE = 2000  # bytes or characters
+
+
+@dataclasses.dataclass
+class Quarantine:
+    """What was left out.
+
+    Attributes:
+      entries: {file, where, reason, text}; `where` is a line, or the name of a member or record.
+      counts: by reason, without what stands behind its colon.
+      noted: what was mended or passed over on purpose: bad bytes replaced, blank documents and the like.
+      kept: as many entries are kept; counting goes on.
+    """
+
+    entries: list[dict[str, str | int]] = dataclasses.field(default_factory=list)
+    counts: Counter[str] = dataclasses.field(default_factory=Counter)
+    noted: Counter[str] = dataclasses.field(default_factory=Counter)
+    kept: int = 10_000
+
+    def add(self, file: str | Path, where: str | int, reason: str, sample: bytes | str = b"") -> None:
+        self.counts[reason.split(":")[0]] += 1
+        if len(self.entries) < self.kept:
+            if isinstance(sample, str):
+                sample = sample[:_SAMPLE].encode("utf-8", "backslashreplace")
+            text = sample[:_SAMPLE].decode("utf-8", "backslashreplace")
+            self.entries.append({"file": str(file), "where": where, "reason": reason, "text": text})
+
+    def write(self, path: Path) -> None:
+        """One JSON object a line."""
+        with path.open("w", encoding="utf-8") as out:
+            for entry in self.entries:
+                out.write(json.dumps(entry, ensure_ascii=False) + "\n")

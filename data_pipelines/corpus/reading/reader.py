@@ -1,0 +1,199 @@
+"""From a unit of work to chunks of documents."""
+
+import io
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from data_pipelines.corpus import extraction, frames
+from data_pipelines.corpus.reading import archives, json_lines, plain_text, tables, web_archives
+from data_pipelines.corpus.reading.acceptance import accepted
+from data_pipelines.corpus.reading.compression import BrokenFileError, decompressed, unreadable
+from data_pipelines.corpus.reading.place import Place, Record
+from data_pipelines.corpus.reading.quarantine import Quarantine
+from data_pipelines.corpus.reading.settings import Reading
+from data_pipelines.corpus.reading.units import Slice, Unit
+
+_BATCH_CHARACTERS = 4 * 2**20  # of text or HTML that wait to become a table
+_BUFFER = 1 << 18
+
+
+class _Row(NamedTuple):
+    id: str
+    source: str
+    url: str | None
+    text: str
+    html: bool
+
+
+def read(unit: Unit, settings: Reading, quarantine: Quarantine) -> Iterator[pl.DataFrame]:
+    """The documents of `unit`, in order, in tables of frames.SCHEMA of about `chunk_bytes` of text.
+
+    An id is the file's name and the line (record, row) in it, or the name alone of a file that is one
+    document; in an archive, `archive:member` stands for the file. Ids are distinct. Pages come as their main
+    text, without the lines that most pages of their site (host, or source) in this chunk have.
+
+    Args:
+      quarantine: is given all that cannot be read, and why.
+    """
+    chunks = _Chunks(settings, quarantine)
+    for part in unit.parts:
+        place = Place(part.file.name, part.file.source, settings, quarantine)
+        for found in _survive(_slice(part, place), place):
+            yield from chunks.add(found)
+    yield from chunks.end()
+
+
+def _survive(found: Iterator[_Row | pl.DataFrame], place: Place) -> Iterator[_Row | pl.DataFrame]:
+    """`found` to its end, or to where the file is broken, which goes to the quarantine."""
+    try:
+        yield from found
+    except (BrokenFileError, tarfile.TarError) as error:
+        place.reject("end", str(error))
+    except OSError as error:
+        place.reject("end", unreadable(error))
+    except BaseException as error:
+        # How libraries in Rust fail on what they did not foresee. It is no subclass of Exception.
+        if type(error).__name__ != "PanicException":
+            raise
+        place.reject("end", f"broken file: {error}".splitlines()[0])
+
+
+def _slice(part: Slice, place: Place) -> Iterator[_Row | pl.DataFrame]:
+    with _opened(part, place.settings.max_ratio) as stream:
+        if part.file.kind != "tar":
+            yield from _documents(stream, part.file.kind, place, part.begin, part.end)
+            return
+        for name, kind, packing, content in archives.members(stream, place):
+            if packing:
+                content = decompressed(content, packing, place.settings.max_ratio)
+            member = Place(f"{place.name}:{name}", place.source, place.settings, place.quarantine)
+            yield from _survive(_documents(content, kind, member), member)
+
+
+def _opened(part: Slice, max_ratio: float) -> io.BufferedReader:
+    file = part.file
+    if "://" in file.path or "::" in file.path:
+        import fsspec
+
+        try:
+            raw = fsspec.open(file.path, "rb").open()
+        except Exception as error:  # every file system has its own
+            raise BrokenFileError(f"unreadable file: {error}".splitlines()[0]) from error
+        raw = io.BufferedReader(raw, _BUFFER)
+    else:
+        raw = Path(file.path).open("rb", buffering=_BUFFER)  # noqa: SIM115 (the caller closes it)
+    return decompressed(raw, file.compression, max_ratio) if file.compression else raw
+
+
+def _documents(
+    stream: io.BufferedReader, kind: str, place: Place, begin: int = 0, end: int | None = None
+) -> Iterator[_Row | pl.DataFrame]:
+    match kind, place.settings.unit:
+        case "jsonl", _:
+            found = json_lines.read(stream, place, begin, end)
+        case "csv", _:
+            found = tables.read_csv(stream, place)
+        case "parquet", _:
+            found = tables.read_parquet(stream, place)
+        case "warc", _:
+            found = web_archives.read(stream, place)
+        case "text", "line":
+            found = plain_text.read_lines(stream, place, begin, end)
+        case "text", "paragraph":
+            found = plain_text.read_paragraphs(stream, place)
+        case _:
+            found = plain_text.read_whole(stream, place, html=kind == "html")
+    for one in found:
+        if isinstance(one, Record):
+            name = place.name if one.where is None else f"{place.name}:{one.where}"
+            yield _Row(name, one.source or place.source, one.url, one.text, one.html)
+        else:
+            yield one
+
+
+class _Chunks:
+    """Gathers documents to tables of `chunk_bytes`. Their column `site` is null but for pages."""
+
+    def __init__(self, settings: Reading, quarantine: Quarantine):
+        self._settings, self._quarantine = settings, quarantine
+        self._rows: list[_Row] = []
+        self._waiting = 0  # bytes of text, or of HTML, in the rows
+        self._tables: list[pl.DataFrame] = []
+        self._held = 0  # bytes of text in the tables
+
+    def add(self, found: _Row | pl.DataFrame) -> Iterator[pl.DataFrame]:
+        if isinstance(found, _Row):
+            self._rows.append(found)
+            self._waiting += len(found.text)
+            if self._waiting >= _BATCH_CHARACTERS:
+                yield from self._flush()
+        else:
+            yield from self._flush()
+            yield from self._push(found.with_columns(site=pl.lit(None, pl.String)))
+
+    def end(self) -> Iterator[pl.DataFrame]:
+        yield from self._flush()
+        if self._held:
+            yield self._finished(pl.concat(self._tables))
+        self._tables, self._held = [], 0
+
+    def _flush(self) -> Iterator[pl.DataFrame]:
+        rows, self._rows, self._waiting = self._rows, [], 0
+        if rows:
+            yield from self._push(_table(rows, self._settings, self._quarantine))
+
+    def _push(self, table: pl.DataFrame) -> Iterator[pl.DataFrame]:
+        self._tables.append(table)
+        self._held += frames.text_bytes(table)
+        while self._held >= self._settings.chunk_bytes:
+            whole = pl.concat(self._tables)
+            ends = whole["text"].str.len_bytes().cast(pl.Int64).cum_sum()
+            rows = int((ends < self._settings.chunk_bytes).sum()) + 1
+            yield self._finished(whole[:rows])
+            self._tables = [whole[rows:]]
+            self._held -= int(ends[rows - 1])
+
+    def _finished(self, table: pl.DataFrame) -> pl.DataFrame:
+        if table["site"].null_count() < len(table):
+            settings = self._settings
+            texts, dropped = extraction.drop_repeated_lines(
+                table["text"], table["site"], settings.site_pages, settings.site_share
+            )
+            self._quarantine.noted["boilerplate lines dropped"] += dropped
+            table = table.with_columns(texts.alias("text"))
+            table = accepted(table, settings, self._quarantine, maybe_bad=False)
+        return table.select(frames.SCHEMA.names()).rechunk()
+
+
+def _table(rows: list[_Row], settings: Reading, quarantine: Quarantine) -> pl.DataFrame:
+    """Rows as a table, with the main text in the place of HTML."""
+    kept = []
+    for row in rows:
+        if row.html and row.text.count("<") > settings.max_page_tags:
+            quarantine.add(
+                row.id, 1, f"more tags than Reading.max_page_tags: {settings.max_page_tags}", row.text
+            )
+        else:
+            kept.append(row)
+    rows = kept
+    texts = [row.text for row in rows]
+    pages = [i for i, row in enumerate(rows) if row.html]
+    for i, text in zip(pages, extraction.texts_of([texts[i] for i in pages]), strict=True):
+        texts[i] = text
+    host = pl.col("url").str.extract("^[a-zA-Z][a-zA-Z0-9+.-]*://([^/?#]+)")
+    table = pl.DataFrame(
+        {
+            "id": [row.id for row in rows],
+            "source": [row.source for row in rows],
+            "url": [row.url or None for row in rows],
+            "text": texts,
+            "html": [row.html for row in rows],
+        },
+        schema=pl.Schema({**frames.SCHEMA, "html": pl.Boolean}),
+    )
+    table = table.with_columns(site=pl.when("html").then(host.fill_null(pl.col("source")))).drop("html")
+    return accepted(table, settings, quarantine)
