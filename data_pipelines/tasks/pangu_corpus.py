@@ -1,8 +1,8 @@
 """A corpus that the corpus factory built: its documents, and its sources as seqio tasks.
 
 `register` adds a task for every source, `pangu_corpus_<name>`, and their mixture `pangu_corpus`, by the
-corpus's own weights or by others. `opened` is also how `corpus.path` of a recipe reads such a folder. Importing
-this module is cheap, and reading needs nothing of the extra `corpus`.
+corpus's own weights or by others. `opened` is also how `corpus.path` of a recipe reads such a folder.
+Importing this module is cheap, and reading needs nothing of the extra `corpus`.
 """
 
 import dataclasses
@@ -129,8 +129,8 @@ def register(
 ) -> list[str]:
     """Adds a task for each source, `<name>_<dataset>`, and their mixture `<name>` to seqio's registries.
 
-    A task gives {"inputs", "targets"} int32 [n], as the tasks of `registration.py` do. Names registered before
-    are replaced.
+    A task gives {"inputs", "targets"} int32 [n], as the tasks of `registration.py` do. Names registered
+    before are replaced.
 
     Args:
       path: a built corpus.

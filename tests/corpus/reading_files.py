@@ -1,6 +1,7 @@
 """Files for the tests of reading."""
 
 import bz2
+import functools
 import gzip
 import json
 import lzma
@@ -12,7 +13,12 @@ from data_pipelines.corpus.reading import inputs, reader, units
 from data_pipelines.corpus.reading.quarantine import Quarantine
 from data_pipelines.corpus.reading.settings import Reading
 
-COMPRESS = {".gz": gzip.compress, ".xz": lzma.compress, ".zst": zstandard.compress, ".bz2": bz2.compress}
+COMPRESS = {
+    ".gz": gzip.compress,
+    ".xz": functools.partial(lzma.compress, preset=0),
+    ".zst": zstandard.compress,
+    ".bz2": bz2.compress,
+}
 
 
 def read(*given, **settings):

@@ -133,7 +133,7 @@ TEXTS = {
     "d.md": "# 庚\n\n辛",
     "e.html": "壬\n癸",
     "f.ndjson:1": "子",
-    "g.warc:1": "丑",
+    "g.warc:2": "丑",
     "h.wet:1": "寅",
     "i.parquet:1": "卯",
     "i.parquet:3": "辰",

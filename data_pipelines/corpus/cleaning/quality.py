@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import zipfile
 from typing import ClassVar
 
 import numpy as np
@@ -87,7 +88,7 @@ class Weights:
                     tuple(file["lengths"].tolist()), int(file["bits"]), int(file["characters"])
                 )
                 weight, bias = file["weight"], float(file["bias"])
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise DataError(f"Quality.weights: cannot read {path} ({error}): {again}") from None
         if weight.shape != (2**features.bits,):
             raise DataError(

@@ -16,7 +16,7 @@ from data_pipelines.errors import DataError
 
 _FEWEST = 50  # documents of each kind
 # Shares of n-grams are small numbers; a constant brings them to where the penalty on weights is sensible.
-_SCALE = 1000.0
+_SCALE = 100.0
 
 
 def train_quality(
@@ -100,7 +100,7 @@ def _fit(texts: pl.Series, labels: np.ndarray, features: Features, penalty: floa
     from sklearn.linear_model import LogisticRegression
 
     shares = vstack([_shares(batch, features) for _, batch in batches(texts)])
-    model = LogisticRegression(C=1 / penalty, class_weight="balanced", max_iter=500, tol=1e-4)
+    model = LogisticRegression(C=1 / penalty, class_weight="balanced", solver="liblinear", max_iter=500)
     model.fit(shares, labels)
     return Weights(features, (model.coef_[0] * _SCALE).astype(np.float32), float(model.intercept_[0]))
 

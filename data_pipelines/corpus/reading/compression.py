@@ -107,14 +107,18 @@ class _Decompressed(io.RawIOBase):
         try:
             if self._suffix == ".gz":
                 made = self._stream.decompress(self._input, most)
-                left = self._stream.unconsumed_tail
+                self._input = self._stream.unconsumed_tail
             elif self._suffix == ".zst":
-                made, left = self._stream.decompress(self._input[:_FEED_ZST]), self._input[_FEED_ZST:]
+                made = self._stream.decompress(self._input[:_FEED_ZST])
+                self._input = self._input[_FEED_ZST:]
             else:  # these two keep what they did not get to
-                made, left = self._stream.decompress(self._input if hungry else b"", most), b""
+                made = self._stream.decompress(self._input if hungry else b"", most)
+                self._input = b""
         except Exception as error:  # each library has its own, and bz2 raises OSError
             raise BrokenFileError(f"broken compressed file: {error}") from error
-        self._input = self._stream.unused_data + left if self._stream.eof else left
+        if self._stream.eof:
+            rest = self._input if self._suffix == ".zst" else b""  # zlib's tail is in its unused data too
+            self._input = self._stream.unused_data + rest
         return made
 
 

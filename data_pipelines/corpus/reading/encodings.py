@@ -130,7 +130,7 @@ def _detected(data: bytes, foreign: int) -> str | None:
 
 
 def _strictly(data: bytes, name: str) -> str | None:
-    """None when there are bad bytes; or characters for private use, which wrongly named Chinese is full of."""
+    """None when there are bad bytes, or characters for private use, which a wrong encoding makes of them."""
     try:
         text = data.decode(name)
     except UnicodeDecodeError:

@@ -30,7 +30,7 @@ class Place:
 
     @staticmethod
     def line(begin: int, number: int) -> str:
-        """The name of a line that is counted from byte `begin`: its number, and before that `begin+`, if not 0."""
+        """The name of a line counted from byte `begin`: its number, behind `begin+` where that is not 0."""
         return f"{begin}+{number}" if begin else str(number)
 
     def ids(self, begin: int, numbers: pl.Expr) -> pl.Expr:

@@ -9,7 +9,7 @@ from data_pipelines.corpus.reading.compression import BrokenFileError
 from data_pipelines.corpus.reading.place import Place, Record
 from data_pipelines.corpus.reading.plain_text import decoded
 
-_WANTED = WarcRecordType.response | WarcRecordType.conversion
+_WANTED = (WarcRecordType.response, WarcRecordType.conversion)
 _HTML = ("text/html", "application/xhtml+xml")
 
 
@@ -23,18 +23,22 @@ def read(stream: io.BufferedReader, place: Place) -> Iterator[Record]:
     if head and head != b"WARC/":
         raise BrokenFileError("broken WARC file: it does not begin as one")
     limit = place.settings.max_document_bytes
-    records = ArchiveIterator(stream, record_types=_WANTED, parse_http=False)
+    records = ArchiveIterator(stream, parse_http=False)
     number = 0
     while True:
         try:
             record = next(records, None)
             if record is None:
                 return
+            number += 1
+            if "Content-Length" not in record.headers:
+                raise BrokenFileError(f"broken WARC file: it ends in the head of record {number}")
+            if record.record_type not in _WANTED:
+                continue
             # Not as many bytes as it says it has: they would be allocated.
             content = record.reader.read(min(record.content_length, limit) + 1)
         except OSError as error:
             raise BrokenFileError(f"broken WARC file: {error}") from error
-        number += 1
         if len(content) > limit:
             place.too_long(number, content)
         elif len(content) < record.content_length:
