@@ -9,7 +9,7 @@ from pangu_jax import recipes
 from pangu_jax.errors import UserError
 
 FUNCTION = "data_pipelines.corpus.build.build"
-SUPPLIED = ("inputs", "output", "workers", "ray_address")
+SUPPLIED = ("inputs", "output", "workers", "ray_address", "recipe")
 _NEEDED = ("polars", "rensa", "selectolax", "opencc", "fastwarc")
 
 
@@ -42,7 +42,7 @@ def build(
         recipes.apply(recipe)
         from data_pipelines.corpus.build import build
 
-        found = build(list(inputs), output, workers, ray_address)
+        found = build(list(inputs), output, workers, ray_address, recipe=recipes.dump(recipe))
     except (UserError, DataError) as error:
         plain = recipes.unwrap(error)
         raise plain from plain.__cause__

@@ -17,7 +17,7 @@ from typing import Any
 
 import gin
 
-from data_pipelines.corpus import dedup, engine, frames, report, stages
+from data_pipelines.corpus import card, collecting, dedup, engine, frames, report, stages
 from data_pipelines.corpus.cleaning import Rule, chinese_rules
 from data_pipelines.corpus.decontamination import Decontamination, build_index, decontaminate
 from data_pipelines.corpus.dedup import Dedup
@@ -44,7 +44,9 @@ def build(
     dedup: Dedup | None = None,
     decontamination: Decontamination | None = None,
     writing: Writing | None = None,
+    title: str = "A Chinese corpus",
     keep_work: bool = True,
+    recipe: str = "",
 ) -> dict[str, Any]:
     """Makes a corpus of `inputs` in the folder `output`, or goes on with one that was stopped.
 
@@ -60,8 +62,10 @@ def build(
       dedup: what counts as a copy.
       decontamination: which evaluation sets are kept out.
       writing: the form of the corpus.
+      title: of its card.
       keep_work: keep every stage's documents at the end, about three times the text. Statistics and samples
         of what was rejected are kept in any case.
+      recipe: the resolved recipe, for the card and DIR/recipe.gin.
 
     Returns:
       the report, see `report.collect`.
@@ -84,8 +88,10 @@ def build(
     }
     with claimed(output, identity) as directory, contextlib.ExitStack() as stack:
         pool = RayCluster(ray_address, directory.root) if ray_address else ProcessPool(workers)
+        directory.recipe.write_text(recipe, "utf-8")
         factory = _Factory(directory, stack.enter_context(pool), **settings)
         factory.run(files)
+        factory.publish(title, recipe)
         found = report.write(directory, identity, skipped)
         if not keep_work:
             for path in directory.work.glob("*/*/*.arrow"):
@@ -115,22 +121,33 @@ class _Factory:
         unique = self._unique([folder / frames.DOCUMENTS for folder in clean])
         (index,) = self._stage("index", build_index, [Task("all", (self.decontamination,))])
         pure = self._chunks("decontaminate", decontaminate, unique, index)
-        self._write(pure)
-
-    def _write(self, folders: list[Path]) -> None:
-        """Shards, then the dataset, which is made beside its place and renamed into it."""
         chunks = []
-        for folder in folders:
+        for folder in pure:
             held = json.loads((folder / engine.STATS).read_text("utf-8"))["sources"]
             sizes = {source: (s["documents_out"], s["bytes_out"]) for source, s in held.items()}
             chunks.append((folder / frames.DOCUMENTS, sizes))
         shards = assign(chunks, self.writing)
-        tasks = [Task(s.key, (s, self.writing), sum(_size(part.chunk) for part in s.parts)) for s in shards]
-        written = self._stage("write", write_shard, tasks)
+        sizes = [sum(_size(part.chunk) for part in shard.parts) for shard in shards]
+        tasks = [Task(s.key, (s, self.writing), size) for s, size in zip(shards, sizes, strict=True)]
+        self._stage("write", write_shard, tasks)
+
+    def publish(self, title: str, recipe: str) -> None:
+        """Makes the dataset of the shards, beside its place, and renames it into it."""
+        stages = {name: collecting.counted(self.directory, name) for name in collecting.STAGES}
         partial = self.directory.dataset.with_name("dataset.partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
-        finish_dataset(written, self.writing, partial)
+        shards = sorted(path.parent for path in self.directory.stage("write").glob(f"*/{engine.STATS}"))
+        finish_dataset(shards, self.writing, partial)
+        card.write(
+            partial,
+            title=title,
+            stages={name: stages[name] for name in collecting.FUNNEL},
+            evaluation=stages["index"],
+            settings=plain({"rules": self.rules, "dedup": self.dedup, "writing": self.writing}),
+            recipe=recipe,
+            licences=self.writing.licences,
+        )
         shutil.rmtree(self.directory.dataset, ignore_errors=True)
         partial.rename(self.directory.dataset)
 

@@ -39,6 +39,14 @@ def _plus(a: Any, b: Any, key: str) -> Any:
     return a + b if isinstance(a, int | float) and not isinstance(a, bool) else a
 
 
+def counted(directory: BuildDirectory, stage: str) -> dict[str, Any]:
+    """What a stage counted, without what it cost."""
+    return added(
+        {key: value for key, value in one.items() if key not in _COST}
+        for one in engine.statistics(directory.stage(stage))
+    )
+
+
 def collect(directory: BuildDirectory) -> dict[str, Any]:
     """Everything a build's report says.
 
@@ -46,11 +54,11 @@ def collect(directory: BuildDirectory) -> dict[str, Any]:
       {"stages": [{"name", "tasks", "documents_in", "documents_out", "bytes_in", "bytes_out", "cpu_seconds",
       "seconds", "peak_bytes", "mb_per_cpu_second"}], "sources": {source: {stage: [documents, bytes]}},
       "rejected": {stage: {rule: [documents, bytes]}}, "counts": {stage: {name: n}}, "histograms": {name:
-      {"edges", "counts"}}, "changes": {rule: ...}, "quarantined": {reason: n}, "noted", "evaluation": the
-      statistics of the index}. MB are 10^6 bytes of UTF-8 text as it was read; seconds are summed over tasks.
+      {"edges", "counts"}}, "quarantined": {reason: n}, "noted", "evaluation": the statistics of the index, with
+      "examples_found" of each set}. MB are 10^6 bytes of UTF-8 text as it was read; seconds are summed over tasks.
     """
     found: dict[str, Any] = {
-        "stages": [], "sources": {}, "rejected": {}, "counts": {}, "histograms": {}, "changes": {},
+        "stages": [], "sources": {}, "rejected": {}, "counts": {}, "histograms": {},
         "quarantined": {}, "noted": {}, "evaluation": {},
     }  # fmt: skip
     text = 0
@@ -72,10 +80,13 @@ def collect(directory: BuildDirectory) -> dict[str, Any]:
             found["rejected"][name] = rejected
         if total.get("counts"):
             found["counts"][name] = total["counts"]
-        for kind in ("histograms", "changes", "quarantined", "noted"):
+        for kind in ("histograms", "quarantined", "noted"):
             found[kind] |= total.get(kind, {})
         if name == "index":
             found["evaluation"] = total
+        if name == "decontaminate":
+            for known, facts in found["evaluation"]["evaluation_sets"].items():
+                facts["examples_found"] = len(total.get("found", {}).get(known, ()))
     return found
 
 

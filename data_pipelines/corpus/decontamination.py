@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -65,6 +66,12 @@ class Decontamination:
         known = [known for known in evaluation_sets.KNOWN if known.name.startswith(begins)]
         return [*known, *evaluation_sets.user_sets(self.more)]
 
+    def files(self) -> list[tuple[str, str, int]]:
+        """(set, file's name, bytes) of all that is there."""
+        data = evaluation_sets.data_folder(self.data_dir)
+        found = ((one.name, path) for one in self.chosen() for path in one.found(data))
+        return [(name, path.name, path.stat().st_size) for name, path in found]
+
 
 gin.external_configurable(Decontamination, module="data_pipelines.corpus.decontamination")
 
@@ -121,9 +128,11 @@ def build_index(settings: Decontamination, out: Path) -> dict:
 
 def _distinct(examples: Iterable[tuple[str, list[str]]]) -> Iterator[tuple[str, frozenset[str]]]:
     """(name, the texts' letters), once for examples that say the same: small splits lie in larger ones."""
+    examples = list(examples)
+    found = letters.strings(pl.Series([text for _, own in examples for text in own], dtype=pl.String))
     seen = set()
     for name, texts in examples:
-        own = frozenset(filter(None, map(letters.of, texts)))
+        own = frozenset(filter(None, itertools.islice(found, len(texts))))
         if own and own not in seen:
             seen.add(own)
             yield name, own

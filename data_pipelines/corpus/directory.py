@@ -40,6 +40,10 @@ class BuildDirectory:
         return self.root / "build.json"
 
     @property
+    def recipe(self) -> Path:
+        return self.root / "recipe.gin"
+
+    @property
     def report(self) -> Path:
         return self.root / "report.html"
 

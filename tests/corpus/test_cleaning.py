@@ -26,7 +26,10 @@ from data_pipelines.corpus.cleaning import (
 from data_pipelines.corpus.cleaning.batch import BATCH_BYTES
 from data_pipelines.errors import DataError
 
-WORDS = "我们 在 研究 语言 模型 的 训练 方法 数据 质量 决定 结果 城市 交通 保护 历史 文化 教育 是 和 了 工程师 系统 文本".split()  # fmt: skip  # noqa: SIM905
+WORDS = [
+    *("我们", "在", "研究", "语言", "模型", "的", "训练", "方法", "数据", "质量", "决定", "结果", "城市"),
+    *("交通", "保护", "历史", "文化", "教育", "是", "和", "了", "工程师", "系统", "文本"),
+]
 
 
 def prose(seed, sentences=12):
@@ -94,9 +97,9 @@ def test_a_documents_fate_does_not_depend_on_its_neighbours():
     assert shuffled.kept.sort("id").equals(whole.kept.sort("id"))
     assert shuffled.rejected.sort("id").equals(whole.rejected.sort("id"))
     assert (shuffled.changes, shuffled.histograms) == (whole.changes, whole.histograms)
-    assert {rule for rule, (documents, _) in whole.changes.items() if documents} >= {
-        "markup", "advertising", "white_space", "compatibility_forms", "unprintable", "personal_data", "personal_data.mobile",
-    }  # fmt: skip
+    used = {rule for rule, (documents, _) in whole.changes.items() if documents}
+    assert used >= {"markup", "advertising", "white_space", "compatibility_forms", "unprintable"}
+    assert used >= {"personal_data", "personal_data.mobile"}
 
 
 def test_many_batches(tmp_path):

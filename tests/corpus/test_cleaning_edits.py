@@ -20,7 +20,7 @@ from data_pipelines.corpus.cleaning.batch import Batch
 from data_pipelines.corpus.cleaning.normalise import CHINESE_PUNCTUATION
 from data_pipelines.errors import DataError
 
-# Chinese with what normalisation is for: spaces, accents, Hangul in pieces, compatibility forms, what cannot be seen.
+# Chinese with what normalisation is for.
 MIXED = st.text(
     st.one_of(
         st.sampled_from(

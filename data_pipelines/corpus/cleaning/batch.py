@@ -102,6 +102,10 @@ class Batch:
     def __len__(self) -> int:
         return len(self.lengths)
 
+    def places(self, classes: int) -> np.ndarray:
+        """int64: where in `codes` there are characters of one of the classes."""
+        return np.flatnonzero((self.classes & classes) != 0)
+
     def count(self, classes: int) -> np.ndarray:
         """int64 [documents]: characters that are in any of the classes."""
         if classes not in self._counts:
@@ -168,10 +172,11 @@ class Lines:
         begins[np.arange(len(breaks)) + of_break + 1] = breaks + 1
         ends[np.arange(len(breaks)) + of_break] = breaks
         ends[np.append(first[1:], len(begins))[: len(first)] - 1] = batch.starts[1:]
-        documents = np.repeat(np.arange(len(batch)), np.diff(np.append(first, len(begins))))
-        self._batch = batch
-        spaces = np.flatnonzero(batch.classes & characters.SPACE)
+        self._batch, self._all = batch, np.diff(np.append(first, len(begins)))
+        documents = np.repeat(np.arange(len(batch)), self._all)
+        spaces = batch.places(characters.SPACE)
         visible = (ends - begins) > np.searchsorted(spaces, ends) - np.searchsorted(spaces, begins)
+        self._visible = visible
         self.begins, self.ends, self.documents = begins[visible], ends[visible], documents[visible]
         self.count = np.bincount(self.documents, minlength=len(batch))
 
@@ -187,7 +192,7 @@ class Lines:
 
     def holding(self, classes: int) -> np.ndarray:
         """bool [lines]: holds a character of one of the classes."""
-        places = np.flatnonzero(self._batch.classes & classes)
+        places = self._batch.places(classes)
         return np.searchsorted(places, self.ends) > np.searchsorted(places, self.begins)
 
     @functools.cached_property
@@ -203,11 +208,12 @@ class Lines:
     @functools.cached_property
     def seen_before(self) -> np.ndarray:
         """bool [lines]: the document has the same line earlier."""
-        lines = pl.DataFrame(
-            {"document": self.documents, "line": self._batch.spans(self.begins, self.ends)},
-            schema={"document": pl.Int64, "line": pl.UInt64},
+        lines = self._batch.texts.str.split("\n").explode()
+        documents = pl.Series(np.repeat(np.arange(len(self._batch)), self._all))
+        first = (
+            pl.select(pl.struct(documents, lines.rename("line")).is_first_distinct()).to_series().to_numpy()
         )
-        return ~lines.select(pl.struct("document", "line").is_first_distinct()).to_series().to_numpy()
+        return ~first[self._visible]
 
 
 def sums(values: np.ndarray, starts: np.ndarray) -> np.ndarray:

@@ -32,7 +32,7 @@ class Language(Filter):
 
     label: str = "zh"
     least: float = 0.692
-    look: int = 150
+    look: int = 120
     sure: float = 0.9
     characters: int = 1200
     name: str = "language"

@@ -118,7 +118,7 @@ class WhiteSpace(Edit):
     name: str = "white_space"
 
     def edit(self, batch: Batch) -> Edited:
-        places = np.flatnonzero(batch.classes & characters.SPACE)
+        places = batch.places(characters.SPACE)
         if not len(places):
             return Edited(batch, {"characters": np.zeros(len(batch), np.int64)})
         documents = np.searchsorted(batch.starts, places, "right") - 1

@@ -10,7 +10,6 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_pipelines.corpus import frames
 from data_pipelines.corpus.reading import encodings, lines
 from data_pipelines.corpus.reading.acceptance import accepted
 from data_pipelines.corpus.reading.compression import BrokenFileError
@@ -63,7 +62,7 @@ def read_parquet(stream: io.BufferedReader, place: Place) -> Iterator[pl.DataFra
             stream = spool
         try:
             yield from _parquet(pq.ParquetFile(stream), place)
-        except pa.ArrowException as error:
+        except (pa.ArrowException, ValueError) as error:  # the latter for names that are not UTF-8
             raise BrokenFileError(f"broken Parquet file: {error}".splitlines()[0]) from error
 
 
@@ -75,32 +74,29 @@ def _seekable(stream: io.BufferedReader) -> bool:
 
 
 def _parquet(file: pq.ParquetFile, place: Place) -> Iterator[pl.DataFrame]:
-    names = _columns(place)
-    there = {
-        name
-        for name in names
-        if name in file.schema_arrow.names and _is_text(file.schema_arrow.field(name).type)
-    }
-    if names[0] not in there:
-        place.reject(1, f"no column {names[0]!r} of strings", ", ".join(file.schema_arrow.names))
+    schema = file.schema_arrow
+    names = dict(zip(("text", "url", "source"), _columns(place), strict=True))
+    texts = {field.name for field in schema if _is_text(field.type)}
+    there = {role: name for role, name in names.items() if name in texts}
+    if "text" not in there:
+        place.reject(1, f"no column {names['text']!r} of strings", ", ".join(schema.names))
         return
     row = 1
-    for batch in file.iter_batches(_BATCH, columns=sorted(there), use_threads=False):
-        values = pl.from_arrow(batch, rechunk=False)
-        text, url, source = (
-            pl.col(name).cast(pl.String) if name in there else pl.lit(None, pl.String) for name in names
-        )
-        frame = values.with_row_index("row", row).select(
+    for batch in file.iter_batches(_BATCH, columns=[*there.values()], use_threads=False):
+        batch.validate(full=True)  # polars takes it on trust that strings are UTF-8
+        found = {role: pl.from_arrow(batch[name]).cast(pl.String) for role, name in there.items()}
+        absent = [pl.lit(None, pl.String).alias(role) for role in names if role not in there]
+        frame = pl.DataFrame(found).with_columns(absent).with_row_index("row", row)
+        for (at,) in frame.filter(pl.col("text").is_null()).select("row").iter_rows():
+            place.reject(at, f"no text in column {names['text']!r}")
+        frame = frame.filter(pl.col("text").is_not_null()).select(
             place.ids(0, pl.col("row")),
-            source.replace("", None).fill_null(place.source).alias("source"),
-            url.replace("", None).alias("url"),
-            text.alias("text"),
+            pl.col("source").replace("", None).fill_null(place.source),
+            pl.col("url").replace("", None),
+            "text",
         )
-        for (identity,) in frame.filter(pl.col("text").is_null()).select("id").iter_rows():
-            place.reject(identity.rpartition(":")[2], f"no text in column {names[0]!r}")
-        frame = frame.filter(pl.col("text").is_not_null()).match_to_schema(frames.SCHEMA)
         yield accepted(frame, place.settings, place.quarantine)
-        row += len(values)
+        row += len(batch)
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -1,0 +1,107 @@
+"""The corpus factory: MB of UTF-8 text a CPU-second by stage, two workers against one, and its peers.
+
+    python -m benchmarks.corpus --data DIR            # DIR: corpus_zh, or any folder of .jsonl.xz and HTML
+    pip install datatrove==0.10.1 jieba ...           # see benchmarks/corpus_peers.py
+    python -m benchmarks.corpus --data DIR --peers    # the same rules by datatrove, on a sample of the same text
+
+CPU-seconds are user and system time of the worker processes. Evaluation sets come from $PANGU_DATA_DIR.
+"""
+
+import argparse
+import contextlib
+import io
+import lzma
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+CLEANING, SIGNATURES = ("clean",), ("sign",)
+NEAR = ("sign", "join", "gather", "verify", "cluster", "repeats", "deduplicate")
+GOALS = {"clean": 5.0, "sign": 40.0, "near-duplicates, whole": 15.0, "end to end": 4.1}
+
+
+def unpack(data: Path, to: Path) -> None:
+    """Plain JSON lines of every .jsonl.xz: what is measured starts from text, not from xz."""
+    for path in sorted(data.glob("*.jsonl.xz")):
+        with lzma.open(path) as packed, (to / path.stem).open("wb") as plain:
+            shutil.copyfileobj(packed, plain, 2**20)
+
+
+def built(raw: Path, output: Path, workers: int) -> tuple[dict, float]:
+    """(report, wall seconds) of a build."""
+    from data_pipelines.corpus.build import build
+
+    shutil.rmtree(output, ignore_errors=True)
+    begin = time.perf_counter()
+    with contextlib.redirect_stderr(io.StringIO()):
+        report = build([str(raw)], str(output), workers=workers)
+    return report, time.perf_counter() - begin
+
+
+def rates(report: dict) -> dict[str, float]:
+    """MB a CPU-second, of text as it was read."""
+    stages = {stage["name"]: stage for stage in report["stages"]}
+    text = stages["read"]["bytes_out"] / 1e6
+    cost = {name: stage["cpu_seconds"] for name, stage in stages.items()}
+    return {
+        **{name: text / seconds if seconds else float("inf") for name, seconds in cost.items()},
+        "near-duplicates, whole": text / sum(cost[name] for name in NEAR),
+        "end to end": text / sum(cost.values()),
+    }
+
+
+def pages(data: Path) -> tuple[int, int, float]:
+    """(pages, pages with text, CPU-seconds) of extracting the main text of every page in the .tar.xz."""
+    import tarfile
+
+    from data_pipelines.corpus import extraction
+
+    found = []
+    for path in sorted(data.glob("*html*.tar.xz")):
+        with tarfile.open(path) as archive:
+            members = [m for m in archive if m.isfile() and m.name.endswith((".html", ".htm"))]
+            found += [archive.extractfile(m).read() for m in members]
+    begin = time.process_time()
+    texts = [extraction.text_of(page) for page in found]
+    return len(found), sum(map(bool, texts)), time.process_time() - begin
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--data", required=True, type=Path)
+    parser.add_argument("--peers", action="store_true", help="measure datatrove too, on a sample")
+    parser.add_argument("--rounds", type=int, default=1, help="of one worker and two, in turn")
+    flags = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        raw = Path(scratch, "raw")
+        raw.mkdir()
+        unpack(flags.data, raw)
+        ratios = []
+        for _ in range(flags.rounds):
+            report, one = built(raw, Path(scratch, "one"), 1)
+            _, two = built(raw, Path(scratch, "two"), 2)
+            ratios.append(one / two)
+            print("| stage | MB a CPU-second | goal |\n| --- | --- | --- |")
+            for name, rate in rates(report).items():
+                print(f"| {name} | {rate:,.1f} | {GOALS.get(name, '')} |")
+            print(f"\nworkers: 1 in {one:.1f} s, 2 in {two:.1f} s, {one / two:.2f} times as fast (goal 1.7)")
+            print(
+                f"peak memory of a worker: {max(s['peak_bytes'] for s in report['stages']) / 1e6:,.0f} MB\n"
+            )
+            sys.stdout.flush()
+        count, full, seconds = pages(flags.data)
+        if count:
+            print(
+                f"HTML: {count:,} pages, {full:,} with text, {count / seconds:,.0f} a CPU-second (goal 3,000)"
+            )
+        if flags.peers:
+            from benchmarks import corpus_peers
+
+            corpus_peers.compare(raw)
+
+
+if __name__ == "__main__":
+    main()
