@@ -2,7 +2,7 @@
 
     python -m benchmarks.corpus --data DIR            # DIR: corpus_zh, or any folder of .jsonl.xz and HTML
     pip install datatrove==0.10.1 jieba ...           # see benchmarks/corpus_peers.py
-    python -m benchmarks.corpus --data DIR --peers    # the same rules by datatrove, on a sample of the same text
+    python -m benchmarks.corpus --data DIR --peers    # the same rules by datatrove, on a sample of the text
 
 CPU-seconds are user and system time of the worker processes. Evaluation sets come from $PANGU_DATA_DIR.
 """

@@ -23,12 +23,12 @@ from data_pipelines.corpus.decontamination import Decontamination, build_index, 
 from data_pipelines.corpus.dedup import Dedup
 from data_pipelines.corpus.directory import BuildDirectory, claimed, plain
 from data_pipelines.corpus.engine import Task, Workers
+from data_pipelines.corpus.finishing import finish_dataset
 from data_pipelines.corpus.ray_workers import RayCluster
 from data_pipelines.corpus.reading.inputs import InputFile, find
 from data_pipelines.corpus.reading.settings import Reading
 from data_pipelines.corpus.reading.units import divide
 from data_pipelines.corpus.workers import ProcessPool
-from data_pipelines.corpus.finishing import finish_dataset
 from data_pipelines.corpus.writing import Writing, assign, write_shard
 from data_pipelines.errors import DataError
 
@@ -87,6 +87,7 @@ def build(
         "settings": plain(settings),
     }
     with claimed(output, identity) as directory, contextlib.ExitStack() as stack:
+        stack.enter_context(engine.telling_of_a_full_disk(directory.root))
         pool = RayCluster(ray_address, directory.root) if ray_address else ProcessPool(workers)
         directory.recipe.write_text(recipe, "utf-8")
         factory = _Factory(directory, stack.enter_context(pool), **settings)

@@ -54,8 +54,9 @@ def collect(directory: BuildDirectory) -> dict[str, Any]:
       {"stages": [{"name", "tasks", "documents_in", "documents_out", "bytes_in", "bytes_out", "cpu_seconds",
       "seconds", "peak_bytes", "mb_per_cpu_second"}], "sources": {source: {stage: [documents, bytes]}},
       "rejected": {stage: {rule: [documents, bytes]}}, "counts": {stage: {name: n}}, "histograms": {name:
-      {"edges", "counts"}}, "quarantined": {reason: n}, "noted", "evaluation": the statistics of the index, with
-      "examples_found" of each set}. MB are 10^6 bytes of UTF-8 text as it was read; seconds are summed over tasks.
+      {"edges", "counts"}}, "quarantined": {reason: n}, "noted", "evaluation": the statistics of the index,
+      with "examples_found" of each set}. MB are 10^6 bytes of UTF-8 text as it was read; seconds are summed
+      over tasks.
     """
     found: dict[str, Any] = {
         "stages": [], "sources": {}, "rejected": {}, "counts": {}, "histograms": {},

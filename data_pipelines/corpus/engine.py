@@ -5,6 +5,7 @@ it. So a folder that is in its place is whole, whoever was killed and when, and 
 on where it was. There is no scheduler here: `Workers` runs plain functions in any order.
 """
 
+import contextlib
 import dataclasses
 import errno
 import json
@@ -22,7 +23,6 @@ from data_pipelines.errors import DataError
 
 STATS = "stats.json"
 PARTIAL = ".partial-"
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,20 +85,31 @@ def perform(function: Callable[..., dict], arguments: tuple[Any, ...], final: Pa
     shutil.rmtree(partial, ignore_errors=True)
     cpu, wall = time.process_time(), time.perf_counter()
     try:
-        partial.mkdir(parents=True)
-        statistics = function(*arguments, out=partial)
-        cost = {
-            "cpu_seconds": round(time.process_time() - cpu, 4),
-            "seconds": round(time.perf_counter() - wall, 4),
-            "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        }
-        (partial / STATS).write_text(json.dumps(statistics | cost, ensure_ascii=False), "utf-8")
-        _rename(partial, final)
-    except OSError as error:
+        with telling_of_a_full_disk(final.parent):
+            partial.mkdir(parents=True)
+            statistics = function(*arguments, out=partial)
+            cost = {
+                "cpu_seconds": round(time.process_time() - cpu, 4),
+                "seconds": round(time.perf_counter() - wall, 4),
+                "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            }
+            (partial / STATS).write_text(json.dumps(statistics | cost, ensure_ascii=False), "utf-8")
+            _rename(partial, final)
+    except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
-        if error.errno in _FULL:
+        raise
+
+
+@contextlib.contextmanager
+def telling_of_a_full_disk(folder: Path) -> Iterator[None]:
+    """Within it a full disk is a DataError, whatever the library that met it raises."""
+    try:
+        yield
+    except Exception as error:
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if full or os.strerror(errno.ENOSPC) in str(error):
             raise DataError(
-                f"no room left on the disk of {final.parent}: free some, then run the same command again; "
+                f"no room left on the disk of {folder}: free some, then run the same command again; "
                 "what is done is kept"
             ) from None
         raise

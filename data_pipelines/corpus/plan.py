@@ -11,6 +11,8 @@ from data_pipelines.errors import DataError
 SECONDS_A_DAY = 86_400
 # Beyond the measured CPU: stragglers at the end of each stage, retries, the driver.
 EFFICIENCY = 0.85
+# Stages whose work is that of the evaluation sets, whatever the corpus.
+ONCE = ("index",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +56,8 @@ def plan(
     stages = {stage["name"]: stage for stage in report["stages"]}
     text = stages["read"]["bytes_out"]
     scale = raw_tb * 1e12 / text
-    hours = {name: stage["cpu_seconds"] * scale / 3600 for name, stage in stages.items()}
+    grows = {name: 1.0 if name in ONCE else scale for name in stages}
+    hours = {name: stage["cpu_seconds"] * grows[name] / 3600 for name, stage in stages.items()}
     cpu_hours = sum(hours.values())
     cores = math.ceil(cpu_hours / (days * 24 * EFFICIENCY))
     machines = math.ceil(cores / cores_per_machine)
@@ -67,7 +70,7 @@ def plan(
         "cores_per_machine": cores_per_machine, "memory_gb_per_machine": memory_gb,
         "cpu_hours": round(cpu_hours, 1), "hours_by_stage": {k: round(v, 2) for k, v in hours.items()},
         "wall_hours": round(cpu_hours / EFFICIENCY / (machines * cores_per_machine), 2),
-        "mb_per_cpu_second": round(text / 1e6 / sum(s["cpu_seconds"] for s in stages.values()), 3),
+        "mb_per_cpu_second": round(raw_tb * 1e6 / (cpu_hours * 3600), 3),
         "needed_mb_per_second": round(raw_tb * 1e6 / (days * SECONDS_A_DAY), 2),
         "disk_tb": {k: round(v, 3) for k, v in disk.items()},
         "output_tb": round(disk.get("dataset", 0.0), 3),
@@ -93,13 +96,13 @@ def _text(v: dict[str, Any]) -> str:
 {v["raw_tb"]:g} TB of raw text in {v["days"]:g} days: {v["needed_mb_per_second"]:,} MB/s are needed
   cores     {v["cores"]:,}: {v["mb_per_cpu_second"]} MB a CPU-second measured, {v["efficiency"]:.0%} counted on
   machines  {v["machines"]:,} of {v["cores_per_machine"]} cores: {v["wall_hours"]:,.1f} hours of work
-  memory    {v["peak_gb_per_worker"]} GB a worker; of {v["memory_gb_per_machine"]:g} GB a machine, {memory}
+  memory    {v["peak_gb_per_worker"]} GB a worker, {v["memory_gb_per_machine"]:g} GB a machine: {memory}
   disk      {disk}
   network   {v["storage_mb_per_second"]:,} MB/s to and from shared storage
 {stages}
 assumptions
-  - the text is like the {v["measured_on_mb"]:,} MB that were measured: as long documents, as many rejected and
-    copies per MB. Larger corpora hold more copies, which makes later stages cheaper and joins larger
-  - cores are as fast as the measured ones, and a core more does as much as the first (measure with --workers)
+  - the text is like the {v["measured_on_mb"]:,} MB that were measured: as long documents, as many rejected
+    and copied per MB. Larger corpora hold more copies: later stages get cheaper, joins dearer
+  - cores are as fast as the measured ones, and one more does as much as the first
   - every stage reads what the one before wrote from shared storage, and all stages' files are kept
   - the one task of `cluster` is alone on its machine; its memory grows with the number of copies"""

@@ -1,4 +1,4 @@
-"""report.html and report.json of a build: what came in, what went and why, what came out, and what it cost."""
+"""report.html and report.json of a build: what came in, what went and why, and what it cost."""
 
 import json
 from collections.abc import Mapping

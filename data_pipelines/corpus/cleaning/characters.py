@@ -26,6 +26,8 @@ CLAUSE = 128
 SYMBOL = 256
 
 _HAN = ((0x3007, 0x3007), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x323AF))
+# The syllables of Hangul; blocks of letters alone need no look at each.
+_LETTERS = ((0xAC00, 0xD7A3),)
 _BREAKS = "\n\r\v\f\x85\u2028\u2029"
 # Those of Chinese and Latin text among the terminal punctuation of FineWeb-2 (datatrove 0.10).
 TERMINALS = "。！？．｡.!?‼⁇⁈⁉﹒﹖﹗"
@@ -33,17 +35,19 @@ _CLAUSES = TERMINALS + "，、；：…,;"
 # Beside Unicode's control (Cc), format (Cf: zero-width, direction marks, soft hyphen, byte order mark) and
 # private-use (Co) characters: variation selectors, the replacement character, and code points that never are
 # characters.
-_UNPRINTABLE = ((0xFE00, 0xFE0F), (0xFDD0, 0xFDEF), (0xFFFD, 0xFFFF), (0xE0100, 0xE01EF))
+_UNPRINTABLE = ((0xFE00, 0xFE0F), (0xFDD0, 0xFDEF), (0xFFFD, 0xFFFF), (0xE0000, 0xE01EF), (0xF0000, 0x10FFFF))
 
 
 @functools.cache
 def classes() -> np.ndarray:
     """uint16 [0x110000]: the classes above of every code point."""
     table = np.zeros(POINTS, np.uint16)
+    for first, last in _LETTERS:
+        table[first : last + 1] |= ALPHA | ALNUM
     for first, last in _HAN:
-        table[first : last + 1] |= HAN
-    # Between planes 3 and 14 nothing is assigned, and planes 15 and 16 are for private use.
-    for point in (*range(0xD800), *range(0xE000, 0x40000), *range(0xE0000, 0xE0200)):
+        table[first : last + 1] |= HAN | ALPHA | ALNUM
+    # Beyond plane 1, nothing is assigned but Han and what cannot be printed.
+    for point in np.flatnonzero(table[:0x20000] == 0).tolist():
         table[point] |= _bits(chr(point))
     for mark in TERMINALS:
         table[ord(mark)] |= TERMINAL
@@ -53,7 +57,6 @@ def classes() -> np.ndarray:
         table[ord(mark)] |= BREAK
     for first, last in _UNPRINTABLE:
         table[first : last + 1] |= UNPRINTABLE
-    table[0xF0000:] |= UNPRINTABLE
     table[0xFFFE::0x10000] |= UNPRINTABLE
     table[0xFFFF::0x10000] |= UNPRINTABLE
     return table

@@ -87,12 +87,13 @@ def _forms(keep: str) -> np.ndarray:
     """
     forms = np.arange(characters.POINTS, dtype=np.uint32)
     depends = {*range(0x1161, 0x1176), *range(0x11A8, 0x11C3)}  # Hangul in pieces
-    for point in (*range(0xD800), *range(0xE000, 0x40000)):
+    # Beyond plane 1, only compatibility forms of Han have others. Han and Hangul syllables have none.
+    for point in (*range(0x4E00), *range(0xA000, 0xAC00), *range(0xF900, 0x20000), *range(0x2F800, 0x2FA20)):
         character = chr(point)
         normal = unicodedata.normalize("NFKC", character)
         if len(normal) != 1 or unicodedata.combining(normal):
             depends.add(point)
-        else:
+        elif normal != character:
             forms[point] = ord(normal)
         parts = unicodedata.decomposition(character).split()
         if len(parts) == 2 and not parts[0].startswith("<"):
