@@ -80,13 +80,12 @@ def _pair(parser: argparse.ArgumentParser) -> None:
 
 
 def _load(flags: argparse.Namespace, *files: str | None) -> Any:
-    from pangu_jax import recipes
-    from pangu_jax.train import FUNCTION
+    from pangu_jax import recipe_verbs, recipes
 
     named = [file for file in files if file] + flags.gin_file
     if not named:
         raise UserError(f"name a recipe; there are: {', '.join(recipes.available())}")
-    return recipes.load(named, flags.bindings, function=FUNCTION)
+    return recipe_verbs.load(named, flags.bindings)
 
 
 def _check(flags: argparse.Namespace) -> Result:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import polars as pl
 from resiliparse.extract.html2text import extract_plain_text
-from selectolax.lexbor import LexborHTMLParser
+from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser
 
 from data_pipelines.corpus.reading import encodings
 
@@ -25,15 +25,16 @@ _BLOCKS = (
     "footer nav aside form fieldset fig address blockquote summary caption option center body"
 ).split()
 _NO_CONTENT = "nav header footer aside script style noscript button".split()
-# Also without content. To look for each of them in every page would cost more than to mark where they are.
+# Also without content.
 _RARE_TAGS = "template iframe object svg canvas audio video select textarea dialog menu".split()
 _MARKS = {
     **{f"<{slash}{name}": f"{_LINE}<{slash}{name}" for name in _BLOCKS for slash in ("", "/")},
     **{f"</{name}>": f"{_CELL}</{name}>" for name in ("td", "th")},
     **{f"<{name}": f" <{name}" for name in ("td", "th")},  # for a cell before it that no tag ends
-    **{f"</{name}": f"{_RARE}</{name}" for name in _RARE_TAGS},
+    # What asks for special care; to look for each in every page would take longer. Both marks of a block are one.
+    **{f"</{name}": f"{_LINE}{_RARE}</{name}" for name in [*_RARE_TAGS, "article", "main", "form", "pre"]},
 }
-_SEMANTIC = ("<header", "<nav", "<main", "<footer", "<article", "<aside", 'role="main"', 'role="navigation"')
+_SEMANTIC = b'<header <nav <main <footer <article <aside role="main" role="navigation"'.split()
 _ROLES = ", ".join(
     f"[role={role}]" for role in "navigation banner contentinfo complementary search menu".split()
 )
@@ -57,7 +58,8 @@ def texts_of(pages: Sequence[str]) -> pl.Series:
     (the line ends of <pre> stay), entities are decoded. A page without text gives "".
     """
     marked = pl.Series(pages, dtype=pl.String).str.replace_many(_MARKS, ascii_case_insensitive=True)
-    raw = pl.Series([_content(page) for page in marked.to_list()], dtype=pl.String)
+    # As bytes, which is what lexbor takes.
+    raw = pl.Series([_content(page) for page in marked.cast(pl.Binary).to_list()], dtype=pl.String)
     white = raw.str.replace_all(rf"(?:[^\S\f ]|{_RARE})[^\S\f]*| [^\S\f]+", " ")  # but what is one space
     return (
         white.str.replace_all(rf"[ {_CELL}]*\f[ {_CELL}\f]*", "\n")
@@ -66,37 +68,36 @@ def texts_of(pages: Sequence[str]) -> pl.Series:
     )
 
 
-def _content(page: str) -> str:
+def _content(page: bytes) -> str:
     """Text with the marks in it."""
-    if not any(begin in page for begin in _SEMANTIC) and page.count("<") <= _MAX_TAGS:
-        main = extract_plain_text(page, main_content=True, list_bullets=False, alt_texts=False)
+    if not any(begin in page for begin in _SEMANTIC) and page.count(b"<") <= _MAX_TAGS:
+        main = extract_plain_text(page.decode(), main_content=True, list_bullets=False, alt_texts=False)
         if main.strip():
             return main.replace("\n", _LINE)
-    tree = LexborHTMLParser(_body(page))
+    tree = LexborHTMLParser(_body(page), options=LexborDocumentOptions.WO_EVENTS)
     if tree.body is None:
         return ""
-    if "<article" in page or "<main" in page:
+    care = _RARE.encode() in page
+    if care:
         for header in tree.css(":is(article, main) header"):  # holds the title
             header.unwrap()
     tree.strip_tags(_NO_CONTENT)
-    if _RARE in page:
-        tree.strip_tags(_RARE_TAGS)
-    if "role=" in page:
+    if b"role=" in page:
         for node in tree.css(_ROLES):
             node.decompose()
-    if "<form" in page:
+    if care:
+        tree.strip_tags(_RARE_TAGS)
         for node in tree.css(_FORMS):
             node.decompose()
-    if "<pre" in page:
         for node in tree.css("pre"):
             node.replace_with(node.text().replace("\n", _LINE))
     return tree.body.text()
 
 
-def _body(page: str) -> str:
+def _body(page: bytes) -> bytes:
     """Saves parsing the head, when it is clear where that ends."""
-    begin = page.find("<body")
-    return page[begin:] if begin > 0 and page.find("<body", begin + 1) < 0 else page
+    begin = page.find(b"<body")
+    return page[begin:] if begin > 0 and page.find(b"<body", begin + 1) < 0 else page
 
 
 def drop_repeated_lines(

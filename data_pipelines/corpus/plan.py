@@ -94,7 +94,7 @@ def _text(v: dict[str, Any]) -> str:
     )
     return f"""\
 {v["raw_tb"]:g} TB of raw text in {v["days"]:g} days: {v["needed_mb_per_second"]:,} MB/s are needed
-  cores     {v["cores"]:,}: {v["mb_per_cpu_second"]} MB a CPU-second measured, {v["efficiency"]:.0%} counted on
+  cores     {v["cores"]:,}: {v["mb_per_cpu_second"]} MB a CPU-second, {v["efficiency"]:.0%} of it counted on
   machines  {v["machines"]:,} of {v["cores_per_machine"]} cores: {v["wall_hours"]:,.1f} hours of work
   memory    {v["peak_gb_per_worker"]} GB a worker, {v["memory_gb_per_machine"]:g} GB a machine: {memory}
   disk      {disk}

@@ -5,7 +5,7 @@ import unicodedata
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from data_pipelines.corpus.cleaning import (
@@ -56,6 +56,7 @@ def test_chinese_punctuation_stays_where_plain_nfkc_makes_it_ascii():
 
 
 @given(st.lists(MIXED, max_size=5))
+@example(["\u0b92\u0bd7", "e\u0301", "ᄀ\u1161\u11a8", "\u0323\u0307", "\u1e9b\u0323"])
 def test_plain_nfkc_is_unicodes(texts):
     assert edited(CompatibilityForms(keep=""), *texts)[0] == [unicodedata.normalize("NFKC", t) for t in texts]
 

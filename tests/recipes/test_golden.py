@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pangu_jax import recipes
-from pangu_jax.train import FUNCTION
+from pangu_jax import recipe_verbs, recipes
 from tests.recipes.update import GOLDEN, resolve
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +29,7 @@ def test_resolves_to_its_golden_file(name):
 
 @pytest.mark.parametrize("name", recipes.available())
 def test_check_finds_nothing(name):
-    assert recipes.check(recipes.load([name], function=FUNCTION)) == []
+    assert recipes.check(recipe_verbs.load([name])) == []
 
 
 @pytest.mark.parametrize("name", recipes.available())
@@ -38,7 +37,8 @@ def test_header_says_what_one_must_know_before_starting(name):
     text = recipes.find(name).read_text(encoding="utf-8")
     header = text[: text.find("\n\n")].lower()
     assert all(line.startswith("#") for line in header.splitlines())
-    for word in ("hardware", "time", "result", "pangu train", f"gin/{name}"):
+    verb = "pangu corpus build" if name.startswith("corpus/") else "pangu train"
+    for word in ("hardware", "time", "result", verb, f"gin/{name}"):
         assert word in header, f"the header must say: {word}"
 
 

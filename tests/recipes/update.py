@@ -5,15 +5,14 @@
 
 from pathlib import Path
 
-from pangu_jax import recipes
-from pangu_jax.train import FUNCTION
+from pangu_jax import recipe_verbs, recipes
 
 GOLDEN = Path(__file__).parent / "golden"
 
 
 def resolve(name: str) -> str:
     """The resolved form of a recipe that comes with the library."""
-    return recipes.dump(recipes.load([name], function=FUNCTION))
+    return recipes.dump(recipe_verbs.load([name]))
 
 
 def main() -> None:

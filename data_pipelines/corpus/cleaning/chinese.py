@@ -1,7 +1,5 @@
 """The rules by which Chinese is cleaned unless a recipe has others."""
 
-import gin
-
 from data_pipelines.corpus.cleaning.advertising import Advertising
 from data_pipelines.corpus.cleaning.language import Language
 from data_pipelines.corpus.cleaning.lines import (
@@ -17,7 +15,7 @@ from data_pipelines.corpus.cleaning.normalise import CompatibilityForms, Simplif
 from data_pipelines.corpus.cleaning.personal_data import PersonalData
 from data_pipelines.corpus.cleaning.quality import Quality
 from data_pipelines.corpus.cleaning.repetition import repetition_rules
-from data_pipelines.corpus.cleaning.rules import Rule
+from data_pipelines.corpus.cleaning.rules import Rule, configurable
 from data_pipelines.corpus.cleaning.sensitive import SensitiveWords
 from data_pipelines.corpus.cleaning.whole_text import (
     AlphanumericRatio,
@@ -29,13 +27,9 @@ from data_pipelines.corpus.cleaning.whole_text import (
 from data_pipelines.corpus.cleaning.words import NewLines, StopWords, WordLength, WordsWithLetters
 
 
-@gin.configurable(module="data_pipelines.corpus.cleaning")
+@configurable
 def chinese_rules(
-    sensitive_words: str | None = None,
-    salt: str = "",
-    quality_weights: str | None = None,
-    advertising: str | None = None,
-    personal_data: bool = True,
+    sensitive_words: str | None = None, quality_weights: str | None = None, personal_data: bool = True
 ) -> tuple[Rule, ...]:
     """PanGu-alpha's rules, FineWeb-2's for Chinese and Data-Juicer's, in an order that costs little.
 
@@ -46,11 +40,11 @@ def chinese_rules(
     alone), lines, words, whose segmentation costs as much as all the rest. Personal data last, in what is
     left.
 
+    Every rule's settings can be bound by its name: `TooShort.least = 100`.
+
     Args:
       sensitive_words: see `SensitiveWords.path`; None does without.
-      salt: see `SensitiveWords.salt`.
       quality_weights: see `Quality.weights`; None does without.
-      advertising: further keywords, see `Advertising.more`.
       personal_data: whether personal data is replaced.
     """
     return (
@@ -60,7 +54,7 @@ def chinese_rules(
         CompatibilityForms(),
         WhiteSpace(),
         Simplified(),
-        Advertising(more=advertising),
+        Advertising(),
         TooShort(),
         HanRatio(),
         AlphanumericRatio(),
@@ -72,7 +66,7 @@ def chinese_rules(
         DuplicateLineCharacters(),
         CharacterRepetition(),
         Language(),
-        *((SensitiveWords(sensitive_words, salt=salt),) if sensitive_words else ()),
+        *((SensitiveWords(sensitive_words),) if sensitive_words else ()),
         *((Quality(quality_weights),) if quality_weights else ()),
         NewLines(),
         WordLength(),

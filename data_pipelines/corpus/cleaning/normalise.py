@@ -99,7 +99,6 @@ def _forms(keep: str) -> np.ndarray:
         if len(parts) == 2 and not parts[0].startswith("<"):
             depends.add(int(parts[1], 16))
     kept = [ord(character) for character in keep]
-    depends.difference_update(kept)
     forms[np.isin(forms, list(depends))] = _DEPENDS
     forms[list(depends)] = _DEPENDS
     forms[kept] = kept

@@ -164,6 +164,7 @@ TOP = {2: 0.256, 3: 0.201, 4: 0.171}
 DUPLICATE = {5: 0.198, 6: 0.182, 7: 0.167, 8: 0.154, 9: 0.140, 10: 0.127}
 
 
+@configurable
 def repetition_rules(
     top: dict[int, float] | None = None, duplicate: dict[int, float] | None = None
 ) -> tuple[Filter, ...]:
