@@ -27,12 +27,18 @@ _BLOCKS = (
 _NO_CONTENT = "nav header footer aside script style noscript button".split()
 # Also without content.
 _RARE_TAGS = "template iframe object svg canvas audio video select textarea dialog menu".split()
+_SPECIAL = [*_RARE_TAGS, "article", "main", "form", "pre"]
 _MARKS = {
-    **{f"<{slash}{name}": f"{_LINE}<{slash}{name}" for name in _BLOCKS for slash in ("", "/")},
+    # What asks for special care; to look for each in every page would take longer. Before the rest for "</p".
+    **{f"</{name}": f"{_LINE}{_RARE}</{name}" for name in _SPECIAL},
+    **{
+        f"<{slash}{name}": f"{_LINE}<{slash}{name}"
+        for name in _BLOCKS
+        for slash in ("", "/")
+        if not (slash and name in _SPECIAL)
+    },
     **{f"</{name}>": f"{_CELL}</{name}>" for name in ("td", "th")},
     **{f"<{name}": f" <{name}" for name in ("td", "th")},  # for a cell before it that no tag ends
-    # What asks for special care; to look for each in every page would take longer. Both marks of a block are one.
-    **{f"</{name}": f"{_LINE}{_RARE}</{name}" for name in [*_RARE_TAGS, "article", "main", "form", "pre"]},
 }
 _SEMANTIC = b'<header <nav <main <footer <article <aside role="main" role="navigation"'.split()
 _ROLES = ", ".join(
@@ -57,7 +63,9 @@ def texts_of(pages: Sequence[str]) -> pl.Series:
     A block element is a line (or some), cells of a table row are separated by tabs, white space is collapsed
     (the line ends of <pre> stay), entities are decoded. A page without text gives "".
     """
-    marked = pl.Series(pages, dtype=pl.String).str.replace_many(_MARKS, ascii_case_insensitive=True)
+    marked = pl.Series(pages, dtype=pl.String).str.replace_many(
+        _MARKS, ascii_case_insensitive=True, leftmost=True
+    )
     # As bytes, which is what lexbor takes.
     raw = pl.Series([_content(page) for page in marked.cast(pl.Binary).to_list()], dtype=pl.String)
     white = raw.str.replace_all(rf"(?:[^\S\f ]|{_RARE})[^\S\f]*| [^\S\f]+", " ")  # but what is one space
