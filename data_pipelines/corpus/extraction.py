@@ -27,19 +27,15 @@ _BLOCKS = (
 _NO_CONTENT = "nav header footer aside script style noscript button".split()
 # Also without content.
 _RARE_TAGS = "template iframe object svg canvas audio video select textarea dialog menu".split()
-_SPECIAL = [*_RARE_TAGS, "article", "main", "form", "pre"]
-_MARKS = {
-    # What asks for special care; to look for each in every page would take longer. Before the rest for "</p".
-    **{f"</{name}": f"{_LINE}{_RARE}</{name}" for name in _SPECIAL},
-    **{
-        f"<{slash}{name}": f"{_LINE}<{slash}{name}"
-        for name in _BLOCKS
-        for slash in ("", "/")
-        if not (slash and name in _SPECIAL)
-    },
-    **{f"</{name}>": f"{_CELL}</{name}>" for name in ("td", "th")},
-    **{f"<{name}": f" <{name}" for name in ("td", "th")},  # for a cell before it that no tag ends
+_CARE = {  # ends of what asks for more work: to look for each in every page would take longer
+    f"</{name}": f"{_LINE}{_RARE}</{name}" for name in [*_RARE_TAGS, "article", "main", "form", "pre"]
 }
+_LINES = {f"<{slash}{name}": f"{_LINE}<{slash}{name}" for name in _BLOCKS for slash in ("", "/")}
+_CELLS = {f"</{name}>": f"{_CELL}</{name}>" for name in ("td", "th")}
+_CELLS |= {f"<{name}": f" <{name}" for name in ("td", "th")}  # for a cell before it that no tag ends
+_MARKS = (
+    _CARE | _LINES | _CELLS | _CARE
+)  # twice: of "</pre" and "</p" the first in order counts, of equals the last
 _SEMANTIC = b'<header <nav <main <footer <article <aside role="main" role="navigation"'.split()
 _ROLES = ", ".join(
     f"[role={role}]" for role in "navigation banner contentinfo complementary search menu".split()

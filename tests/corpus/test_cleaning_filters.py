@@ -193,11 +193,9 @@ def test_language():
     # A page that begins with its menu is Chinese; its first 200 characters are not.
     assert judged(Language(), (menu + PROSE * 40)[:200])[0] == [False]
     assert judged(Language(label="en"), ENGLISH * 4)[0] == [True]
-    # Rejected is nothing without the long look.
-    assert (
-        judged(Language(look=0), PROSE * 100, ENGLISH * 100)[0]
-        == judged(Language(), PROSE * 100, ENGLISH * 100)[0]
-    )
+    # The longest look alone says the same.
+    texts = (PROSE * 100, ENGLISH * 100, menu * 3 + PROSE * 9, JAPANESE * 100)
+    assert judged(Language(looks=(1200,)), *texts)[0] == judged(Language(), *texts)[0]
 
 
 def test_sensitive_words(tmp_path):

@@ -22,12 +22,11 @@ _TOGETHER = 60
 @configurable
 @dataclasses.dataclass(frozen=True)
 class Advertising(Edit):
-    """Drops short lines with a keyword, and menus: lines of three short items or more, one of them, not the
-    last, from a list.
+    """Drops short lines with a keyword, and menus: three short items or more in a line, one from a list.
 
-    A long line with a keyword is a paragraph that speaks of the thing, and stays. PanGu-alpha drops
-    advertising by keyword too (arXiv 2104.12369, section 3.1). Expects white space as `WhiteSpace` leaves it.
-    Counts lines.
+    That one is not the last. A long line with a keyword is a paragraph that speaks of the thing, and stays.
+    PanGu-alpha drops advertising by keyword too (arXiv 2104.12369, section 3.1). Expects white space as
+    `WhiteSpace` leaves it. Counts lines.
 
     Args:
       longest: characters of a line that may be dropped.
@@ -44,6 +43,9 @@ class Advertising(Edit):
     more: str | None = None
     menu: tuple[str, ...] = NAVIGATION
     name: str = "advertising"
+
+    def __post_init__(self) -> None:
+        _own(self.more)
 
     def edit(self, batch: Batch) -> Edited:
         counts = np.zeros(len(batch), np.int64)

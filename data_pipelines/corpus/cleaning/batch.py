@@ -122,12 +122,9 @@ class Batch:
 
     def select(self, keep: np.ndarray) -> "Batch":
         """The documents of `keep`, bool [documents]."""
-        if "codes" not in self.__dict__:
-            return Batch(self.texts.filter(pl.Series(keep)))
-        chosen = Batch.of_codes(self.codes.compress(np.repeat(keep, self.lengths)), self.lengths[keep])
         if "texts" in self.__dict__:
-            chosen.texts = self.texts.filter(pl.Series(keep))
-        return chosen
+            return Batch(self.texts.filter(keep))
+        return Batch.of_codes(self.codes.compress(np.repeat(keep, self.lengths)), self.lengths[keep])
 
     def put(self, rows: np.ndarray, texts: pl.Series) -> "Batch":
         """With other texts in `rows`, ascending ints."""
@@ -185,10 +182,9 @@ class Lines:
         """int64 [lines], characters."""
         return self.ends - self.begins
 
-    def share(self, lines: np.ndarray, empty: float = 0.0) -> np.ndarray:
-        """float64 [documents]: share of the lines in `lines`, bool [lines]; `empty` where there are none."""
-        hits = np.bincount(self.documents[lines], minlength=len(self._batch))
-        return ratio(hits, self.count, empty)
+    def share(self, lines: np.ndarray) -> np.ndarray:
+        """float64 [documents]: share of the lines in `lines`, bool [lines]; 0 where there are none."""
+        return ratio(np.bincount(self.documents[lines], minlength=len(self._batch)), self.count)
 
     def holding(self, classes: int) -> np.ndarray:
         """bool [lines]: holds a character of one of the classes."""
@@ -210,10 +206,8 @@ class Lines:
         """bool [lines]: the document has the same line earlier."""
         lines = self._batch.texts.str.split("\n").explode()
         documents = pl.Series(np.repeat(np.arange(len(self._batch)), self._all))
-        first = (
-            pl.select(pl.struct(documents, lines.rename("line")).is_first_distinct()).to_series().to_numpy()
-        )
-        return ~first[self._visible]
+        first = pl.select(pl.struct(documents, lines.rename("line")).is_first_distinct()).to_series()
+        return ~first.to_numpy()[self._visible]
 
 
 def sums(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
@@ -226,6 +220,6 @@ def sums(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
     return out
 
 
-def ratio(parts: np.ndarray, wholes: np.ndarray, empty: float = 0.0) -> np.ndarray:
-    """float64: parts / wholes, `empty` where there is no whole."""
-    return np.divide(parts, wholes, out=np.full(len(wholes), empty, np.float64), where=np.asarray(wholes) > 0)
+def ratio(parts: np.ndarray, wholes: np.ndarray) -> np.ndarray:
+    """float64: parts / wholes, 0 where there is no whole."""
+    return np.divide(parts, wholes, out=np.zeros(len(wholes)), where=wholes > 0)

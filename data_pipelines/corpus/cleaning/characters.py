@@ -24,6 +24,8 @@ TERMINAL = 64
 CLAUSE = 128
 # Neither letter nor digit nor space: punctuation and symbols.
 SYMBOL = 256
+# Han that only traditional Chinese has: OpenCC makes something else of it, and GB 2312 lacks it.
+TRADITIONAL = 512
 
 _HAN = ((0x3007, 0x3007), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x323AF))
 # The syllables of Hangul; blocks of letters alone need no look at each.
@@ -57,6 +59,8 @@ def classes() -> np.ndarray:
         table[ord(mark)] |= BREAK
     for first, last in _UNPRINTABLE:
         table[first : last + 1] |= UNPRINTABLE
+    for character in _traditional():
+        table[ord(character)] |= TRADITIONAL
     table[0xFFFE::0x10000] |= UNPRINTABLE
     table[0xFFFF::0x10000] |= UNPRINTABLE
     return table
@@ -73,6 +77,15 @@ def _bits(character: str) -> int:
     if category in ("Cc", "Cf", "Co"):
         return UNPRINTABLE
     return SYMBOL if category[0] in "PS" else 0
+
+
+def _traditional() -> list[str]:
+    import opencc
+
+    han = [chr(point) for point in (*range(0x3400, 0x4DC0), *range(0x4E00, 0xA000))]
+    simplified = opencc.OpenCC("t2s").convert("\n".join(han)).split("\n")
+    pairs = zip(han, simplified, strict=True)
+    return [own for own, other in pairs if own != other and not own.encode("gb2312", "ignore")]
 
 
 def code_points(text: str) -> np.ndarray:

@@ -33,12 +33,11 @@ def chinese_rules(
 ) -> tuple[Rule, ...]:
     """PanGu-alpha's rules, FineWeb-2's for Chinese and Data-Juicer's, in an order that costs little.
 
-    What has no bound goes first. Then edits, because what filters measure should be the text: markup before
-    characters (its entities become some), traditional to simplified before keywords. Then filters, each
-    seeing
-    what the cheaper ones left: counts of characters, language (the later filters' thresholds hold for Chinese
-    alone), lines, words, whose segmentation costs as much as all the rest. Personal data last, in what is
-    left.
+    What would need memory without bound goes first. Then edits, because filters should measure the text:
+    markup before characters, which entities become, and traditional to simplified before keywords. Then
+    filters, and
+    the costly ones see only what the cheap ones left: counts of characters, lines, the language, and last
+    words, whose segmentation costs as much as all the rest. Personal data is replaced in what is left.
 
     Every rule's settings can be bound by its name: `TooShort.least = 100`.
 

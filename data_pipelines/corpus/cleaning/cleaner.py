@@ -57,7 +57,7 @@ def clean(frame: pl.DataFrame, rules: Sequence[Rule]) -> Cleaned:
     tally = _Tally(rules)
     kept = [_clean(batch, begin, rules, tally) for begin, batch in batches(texts)]
     rows = np.concatenate([np.zeros(0, np.int64), *(rows for rows, _ in kept)])
-    edited = pl.concat([texts.clear(), *(batch.texts.rename("text") for _, batch in kept)])
+    edited = pl.concat([texts.clear(), *(own.rename("text") for _, own in kept)])
     rejected = tally.rejected().sort("row")
     fate = frame[rejected["row"]].select("id", "source").hstack(rejected.select("rule", "value", "text"))
     return Cleaned(
@@ -69,8 +69,8 @@ def clean(frame: pl.DataFrame, rules: Sequence[Rule]) -> Cleaned:
     )
 
 
-def _clean(batch: Batch, begin: int, rules: Sequence[Rule], tally: "_Tally") -> tuple[np.ndarray, Batch]:
-    """(rows kept, their batch) of a batch whose first document is in row `begin`."""
+def _clean(batch: Batch, begin: int, rules: Sequence[Rule], tally: "_Tally") -> tuple[np.ndarray, pl.Series]:
+    """(rows kept, their texts) of a batch whose first document is in row `begin`."""
     rows, alive = np.arange(begin, begin + len(batch)), np.ones(len(batch), bool)
     for rule in rules:
         # Selecting would lose the segmentation, which costs more than all the rules behind it.
@@ -85,14 +85,13 @@ def _clean(batch: Batch, begin: int, rules: Sequence[Rule], tally: "_Tally") -> 
             continue
         batch.alive = alive
         verdict = rule.judge(batch)
-        tally.judged(
-            rule, verdict.value[alive], {name: own[alive].sum() for name, own in verdict.counts.items()}
-        )
+        counts = {name: int(own[alive].sum()) for name, own in verdict.counts.items()}
+        tally.judged(rule, verdict.value[alive], counts)
         out = np.flatnonzero(alive & ~verdict.keep)
         if len(out):
             tally.reject(rule, rows[out], verdict.value[out], batch.texts.gather(out))
             alive[out] = False
-    return rows[alive], batch if alive.all() else batch.select(alive)
+    return rows[alive], batch.texts.filter(alive)
 
 
 class _Tally:
@@ -110,16 +109,16 @@ class _Tally:
         self._rejected = [pl.DataFrame(schema=schema)]
 
     def edited(self, rule: Edit, changes: dict[str, np.ndarray]) -> None:
-        kinds = (
-            {f"{rule.name}.{kind}": counts for kind, counts in changes.items()} if len(changes) > 1 else {}
-        )
-        for name, counts in {rule.name: sum(changes.values()), **kinds}.items():
+        named = {rule.name: sum(changes.values())}
+        if len(changes) > 1:
+            named |= {f"{rule.name}.{kind}": counts for kind, counts in changes.items()}
+        for name, counts in named.items():
             self.documents[name] += int(np.count_nonzero(counts))
             self.changes[name] += int(np.sum(counts))
 
     def judged(self, rule: Filter, values: np.ndarray, counts: dict[str, int]) -> None:
         for name, count in counts.items():
-            self.counts[f"{rule.name}.{name}"] += int(count)
+            self.counts[f"{rule.name}.{name}"] += count
         if rule.histogram:
             add_to_histogram(self.histograms[rule.histogram.name], rule.histogram, values)
 

@@ -17,31 +17,28 @@ _WINDOWS = 6
 @configurable
 @dataclasses.dataclass(frozen=True)
 class Language(Filter):
-    """Rejects documents that fastText's lid.176.ftz gives `label` with a score below `least`. Measures the
-    score.
+    """Rejects documents whose score for `label` by fastText's lid.176.ftz is below `least`. Measures it.
 
-    What is asked about is the text in windows spread evenly over it, without newlines: beginnings alone
-    mislead, for pages begin with menus and English names. A short look is enough where it is sure; all
-    others, and so all that are rejected, get a long one. FineWeb-2's threshold for Chinese.
+    What is asked about is the text in windows spread evenly over it, without newlines: beginnings alone mislead,
+    for pages begin with menus and English names. A short look is enough where it is sure; all others, and so all
+    that are rejected, get the longest. FineWeb-2's threshold for Chinese.
 
     Args:
-      look: characters of the short look; 0 does without it.
-      sure: the score with which the short look is enough.
-      characters: those of the long look. Below 1,000 the model errs.
+      looks: characters of each look. Below 1,000 in the last one, the model errs.
+      sure: the score with which a shorter look is enough.
     """
 
     label: str = "zh"
     least: float = 0.692
-    look: int = 120
+    looks: tuple[int, ...] = (60, 240, 1200)
     sure: float = 0.9
-    characters: int = 1200
     name: str = "language"
     histogram: ClassVar = Histogram("language_score", SHARES)
     costly = True
 
     def judge(self, batch: Batch) -> Verdict:
         score = np.zeros(len(batch))
-        for characters in filter(None, (self.look, self.characters)):
+        for characters in self.looks:
             asked = np.flatnonzero(batch.alive & (score < max(self.sure, self.least)))
             score[asked] = [_ask(sample, self.label) for sample in _samples(batch, asked, characters)]
         return Verdict(score >= self.least, score)

@@ -1,8 +1,7 @@
-"""Filters by lines. Blank lines do not count. Thresholds: FineWeb-2 for Chinese (cmn_Hani), unless said
-otherwise.
+"""Filters by lines. Blank ones do not count.
 
-FineWeb-2: arXiv 2506.20920; its filters are those of FineWeb (arXiv 2406.17557) and Gopher (arXiv 2112.11446,
-table A1).
+Thresholds are FineWeb-2's (arXiv 2506.20920) for Chinese unless said otherwise; its filters are those of
+FineWeb (arXiv 2406.17557) and Gopher (arXiv 2112.11446, table A1).
 """
 
 import dataclasses
@@ -17,8 +16,7 @@ from data_pipelines.corpus.cleaning.rules import Filter, Verdict, configurable
 @configurable
 @dataclasses.dataclass(frozen=True)
 class TitleOnly(Filter):
-    """Rejects documents in which no line is text: has `least` characters and punctuation that divides a
-    sentence.
+    """Rejects documents without a line of `least` characters that has punctuation as sentences have.
 
     PanGu-alpha drops documents that contain only titles. Measures the characters of the longest such line.
     """

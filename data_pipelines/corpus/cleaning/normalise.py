@@ -159,8 +159,8 @@ class Simplified(Edit):
     them, though simplified text has them too.
 
     Args:
-      share: least share of the Han characters that only traditional text has (those which OpenCC changes and
-        GB 2312 lacks). Traditional text has 0.3 or more, simplified text that quotes some has less than 0.05.
+      share: least share of the Han characters that only traditional text has (`characters.TRADITIONAL`).
+        Traditional text has 0.3 or more, simplified text that quotes some has less than 0.05.
 
     Counts characters that only traditional text has.
     """
@@ -169,7 +169,7 @@ class Simplified(Edit):
     name: str = "simplified"
 
     def edit(self, batch: Batch) -> Edited:
-        counts = batch.sums(_traditional().take(batch.codes, mode="clip"))
+        counts = batch.count(characters.TRADITIONAL)
         rows = np.flatnonzero((ratio(counts, batch.count(characters.HAN)) >= self.share) & (counts > 0))
         changes = np.zeros(len(batch), np.int64)
         if len(rows):
@@ -184,14 +184,3 @@ def _opencc():
     import opencc
 
     return opencc.OpenCC("t2s")
-
-
-@functools.cache
-def _traditional() -> np.ndarray:
-    """bool [0x110000]"""
-    candidates = [chr(point) for point in (*range(0x3400, 0x4DC0), *range(0x4E00, 0xA000))]
-    simplified = _opencc().convert("\n".join(candidates)).split("\n")
-    table = np.zeros(characters.POINTS, bool)
-    for character, form in zip(candidates, simplified, strict=True):
-        table[ord(character)] = character != form and not character.encode("gb2312", "ignore")
-    return table

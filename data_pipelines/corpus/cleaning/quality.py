@@ -14,16 +14,13 @@ from data_pipelines.errors import DataError
 
 # Raise it when features change, so that weights of older ones are not used.
 VERSION = 1
-
-
 # Scores are sums of integers, so that they do not depend on the order of addition.
 _ONE = 2**24
 
 
 @dataclasses.dataclass(frozen=True)
 class Features:
-    """What the classifier sees: the share of a document's character n-grams in each of 2^bits buckets, by
-    hash.
+    """What the classifier sees: the share of a document's character n-grams in each of 2^bits hash buckets.
 
     Attributes:
       lengths: n.
@@ -114,6 +111,9 @@ class Quality(Filter):
     least: float = 0.5
     name: str = "quality"
     histogram: ClassVar = Histogram("quality_score", SHARES)
+
+    def __post_init__(self) -> None:
+        _load(self.weights)
 
     def judge(self, batch: Batch) -> Verdict:
         value = score(batch, _load(self.weights))

@@ -1,5 +1,4 @@
-"""Filters by repeated sequences of words. Gopher (arXiv 2112.11446, table A1), with FineWeb-2's thresholds
-for Chinese.
+"""Filters by repeated sequences of words: Gopher's (arXiv 2112.11446, table A1).
 
 An n-gram is repeated in a document only if the (n-1)-gram it begins with is. So all places are sorted once,
 for n = 2, and for every further n only those that are left.
@@ -45,8 +44,7 @@ def _repeated(words: Words, places: np.ndarray, n: int) -> Repeats:
     """Those of `places`, ascending, whose n-gram begins at another of the document's too."""
     hashes = words.spans(places, places + n)
     edges = np.searchsorted(places, words.first)
-    # Upper bits of the hash and the place in one integer: sorting values takes a third of sorting by an
-    # index.
+    # Upper bits of the hash and the place in one integer: sorting those takes a third of sorting an index.
     low = np.uint64((1 << max(len(places) - 1, 1).bit_length()) - 1)
     packed = hashes & ~low
     packed |= np.arange(len(places), dtype=np.uint64)
@@ -73,9 +71,8 @@ class TopNgram(Filter):
     """Rejects documents of whose characters more than `most` are in the most frequent n-gram of words.
 
     Measures its occurrences times its characters, with a space between words, as a share of the text's, as
-    datatrove does, with which the thresholds were found. Of equally frequent ones the first counts.
-    FineWeb-2's for
-    Chinese: 0.256, 0.201, 0.171 for n of 2, 3, 4.
+    datatrove does, with which the thresholds were found. Of equally frequent ones the first counts. FineWeb-2
+    has for Chinese 0.256, 0.201, 0.171 with n of 2, 3, 4.
     """
 
     n: int = 2
@@ -108,13 +105,12 @@ class TopNgram(Filter):
 @configurable
 @dataclasses.dataclass(frozen=True)
 class DuplicateNgrams(Filter):
-    """Rejects documents of whose characters more than `most` are in n-grams of words that occur in them
-    before.
+    """Rejects documents of whose characters more than `most` are in n-grams of words that they had before.
 
     Measures, as datatrove does: reading on, an n-gram that was read before counts with its characters and is
     passed over as a whole. For documents that cannot exceed `most`, the characters in any n-gram that occurs
-    before, which are no less. FineWeb-2's for Chinese: 0.198, 0.182, 0.167, 0.154, 0.140, 0.127 for n of 5 to
-    10.
+    before, which are no less. FineWeb-2 has for Chinese 0.198, 0.182, 0.167, 0.154, 0.140, 0.127 with n of 5
+    to 10.
     """
 
     n: int = 5

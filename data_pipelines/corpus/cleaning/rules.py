@@ -20,8 +20,7 @@ SHARES = tuple(i / 20 for i in range(21))
 
 
 class Histogram(NamedTuple):
-    """In statistics, `name`: documents by what a filter measured. What lies beyond the edges is in the first
-    or last of the counts."""
+    """In statistics, `name`: documents by what a filter measured. The outer counts hold what is beyond."""
 
     name: str
     edges: tuple[float, ...]

@@ -32,20 +32,19 @@ class SensitiveWords(Filter):
 
     path: str
     most: int = 3
-    salt: str = ""
+    salt: str = dataclasses.field(default="", repr=False)
     name: str = "sensitive_words"
+
+    def __post_init__(self) -> None:
+        _words(self.path)
 
     def judge(self, batch: Batch) -> Verdict:
         words = _words(self.path)
         found = batch.texts.str.extract_many(words, leftmost=True)
         value = found.list.len().to_numpy().astype(np.float64)
-        hits = (
-            pl.DataFrame({"document": np.arange(len(batch)), "word": found})
-            .explode("word")
-            .drop_nulls("word")
-        )
+        hits = pl.DataFrame({"document": np.arange(len(batch)), "word": found}).explode("word")
         counts = {}
-        for (word,), own in hits.group_by("word", maintain_order=True):
+        for (word,), own in hits.drop_nulls("word").group_by("word", maintain_order=True):
             counts[self.hashed(word)] = np.bincount(own["document"].to_numpy(), minlength=len(batch))
         return Verdict(value <= self.most, value, counts)
 

@@ -14,11 +14,10 @@ from data_pipelines.corpus.cleaning.rules import SHARES, Filter, Histogram, Verd
 @configurable
 @dataclasses.dataclass(frozen=True)
 class TooLong(Filter):
-    """Rejects documents of more than `most` characters: what is no document, and would need memory without
-    bound.
+    """Rejects documents of more than `most` characters, which would need memory without bound.
 
-    Measures characters. Put first, it costs nothing; cleaning takes some 250 bytes of memory a character of
-    the longest document.
+    Measures characters. Cleaning takes some 250 bytes of memory a character of the longest document. Put
+    first, where this costs nothing.
     """
 
     most: int = 3_000_000
@@ -85,7 +84,7 @@ class AlphanumericRatio(Filter):
 class CharacterRepetition(Filter):
     """Rejects documents in which few strings of `length` characters make up more than `most` of all.
 
-    Measures, as Data-Juicer's character_repetition_filter and ROOTS (arXiv 2303.03915, appendix A) do: of n
+    Measures, as Data-Juicer's character_repetition_filter and ROOTS (arXiv 2303.03915) do: of n
     distinct strings, the sqrt(n) most frequent (at most those that repeat) by the share of all places where
     one begins. For documents that cannot exceed `most`, the share of repeated strings, which is no less.
     """
@@ -109,9 +108,8 @@ class CharacterRepetition(Filter):
             hashes = Spans(batch.codes[begins[document] : batch.starts[document + 1]]).every(self.length)
             _, counts = np.unique(hashes, return_counts=True)
             most = np.sort(counts)[::-1]
-            value[document] = most[: min(int(np.sqrt(len(most))), (most > 1).sum())].sum() / max(
-                len(hashes), 1
-            )
+            few = min(int(np.sqrt(len(most))), (most > 1).sum())
+            value[document] = most[:few].sum() / max(len(hashes), 1)
         return Verdict(value <= self.most, value)
 
 

@@ -178,7 +178,11 @@ class StopWords(Filter):
 @functools.lru_cache(maxsize=4)
 def _stop_words(words: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray, int]:
     """(their hashes, ascending; bool [0x110000], whether one begins so; characters of the longest)"""
-    codes = [characters.code_points(word) for word in sorted(set(words))]
+    codes = [characters.code_points(word) for word in sorted(set(words) - {""})]
     starting = np.zeros(characters.POINTS, bool)
     starting[[own[0] for own in codes]] = True
-    return np.sort(np.array(list(map(span_hash, codes)), np.uint64)), starting, max(map(len, codes))
+    return (
+        np.sort(np.array(list(map(span_hash, codes)), np.uint64)),
+        starting,
+        max(map(len, codes), default=0),
+    )

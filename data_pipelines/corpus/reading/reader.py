@@ -18,6 +18,7 @@ from data_pipelines.corpus.reading.settings import Reading
 from data_pipelines.corpus.reading.units import Slice, Unit
 
 _BATCH_CHARACTERS = 4 * 2**20  # of text or HTML that wait to become a table
+_ROW = 64  # what a row costs beside its text
 _BUFFER = 1 << 18
 
 
@@ -128,7 +129,7 @@ class _Chunks:
     def add(self, found: _Row | pl.DataFrame) -> Iterator[pl.DataFrame]:
         if isinstance(found, _Row):
             self._rows.append(found)
-            self._waiting += len(found.text)
+            self._waiting += len(found.text) + _ROW
             if self._waiting >= _BATCH_CHARACTERS:
                 yield from self._flush()
         else:
@@ -138,7 +139,7 @@ class _Chunks:
     def end(self) -> Iterator[pl.DataFrame]:
         yield from self._flush()
         if self._held:
-            yield self._finished(pl.concat(self._tables))
+            yield from self._finished(pl.concat(self._tables))
         self._tables, self._held = [], 0
 
     def _flush(self) -> Iterator[pl.DataFrame]:
@@ -153,11 +154,11 @@ class _Chunks:
             whole = pl.concat(self._tables)
             ends = whole["text"].str.len_bytes().cast(pl.Int64).cum_sum()
             rows = int((ends < self._settings.chunk_bytes).sum()) + 1
-            yield self._finished(whole[:rows])
+            yield from self._finished(whole[:rows])
             self._tables = [whole[rows:]]
             self._held -= int(ends[rows - 1])
 
-    def _finished(self, table: pl.DataFrame) -> pl.DataFrame:
+    def _finished(self, table: pl.DataFrame) -> Iterator[pl.DataFrame]:
         if table["site"].null_count() < len(table):
             settings = self._settings
             texts, dropped = extraction.drop_repeated_lines(
@@ -166,32 +167,31 @@ class _Chunks:
             self._quarantine.noted["boilerplate lines dropped"] += dropped
             table = table.with_columns(texts.alias("text"))
             table = accepted(table, settings, self._quarantine, maybe_bad=False)
-        return table.select(frames.SCHEMA.names()).rechunk()
+        if len(table):
+            yield table.select(frames.SCHEMA.names()).rechunk()
 
 
 def _table(rows: list[_Row], settings: Reading, quarantine: Quarantine) -> pl.DataFrame:
     """Rows as a table, with the main text in the place of HTML."""
+    limit = settings.max_page_tags
     kept = []
     for row in rows:
-        if row.html and row.text.count("<") > settings.max_page_tags:
-            quarantine.add(
-                row.id, 1, f"more tags than Reading.max_page_tags: {settings.max_page_tags}", row.text
-            )
+        if row.html and row.text.count("<") > limit:
+            quarantine.add(row.id, 1, f"more tags than Reading.max_page_tags: {limit}", row.text)
         else:
             kept.append(row)
-    rows = kept
-    texts = [row.text for row in rows]
-    pages = [i for i, row in enumerate(rows) if row.html]
+    texts = [row.text for row in kept]
+    pages = [i for i, row in enumerate(kept) if row.html]
     for i, text in zip(pages, extraction.texts_of([texts[i] for i in pages]), strict=True):
         texts[i] = text
     host = pl.col("url").str.extract("^[a-zA-Z][a-zA-Z0-9+.-]*://([^/?#]+)")
     table = pl.DataFrame(
         {
-            "id": [row.id for row in rows],
-            "source": [row.source for row in rows],
-            "url": [row.url or None for row in rows],
+            "id": [row.id for row in kept],
+            "source": [row.source for row in kept],
+            "url": [row.url or None for row in kept],
             "text": texts,
-            "html": [row.html for row in rows],
+            "html": [row.html for row in kept],
         },
         schema=pl.Schema({**frames.SCHEMA, "html": pl.Boolean}),
     )
