@@ -1,8 +1,8 @@
 """What datatrove makes of the same Chinese text by the same rules, for `benchmarks/corpus.py`.
 
-It may have an environment of its own, `pip install datatrove==0.10.1 jieba spacy regex`, whose Python is
-named by $PEER_PYTHON; so what runs there, `python -m benchmarks.corpus_peers TEXTS.jsonl`, needs nothing of
-this library.
+It may have an environment of its own, `pip install datatrove==0.10.1 jieba spacy regex tokenizers xxhash`,
+whose Python is named by $PEER_PYTHON; so what runs there, `python -m benchmarks.corpus_peers TEXTS.jsonl`,
+needs nothing of this library.
 """
 
 import json
@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 STOP_WORDS = list("的年在月是和日了於·為有被人中为他與後也而由")
@@ -82,6 +82,72 @@ def same_rules() -> tuple:
     )
 
 
+def datatrove_near_duplicates(texts: Sequence[str]) -> float:
+    """CPU-seconds of its MinHash, all four steps, with as many hashes as ours: 20 x 6, of word 5-grams."""
+    from datatrove.data import Document
+    from datatrove.pipeline.dedup import (
+        MinhashDedupBuckets,
+        MinhashDedupCluster,
+        MinhashDedupFilter,
+        MinhashDedupSignature,
+    )
+    from datatrove.pipeline.dedup.minhash import HashConfig, MinhashConfig
+
+    hashed = HashConfig(hash_fc="sha1", precision=64)  # its default takes an older xxhash
+    config = MinhashConfig(n_grams=5, num_buckets=20, hashes_per_bucket=6, hash_config=hashed)
+
+    def documents(some: Sequence[str]) -> Iterator[Document]:
+        return (Document(text=text, id=str(i)) for i, text in enumerate(some))
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folders = [str(Path(scratch, name)) for name in ("warm", "signatures", "buckets", "remove")]
+        MinhashDedupSignature(folders[0], config=config, language="zh").run(documents(texts[:5]), 0, 1)
+        start = time.process_time()
+        MinhashDedupSignature(folders[1], config=config, language="zh").run(documents(texts), 0, 1)
+        for bucket in range(config.num_buckets):
+            step = MinhashDedupBuckets(folders[1], folders[2], config=config)
+            step.run(None, bucket, config.num_buckets)
+        MinhashDedupCluster(folders[2], folders[3], config=config).run(None, 0, 1)
+        list(MinhashDedupFilter(folders[3]).run(documents(texts), 0, 1))
+        return time.process_time() - start
+
+
+def our_near_duplicates(texts: Sequence[str]) -> float:
+    """CPU-seconds of all our steps, files included, for as many texts."""
+    import polars as pl
+
+    from data_pipelines.corpus import dedup, frames, stages
+
+    settings = dedup.Dedup()
+    with tempfile.TemporaryDirectory() as scratch:
+
+        def out(name: str) -> Path:
+            folder = Path(scratch, name)
+            folder.mkdir()
+            return folder
+
+        def steps(some: Sequence[str], run: str) -> None:
+            rows = [(str(i), "", None, text) for i, text in enumerate(some)]
+            documents = out(f"{run}documents") / frames.DOCUMENTS
+            frames.write(pl.DataFrame(rows, schema=frames.SCHEMA, orient="row"), documents)
+            signed, joined, gathered, verified, clustered, repeats, kept = (
+                out(f"{run}{name}")
+                for name in ("sign", "join", "gather", "verify", "cluster", "repeats", "kept")
+            )
+            dedup.sign(documents, 0, 1, settings, out=signed)
+            dedup.join(0, [signed], settings, out=joined)
+            dedup.gather(documents, 0, [joined], out=gathered)
+            dedup.verify(0, [joined], [gathered], settings, out=verified)
+            dedup.cluster([joined], [verified], out=clustered)
+            dedup.find_repeats(0, [signed], clustered, out=repeats)
+            stages.deduplicate(documents, 0, clustered, [repeats], out=kept)
+
+        steps(texts[:5], "warm")
+        start = time.process_time()
+        steps(texts, "")
+        return time.process_time() - start
+
+
 def measured(texts: Sequence[str], judge: Callable[[Sequence[str]], list[str | None]]) -> dict:
     """Megabytes of UTF-8, CPU-seconds after dictionaries are loaded, and the fate of every text."""
     judge([text[:2000] for text in texts[:20]])
@@ -131,13 +197,20 @@ def compare(raw: Path, megabytes: float = 5.0) -> None:
     agreed = sum((a is None) == (b is None) for a, b in zip(own["fates"], theirs["fates"], strict=True))
     print("| filters of FineWeb-2 for Chinese | MB a CPU-second |\n| --- | --- |")
     print(f"| ours | {speeds[0]:.2f} |\n| datatrove | {speeds[1]:.3f} |")
-    print(f"\n{speeds[0] / speeds[1]:.0f} times as fast (goal 20); agreed on {agreed} of {len(texts)} texts")
+    print(
+        f"\n{speeds[0] / speeds[1]:.0f} times as fast (goal 20); agreed on {agreed} of {len(texts)} texts\n"
+    )
+    speeds = [own["megabytes"] / our_near_duplicates(texts), own["megabytes"] / theirs["near_duplicates"]]
+    print("| near duplicates, whole | MB a CPU-second |\n| --- | --- |")
+    print(f"| ours | {speeds[0]:.1f} |\n| datatrove | {speeds[1]:.3f} |")
+    print(f"\n{speeds[0] / speeds[1]:.0f} times as fast (goal 20)")
 
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
         texts = [json.loads(line)["text"] for line in Path(sys.argv[1]).read_text("utf-8").splitlines()]
         judge = datatrove_filter()
-        print(json.dumps(measured(texts, lambda some: [judge(text) for text in some])))
+        result = measured(texts, lambda some: [judge(text) for text in some])
+        print(json.dumps(result | {"near_duplicates": datatrove_near_duplicates(texts)}))
     else:
         print("run by benchmarks.corpus --peers")

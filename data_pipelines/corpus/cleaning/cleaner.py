@@ -58,7 +58,7 @@ def clean(frame: pl.DataFrame, rules: Sequence[Rule]) -> Cleaned:
     kept = [_clean(batch, begin, rules, tally) for begin, batch in batches(texts)]
     rows = np.concatenate([np.zeros(0, np.int64), *(rows for rows, _ in kept)])
     edited = pl.concat([texts.clear(), *(own.rename("text") for _, own in kept)])
-    rejected = tally.rejected().sort("row")
+    rejected = tally.rejected()
     fate = frame[rejected["row"]].select("id", "source").hstack(rejected.select("rule", "value", "text"))
     return Cleaned(
         kept=frame[rows].with_columns(edited),
@@ -124,16 +124,15 @@ class _Tally:
 
     def reject(self, rule: Filter, rows: np.ndarray, values: np.ndarray, texts: pl.Series) -> None:
         shown = rule.shown(texts.str.slice(0, _SHOWN + _MARGIN))
-        for edit in self._private:
-            shown = edit.edit(Batch(shown)).batch.texts
-        self._rejected.append(
-            pl.DataFrame(
-                {"row": rows, "rule": rule.name, "value": values, "text": shown.str.slice(0, _SHOWN)}
-            )
-        )
+        self._rejected.append(pl.DataFrame({"row": rows, "rule": rule.name, "value": values, "text": shown}))
 
     def rejected(self) -> pl.DataFrame:
-        return pl.concat(self._rejected)
+        """row, rule, value, text, by row."""
+        rejected = pl.concat(self._rejected).sort("row")
+        shown = rejected["text"]
+        for edit in self._private:
+            shown = edit.edit(Batch(shown)).batch.texts
+        return rejected.with_columns(shown.str.slice(0, _SHOWN).alias("text"))
 
 
 def add_to_histogram(counts: dict[str, list], histogram: Histogram, values: np.ndarray) -> None:

@@ -19,9 +19,9 @@ _WINDOWS = 6
 class Language(Filter):
     """Rejects documents whose score for `label` by fastText's lid.176.ftz is below `least`. Measures it.
 
-    What is asked about is the text in windows spread evenly over it, without newlines: beginnings alone mislead,
-    for pages begin with menus and English names. A short look is enough where it is sure; all others, and so all
-    that are rejected, get the longest. FineWeb-2's threshold for Chinese.
+    What is asked about is the text in windows spread evenly over it, without newlines: beginnings alone
+    mislead, for pages begin with menus and English names. A short look is enough where it is sure; all
+    others, and so all that are rejected, get the longest. FineWeb-2's threshold for Chinese.
 
     Args:
       looks: characters of each look. Below 1,000 in the last one, the model errs.

@@ -29,7 +29,7 @@ class Words:
     """
 
     def __init__(self, batch: Batch):
-        ends = [segment(text) for text in batch.texts]
+        ends = [segment(text) for text in batch.texts.to_list()]
         count = np.array([len(own) for own in ends], np.int64)
         for own, start in zip(ends, batch.starts.tolist(), strict=False):
             own += start
