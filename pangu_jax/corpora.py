@@ -68,6 +68,20 @@ def plan(raw_tb: float, days: float, measured: str, cores: int, memory_gb: float
     return Shown(found.value, found.text)
 
 
+def quality(good: Sequence[str], bad: Sequence[str], out: str) -> Shown:
+    """`quality_training.train_quality`."""
+    _require_extra()
+    from data_pipelines.corpus.cleaning.quality_training import train_quality
+
+    found = train_quality(good, bad, out)
+    text = (
+        f"accuracy {found['accuracy']:.3f}, AUC {found['auc']:.3f} on {found['held_out_documents']} held out "
+        f"of {found['documents']} documents; with shuffled labels {found['shuffled_accuracy']:.3f}, "
+        f"{found['shuffled_auc']:.3f}\nuse it with --gin.chinese_rules.quality_weights={out}"
+    )
+    return Shown(found, text)
+
+
 def sample(directory: str, stage: str, rejected: bool, count: int) -> Shown:
     """Documents of a stage, see `collecting.samples`."""
     _require_extra()

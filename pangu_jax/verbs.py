@@ -235,6 +235,21 @@ def _corpus_plan(flags: argparse.Namespace) -> Result:
     return Result(found.value, found.text)
 
 
+def _corpus_quality_flags(parser: argparse.ArgumentParser) -> None:
+    for kind in ("good", "bad"):
+        parser.add_argument(
+            f"--{kind}", required=True, nargs="+", metavar="PATH", help=f"{kind} text: .txt or .jsonl"
+        )
+    parser.add_argument("--out", required=True, metavar="FILE", help="the weights, .npz")
+
+
+def _corpus_quality(flags: argparse.Namespace) -> Result:
+    from pangu_jax import corpora
+
+    found = corpora.quality(flags.good, flags.bad, flags.out)
+    return Result(found.value, found.text)
+
+
 def _corpus_sample_flags(parser: argparse.ArgumentParser) -> None:
     _corpus_dir(parser)
     parser.add_argument("--stage", required=True, metavar="NAME", help="read, clean, deduplicate, ...")
@@ -282,6 +297,12 @@ VERBS: dict[str, Verb] = {
         "pangu corpus plan --raw_tb 40 --days 7 --from corpus/",
         _corpus_plan_flags,
         _corpus_plan,
+    ),
+    "corpus quality": Verb(
+        "train the quality classifier by good and bad samples of yours",
+        "pangu corpus quality --good encyclopedia/*.jsonl --bad spam.txt --out quality.npz",
+        _corpus_quality_flags,
+        _corpus_quality,
     ),
     "corpus sample": Verb(
         "show documents of a stage, kept or rejected",

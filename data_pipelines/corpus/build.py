@@ -18,7 +18,7 @@ from typing import Any
 import gin
 
 from data_pipelines.corpus import card, collecting, dedup, engine, frames, report, stages
-from data_pipelines.corpus.cleaning import Rule, chinese_rules
+from data_pipelines.corpus.cleaning import Rule, chinese_rules, clean_chunk
 from data_pipelines.corpus.decontamination import Decontamination, build_index, decontaminate
 from data_pipelines.corpus.dedup import Dedup
 from data_pipelines.corpus.directory import BuildDirectory, claimed, plain
@@ -118,7 +118,7 @@ class _Factory:
         raw = [path for folder in read for path in stages.chunk_files(folder)]
         if not raw:
             raise DataError("no documents could be read; work/read/*/quarantine.jsonl tells the reasons")
-        clean = self._chunks("clean", stages.clean, raw, self.rules)
+        clean = self._chunks("clean", clean_chunk, raw, self.rules)
         unique = self._unique([folder / frames.DOCUMENTS for folder in clean])
         (index,) = self._stage("index", build_index, [Task("all", (self.decontamination,))])
         pure = self._chunks("decontaminate", decontaminate, unique, index)

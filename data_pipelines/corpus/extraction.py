@@ -24,22 +24,21 @@ _BLOCKS = (
     "p dl dt dd div details li ul ol tr table tbody hr br h1 h2 h3 h4 h5 h6 section article main header "
     "footer nav aside form fieldset fig address blockquote summary caption option center body"
 ).split()
-_NO_CONTENT = "nav header footer aside script style noscript button".split()
+_NO_CONTENT = "nav header footer aside script button".split()
 # Also without content.
-_RARE_TAGS = "template iframe object svg canvas audio video select textarea dialog menu".split()
+_RARE_TAGS = (
+    "style noscript template iframe object svg canvas audio video select textarea dialog menu".split()
+)
 _CARE = {  # ends of what asks for more work: to look for each in every page would take longer
     f"</{name}": f"{_LINE}{_RARE}</{name}" for name in [*_RARE_TAGS, "article", "main", "form", "pre"]
 }
 _LINES = {f"<{slash}{name}": f"{_LINE}<{slash}{name}" for name in _BLOCKS for slash in ("", "/")}
 _CELLS = {f"</{name}>": f"{_CELL}</{name}>" for name in ("td", "th")}
 _CELLS |= {f"<{name}": f" <{name}" for name in ("td", "th")}  # for a cell before it that no tag ends
-_MARKS = (
-    _CARE | _LINES | _CELLS | _CARE
-)  # twice: of "</pre" and "</p" the first in order counts, of equals the last
+# Twice: of "</pre" and "</p" the first in order counts, of two values of one key the last.
+_MARKS = _CARE | _LINES | _CELLS | _CARE
 _SEMANTIC = b'<header <nav <main <footer <article <aside role="main" role="navigation"'.split()
-_ROLES = ", ".join(
-    f"[role={role}]" for role in "navigation banner contentinfo complementary search menu".split()
-)
+_ROLES = "[role=navigation], [role=banner], [role=contentinfo], [role=complementary], [role=search]"
 # Whole pages stand in a form on some sites (ASP.NET): such a one is content.
 _FORMS = "form:not(:has(p, h1, h2, table, article))"
 # resiliparse takes the square of the depth of nesting: 2 s for as many nested elements.
@@ -78,7 +77,8 @@ def _content(page: bytes) -> str:
         main = extract_plain_text(page.decode(), main_content=True, list_bullets=False, alt_texts=False)
         if main.strip():
             return main.replace("\n", _LINE)
-    tree = LexborHTMLParser(_body(page), options=LexborDocumentOptions.WO_EVENTS)
+    page = _body(page)
+    tree = LexborHTMLParser(page, options=LexborDocumentOptions.WO_EVENTS)
     if tree.body is None:
         return ""
     care = _RARE.encode() in page

@@ -8,7 +8,6 @@ from pathlib import Path
 import polars as pl
 
 from data_pipelines.corpus import dedup, frames
-from data_pipelines.corpus.cleaning import Rule, clean_chunk
 from data_pipelines.corpus.reading import reader
 from data_pipelines.corpus.reading.quarantine import Quarantine
 from data_pipelines.corpus.reading.settings import Reading
@@ -43,11 +42,6 @@ def read(unit: Unit, settings: Reading, *, out: Path) -> dict:
         "quarantined": dict(quarantine.counts),
         "noted": dict(quarantine.noted),
     }
-
-
-def clean(documents: Path, rules: Sequence[Rule], *, out: Path) -> dict:
-    """A chunk as the rules leave it, and samples of what they rejected."""
-    return clean_chunk(documents, out, rules)
 
 
 def deduplicate(documents: Path, number: int, clustered: Path, repeats: Sequence[Path], *, out: Path) -> dict:

@@ -130,7 +130,7 @@ def test_a_chunk(tmp_path):
     frames.write(frame, tmp_path / "in.arrow")
     out = tmp_path / "out"
     out.mkdir()
-    stats = clean_chunk(tmp_path / "in.arrow", out, chinese_rules())
+    stats = clean_chunk(tmp_path / "in.arrow", chinese_rules(), out=out)
     assert frames.read(out / "documents.arrow")["text"].to_list() == texts[:10] * 2
     rejected = frames.read(out / "rejected.arrow")
     assert dict(rejected.group_by("rule").len().rows()) == {"too_short": 50, "han_ratio": 1}
@@ -144,7 +144,7 @@ def test_a_chunk(tmp_path):
     assert stats["counts"]["personal_data.mobile.changes"] == 0
     # The samples are chosen by what they are, not by where they are.
     frames.write(frame.reverse(), tmp_path / "reversed.arrow")
-    clean_chunk(tmp_path / "reversed.arrow", out, chinese_rules())
+    clean_chunk(tmp_path / "reversed.arrow", chinese_rules(), out=out)
     assert frames.read(out / "rejected.arrow").sort("id", "source").equals(rejected.sort("id", "source"))
 
 
@@ -174,7 +174,8 @@ def test_output_does_not_depend_on_the_hash_seed(tmp_path):
     code = (
         "import sys, json, pathlib; from data_pipelines.corpus.cleaning import clean_chunk, chinese_rules\n"
         "out = pathlib.Path(sys.argv[2]); out.mkdir()\n"
-        "print(json.dumps(clean_chunk(pathlib.Path(sys.argv[1]), out, chinese_rules()), ensure_ascii=False))"
+        "stats = clean_chunk(pathlib.Path(sys.argv[1]), chinese_rules(), out=out)\n"
+        "print(json.dumps(stats, ensure_ascii=False))"
     )
     results = []
     for seed in ("1", "2"):

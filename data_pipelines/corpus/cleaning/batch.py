@@ -215,8 +215,9 @@ def sums(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
     out = np.zeros(len(starts) - 1, np.int64)
     filled = np.flatnonzero(np.diff(starts))
     if len(filled):
-        values = values.view(np.uint8) if values.dtype == bool else values
-        out[filled] = np.add.reduceat(values, starts[filled], dtype=np.int64)
+        # Truths are no more than characters, and 32 bits are added twice as fast as 64.
+        own, kind = (values.view(np.uint8), np.int32) if values.dtype == bool else (values, np.int64)
+        out[filled] = np.add.reduceat(own, starts[filled], dtype=kind)
     return out
 
 

@@ -151,7 +151,7 @@ def _check_names(rules: Sequence[Rule]) -> None:
             )
 
 
-def clean_chunk(documents: Path, out: Path, rules: Sequence[Rule]) -> dict:
+def clean_chunk(documents: Path, rules: Sequence[Rule], *, out: Path) -> dict:
     """Cleans a chunk, from the file `documents` into the folder `out`: documents.arrow and rejected.arrow.
 
     rejected.arrow has `Cleaned.rejected`'s columns, of each rule at most 50 documents, chosen by a hash of

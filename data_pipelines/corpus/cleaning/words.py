@@ -82,7 +82,7 @@ def segment(text: str) -> np.ndarray:
     """int64: where each word of a text ends. White space is in words too: the last ends the text."""
     words = rjieba.cut(text)
     # Joined and searched by vector instructions: half the time of len() on every word.
-    codes = characters.code_points(_SEPARATOR.join([*words, ""]))
+    codes = characters.code_points(_SEPARATOR.join(words) + _SEPARATOR[: len(words)])
     ends = np.flatnonzero(codes == 0)
     if len(ends) != len(words):
         return np.cumsum([len(word) for word in words], dtype=np.int64)

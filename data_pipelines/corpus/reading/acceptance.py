@@ -2,7 +2,6 @@
 
 import polars as pl
 
-from data_pipelines.corpus import frames
 from data_pipelines.corpus.reading import encodings
 from data_pipelines.corpus.reading.quarantine import Quarantine
 from data_pipelines.corpus.reading.settings import Reading
@@ -32,8 +31,3 @@ def accepted(
                 file, _, where = name.rpartition(":")
                 quarantine.add(file, where, reason, text)
     return frame.filter(~found.select(pl.any_horizontal(pl.all())).to_series())
-
-
-def table(rows: list[tuple[str, str, str | None, str]]) -> pl.DataFrame:
-    """Rows of (id, source, url, text) in frames.SCHEMA."""
-    return pl.DataFrame(rows, schema=frames.SCHEMA, orient="row")
