@@ -22,7 +22,7 @@ from data_pipelines.corpus.cleaning import Rule, chinese_rules, clean_chunk
 from data_pipelines.corpus.decontamination import Decontamination, build_index, decontaminate
 from data_pipelines.corpus.dedup import Dedup
 from data_pipelines.corpus.directory import BuildDirectory, claimed, plain
-from data_pipelines.corpus.engine import Task, Workers
+from data_pipelines.corpus.engine import Stage, Task, Workers
 from data_pipelines.corpus.finishing import finish_dataset
 from data_pipelines.corpus.ray_workers import RayCluster
 from data_pipelines.corpus.reading.inputs import InputFile, find
@@ -118,9 +118,13 @@ class _Factory:
         raw = [path for folder in read for path in stages.chunk_files(folder)]
         if not raw:
             raise DataError("no documents could be read; work/read/*/quarantine.jsonl tells the reasons")
-        clean = self._chunks("clean", clean_chunk, raw, self.rules)
+        # The index of evaluation sets is one long task: beside many others it delays nobody.
+        (index,), clean = engine.run(
+            self.workers,
+            Stage(self.directory.stage("index"), build_index, [Task("all", (self.decontamination,))]),
+            Stage(self.directory.stage("clean"), clean_chunk, _each(raw, self.rules)),
+        )
         unique = self._unique([folder / frames.DOCUMENTS for folder in clean])
-        (index,) = self._stage("index", build_index, [Task("all", (self.decontamination,))])
         pure = self._chunks("decontaminate", decontaminate, unique, index)
         chunks = []
         for folder in pure:
@@ -168,12 +172,11 @@ class _Factory:
         return [folder / frames.DOCUMENTS for folder in kept]
 
     def _stage(self, name: str, function: Any, tasks: list[Task]) -> list[Path]:
-        return engine.run(self.directory.stage(name), function, tasks, self.workers)
+        return engine.run(self.workers, Stage(self.directory.stage(name), function, tasks))[0]
 
     def _chunks(self, name: str, function: Any, documents: list[Path], *rest: Any) -> list[Path]:
         """A task a chunk: function(documents, *rest)."""
-        tasks = [Task(f"{i:06d}", (path, *rest), _size(path)) for i, path in enumerate(documents)]
-        return self._stage(name, function, tasks)
+        return self._stage(name, function, _each(documents, *rest))
 
     def _numbered(self, name: str, function: Any, documents: list[Path], *rest: Any) -> list[Path]:
         """A task a chunk: function(documents, number, *rest)."""
@@ -183,6 +186,11 @@ class _Factory:
     def _parts(self, name: str, function: Any, parts: int, *rest: Any) -> list[Path]:
         """A task a part of the hashes: function(part, *rest)."""
         return self._stage(name, function, [Task(f"{part:06d}", (part, *rest)) for part in range(parts)])
+
+
+def _each(documents: list[Path], *rest: Any) -> list[Task]:
+    """A task a chunk: function(documents, *rest)."""
+    return [Task(f"{i:06d}", (path, *rest), _size(path)) for i, path in enumerate(documents)]
 
 
 def _size(path: Path) -> int:

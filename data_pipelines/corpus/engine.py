@@ -18,7 +18,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from data_pipelines.corpus.progress import Bar
 from data_pipelines.errors import DataError
@@ -57,28 +57,40 @@ class Workers(Protocol):
         ...
 
 
-def run(folder: Path, function: Callable[..., dict], tasks: Sequence[Task], workers: Workers) -> list[Path]:
-    """Calls `function(*task.arguments, out=FOLDER)` for every task that is not done; it returns statistics.
+class Stage(NamedTuple):
+    """What `run` does: function(*task.arguments, out=FOLDER) for every task, which returns statistics."""
+
+    folder: Path
+    function: Callable[..., dict]
+    tasks: Sequence[Task]
+
+
+def run(workers: Workers, *stages: Stage) -> list[list[Path]]:
+    """Does the tasks of stages, independent of each other, that are not done yet.
 
     Returns:
-      the tasks' folders, `folder/key`, in the tasks' order. Each holds what the function wrote and, in
-      stats.json, what it returned, with "cpu_seconds", "seconds" and "peak_bytes" of the process.
+      for each stage its tasks' folders, `folder/key`, in the tasks' order. Each holds what the function wrote
+      and, in stats.json, what it returned, with "cpu_seconds", "seconds" and "peak_bytes" of the process.
 
     Raises:
       DataError: the disk is full, a task cannot be done, or workers keep dying. What is done is kept.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    for partial in folder.glob(f"{PARTIAL}*"):
-        shutil.rmtree(partial, ignore_errors=True)
-    finals = [folder / task.key for task in tasks]
-    missing = [i for i, final in enumerate(finals) if not (final / STATS).is_file()]
-    with Bar(folder.name, sum(task.size for task in tasks), len(tasks)) as bar:
-        for i in set(range(len(tasks))).difference(missing):
-            bar.advance(tasks[i].size)
-        calls = [(function, tasks[i].arguments, finals[i]) for i in missing]
-        for done in workers.run(perform, calls):
-            bar.advance(tasks[missing[done]].size)
-    return finals
+    for stage in stages:
+        stage.folder.mkdir(parents=True, exist_ok=True)
+        for partial in stage.folder.glob(f"{PARTIAL}*"):
+            shutil.rmtree(partial, ignore_errors=True)
+    every = [(stage, task, stage.folder / task.key) for stage in stages for task in stage.tasks]
+    missing, done = [], []
+    for one in every:
+        (done if (one[2] / STATS).is_file() else missing).append(one)
+    name = ", ".join(stage.folder.name for stage in stages)
+    with Bar(name, sum(task.size for _, task, _ in every), len(every)) as bar:
+        for _, task, _ in done:
+            bar.advance(task.size)
+        calls = [(stage.function, task.arguments, final) for stage, task, final in missing]
+        for index in workers.run(perform, calls):
+            bar.advance(missing[index][1].size)
+    return [[stage.folder / task.key for task in stage.tasks] for stage in stages]
 
 
 def perform(function: Callable[..., dict], arguments: tuple[Any, ...], final: Path) -> None:

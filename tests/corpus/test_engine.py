@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from data_pipelines.corpus import engine
-from data_pipelines.corpus.engine import Task
+from data_pipelines.corpus.engine import Stage, Task
 from data_pipelines.corpus.workers import ProcessPool
 from data_pipelines.errors import DataError
 
@@ -59,7 +59,7 @@ def tasks(log, names="abc"):
 
 
 def test_every_task_has_a_folder_with_statistics(tmp_path, pool):
-    folders = engine.run(tmp_path / "stage", write, tasks(tmp_path / "log"), pool)
+    (folders,) = engine.run(pool, Stage(tmp_path / "stage", write, tasks(tmp_path / "log")))
     assert [(f / "text").read_text() for f in folders] == ["a", "b", "c"]
     found = engine.statistics(tmp_path / "stage")
     assert [s["counts"] for s in found] == [{"written": 1}] * 3
@@ -68,29 +68,29 @@ def test_every_task_has_a_folder_with_statistics(tmp_path, pool):
 
 def test_what_is_done_is_not_done_again(tmp_path, pool):
     log = tmp_path / "log"
-    engine.run(tmp_path / "stage", write, tasks(log, "ab"), pool)
+    engine.run(pool, Stage(tmp_path / "stage", write, tasks(log, "ab")))
     partial = tmp_path / "stage" / ".partial-c-elsewhere-1"
     partial.mkdir()
-    engine.run(tmp_path / "stage", write, tasks(log), pool)
+    engine.run(pool, Stage(tmp_path / "stage", write, tasks(log)))
     assert sorted(log.read_text().split()) == ["a", "b", "c"]
     assert not partial.exists()
 
 
 def test_a_killed_worker_is_replaced(tmp_path, pool):
     log = tmp_path / "log"
-    folders = engine.run(tmp_path / "stage", die_once, tasks(log), pool)
+    (folders,) = engine.run(pool, Stage(tmp_path / "stage", die_once, tasks(log)))
     assert log.with_suffix(".died").exists()
     assert [sorted(p.name for p in f.iterdir()) for f in folders] == [["stats.json", "text"]] * 3
 
 
 def test_workers_that_keep_dying_end_the_stage_in_words(tmp_path, pool):
     with pytest.raises(DataError, match="killed 3 times in a row"):
-        engine.run(tmp_path / "stage", die, [Task("a", ())], pool)
+        engine.run(pool, Stage(tmp_path / "stage", die, [Task("a", ())]))
 
 
 def test_a_full_disk_is_told_and_leaves_nothing_half_done(tmp_path, pool):
     with pytest.raises(DataError, match="no room left"):
-        engine.run(tmp_path / "stage", no_room, [Task("a", ())], pool)
+        engine.run(pool, Stage(tmp_path / "stage", no_room, [Task("a", ())]))
     assert not list((tmp_path / "stage").iterdir())
 
 
@@ -101,7 +101,7 @@ def test_workers_end_with_a_killed_driver(tmp_path):
         "import sys; sys.path.insert(0, sys.argv[1]); import test_engine as t; from pathlib import Path\n"
         "if __name__ == '__main__':\n"
         "    with t.ProcessPool(2) as pool:\n"
-        "        t.engine.run(Path(sys.argv[2]), t.slow, t.tasks(sys.argv[3], 'abcdefghij'), pool)\n"
+        "        t.engine.run(pool, t.Stage(Path(sys.argv[2]), t.slow, t.tasks(sys.argv[3], 'abcdefghij')))\n"
     )
     script = tmp_path / "driver.py"
     script.write_text(program)
