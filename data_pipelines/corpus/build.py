@@ -85,6 +85,8 @@ def build(
     identity = {
         "inputs": [[file.name, file.source, file.size] for file in files],
         "settings": plain(settings),
+        "evaluation sets": settings["decontamination"].files(),
+        "versions of libraries": card.versions(),
     }
     with claimed(output, identity) as directory, contextlib.ExitStack() as stack:
         stack.enter_context(engine.telling_of_a_full_disk(directory.root))
@@ -138,7 +140,6 @@ class _Factory:
 
     def publish(self, title: str, recipe: str) -> None:
         """Makes the dataset of the shards, beside its place, and renames it into it."""
-        stages = {name: collecting.counted(self.directory, name) for name in collecting.STAGES}
         partial = self.directory.dataset.with_name("dataset.partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
@@ -147,8 +148,8 @@ class _Factory:
         card.write(
             partial,
             title=title,
-            stages={name: stages[name] for name in collecting.FUNNEL},
-            evaluation=stages["index"],
+            stages={name: collecting.counted(self.directory, name) for name in collecting.FUNNEL},
+            evaluation=collecting.counted(self.directory, "index"),
             settings=plain({"rules": self.rules, "dedup": self.dedup, "writing": self.writing}),
             recipe=recipe,
             licences=self.writing.licences,

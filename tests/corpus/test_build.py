@@ -1,5 +1,6 @@
 """Whole builds: the same bytes whatever the workers, the order and whoever is killed; and what people see."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -143,10 +144,19 @@ def test_a_full_disk_is_told_and_gone_on_from(raw, tmp_path):
         subprocess.run(["umount", small], check=True)
 
 
-def test_an_output_of_another_build_is_refused(built, raw, held_out, tmp_path):
+def test_an_output_of_another_build_is_refused(built, raw, held_out, tmp_path, monkeypatch):
     output, _ = built
     with pytest.raises(DataError, match="is of another build, which differs in: settings"):
         build([str(raw)], str(output), decontamination=held_out, **(SMALL | {"dedup": Dedup(threshold=0.8)}))
+    changed = dataclasses.replace(held_out, more={"exam": str(tmp_path / "exam.jsonl")})
+    (tmp_path / "exam.jsonl").write_text('{"question": "another examination, and a longer one"}\n')
+    with pytest.raises(DataError, match="settings, evaluation sets"):
+        build([str(raw)], str(output), decontamination=changed, **SMALL)
+    monkeypatch.setattr(builder.card, "versions", lambda: {"rensa": "another"})
+    with pytest.raises(DataError, match="differs in: versions of libraries"):
+        build([str(raw)], str(output), decontamination=held_out, **SMALL)
+    monkeypatch.undo()
+    (tmp_path / "exam.jsonl").unlink()
     (tmp_path / "precious.txt").write_text("x")
     with pytest.raises(DataError, match="not empty and holds no build"):
         build([str(raw)], str(tmp_path))
