@@ -11,6 +11,15 @@ from data_pipelines.errors import DataError
 _NOT_TEXT = re.compile(r"[\W_]+")
 
 
+def is_encodable(text: str) -> bool:
+    """False for half a surrogate pair: JSON's escapes can make one, and no encoder takes it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Document:
     """A text and where it came from: `id` names the file and the line or member, e.g. `pos.txt:17`."""

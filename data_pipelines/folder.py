@@ -12,7 +12,7 @@ from pathlib import Path
 
 from data_pipelines.corpus.reading import compression
 from data_pipelines.corpus.reading.quarantine import Quarantine
-from data_pipelines.documents import Document
+from data_pipelines.documents import Document, is_encodable
 from data_pipelines.errors import DataError
 
 KINDS = (".txt", ".jsonl")
@@ -79,20 +79,11 @@ def _json_documents(
             quarantine.add(file, number, f"malformed JSON: {reason}", line.encode())
             continue
         text = record.get(text_field) if isinstance(record, dict) else None
-        # json accepts lone surrogates (\ud800), which no encoder does.
-        if not isinstance(text, str) or _has_surrogates(text):
+        if not isinstance(text, str) or not is_encodable(text):
             quarantine.add(file, number, f"no text in field {text_field!r}", line.encode())
             continue
         if text.strip():
             yield Document(f"{name}:{number}", text.strip())
-
-
-def _has_surrogates(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return True
-    return False
 
 
 def _text_documents(name: str, lines: Iterator[tuple[int, str]], unit: str) -> Iterator[Document]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import gin
 
-from data_pipelines.corpus import card, collecting, dedup, engine, frames, report, stages
+from data_pipelines.corpus import card, collecting, dedup, engine, frames, rejected, report, stages
 from data_pipelines.corpus.cleaning import Rule, chinese_rules, clean_chunk
 from data_pipelines.corpus.decontamination import Decontamination, build_index, decontaminate
 from data_pipelines.corpus.dedup import Dedup
@@ -98,7 +98,7 @@ def build(
         found = report.write(directory, identity, skipped)
         if not keep_work:
             for path in directory.work.glob("*/*/*.arrow"):
-                if path.name != stages.REJECTED:
+                if path.name != rejected.FILE:
                     path.unlink()
     return found
 

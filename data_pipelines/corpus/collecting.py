@@ -6,8 +6,9 @@ from typing import Any
 
 import polars as pl
 
-from data_pipelines.corpus import engine
+from data_pipelines.corpus import engine, frames
 from data_pipelines.corpus.directory import BuildDirectory
+from data_pipelines.corpus.rejected import FILE
 
 # Stages that see documents, in order: the rows of the funnel.
 FUNNEL = ("read", "clean", "deduplicate", "decontaminate", "write")
@@ -106,7 +107,7 @@ def _stage(name: str, tasks: int, total: dict, cost: dict[str, list], text: int)
 
 def samples(directory: BuildDirectory, stage: str, rejected: bool, count: int) -> list[dict[str, Any]]:
     """Some documents of a stage, spread over its chunks: what it kept, or of each rule what it rejected."""
-    name = "rejected.arrow" if rejected else "*.arrow"
+    name = FILE if rejected else "*.arrow"
     paths = [p for p in sorted(directory.stage(stage).glob(f"*/{name}")) if rejected or _documents(p)]
     if not paths:
         return []
@@ -118,7 +119,7 @@ def samples(directory: BuildDirectory, stage: str, rejected: bool, count: int) -
 
 
 def _documents(path: Path) -> bool:
-    return path.name == "documents.arrow" or path.name.startswith("chunk-")
+    return path.name == frames.DOCUMENTS or path.name.startswith("chunk-")
 
 
 def _few(paths: Sequence[Path], most: int = 64) -> Sequence[Path]:

@@ -13,10 +13,10 @@ import numpy as np
 import polars as pl
 
 from data_pipelines.corpus import evaluation_sets, frames, letters, overlap
+from data_pipelines.corpus.rejected import FILE
 from data_pipelines.errors import DataError
 
 RULE = "evaluation_overlap"
-REJECTED = "rejected.arrow"
 MODES = ("paragraph", "document")
 
 
@@ -148,7 +148,7 @@ def read_index(folder: Path) -> Index:
 def decontaminate(documents: Path, index: Path, out: Path) -> dict:
     """The stage: `documents` is a table's file, `index` the folder of `build_index`.
 
-    Writes the table that is left and `REJECTED`: a row for every line removed, with its set as its rule.
+    Writes the table that is left and rejected.arrow: a row for every line removed, with its set as its rule.
     """
     frame, known = frames.read(documents), read_index(index)
     hits = touched(frame["text"], known)
@@ -159,7 +159,7 @@ def decontaminate(documents: Path, index: Path, out: Path) -> dict:
     )
     names = frame.select("id", "source", "url").with_row_index("row")
     rejected = lines.join(names, "row", maintain_order="left")
-    frames.write(rejected.select("id", "source", "url", text="removed", rule="set"), out / REJECTED)
+    frames.write(rejected.select("id", "source", "url", text="removed", rule="set"), out / FILE)
     return statistics(frame, left, hits, known)
 
 

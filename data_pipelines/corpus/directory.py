@@ -9,7 +9,6 @@ report.html, report.json
 import contextlib
 import dataclasses
 import fcntl
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -87,12 +86,6 @@ def claimed(path: str | Path, identity: Mapping[str, Any]) -> Iterator[BuildDire
                 f"--output {path}: {error.strerror or error}; name a folder that can be written, with room"
             ) from error
         yield directory
-
-
-def fingerprint(identity: Any) -> str:
-    """16 hex digits of anything JSON-able."""
-    text = json.dumps(identity, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def plain(value: Any) -> Any:

@@ -34,7 +34,7 @@ def write(
     }
     found["examples"] = {
         stage: {"rejected": _examples(directory, stage, True), "kept": _examples(directory, stage, False)}
-        for stage in collecting.FUNNEL
+        for stage in collecting.FUNNEL[1:]  # what was only read may hold personal data
     }
     directory.report_json.write_text(json.dumps(found, ensure_ascii=False, indent=1), "utf-8")
     directory.report.write_text(render(found, directory.root.name), "utf-8")

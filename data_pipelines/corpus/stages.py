@@ -7,16 +7,13 @@ from pathlib import Path
 
 import polars as pl
 
-from data_pipelines.corpus import dedup, frames
+from data_pipelines.corpus import dedup, engine, frames, rejected
 from data_pipelines.corpus.reading import reader
 from data_pipelines.corpus.reading.quarantine import Quarantine
 from data_pipelines.corpus.reading.settings import Reading
 from data_pipelines.corpus.reading.units import Unit
 
 QUARANTINE = "quarantine.jsonl"
-REJECTED = "rejected.arrow"
-SAMPLES = 50  # rejected documents whose beginnings a task keeps
-SHOWN = 500  # characters of each
 _KEPT = 1000  # entries of a unit's quarantine
 
 
@@ -50,15 +47,8 @@ def deduplicate(documents: Path, number: int, clustered: Path, repeats: Sequence
     kept, statistics = dedup.apply(frame, number, clustered, repeats)
     frames.write(kept, out / frames.DOCUMENTS)
     gone = frame.join(kept, "id", how="anti", maintain_order="left")
-    frames.write(sampled(gone.with_columns(rule=pl.lit("duplicate"))), out / REJECTED)
+    frames.write(rejected.sampled(gone.with_columns(rule=pl.lit("duplicate"))), out / rejected.FILE)
     return statistics
-
-
-def sampled(rejected: pl.DataFrame) -> pl.DataFrame:
-    """At most `SAMPLES` of a rule's rejections, spread evenly over the chunk, cut to `SHOWN` characters."""
-    place = pl.int_range(pl.len()).over("rule")
-    step = (pl.len().over("rule") - 1) // SAMPLES + 1
-    return rejected.filter(place % step == 0).with_columns(pl.col("text").str.slice(0, SHOWN))
 
 
 def _sizes(frame: pl.DataFrame) -> dict:
@@ -69,5 +59,5 @@ def _sizes(frame: pl.DataFrame) -> dict:
 
 def chunk_files(read: Path) -> list[Path]:
     """The chunks of a unit that was read, in order."""
-    count = len(json.loads((read / "stats.json").read_text("utf-8"))["chunks"])
+    count = len(json.loads((read / engine.STATS).read_text("utf-8"))["chunks"])
     return [read / f"chunk-{number:04d}.arrow" for number in range(count)]

@@ -163,7 +163,7 @@ def test_ngrams_of_long_texts():
 
 
 def test_hashes_that_share_their_upper_bits_are_told_apart(monkeypatch):
-    from data_pipelines.corpus.cleaning.hashing import Spans
+    from data_pipelines.corpus.spans import Spans
 
     honest = Spans.__call__
     # Keeps nothing but the lowest bits apart, which the packed sort does not see.

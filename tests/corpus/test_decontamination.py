@@ -201,7 +201,7 @@ def test_the_stage_writes_what_is_left_and_what_was_rejected(exam, tmp_path):
     statistics = decontamination.decontaminate(tmp_path / "in.arrow", folders[0], out=folders[2])
     assert json.loads(json.dumps(statistics)) == statistics
     assert frames.read(folders[2] / frames.DOCUMENTS)["text"].to_list() == ["前", "好"]
-    rejected = frames.read(folders[2] / decontamination.REJECTED)
+    rejected = frames.read(folders[2] / "rejected.arrow")
     assert rejected.rows() == [("0", "web", None, texts[0], "exam")]
 
 

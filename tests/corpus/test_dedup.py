@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from data_pipelines.corpus import dedup, frames, letters
 from data_pipelines.corpus.dedup import Dedup, tables
 from data_pipelines.corpus.dedup.clusters import leaders
-from data_pipelines.corpus.dedup.hashes import scramble
+from data_pipelines.corpus.spans import mixed
 
 DATA = Path(os.environ.get("PANGU_DATA_DIR") or Path(__file__).parents[2] / "../shared/data") / "corpus_zh"
 # Whatever is similar shares one of these bands; and all short lines count.
@@ -325,7 +325,7 @@ def test_joins_stay_within_their_memory(tmp_path):
         parts = config.parts(chunks * documents, 0)
         for number, folder in enumerate(folders):
             folder.mkdir()
-            keys = scramble(random_.integers(0, chunks * documents * 15, documents * 20).astype(np.uint64))
+            keys = mixed(random_.integers(0, chunks * documents * 15, documents * 20).astype(np.uint64))
             rows = np.arange(documents, dtype=np.uint32)
             by = tables.part_of(keys, parts)
             twins = random_.integers(0, 2**32, documents).astype(np.uint32)

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from data_pipelines.corpus.cleaning import characters
-from data_pipelines.corpus.cleaning.hashing import Spans
+from data_pipelines.corpus.spans import Spans
 
 # UTF-8 bytes of text: the views of so much stay in the processor's cache.
 BATCH_BYTES = 2 * 2**20

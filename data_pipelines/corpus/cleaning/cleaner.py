@@ -1,6 +1,5 @@
 """Cleans a table of documents by a list of rules."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,12 +11,9 @@ import polars as pl
 from data_pipelines.corpus import frames
 from data_pipelines.corpus.cleaning.batch import Batch, batches
 from data_pipelines.corpus.cleaning.rules import Edit, Filter, Histogram, Rule
+from data_pipelines.corpus.rejected import FILE, SHOWN, sampled
 from data_pipelines.errors import DataError
 
-REJECTED = "rejected.arrow"
-# Characters of a rejected document that people see, and documents a rule and chunk.
-_SHOWN = 500
-_SAMPLES = 50
 # Characters beyond those shown, so that what `Edit.private` removes is not cut in two.
 _MARGIN = 200
 
@@ -123,7 +119,7 @@ class _Tally:
             add_to_histogram(self.histograms[rule.histogram.name], rule.histogram, values)
 
     def reject(self, rule: Filter, rows: np.ndarray, values: np.ndarray, texts: pl.Series) -> None:
-        shown = rule.shown(texts.str.slice(0, _SHOWN + _MARGIN))
+        shown = rule.shown(texts.str.slice(0, SHOWN + _MARGIN))
         self._rejected.append(pl.DataFrame({"row": rows, "rule": rule.name, "value": values, "text": shown}))
 
     def rejected(self) -> pl.DataFrame:
@@ -132,7 +128,7 @@ class _Tally:
         shown = rejected["text"]
         for edit in self._private:
             shown = edit.edit(Batch(shown)).batch.texts
-        return rejected.with_columns(shown.str.slice(0, _SHOWN).alias("text"))
+        return rejected.with_columns(shown.str.slice(0, SHOWN).alias("text"))
 
 
 def add_to_histogram(counts: dict[str, list], histogram: Histogram, values: np.ndarray) -> None:
@@ -164,7 +160,7 @@ def clean_chunk(documents: Path, rules: Sequence[Rule], *, out: Path) -> dict:
     frame = frames.read(documents)
     cleaned = clean(frame, rules)
     frames.write(cleaned.kept, out / frames.DOCUMENTS)
-    frames.write(_samples(cleaned.rejected), out / REJECTED)
+    frames.write(sampled(cleaned.rejected), out / FILE)
     counts = dict(cleaned.counts)
     for name, (changed, changes) in cleaned.changes.items():
         counts |= {f"{name}.documents": changed, f"{name}.changes": changes}
@@ -174,16 +170,6 @@ def clean_chunk(documents: Path, rules: Sequence[Rule], *, out: Path) -> dict:
         for name in ("documents_in", "documents_out", "bytes_in", "bytes_out")
     }
     return {**totals, "sources": sources, "counts": counts, "histograms": cleaned.histograms}
-
-
-def _samples(rejected: pl.DataFrame) -> pl.DataFrame:
-    digests = [hashlib.blake2b(text.encode(), digest_size=8).hexdigest() for text in rejected["text"]]
-    order = pl.struct("digest", "id").rank("ordinal").over("rule")
-    return (
-        rejected.with_columns(digest=pl.Series(digests, dtype=pl.String))
-        .filter(order <= _SAMPLES)
-        .drop("digest")
-    )
 
 
 def _by_source(frame: pl.DataFrame, cleaned: Cleaned) -> dict[str, dict]:

@@ -8,8 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from data_pipelines.corpus.cleaning.batch import Batch, ratio
-from data_pipelines.corpus.cleaning.hashing import mixed
 from data_pipelines.corpus.cleaning.rules import SHARES, Filter, Histogram, Verdict, configurable
+from data_pipelines.corpus.spans import mixed
 from data_pipelines.errors import DataError
 
 # Raise it when features change, so that weights of older ones are not used.

@@ -7,8 +7,8 @@ import numpy as np
 
 from data_pipelines.corpus.cleaning import characters
 from data_pipelines.corpus.cleaning.batch import Batch, ratio
-from data_pipelines.corpus.cleaning.hashing import Spans
 from data_pipelines.corpus.cleaning.rules import SHARES, Filter, Histogram, Verdict, configurable
+from data_pipelines.corpus.spans import Spans
 
 
 @configurable

@@ -1,7 +1,7 @@
 """The words of a batch, by jieba's segmentation (rjieba), and filters by words.
 
 Words are told by where they begin in the text without white space. Their strings are never kept: what rules
-ask is how long a word is, and whether a sequence of words occurs again (`hashing.Spans`).
+ask is how long a word is, and whether a sequence of words occurs again (`spans.Spans`).
 """
 
 import dataclasses
@@ -12,8 +12,8 @@ import rjieba
 
 from data_pipelines.corpus.cleaning import characters
 from data_pipelines.corpus.cleaning.batch import Batch, ratio, sums
-from data_pipelines.corpus.cleaning.hashing import Spans, span_hash
 from data_pipelines.corpus.cleaning.rules import Filter, Verdict, configurable
+from data_pipelines.corpus.spans import Spans, span_hash
 
 # Between words on their way into NumPy.
 _SEPARATOR = "\0"

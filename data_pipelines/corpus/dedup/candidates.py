@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from data_pipelines.corpus.dedup import tables
-from data_pipelines.corpus.dedup.hashes import scramble
 from data_pipelines.corpus.dedup.settings import Dedup
 from data_pipelines.corpus.dedup.signatures import BANDS, DIGESTS
+from data_pipelines.corpus.spans import mixed
 
 EXACT = "exact.arrow"
 PAIRS = "pairs.arrow"
@@ -33,7 +33,7 @@ def join(part: int, signed: Sequence[Path], settings: Dedup, *, out: Path) -> di
     tables.write(out / EXACT, {"document": copies, "first": firsts})
     a, b, counts = _candidates(part, signed, settings.hot_bucket)
     parts = tables.parts(signed[0] / BANDS)
-    by_a = tables.part_of(scramble(a), parts)
+    by_a = tables.part_of(mixed(a), parts)
     tables.write(out / PAIRS, {"a": a, "b": b}, by_a, parts)
     wanted, wanted_for = tables.distinct(np.concatenate([a, b]), np.concatenate([by_a, by_a]))
     tables.write(out / WANTED, {"document": wanted, "part": wanted_for.astype(np.uint32)})

@@ -1,14 +1,9 @@
 """Hashes of texts: of their letters, their paragraphs and their shingles, for a block of documents at once.
 
-A stretch of letters c_0 .. c_n-1 has the hash sum_i s(c_i) B^i mod 2^64, with B odd and s a fixed random
-function. With the running sum H over the block, that of letters [i, j) is (H_j - H_i) B^-i: two
-multiplications whatever the length, and the same value wherever the stretch stands. Values depend on the
-letters and the seed alone: not on the machine, the library or the order of things. Two natural texts share
-one with a chance of 2^-64; texts made to collide exist (Thue-Morse words), so documents have a cryptographic
-digest besides.
+Paragraphs and shingles are spans of letters (`spans.py`). Texts made to collide exist there: documents have
+a cryptographic digest besides.
 """
 
-import functools
 import hashlib
 import itertools
 
@@ -16,18 +11,7 @@ import numpy as np
 import polars as pl
 
 from data_pipelines.corpus import letters
-
-_BASE = 0x9E3779B97F4A7C15
-_INVERSE = pow(_BASE, -1, 2**64)
-_CACHED = 2**21  # powers kept: a block's; a longer document has its own
-
-
-def scramble(values: np.ndarray, seed: int = 0) -> np.ndarray:
-    """A random-looking one-to-one function: uint64 to uint64 (SplitMix64, Steele et al. 2014)."""
-    x = values + np.uint64((seed + 1) * _BASE % 2**64)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+from data_pipelines.corpus.spans import Spans
 
 
 class Block:
@@ -52,10 +36,7 @@ class Block:
         ends = np.flatnonzero(~is_letter)
         self._paragraph_bounds = np.append(0, ends - np.arange(len(ends)))
         self.bounds = self._paragraph_bounds[np.append(0, self.paragraphs.cumsum())]
-        scrambled = _scrambled_letters(seed).take(self._letters)
-        scrambled *= _powers(_BASE, len(scrambled))
-        self._sums = np.zeros(len(scrambled) + 1, np.uint64)
-        np.cumsum(scrambled, out=self._sums[1:])
+        self._spans = Spans(self._letters, seed)
 
     @property
     def lengths(self) -> np.ndarray:
@@ -69,8 +50,7 @@ class Block:
 
     def paragraph_hashes(self) -> np.ndarray:
         """uint64 [all paragraphs]."""
-        begins, ends = self._paragraph_bounds[:-1], self._paragraph_bounds[1:]
-        return (self._sums[ends] - self._sums[begins]) * _powers(_INVERSE, len(self._sums))[begins]
+        return self._spans(self._paragraph_bounds[:-1], self._paragraph_bounds[1:])
 
     def shingles(self, length: int) -> np.ndarray:
         """The shingles' hashes, in the documents' `bounds`: uint64 [letters].
@@ -79,10 +59,8 @@ class Block:
         the values mean nothing.
         """
         hashes = np.zeros(len(self._letters), np.uint64)
-        count = len(hashes) - length + 1
-        if count > 0:
-            np.subtract(self._sums[length:], self._sums[:-length], out=hashes[:count])
-            hashes[:count] *= _powers(_INVERSE, count)
+        every = self._spans.every(length)
+        hashes[: len(every)] = every
         ends = self.bounds[1:][self.lengths >= length]
         for behind in range(1, length):
             hashes[ends - behind] = hashes[ends - length]
@@ -99,24 +77,3 @@ class Block:
             for i, (begin, end) in enumerate(itertools.pairwise(bounds))
         ]
         return np.frombuffer(b"".join(found), "<u8").reshape(-1, 2)
-
-
-@functools.lru_cache(2)
-def _scrambled_letters(seed: int) -> np.ndarray:
-    return scramble(np.arange(letters.END, dtype=np.uint64), seed)
-
-
-def _powers(base: int, count: int) -> np.ndarray:
-    """base^0, base^1, ... mod 2^64: uint64 [count]."""
-    return _cached_powers(base)[:count] if count <= _CACHED else _computed_powers(base, count)
-
-
-@functools.cache
-def _cached_powers(base: int) -> np.ndarray:
-    return _computed_powers(base, _CACHED)
-
-
-def _computed_powers(base: int, count: int) -> np.ndarray:
-    factors = np.full(count, base, np.uint64)
-    factors[:1] = 1
-    return np.multiply.accumulate(factors)

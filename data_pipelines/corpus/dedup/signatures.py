@@ -9,8 +9,9 @@ import rensa
 
 from data_pipelines.corpus import frames, letters
 from data_pipelines.corpus.dedup import tables
-from data_pipelines.corpus.dedup.hashes import Block, scramble
+from data_pipelines.corpus.dedup.hashes import Block
 from data_pipelines.corpus.dedup.settings import Dedup
+from data_pipelines.corpus.spans import mixed
 
 DIGESTS = "digests.arrow"
 BANDS = "bands.arrow"
@@ -77,7 +78,7 @@ def band_hashes(signatures: np.ndarray, settings: Dedup) -> np.ndarray:
     values = signatures.reshape(-1, settings.bands, settings.rows).astype(np.uint64)
     hashes = np.arange(settings.bands, dtype=np.uint64)
     for row in range(settings.rows):
-        hashes = scramble(hashes ^ values[:, :, row])
+        hashes = mixed(hashes ^ values[:, :, row])
     return hashes
 
 
@@ -88,7 +89,7 @@ def _long_paragraphs(block: Block, rows: np.ndarray, shortest: int) -> tables.Co
     firsts = (block.paragraphs.cumsum() - block.paragraphs).repeat(block.paragraphs)
     index = np.arange(len(firsts)) - firsts
     return {
-        "hash": scramble(block.paragraph_hashes()[long]),
+        "hash": mixed(block.paragraph_hashes()[long]),
         "row": rows.repeat(block.paragraphs)[long],
         "paragraph": index[long].astype(np.uint32),
     }

@@ -12,6 +12,7 @@ from data_pipelines.corpus.reading import encodings
 from data_pipelines.corpus.reading.acceptance import accepted
 from data_pipelines.corpus.reading.lines import blocks
 from data_pipelines.corpus.reading.place import Place
+from data_pipelines.documents import is_encodable
 
 _FIELDS = pl.Schema({"line": pl.Int64, "text": pl.String, "url": pl.String, "source": pl.String})
 # By a fixed beginning each, which is quick. Control characters of JSON are escaped or in U+0080 to U+009F.
@@ -89,7 +90,7 @@ def _one_by_one(block: bytes, place: Place, number: int) -> pl.DataFrame:
             place.reject(number + line, f"no text in field {settings.text_field!r}", raw)
             continue
         row = line, text, *(_string(record.get(name)) for name in (settings.url_field, settings.source_field))
-        if any(value is not None and _has_surrogates(value) for value in row[1:]):
+        if any(value is not None and not is_encodable(value) for value in row[1:]):
             place.reject(number + line, "lone surrogate", raw)
             continue
         rows.append(row)
@@ -99,11 +100,3 @@ def _one_by_one(block: bytes, place: Place, number: int) -> pl.DataFrame:
 def _string(value: object) -> str | None:
     """As polars reads a value of another type into a column of strings."""
     return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _has_surrogates(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return True
-    return False

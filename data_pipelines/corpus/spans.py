@@ -10,20 +10,18 @@ import functools
 
 import numpy as np
 
-from data_pipelines.corpus.cleaning.characters import POINTS
-
 _BASE = 0x9E3779B97F4A7C15
 _INVERSE = pow(_BASE, -1, 2**64)
 
 
 class Spans:
-    """Hashes of spans of `codes` (uint32 [characters])."""
+    """Hashes of spans of `codes` (uint32 [characters]). They depend on the characters and the seed alone."""
 
-    def __init__(self, codes: np.ndarray):
+    def __init__(self, codes: np.ndarray, seed: int = 0):
         self._inverses = _powers(_INVERSE, _capacity(len(codes)))
         self._prefix = np.zeros(len(codes) + 1, np.uint64)
         # NumPy takes by intp twice as fast as by what it must convert to that.
-        terms = scrambled().take(codes.astype(np.intp), mode="clip")
+        terms = _scrambled(seed).take(codes.astype(np.intp), mode="clip")
         terms *= _powers(_BASE, _capacity(len(codes)))[: len(codes)]
         np.cumsum(terms, out=self._prefix[1:])
 
@@ -54,18 +52,18 @@ def span_hash(text_codes: np.ndarray) -> int:
     return int(Spans(text_codes)(np.array([0]), np.array([len(text_codes)]))[0])
 
 
-def mixed(values: np.ndarray) -> np.ndarray:
-    """uint64, every bit dependent on every bit of `values`: splitmix64 (Steele et al., OOPSLA 2014)."""
-    values = values.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+def mixed(values: np.ndarray, seed: int = 0) -> np.ndarray:
+    """uint64, every bit dependent on every bit of `values`, one-to-one: SplitMix64 (Steele et al. 2014)."""
+    values = values.astype(np.uint64) + np.uint64((seed + 1) * _BASE % 2**64)
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))
 
 
-@functools.cache
-def scrambled() -> np.ndarray:
-    """uint64 [0x110000]: s(c)."""
-    return mixed(np.arange(POINTS, dtype=np.uint64))
+@functools.lru_cache(maxsize=2)
+def _scrambled(seed: int) -> np.ndarray:
+    """uint64 [0x110000]: s(c) of every code point."""
+    return mixed(np.arange(0x110000, dtype=np.uint64), seed)
 
 
 def _capacity(length: int) -> int:
