@@ -1,6 +1,6 @@
 """`pangu VERB`: reads flags, calls one public function a verb, shows its result. Nothing else happens here.
 
-The verbs themselves are the table in pangu_jax/verbs.py.
+The verbs themselves are the table in pangu_jax/verbs/.
 """
 
 import argparse
@@ -17,7 +17,8 @@ from pangu_jax import __version__
 from pangu_jax.errors import UserError
 from pangu_jax.notices import shown
 from pangu_jax.recipes.findings import suggestion
-from pangu_jax.verbs import VERBS, Verb
+from pangu_jax.verbs import VERBS
+from pangu_jax.verbs.verb import Verb
 from tpu_npu_backends.errors import BackendError
 
 RECIPE_FLAGS = """\

@@ -1,0 +1,47 @@
+"""Layouts for chips that need not be there."""
+
+import argparse
+
+from pangu_jax.verbs.recipes import loaded
+from pangu_jax.verbs.verb import Result, Verb
+
+
+def _plan_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--topology", required=True, metavar="NAME", help="chips: v5p:8x8x8, v6e:16x16, cpu:8, ascend910b:512"
+    )
+    parser.add_argument("--top", type=int, default=10, metavar="N", help="layouts to rank; 10 unless given")
+    parser.add_argument("--verify", type=int, default=0, metavar="K", help="compile the best K of them")
+    parser.add_argument("--dump_hlo", metavar="DIR", help="write each compiled program's optimised HLO there")
+    parser.add_argument(
+        "--fix",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="look only at layouts with this (stage=4, schedule=1f1b, remat=full); may come several times",
+    )
+
+
+def _plan(flags: argparse.Namespace) -> Result:
+    from pangu_jax import planning
+
+    found = planning.plan(
+        loaded(flags),
+        flags.topology,
+        top=flags.top,
+        verify=flags.verify,
+        dump_hlo=flags.dump_hlo,
+        fixed=planning.parse_fixed(flags.fix),
+    )
+    return Result(found.value, found.text)
+
+
+VERBS: dict[str, Verb] = {
+    "plan": Verb(
+        "find the layout of a recipe on some chips, whether they are there or not",
+        "pangu plan --gin_file nlp/110b.gin --topology v5p:8x8x8 --top 10 --verify 3",
+        _plan_flags,
+        _plan,
+        takes_recipe=True,
+    ),
+}
