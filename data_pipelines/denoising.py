@@ -5,9 +5,9 @@ it makes fits the window: `cost` bounds every piece beforehand as a vector, cost
 window when their sum is within `capacity`. That is what lets windows be packed before the corruption is
 drawn, and a batch be a pure function of its index.
 
-The encoder reads a mode token and then text. Only targets end in eos, and only where the document does (a
-window's edge is not an end); span targets always do, as T5's. Sources: T5 (arXiv 1910.10683), UL2
-(arXiv 2205.05131).
+The encoder reads a mode token and then text; text alone where `mode` is None, for vocabularies without mode
+tokens, such as T5's. Only targets end in eos, and only where the document does (a window's edge is not an
+end); span targets always do, as T5's. Sources: T5 (arXiv 1910.10683), UL2 (arXiv 2205.05131).
 """
 
 import bisect
@@ -39,7 +39,7 @@ class Example(NamedTuple):
 class Objective(Protocol):
     """See the module's docstring. `shortest` is the fewest tokens a piece may have."""
 
-    mode: str
+    mode: str | None
     shortest: int
 
     def capacity(self, encoder_length: int, decoder_length: int) -> tuple[int, ...]: ...
@@ -70,7 +70,7 @@ class SpanCorruption:
 
     rate: float = 0.15
     mean_span: float = 3.0
-    mode: str = "[R]"
+    mode: str | None = "[R]"
     sentinels: int = 100
     shortest: int = 2
 
@@ -133,7 +133,7 @@ class SpanCorruption:
         return [self._corrupt(piece, rng, special) for piece in pieces]
 
     def _corrupt(self, piece: Piece, rng: np.random.Generator, special: SpecialTokens) -> Example:
-        inputs, targets, end = [[special.modes[self.mode]]], [], 0
+        inputs, targets, end = [special.mode(self.mode)], [], 0
         for index, span in enumerate(self.spans(piece, rng)):
             sentinel = [special.sentinel(index)]
             inputs += [piece.tokens[end : span[0]], sentinel]
@@ -158,7 +158,7 @@ class PrefixLM:
     wherever one is within reach.
     """
 
-    mode: str = "[S]"
+    mode: str | None = "[S]"
     shortest: int = 2
 
     def capacity(self, encoder_length: int, decoder_length: int) -> tuple[int, int, int]:
@@ -186,7 +186,7 @@ class PrefixLM:
             places = np.flatnonzero(pieces[i].word_starts[low : high + 1])
             splits[i] = low + int(places[rng.integers(len(places))]) if len(places) else max(high, 0)
             spent += splits[i]
-        mode = [special.modes[self.mode]]
+        mode = special.mode(self.mode)
         return [
             _example([mode, p.tokens[:split]], [p.tokens[split:], [special.eos] if p.final else []])
             for p, split in zip(pieces, splits, strict=True)

@@ -4,11 +4,15 @@ Layout of the ids: 0 pad, 1 eos, 2 unk, the mode tokens of UL2 and one for causa
 bytes, the pieces, and last the 100 sentinels in falling order (`<extra_id_0>` is size - 1), as T5 and seqio
 have it. Mode tokens are control symbols and sentinels are not in the model file at all, so no text is ever
 encoded to one of them.
+
+The vocabularies of T5 and mT5 are read with their ids as they are: they have no mode tokens, and mT5's
+has its sentinels in the model file.
 """
 
 import dataclasses
 import hashlib
 import io
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -24,6 +28,16 @@ MODES = ("[R]", "[S]", "[X]", "[C]")
 LONGEST_WORD = 16
 
 
+class Modes(dict[str, int]):
+    """Mode token -> id; empty for a vocabulary without them, such as T5's."""
+
+    def __missing__(self, mode: str) -> int:
+        raise DataError(
+            f"the vocabulary has no mode token {mode}, as those of T5 have none: set the objective's mode to "
+            "None (SpanCorruption.mode), or train with a vocabulary of ours (no corpus.vocabulary_file)"
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class SpecialTokens:
     """The ids that objectives insert. `sentinel(i)` is the id of `<extra_id_i>`."""
@@ -32,6 +46,10 @@ class SpecialTokens:
     first_sentinel: int
     sentinels: int = SENTINELS
     eos: int = EOS
+
+    def mode(self, name: str | None) -> list[int]:
+        """What the encoder reads before the text: a mode token, or for None nothing, as T5 has it."""
+        return [] if name is None else [self.modes[name]]
 
     def sentinel(self, index: int) -> int:
         if not 0 <= index < self.sentinels:
@@ -46,13 +64,14 @@ class Vocabulary:
       size: number of ids, sentinels included: the rows an embedding needs.
       fingerprint: sha256 of the model file, hex; equal fingerprints mean equal ids.
       special: the ids objectives insert.
+      has_own_sentinels: whether they are pieces of the model file, as in mT5's.
     """
 
     def __init__(self, file: str | Path):
         """Loads a model that follows the layout above; `adopt` makes one from any sentencepiece model.
 
         Raises:
-          DataError: the file is missing, is no sentencepiece model, or lacks the layout.
+          DataError: the file is missing, is no sentencepiece model, or has other ids for pad, eos and unk.
         """
         import sentencepiece
 
@@ -64,16 +83,23 @@ class Vocabulary:
             raise DataError(f"cannot read the vocabulary {self.file}: {error.strerror}") from error
         except RuntimeError as error:
             raise DataError(f"{self.file} is not a sentencepiece model") from error
-        found = (self._model.pad_id(), self._model.eos_id(), self._model.unk_id())
-        modes = {mode: self._model.piece_to_id(mode) for mode in MODES}
-        if found != (PAD, EOS, UNK) or not all(self._model.is_control(i) for i in modes.values()):
+        if not _has_t5_ids(self._model):
+            found = (self._model.pad_id(), self._model.eos_id(), self._model.unk_id())
             raise DataError(
-                f"{self.file} has pad, eos, unk = {found} instead of {(PAD, EOS, UNK)}, or no mode tokens: "
-                "pass it as corpus.vocabulary_file, which renumbers it"
+                f"{self.file} has pad, eos, unk = {found} instead of T5's {(PAD, EOS, UNK)}: "
+                "to train a model anew, pass it as corpus.vocabulary_file, which renumbers it"
             )
         self.fingerprint = hashlib.sha256(proto).hexdigest()
-        self.size = self._model.get_piece_size() + SENTINELS
-        self.special = SpecialTokens(modes, self.size - 1)
+        modes = {mode: self._model.piece_to_id(mode) for mode in MODES}
+        if not all(map(self._model.is_control, modes.values())):
+            modes = {}
+        own = _own_sentinels(self._model)
+        self.has_own_sentinels = bool(own)
+        if own:
+            self._model = _never_read_from_text(proto, own)
+        first = own[0] if own else self._model.get_piece_size() + SENTINELS - 1
+        self.size = max(self._model.get_piece_size(), first + 1)
+        self.special = SpecialTokens(Modes(modes), first, len(own) or SENTINELS)
         self._set_piece_lengths()
 
     def _set_piece_lengths(self) -> None:
@@ -95,17 +121,20 @@ class Vocabulary:
         return [np.array(ids, np.int32) for ids in self._model.encode(list(texts), num_threads=2)]
 
     def decode(self, tokens: Iterable[int]) -> str:
-        """Text of the tokens up to the first eos. Sentinels appear as `<extra_id_0>`; padding does not."""
+        """Text of the tokens up to the first eos. Sentinels appear as `<extra_id_0>`; padding does not.
+
+        An id beyond the vocabulary is unknown: embeddings often have more rows than there are ids.
+        """
         parts: list[str] = []
         run: list[int] = []
         for token in map(int, tokens):
             if token == EOS:
                 break
-            if token > self.special.first_sentinel - SENTINELS:
+            if 0 <= self.special.first_sentinel - token < self.special.sentinels:
                 parts += [self._model.decode(run), f"<extra_id_{self.special.first_sentinel - token}>"]
                 run = []
             elif token != PAD:
-                run.append(token)
+                run.append(token if token < len(self._characters_P) else UNK)
         return "".join([*parts, self._model.decode(run)])
 
     def word_starts(self, text: str, tokens: np.ndarray) -> np.ndarray:
@@ -130,7 +159,34 @@ class Vocabulary:
         """The same ids as a seqio.SentencePieceVocabulary (imports TensorFlow)."""
         import seqio
 
-        return seqio.SentencePieceVocabulary(str(self.file), extra_ids=SENTINELS)
+        extra_ids = 0 if self.has_own_sentinels else SENTINELS
+        return seqio.SentencePieceVocabulary(str(self.file), extra_ids=extra_ids)
+
+
+def _has_t5_ids(model) -> bool:
+    return (model.pad_id(), model.eos_id(), model.unk_id()) == (PAD, EOS, UNK)
+
+
+def _own_sentinels(model) -> range:
+    """Ids of the sentinels among the pieces, `<extra_id_0>` first; seqio writes them with a "▁"."""
+    for name in ("▁<extra_id_{}>", "<extra_id_{}>"):
+        first, count = model.piece_to_id(name.format(0)), 0
+        while first != UNK and model.piece_to_id(name.format(count)) == first - count:
+            count += 1
+        if count:
+            return range(first, first - count, -1)
+    return range(0)
+
+
+def _never_read_from_text(proto: bytes, ids: Sequence[int]):
+    """The model with these pieces as control symbols, which text is never encoded to."""
+    import sentencepiece
+    from sentencepiece import sentencepiece_model_pb2
+
+    model = sentencepiece_model_pb2.ModelProto.FromString(proto)
+    for i in ids:
+        model.pieces[i].type = sentencepiece_model_pb2.ModelProto.SentencePiece.CONTROL
+    return sentencepiece.SentencePieceProcessor(model_proto=model.SerializeToString())
 
 
 def _boundaries(lengths: Iterable[int]) -> np.ndarray:
@@ -207,12 +263,14 @@ def _coverage(lines: Sequence[str], size: int) -> float:
 def adopt(source: str | Path, file: Path) -> np.ndarray:
     """Rewrites any sentencepiece model under the layout above, e.g. PanGu-alpha's (unk 0, bos 1, eos 2).
 
-    The pieces keep their order and scores and move up behind the special tokens.
+    The pieces keep their order and scores and move up behind the special tokens. A model that has T5's ids
+    for pad, eos and unk is copied as it is: it belongs to weights that know them.
 
     Returns:
       int32 [pieces of the new model]: the old id of every new id, -1 for ids that are new. It also says which
       rows of a released embedding go where.
     """
+    import sentencepiece
     from sentencepiece import sentencepiece_model_pb2
 
     kinds = sentencepiece_model_pb2.ModelProto.SentencePiece
@@ -224,6 +282,9 @@ def adopt(source: str | Path, file: Path) -> np.ndarray:
         raise DataError(f"{source} is not a sentencepiece model") from error
     if not old.pieces:
         raise DataError(f"{source} is not a sentencepiece model: it holds no pieces")
+    if _has_t5_ids(sentencepiece.SentencePieceProcessor(model_proto=old.SerializeToString())):
+        shutil.copyfile(source, file)
+        return np.arange(len(old.pieces), dtype=np.int32)
     new = sentencepiece_model_pb2.ModelProto()
     new.CopyFrom(old)
     del new.pieces[:]

@@ -1,8 +1,8 @@
-"""Every evaluation set the project knows: where its dev and test files lie, and what in them is text.
+"""Every evaluation set the project knows: what in its held out files is text.
 
-A corpus is decontaminated against those that are there; the others are reported as missing. Files may be
-plain, .gz, .xz, .zst or .zip. Train splits are left out: to have seen them is no fraud. Where a set has one
-file only, that file is the test.
+`published` says where the files lie. A corpus is decontaminated against those that are there; the others are
+reported as missing. Train splits are left out: to have seen them is no fraud. Where a set has one file only,
+that file is the test.
 """
 
 import dataclasses
@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from data_pipelines import published
 from data_pipelines.corpus.evaluation_files import (
     UNREADABLE,
     CommaSeparated,
@@ -63,122 +64,48 @@ class EvaluationSet:
             ) from error
 
 
-FEWCLUE = "https://github.com/CLUEbenchmark/FewCLUE"
-CLUE = "https://github.com/CLUEbenchmark/CLUE"
-CSL = "https://github.com/ydli-ai/CSL"
-REVIEWS = "https://github.com/SophonPlus/ChineseNlpCorpus"
-
-
-def _few(name: str, *fields: str, blank: str | None = None) -> EvaluationSet:
-    files = tuple(f"fewclue/{name}/{split}*.json*" for split in ("dev", "test"))
-    return EvaluationSet(f"fewclue/{name}", JsonLines(fields, blank), FEWCLUE, files)
-
-
-def _clue(name: str, reading: Reading, published: str = CLUE, files: tuple[str, ...] = ()) -> EvaluationSet:
-    """CLUE's archives unpack into NAME_public."""
-    files = files or tuple(
-        f"clue/{name}{end}/{split}*.json*" for end in ("", "_public") for split in ("dev", "test")
-    )
-    return EvaluationSet(f"clue/{name}", reading, published, files)
-
-
-def _csl(name: str, folder: str, *columns: int) -> EvaluationSet:
-    files = tuple(f"csl/{folder}/{split}.tsv*" for split in ("dev", "test"))
-    return EvaluationSet(f"csl/{name}", TabSeparated(columns), CSL, files)
-
-
-def _dialogue(name: str, reading: Reading, published: str, *files: str) -> EvaluationSet:
-    return EvaluationSet(f"dialogue/{name}", reading, published, tuple(f"dialogue/{file}" for file in files))
-
-
-def _reviews(name: str, file: str) -> EvaluationSet:
-    return EvaluationSet(f"reviews/{name}", CommaSeparated("review"), REVIEWS, (f"reviews/{file}/{file}.*",))
-
-
 _PAIR = JsonLines(("sentence1", "sentence2"))
 _SENTENCE = JsonLines(("sentence",))
-_SQUAD = Json("data.*.paragraphs.*", ("context", "qas.*.question"))
-_AGIF = "https://github.com/LooperXX/AGIF"
-_TTNEWS = ("evaluation_with_ground_truth.txt*", "test*.json*", "dev*.json*")
+_REVIEW = CommaSeparated("review")
 
-KNOWN = (
-    _few("eprstmt", "sentence"),
-    _few("csldcp", "content"),
-    _few("tnews", "sentence"),
-    _few("iflytek", "sentence"),
-    _few("ocnli", "sentence1", "sentence2"),
-    _few("bustm", "sentence1", "sentence2"),
-    _few("chid", "content", blank="#idiom#"),
-    _few("csl", "abst"),
-    _few("cluewsc", "text"),
-    _clue("afqmc", _PAIR),
-    _clue("tnews", _SENTENCE),
-    _clue("iflytek", _SENTENCE),
-    _clue("cmnli", _PAIR),
-    _clue("ocnli", _PAIR, "https://github.com/CLUEbenchmark/OCNLI"),
-    _clue("cluewsc2020", JsonLines(("text",))),
-    _clue("csl", JsonLines(("abst",))),
-    _clue("chid", JsonLines(("content.*",), blank="#idiom[0-9]*#")),
-    _clue(
-        "c3",
-        Json("*", ("0", "1.*.question")),
-        "https://github.com/nlpdata/c3",
-        tuple(f"clue/c3{end}/*{split}*.json*" for end in ("", "_public") for split in ("dev", "test")),
-    ),
-    _clue(
-        "cmrc2018",
-        _SQUAD,
-        "https://github.com/ymcui/cmrc2018",
-        tuple(
-            f"clue/cmrc2018{end}/*{split}*.json*"
-            for end in ("", "/squad-style-data", "_public")
-            for split in ("dev", "trial", "test")
-        ),
-    ),
-    _csl("title", "ts", 1, 2),
-    _csl("keywords", "kg", 1),
-    _csl("category", "cls_ctg", 1),
-    _csl("discipline", "cls_dcp", 1),
-    EvaluationSet(
-        "lcsts",
-        lcsts,
-        "http://icrc.hitsz.edu.cn/Article/show/139.html",
-        tuple(f"lcsts/{folder}PART_{part}.txt*" for folder in ("", "DATA/") for part in ("II", "III")),
-    ),
-    EvaluationSet(
-        "ttnews",
-        JsonLines(("article", "summarization")),
-        "http://tcci.ccf.org.cn/conference/2018/taskdata.php",
-        tuple(f"{folder}/{file}" for folder in ("ttnews", "nlpcc2018") for file in _TTNEWS),
-    ),
-    _dialogue(
-        "crosswoz",
-        Json("*", ("messages.*.content",)),
-        "https://github.com/thu-coai/CrossWOZ",
-        "crosswoz/test.json*",
-        "crosswoz/val.json*",
-    ),
-    _dialogue(
-        "cais", tagged_words, "https://github.com/Adaxry/CM-Net", "cais/test/ch.test", "cais/valid/ch.valid"
-    ),
-    _dialogue(
-        "smp2019",
-        Json("*", ("text",)),
-        "https://conference.cipsc.org.cn/smp2019/evaluation.html",
-        "smp2019_nlu/*.json*",
-    ),
-    _dialogue(
-        "mixatis", tagged_words, _AGIF, *(f"mix_multi_intent/MixATIS_clean/{s}.txt*" for s in ("dev", "test"))
-    ),
-    _dialogue(
-        "mixsnips",
-        tagged_words,
-        _AGIF,
-        *(f"mix_multi_intent/MixSNIPS_clean/{s}.txt*" for s in ("dev", "test")),
-    ),
-    _reviews("hotels", "ChnSentiCorp_htl_all"),
-    _reviews("takeaway", "waimai_10k"),
-    _reviews("shopping", "online_shopping_10_cats"),
+_READINGS: dict[str, Reading] = {
+    "fewclue/eprstmt": _SENTENCE,
+    "fewclue/csldcp": JsonLines(("content",)),
+    "fewclue/tnews": _SENTENCE,
+    "fewclue/iflytek": _SENTENCE,
+    "fewclue/ocnli": _PAIR,
+    "fewclue/bustm": _PAIR,
+    "fewclue/chid": JsonLines(("content",), blank="#idiom#"),
+    "fewclue/csl": JsonLines(("abst",)),
+    "fewclue/cluewsc": JsonLines(("text",)),
+    "clue/afqmc": _PAIR,
+    "clue/tnews": _SENTENCE,
+    "clue/iflytek": _SENTENCE,
+    "clue/cmnli": _PAIR,
+    "clue/ocnli": _PAIR,
+    "clue/cluewsc2020": JsonLines(("text",)),
+    "clue/csl": JsonLines(("abst",)),
+    "clue/chid": JsonLines(("content.*",), blank="#idiom[0-9]*#"),
+    "clue/c3": Json("*", ("0", "1.*.question")),
+    "clue/cmrc2018": Json("data.*.paragraphs.*", ("context", "qas.*.question")),
+    "csl/title": TabSeparated((1, 2)),
+    "csl/keywords": TabSeparated((1,)),
+    "csl/category": TabSeparated((1,)),
+    "csl/discipline": TabSeparated((1,)),
+    "lcsts": lcsts,
+    "ttnews": JsonLines(("article", "summarization")),
+    "dialogue/crosswoz": Json("*", ("messages.*.content",)),
+    "dialogue/cais": tagged_words,
+    "dialogue/smp2019": Json("*", ("text",)),
+    "dialogue/mixatis": tagged_words,
+    "dialogue/mixsnips": tagged_words,
+    "reviews/hotels": _REVIEW,
+    "reviews/takeaway": _REVIEW,
+    "reviews/shopping": _REVIEW,
+}
+KNOWN = tuple(
+    EvaluationSet(name, reading, published.SETS[name].owners, published.SETS[name].held_out)
+    for name, reading in _READINGS.items()
 )
 
 

@@ -32,7 +32,7 @@ class RayCluster:
             import ray
         except ImportError:
             raise DataError("--ray_address needs Ray: pip install 'pangu-jax[corpus]'") from None
-        _require_listening(self._address)
+        require_listening(self._address)
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         try:
             ray.init(
@@ -118,8 +118,8 @@ def _sees(path: str, token: str) -> bool:
         return False
 
 
-def _require_listening(address: str) -> None:
-    """Ray itself would try for minutes."""
+def require_listening(address: str) -> None:
+    """DataError within `REACH_SECONDS` when nobody answers; Ray itself would try for minutes."""
     if address in ("auto", "local"):
         return
     host, _, port = address.removeprefix("ray://").rpartition(":")
