@@ -6,13 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pangu_jax.inference.decoding import generate
-from pangu_jax.models.forward import Forward
+from pangu_jax.errors import UserError
+from pangu_jax.inference.decoding import Generator
+from pangu_jax.inference.queries import Query
+from pangu_jax.inference.settings import Greedy, Sampling
 from pangu_jax.workloads.language import LanguageModel
 
 SHORTEST_PROMPT = 8  # tokens; an objective without a prompt has nothing to show
 LONGEST_OUTPUT = 48
-EOS = 1  # T5's, and that of every vocabulary of data_pipelines
 
 
 def samples(
@@ -28,42 +29,36 @@ def samples(
     """
     if not hasattr(workload.data, "vocabulary"):
         return []
-    forward = Forward(workload.model, dtype=dtype)
     params = jax.device_put(jax.device_get(params))  # on one device, whatever mesh they were trained on
+    generator = Generator(workload.model, params, dtype)
     decode = workload.data.vocabulary.decode
     shown: list[list[dict[str, str]]] = []
     for task, source in workload.validation_sources(per_task).items():
         prompts, references = _first_examples(source.batch(0))
-        if max(map(np.count_nonzero, prompts)) < SHORTEST_PROMPT:
+        if max(map(len, prompts)) < SHORTEST_PROMPT or not min(map(len, prompts)):
             continue
         fills_blanks = all("<extra_id_0>" in decode(reference[:1]) for reference in references)
-        drawing = {} if fills_blanks else {"temperature": 0.8, "top_k": 20}
-        outputs = generate(
-            forward,
-            params,
-            jnp.asarray(prompts),
-            jax.random.key(0),
-            length=LONGEST_OUTPUT,
-            end=EOS,
-            **drawing,
-        )
+        settings = Greedy() if fills_blanks else Sampling(temperature=0.8, top_k=20)
+        try:
+            outputs = generator.generate([Query(prompt) for prompt in prompts], settings, LONGEST_OUTPUT)
+        except UserError:  # a model that has diverged writes nothing, and its training run ends all the same
+            continue
         shown.append(
             [
                 {
                     "task": task,
                     "prompt": decode(prompt),
-                    "output": decode(output),
+                    "output": decode(output.tokens),
                     "reference": decode(reference[:LONGEST_OUTPUT]),
                 }
-                for prompt, output, reference in zip(prompts, np.asarray(outputs), references, strict=True)
+                for prompt, output, reference in zip(prompts, outputs, references, strict=True)
             ]
         )
     return [sample for row in zip(*shown, strict=True) for sample in row]  # the tasks in turn
 
 
-def _first_examples(batch: dict[str, np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Of each packed window its first example: inputs [B, S] padded with 0, and its targets."""
-    first = batch["encoder_segment_ids"] == 1
-    prompts = np.where(first, batch["encoder_input_tokens"], 0)
-    pairs = zip(batch["decoder_target_tokens"], batch["decoder_segment_ids"], strict=True)
-    return prompts, [targets[segments == 1] for targets, segments in pairs]
+def _first_examples(batch: dict[str, np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Of each packed window its first example: inputs and targets, int32 [n] each."""
+    inputs = zip(batch["encoder_input_tokens"], batch["encoder_segment_ids"], strict=True)
+    targets = zip(batch["decoder_target_tokens"], batch["decoder_segment_ids"], strict=True)
+    return tuple([tokens[segments == 1] for tokens, segments in rows] for rows in (inputs, targets))

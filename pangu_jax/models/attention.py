@@ -14,6 +14,7 @@ from pangu_jax.models.positions import Rotation, rotate
 from pangu_jax.models.projection import project, project_back
 
 HEADS = ("batch", "heads", "length", "kv")
+PREFIX = ("heads", None, None, "kv")
 
 
 class SelfAttention(nnx.Module):
@@ -84,11 +85,39 @@ Attend = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 def self_attention(
     params: Tree, x_BxTxD: jax.Array, rotation: Rotation | None, attend: Attend, placement: Placement
 ) -> jax.Array:
-    """Each token looks at its own sequence. Returns [B, T, D], a partial sum over the heads."""
+    """Each token looks at its own sequence. Returns [B, T, D], a partial sum over the heads.
+
+    `params["prefix"]` [heads, 2, prefix, kv], where a tuned model has it (P-tuning v2, Liu et al., arXiv
+    2110.07602), is keys and values without a position that every query sees too.
+    """
     q, k, v = _heads(x_BxTxD, params["qkv"], placement)
     if rotation is not None:
         q, k = rotate(q, rotation), rotate(k, rotation)
-    return _merge(_attended(attend, q, k, v, placement), params["out"], placement)
+    k, v = placement.whole_length(k, HEADS), placement.whole_length(v, HEADS)
+    if "prefix" in params:
+        k, v = put_before(params["prefix"], k, v)
+    return _merge(attend(q, k, v), params["out"], placement)
+
+
+def put_before(prefix_Hx2xPxK: jax.Array, k: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Keys and values [B, H, S, K] with a layer's prefix in front of them, each [B, H, P + S, K]."""
+    batch = k.shape[0]
+    k_BxHxPxK, v_BxHxPxK = (
+        jnp.broadcast_to(part.astype(k.dtype), (batch, *part.shape))
+        for part in (prefix_Hx2xPxK[:, 0], prefix_Hx2xPxK[:, 1])
+    )
+    return jnp.concatenate([k_BxHxPxK, k], axis=2), jnp.concatenate([v_BxHxPxK, v], axis=2)
+
+
+def over_prefix(keys: int, mask: jax.Array, bias: jax.Array | None) -> tuple[jax.Array, jax.Array | None]:
+    """A mask and a bias [.., S] for all `keys`: whatever stands before the S is seen, and has no bias."""
+    before = keys - mask.shape[-1]
+    if not before:
+        return mask, bias
+    pad = lambda x, value: jnp.pad(  # noqa: E731
+        x, [(0, 0)] * (x.ndim - 1) + [(before, 0)], constant_values=value
+    )
+    return pad(mask, True), None if bias is None else pad(bias, 0)
 
 
 def cross_attention(
@@ -97,12 +126,8 @@ def cross_attention(
     """Each decoder token looks at the encoder's output. Returns [B, T, D], a partial sum over the heads."""
     (q,) = _heads(x_BxTxD, params["query"][:, :, None], placement)
     k, v = _heads(memory_BxSxD, params["key_value"], placement)
-    return _merge(_attended(attend, q, k, v, placement), params["out"], placement)
-
-
-def _attended(attend: Attend, q, k, v, placement: Placement) -> jax.Array:
     k, v = placement.whole_length(k, HEADS), placement.whole_length(v, HEADS)
-    return attend(q, k, v)
+    return _merge(attend(q, k, v), params["out"], placement)
 
 
 def _heads(x_BxTxD: jax.Array, weight_DxHxCxK: jax.Array, placement: Placement) -> list[jax.Array]:

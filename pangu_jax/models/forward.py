@@ -109,6 +109,8 @@ class Forward:
         config, placement = self.config, self.placement
         logical = encoder_decoder.axes(config)[name]
         layer_axes = jax.tree.map(lambda a: a[1:], logical, is_leaf=lambda a: isinstance(a, tuple))
+        if "prefix" in layers["attention"]:
+            layer_axes["attention"]["prefix"] = attention.PREFIX
         views = [
             self._view(name, params, batch, keys, memory)
             for batch, keys, memory in zip(
@@ -189,6 +191,8 @@ class Forward:
 
     def _head(self, params: Tree) -> jax.Array:
         table_VxD = params["embedding" if self.config.tied_head else "head"].astype(self.dtype)
+        if table_VxD.shape[0] > self.config.vocab_size:  # below the words, a soft prompt's vectors
+            table_VxD = table_VxD[: self.config.vocab_size]
         return self.placement.weights({"table": table_VxD}, TABLE)["table"]
 
     def _view(
@@ -235,11 +239,17 @@ class Forward:
 
     def _attend(self, sight: Sight, bias_HxTxS: jax.Array | None = None) -> Attend:
         scale = self.config.scale
-        if self.kernel == "flash" and bias_HxTxS is None and flash.fits(sight):
-            return lambda q, k, v: flash.attend(q * scale, k, v, sight, self.placement)
+        by_kernel = self.kernel == "flash" and bias_HxTxS is None and flash.fits(sight)
         mask_Bx1xTxS = sight.mask()
-        plain = lambda q, k, v: attention.attend(q * scale, k, v, mask_Bx1xTxS, bias_HxTxS)  # noqa: E731
-        return lambda q, k, v: checkpoint_name(plain(q, k, v), "attention")
+
+        def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+            prefixed = k.shape[2] > mask_Bx1xTxS.shape[-1]
+            if by_kernel and not prefixed:
+                return flash.attend(q * scale, k, v, sight, self.placement)
+            sees = attention.over_prefix(k.shape[2], mask_Bx1xTxS, bias_HxTxS)
+            return checkpoint_name(attention.attend(q * scale, k, v, *sees), "attention")
+
+        return attend
 
     def _dropout(self, y_BxTxD: jax.Array, view: "_View", draw: jax.Array) -> jax.Array:
         keep = 1.0 - self.config.dropout

@@ -1,0 +1,243 @@
+"""Generation and candidate scoring on CPU: this library against transformers' T5 in PyTorch, and a loop.
+
+Generation: the small shape (d 512, ff 2048, 6 + 6 layers, fp32), the same weights for both, batch 8, 256
+random tokens in, 128 out, greedy and 4 beams; each library lives in a process of its own, and they work in
+turn. The time of the encoder is measured too, as both spend it once and neither decodes in it.
+Scoring: FewCLUE tnews, test_public under 15 labels, against this library scoring one candidate a query.
+
+    pip install torch==2.13.0 transformers==5.23.0     # the peer; without it, this library alone is timed
+    python -m benchmarks.decoding [--rounds 3] [--vocabulary 8192] [--gated] [--threads 2] [--part scoring]
+"""
+
+import argparse
+import importlib.util
+import json
+import lzma
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+BATCH, INPUTS, OUTPUTS = 8, 256, 128
+WAYS = {"encoder": 0, "greedy": 1, "beam 4": 4}
+LABELS = 15
+
+
+def ours(flags: argparse.Namespace) -> dict:
+    """Worker: `Generator`, as `pangu generate` runs it."""
+    import jax
+    import jax.numpy as jnp
+
+    from benchmarks import _t5_peer
+    from pangu_jax.inference import queries
+    from pangu_jax.inference.decoding import Generator
+    from pangu_jax.inference.reading import encoder_batch
+    from pangu_jax.inference.settings import Beam, Greedy
+
+    config = _shape(flags)
+    generator = Generator(
+        config, _t5_peer.parameters(config, 0), end=-5
+    )  # no end: as many tokens as asked for
+    inputs = _inputs(flags)
+    asked = [queries.Query(row) for row in inputs]
+    encode = jax.jit(lambda params, tokens: generator.forward.encode(params, encoder_batch(tokens)))
+
+    def generate(settings) -> None:
+        made = generator.generate(asked, settings, OUTPUTS)
+        assert sum(len(text.tokens) for text in made) == BATCH * OUTPUTS
+
+    return {
+        "encoder": lambda: encode(generator.params, jnp.asarray(inputs)).block_until_ready(),
+        "greedy": lambda: generate(Greedy()),
+        "beam 4": lambda: generate(Beam(beams=4)),
+    }
+
+
+def transformers(flags: argparse.Namespace) -> dict:
+    """Worker: generate() of T5ForConditionalGeneration."""
+    import torch
+
+    from benchmarks import _t5_peer
+
+    torch.set_num_threads(flags.threads)
+    config = _shape(flags)
+    model = _t5_peer.peer(config, _t5_peer.parameters(config, 0))
+    inputs = torch.from_numpy(_inputs(flags)).long()
+
+    @torch.no_grad()
+    def generate(beams: int) -> None:
+        made = model.generate(
+            inputs, num_beams=beams, do_sample=False, min_new_tokens=OUTPUTS, max_new_tokens=OUTPUTS
+        )
+        assert made.shape == (BATCH, OUTPUTS + 1)
+
+    @torch.no_grad()
+    def encode() -> None:
+        model.encoder(inputs)
+
+    return {"encoder": encode, "greedy": lambda: generate(1), "beam 4": lambda: generate(4)}
+
+
+def _shape(flags: argparse.Namespace):
+    from benchmarks import _t5_peer
+
+    shape = {"d_model": 512, "d_ff": 1024 if flags.gated else 2048, "heads": 8}
+    return _t5_peer.config(flags.vocabulary, gated=flags.gated, **shape)
+
+
+def _inputs(flags: argparse.Namespace):
+    import numpy as np
+
+    return np.random.default_rng(0).integers(3, flags.vocabulary, (BATCH, INPUTS)).astype(np.int32)
+
+
+def _serve(works: dict) -> None:
+    for work in works.values():
+        work()  # compiles
+    print("ready", flush=True)
+    for line in sys.stdin:
+        start = time.perf_counter(), time.process_time()
+        works[line.strip()]()
+        print(json.dumps([time.perf_counter() - start[0], time.process_time() - start[1]]), flush=True)
+
+
+WORKERS = {"pangu_jax": ours, "transformers": transformers}
+
+
+class Worker:
+    """A process that does the piece of work it is sent the name of."""
+
+    def __init__(self, name: str, arguments: list[str]):
+        command = [sys.executable, "-m", "benchmarks.decoding", "--worker", name, *arguments]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process.stdout.readline()
+
+    def seconds(self, way: str) -> tuple[float, float]:
+        """Wall clock and CPU time of one piece of work, taken inside the worker."""
+        self.process.stdin.write(f"{way}\n")
+        self.process.stdin.flush()
+        return tuple(json.loads(self.process.stdout.readline()))
+
+
+def generation(flags: argparse.Namespace) -> None:
+    """Both libraries in turns; medians and ratios round by round."""
+    names = ["pangu_jax"]
+    if importlib.util.find_spec("torch") and importlib.util.find_spec("transformers"):
+        names.append("transformers")
+    else:
+        print("torch and transformers are not installed: no peer in this table")
+    workers = {name: Worker(name, sys.argv[1:]) for name in names}
+    taken = {(name, way): [] for name in names for way in WAYS}
+    for _ in range(flags.rounds):
+        for way in WAYS:
+            for name, worker in workers.items():
+                taken[name, way].append(worker.seconds(way))
+    for worker in workers.values():
+        worker.process.stdin.close()
+        worker.process.wait()
+    middle = {
+        key: [statistics.median(part) for part in zip(*rounds, strict=True)] for key, rounds in taken.items()
+    }
+    print(f"{'':<10}{'':<14}{'seconds':>9}{'CPU s':>9}{'tokens/s':>10}{'ms a step':>11}")
+    for way in WAYS:
+        for name in names:
+            wall, cpu = middle[name, way]
+            line = f"{way:<10}{name:<14}{wall:>9.2f}{cpu:>9.2f}"
+            if WAYS[way]:
+                step = (wall - middle[name, "encoder"][0]) / OUTPUTS * 1e3
+                line += f"{BATCH * OUTPUTS / wall:>10.0f}{step:>11.1f}"
+            print(line)
+        if len(names) > 1:
+            pairs = list(zip(taken["pangu_jax", way], taken["transformers", way], strict=True))
+            for number, clock in enumerate(("wall", "CPU")):
+                ratios = [theirs[number] / mine[number] for mine, theirs in pairs]
+                print(
+                    f"{way:<10}pangu_jax is {statistics.median(ratios):.2f} times as fast by {clock} time "
+                    f"({min(ratios):.2f} to {max(ratios):.2f})"
+                )
+
+
+def scoring(flags: argparse.Namespace) -> None:
+    """tnews under its labels: all candidates at once against one a query, on a slice of it, in turns."""
+    import jax
+    import numpy as np
+
+    from benchmarks import _t5_peer
+    from pangu_jax.inference.queries import Query
+    from pangu_jax.inference.scoring import score
+    from pangu_jax.models.forward import Forward
+
+    config = _shape(flags)
+    params = jax.tree.map(jax.numpy.asarray, _t5_peer.parameters(config, 0))
+    forward = Forward(config)
+    lengths, labels = _tnews(flags.vocabulary)
+    lengths = lengths[: flags.examples]
+    rng = np.random.default_rng(0)
+    asked = [Query(rng.integers(3, flags.vocabulary, n).astype(np.int32), candidates=labels) for n in lengths]
+    apart = [Query(query.inputs, candidates=(label,)) for query in asked for label in labels]
+    few = slice(0, flags.loop_examples), slice(0, flags.loop_examples * LABELS)
+
+    def timed(queries) -> tuple[list, float, float]:
+        start = time.perf_counter(), time.process_time()
+        scores = score(forward, params, queries)
+        return scores, time.perf_counter() - start[0], time.process_time() - start[1]
+
+    for queries in (asked, asked[few[0]], apart[few[1]]):
+        timed(queries)  # compiles
+    together, *whole = timed(asked)
+    ratios = []
+    for _ in range(flags.rounds):
+        _, *one = timed(asked[few[0]])
+        loop, *many = timed(apart[few[1]])
+        ratios.append([b / a for a, b in zip(one, many, strict=True)])
+    difference = np.abs(np.concatenate(loop) - np.concatenate(together[few[0]])).max()
+    print(f"tnews, {len(asked)} x {len(labels)}: {whole[0]:.1f} s, {whole[1]:.1f} CPU s")
+    print(f"largest difference from one candidate a query: {difference:.1e}")
+    for number, clock in enumerate(("wall", "CPU")):
+        part = [ratio[number] for ratio in ratios]
+        spread = f"{min(part):.1f} to {max(part):.1f}"
+        print(f"{statistics.median(part):.1f} times as fast by {clock} time ({spread})")
+
+
+def _tnews(vocabulary: int) -> tuple[list[int], tuple]:
+    """Lengths of the texts in characters, about a token each, and random labels of two tokens."""
+    import numpy as np
+
+    data = Path(os.environ.get("PANGU_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
+    file = data / "fewclue" / "tnews" / "test_public.json.xz"
+    if not file.is_file():
+        sys.exit(f"{file} is not there: set PANGU_DATA_DIR to the folder that holds fewclue/")
+    with lzma.open(file, "rt", encoding="utf-8") as lines:
+        lengths = [len(json.loads(line)["sentence"]) + 1 for line in lines]
+    rng = np.random.default_rng(1)
+    labels = tuple(rng.integers(3, vocabulary, 2).astype(np.int32) for _ in range(LABELS))
+    return lengths, labels
+
+
+def main() -> None:
+    """Both parts, or one."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3, help="of each, in turns, after the warm-up")
+    parser.add_argument("--vocabulary", type=int, default=8192, help="rows of the embedding table")
+    parser.add_argument("--gated", action="store_true", help="T5 v1.1: gated-gelu of width 1024")
+    parser.add_argument("--threads", type=int, default=2, help="of PyTorch; XLA uses the cores it is given")
+    parser.add_argument("--part", choices=("generation", "scoring"), help="this part alone")
+    parser.add_argument(
+        "--examples", type=int, default=2010, help="examples that are scored; all unless given"
+    )
+    parser.add_argument("--loop_examples", type=int, default=100, help="of them, those that the loop scores")
+    parser.add_argument("--worker", choices=WORKERS, help=argparse.SUPPRESS)
+    flags = parser.parse_args()
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    if flags.worker:
+        _serve(WORKERS[flags.worker](flags))
+        return
+    for part in (generation, scoring):
+        if flags.part in (None, part.__name__):
+            part(flags)
+
+
+if __name__ == "__main__":
+    main()

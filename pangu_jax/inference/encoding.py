@@ -1,0 +1,28 @@
+"""From a rendered example to a query: text to the tokens that a model reads, goes on from, and may say."""
+
+import numpy as np
+
+from data_pipelines.tasks.benchmarks import Rendered
+from data_pipelines.vocabulary import EOS
+from pangu_jax.inference.loading import Loaded
+from pangu_jax.inference.queries import Query
+
+
+def query(loaded: Loaded, rendered: Rendered, ends: bool = False) -> Query:
+    """The tokens of a rendered example.
+
+    Prefix and candidates are tokenised apart, so that candidates of one slot differ in the slot only.
+
+    Args:
+      loaded: whose vocabulary and conventions count.
+      rendered: a pattern's text.
+      ends: whether a candidate is followed by the end of the sequence, as an answer is that a model writes;
+        in scoring, the end would favour what often stands last.
+    """
+    end = np.array([EOS] if ends else [], np.int32)
+    candidates = rendered.candidates or ((rendered.reference,) if rendered.reference else ())
+    return Query(
+        loaded.encode_inputs(rendered.inputs),
+        loaded.encode_target(rendered.prefix),
+        tuple(np.concatenate([loaded.encode_target(text), end]) for text in candidates),
+    )

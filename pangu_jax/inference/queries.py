@@ -1,0 +1,79 @@
+"""What is asked and what comes back, as tokens; and the few shapes in which a device sees it.
+
+A program is compiled for a shape. Lengths and batches are therefore rounded up to a few sizes, at most half
+as large again, so that a new length meets a program that exists.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from pangu_jax.errors import UserError
+
+SIZES = tuple(base << power for power in range(13) for base in (2, 3))  # 2, 3, 4, 6, 8, 12, ...
+SHORTEST = 16
+LONGEST = 4096  # tokens, of an input, of a prefix and of an output
+END = 1  # T5's end of sequence, and that of every vocabulary of data_pipelines
+EMPTY = -1  # in a history, a place that holds no token
+
+
+class Query(NamedTuple):
+    """One question, as tokens.
+
+    Attributes:
+      inputs: int32 [n], what the encoder reads.
+      prefix: int32 [m], what the decoder has written already; often nothing.
+      candidates: int32 [c] each, continuations of the prefix to be scored; generation does not look at them.
+    """
+
+    inputs: np.ndarray
+    prefix: np.ndarray = np.zeros(0, np.int32)
+    candidates: tuple[np.ndarray, ...] = ()
+
+
+class Generated(NamedTuple):
+    """What was written after a query's prefix.
+
+    Attributes:
+      tokens: int32 [n], without the end of sequence.
+      score: sum of log p of the tokens and the end; of a beam, divided by its length penalty.
+    """
+
+    tokens: np.ndarray
+    score: float
+
+
+def round_up(size: int, shortest: int = 1) -> int:
+    """The smallest of the sizes that programs are compiled for, from `shortest` on, that holds `size`."""
+    return next(s for s in (1, *SIZES) if s >= max(size, shortest))
+
+
+def check(queries: Sequence[Query], longest: int = LONGEST) -> None:
+    """Raises UserError for a query with nothing to read, or more than the largest shape holds."""
+    for number, query in enumerate(queries, start=1):
+        if len(query.inputs) == 0 and len(query.prefix) == 0:
+            raise UserError(f"query {number} is empty: give a prompt of at least one token")
+        for name, tokens in (("input", query.inputs), ("decoder prefix", query.prefix)):
+            if len(tokens) > longest:
+                raise UserError(
+                    f"the {name} of query {number} has {len(tokens)} tokens, and {longest} is the most that "
+                    "is read at once: shorten it, or split it into windows"
+                )
+
+
+def padded(rows: Sequence[np.ndarray], width: int, batch: int) -> np.ndarray:
+    """Rows padded with 0 on the right, int32 [batch, width]; rows beyond the given are all 0."""
+    out = np.zeros((batch, width), np.int32)
+    for number, row in enumerate(rows):
+        out[number, : len(row)] = row
+    return out
+
+
+def histories(prefixes: Sequence[np.ndarray], width: int, batch: int) -> np.ndarray:
+    """The start token 0 and each prefix, flush right, EMPTY before them, int32 [batch, width]."""
+    out = np.full((batch, width), EMPTY, np.int32)
+    out[:, -1] = 0
+    for number, prefix in enumerate(prefixes):
+        out[number, width - len(prefix) - 1 :] = [0, *prefix]
+    return out

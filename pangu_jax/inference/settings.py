@@ -1,0 +1,96 @@
+"""How tokens are chosen: greedily, by beam search, or drawn."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import gin
+
+from pangu_jax.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repetition:
+    """What keeps a text from going round in circles; the decoder's prefix counts as text.
+
+    Args:
+      repetition_penalty: logits of tokens that stand in the text are divided by it where positive and
+        multiplied where negative (Keskar et al., arXiv 1909.05858); 1 changes nothing.
+      no_repeat_ngram: no sequence of this many tokens comes twice; 0 allows it.
+    """
+
+    repetition_penalty: float = 1.0
+    no_repeat_ngram: int = 0
+
+    def __post_init__(self):
+        if self.repetition_penalty <= 0:
+            raise UserError(f"repetition_penalty must be above 0, got {self.repetition_penalty}")
+        if self.no_repeat_ngram < 0:
+            raise UserError(f"no_repeat_ngram must be 0 or more, got {self.no_repeat_ngram}")
+
+    @property
+    def repeats_freely(self) -> bool:
+        """Whether nothing here looks at the text."""
+        return self.repetition_penalty == 1.0 and self.no_repeat_ngram == 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Greedy(Repetition):
+    """The likeliest token, each time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling(Repetition):
+    """Tokens drawn from the model's distribution, cut off and sharpened.
+
+    Args:
+      temperature: divides the logits; above 0.
+      top_k: draws among this many likeliest tokens; 0 among all.
+      top_p: then among the fewest likeliest that hold this much probability (Holtzman et al., arXiv
+        1904.09751); 1 among all.
+      seed: of the draws; every query has a key of its own, so its text does not depend on its neighbours.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.temperature <= 0:
+            raise UserError(
+                f"temperature must be above 0, got {self.temperature}: Greedy takes the likeliest"
+            )
+        if self.top_k < 0:
+            raise UserError(f"top_k must be 0 (all) or more, got {self.top_k}")
+        if not 0 < self.top_p <= 1:
+            raise UserError(f"top_p must be above 0 and at most 1, got {self.top_p}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beam(Repetition):
+    """The best of several texts that are written side by side.
+
+    Args:
+      beams: how many.
+      length_penalty: a finished text's score is its log p divided by its length to this power.
+      early_stopping: True stops when `beams` texts are finished; False when the best running one would not
+        enter if it ended now; "never" when it could not enter at any length. As in transformers.
+    """
+
+    beams: int = 4
+    length_penalty: float = 1.0
+    early_stopping: bool | Literal["never"] = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.beams < 1:
+            raise UserError(f"beams must be at least 1, got {self.beams}")
+        if self.early_stopping not in (True, False, "never"):
+            raise UserError(f'early_stopping is True, False or "never", got {self.early_stopping!r}')
+
+
+Settings = Greedy | Beam | Sampling
+
+for _class in (Greedy, Sampling, Beam):
+    gin.external_configurable(_class, module="pangu_jax.inference")
