@@ -1,0 +1,199 @@
+"""Every method learns what the base does not know, from what it may change alone, by one compiled program."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pangu_jax.errors import UserError
+from pangu_jax.inference.queries import Query
+from pangu_jax.inference.scoring import score
+from pangu_jax.models.forward import Forward
+from pangu_jax.tuning import reading
+from pangu_jax.tuning.examples import Labelled, rows
+from pangu_jax.tuning.fitting import fit, measure, with_prompt
+from pangu_jax.tuning.freezing import Freezing
+from pangu_jax.tuning.lora import LoRA
+from pangu_jax.tuning.methods import FineTuning, Head, size
+from pangu_jax.tuning.programs import Recipe, programs
+from pangu_jax.tuning.prompts import PrefixTuning, PromptTuning
+from pangu_jax.tuning.settings import Descent, Objective, Regularisation
+from tests.tuning import toy
+
+METHODS = {
+    "fine-tuning": (FineTuning(), 1e-2),
+    "head": (Head("decoder_last", alone=True), 3e-2),
+    "prompt": (PromptTuning(2, reparametrised=True), 3e-2),
+    "prefix": (PrefixTuning(2), 1e-1),
+    "lora": (LoRA(2, targets=("qkv", "query", "out")), 2e-2),
+}
+RUN = {"steps": 80, "evaluate_every": 40, "shape": toy.SHAPE}
+
+
+def accuracy(params, method=None) -> float:
+    return measure(toy.MODEL, params, toy.texts(200, 3), method=method, shape=toy.SHAPE).accuracy
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_learns_what_the_base_does_not_know(name):
+    method, rate = METHODS[name]
+    base = toy.base()
+    before = jax.tree.map(np.array, base)
+    tuned = fit(
+        toy.MODEL, base, toy.texts(64, 4), method=method, optimizer=Descent(learning_rate=rate), **RUN
+    )
+    assert 35 < accuracy(base) < 65
+    assert accuracy(tuned.params, method) > 90
+    jax.tree.map(np.testing.assert_array_equal, base, before)  # the caller's, not given up
+    if name == "prompt":
+        rows_VxD = tuned.params["embedding"][: toy.MODEL.vocab_size]
+        np.testing.assert_array_equal(rows_VxD, base["embedding"])
+    if name in ("prefix", "head"):  # the base is there to the bit, and something beside it
+        kept = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree.leaves_with_path(tuned.params)}
+        for path, leaf in jax.tree.leaves_with_path(base):
+            np.testing.assert_array_equal(kept.pop(jax.tree_util.keystr(path)), leaf)
+        assert sum(leaf.size for leaf in kept.values()) == size(tuned.trainable)
+    if name != "head":  # decoding and scoring take the parameters as they are
+        asked = with_prompt(toy.MODEL, toy.texts(8, 3), method.prompt)
+        scores = score(Forward(toy.MODEL), tuned.params, [example.query for example in asked])
+        here = measure(toy.MODEL, tuned.params, asked, shape=toy.SHAPE).scores
+        np.testing.assert_allclose(np.stack(scores), here, atol=1e-4)
+
+
+def test_fits_share_one_program_and_shuffled_labels_teach_nothing():
+    rate = Descent(learning_rate=METHODS["fine-tuning"][1])
+    recipe = Recipe(
+        toy.MODEL,
+        FineTuning(),
+        Freezing(),
+        Regularisation(),
+        Objective(),
+        rate,
+        RUN["steps"],
+        jnp.dtype("float32"),
+    )
+    results = [
+        fit(toy.MODEL, toy.base(), toy.texts(64, split, shuffled=True), optimizer=rate, seed=split, **RUN)
+        for split in (4, 5, 5)
+    ]
+    assert programs(recipe).step._cache_size() == 1
+    assert all(30 < accuracy(tuned.params) < 70 for tuned in results)
+    jax.tree.map(np.testing.assert_array_equal, results[1].params, results[2].params)
+    assert not np.array_equal(results[0].params["embedding"], results[1].params["embedding"])
+
+
+def test_the_best_step_on_dev_is_kept_and_patience_stops():
+    told = []
+    tuned = fit(
+        toy.MODEL,
+        toy.base(),
+        toy.texts(64, 4),
+        toy.texts(32, 6),
+        optimizer=Descent(learning_rate=METHODS["fine-tuning"][1]),
+        steps=RUN["steps"],
+        evaluate_every=5,
+        patience=2,
+        shape=toy.SHAPE,
+        tell=told.append,
+    )
+    assert tuned.history == told
+    assert told[-1]["step"] < RUN["steps"] or told[-1]["step"] == tuned.step
+    best = min(told, key=lambda row: (-row["dev_accuracy"], row["dev_loss"]))
+    assert tuned.step == best["step"]
+    found = measure(toy.MODEL, tuned.params, toy.texts(32, 6), shape=toy.SHAPE)
+    assert found.accuracy == best["dev_accuracy"]
+
+
+@pytest.mark.parametrize("name", ["head", "prompt", "prefix", "lora"])
+def test_only_what_learns_has_optimizer_state(name):
+    method, _ = METHODS[name]
+    trainable, frozen = method.prepare(toy.MODEL, toy.base(), jax.random.key(0), 2)
+    recipe = Recipe(
+        toy.MODEL, method, Freezing(), Regularisation(), Objective(), Descent(), 5, jnp.dtype("float32")
+    )
+    state = recipe.optimizer(jax.random.key(0), None).init(trainable)
+    arrays = [leaf for leaf in jax.tree.leaves(state.inner) if leaf.ndim]
+    assert sum(leaf.size for leaf in arrays) == 2 * size(trainable)
+    assert size(trainable) < size(frozen) / 10
+
+
+def test_a_merged_difference_is_the_difference_beside_the_weight():
+    random = np.random.default_rng(0)
+    method = LoRA(2, alpha=6.0, targets=("qkv", "out"))
+    trainable, frozen = method.prepare(toy.MODEL, toy.base(), jax.random.key(0), 2)
+    start = method.merge(toy.MODEL, trainable, frozen)
+    jax.tree.map(np.testing.assert_array_equal, start, frozen)  # B is zero
+    trainable = jax.tree.map(lambda leaf: jnp.asarray(random.normal(size=leaf.shape), jnp.float32), trainable)
+    merged = method.merge(toy.MODEL, trainable, frozen)["encoder"]["attention"]
+    own, pair = frozen["encoder"]["attention"], trainable["encoder"]["attention"]
+    x_TxD = random.normal(size=(3, toy.MODEL.d_model)).astype(np.float32)
+    beside = jnp.tensordot(x_TxD @ pair["qkv"]["left"][0], pair["qkv"]["right"][0], 1) * 3.0
+    by_weight = jnp.tensordot(x_TxD, own["qkv"][0], 1)
+    np.testing.assert_allclose(jnp.tensordot(x_TxD, merged["qkv"][0], 1), by_weight + beside, atol=1e-4)
+    x_TxHxK = random.normal(size=(3, 2, 8)).astype(np.float32)
+    low_TxR = jnp.einsum("thk,rhk->tr", x_TxHxK, pair["out"]["right"][0])
+    beside = low_TxR @ pair["out"]["left"][0].T * 3.0
+    by_weight = jnp.einsum("thk,dhk->td", x_TxHxK, own["out"][0])
+    got = jnp.einsum("thk,dhk->td", x_TxHxK, merged["out"][0])
+    np.testing.assert_allclose(got, by_weight + beside, atol=1e-4)
+    changed = method.merge(toy.MODEL, trainable, frozen)
+    np.testing.assert_array_equal(changed["embedding"], frozen["embedding"])
+    np.testing.assert_array_equal(
+        changed["encoder"]["feed_forward"]["up"], frozen["encoder"]["feed_forward"]["up"]
+    )
+
+
+def test_a_soft_prompt_is_its_vectors_before_the_embeddings():
+    method = PromptTuning(3)
+    trainable, frozen = method.prepare(toy.MODEL, toy.base(), jax.random.key(1), 2)
+    vectors_PxD = trainable["prompt"]["vectors"] = trainable["prompt"]["vectors"] + 0.5
+    params = method.merge(toy.MODEL, trainable, frozen)
+    (example,) = with_prompt(
+        toy.MODEL, [Labelled(Query(np.array([7, 5], np.int32), candidates=toy.ANSWERS), 0)], 3
+    )
+    forward = Forward(toy.MODEL)
+    inputs = {
+        "encoder_input_tokens": jnp.asarray(example.query.inputs)[None],
+        "encoder_segment_ids": jnp.ones((1, 5), int),
+        "encoder_positions": jnp.arange(5)[None],
+    }
+    by_hand_PxD = jnp.concatenate([vectors_PxD, frozen["embedding"][jnp.array([7, 5])]])
+    payload = forward.run_tower(
+        0, frozen["encoder"], frozen, {"encoder": (by_hand_PxD[None],)}, inputs, None, 0
+    )
+    memory = forward.begin_tower(0, params, {}, inputs)
+    memory = forward.run_tower(0, params["encoder"], params, memory, inputs, None, 0)
+    np.testing.assert_array_equal(memory["encoder"][0], payload["encoder"][0])
+    head = {"decoder_norm": params["decoder_norm"], "embedding": params["embedding"]}
+    assert forward.logits(head, jnp.ones((1, 16))).shape == (1, toy.MODEL.vocab_size)
+    with pytest.raises(UserError, match="a soft prompt already"):
+        method.prepare(toy.MODEL, params, jax.random.key(1), 2)
+
+
+def test_below_the_cut_there_is_no_gradient_and_above_it_the_same():
+    forward = reading.TrieForward(toy.MODEL)
+    batch = rows(toy.texts(4, 3), toy.SHAPE).batch(np.arange(4))
+
+    def loss(params, lowest):
+        return jnp.sum(reading.scores(forward, params, batch, lowest=lowest).candidate_BxC)
+
+    gradients = jax.jit(jax.grad(loss), static_argnums=1)
+    whole, cut = gradients(toy.base(), 0), gradients(toy.base(), 2)  # the decoder's one layer
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), cut["decoder"], whole["decoder"])
+    assert all(not leaf.any() for leaf in jax.tree.leaves([cut["encoder"], cut["embedding"]]))
+    assert all(leaf.any() for leaf in jax.tree.leaves(whole["encoder"]))
+
+
+@pytest.mark.parametrize(
+    ("example", "message"),
+    [
+        (Labelled(Query(np.array([5], np.int32), candidates=toy.ANSWERS), 2), "missing in the verbaliser"),
+        (Labelled(Query(np.array([5], np.int32)), 0), "needs candidates"),
+        (Labelled(Query(np.zeros(0, np.int32), candidates=toy.ANSWERS), 0), "is empty"),
+        (Labelled(Query(np.ones(5000, np.int32), candidates=toy.ANSWERS), 0), "5000 tokens"),
+    ],
+)
+def test_a_bad_example_is_told_in_one_line(example, message):
+    with pytest.raises(UserError, match=message) as caught:
+        fit(toy.MODEL, toy.base(), [example])
+    assert "\n" not in str(caught.value)

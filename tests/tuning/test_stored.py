@@ -1,0 +1,107 @@
+"""A tuned run directory opens as any other, complete or beside its base; `tune` makes one."""
+
+import dataclasses
+import os
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from data_pipelines import vocabulary
+from data_pipelines.errors import DataError
+from pangu_jax.errors import UserError
+from pangu_jax.inference import loading
+from pangu_jax.inference.loading import Loaded
+from pangu_jax.models import encoder_decoder
+from pangu_jax.training.run_directory import RunDirectory
+from pangu_jax.tuning import stored
+from pangu_jax.tuning.fitting import Tuned
+from pangu_jax.tuning.lora import LoRA
+from pangu_jax.tuning.methods import FineTuning, Head
+from pangu_jax.tuning.prompts import PrefixTuning, PromptTuning
+from pangu_jax.tuning.tune import tune
+from tests.tuning import toy
+
+DATA = Path(os.environ.get("PANGU_DATA_DIR", Path(__file__).parents[3] / "shared" / "data"))
+
+
+def keep(path: Path, method, base: Loaded, base_dir: Path) -> Tuned:
+    trainable, frozen = method.prepare(base.config, base.params, jax.random.key(5), 2)
+    trainable = jax.tree.map(lambda leaf: leaf + 0.25, trainable)
+    tuned = Tuned(method.merge(base.config, trainable, frozen), trainable, [], 7)
+    with RunDirectory(path) as directory:
+        stored.save(directory, tuned, method, base, base_dir, recipe="# none\n")
+    return tuned
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """A run directory with a complete model."""
+    path = tmp_path_factory.mktemp("base")
+    model = path / "made.model"
+    vocabulary.train(["这家店的东西很好，价格也便宜。", "质量太差了，不会再买，失望。"] * 50, 420, model)
+    words = vocabulary.Vocabulary(model)
+    config = dataclasses.replace(toy.MODEL, vocab_size=words.size)
+    fresh = Loaded(config, encoder_decoder.init(config, jax.random.key(0)), words)
+    keep(path / "run", FineTuning(), fresh, path / "nowhere")
+    return path / "run"
+
+
+@pytest.mark.parametrize(
+    "method",
+    [FineTuning(), Head(alone=True), PromptTuning(3, reparametrised=True), PrefixTuning(2), LoRA(2)],
+    ids=lambda method: type(method).__name__,
+)
+def test_what_was_stored_is_what_is_loaded(base, tmp_path, method):
+    tuned = keep(tmp_path / "run", method, loading.load(base), base)
+    loaded = loading.load(tmp_path / "run")
+    jax.tree.map(np.testing.assert_array_equal, loaded.params, tuned.params)
+    assert stored.method(loaded.manifest["tuning"]) == method
+    first = loaded.config.vocab_size
+    assert loaded.prompt.tolist() == list(range(first, first + method.prompt))
+    if not isinstance(method, FineTuning):
+        kept = loaded.manifest["arrays"]
+        assert all(name.startswith("trainable/") for name in kept)
+
+
+def test_a_base_that_is_gone_or_another_is_told(base, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(base, copy)
+    keep(tmp_path / "run", LoRA(2), loading.load(copy), copy)
+    shutil.rmtree(copy)
+    with pytest.raises(UserError, match="which is not there"):
+        loading.load(tmp_path / "run")
+    before = loading.load(base)
+    changed = dataclasses.replace(
+        before, params=before.params | {"embedding": before.params["embedding"] + 1}
+    )
+    keep(copy, FineTuning(), changed, base)
+    with pytest.raises(UserError, match="other weights"):
+        loading.load(tmp_path / "run")
+
+
+@pytest.mark.skipif(not (DATA / "fewclue" / "bustm").is_dir(), reason="needs $PANGU_DATA_DIR/fewclue/bustm")
+def test_tune_makes_a_run_directory_and_refuses_to_overwrite_it(base, tmp_path):
+    settings = {
+        "run_dir": str(base),
+        "task": "fewclue/bustm",
+        "pattern": "ask",
+        "data_dir": str(DATA),
+        "method": PromptTuning(2),
+        "dev_split": None,
+        "steps": 2,
+        "batch_size": 2,
+    }
+    found = tune(str(tmp_path / "out"), **settings)
+    assert found["trainable"] == 2 * toy.MODEL.d_model
+    assert found["step"] == 2
+    loaded = loading.load(tmp_path / "out")
+    assert loaded.manifest["tuning"]["task"] == "fewclue/bustm"
+    assert len(loaded.prompt) == 2
+    assert (tmp_path / "out" / "metrics.jsonl").read_text().count("\n") == 1
+    with pytest.raises(UserError, match="holds a model already"):
+        tune(str(tmp_path / "out"), **settings)
+    with pytest.raises(DataError, match="no pattern 'asks'; there are ask"):
+        tune(str(tmp_path / "other"), **(settings | {"pattern": "asks"}))
