@@ -2,9 +2,18 @@
 
 from collections.abc import Iterable, Sequence
 
-from pangu_jax import corpora, recipes, train
+from pangu_jax import corpora, evaluations, recipes, train
 from pangu_jax.recipes import Recipe
 from pangu_jax.recipes.parsing import Import, read
+from pangu_jax.tuning import running
+
+# The function of a verb, and the parameters of it that its flags give.
+OTHERS = {
+    corpora.FUNCTION: corpora.SUPPLIED,
+    running.FUNCTION: running.SUPPLIED,
+    evaluations.EVALUATE: evaluations.EVALUATE_SUPPLIED,
+    evaluations.SWEEP: evaluations.SWEEP_SUPPLIED,
+}
 
 
 def load(files: Sequence[str], bindings: Iterable[str] = ()) -> Recipe:
@@ -15,6 +24,7 @@ def load(files: Sequence[str], bindings: Iterable[str] = ()) -> Recipe:
         for statement in read(recipes.find(name))
         if isinstance(statement, Import)
     }
-    if corpora.FUNCTION.rpartition(".")[0] in imported:
-        return recipes.load(files, bindings, function=corpora.FUNCTION, supplied=corpora.SUPPLIED)
+    for function, supplied in OTHERS.items():
+        if function.rpartition(".")[0] in imported:
+            return recipes.load(files, bindings, function=function, supplied=supplied)
     return recipes.load(files, bindings, function=train.FUNCTION)

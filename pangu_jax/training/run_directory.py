@@ -35,6 +35,7 @@ class RunDirectory:
         self.path = Path(path).absolute()
         self.checkpoints = self.path / "checkpoints"
         self.recipe = self.path / "recipe.gin"
+        self.vocabulary = self.path / "vocabulary.model"
         self.metrics = self.path / "metrics.jsonl"
         self.tensorboard = self.path / "tensorboard"
         self.samples = self.path / "samples.json"

@@ -1,9 +1,7 @@
 """`train`: puts a run together from its recipe, and hands it to the loop."""
 
 import logging
-import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import gin
@@ -20,9 +18,9 @@ from pangu_jax.parallel.mesh import make_mesh
 from pangu_jax.training import consistency, environment, loop, step
 from pangu_jax.training.checkpoints import Checkpoints
 from pangu_jax.training.optimizers import Optimizer, adamw, state_bytes
-from pangu_jax.training.run_directory import RunDirectory
+from pangu_jax.training.run_directory import RunDirectory, write_atomically
 from pangu_jax.workloads import Run, Workload
-from tpu_npu_backends import attached, selection
+from tpu_npu_backends import attached, compilation_cache, selection
 from tpu_npu_backends.selection import Backend
 
 log = logging.getLogger(__name__)
@@ -92,7 +90,7 @@ def train(
         steps=steps, batch_size=batch_size, log_every=log_every, checkpoint_every=checkpoint_every
     )
     optimizer, layout = optimizer or adamw(), layout or Layout()
-    _use_compilation_cache()
+    compilation_cache.use()
     chosen = selection.select(backend)
     if layout == "auto":
         layout = _planned(workload, optimizer, batch_size, chosen)
@@ -123,6 +121,8 @@ def train(
             if rows_through:
                 _say_what_changed(directory.previous_recipe() or recipe, recipe)
             directory.write_recipe(recipe)
+            for name, content in workload.files().items():
+                write_atomically(directory.path / name, content)
             environment.write(directory.environment, chosen, layout)
         plan = loop.Plan(
             workload=workload,
@@ -184,13 +184,6 @@ def _say_what_changed(before: str, now: str) -> None:
     if changed := recipes.changes(before, now):
         more = f" and {len(changed) - 8} more" if len(changed) > 8 else ""
         log.warning("the recipe differs from that of the run so far: %s%s", ", ".join(changed[:8]), more)
-
-
-def _use_compilation_cache() -> None:
-    """Compiled programs outlive the process, unless the user has said where or whether."""
-    if jax.config.jax_compilation_cache_dir is None:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(home / "pangu_jax" / "xla"))
 
 
 def _require_positive(**values: int) -> None:

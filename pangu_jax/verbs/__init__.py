@@ -3,7 +3,18 @@
 A verb imports what it needs when it runs: `pangu --help` must load neither TensorFlow nor a backend.
 """
 
-from pangu_jax.verbs import corpus, planning, recipes, training
+from pangu_jax.verbs import (
+    conversion,
+    corpus,
+    data,
+    evaluation,
+    inference,
+    planning,
+    recipes,
+    training,
+    tuning,
+)
 from pangu_jax.verbs.verb import Verb
 
-VERBS: dict[str, Verb] = training.VERBS | planning.VERBS | corpus.VERBS | recipes.VERBS
+THEMES = (training, tuning, evaluation, inference, data, corpus, planning, conversion, recipes)
+VERBS: dict[str, Verb] = {name: verb for theme in THEMES for name, verb in theme.VERBS.items()}

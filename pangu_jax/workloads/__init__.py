@@ -84,6 +84,9 @@ class Workload(Protocol):
     def fingerprint(self) -> dict[str, str]:
         """What a checkpoint of this workload depends on besides shapes, such as the vocabulary's hash."""
 
+    def files(self) -> dict[str, bytes]:
+        """Name -> content of what a run keeps beside its checkpoints, so that it can be used without data."""
+
     def flops_per_step(self, batch_size: int) -> float:
         """Model FLOPs of a step, forward and backward, without recomputation."""
 

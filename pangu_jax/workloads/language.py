@@ -141,6 +141,11 @@ class LanguageModel:
         """The vocabulary's hash."""
         return self.data.fingerprint()
 
+    def files(self) -> dict[str, bytes]:
+        """The vocabulary, which a run needs to be used by itself; {} for data without text."""
+        vocabulary = getattr(self.data, "vocabulary", None)
+        return {"vocabulary.model": vocabulary.file.read_bytes()} if vocabulary else {}
+
     def baselines(self) -> dict[str, dict[str, float]]:
         """Task -> held-out nats a token of n-gram models on the same targets; {} for data without text."""
         if not hasattr(self.data, "baselines"):

@@ -1,0 +1,157 @@
+"""`evaluate`: a model on benchmark tasks, as it is."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import gin
+
+from data_pipelines.folder import Quarantine
+from data_pipelines.tasks import benchmarks
+from data_pipelines.tasks.benchmarks import BenchmarkTask, Example
+from data_pipelines.tasks.benchmarks.task import answers
+from pangu_jax.errors import UserError
+from pangu_jax.evaluation import written
+from pangu_jax.evaluation.asking import ask
+from pangu_jax.evaluation.subsets import test_examples
+from pangu_jax.inference import loading
+from pangu_jax.inference.loading import Loaded
+from pangu_jax.inference.settings import Beam, Greedy, Sampling, Settings
+from pangu_jax.tuning import stored
+from pangu_jax.tuning.fitting import measure
+from pangu_jax.tuning.settings import Objective
+
+for _settings in (Greedy, Beam, Sampling):
+    gin.external_configurable(_settings, module="pangu_jax.inference.settings")
+
+
+class Evaluated(NamedTuple):
+    """What an evaluation found.
+
+    Attributes:
+      rows: one a task: its metrics in percent, and how many examples, over-long ones and malformed lines.
+      predictions: (id, label or text) of each example, by task, in the order of its file.
+    """
+
+    rows: list[dict[str, Any]]
+    predictions: dict[str, list[tuple[str, str | int]]]
+
+
+@gin.configurable
+def evaluate(
+    run_dir: str = gin.REQUIRED,
+    tasks: Sequence[str] = gin.REQUIRED,
+    pattern: str | Mapping[str, str] = "ask",
+    split: str | None = None,
+    limit: int = 0,
+    objective: Objective | None = None,
+    settings: Settings | None = None,
+    max_tokens: int = 64,
+    length: int = 400,
+    stride: int = 300,
+    step: int | None = None,
+    data_dir: str | None = None,
+    tell: Callable[[dict[str, Any]], None] | None = None,
+) -> Evaluated:
+    """Measure a model on tasks, without tuning it; one that was tuned answers as it was tuned to.
+
+    Args:
+      run_dir: the model's run.
+      tasks: names of benchmark tasks.
+      pattern: the pattern's name, or task to name, with "*" for all others; what a model was tuned with goes
+        before.
+      split: measured on; None takes the labelled one: test_clean or test_public, else test or dev.
+      limit: most examples of a task, always the same ones; 0 takes all.
+      objective: by which score candidates are chosen.
+      settings: how tokens of a free answer are chosen; @Greedy() when None.
+      max_tokens: of a free answer.
+      length: characters of a window of an over-long text; windows are counted, nothing is cut off.
+      stride: characters from one window to the next.
+      step: the checkpoint; the newest when None.
+      data_dir: the data folder; None is $PANGU_DATA_DIR.
+      tell: called with every row.
+
+    Raises:
+      UserError, DataError: a run, task, split or pattern is missing.
+    """
+    chosen = [benchmarks.get(name) for name in tasks]
+    loaded = loading.load(run_dir, step)
+    rows, predictions = [], {}
+    for task in chosen:
+        quarantine = Quarantine()
+        found = test_examples(task, split, limit, data_dir, quarantine)
+        row: dict[str, Any] = {"task": task.name, "split": found.split, "examples": len(found.examples)}
+        name = _pattern(loaded, task, pattern)
+        choose = _chosen if task.kind in ("classification", "choice") else _written
+        measured, predictions[task.name] = choose(
+            loaded, task, name, found.examples, objective, settings or Greedy(), max_tokens, length, stride
+        )
+        row |= {"pattern": name, **measured, "malformed": sum(quarantine.counts.values())}
+        rows.append(row)
+        if tell:
+            tell(row)
+    return Evaluated(rows, predictions)
+
+
+def _pattern(loaded: Loaded, task: BenchmarkTask, wanted: str | Mapping[str, str]) -> str:
+    tuning = loaded.manifest.get("tuning", {})
+    if tuning.get("task") == task.name:
+        return tuning["pattern"]
+    name = wanted if isinstance(wanted, str) else wanted.get(task.name, wanted.get("*"))
+    if name not in task.patterns:
+        raise UserError(f"{task.name} has no pattern {name!r}: it has {', '.join(task.patterns)}")
+    return name
+
+
+def _chosen(
+    loaded: Loaded,
+    task: BenchmarkTask,
+    pattern: str,
+    examples: list[Example],
+    objective: Objective | None,
+    settings: Settings,
+    max_tokens: int,
+    length: int,
+    stride: int,
+) -> tuple[dict[str, Any], list[tuple[str, str | int]]]:
+    """By the scores of candidates."""
+    asked = ask(loaded, task.patterns[pattern], examples, length, stride)
+    tuning = loaded.manifest.get("tuning")
+    method = stored.method(tuning) if tuning else None
+    found = measure(loaded.config, loaded.params, asked.labelled, method=method, objective=objective)
+    choices = asked.choices(found.scores)
+    labels = [
+        int(choice) if task.kind == "choice" else task.labels[choice]
+        for choice in choices
+    ]  # fmt: skip
+    row: dict[str, Any] = {"windowed": asked.cut}
+    if all(answer is not None for answer in asked.answers):
+        right = answers(task, examples)
+        row = {
+            "accuracy": round(asked.accuracy(choices), 2),
+            "majority": round(100 * max(map(right.count, set(right))) / len(right), 2),
+            "random": round(
+                100 * sum(1 / len(one.options or task.labels) for one in examples) / len(examples), 2
+            ),
+            **row,
+        }
+    return row, list(zip((example.id for example in examples), labels, strict=True))
+
+
+def _written(
+    loaded: Loaded,
+    task: BenchmarkTask,
+    pattern: str,
+    examples: list[Example],
+    objective: Objective | None,
+    settings: Settings,
+    max_tokens: int,
+    length: int,
+    stride: int,
+) -> tuple[dict[str, Any], list[tuple[str, str | int]]]:
+    """By what the model writes."""
+    del objective
+    found = written.answer(loaded, task.patterns[pattern], examples, settings, max_tokens, length, stride)
+    row: dict[str, Any] = {"windowed": found.cut}
+    if all(example.references for example in examples):
+        row = {name: round(v, 2) for name, v in written.judge(task, examples, found.texts).items()} | row
+    return row, list(found.texts.items())

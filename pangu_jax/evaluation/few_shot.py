@@ -1,0 +1,115 @@
+"""One approach on one task, over few-shot splits: tune on train_K, choose the step on dev_K, measure."""
+
+import functools
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from data_pipelines.tasks.benchmarks import BenchmarkTask, Example
+from pangu_jax.evaluation.approach import Approach
+from pangu_jax.evaluation.asking import Asked, ask
+from pangu_jax.inference.loading import Loaded
+from pangu_jax.tuning import examples as rows
+from pangu_jax.tuning.fitting import fit, measure
+
+Row = dict[str, Any]
+
+
+class Cell(NamedTuple):
+    """A place in a sweep's table."""
+
+    task: str
+    method: str
+    split: str
+    seed: int
+
+
+def run(
+    loaded: Loaded,
+    task: BenchmarkTask,
+    approach: Approach,
+    cells: Sequence[Cell],
+    test: Sequence[Example],
+    data_dir: str | None = None,
+) -> Iterator[Row]:
+    """A row for each cell, as soon as it is known; the cells share one shape, and so one compilation.
+
+    Args:
+      loaded: the model to start from, every time.
+      task: of all cells.
+      approach: likewise.
+      cells: splits are "0", "1", ...: those of train_0 and dev_0, ...
+      test: the examples measured on.
+      data_dir: the data folder; None is $PANGU_DATA_DIR.
+
+    Raises:
+      DataError, UserError: a split is missing, or the pattern does not fit the task.
+    """
+    pattern = approach.pattern_of(task)
+    splits = sorted({cell.split for cell in cells})
+
+    @functools.cache
+    def asked(kind: str, split: str) -> Asked:
+        """A split's queries; the test's depend on the split where that gives the demonstrations."""
+        shown = pattern
+        if pattern.shots:
+            shown = pattern.with_demonstrations(task.examples(f"train_{split}", data_dir))
+        elif kind == "test" and split != splits[0]:
+            return asked("test", splits[0])
+        found = test if kind == "test" else task.examples(f"{kind}_{split}", data_dir)
+        return ask(loaded, shown, found, approach.length, approach.stride)
+
+    every = [asked(kind, split) for kind in ("train", "dev", "test") for split in splits]
+    shape = rows.shape_of([one for some in every for one in some.labelled], _prompt(approach))
+    untouched: dict[int, np.ndarray] = {}
+    for cell in cells:
+        began = time.perf_counter()
+        train, dev, tested = (asked(kind, cell.split) for kind in ("train", "dev", "test"))
+        settings = {"method": approach.method, "objective": approach.objective, "shape": shape}
+        row: Row = {**cell._asdict(), "pattern": pattern.name.rpartition(" ")[2]}
+        params = loaded.params
+        if approach.method is None:
+            if id(tested) not in untouched:
+                untouched[id(tested)] = measure(loaded.config, params, tested.labelled, **settings).scores
+            scores_NxC = untouched[id(tested)]
+        else:
+            tuned = fit(
+                loaded.config,
+                params,
+                train.labelled,
+                dev.labelled,
+                freezing=approach.freezing,
+                regularisation=approach.regularisation,
+                optimizer=approach.optimizer,
+                steps=approach.steps,
+                batch_size=approach.batch_size,
+                evaluate_every=approach.evaluate_every,
+                patience=approach.patience,
+                seed=cell.seed,
+                **settings,
+            )
+            params = tuned.params
+            best = next(row for row in tuned.history if row["step"] == tuned.step)
+            row |= {"step": tuned.step, "dev_accuracy": round(best["dev_accuracy"], 2)}
+            scores_NxC = measure(loaded.config, params, tested.labelled, **settings).scores
+        prior_C = None
+        if approach.calibration == "prior":
+            seen = train.scores(measure(loaded.config, params, train.labelled, **settings).scores)
+            prior_C = np.mean([one for found in seen for one in found], axis=0)
+        elif approach.calibration == "content_free":
+            blank = Example("blank", dict.fromkeys(test[0].fields, ""), None, test[0].options)
+            empty = ask(loaded, pattern, [blank], approach.length, approach.stride)
+            prior_C = empty.scores(measure(loaded.config, params, empty.labelled, **settings).scores)[0][0]
+        accuracy = tested.accuracy(tested.choices(scores_NxC, prior_C))
+        yield row | {
+            "accuracy": round(accuracy, 2),
+            "examples": len(test),
+            "windowed": tested.cut,
+            "seconds": round(time.perf_counter() - began, 1),
+        }
+
+
+def _prompt(approach: Approach) -> int:
+    return 0 if approach.method is None else approach.method.prompt

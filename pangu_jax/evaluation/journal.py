@@ -1,0 +1,89 @@
+"""The rows of a sweep, on disk as they come: a sweep that was killed goes on where it stopped."""
+
+import fcntl
+import json
+import os
+from pathlib import Path
+from typing import IO, Any
+
+from pangu_jax.errors import UserError
+from pangu_jax.evaluation.few_shot import Cell
+
+Row = dict[str, Any]
+
+
+class Journal:
+    """A JSON object a line, for one sweep at a time.
+
+    The first line tells what the sweep is; one of another sweep is refused. A line that a kill left half
+    written is dropped.
+
+    Attributes:
+      rows: those that are there.
+
+    Raises:
+      UserError: another process writes it, it is another sweep's, or it cannot be read or written.
+    """
+
+    def __init__(self, path: Path, identity: dict[str, Any]):
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file: IO[bytes] = path.open("ab+")
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{path} is being written by another sweep: wait for it, or name another --out"
+            ) from None
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error.strerror}; name another --out") from None
+        self.rows = self._read(identity)
+
+    def _read(self, identity: dict[str, Any]) -> list[Row]:
+        self._file.seek(0)
+        content = self._file.read()
+        whole = content.rfind(b"\n") + 1
+        self._file.truncate(whole)
+        try:
+            lines = [json.loads(line) for line in content[:whole].splitlines()]
+        except ValueError:
+            raise UserError(f"{self.path} is damaged: move it away, or name another --out") from None
+        if not lines:
+            self._write({"sweep": identity})
+            return []
+        before = lines[0].get("sweep", {})
+        if changed := [name for name in identity if before.get(name) != identity[name]]:
+            raise UserError(
+                f"{self.path} is of a sweep with another {changed[0]}: go on with the recipe and model of "
+                "then, or name another --out"
+            )
+        return lines[1:]
+
+    def done(self) -> set[Cell]:
+        """Cells that have their row."""
+        return {Cell(row["task"], row["method"], row["split"], row["seed"]) for row in self.rows}
+
+    def add(self, row: Row) -> None:
+        """Write a row; it is on disk when this returns."""
+        self._write(row)
+        self.rows.append(row)
+
+    def _write(self, line: dict[str, Any]) -> None:
+        try:
+            self._file.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise UserError(
+                f"cannot write {self.path}: {error.strerror}; make room and run the same command again"
+            ) from None
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.close()

@@ -1,0 +1,128 @@
+"""Plots of a sweep as inline SVG: means by task and method, and paired differences.
+
+Drawn in placeholder colours that become CSS variables, so that one drawing serves light and dark; text stays
+text, in the font of the page. The same numbers make the same bytes. No pyplot: no backend is chosen and no
+figure is kept alive.
+"""
+
+import io
+import re
+from collections.abc import Sequence
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from pangu_jax.evaluation.statistics import BASELINES, Paired, Summary
+
+# What tells methods apart: a colour of the page and a shape, since colours alone do not for everybody.
+MARKERS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "X": "✖", "*": "★"}
+_BASELINE_MARKERS = {"majority": "|", "random": "x"}
+_BASELINE_SIGNS = {"majority": "┃", "random": "×"}
+_TEXT, _GRID = "#000001", "#000002"
+_COLOURS = [f"#00010{place}" for place in range(len(MARKERS))]
+_VARIABLES = {_TEXT: "var(--muted)", _GRID: "var(--line)"}
+_VARIABLES |= {colour: f"var(--method-{place})" for place, colour in enumerate(_COLOURS)}
+_STYLE = {**matplotlib.rcParamsDefault, "svg.fonttype": "none", "font.size": 8}
+_STYLE |= {"figure.facecolor": "none", "axes.facecolor": "none"}
+_STYLE.pop("backend", None)
+_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+_WIDE, _NARROW = 6.4, 4.4  # inches; the page shows the second at two thirds of the first
+_LEFT = 1.3  # inches for the names of tasks
+
+
+def legend(methods: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Of each method: its name, the CSS colour and the sign it is drawn with."""
+    return [(method, _VARIABLES[colour], sign) for method, (colour, _, sign) in _looks(methods).items()]
+
+
+def means(summaries: Sequence[Summary]) -> str:
+    """Means by task and method with their standard deviations, as an <svg> element."""
+    tasks = list(dict.fromkeys(summary.task for summary in summaries))
+    looks = _looks(list(dict.fromkeys(summary.method for summary in summaries)))
+    places = {method: place for place, method in enumerate(looks)}
+    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": "means"}):
+        figure, axes = _axes(tasks, _WIDE, inches_a_task=0.16 + 0.09 * len(looks))
+        for summary in summaries:
+            colour, marker, _ = looks[summary.method]
+            row = tasks.index(summary.task) + 0.8 * ((places[summary.method] + 0.5) / len(looks) - 0.5)
+            axes.errorbar(
+                summary.mean,
+                row,
+                xerr=summary.std,
+                color=colour,
+                marker=marker,
+                markersize=4,
+                linewidth=1.1,
+                capsize=0,
+            )
+        for boundary in range(1, len(tasks)):
+            axes.axhline(boundary - 0.5, color=_GRID, linewidth=0.6)
+        axes.set_xlabel("percent", color=_TEXT)
+        return _svg(figure)
+
+
+def differences(compared: Sequence[Paired]) -> str:
+    """Mean difference by task with its 95% interval, and that of every unit as a small dot, as <svg>."""
+    compared = [paired for paired in compared if paired.mean is not None]
+    salt = {"svg.hashsalt": "{0.first}-{0.second}".format(compared[0])}
+    with matplotlib.rc_context(_STYLE | salt):
+        figure, axes = _axes([paired.task for paired in compared], _NARROW, inches_a_task=0.3)
+        axes.axvline(0, color=_TEXT, linewidth=0.9)
+        for row, paired in enumerate(compared):
+            values = list(paired.differences.values())
+            axes.plot(values, [row + 0.26] * len(values), "o", color=_TEXT, markersize=2.5, alpha=0.8)
+            axes.plot(paired.mean, row, "D", color=_COLOURS[0], markersize=4.5)
+            if paired.interval:
+                axes.plot(paired.interval, [row, row], color=_COLOURS[0], linewidth=1.4)
+        axes.set_xlabel("difference, percentage points", color=_TEXT)
+        return _svg(figure)
+
+
+def _looks(methods: Sequence[str]) -> dict[str, tuple[str, str, str]]:
+    """Colour, marker and sign by method; baselines are grey."""
+    shapes = list(MARKERS.items())
+    looks, place = {}, 0
+    for method in methods:
+        if method in BASELINES:
+            looks[method] = (_TEXT, _BASELINE_MARKERS[method], _BASELINE_SIGNS[method])
+        else:
+            # A ninth method has the first colour again, with another shape.
+            marker, sign = shapes[(place + place // len(shapes)) % len(shapes)]
+            looks[method] = (_COLOURS[place % len(_COLOURS)], marker, sign)
+            place += 1
+    return looks
+
+
+def _axes(tasks: Sequence[str], width: float, inches_a_task: float) -> tuple[Figure, Axes]:
+    height = 0.5 + inches_a_task * len(tasks)
+    figure = Figure(figsize=(width, height))
+    axes = figure.add_axes((_LEFT / width, 0.45 / height, 1 - (_LEFT + 0.15) / width, 1 - 0.5 / height))
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(_GRID)
+    axes.grid(axis="x", color=_GRID, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=_TEXT, length=0)
+    axes.set_yticks(range(len(tasks)), tasks, parse_math=False)
+    axes.set_ylim(len(tasks) - 0.5, -0.5)
+    return figure, axes
+
+
+def _svg(figure: Figure) -> str:
+    stream = io.StringIO()
+    FigureCanvasSVG(figure).print_svg(stream, metadata=_METADATA)
+    text = stream.getvalue()
+    text = text[text.index("<svg") :]
+    # Ids of groups would repeat from plot to plot; clip paths and markers have hashed ones, and need them.
+    for clutter in (
+        r' id="[a-zA-Z]+[\w.]*_\d+"',
+        r"font-family: [^;]*; ",
+        r"<defs>\s*<style.*?</defs>",
+        r' (?:width|height)="[\d.]+pt"',
+        r' xmlns(?::xlink)?="[^"]*"',
+    ):
+        text = re.sub(clutter, "", text, flags=re.DOTALL)
+    for colour, variable in _VARIABLES.items():
+        text = text.replace(colour, variable)
+    return text

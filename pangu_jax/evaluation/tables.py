@@ -1,0 +1,187 @@
+"""The tables of a sweep: results.json, results.md and results.html, which needs nothing else to be read.
+
+Every row is in the JSON and on the page, every mean in all three. A baseline is a method like another, and no
+method or task is left out for being low; a total over tasks is given only where none is missing.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+from markupsafe import Markup
+
+from pangu_jax.errors import UserError
+from pangu_jax.evaluation import plots
+from pangu_jax.evaluation.metrics import clue
+from pangu_jax.evaluation.statistics import BASELINES, Paired, Row, Summary, comparisons, paired, summaries
+
+
+class Total(NamedTuple):
+    """One total over tasks, of every method."""
+
+    name: str
+    values: list[float | None]  # by method; None where a task is missing
+    reasons: dict[str, list[str]]  # why there is None, and of which methods
+
+
+class Written(NamedTuple):
+    """Paths of the files."""
+
+    json: Path
+    markdown: Path
+    html: Path
+
+
+def write(
+    rows: Iterable[Row],
+    directory: str | Path,
+    title: str,
+    recipe: str,
+    commit: str,
+    compare: Sequence[tuple[str, str]] | None = None,
+) -> Written:
+    """Write the three files into a directory, made if it is not there.
+
+    Args:
+      rows: of the sweep, as `statistics` takes them.
+      directory: where they go; files of an earlier call are replaced.
+      title: heading.
+      recipe: gin text, or the name of its file.
+      commit: of the repository that made the rows.
+      compare: pairs of methods whose difference is shown, (first, second) for first minus second; every
+        pair unless given, which is many to read beyond five methods.
+
+    Raises:
+      UserError: there is no row, a row is wrong (see `statistics.summaries`), `compare` names a method
+        without rows, or the directory cannot be written.
+    """
+    rows = [dict(row) for row in rows]
+    if not rows:
+        raise UserError("results: there is not one row: run the sweep first")
+    view = _view(rows, title, recipe, commit, compare)
+    whole = {"title": title, "commit": commit, "recipe": recipe, "rows": rows}
+    written = Written(*(Path(directory, f"results.{suffix}") for suffix in ("json", "md", "html")))
+    texts = (
+        json.dumps(whole, ensure_ascii=False, indent=1) + "\n",
+        _render("results.md.jinja", view, escape=False),
+        _render("results.html.jinja", view, escape=True),
+    )
+    try:
+        written.json.parent.mkdir(parents=True, exist_ok=True)
+        for path, text in zip(written, texts, strict=True):
+            path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{directory}: {error.strerror}: give another directory for the tables") from None
+    return written
+
+
+def _view(
+    rows: list[dict[str, Any]],
+    title: str,
+    recipe: str,
+    commit: str,
+    compare: Sequence[tuple[str, str]] | None,
+) -> dict[str, Any]:
+    """What both templates show."""
+    cells = summaries(rows)
+    methods = list(dict.fromkeys(cell.method for cell in cells))
+    methods.sort(key=lambda method: method not in BASELINES)  # they stand first
+    cells.sort(key=lambda cell: methods.index(cell.method))
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    pairs = comparisons(rows) if compare is None else list(compare)
+    if unknown := [method for pair in pairs for method in pair if method not in methods]:
+        raise UserError(f"results: no row of method {unknown[0]!r}: there are {', '.join(methods)}")
+    compared = {pair: paired(rows, *pair) for pair in pairs}
+    return {
+        "title": title,
+        "recipe": recipe,
+        "commit": commit,
+        "rows": rows,
+        "methods": methods,
+        "table": [(task, _metric(cells, task), _row(cells, task, methods)) for task in tasks],
+        "totals": [
+            _total(cells, methods, board, name, total)
+            for board, name, total in _TOTALS
+            if any(task.startswith(board) for task in tasks)
+        ],
+        "compared": compared,
+        "legend": plots.legend(methods),
+        "means_plot": Markup(plots.means(sorted(cells, key=lambda cell: tasks.index(cell.task)))),
+        "difference_plots": [
+            (pair, Markup(plots.differences(found)))
+            for pair, found in compared.items()
+            if any(of.mean is not None for of in found)
+        ],
+    }
+
+
+def _metric(cells: list[Summary], task: str) -> str:
+    return next(cell.metric for cell in cells if cell.task == task)
+
+
+def _row(cells: list[Summary], task: str, methods: list[str]) -> list[Summary | None]:
+    by_method = {cell.method: cell for cell in cells if cell.task == task}
+    return [by_method.get(method) for method in methods]
+
+
+# Prefix of a board's tasks, name of a total, and the total by task.
+_TOTALS: tuple[tuple[str, str, Callable[[dict[str, float]], float]], ...] = (
+    ("fewclue/", "FewCLUE score", clue.fewclue),
+    ("clue/", "CLUE classification", clue.classification),
+    ("clue/", "CLUE reading", clue.reading),
+    ("clue/", "CLUE total", clue.total),
+)
+
+
+def _total(
+    cells: list[Summary],
+    methods: list[str],
+    board: str,
+    name: str,
+    total: Callable[[dict[str, float]], float],
+) -> Total:
+    values: list[float | None] = []
+    reasons: dict[str, list[str]] = {}
+    for method in methods:
+        scores = {cell.task: cell.mean for cell in cells if cell.method == method}
+        try:
+            values.append(total({task: mean for task, mean in scores.items() if task.startswith(board)}))
+        except UserError as error:
+            values.append(None)
+            reasons.setdefault(str(error), []).append(method)
+    return Total(name, values, reasons)
+
+
+def _render(name: str, view: dict[str, Any], escape: bool) -> str:
+    environment = jinja2.Environment(
+        autoescape=escape,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"cell": _cell, "number": _number, "signed": _signed, "interval": _interval}
+    text = resources.files(__package__).joinpath(name).read_text("utf-8")
+    return environment.from_string(text).render(view)
+
+
+def _cell(summary: Summary | None) -> str:
+    """71.7 (4.0), or 71.7 of a single row."""
+    if summary is None:
+        return "–"
+    return f"{summary.mean:.1f}" + (f" ({summary.std:.1f})" if summary.std is not None else "")
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f}"
+
+
+def _signed(value: float | None) -> str:
+    return "no pair" if value is None else f"{value:+.1f}"
+
+
+def _interval(of: Paired) -> str:
+    return f"{of.interval[0]:+.1f} to {of.interval[1]:+.1f}" if of.interval else "–"

@@ -1,0 +1,117 @@
+"""The evaluation verbs: what each calls, as JSON and as text. The work itself is `pangu_jax.evaluation`."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from data_pipelines.errors import DataError
+from pangu_jax import recipes
+from pangu_jax.errors import UserError
+
+SWEEP = "pangu_jax.evaluation.sweep.sweep"
+SWEEP_SUPPLIED = ("out", "workers", "ray_address", "tell", "recipe")
+
+
+EVALUATE = "pangu_jax.evaluation.evaluate.evaluate"
+EVALUATE_SUPPLIED = ("run_dir", "tell")
+
+
+class Shown(NamedTuple):
+    """What a verb found: for JSON, and for people."""
+
+    value: Any
+    text: str
+
+
+def sweep(
+    gin_files: Sequence[str],
+    bindings: Sequence[str],
+    out: str,
+    workers: int,
+    ray_address: str | None,
+) -> Shown:
+    """`pangu_jax.evaluation.sweep.sweep` as the recipes say.
+
+    Raises:
+      UserError, DataError: what the caller can mend, in one line.
+    """
+    try:
+        recipe = recipes.load(gin_files, bindings, function=SWEEP, supplied=SWEEP_SUPPLIED)
+        recipes.require_valid(recipe)
+        recipes.apply(recipe)
+        from pangu_jax.evaluation.sweep import sweep
+
+        written = sweep(
+            out=out, workers=workers, ray_address=ray_address, tell=_tell, recipe=recipes.dump(recipe)
+        )
+    except (UserError, DataError) as error:
+        plain = recipes.unwrap(error)
+        raise plain from plain.__cause__
+    value = json.loads(Path(written.json).read_text("utf-8"))
+    return Shown(value, Path(written.markdown).read_text("utf-8") + f"\n{written.html}")
+
+
+def evaluate(
+    gin_files: Sequence[str],
+    bindings: Sequence[str],
+    run_dir: str,
+    tasks: Sequence[str],
+    predictions: str | None,
+    submission: str | None,
+) -> Shown:
+    """`pangu_jax.evaluation.evaluate.evaluate` as the recipes say, on `tasks` where some are named.
+
+    Args:
+      gin_files, bindings: the recipe.
+      run_dir: the model's run.
+      tasks: instead of the recipe's.
+      predictions: a file of JSON lines {"task", "id", "prediction"} to write.
+      submission: a zip for a leaderboard to write.
+
+    Raises:
+      UserError, DataError: what the caller can mend, in one line.
+    """
+    try:
+        own = [f"evaluate.tasks={list(tasks)!r}"] if tasks else []
+        recipe = recipes.load(gin_files, [*bindings, *own], function=EVALUATE, supplied=EVALUATE_SUPPLIED)
+        recipes.require_valid(recipe)
+        recipes.apply(recipe)
+        from pangu_jax.evaluation import submissions
+        from pangu_jax.evaluation.evaluate import evaluate
+        from pangu_jax.training.run_directory import write_atomically
+
+        found = evaluate(run_dir=run_dir, tell=_tell)
+        if predictions:
+            lines = [
+                json.dumps({"task": task, "id": key, "prediction": value}, ensure_ascii=False) + "\n"
+                for task, pairs in found.predictions.items()
+                for key, value in pairs
+            ]
+            write_atomically(Path(predictions), "".join(lines))
+        if submission:
+            submissions.write(submission, found.predictions)
+    except (UserError, DataError) as error:
+        plain = recipes.unwrap(error)
+        raise plain from plain.__cause__
+    return Shown(
+        {"run_dir": str(run_dir), "recipe": recipes.dump(recipe), "rows": found.rows}, _table(found.rows)
+    )
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> str:
+    lines = []
+    for row in rows:
+        numbers = "  ".join(f"{name} {value}" for name, value in row.items() if name not in ("task", "split"))
+        lines.append(f"{row['task']:<22} {row['split']:<12} {numbers}")
+    return "\n".join(lines)
+
+
+def _tell(row: dict[str, Any]) -> None:
+    shown = ", ".join(
+        f"{name} {value}"
+        for name, value in row.items()
+        if name not in ("task", "method", "examples", "windowed")
+    )
+    print(f"{row['task']} {row['method']}: {shown}", file=sys.stderr, flush=True)
