@@ -1,0 +1,167 @@
+"""Sweeps end to end on a tiny model: rows, resumption after a kill, refusals; and `evaluate`."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from data_pipelines import vocabulary
+from data_pipelines.errors import DataError
+from data_pipelines.tasks import benchmarks
+from data_pipelines.tasks.benchmarks import Example
+from pangu_jax import cli, recipes
+from pangu_jax.errors import UserError
+from pangu_jax.evaluation.approach import Approach
+from pangu_jax.evaluation.asking import ask
+from pangu_jax.evaluation.evaluate import evaluate
+from pangu_jax.evaluation.sweep import sweep
+from pangu_jax.inference.loading import Loaded
+from pangu_jax.models import encoder_decoder
+from pangu_jax.training.run_directory import RunDirectory
+from pangu_jax.tuning import stored
+from pangu_jax.tuning.fitting import Tuned
+from pangu_jax.tuning.methods import FineTuning, Head
+from tests.tuning import toy
+
+GOOD = ["很好用，物流也快", "屏幕清晰，喜欢", "满意，会再来"]
+BAD = ["用了几天就坏了", "客服不理人，差", "失望，不值这个价"]
+TASK = "fewclue/eprstmt"
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory):
+    """A model that has learnt nothing."""
+    model = tmp_path_factory.mktemp("words") / "made.model"
+    vocabulary.train([*GOOD, *BAD, "总之很好差，好评，差评：这条评论是还"] * 30, 430, model)
+    words = vocabulary.Vocabulary(model)
+    config = dataclasses.replace(toy.MODEL, vocab_size=words.size)
+    return Loaded(config, encoder_decoder.init(config, jax.random.key(0)), words)
+
+
+@pytest.fixture(scope="module")
+def run_dir(loaded, tmp_path_factory):
+    """Its run directory."""
+    path = tmp_path_factory.mktemp("run")
+    with RunDirectory(path) as directory:
+        stored.save(directory, Tuned(loaded.params, loaded.params, [], 1), FineTuning(), loaded, path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Two few-shot splits of eprstmt, and a test whose last review is long and which has a broken line."""
+    folder = tmp_path_factory.mktemp("data")
+    task = folder / "fewclue" / "eprstmt"
+    task.mkdir(parents=True)
+    rows = [{"sentence": s, "label": label} for s, label in zip(GOOD, ["Positive"] * 3, strict=True)]
+    rows += [{"sentence": s, "label": "Negative"} for s in BAD]
+    for split in ("train_0", "dev_0", "train_1", "dev_1", "test_public"):
+        lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+        if split == "test_public":
+            lines += [
+                json.dumps({"sentence": "坏了。" * 30, "label": "Negative"}, ensure_ascii=False),
+                "{broken",
+            ]
+        (task / f"{split}.json").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return str(folder)
+
+
+def settings(run_dir, data, out, **more):
+    common = {"steps": 2, "batch_size": 2, "evaluate_every": 2, "length": 40, "stride": 30}
+    return {
+        "run_dir": run_dir,
+        "out": str(out),
+        "tasks": (TASK,),
+        "splits": ("0", "1"),
+        "data_dir": data,
+        "approaches": {
+            "zero_shot": Approach("close", calibration="prior", **common),
+            "head": Approach("close", method=Head("decoder_mean"), **common),
+        },
+        **more,
+    }
+
+
+def told(path):
+    return [
+        {name: value for name, value in row.items() if name != "seconds"}
+        for row in json.loads((path / "results.json").read_text("utf-8"))["rows"]
+    ]
+
+
+def test_a_sweep_that_was_killed_repeats_nothing_and_ends_with_the_same_table(run_dir, data, tmp_path):
+    sweep(**settings(run_dir, data, tmp_path / "whole"))
+    rows = told(tmp_path / "whole")
+    assert {row["method"] for row in rows} == {"majority", "random", "zero_shot", "head"}
+    assert len(rows) == 8 and all(row["windowed"] == 1 for row in rows if "windowed" in row)
+    assert all(row["accuracy"] == 50.0 for row in rows if row["method"] == "random")
+
+    seen = []
+
+    def kill(row):
+        seen.append((row["method"], row["split"]))
+        if len(seen) == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep(**settings(run_dir, data, tmp_path / "cut", tell=kill))
+    with (tmp_path / "cut" / "rows.jsonl").open("a") as journal:
+        journal.write('{"task": "fewclue/ep')  # as a kill in mid-write leaves it
+    first = list(seen)
+    sweep(
+        **settings(
+            run_dir, data, tmp_path / "cut", tell=lambda row: seen.append((row["method"], row["split"]))
+        )
+    )
+    assert first == seen[:6] and len(seen) == len(set(seen)) == 8
+    assert told(tmp_path / "cut") == rows
+    sweep(**settings(run_dir, data, tmp_path / "cut", tell=lambda row: pytest.fail("nothing was left to do")))
+
+
+def test_an_out_of_another_sweep_is_refused(run_dir, data, tmp_path):
+    nothing = {"approaches": {"zero_shot": Approach("close", length=40, stride=30)}}
+    sweep(**settings(run_dir, data, tmp_path, recipe="a", **nothing))
+    with pytest.raises(UserError, match="another recipe"):
+        sweep(**settings(run_dir, data, tmp_path, recipe="b", **nothing))
+
+
+def test_a_missing_split_and_an_unknown_pattern_are_one_line(run_dir, data, tmp_path):
+    with pytest.raises(DataError, match="no split 'train_7'") as error:
+        sweep(**settings(run_dir, data, tmp_path, splits=("7",)))
+    assert "\n" not in str(recipes.unwrap(error.value))
+    with pytest.raises(UserError, match="no pattern 'clos'") as error:
+        sweep(**settings(run_dir, data, tmp_path / "b", approaches={"x": Approach("clos")}))
+    assert "\n" not in str(recipes.unwrap(error.value))
+
+
+def test_scores_of_windows_are_averaged_and_entailment_asks_once_a_label(loaded):
+    task = benchmarks.get(TASK)
+    examples = [
+        Example("1", {"sentence": "好" * 100}, "Positive"),
+        Example("2", {"sentence": "差"}, "Negative"),
+    ]
+    asked = ask(loaded, task.patterns["close"], examples, 40, 30)
+    assert asked.cut == 1 and [owner for owner, _ in asked.owners] == [0, 0, 0, 1]
+    scores = np.array([[0, 1], [0, 1], [9, 1], [1, 0]], np.float32)
+    assert asked.choices(scores).tolist() == [0, 0]
+    assert asked.choices(scores, np.array([3.0, 0.0])).tolist() == [1, 1]
+    entails = ask(loaded, task.patterns["entail"], examples[1:], 40, 30)
+    assert entails.owners == [(0, 0), (0, 1)]
+    assert entails.choices(np.array([[0, 2], [2, 0]], np.float32)).tolist() == [1]
+
+
+def test_evaluate_counts_windows_and_malformed_lines(run_dir, data, tmp_path):
+    found = evaluate(run_dir=run_dir, tasks=(TASK,), pattern="close", data_dir=data, length=40, stride=30)
+    (row,) = found.rows
+    assert (row["examples"], row["windowed"], row["malformed"]) == (7, 1, 1)
+    assert row["random"] == 50.0 and row["majority"] == round(400 / 7, 2)
+    assert {label for _, label in found.predictions[TASK]} <= {"Positive", "Negative"}
+
+
+def test_the_verb_says_in_one_line_what_is_missing(data, tmp_path, capsys):
+    missing = tmp_path / "nowhere"
+    assert cli.main(["eval", "--gin_file", "eval/fewclue.gin", "--run_dir", str(missing)]) == 2
+    told = capsys.readouterr().err.strip().splitlines()
+    assert len(told) == 1 and "there is no run directory" in told[0]
