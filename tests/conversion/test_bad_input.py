@@ -176,7 +176,7 @@ RUNS = {
     "rotary": (rotary, "EncoderDecoder.position is 'rotary', and a T5 has 'relative'"),
     "soft prompt": (with_prompt, "params/embedding is [244, 16] instead of [224, 16]"),
     "vocabulary": (other_vocabulary, "is not the vocabulary that step 0 was trained with"),
-    "no vocabulary": (lambda run: (run / "vocabulary.model").unlink(), "cannot read the vocabulary"),
+    "no vocabulary": (lambda run: (run / "vocabulary.model").unlink(), "text cannot be read without it"),
     "no recipe": (lambda run: (run / "recipe.gin").unlink(), "has no recipe.gin"),
 }
 

@@ -11,6 +11,12 @@ from pangu_jax import recipe_verbs, recipes
 from tests.recipes.update import GOLDEN, resolve
 
 ROOT = Path(__file__).parents[2]
+VERBS = {
+    "corpus": "pangu corpus build",
+    "eval": "pangu eval",
+    "sweeps": "pangu sweep",
+    "tuning": "pangu tune",
+}
 
 
 def test_the_recipe_folder_does_not_shadow_the_module_gin():
@@ -37,7 +43,7 @@ def test_header_says_what_one_must_know_before_starting(name):
     text = recipes.find(name).read_text(encoding="utf-8")
     header = text[: text.find("\n\n")].lower()
     assert all(line.startswith("#") for line in header.splitlines())
-    verb = "pangu corpus build" if name.startswith("corpus/") else "pangu train"
+    verb = VERBS.get(name.split("/")[0], "pangu train")
     for word in ("hardware", "time", "result", verb, f"gin/{name}"):
         assert word in header, f"the header must say: {word}"
 
