@@ -64,5 +64,5 @@ def _bm25s():
     try:
         import bm25s
     except ImportError:
-        raise UserError("retrieval by words needs bm25s: pip install 'pangu-jax[retrieval]'") from None
+        raise UserError("retrieval by words needs bm25s: pip install 'pangu-jax[knowledge]'") from None
     return bm25s

@@ -118,5 +118,5 @@ def _faiss():
     try:
         import faiss
     except ImportError:
-        raise UserError("retrieval by embeddings needs faiss: pip install 'pangu-jax[retrieval]'") from None
+        raise UserError("retrieval by embeddings needs faiss: pip install 'pangu-jax[knowledge]'") from None
     return faiss
