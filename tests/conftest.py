@@ -39,7 +39,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         (report.nodeid.split("::")[-1], held[outcome], f"{report.duration:.0f} s", report.user_properties)
         for outcome in held
         for report in terminalreporter.stats.get(outcome, [])
-        if "prove" in report.keywords and (report.when == "call" or outcome != "passed")
+        # A file that is skipped at its import has a report of another kind, without keywords.
+        if isinstance(report, pytest.TestReport)
+        and "prove" in report.keywords
+        and (report.when == "call" or outcome != "passed")
     ]
     if not rows:
         return
