@@ -6,10 +6,10 @@ off (what came before the break is kept).
 """
 
 import glob
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from data_pipelines import json_line
 from data_pipelines.corpus.reading import compression
 from data_pipelines.corpus.reading.quarantine import Quarantine
 from data_pipelines.documents import Document, is_encodable
@@ -73,10 +73,9 @@ def _json_documents(
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            reason = getattr(error, "msg", "nested too deeply, or too long a number")
-            quarantine.add(file, number, f"malformed JSON: {reason}", line.encode())
+            record = json_line.loads(line)
+        except ValueError as error:
+            quarantine.add(file, number, str(error), line.encode())
             continue
         text = record.get(text_field) if isinstance(record, dict) else None
         if not isinstance(text, str) or not is_encodable(text):

@@ -1,16 +1,9 @@
 """`pangu data`: which benchmark sets are there, and texts of their domains for pretraining."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
 from pangu_jax.errors import UserError
-
-
-class Shown(NamedTuple):
-    """What a verb found: for JSON, and for people."""
-
-    value: Any
-    text: str
+from pangu_jax.shown import Shown
 
 
 def check(data_dir: str | None) -> Shown:

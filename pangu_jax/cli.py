@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from data_pipelines.errors import DataError
-from pangu_jax import __version__
+from pangu_jax import __version__, outputs
 from pangu_jax.errors import UserError
 from pangu_jax.notices import shown
 from pangu_jax.recipes.findings import suggestion
@@ -84,7 +84,7 @@ def _run(verb: Verb, flags: argparse.Namespace) -> int:
         return result.status
     else:
         path = Path(flags.json)
-        _require_writable(path)
+        outputs.require_writable(path, "--json")
         result = verb.run(flags)
         if result.value is not None:
             path.write_text(json.dumps(result.value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
@@ -103,17 +103,6 @@ def _what_libraries_print_on_standard_error() -> Iterator[None]:
     finally:
         os.dup2(kept, 1)
         os.close(kept)
-
-
-def _require_writable(path: Path) -> None:
-    """Asked before the verb runs: hours of work should not end with a typo in a path."""
-    existed = path.exists()
-    try:
-        path.open("a").close()
-    except OSError as error:
-        raise UserError(f"--json {path}: {error.strerror}; name a file that can be written, or -") from None
-    if not existed:
-        path.unlink(missing_ok=True)  # another process of the run may have asked too
 
 
 def _verb(argv: list[str]) -> tuple[str, list[str]]:

@@ -2,22 +2,16 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from data_pipelines.errors import DataError
 from pangu_jax import recipes
 from pangu_jax.errors import UserError
+from pangu_jax.shown import Shown
 
 FUNCTION = "data_pipelines.corpus.build.build"
 SUPPLIED = ("inputs", "output", "workers", "ray_address", "recipe")
 _NEEDED = ("polars", "rensa", "selectolax", "opencc", "fastwarc")
-
-
-class Shown(NamedTuple):
-    """What a verb found: for JSON, and for people."""
-
-    value: Any
-    text: str
 
 
 def build(
@@ -34,18 +28,11 @@ def build(
       UserError, DataError: what the caller can mend, in one line.
     """
     _require_extra()
-    try:
-        recipe = recipes.load(
-            gin_files or ["corpus/chinese.gin"], bindings, function=FUNCTION, supplied=SUPPLIED
-        )
-        recipes.require_valid(recipe)
-        recipes.apply(recipe)
+    files = gin_files or ["corpus/chinese.gin"]
+    with recipes.using(files, bindings, function=FUNCTION, supplied=SUPPLIED) as recipe:
         from data_pipelines.corpus.build import build
 
         found = build(list(inputs), output, workers, ray_address, recipe=recipes.dump(recipe))
-    except (UserError, DataError) as error:
-        plain = recipes.unwrap(error)
-        raise plain from plain.__cause__
     return Shown(found, _summary(found, output))
 
 

@@ -4,25 +4,16 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from data_pipelines.errors import DataError
-from pangu_jax import recipes
-from pangu_jax.errors import UserError
+from pangu_jax import outputs, recipes
+from pangu_jax.shown import Shown
 
 SWEEP = "pangu_jax.evaluation.sweep.sweep"
 SWEEP_SUPPLIED = ("out", "workers", "ray_address", "tell", "recipe")
 
-
 EVALUATE = "pangu_jax.evaluation.evaluate.evaluate"
 EVALUATE_SUPPLIED = ("run_dir", "tell")
-
-
-class Shown(NamedTuple):
-    """What a verb found: for JSON, and for people."""
-
-    value: Any
-    text: str
 
 
 def sweep(
@@ -37,18 +28,12 @@ def sweep(
     Raises:
       UserError, DataError: what the caller can mend, in one line.
     """
-    try:
-        recipe = recipes.load(gin_files, bindings, function=SWEEP, supplied=SWEEP_SUPPLIED)
-        recipes.require_valid(recipe)
-        recipes.apply(recipe)
+    with recipes.using(gin_files, bindings, function=SWEEP, supplied=SWEEP_SUPPLIED) as recipe:
         from pangu_jax.evaluation.sweep import sweep
 
         written = sweep(
             out=out, workers=workers, ray_address=ray_address, tell=_tell, recipe=recipes.dump(recipe)
         )
-    except (UserError, DataError) as error:
-        plain = recipes.unwrap(error)
-        raise plain from plain.__cause__
     value = json.loads(Path(written.json).read_text("utf-8"))
     return Shown(value, Path(written.markdown).read_text("utf-8") + f"\n{written.html}")
 
@@ -73,11 +58,11 @@ def evaluate(
     Raises:
       UserError, DataError: what the caller can mend, in one line.
     """
-    try:
-        own = [f"evaluate.tasks={list(tasks)!r}"] if tasks else []
-        recipe = recipes.load(gin_files, [*bindings, *own], function=EVALUATE, supplied=EVALUATE_SUPPLIED)
-        recipes.require_valid(recipe)
-        recipes.apply(recipe)
+    for path, flag in ((predictions, "--predictions"), (submission, "--submission")):
+        if path:
+            outputs.require_writable(path, flag)
+    own = [f"evaluate.tasks={list(tasks)!r}"] if tasks else []
+    with recipes.using(gin_files, [*bindings, *own], function=EVALUATE, supplied=EVALUATE_SUPPLIED) as recipe:
         from pangu_jax.evaluation import submissions
         from pangu_jax.evaluation.evaluate import evaluate
         from pangu_jax.training.run_directory import write_atomically
@@ -92,9 +77,6 @@ def evaluate(
             write_atomically(Path(predictions), "".join(lines))
         if submission:
             submissions.write(submission, found.predictions)
-    except (UserError, DataError) as error:
-        plain = recipes.unwrap(error)
-        raise plain from plain.__cause__
     return Shown(
         {"run_dir": str(run_dir), "recipe": recipes.dump(recipe), "rows": found.rows}, _table(found.rows)
     )

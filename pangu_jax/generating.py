@@ -4,16 +4,12 @@ import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from data_pipelines import json_line
+from pangu_jax import outputs
 from pangu_jax.errors import UserError
-
-
-class Shown(NamedTuple):
-    """What a verb found: for JSON, and for people."""
-
-    value: Any
-    text: str
+from pangu_jax.shown import Shown
 
 
 class Choosing(NamedTuple):
@@ -88,9 +84,9 @@ def read_prompts(prompt: str | None, file: str | None) -> list[str]:
 
 def _json_prompt(line: str, where: str) -> str:
     try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{where}: malformed JSON: {getattr(error, 'msg', 'nested too deeply')}") from None
+        record = json_line.loads(line)
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from None
     prompt = record.get("prompt") if isinstance(record, dict) else None
     if not isinstance(prompt, str):
         raise UserError(f'{where}: there is no text in field "prompt"')
@@ -115,7 +111,7 @@ def generate(
     settings = choosing.settings()
     _require_tokens(max_tokens)
     if out is not None:
-        _require_writable(Path(out))
+        outputs.require_writable(out, "--out")
     loaded, generator = _opened(run_dir, step)
     from pangu_jax.inference.queries import Query
 
@@ -223,11 +219,3 @@ def _opened(run_dir: str, step: int | None):
 def _require_tokens(max_tokens: int) -> None:
     if max_tokens < 1:
         raise UserError(f"--max_tokens {max_tokens}: give a number from 1 on")
-
-
-def _require_writable(path: Path) -> None:
-    """Asked before the model is loaded: its work should not end with a typo in a path."""
-    try:
-        path.open("a").close()
-    except OSError as error:
-        raise UserError(f"--out {path}: {error.strerror}; name a file that can be written") from error

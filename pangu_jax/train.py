@@ -12,7 +12,6 @@ from data_pipelines.errors import DataError
 from pangu_jax.errors import UserError
 from pangu_jax.training.run_directory import RunDirectory, write_atomically
 from tpu_npu_backends import processes
-from tpu_npu_backends.errors import BackendError
 
 if TYPE_CHECKING:
     from pangu_jax.training.train import Trained
@@ -40,15 +39,11 @@ def run(gin_files: Sequence[str], bindings: Sequence[str], run_dir: str | Path) 
     """
     from pangu_jax import recipes
 
-    try:
-        recipe = recipes.load(gin_files, bindings, function=FUNCTION)
-        recipes.require_valid(recipe)
-        recipes.apply(recipe)
-        with processes.joined(mistakes=(UserError, DataError)):
-            return _run(recipes.dump(recipe), run_dir)
-    except (UserError, DataError, BackendError) as error:
-        plain = recipes.unwrap(error)
-        raise plain from plain.__cause__  # which it has already; but no context, gin's proxy
+    with (
+        recipes.using(gin_files, bindings, function=FUNCTION) as recipe,
+        processes.joined(mistakes=(UserError, DataError)),
+    ):
+        return _run(recipes.dump(recipe), run_dir)
 
 
 def _run(recipe: str, run_dir: str | Path) -> dict[str, Any]:

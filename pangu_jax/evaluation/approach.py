@@ -6,6 +6,7 @@ from typing import Literal
 
 import gin
 
+from data_pipelines.tasks.benchmarks import BenchmarkTask
 from pangu_jax.errors import UserError
 from pangu_jax.tuning.freezing import Freezing
 from pangu_jax.tuning.methods import Method
@@ -55,13 +56,10 @@ class Approach:
         if self.calibration not in ("none", "prior", "content_free"):
             raise UserError(f"Approach.calibration = {self.calibration!r}: it is none, prior or content_free")
 
-    def pattern_of(self, task) -> "Pattern":  # noqa: F821 - data_pipelines' own
-        """The pattern for a task. UserError where it has none of that name."""
-        name = (
-            self.pattern
-            if isinstance(self.pattern, str)
-            else self.pattern.get(task.name, self.pattern.get("*"))
-        )
-        if name not in task.patterns:
-            raise UserError(f"{task.name} has no pattern {name!r}: it has {', '.join(task.patterns)}")
-        return task.patterns[name]
+
+def pattern_name(wanted: str | Mapping[str, str], task: BenchmarkTask) -> str:
+    """Which of a task's patterns is wanted (see `Approach`). UserError where it has none of that name."""
+    name = wanted if isinstance(wanted, str) else wanted.get(task.name, wanted.get("*"))
+    if name not in task.patterns:
+        raise UserError(f"{task.name} has no pattern {name!r}: it has {', '.join(task.patterns)}")
+    return name

@@ -8,10 +8,10 @@ import gin
 from data_pipelines.folder import Quarantine
 from data_pipelines.tasks import benchmarks
 from data_pipelines.tasks.benchmarks import BenchmarkTask, Example
-from data_pipelines.tasks.benchmarks.task import answers
-from pangu_jax.errors import UserError
+from data_pipelines.tasks.benchmarks.task import chance, majority
 from pangu_jax.evaluation import written
-from pangu_jax.evaluation.asking import ask
+from pangu_jax.evaluation.approach import pattern_name
+from pangu_jax.evaluation.asking import Asked, ask
 from pangu_jax.evaluation.subsets import test_examples
 from pangu_jax.inference import loading
 from pangu_jax.inference.loading import Loaded
@@ -24,6 +24,9 @@ for _settings in (Greedy, Beam, Sampling):
     gin.external_configurable(_settings, module="pangu_jax.inference.settings")
 
 
+Predictions = list[tuple[str, str | int]]
+
+
 class Evaluated(NamedTuple):
     """What an evaluation found.
 
@@ -33,7 +36,7 @@ class Evaluated(NamedTuple):
     """
 
     rows: list[dict[str, Any]]
-    predictions: dict[str, list[tuple[str, str | int]]]
+    predictions: dict[str, Predictions]
 
 
 @gin.configurable
@@ -79,12 +82,16 @@ def evaluate(
     for task in chosen:
         quarantine = Quarantine()
         found = test_examples(task, split, limit, data_dir, quarantine)
-        row: dict[str, Any] = {"task": task.name, "split": found.split, "examples": len(found.examples)}
         name = _pattern(loaded, task, pattern)
-        choose = _chosen if task.kind in ("classification", "choice") else _written
-        measured, predictions[task.name] = choose(
-            loaded, task, name, found.examples, objective, settings or Greedy(), max_tokens, length, stride
-        )
+        row: dict[str, Any] = {"task": task.name, "split": found.split, "examples": len(found.examples)}
+        if task.kind in ("classification", "choice"):
+            asked = ask(loaded, task.patterns[name], found.examples, length, stride)
+            measured, predictions[task.name] = _choose(loaded, task, found.examples, asked, objective)
+        else:
+            texts = written.answer(
+                loaded, task.patterns[name], found.examples, settings or Greedy(), max_tokens, length, stride
+            )
+            measured, predictions[task.name] = _judge(task, found.examples, texts)
         row |= {"pattern": name, **measured, "malformed": sum(quarantine.counts.values())}
         rows.append(row)
         if tell:
@@ -94,63 +101,33 @@ def evaluate(
 
 def _pattern(loaded: Loaded, task: BenchmarkTask, wanted: str | Mapping[str, str]) -> str:
     tuning = loaded.manifest.get("tuning", {})
-    if tuning.get("task") == task.name:
-        return tuning["pattern"]
-    name = wanted if isinstance(wanted, str) else wanted.get(task.name, wanted.get("*"))
-    if name not in task.patterns:
-        raise UserError(f"{task.name} has no pattern {name!r}: it has {', '.join(task.patterns)}")
-    return name
+    return tuning["pattern"] if tuning.get("task") == task.name else pattern_name(wanted, task)
 
 
-def _chosen(
-    loaded: Loaded,
-    task: BenchmarkTask,
-    pattern: str,
-    examples: list[Example],
-    objective: Objective | None,
-    settings: Settings,
-    max_tokens: int,
-    length: int,
-    stride: int,
-) -> tuple[dict[str, Any], list[tuple[str, str | int]]]:
+def _choose(
+    loaded: Loaded, task: BenchmarkTask, examples: list[Example], asked: Asked, objective: Objective | None
+) -> tuple[dict[str, Any], Predictions]:
     """By the scores of candidates."""
-    asked = ask(loaded, task.patterns[pattern], examples, length, stride)
     tuning = loaded.manifest.get("tuning")
     method = stored.method(tuning) if tuning else None
     found = measure(loaded.config, loaded.params, asked.labelled, method=method, objective=objective)
     choices = asked.choices(found.scores)
-    labels = [
-        int(choice) if task.kind == "choice" else task.labels[choice]
-        for choice in choices
-    ]  # fmt: skip
+    labels = [int(choice) if task.kind == "choice" else task.labels[choice] for choice in choices]
     row: dict[str, Any] = {"windowed": asked.cut}
     if all(answer is not None for answer in asked.answers):
-        right = answers(task, examples)
         row = {
             "accuracy": round(asked.accuracy(choices), 2),
-            "majority": round(100 * max(map(right.count, set(right))) / len(right), 2),
-            "random": round(
-                100 * sum(1 / len(one.options or task.labels) for one in examples) / len(examples), 2
-            ),
+            "majority": round(majority(task, examples, examples), 2),
+            "random": round(chance(task, examples), 2),
             **row,
         }
     return row, list(zip((example.id for example in examples), labels, strict=True))
 
 
-def _written(
-    loaded: Loaded,
-    task: BenchmarkTask,
-    pattern: str,
-    examples: list[Example],
-    objective: Objective | None,
-    settings: Settings,
-    max_tokens: int,
-    length: int,
-    stride: int,
-) -> tuple[dict[str, Any], list[tuple[str, str | int]]]:
-    """By what the model writes."""
-    del objective
-    found = written.answer(loaded, task.patterns[pattern], examples, settings, max_tokens, length, stride)
+def _judge(
+    task: BenchmarkTask, examples: list[Example], found: written.Answered
+) -> tuple[dict[str, Any], Predictions]:
+    """By what the model wrote."""
     row: dict[str, Any] = {"windowed": found.cut}
     if all(example.references for example in examples):
         row = {name: round(v, 2) for name, v in written.judge(task, examples, found.texts).items()} | row

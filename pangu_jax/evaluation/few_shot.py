@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from data_pipelines.tasks.benchmarks import BenchmarkTask, Example
-from pangu_jax.evaluation.approach import Approach
+from pangu_jax.evaluation.approach import Approach, pattern_name
 from pangu_jax.evaluation.asking import Asked, ask
 from pangu_jax.inference.loading import Loaded
 from pangu_jax.tuning import examples as rows
@@ -47,7 +47,8 @@ def run(
     Raises:
       DataError, UserError: a split is missing, or the pattern does not fit the task.
     """
-    pattern = approach.pattern_of(task)
+    name = pattern_name(approach.pattern, task)
+    pattern = task.patterns[name]
     splits = sorted({cell.split for cell in cells})
 
     @functools.cache
@@ -63,16 +64,18 @@ def run(
 
     every = [asked(kind, split) for kind in ("train", "dev", "test") for split in splits]
     shape = rows.shape_of([one for some in every for one in some.labelled], _prompt(approach))
+    asks = functools.partial(
+        measure, loaded.config, method=approach.method, objective=approach.objective, shape=shape
+    )
     untouched: dict[int, np.ndarray] = {}
     for cell in cells:
         began = time.perf_counter()
         train, dev, tested = (asked(kind, cell.split) for kind in ("train", "dev", "test"))
-        settings = {"method": approach.method, "objective": approach.objective, "shape": shape}
-        row: Row = {**cell._asdict(), "pattern": pattern.name.rpartition(" ")[2]}
+        row: Row = {**cell._asdict(), "pattern": name}
         params = loaded.params
         if approach.method is None:
             if id(tested) not in untouched:
-                untouched[id(tested)] = measure(loaded.config, params, tested.labelled, **settings).scores
+                untouched[id(tested)] = asks(params, tested.labelled).scores
             scores_NxC = untouched[id(tested)]
         else:
             tuned = fit(
@@ -80,35 +83,40 @@ def run(
                 params,
                 train.labelled,
                 dev.labelled,
+                method=approach.method,
                 freezing=approach.freezing,
                 regularisation=approach.regularisation,
+                objective=approach.objective,
                 optimizer=approach.optimizer,
                 steps=approach.steps,
                 batch_size=approach.batch_size,
                 evaluate_every=approach.evaluate_every,
                 patience=approach.patience,
                 seed=cell.seed,
-                **settings,
+                shape=shape,
             )
             params = tuned.params
-            best = next(row for row in tuned.history if row["step"] == tuned.step)
+            best = next(seen for seen in tuned.history if seen["step"] == tuned.step)
             row |= {"step": tuned.step, "dev_accuracy": round(best["dev_accuracy"], 2)}
-            scores_NxC = measure(loaded.config, params, tested.labelled, **settings).scores
+            scores_NxC = asks(params, tested.labelled).scores
         prior_C = None
         if approach.calibration == "prior":
-            seen = train.scores(measure(loaded.config, params, train.labelled, **settings).scores)
-            prior_C = np.mean([one for found in seen for one in found], axis=0)
+            prior_C = _mean_scores(train, asks(params, train.labelled).scores)
         elif approach.calibration == "content_free":
             blank = Example("blank", dict.fromkeys(test[0].fields, ""), None, test[0].options)
             empty = ask(loaded, pattern, [blank], approach.length, approach.stride)
-            prior_C = empty.scores(measure(loaded.config, params, empty.labelled, **settings).scores)[0][0]
-        accuracy = tested.accuracy(tested.choices(scores_NxC, prior_C))
+            prior_C = _mean_scores(empty, asks(params, empty.labelled).scores)
         yield row | {
-            "accuracy": round(accuracy, 2),
+            "accuracy": round(tested.accuracy(tested.choices(scores_NxC, prior_C)), 2),
             "examples": len(test),
             "windowed": tested.cut,
             "seconds": round(time.perf_counter() - began, 1),
         }
+
+
+def _mean_scores(asked: Asked, scores_NxC: np.ndarray) -> np.ndarray:
+    """Over examples and their questions, fp32 [C]."""
+    return np.mean([one for found in asked.scores(scores_NxC) for one in found], axis=0)
 
 
 def _prompt(approach: Approach) -> int:

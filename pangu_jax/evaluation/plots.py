@@ -5,16 +5,14 @@ text, in the font of the page. The same numbers make the same bytes. No pyplot: 
 figure is kept alive.
 """
 
-import io
-import re
 from collections.abc import Sequence
 
 import matplotlib
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from pangu_jax.evaluation.statistics import BASELINES, Paired, Summary
+from pangu_jax.training.charts import STYLE, svg
 
 # What tells methods apart: a colour of the page and a shape, since colours alone do not for everybody.
 MARKERS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "X": "✖", "*": "★"}
@@ -24,10 +22,6 @@ _TEXT, _GRID = "#000001", "#000002"
 _COLOURS = [f"#00010{place}" for place in range(len(MARKERS))]
 _VARIABLES = {_TEXT: "var(--muted)", _GRID: "var(--line)"}
 _VARIABLES |= {colour: f"var(--method-{place})" for place, colour in enumerate(_COLOURS)}
-_STYLE = {**matplotlib.rcParamsDefault, "svg.fonttype": "none", "font.size": 8}
-_STYLE |= {"figure.facecolor": "none", "axes.facecolor": "none"}
-_STYLE.pop("backend", None)
-_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 _WIDE, _NARROW = 6.4, 4.4  # inches; the page shows the second at two thirds of the first
 _LEFT = 1.3  # inches for the names of tasks
 
@@ -42,7 +36,7 @@ def means(summaries: Sequence[Summary]) -> str:
     tasks = list(dict.fromkeys(summary.task for summary in summaries))
     looks = _looks(list(dict.fromkeys(summary.method for summary in summaries)))
     places = {method: place for place, method in enumerate(looks)}
-    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": "means"}):
+    with matplotlib.rc_context(STYLE | {"font.size": 8, "svg.hashsalt": "means"}):
         figure, axes = _axes(tasks, _WIDE, inches_a_task=0.16 + 0.09 * len(looks))
         for summary in summaries:
             colour, marker, _ = looks[summary.method]
@@ -60,14 +54,14 @@ def means(summaries: Sequence[Summary]) -> str:
         for boundary in range(1, len(tasks)):
             axes.axhline(boundary - 0.5, color=_GRID, linewidth=0.6)
         axes.set_xlabel("percent", color=_TEXT)
-        return _svg(figure)
+        return svg(figure, _VARIABLES)
 
 
 def differences(compared: Sequence[Paired]) -> str:
     """Mean difference by task with its 95% interval, and that of every unit as a small dot, as <svg>."""
     compared = [paired for paired in compared if paired.mean is not None]
-    salt = {"svg.hashsalt": "{0.first}-{0.second}".format(compared[0])}
-    with matplotlib.rc_context(_STYLE | salt):
+    salt = {"font.size": 8, "svg.hashsalt": "{0.first}-{0.second}".format(compared[0])}
+    with matplotlib.rc_context(STYLE | salt):
         figure, axes = _axes([paired.task for paired in compared], _NARROW, inches_a_task=0.3)
         axes.axvline(0, color=_TEXT, linewidth=0.9)
         for row, paired in enumerate(compared):
@@ -77,7 +71,7 @@ def differences(compared: Sequence[Paired]) -> str:
             if paired.interval:
                 axes.plot(paired.interval, [row, row], color=_COLOURS[0], linewidth=1.4)
         axes.set_xlabel("difference, percentage points", color=_TEXT)
-        return _svg(figure)
+        return svg(figure, _VARIABLES)
 
 
 def _looks(methods: Sequence[str]) -> dict[str, tuple[str, str, str]]:
@@ -107,22 +101,3 @@ def _axes(tasks: Sequence[str], width: float, inches_a_task: float) -> tuple[Fig
     axes.set_yticks(range(len(tasks)), tasks, parse_math=False)
     axes.set_ylim(len(tasks) - 0.5, -0.5)
     return figure, axes
-
-
-def _svg(figure: Figure) -> str:
-    stream = io.StringIO()
-    FigureCanvasSVG(figure).print_svg(stream, metadata=_METADATA)
-    text = stream.getvalue()
-    text = text[text.index("<svg") :]
-    # Ids of groups would repeat from plot to plot; clip paths and markers have hashed ones, and need them.
-    for clutter in (
-        r' id="[a-zA-Z]+[\w.]*_\d+"',
-        r"font-family: [^;]*; ",
-        r"<defs>\s*<style.*?</defs>",
-        r' (?:width|height)="[\d.]+pt"',
-        r' xmlns(?::xlink)?="[^"]*"',
-    ):
-        text = re.sub(clutter, "", text, flags=re.DOTALL)
-    for colour, variable in _VARIABLES.items():
-        text = text.replace(colour, variable)
-    return text

@@ -4,8 +4,6 @@ A row is on disk as soon as it is known, and what has its row is not done again.
 approach go together: they share their compiled programs.
 """
 
-import hashlib
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,16 +11,17 @@ from typing import NamedTuple
 import gin
 
 from data_pipelines.tasks import benchmarks
-from data_pipelines.tasks.benchmarks.task import answers
+from data_pipelines.tasks.benchmarks.task import chance, majority
 from pangu_jax.errors import UserError
 from pangu_jax.evaluation import few_shot, tables
-from pangu_jax.evaluation.approach import Approach
+from pangu_jax.evaluation.approach import Approach, pattern_name
 from pangu_jax.evaluation.few_shot import Cell, Row
 from pangu_jax.evaluation.journal import Journal
 from pangu_jax.evaluation.source_code import commit
 from pangu_jax.evaluation.statistics import BASELINES
 from pangu_jax.evaluation.subsets import test_examples
 from pangu_jax.inference import loading
+from pangu_jax.tuning import stored
 
 FEWCLUE = ("eprstmt", "csldcp", "tnews", "iflytek", "ocnli", "bustm", "chid", "csl", "cluewsc")
 
@@ -32,7 +31,6 @@ class Group(NamedTuple):
 
     Attributes:
       run_dir: the model they start from.
-      name: of the approach.
       approach: theirs.
       cells: of one task.
       test_split: measured on; None as in `subsets.test_examples`.
@@ -41,7 +39,6 @@ class Group(NamedTuple):
     """
 
     run_dir: str
-    name: str
     approach: Approach
     cells: tuple[Cell, ...]
     test_split: str | None
@@ -97,12 +94,8 @@ def sweep(
     chosen = {name: benchmarks.get(name) for name in tasks}
     for task in chosen.values():
         for approach in approaches.values():
-            approach.pattern_of(task)
-    model = loading.load(run_dir).manifest
-    identity = {
-        "model": hashlib.sha256(repr(sorted(model["arrays"])).encode()).hexdigest()[:16] + model["saved"],
-        "recipe": recipe,
-    }
+            pattern_name(approach.pattern, task)
+    identity = {"model": stored.fingerprint(loading.load(run_dir).params), "recipe": recipe}
     with Journal(Path(out) / "rows.jsonl", identity) as journal:
         done = journal.done()
 
@@ -121,7 +114,7 @@ def sweep(
                 over = seeds if approach.method else seeds[:1]
                 cells = [Cell(task, name, split, seed) for split in splits for seed in over]
                 if left := tuple(cell for cell in cells if cell not in done):
-                    groups.append(Group(str(run_dir), name, approach, left, test_split, limit, data_dir))
+                    groups.append(Group(str(run_dir), approach, left, test_split, limit, data_dir))
         for row in _carried_out(groups, workers, ray_address):
             add(row)
         order = {name: number for number, name in enumerate((*BASELINES, *approaches))}
@@ -150,16 +143,15 @@ def _guessing(
 ) -> Iterator[Row]:
     """What guessing gives: the most frequent answer of a train split, and an even draw."""
     test = test_examples(task, test_split, limit, data_dir).examples
-    right = answers(task, test)
-    by_chance = sum(1 / len(example.options or task.labels) for example in test) / len(test)
+    by_chance = chance(task, test)
     for split in splits:
-        counts = Counter(answers(task, task.examples(f"train_{split}", data_dir)))
-        often = min(counts, key=lambda answer: (-counts[answer], answer))
-        by_majority = sum(answer == often for answer in right) / len(right)
-        for method, share in (("majority", by_majority), ("random", by_chance)):
-            accuracy = round(100 * share, 2)
-            common = {"task": task.name, "method": method, "split": split, "seed": seed}
-            yield {**common, "accuracy": accuracy, "examples": len(test)}
+        by_majority = majority(task, task.examples(f"train_{split}", data_dir), test)
+        for method, accuracy in (("majority", by_majority), ("random", by_chance)):
+            yield {
+                **Cell(task.name, method, split, seed)._asdict(),
+                "accuracy": round(accuracy, 2),
+                "examples": len(test),
+            }
 
 
 def _carried_out(groups: Sequence[Group], workers: int, ray_address: str | None) -> Iterator[Row]:

@@ -20,6 +20,7 @@ from pangu_jax.recipes.findings import Finding
 from pangu_jax.recipes.loading import apply, load
 from pangu_jax.recipes.recipe import Recipe
 from pangu_jax.recipes.unwrapping import unwrap
+from pangu_jax.recipes.using import using
 from pangu_jax.recipes.values import Macro, Reference, parse_flag_value, parse_value
 
 __all__ = [
@@ -44,4 +45,5 @@ __all__ = [
     "parse_value",
     "require_valid",
     "unwrap",
+    "using",
 ]

@@ -30,9 +30,9 @@ _VARIABLES = {
     _GRID: "var(--line)",
 }
 # Not the caller's matplotlibrc; text stays text, which the page's font draws.
-_STYLE = {**matplotlib.rcParamsDefault, "svg.fonttype": "none", "font.size": 7.5}
-_STYLE |= {"figure.facecolor": "none", "axes.facecolor": "none"}
-_STYLE.pop("backend", None)
+STYLE = {**matplotlib.rcParamsDefault, "svg.fonttype": "none", "font.size": 7.5}
+STYLE |= {"figure.facecolor": "none", "axes.facecolor": "none"}
+STYLE.pop("backend", None)
 _METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 Format = Callable[[float], str]
@@ -82,7 +82,7 @@ def chart(
       from_zero: the vertical axis begins at 0.
       smooth: whether to draw the moving mean.
     """
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=SIZE_INCHES)
         axes = figure.add_axes(AXES)
         _dress(axes, form, log)
@@ -94,7 +94,7 @@ def chart(
         _draw_levels(axes, levels or {})
         if from_zero:
             axes.set_ylim(0, 1.08 * max(train.values_N.max(), 1e-9))
-        return _svg(figure)
+        return svg(figure, _VARIABLES)
 
 
 def _dress(axes: Axes, form: Format, log: bool) -> None:
@@ -165,7 +165,8 @@ def _thinned(series: Series) -> Series:
     return Series(series.steps_N[ends_N - 1], means_N)
 
 
-def _svg(figure: Figure) -> str:
+def svg(figure: Figure, variables: Mapping[str, str]) -> str:
+    """A figure as an <svg> element to stand in a page; placeholder colours become the page's `variables`."""
     stream = io.StringIO()
     FigureCanvasSVG(figure).print_svg(stream, metadata=_METADATA)  # savefig would draw everything twice
     text = stream.getvalue()
@@ -180,6 +181,6 @@ def _svg(figure: Figure) -> str:
         r' transform="rotate\(-0 [^"]*"',
     ):
         text = re.sub(clutter, "", text, flags=re.DOTALL)
-    for colour, variable in _VARIABLES.items():
+    for colour, variable in variables.items():
         text = text.replace(colour, variable)
     return text

@@ -4,9 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from data_pipelines.errors import DataError
 from pangu_jax import recipes
-from pangu_jax.errors import UserError
 
 FUNCTION = "pangu_jax.tuning.tune.tune"
 SUPPLIED = ("out", "recipe")
@@ -18,13 +16,7 @@ def run(gin_files: Sequence[str], bindings: Sequence[str], out: str | Path) -> d
     Raises:
       UserError, DataError: what the caller can mend, in one line.
     """
-    try:
-        recipe = recipes.load(gin_files, bindings, function=FUNCTION, supplied=SUPPLIED)
-        recipes.require_valid(recipe)
-        recipes.apply(recipe)
+    with recipes.using(gin_files, bindings, function=FUNCTION, supplied=SUPPLIED) as recipe:
         from pangu_jax.tuning.tune import tune
 
         return tune(out=str(out), recipe=recipes.dump(recipe))
-    except (UserError, DataError) as error:
-        plain = recipes.unwrap(error)
-        raise plain from plain.__cause__

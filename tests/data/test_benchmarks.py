@@ -31,6 +31,11 @@ def data(tmp_path_factory):
     return folder
 
 
+def guess(rule, task, data, *splits):
+    """What a rule of guessing gets, on splits by name."""
+    return rule(task, *(task.examples(split, data) for split in splits))
+
+
 def only(name, split, data, quarantine=None):
     return benchmarks.get(name).examples(split, data, quarantine)
 
@@ -161,8 +166,8 @@ def test_what_a_person_must_mend_is_one_line(data, tmp_path, monkeypatch):
         (lambda: only("lcsts", "test", "/nowhere"), "there is no data folder /nowhere"),
         (lambda: only("lcsts", "test", None), "no data folder: set PANGU_DATA_DIR"),
         (lambda: benchmarks.get("fewclue/cecmmnt"), "no task 'fewclue/cecmmnt'; there are fewclue/eprstmt"),
-        (lambda: majority(benchmarks.get("ttnews"), "test", "test", data), "free text"),
-        (lambda: chance(benchmarks.get("fewclue/eprstmt"), "unlabeled", data), "not public"),
+        (lambda: guess(majority, benchmarks.get("ttnews"), data, "test", "test"), "free text"),
+        (lambda: guess(chance, benchmarks.get("fewclue/eprstmt"), data, "unlabeled"), "not public"),
         (lambda: unlabelled(["lcsts"], tmp_path / "out", data), "no unlabelled texts of lcsts"),
         (lambda: unlabelled(["fewclue/x"], tmp_path / "out", data), "no task 'fewclue/x'"),
     ]
@@ -253,15 +258,15 @@ def test_without_what_leaks(data):
 
 def test_guessing(data):
     task = benchmarks.get("fewclue/eprstmt")
-    assert majority(task, "test_public", "train_0", data) == 50.0
-    assert majority(task, "test_public", "test_public", data) == pytest.approx(200 / 3)
-    assert majority(task, "train_0", "test_public", data) == pytest.approx(
+    assert guess(majority, task, data, "test_public", "train_0") == 50.0
+    assert guess(majority, task, data, "test_public", "test_public") == pytest.approx(200 / 3)
+    assert guess(majority, task, data, "train_0", "test_public") == pytest.approx(
         200 / 3
     )  # a draw: the first by name
-    assert chance(task, "test_public", data) == 50.0
-    assert chance(benchmarks.get("clue/c3"), "dev", data) == pytest.approx(100 / 3)
-    assert majority(benchmarks.get("clue/c3"), "dev", "dev", data) == 100.0
-    assert chance(benchmarks.get("dialogue/crosswoz"), "val", data) == 50.0
+    assert guess(chance, task, data, "test_public") == 50.0
+    assert guess(chance, benchmarks.get("clue/c3"), data, "dev") == pytest.approx(100 / 3)
+    assert guess(majority, benchmarks.get("clue/c3"), data, "dev", "dev") == 100.0
+    assert guess(chance, benchmarks.get("dialogue/crosswoz"), data, "val") == 50.0
 
 
 def test_unlabelled_holds_nothing_that_is_evaluated(data, tmp_path):

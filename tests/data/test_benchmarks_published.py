@@ -113,5 +113,6 @@ def test_guessing_is_what_balanced_sets_give():
     expected = {"eprstmt": (50.0, 50.0), "tnews": (100 / 15, 100 / 15), "chid": (100 / 7, 100 / 7)}
     for name, figures in expected.items():
         task = benchmarks.get(f"fewclue/{name}")
-        found = majority(task, "train_0", "test_public", DATA), chance(task, "test_public", DATA)
+        test = task.examples("test_public", DATA)
+        found = majority(task, task.examples("train_0", DATA), test), chance(task, test)
         assert found == pytest.approx(figures, abs=0.01)

@@ -120,6 +120,20 @@ def test_a_sweep_that_was_killed_repeats_nothing_and_ends_with_the_same_table(ru
     sweep(**settings(run_dir, data, tmp_path / "cut", tell=lambda row: pytest.fail("nothing was left to do")))
 
 
+@pytest.mark.prove
+def test_on_ray_the_rows_are_the_same(run_dir, data, tmp_path, proof):
+    sweep(**settings(run_dir, data, tmp_path / "here"))
+    sweep(**settings(run_dir, data, tmp_path / "ray", workers=2))
+    assert told(tmp_path / "ray") == told(tmp_path / "here")
+    proof("rows of two workers on Ray equal to one process's", len(told(tmp_path / "ray")))
+
+
+def test_nobody_at_the_address_is_one_line(run_dir, data, tmp_path):
+    with pytest.raises(DataError, match="nobody answers") as error:
+        sweep(**settings(run_dir, data, tmp_path, ray_address="127.0.0.1:9"))
+    assert "\n" not in str(recipes.unwrap(error.value))
+
+
 def test_an_out_of_another_sweep_is_refused(run_dir, data, tmp_path):
     nothing = {"approaches": {"zero_shot": Approach("close", length=40, stride=30)}}
     sweep(**settings(run_dir, data, tmp_path, recipe="a", **nothing))

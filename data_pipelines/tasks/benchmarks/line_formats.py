@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from data_pipelines import json_line
 from data_pipelines.tasks.benchmarks.examples import Example
 from data_pipelines.tasks.benchmarks.files import File
 
@@ -105,10 +106,9 @@ def _each(file: File, parse: Callable[[Mapping[str, Any], int], Iterator[Example
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            reason = getattr(error, "msg", "nested too deeply, or too long a number")
-            file.broken(number, f"malformed JSON: {reason}", line)
+            record = json_line.loads(line)
+        except ValueError as error:
+            file.broken(number, str(error), line)
             continue
         try:
             examples = list(parse(record, number))

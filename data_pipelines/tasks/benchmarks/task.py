@@ -132,32 +132,29 @@ def answers(task: BenchmarkTask, examples: list[Example]) -> list[str | int]:
     return [example.label or "" for example in examples]
 
 
-def majority(
-    task: BenchmarkTask, train_split: str, test_split: str, data_dir: str | Path | None = None
-) -> float:
-    """Accuracy on `test_split`, in percent, of always giving the most frequent answer of `train_split`.
+def majority(task: BenchmarkTask, train: list[Example], test: list[Example]) -> float:
+    """Accuracy on `test`, in percent, of always giving the most frequent answer of `train`.
 
     Of answers that are equally frequent, the first by name. Of a choice, an answer is a place.
 
     Raises:
-      DataError: as `answers`, or a split is missing.
+      DataError: as `answers`.
     """
-    counts = Counter(answers(task, task.examples(train_split, data_dir)))
+    counts = Counter(answers(task, train))
     often = min(counts, key=lambda answer: (-counts[answer], answer))
-    right = answers(task, task.examples(test_split, data_dir))
+    right = answers(task, test)
     return 100 * sum(answer == often for answer in right) / len(right)
 
 
-def chance(task: BenchmarkTask, split: str, data_dir: str | Path | None = None) -> float:
+def chance(task: BenchmarkTask, test: list[Example]) -> float:
     """Expected accuracy in percent of guessing evenly: among the labels, or an example's options.
 
-    Of intents, among the sets of intents that the split has.
+    Of intents, among the sets of intents that are there.
 
     Raises:
-      DataError: as `answers`, or the split is missing.
+      DataError: as `answers`.
     """
-    examples = task.examples(split, data_dir)
-    right = answers(task, examples)
+    right = answers(task, test)
     if task.kind == "choice":
-        return 100 * sum(1 / len(example.options) for example in examples) / len(examples)
+        return 100 * sum(1 / len(example.options) for example in test) / len(test)
     return 100 / len(task.labels if task.kind == "classification" else set(right))

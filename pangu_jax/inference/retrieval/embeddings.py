@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pangu_jax.errors import UserError
+from pangu_jax.inference.reading import encoder_batch
 from pangu_jax.models.forward import Forward
 from pangu_jax.models.parameters import Tree
 
@@ -64,12 +65,8 @@ class Encoder:
 
 @partial(jax.jit, static_argnames="forward")
 def _pooled(forward: Forward, params: Tree, tokens_BxS: jax.Array) -> jax.Array:
-    weights_BxS = (tokens_BxS != 0).astype(jnp.float32)
-    batch = {
-        "encoder_input_tokens": tokens_BxS,
-        "encoder_segment_ids": (tokens_BxS != 0).astype(jnp.int32),
-        "encoder_positions": jnp.broadcast_to(jnp.arange(tokens_BxS.shape[1]), tokens_BxS.shape),
-    }
+    batch = encoder_batch(tokens_BxS)
+    weights_BxS = batch["encoder_segment_ids"].astype(jnp.float32)
     outputs_BxSxD = forward.encode(params, batch).astype(jnp.float32)
     sums_BxD = jnp.einsum("bs,bsd->bd", weights_BxS, outputs_BxSxD)
     return sums_BxD / jnp.maximum(weights_BxS.sum(axis=1, keepdims=True), 1.0)

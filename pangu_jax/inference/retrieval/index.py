@@ -5,15 +5,17 @@ bytes would not tell of what an SQLite database still has in its journal.
 """
 
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from data_pipelines.cache import default_root
 from pangu_jax.errors import UserError
 
+# What numpy, json and faiss say of a torn file.
+UNREADABLE = (OSError, EOFError, ValueError, KeyError, RuntimeError)
 FORMAT = "1"  # part of every fingerprint: raise it when an index is built otherwise
 
 
@@ -41,8 +43,7 @@ def fingerprint(parts: Iterable[str]) -> str:
 
 def default_cache() -> Path:
     """Where indexes are kept unless the caller says: below the user's cache directory."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return home / "pangu_jax" / "knowledge"
+    return default_root() / "knowledge"
 
 
 def kept(
@@ -59,13 +60,7 @@ def kept(
     if place.is_dir():
         try:
             return load(place), True
-        except (
-            OSError,
-            EOFError,
-            ValueError,
-            KeyError,
-            RuntimeError,
-        ):  # what numpy, json and faiss say of a torn file
+        except UNREADABLE:
             shutil.rmtree(place, ignore_errors=True)
     index = build()
     try:

@@ -1,10 +1,10 @@
 """What knowledge is read from: text, Markdown and .jsonl files, folders of them, and SQLite databases."""
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from data_pipelines import json_line
 from data_pipelines.corpus.reading.quarantine import Quarantine
 from data_pipelines.errors import DataError
 from pangu_jax.inference.retrieval import sqlite
@@ -89,11 +89,9 @@ def _records(file: Path, name: str, quarantine: Quarantine) -> Iterator[Source]:
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            quarantine.add(
-                file, number, f"malformed JSON: {getattr(error, 'msg', 'nested too deeply')}", line
-            )
+            record = json_line.loads(line)
+        except ValueError as error:
+            quarantine.add(file, number, str(error), line)
             continue
         text = _record_text(record)
         if text.strip():

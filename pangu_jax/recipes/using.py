@@ -1,0 +1,33 @@
+"""A recipe in use: read, found sound, and seen by every configurable."""
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from pangu_jax.recipes.checking import require_valid
+from pangu_jax.recipes.loading import apply, load
+from pangu_jax.recipes.recipe import Recipe
+from pangu_jax.recipes.unwrapping import unwrap
+
+
+@contextlib.contextmanager
+def using(
+    files: Sequence[str | Path],
+    bindings: Iterable[str],
+    *,
+    function: str | Callable,
+    supplied: Iterable[str] = ("run_dir", "recipe"),
+) -> Iterator[Recipe]:
+    """`load`, `require_valid` and `apply`; what is raised inside comes out as it was, without gin's proxy.
+
+    Raises:
+      UserError: the recipe is wrong, one line a finding.
+    """
+    try:
+        recipe = load(files, bindings, function=function, supplied=supplied)
+        require_valid(recipe)
+        apply(recipe)
+        yield recipe
+    except Exception as error:
+        plain = unwrap(error)
+        raise plain from plain.__cause__  # which it has already; but no context, gin's proxy
