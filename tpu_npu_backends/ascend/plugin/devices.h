@@ -1,0 +1,15 @@
+// How many devices the simulated machine has.
+
+#ifndef PANGU_ASCEND_DEVICES_H_
+#define PANGU_ASCEND_DEVICES_H_
+
+#include "pjrt_c_api.h"
+
+namespace pangu_ascend {
+
+// Replaces the function that creates a client.
+void WrapDevices(PJRT_Api& table);
+
+}  // namespace pangu_ascend
+
+#endif  // PANGU_ASCEND_DEVICES_H_

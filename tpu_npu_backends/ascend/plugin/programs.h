@@ -1,0 +1,15 @@
+// Programs on their way to the inner client: shown to the hooks when compiled, and when executed.
+
+#ifndef PANGU_ASCEND_PROGRAMS_H_
+#define PANGU_ASCEND_PROGRAMS_H_
+
+#include "pjrt_c_api.h"
+
+namespace pangu_ascend {
+
+// Replaces the functions that compile, execute and destroy programs.
+void WrapPrograms(PJRT_Api& table);
+
+}  // namespace pangu_ascend
+
+#endif  // PANGU_ASCEND_PROGRAMS_H_
