@@ -3,9 +3,8 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from data_pipelines.errors import DataError
 from pangu_jax import recipes
 from pangu_jax.errors import UserError
 from pangu_jax.parallel import planner, predictions
@@ -14,8 +13,8 @@ from pangu_jax.parallel.predictions import Model, Prediction
 from pangu_jax.planning import tables
 from pangu_jax.planning.verifying import Verified, Verifier
 from pangu_jax.recipes import Recipe
+from pangu_jax.training import step_recipe
 from tpu_npu_backends import topologies
-from tpu_npu_backends.errors import BackendError
 from tpu_npu_backends.topologies import Topology
 
 
@@ -104,11 +103,7 @@ def plan(
     recipes.require_valid(recipe)
     chips = topologies.parse(topology)
     verifier = Verifier(chips, dump_hlo) if verify else None
-    try:
-        told = _told(recipe)
-    except (UserError, DataError, BackendError) as error:
-        plain = recipes.unwrap(error)
-        raise plain from plain.__cause__
+    told = step_recipe.read(recipe)
     model = predictions.describe(told.workload, told.batch_size, told.optimizer_bytes, told.compute_dtype)
     search = planner.search(model, chips, max(top, verify), fixed)
     verified = []
@@ -128,33 +123,6 @@ def parse_fixed(texts: Iterable[str]) -> dict[str, Any]:
             raise UserError(f"--fix {text}: write --fix NAME=VALUE, such as --fix stage=4")
         fixed[name.removeprefix("Layout.")] = int(value) if value.isdigit() else value
     return fixed
-
-
-class _Told(NamedTuple):
-    """What a recipe tells a planner."""
-
-    workload: Any
-    optimizer: Any
-    batch_size: int
-    layout: Any
-    optimizer_bytes: float
-    compute_dtype: str
-
-
-def _told(recipe: Recipe) -> _Told:
-    import gin
-
-    from pangu_jax.parallel.layout import Layout
-    from pangu_jax.training.optimizers import adamw, state_bytes
-
-    recipes.apply(recipe)
-    bound = gin.get_bindings(recipe.function.selector)
-    workload, optimizer = bound["workload"], bound.get("optimizer") or adamw()
-    layout = bound.get("layout")
-    layout = layout if isinstance(layout, Layout) else None if layout == "auto" else Layout()
-    compute_dtype = (layout or Layout()).compute_dtype
-    per_parameter = state_bytes(optimizer, workload)
-    return _Told(workload, optimizer, bound["batch_size"], layout, per_parameter, compute_dtype)
 
 
 def _own(model: Model, topology: Topology, layout: Any) -> Prediction | None:

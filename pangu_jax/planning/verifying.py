@@ -1,14 +1,6 @@
-"""Verifying predictions: the step of a layout is compiled for chips that need not be there.
+"""Verifying predictions: the step of a layout is compiled for chips that need not be there."""
 
-What a compiler said is kept by the hash of the program it was given, so asking again costs only the tracing.
-"""
-
-import gzip
-import hashlib
-import importlib.metadata
-import json
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +12,10 @@ from rich.console import Console
 from pangu_jax.errors import UserError
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.predictions import Prediction
-from tpu_npu_backends import cpu, selection, topologies, tpu
-from tpu_npu_backends.compiling import compile_for
+from pangu_jax.planning import compiled_steps
+from tpu_npu_backends import selection, topologies
 from tpu_npu_backends.errors import BackendError
 from tpu_npu_backends.topologies import Topology
-
-FORMAT = 1  # of what is kept
 
 
 @dataclass(frozen=True)
@@ -100,46 +90,21 @@ class Verifier:
     def _one(self, number: int, prediction: Prediction, workload, optimizer, batch_size: int) -> Verified:
         layout = prediction.layout
         try:
-            kept, cached = self._compiled(workload, optimizer, layout, batch_size)
+            step = compiled_steps.compile_step(
+                workload, optimizer, layout, batch_size, self._topology, self._devices
+            )
         except (BackendError, UserError, jax.errors.JaxRuntimeError, NotImplementedError) as error:
             return Verified(prediction, error=_first_line(error))
-        hlo_text = gzip.decompress(kept.hlo.read_bytes()).decode()
-        step_s, compute_s = self._seconds(hlo_text, layout)
+        cost = compiled_steps.cost(step, layout, self._topology, self._devices)
         return Verified(
             prediction=prediction,
-            bytes_per_chip=kept.facts["bytes_per_chip"],
-            step_s=step_s,
-            compute_s=compute_s,
-            compile_s=kept.facts["compile_s"],
-            cached=cached,
-            hlo_file=self._dump(hlo_text, f"{number:02d}-{_file_name(layout)}.hlo"),
+            bytes_per_chip=step.bytes_per_chip,
+            step_s=cost and cost.step_seconds,
+            compute_s=cost and cost.compute_seconds,
+            compile_s=step.compile_s,
+            cached=step.cached,
+            hlo_file=self._dump(step.hlo_text, f"{number:02d}-{_file_name(layout)}.hlo"),
         )
-
-    def _compiled(self, workload, optimizer, layout: Layout, batch_size: int) -> tuple["_Kept", bool]:
-        from pangu_jax.training.compiling import lower_step
-
-        platform = self._topology.chip.platform
-        lowered = lower_step(workload, optimizer, layout, batch_size, self._devices, platform)
-        kept = _Kept(_key(lowered.as_text(), self._topology))
-        if kept.exists():
-            return kept, True
-        began = time.monotonic()
-        compiled = compile_for(self._topology, lowered)
-        seconds = time.monotonic() - began
-        kept.write(compiled.as_text(), {"bytes_per_chip": _bytes(compiled), "compile_s": round(seconds, 3)})
-        return kept, False
-
-    def _seconds(self, hlo_text: str, layout: Layout) -> tuple[float | None, float | None]:
-        """Of a step, and of its compute, by the count of `parallel.cost`; no CPU compiler tells cycles."""
-        if self._topology.chip.platform == "cpu":
-            return None, None
-        from pangu_jax.parallel import cost
-        from pangu_jax.parallel.mesh import make_mesh
-
-        mesh = make_mesh(layout, self._devices)
-        places = [device.id for device in mesh.devices.flat]
-        found = cost.report(hlo_text, self._topology, dict(mesh.shape), places)
-        return found.step_seconds, found.compute_seconds
 
     def _dump(self, hlo_text: str, name: str) -> str | None:
         if self._folder is None:
@@ -147,55 +112,6 @@ class Verifier:
         path = self._folder / name
         path.write_text(hlo_text, "utf-8")
         return str(path)
-
-
-class _Kept:
-    """What is kept of a compiled program: facts, and its text packed."""
-
-    def __init__(self, key: str):
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        self._folder = home / "pangu_jax" / "plans"
-        self._facts = self._folder / f"{key}.json"
-        self.hlo = self._folder / f"{key}.hlo.gz"
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        return json.loads(self._facts.read_text("utf-8"))
-
-    def exists(self) -> bool:
-        return self._facts.is_file() and self.hlo.is_file()
-
-    def write(self, hlo_text: str, facts: dict[str, Any]) -> None:
-        """The facts last: where they are, all is there."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        for path, content in (
-            (self.hlo, gzip.compress(hlo_text.encode(), 3)),
-            (self._facts, json.dumps(facts).encode()),
-        ):
-            fresh = path.with_suffix(f".{os.getpid()}")
-            fresh.write_bytes(content)
-            fresh.rename(path)
-
-
-def _key(program: str, topology: Topology) -> str:
-    options = [cpu.COMPILER_OPTIONS, tpu.compiler_options(topology.chip.name)]
-    versions = {name: _version(name) for name in ("jax", "jaxlib", "libtpu")}
-    told = json.dumps([FORMAT, options, topology.name, versions], sort_keys=True)
-    return hashlib.sha256(f"{told}\n{program}".encode()).hexdigest()[:32]
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _bytes(compiled: Any) -> int:
-    """What a program holds on a device at most: results in the place of arguments count once."""
-    m = compiled.memory_analysis()
-    held = m.argument_size_in_bytes + m.output_size_in_bytes - m.alias_size_in_bytes
-    return int(held + m.temp_size_in_bytes)
 
 
 def _file_name(layout: Layout) -> str:

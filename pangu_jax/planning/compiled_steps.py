@@ -1,0 +1,152 @@
+"""The step of a layout, compiled for chips that need not be there.
+
+What a compiler said is kept by the hash of the program it was given, so asking again costs only the tracing.
+"""
+
+import gzip
+import hashlib
+import importlib.metadata
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from pangu_jax.parallel.cost_report import CostReport
+from pangu_jax.parallel.layout import Layout
+from tpu_npu_backends import cpu, tpu
+from tpu_npu_backends.compiling import compile_for
+from tpu_npu_backends.topologies import Topology
+
+FORMAT = 2  # of what is kept
+
+
+@dataclass(frozen=True)
+class CompiledStep:
+    """What a compiler made of a step.
+
+    Attributes:
+      hlo_text: the optimised program.
+      memory: bytes a chip of "arguments", "results", "aliased" (results in the place of arguments) and
+        "temporary", as the compiler says.
+      compile_s: seconds of the compiler, when it ran.
+      cached: whether it ran in an earlier call.
+    """
+
+    hlo_text: str
+    memory: dict[str, int]
+    compile_s: float
+    cached: bool
+
+    @property
+    def bytes_per_chip(self) -> int:
+        """What the program holds at most: results in the place of arguments count once."""
+        memory = self.memory
+        return memory["arguments"] + memory["results"] - memory["aliased"] + memory["temporary"]
+
+
+def compile_step(
+    workload: Any,
+    optimizer: Any,
+    layout: Layout,
+    batch_size: int,
+    topology: Topology,
+    devices: Sequence[jax.Device],
+) -> CompiledStep:
+    """The whole optimizer step, compiled for a topology, or what was kept of that.
+
+    Args:
+      workload: what is trained; no data is read.
+      optimizer: its update is part of the step.
+      layout: how it is spread over the devices.
+      batch_size: examples a step, over all devices.
+      topology: gives the compiler and its options.
+      devices: `topologies.devices(topology)`.
+
+    Raises:
+      UserError: the layout does not go with the devices, the model or the batch.
+      BackendError: it does not fit a chip.
+    """
+    from pangu_jax.training.compiling import lower_step
+
+    lowered = lower_step(workload, optimizer, layout, batch_size, devices, topology.chip.platform)
+    kept = _Kept(_key(lowered.as_text(), topology))
+    if kept.exists():
+        return kept.read()
+    began = time.monotonic()
+    compiled = compile_for(topology, lowered)
+    step = CompiledStep(compiled.as_text(), _memory(compiled), round(time.monotonic() - began, 3), False)
+    kept.write(step)
+    return step
+
+
+def cost(
+    step: CompiledStep, layout: Layout, topology: Topology, devices: Sequence[jax.Device]
+) -> CostReport | None:
+    """What one run costs, by the count of `parallel.cost`; None for a CPU, whose compiler tells no cycles."""
+    if topology.chip.platform == "cpu":
+        return None
+    from pangu_jax.parallel import cost as costs
+    from pangu_jax.parallel.mesh import make_mesh
+
+    mesh = make_mesh(layout, list(devices))
+    places = [device.id for device in mesh.devices.flat]
+    return costs.report(step.hlo_text, topology, dict(mesh.shape), places)
+
+
+class _Kept:
+    """What is kept of a compiled program: facts, and its text packed."""
+
+    def __init__(self, key: str):
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        self._folder = home / "pangu_jax" / "plans"
+        self._facts = self._folder / f"{key}.json"
+        self._hlo = self._folder / f"{key}.hlo.gz"
+
+    def exists(self) -> bool:
+        return self._facts.is_file() and self._hlo.is_file()
+
+    def read(self) -> CompiledStep:
+        facts = json.loads(self._facts.read_text("utf-8"))
+        hlo_text = gzip.decompress(self._hlo.read_bytes()).decode()
+        return CompiledStep(hlo_text, facts["memory"], facts["compile_s"], True)
+
+    def write(self, step: CompiledStep) -> None:
+        """The facts last: where they are, all is there."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        facts = {"memory": step.memory, "compile_s": step.compile_s}
+        for path, content in (
+            (self._hlo, gzip.compress(step.hlo_text.encode(), 3)),
+            (self._facts, json.dumps(facts).encode()),
+        ):
+            fresh = path.with_suffix(f".{os.getpid()}")
+            fresh.write_bytes(content)
+            fresh.rename(path)
+
+
+def _key(program: str, topology: Topology) -> str:
+    options = [cpu.COMPILER_OPTIONS, tpu.compiler_options(topology.chip.name)]
+    versions = {name: _version(name) for name in ("jax", "jaxlib", "libtpu")}
+    told = json.dumps([FORMAT, options, topology.name, versions], sort_keys=True)
+    return hashlib.sha256(f"{told}\n{program}".encode()).hexdigest()[:32]
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _memory(compiled: Any) -> dict[str, int]:
+    found = compiled.memory_analysis()
+    return {
+        "arguments": int(found.argument_size_in_bytes),
+        "results": int(found.output_size_in_bytes),
+        "aliased": int(found.alias_size_in_bytes),
+        "temporary": int(found.temp_size_in_bytes),
+    }

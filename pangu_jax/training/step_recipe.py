@@ -1,0 +1,50 @@
+"""What a training recipe says of its step, for whoever lowers one without training."""
+
+from typing import Any, NamedTuple
+
+from pangu_jax import recipes
+from pangu_jax.parallel.layout import Layout
+from pangu_jax.recipes import Recipe
+from pangu_jax.training.optimizers import adamw, state_bytes
+
+
+class StepRecipe(NamedTuple):
+    """The parts of a train step, made; no data was read.
+
+    Attributes:
+      workload: what is trained.
+      optimizer: its update.
+      batch_size: examples a step, over all devices.
+      layout: the recipe's own; None where it leaves that to the planner (`layout = "auto"`).
+      optimizer_bytes: of the optimizer's state a parameter.
+      compute_dtype: as in a layout.
+    """
+
+    workload: Any
+    optimizer: Any
+    batch_size: int
+    layout: Layout | None
+    optimizer_bytes: float
+    compute_dtype: str
+
+
+def read(recipe: Recipe) -> StepRecipe:
+    """Of a recipe of `train` that was found valid.
+
+    Raises:
+      UserError, DataError, BackendError: what the caller can mend, in one line.
+    """
+    import gin
+
+    try:
+        recipes.apply(recipe)
+        bound = gin.get_bindings(recipe.function.selector)
+        workload, optimizer = bound["workload"], bound.get("optimizer") or adamw()
+        per_parameter = state_bytes(optimizer, workload)
+    except Exception as error:
+        plain = recipes.unwrap(error)
+        raise plain from plain.__cause__
+    layout = bound.get("layout")
+    layout = layout if isinstance(layout, Layout) else None if layout == "auto" else Layout()
+    compute_dtype = (layout or Layout()).compute_dtype
+    return StepRecipe(workload, optimizer, bound["batch_size"], layout, per_parameter, compute_dtype)
