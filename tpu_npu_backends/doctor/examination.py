@@ -1,0 +1,87 @@
+"""Trying a backend, from the driver up to a collective."""
+
+import os
+from collections.abc import Callable
+
+from tpu_npu_backends.ascend import cann
+from tpu_npu_backends.doctor import driver, npu, platforms, running
+from tpu_npu_backends.doctor.findings import Examination, Finding
+from tpu_npu_backends.doctor.inventory import machine
+from tpu_npu_backends.doctor.platforms import PLATFORMS, Platform
+from tpu_npu_backends.errors import BackendError
+
+TRIED = ("devices", "memory", "matmul", "collective")
+
+Tell = Callable[[str], None]
+
+
+def examine(
+    name: str, *, silent_seconds: float = running.SILENT_SECONDS, tell: Tell | None = None
+) -> Examination:
+    """All checks of a backend; those that need a device only where nothing before them is wrong.
+
+    Args:
+      name: "cpu", "tpu", "cuda" or "npu".
+      silent_seconds: a check that takes longer is ended, and is wrong.
+      tell: is told each check that begins, such as "tpu: matmul".
+
+    Raises:
+      BackendError: there is no backend of that name.
+    """
+    if name not in PLATFORMS:
+        raise BackendError(f"no backend {name!r} to examine: it is one of {', '.join(PLATFORMS)}")
+    platform = PLATFORMS[name]
+
+    def tried(*checks: str, **options) -> list[Finding]:
+        begun = (lambda check: tell(f"{name}: {check}")) if tell else None
+        return running.try_checks(name, checks, silent_seconds=silent_seconds, tell=begun, **options)
+
+    findings = [_packages(platform), *_OWN.get(name, _with_a_driver)(platform, tried)]
+    if not any(finding.status == "wrong" for finding in findings):
+        findings += tried(*TRIED)
+    answered = {finding.check for finding in findings}
+    findings += [Finding(check, "not tried", "untried") for check in TRIED if check not in answered]
+    return Examination(name, tuple(findings))
+
+
+def is_here(name: str) -> bool:
+    """Whether this machine is meant to have a backend: its device, or what stands for one, is there."""
+    if name == "npu":
+        return platforms.library(PLATFORMS[name]) is not None or bool(os.environ.get(cann.VARIABLE))
+    return name == "cpu" or bool(driver.look(PLATFORMS[name]).files)
+
+
+def _packages(platform: Platform) -> Finding:
+    found = platforms.versions(("jax", "jaxlib", *platform.packages))
+    shown = ", ".join(f"{name} {version}" for name, version in found.items())
+    if any(name in found for name in platform.packages):
+        return Finding("packages", shown)
+    return Finding("packages", f"{shown}; no {platform.packages[0]}", "wrong", platform.install)
+
+
+def _cpu(platform: Platform, tried: Callable[..., list[Finding]]) -> list[Finding]:
+    return [Finding("machine", machine())]
+
+
+def _with_a_driver(platform: Platform, tried: Callable[..., list[Finding]]) -> list[Finding]:
+    library = platforms.library(platform)
+    if library is None:
+        return [_driver(platform), Finding("plugin", "not installed", "wrong", platform.install)]
+    return [_driver(platform), *tried("plugin", library=library)]
+
+
+def _driver(platform: Platform) -> Finding:
+    seen = driver.look(platform)
+    if not seen.files:
+        return Finding("driver", seen.described, "wrong", platform.bring_device)
+    if seen.error:
+        return Finding(
+            "driver", seen.described, "wrong", "the driver does not answer: restart it, or the machine"
+        )
+    if file := driver.refused(seen):
+        mend = f"ask for the group of {file}, which `ls -l {file}` names"
+        return Finding("driver", f"{seen.described}; {file} may not be opened", "wrong", mend)
+    return Finding("driver", seen.described)
+
+
+_OWN = {"cpu": _cpu, "npu": npu.findings}

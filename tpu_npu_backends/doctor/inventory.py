@@ -1,0 +1,98 @@
+"""What this machine has to compute with, and what could be installed. Starts no backend and loads no JAX."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tpu_npu_backends.ascend import cann
+from tpu_npu_backends.ascend.plugin import library as ascend
+from tpu_npu_backends.doctor import driver, platforms
+from tpu_npu_backends.doctor.platforms import PLATFORMS, Platform
+from tpu_npu_backends.errors import BackendError
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A backend, as far as one sees without starting it.
+
+    Attributes:
+      backend: "cpu", "tpu", "cuda" or "npu".
+      found: whether a run can be expected to use it here; `examination.examine` tries.
+      how: how it was found, or what is missing.
+      devices: as the driver or the system names them.
+      versions: of the packages that it takes, those that are installed.
+      install: the command that brings what is missing; empty where nothing is.
+    """
+
+    backend: str
+    found: bool
+    how: str
+    devices: tuple[str, ...]
+    versions: Mapping[str, str]
+    install: str
+
+    @property
+    def value(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def inventory() -> list[Entry]:
+    """All backends, found or not."""
+    return [_LOOK.get(name, _with_a_driver)(platform) for name, platform in PLATFORMS.items()]
+
+
+def _cpu(platform: Platform) -> Entry:
+    return Entry("cpu", True, "jaxlib itself", (machine(),), _versions(platform), "")
+
+
+def _with_a_driver(platform: Platform) -> Entry:
+    seen, library = driver.look(platform), platforms.library(platform)
+    plugin = f"plugin {library}" if library else "no plugin"
+    how = f"{seen.described}; {plugin}" + (
+        f" ({platform.without_device})" if library and not seen.files else ""
+    )
+    install = "" if library else platform.install
+    found = bool(library and seen.files)
+    return Entry(platform.name, found, how, seen.devices, _versions(platform), install)
+
+
+def _npu(platform: Platform) -> Entry:
+    library, versions = platforms.library(platform), _versions(platform)
+    has_compiler = "ascendnpu-ir" in versions
+    plugin = f"plugin {library}" if library else "the plugin is not built"
+    how = f"{plugin}; {'' if has_compiler else 'no kernel compiler; '}{_cann()}"
+    install = "" if has_compiler else platform.install
+    if has_compiler and not library:
+        install = ascend.BUILD
+    devices = ("8 x Ascend910B1, simulated",) if library else ()
+    return Entry("npu", library is not None, how, devices, versions, install)
+
+
+def _cann() -> str:
+    try:
+        found = cann.find()
+    except BackendError as error:
+        return str(error)
+    if found is None:
+        return f"no CANN ({cann.VARIABLE} is not set)"
+    return f"CANN {found.version} in {found.home} ({cann.NEVER_RUN})"
+
+
+_LOOK = {"cpu": _cpu, "npu": _npu}
+
+
+def _versions(platform: Platform) -> dict[str, str]:
+    return platforms.versions(("jax", "jaxlib", *platform.packages))
+
+
+def machine(path: Path = Path("/proc/cpuinfo")) -> str:
+    """The processor and how many cores of it this process may use: "AMD EPYC 7B13, 2 cores"."""
+    try:
+        lines = path.read_text("utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Model")))
+    return f"{next(names, '') or 'a CPU'}, {len(os.sched_getaffinity(0))} cores"
