@@ -6,7 +6,7 @@ PYTHON ?= $(shell for it in python3.11 python3.12 python3; do "$$it" -c "" 2>&- 
 STAMP := $(VENV)/.pangu_env
 BIN := $(VENV)/bin
 
-.PHONY: env train test prove bench
+.PHONY: env train test prove bench ascend
 
 env: $(STAMP)
 
@@ -39,3 +39,7 @@ prove: env
 
 bench: env
 	"$(BIN)/python" -m benchmarks
+
+# The PJRT plugin of the Ascend path, `libpjrt_ascend.so`, from the sources here and a header of an installed wheel.
+ascend: env
+	"$(BIN)/python" -m tpu_npu_backends.ascend.plugin.build

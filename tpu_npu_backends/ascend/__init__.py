@@ -1,0 +1,1 @@
+"""The Ascend path: compiler, simulator and PJRT plugin."""

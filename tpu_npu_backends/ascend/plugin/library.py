@@ -1,0 +1,100 @@
+"""Where the plugin's parts are: its library, the header it is built from, the CPU plugin inside. No JAX here."""
+
+import ctypes
+import functools
+import hashlib
+import importlib.util
+import os
+from pathlib import Path
+
+from tpu_npu_backends.errors import BackendError
+from tpu_npu_backends.shared_libraries import require_for_this_machine
+
+NAME = "libpjrt_ascend.so"
+HEADER = "pjrt_c_api.h"
+BUILD = "make ascend, or python -m tpu_npu_backends.ascend.plugin.build"
+INSTALL = "pip install 'pangu-jax[ascend]'"
+
+SOURCES = Path(__file__).parent
+FLAGS = ("-std=c++17", "-O2", "-Wall", "-Wextra", "-fPIC", "-shared", "-fvisibility=hidden")
+
+# Wheels that ship the header, and where in the package it lies.
+_HEADERS = (("tensorflow", "include/xla/pjrt/c"), ("xla_plugins.xla_cpu_pjrt", "include"))
+_INNER = ("lammps_jax_pjrt_cpu", "pjrt_c_api_cpu_plugin.so")
+
+
+def sources() -> list[Path]:
+    """The C++ files, in a fixed order."""
+    return sorted(file for file in SOURCES.iterdir() if file.suffix in {".cc", ".h"})
+
+
+def header_folder() -> Path:
+    """The folder with pjrt_c_api.h that an installed wheel ships; BackendError where none does."""
+    for package, inside in _HEADERS:
+        folder = _package(package)
+        if folder is not None and (folder / inside / HEADER).is_file():
+            return folder / inside
+    raise BackendError(
+        f"no installed package ships {HEADER}, from which the plugin for npu is built: pip install tensorflow"
+    )
+
+
+def inner_path() -> Path:
+    """The XLA CPU plugin that is wrapped: that of the extra, or PANGU_ASCEND_INNER."""
+    named = os.environ.get("PANGU_ASCEND_INNER")
+    if named:
+        return require_for_this_machine(Path(named), "PANGU_ASCEND_INNER names it")
+    package, name = _INNER
+    folder = _package(package)
+    if folder is None:
+        raise BackendError(f"the XLA CPU plugin on which npu is simulated is not installed: {INSTALL}")
+    return require_for_this_machine(folder / name, INSTALL)
+
+
+@functools.cache
+def path() -> Path:
+    """Where the library of these sources and this header is, once it is built.
+
+    In the user's cache, in a folder named by the hash of all it is made from: a changed source is another
+    library, which is not built yet.
+    """
+    digest = hashlib.sha256(" ".join(FLAGS).encode())
+    for file in (*sources(), header_folder() / HEADER):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return home / "pangu_jax" / "ascend" / f"plugin-{digest.hexdigest()[:16]}" / NAME
+
+
+def built() -> Path | None:
+    """The library, or None when it is not built yet (or cannot be: no header)."""
+    try:
+        return path() if path().is_file() else None
+    except BackendError:
+        return None
+
+
+def load() -> ctypes.CDLL:
+    """The library with the inner plugin in it, ready for JAX. Starts no client.
+
+    Raises:
+      BackendError: it is not built, the inner plugin is missing, for another processor, or speaks another
+        version of the PJRT API.
+    """
+    if not path().is_file():
+        raise BackendError(f"the plugin for npu is not built: {BUILD}")
+    library = ctypes.CDLL(str(require_for_this_machine(path(), BUILD)))
+    library.pangu_ascend_open.restype = ctypes.c_char_p
+    library.pangu_ascend_open.argtypes = (ctypes.c_char_p,)
+    wrong = library.pangu_ascend_open(os.fsencode(inner_path()))
+    if wrong:
+        raise BackendError(wrong.decode())
+    return library
+
+
+def _package(name: str) -> Path | None:
+    """The folder of a package, without importing it."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except ModuleNotFoundError:  # its parent is missing
+        return None
+    return Path(spec.origin).parent if spec and spec.origin else None
