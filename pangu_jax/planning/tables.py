@@ -1,11 +1,8 @@
 """A plan as a person reads it: the ranking, predicted beside compiled, and the lines to paste."""
 
-import io
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
-
+from pangu_jax import text_tables
 from pangu_jax.parallel import planner
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.predictions import Prediction
@@ -15,7 +12,6 @@ if TYPE_CHECKING:
     from pangu_jax.planning.verifying import Verified
 
 GIB = 2**30
-_WIDTH = 150
 
 
 def render(plan: "Plan") -> str:
@@ -40,13 +36,9 @@ def render(plan: "Plan") -> str:
 
 def _ranking(plan: "Plan") -> str:
     headings = ("", "layout", "pipeline", "remat", "bubble", "GiB", "step s", "MFU", "collectives s")
-    table = _table(headings)
-    for number, prediction in enumerate(plan.search.ranking, start=1):
-        table.add_row(str(number), *_row(prediction))
-    if plan.own:
-        table.add_section()
-        table.add_row("recipe", *_row(plan.own))
-    return _text(table)
+    ranking = enumerate(plan.search.ranking, start=1)
+    rows = [[str(number), *_row(prediction)] for number, prediction in ranking]
+    return text_tables.render(headings, rows + ([["recipe", *_row(plan.own)]] if plan.own else []))
 
 
 def _row(prediction: Prediction) -> list[str]:
@@ -76,40 +68,30 @@ def _pipeline(layout: Layout) -> str:
 
 
 def _verified(verified: list["Verified"]) -> str:
-    table = _table(("", "layout", "GiB predicted", "compiled", "step s predicted", "compiled", "compile s"))
+    headings = ("", "layout", "GiB predicted", "compiled", "step s predicted", "compiled", "compile s")
+    rows = []
     for number, found in enumerate(verified, start=1):
         layout, prediction = found.prediction.layout.describe(), found.prediction
         if found.error:
-            table.add_row(str(number), layout, found.error)
+            rows.append([str(number), layout, found.error])
             continue
         step_s = "not estimated"
         if found.step_s:
             step_s = f"{found.step_s:.4g} ({_off(prediction.step_s, found.step_s)})"
-        table.add_row(
-            str(number),
-            layout,
-            f"{prediction.bytes_per_chip / GIB:.3g}",
-            f"{found.bytes_per_chip / GIB:.3g} ({_off(prediction.bytes_per_chip, found.bytes_per_chip)})",
-            f"{prediction.step_s:.4g}",
-            step_s,
-            f"{found.compile_s:.0f}" + (" (cached)" if found.cached else ""),
+        rows.append(
+            [
+                str(number),
+                layout,
+                f"{prediction.bytes_per_chip / GIB:.3g}",
+                f"{found.bytes_per_chip / GIB:.3g} ({_off(prediction.bytes_per_chip, found.bytes_per_chip)})",
+                f"{prediction.step_s:.4g}",
+                step_s,
+                f"{found.compile_s:.0f}" + (" (cached)" if found.cached else ""),
+            ]
         )
-    return _text(table)
+    return text_tables.render(headings, rows)
 
 
 def _off(predicted: float, compiled: float) -> str:
     """How far the prediction is from what was compiled."""
     return f"{predicted / compiled - 1:+.0%}"
-
-
-def _table(headings: tuple[str, ...]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    return table
-
-
-def _text(table: Table) -> str:
-    buffer = io.StringIO()
-    Console(file=buffer, width=_WIDTH, force_jupyter=False).print(table)
-    return "\n".join(line.rstrip() for line in buffer.getvalue().rstrip().splitlines())

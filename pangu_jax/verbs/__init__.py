@@ -4,6 +4,7 @@ A verb imports what it needs when it runs: `pangu --help` must load neither Tens
 """
 
 from pangu_jax.verbs import (
+    backend,
     conversion,
     corpus,
     data,
@@ -16,5 +17,5 @@ from pangu_jax.verbs import (
 )
 from pangu_jax.verbs.verb import Verb
 
-THEMES = (training, tuning, evaluation, inference, data, corpus, planning, conversion, recipes)
+THEMES = (training, tuning, evaluation, inference, data, corpus, planning, backend, conversion, recipes)
 VERBS: dict[str, Verb] = {name: verb for theme in THEMES for name, verb in theme.VERBS.items()}

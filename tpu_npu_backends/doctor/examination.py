@@ -40,7 +40,7 @@ def examine(
     if not any(finding.status == "wrong" for finding in findings):
         findings += tried(*TRIED)
     answered = {finding.check for finding in findings}
-    findings += [Finding(check, "not tried", "untried") for check in TRIED if check not in answered]
+    findings += [Finding(check, "", "untried") for check in TRIED if check not in answered]
     return Examination(name, tuple(findings))
 
 
@@ -56,7 +56,7 @@ def _packages(platform: Platform) -> Finding:
     shown = ", ".join(f"{name} {version}" for name, version in found.items())
     if any(name in found for name in platform.packages):
         return Finding("packages", shown)
-    return Finding("packages", f"{shown}; no {platform.packages[0]}", "wrong", platform.install)
+    return Finding("packages", f"no {platform.packages[0]}; {shown}", "wrong", platform.install)
 
 
 def _cpu(platform: Platform, tried: Callable[..., list[Finding]]) -> list[Finding]:

@@ -1,4 +1,4 @@
-"""What the npu backend needs before it can be tried: kernel compiler and plugin; and CANN, if there is one."""
+"""What npu needs before it can be tried: the kernel compiler, the plugin; and CANN, if there is one."""
 
 from collections.abc import Callable
 

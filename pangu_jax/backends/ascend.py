@@ -1,0 +1,63 @@
+"""The step compiled for a chip of Ascend: kernels, a launch plan, and device binaries where CANN is."""
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pangu_jax.backends import folders, tables
+from pangu_jax.backends.progress import Progress
+from pangu_jax.parallel.layout import Layout
+from pangu_jax.recipes import Recipe
+from pangu_jax.shown import Shown
+from pangu_jax.training import compiling, step_recipe
+from tpu_npu_backends import selection
+from tpu_npu_backends.ascend import cann, compiler
+from tpu_npu_backends.ascend.cann import binaries
+from tpu_npu_backends.ascend.compiler import bishengir
+
+REPORT = "report.json"  # what Program.write writes
+KERNELS = "kernels"
+
+
+@dataclass(frozen=True)
+class AscendTarget:
+    """A chip that the kernel compiler knows, such as "Ascend910B1"."""
+
+    chip: str
+
+    def compile_step(self, recipe: Recipe, out: Path | None) -> Shown:
+        """Kernels, how much of the FLOPs they cover, and what is left to the host; all of it to `out`."""
+        bishengir.version()  # what is missing is told before the work begins
+        installation = cann.find()
+        if installation:
+            binaries.hivmc_version(installation)
+        place = folders.replacing(out, REPORT) if out is not None else contextlib.nullcontext()
+        with Progress() as progress, place as folder:
+            progress.now("reading the recipe")
+            told = step_recipe.read(recipe)
+            layout = (told.layout or Layout()).on(1)
+            progress.now("lowering the step")
+            (device,) = selection.select("cpu").devices
+            lowered = compiling.lower_step(
+                told.workload, told.optimizer, layout, told.batch_size, [device], "npu"
+            )
+            # With locations: an op that has no kernel is named with its line of the JAX program.
+            text = lowered.as_text(debug_info=True)
+            program = compiler.compile_program(text, target=self.chip, tell=progress.step)
+            value: dict[str, Any] = {
+                "target": self.chip,
+                "batch_size": told.batch_size,
+                **program.report,
+                "binaries": 0,
+                "cann": installation and {"version": installation.version, "home": str(installation.home)},
+                "ran_on_hardware": False,
+            }
+            if folder is not None:
+                program.write(folder)
+                if installation:
+                    sources = sorted((folder / KERNELS).glob("*.mlir"))
+                    sources = [path for path in sources if not path.name.endswith(".hivm.mlir")]
+                    made = binaries.build(sources, self.chip, installation, bishengir.command, progress.step)
+                    value["binaries"] = len(made)
+        return Shown(value, tables.ascend(value, out))

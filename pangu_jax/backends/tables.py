@@ -1,0 +1,127 @@
+"""What the backend verbs found, as a person reads it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pangu_jax import text_tables
+from tpu_npu_backends.ascend import cann
+from tpu_npu_backends.doctor.findings import Examination
+from tpu_npu_backends.doctor.inventory import Entry
+
+if TYPE_CHECKING:  # they load JAX, which looking does not
+    from pangu_jax.parallel.layout import Layout
+    from tpu_npu_backends.topologies import Topology
+
+GIB = 2**30
+_MARKS = {"ok": "ok", "absent": "-", "wrong": "WRONG", "untried": "not tried"}
+_HOST_OPS = 20  # lines of what is left to the host
+
+
+def inventory(entries: Sequence[Entry]) -> str:
+    """A row a backend, and the versions of the libraries."""
+    rows = [
+        [
+            entry.backend,
+            "found" if entry.found else "not found",
+            "; ".join(entry.devices),
+            entry.how,
+            entry.install,
+        ]
+        for entry in entries
+    ]
+    versions = {name: version for entry in entries for name, version in entry.versions.items()}
+    told = ", ".join(f"{name} {version}" for name, version in versions.items())
+    table = text_tables.render(("backend", "", "devices", "how", "to have it"), rows)
+    return f"{table}\n\n{told}\n`pangu backend doctor NAME` tries one."
+
+
+def doctor(found: Sequence[Examination]) -> str:
+    """A row a check, and a line a backend that says whether it is usable."""
+    rows = [
+        [one.platform, finding.check, _MARKS[finding.status], finding.found, finding.mend]
+        for one in found
+        for finding in one.findings
+    ]
+    table = text_tables.render(("backend", "check", "", "what was found", "how to mend it"), rows)
+    verdicts = [
+        f"{one.platform}: usable" if one.usable else f"{one.platform}: not usable: {one.reason}"
+        for one in found
+    ]
+    return "\n".join([table, "", *verdicts])
+
+
+def topology(chosen: "Topology", layout: "Layout", value: dict[str, Any], out: Path | None) -> str:
+    """Memory, FLOPs and collectives of a step that was compiled, of one chip."""
+    memory, fits = value["memory_bytes_per_chip"], value["hbm_bytes_per_chip"]
+    parts = ", ".join(f"{name} {_gib(size)}" for name, size in memory.items() if name != "total")
+    seconds = f"{value['compile_s']:.0f} s" + (" (kept from an earlier call)" if value["cached"] else "")
+    rows = [
+        [
+            "compiled for",
+            f"{chosen.describe()}, {layout.describe()}, batch {value['batch_size']}, in {seconds}",
+        ],
+        ["memory a chip", f"{_gib(memory['total'])} of {_gib(fits)} GiB: {parts}"],
+        ["model FLOPs", f"{value['model_flops_per_step'] / 1e9:.4g} GFLOP a step, of all chips"],
+    ]
+    if value["collectives"] is None:
+        rows.append(["time", "not estimated: no CPU compiler tells cycles"])
+    else:
+        flops, step_s = value["matmul_flops_per_chip"], value["estimated_step_s"]
+        rows.append(["products", f"{flops / 1e9:.4g} GFLOP a chip, what is computed again included"])
+        rows.append(
+            ["time", f"{step_s * 1e3:.4g} ms a step, estimated from the compiler's cycles; it never ran"]
+        )
+    lines = [text_tables.render(("", ""), rows)]
+    if value["collectives"]:
+        headings = ("collective", "mesh axes", "count", "MB sent", "exposed ms")
+        each = [
+            [
+                one["kind"],
+                "+".join(one["axes"]) or "-",
+                str(one["count"]),
+                f"{one['bytes'] / 1e6:.4g}",
+                f"{one['exposed_seconds'] * 1e3:.4g}",
+            ]
+            for one in value["collectives"]
+        ]
+        lines += ["", text_tables.render(headings, each)]
+    return "\n".join(lines + _written(out))
+
+
+def ascend(value: dict[str, Any], out: Path | None) -> str:
+    """Kernels, what they cover, and what is left to the host."""
+    host_ops = value["host_ops"]
+    rows = [
+        ["compiled for", f"{value['target']}, batch {value['batch_size']}; nothing ran on hardware"],
+        ["kernels", f"{value['kernels']}"],
+        ["FLOPs covered", f"{value['flops_covered']:.2%}"],
+        ["left to the host", f"{sum(op.get('count', 1) for op in host_ops)} ops" if host_ops else "nothing"],
+        ["device binaries", _binaries(value, out)],
+    ]
+    lines = [text_tables.render(("", ""), rows)]
+    if host_ops:
+        each = [
+            [str(op.get(name, "")) for name in ("op", "count", "why", "source")]
+            for op in host_ops[:_HOST_OPS]
+        ]
+        lines += ["", text_tables.render(("on the host", "count", "why", "source"), each)]
+        if len(host_ops) > _HOST_OPS:
+            lines.append(f"and {len(host_ops) - _HOST_OPS} more, in the report")
+    return "\n".join(lines + _written(out))
+
+
+def _binaries(value: dict[str, Any], out: Path | None) -> str:
+    if value["cann"] is None:
+        return f"none: hivmc is a part of CANN, and {cann.VARIABLE} is not set"
+    if out is None:
+        return "none: give --out DIR for them"
+    return f"{value['binaries']} by CANN {value['cann']['version']} ({cann.NEVER_RUN})"
+
+
+def _written(out: Path | None) -> list[str]:
+    return [] if out is None else ["", str(out)]
+
+
+def _gib(size: float) -> str:
+    return f"{size / GIB:.3g}"

@@ -1,0 +1,44 @@
+"""What one can compile for: a chip of Ascend by its name, or a topology."""
+
+from pathlib import Path
+from typing import Protocol
+
+from pangu_jax.errors import UserError
+from pangu_jax.recipes import Recipe
+from pangu_jax.recipes.findings import suggestion
+from pangu_jax.shown import Shown
+
+
+class Target(Protocol):
+    """Something that a step can be compiled for."""
+
+    def compile_step(self, recipe: Recipe, out: Path | None) -> Shown:
+        """See `pangu_jax.backends.compile_step`."""
+
+
+def parse(name: str) -> Target:
+    """The target of that name; UserError with the choices where there is none. Starts no backend."""
+    from tpu_npu_backends import topologies
+    from tpu_npu_backends.ascend.compiler.bishengir import TARGETS
+    from tpu_npu_backends.errors import BackendError
+
+    if name in TARGETS:
+        from pangu_jax.backends.ascend import AscendTarget
+
+        return AscendTarget(name)
+    if ":" in name:
+        topology = topologies.parse(name)
+        if not topology.analytic:
+            from pangu_jax.backends.topology import TopologyTarget
+
+            return TopologyTarget(topology)
+        if topology.chip.platform == "npu":
+            raise BackendError(
+                f"--target {name}: kernels are compiled for one chip; it is one of {', '.join(TARGETS)}"
+            )
+        raise BackendError(f"--target {name}: there is no compiler for it here; {_choices(TARGETS)}")
+    raise UserError(f"no target {name!r}{suggestion(name, TARGETS)}; {_choices(TARGETS)}")
+
+
+def _choices(targets: tuple[str, ...]) -> str:
+    return f"it is a chip ({', '.join(targets)}) or a topology (v5e:2x2, v5p:2x2x1, v6e:4x4, cpu:8)"

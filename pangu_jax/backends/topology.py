@@ -1,0 +1,80 @@
+"""The step compiled for a topology of TPUs, or of virtual CPU devices, by XLA's own compiler."""
+
+import contextlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pangu_jax.backends import folders, tables
+from pangu_jax.backends.progress import Progress
+from pangu_jax.parallel import planner, predictions
+from pangu_jax.parallel.cost_report import CostReport
+from pangu_jax.parallel.layout import Layout
+from pangu_jax.planning import compiled_steps
+from pangu_jax.planning.compiled_steps import CompiledStep
+from pangu_jax.recipes import Recipe
+from pangu_jax.shown import Shown
+from pangu_jax.training import step_recipe
+from pangu_jax.training.step_recipe import StepRecipe
+from tpu_npu_backends import selection, topologies
+from tpu_npu_backends.topologies import Topology
+
+REPORT = "report.json"
+
+
+@dataclass(frozen=True)
+class TopologyTarget:
+    """A topology for which there is a compiler."""
+
+    topology: Topology
+
+    def compile_step(self, recipe: Recipe, out: Path | None) -> Shown:
+        """Memory a chip, FLOPs and collectives of one step; the optimised program goes to `out`."""
+        topology = self.topology
+        # Tracing happens on this machine's CPU: chips that are there are not taken for it.
+        selection.select(topology.name if topology.chip.platform == "cpu" else "cpu")
+        devices = topologies.devices(topology)
+        place = folders.replacing(out, REPORT) if out is not None else contextlib.nullcontext()
+        with Progress() as progress, place as folder:
+            progress.now("reading the recipe")
+            told = step_recipe.read(recipe)
+            layout = _layout(told, topology)
+            progress.now(f"compiling for {topology.name}, {layout.describe()}")
+            step = compiled_steps.compile_step(
+                told.workload, told.optimizer, layout, told.batch_size, topology, devices
+            )
+            value = _value(topology, told, layout, step, compiled_steps.cost(step, layout, topology, devices))
+            if folder is not None:
+                (folder / "step.hlo.txt").write_text(step.hlo_text, "utf-8")
+                (folder / REPORT).write_text(json.dumps(value, indent=2) + "\n", "utf-8")
+        return Shown(value, tables.topology(topology, layout, value, out))
+
+
+def _value(
+    topology: Topology, told: StepRecipe, layout: Layout, step: CompiledStep, cost: CostReport | None
+) -> dict[str, Any]:
+    """For JSON; the cost is None where no compiler tells it."""
+    return {
+        "target": topology.name,
+        "chips": topology.chips,
+        "layout": asdict(layout),
+        "batch_size": told.batch_size,
+        "memory_bytes_per_chip": {**step.memory, "total": step.bytes_per_chip},
+        "hbm_bytes_per_chip": topology.chip.hbm_bytes,
+        "model_flops_per_step": told.workload.flops_per_step(told.batch_size),
+        "matmul_flops_per_chip": cost and cost.matmul_flops + cost.kernel_flops,
+        "collectives": [asdict(collective) for collective in cost.collectives] if cost else None,
+        "estimated_step_s": cost and cost.step_seconds,
+        "compile_s": step.compile_s,
+        "cached": step.cached,
+        "ran_on_hardware": False,
+    }
+
+
+def _layout(told: StepRecipe, topology: Topology) -> Layout:
+    """The recipe's own, or the planner's first choice where the recipe leaves it to that."""
+    if told.layout is not None:
+        return told.layout.on(topology.chips)
+    model = predictions.describe(told.workload, told.batch_size, told.optimizer_bytes, told.compute_dtype)
+    return planner.search(model, topology, top=1).ranking[0].layout
