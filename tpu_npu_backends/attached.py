@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import jax
 
 from tpu_npu_backends.chips import CHIPS
+from tpu_npu_backends.descriptions import BACKENDS
 from tpu_npu_backends.errors import BackendError
 from tpu_npu_backends.topologies import Topology, parse
 from tpu_npu_backends.tpu import CHIP_OF_KIND
@@ -13,8 +14,10 @@ from tpu_npu_backends.tpu import CHIP_OF_KIND
 def topology(devices: Sequence[jax.Device]) -> Topology:
     """What the devices form together; BackendError for chips that no table here describes."""
     first = devices[0]
-    if first.platform == "cpu":
-        return parse(f"cpu:{len(devices)}")
+    if first.platform in ("cpu", "npu"):
+        chips = BACKENDS[first.platform].chip_of_kind
+        if first.device_kind in chips:
+            return parse(f"{chips[first.device_kind]}:{len(devices)}")
     if first.platform == "tpu" and first.device_kind in CHIP_OF_KIND:
         chip = CHIPS[CHIP_OF_KIND[first.device_kind]]
         sides = [1 + max(line) - min(line) for line in zip(*(d.coords for d in devices), strict=True)]

@@ -15,9 +15,13 @@ _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 
 
 def is_only_choice() -> bool:
-    """Whether no accelerator's plugin is installed, so that `auto` can only mean CPU. Touches no device."""
+    """Whether no accelerator's plugin is installed, so that `auto` can only mean CPU. Touches no device.
+
+    Our own plugin, for npu, simulates on the CPU, and only for who asks for it by name.
+    """
     plugins = importlib.metadata.entry_points(group="jax_plugins")
-    return not plugins and importlib.util.find_spec("libtpu") is None
+    others = [one for one in plugins if not one.value.startswith("tpu_npu_backends.")]
+    return not others and importlib.util.find_spec("libtpu") is None
 
 
 def keep_freed_memory() -> bool:

@@ -5,6 +5,7 @@ import time
 import jax
 import jax.numpy as jnp
 
+from tpu_npu_backends.descriptions import BACKENDS
 from tpu_npu_backends.selection import Backend
 
 # Between two measurements of a process: on two slow cores one costs half a second.
@@ -19,7 +20,8 @@ def matmul_peak(device: jax.Device, dtype: str, size: int | None = None, repeats
 
     Measured, not looked up: a shared or throttled machine is compared with what it can do now.
     """
-    size = size or (1536 if device.platform == "cpu" else 8192)
+    known = BACKENDS.get(device.platform)
+    size = size or (1536 if known and known.virtual else 8192)
     with jax.default_device(device):
         a = jnp.ones((size, size), dtype)
         product = jax.jit(jnp.dot)
@@ -35,7 +37,7 @@ def _seconds(product, a: jax.Array) -> float:
 
 
 def machine_peak(backend: Backend, dtype: jnp.dtype) -> float:
-    """FLOP/s of all devices of a run together. Virtual CPU devices share one machine: they count once.
+    """FLOP/s of all devices of a run together. Virtual devices share one machine: they count once.
 
     The best that this process has seen: a machine that was busy when first asked is measured again when
     asked SECONDS_APART later. So ask in pauses, never while a step is timed.
@@ -46,4 +48,4 @@ def machine_peak(backend: Backend, dtype: jnp.dtype) -> float:
     if time.monotonic() - when >= SECONDS_APART:
         peak = max(peak, matmul_peak(device, name))
         _best[device, name] = peak, time.monotonic()
-    return peak if backend.platform == "cpu" else peak * len(backend.devices)
+    return peak if backend.virtual else peak * len(backend.devices)

@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 
 import jax
 
-from tpu_npu_backends import cpu, tpu
+from tpu_npu_backends import cpu
+from tpu_npu_backends.ascend import modes
+from tpu_npu_backends.ascend.plugin import library
+from tpu_npu_backends.descriptions import BACKENDS
 from tpu_npu_backends.errors import BackendError
 
-_NAME = re.compile(r"(auto|tpu|cuda|npu|cpu(?::(?P<count>[0-9]+))?)")
-_INSTALL = {
-    "tpu": "install the extra: pip install 'pangu-jax[tpu]', on a TPU host",
-    "cuda": "install jax[cuda13] and a driver",
-    "npu": "there is no PJRT plugin for Ascend in this version",
-}
+_NAME = re.compile(r"(?P<platform>auto|tpu|cuda|npu|cpu)(?::(?P<count>[1-9][0-9]*))?")
+_COUNTED = ("cpu", "npu")
+_DEVICES = "PANGU_ASCEND_DEVICES"  # read by the plugin for npu when it starts
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,15 @@ class Backend:
     Attributes:
       platform: "cpu", "tpu", "cuda" or "npu".
       devices: the devices to use, of one platform.
-      compute_dtype: what "auto" means here: float32 on CPU, bfloat16 on accelerators.
+      compute_dtype: what "auto" means here: float32 on CPU and where it simulates, bfloat16 on accelerators.
+      virtual: whether the devices are threads of one machine and share its speed.
       compiler_options: XLA options for jit, each with its reason in the backend's own module.
     """
 
     platform: str
     devices: tuple[jax.Device, ...]
     compute_dtype: str
+    virtual: bool = False
     compiler_options: dict[str, str] = field(default_factory=dict)
 
     def describe(self) -> str:
@@ -40,63 +42,96 @@ class Backend:
 
 def check_name(name: str) -> str:
     """The name itself when it is one; BackendError with the choices otherwise. Touches no device."""
-    if not _NAME.fullmatch(name) or name == "cpu:0":
-        raise BackendError(
-            f"no backend {name!r}: it is one of auto, cpu, cpu:N (N virtual devices), tpu, cuda, npu"
-        )
+    _parse(name)
     return name
 
 
 def promised_devices(name: str) -> int | None:
     """How many devices a name stands for, where the name alone tells: `cpu` is 1, `cpu:8` is 8."""
-    match = _NAME.fullmatch(check_name(name))
-    if match["count"]:
-        return int(match["count"])
-    return 1 if name == "cpu" else None
+    platform, count = _parse(name)
+    if count or platform == "auto":
+        return count
+    return _simulated_devices() if platform == "npu" else BACKENDS[platform].count
 
 
 def select(name: str = "auto") -> Backend:
     """The backend of that name; BackendError in one line where this machine does not have it.
 
-    `cpu:N` makes N virtual devices when JAX has not started yet, or takes the first N of those there are. Of
-    several processes it is N of each.
+    `cpu:N` and `npu:N` make N virtual devices when JAX has not started yet, or take the first N of those
+    there are. Of several processes it is N of each; `npu` is of one process.
     """
-    match = _NAME.fullmatch(check_name(name))
-    count = match["count"] and int(match["count"])
-    platform = name.partition(":")[0]
+    platform, count = _parse(name)
     if platform != "auto":
-        os.environ.setdefault("JAX_PLATFORMS", platform)
-    if platform == "cpu" and not jax.config.jax_platforms:
+        os.environ.setdefault("JAX_PLATFORMS", BACKENDS[platform].jax_platforms)
+    if platform == "npu":
+        count = _prepare_npu(count)
+    if platform in _COUNTED and not jax.config.jax_platforms:
         # JAX has read the variable already. Asked for CPU, it would start every plugin it finds: take the
-        # chips, or complain at length that there are none.
-        jax.config.update("jax_platforms", "cpu")
-    if platform == "cpu" or (platform == "auto" and cpu.is_only_choice()):
+        # chips, or complain at length that there are none. And npu is registered only where it is asked for.
+        jax.config.update("jax_platforms", BACKENDS[platform].jax_platforms)
+    if platform in _COUNTED or (platform == "auto" and cpu.is_only_choice()):
         cpu.keep_freed_memory()
-    if count:
+    if platform == "cpu" and count:
         _make_virtual_devices(count)
     try:
         devices = jax.devices() if platform == "auto" else jax.devices(platform)
     except RuntimeError as error:
-        reason, how = str(error).splitlines()[0], _INSTALL.get(platform, "look at JAX_PLATFORMS")
-        raise BackendError(f"backend {name!r} is not on this machine ({reason}); {how}") from None
+        raise BackendError(_why_not(name, platform, str(error).splitlines()[0])) from None
     if count:
         devices = _first_of_each_process(name, devices, count)
     elif platform == "cpu" and jax.process_count() == 1:
         devices = devices[:1]
     platform = devices[0].platform
     platform = "cuda" if platform == "gpu" else platform
+    description = BACKENDS[platform]
     return Backend(
         platform=platform,
         devices=tuple(devices),
-        compute_dtype="float32" if platform == "cpu" else "bfloat16",
-        compiler_options=_compiler_options(platform, devices[0].device_kind),
+        compute_dtype=description.compute_dtype,
+        virtual=description.virtual,
+        compiler_options=description.compiler_options(devices[0].device_kind),
     )
 
 
-def _compiler_options(platform: str, device_kind: str) -> dict[str, str]:
-    if platform == "cpu":
-        return cpu.COMPILER_OPTIONS
-    return tpu.compiler_options(tpu.CHIP_OF_KIND.get(device_kind, "")) if platform == "tpu" else {}
+def _parse(name: str) -> tuple[str, int | None]:
+    """Platform and count."""
+    match = _NAME.fullmatch(name)
+    if not match or (match["count"] and match["platform"] not in _COUNTED):
+        raise BackendError(
+            f"no backend {name!r}: it is one of auto, cpu, cpu:N (N virtual devices), tpu, cuda, npu, npu:N"
+        )
+    return match["platform"], match["count"] and int(match["count"])
+
+
+def _why_not(name: str, platform: str, reason: str) -> str:
+    how = "look at JAX_PLATFORMS"
+    if platform == "npu":
+        how = f"before JAX starts, set JAX_PLATFORMS={BACKENDS['npu'].jax_platforms}, or leave it unset"
+    elif platform in BACKENDS:
+        how = "; ".join(filter(None, (BACKENDS[platform].install, BACKENDS[platform].bring_device))) or how
+    return f"backend {name!r} is not on this machine ({reason}); {how}"
+
+
+def _prepare_npu(count: int | None) -> int:
+    """Checks all that can be wrong before JAX is asked, where it can be said well; the number of devices."""
+    modes.current()
+    library.load()
+    if jax.distributed.is_initialized():
+        raise BackendError(
+            "backend 'npu' is simulated in one process: it has no collectives between several; take cpu:N"
+        )
+    count = count or _simulated_devices()
+    os.environ[_DEVICES] = str(max(count, _simulated_devices()))
+    return count
+
+
+def _simulated_devices() -> int:
+    text = os.environ.get(_DEVICES)
+    if not text:
+        return BACKENDS["npu"].count
+    if not re.fullmatch("[1-9][0-9]{0,3}", text):
+        raise BackendError(f"{_DEVICES}={text}: give a number of devices, such as 8")
+    return int(text)
 
 
 def _first_of_each_process(name: str, devices: list[jax.Device], count: int) -> list[jax.Device]:
@@ -104,9 +139,11 @@ def _first_of_each_process(name: str, devices: list[jax.Device], count: int) -> 
     for process in range(jax.process_count()):
         its = [device for device in devices if device.process_index == process]
         if count > len(its):
+            variable = "XLA_FLAGS=--xla_force_host_platform_device_count"
+            variable = _DEVICES if name.startswith("npu") else variable
             raise BackendError(
                 f"backend {name!r} needs {count} devices and JAX started with {len(its)}: "
-                f"set XLA_FLAGS=--xla_force_host_platform_device_count={count} before Python starts"
+                f"set {variable}={count} before Python starts"
             )
         chosen += its[:count]
     return chosen

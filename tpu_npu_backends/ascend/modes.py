@@ -2,11 +2,11 @@
 
 `off`: they run, simulated on the CPU by XLA; no kernels are made.
 `compile`: each is also compiled to Ascend kernels, and a report is kept.
-`verify`: besides, the kernels run in the simulator on the inputs of every execution, and an output that differs
-from XLA's by more than the tolerance is an error.
+`verify`: besides, the kernels run in the simulator on the inputs of every execution, and an output that
+differs from XLA's by more than the tolerance is an error.
 
-A program that runs on several devices is seen before it is partitioned: it is compiled as the whole that it is
-then, and not verified, since no device computes that whole. Reports say so, and so does a line at the end.
+A program that runs on several devices is seen before it is partitioned: it is compiled as the whole that it
+is then, and not verified, since no device computes that whole. Reports say so, and a line at the end.
 """
 
 import atexit

@@ -39,7 +39,7 @@ def build(compiler: str | None = None) -> Path:
         if done.returncode:
             errors = [line for line in done.stderr.splitlines() if "error" in line] or [done.stderr.strip()]
             raise BackendError(f"{compiler} could not build the plugin for npu: {errors[0]}")
-        os.replace(new, target)
+        new.replace(target)
     return target
 
 

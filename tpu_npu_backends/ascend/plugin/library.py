@@ -1,4 +1,4 @@
-"""Where the plugin's parts are: its library, the header it is built from, the CPU plugin inside. No JAX here."""
+"""Where the plugin's parts are: its library, the header to build it from, the CPU plugin inside. No JAX."""
 
 import ctypes
 import functools
