@@ -1,0 +1,117 @@
+"""Operations to Python closures: each runs once a parse, its closure once a step of the kernel."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from jaxlib.mlir import ir
+
+from tpu_npu_backends.ascend.simulator import parsing
+from tpu_npu_backends.ascend.simulator.core import Core
+from tpu_npu_backends.ascend.simulator.faults import Fault
+from tpu_npu_backends.ascend.simulator.memory import View
+
+Step = Callable[[Core], None]
+# A step that may have to wait for another core: a generator that yields what it waits for.
+BlockingStep = Callable[[Core], Iterator[str]]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Steps in order, and the registers of the terminator's operands."""
+
+    steps: tuple[Step | BlockingStep, ...]
+    blocking: tuple[bool, ...]
+    results: tuple[int, ...]
+
+    @property
+    def blocks(self) -> bool:
+        return any(self.blocking)
+
+    def drive(self, core: Core) -> Iterator[str]:
+        for step, blocking in zip(self.steps, self.blocking, strict=True):
+            if blocking:
+                yield from step(core)
+            else:
+                step(core)
+
+
+class Function:
+    """Builds the closures of one function.
+
+    Values that depend on nothing but the core and the arguments are computed once, in `prologue`: the views of a
+    loop's body are made anew each time only where they move.
+    """
+
+    def __init__(self, name: str, operations: "dict[str, Operation]") -> None:
+        self.name, self._operations = name, operations
+        self._numbers: dict[ir.Value, int] = {}
+        self._invariant: set[int] = set()
+        self._allocations = 0
+        self.prologue: list[Step] = []
+
+    def number(self, value: ir.Value) -> int:
+        """The register of an SSA value."""
+        return self._numbers.setdefault(value, len(self._numbers))
+
+    def numbers(self, values: Sequence[ir.Value]) -> tuple[int, ...]:
+        return tuple(self.number(value) for value in values)
+
+    def arguments(self, values: Sequence[ir.Value]) -> tuple[int, ...]:
+        numbers = self.numbers(values)
+        self._invariant.update(numbers)
+        return numbers
+
+    @property
+    def registers(self) -> int:
+        return len(self._numbers)
+
+    def allocation(self) -> int:
+        """A new number for a buffer."""
+        self._allocations += 1
+        return self._allocations - 1
+
+    def where(self, op: ir.Operation) -> str:
+        return parsing.where(op, self.name)
+
+    def block(self, block: ir.Block) -> Block:
+        steps, blocking, results = [], [], ()
+        for op in block.operations:
+            op = op.operation
+            if op.name in ("func.return", "scf.yield", "scf.condition"):
+                results = self.numbers(op.operands)
+                continue
+            known = self._operations.get(op.name)
+            if known is None:
+                raise Fault("unsupported", f"operation {op.name}", self.where(op))
+            step = known.build(op, self)
+            if step is None:
+                continue
+            numbers = self.numbers(op.operands)
+            if known.pure and all(number in self._invariant for number in numbers):
+                self.prologue.append(step)
+                self._invariant.update(self.numbers(op.results))
+                continue
+            steps.append(step)
+            blocking.append(getattr(step, "blocking", False))
+        return Block(tuple(steps), tuple(blocking), results)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """How an operation becomes a closure; `pure` ones only compute a value from their operands and the core.
+
+    `build` gives None for an operation without effect here.
+    """
+
+    build: Callable[[ir.Operation, Function], Step | BlockingStep | None]
+    pure: bool = False
+
+
+def blocking(step: BlockingStep) -> BlockingStep:
+    step.blocking = True
+    return step
+
+
+def views(values: Sequence) -> tuple[View, ...]:
+    """Those operands that are views and not scalars."""
+    return tuple(value for value in values if type(value) is View)
