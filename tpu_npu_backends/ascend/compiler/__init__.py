@@ -1,0 +1,5 @@
+"""StableHLO to Ascend kernels and a launch plan: lowering, partition, bishengir-compile, report."""
+
+from tpu_npu_backends.ascend.compiler.program import Program, compile_program
+
+__all__ = ["Program", "compile_program"]

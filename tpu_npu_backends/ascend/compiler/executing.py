@@ -1,0 +1,127 @@
+"""Runs a launch plan here: kernels by the simulator, what is left to the host by NumPy."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tpu_npu_backends.ascend.compiler import evaluating
+from tpu_npu_backends.ascend.compiler.graph import DTYPES
+from tpu_npu_backends.ascend.compiler.plan import Branch, Host, Launch, Loop, Plan, SliceAt, UpdateAt
+
+
+class Executor:
+    """Runs plans.
+
+    Args:
+      instructions: kernel -> HIVM as instructions, generic form.
+      constants: name -> values; a scalar stands for a whole buffer of it.
+    """
+
+    def __init__(self, instructions: Mapping[str, str], constants: Mapping[str, np.ndarray]):
+        self._instructions = instructions
+        self._constants = constants
+        self._kernels: dict[str, object] = {}
+
+    def run(self, plan: Plan, arguments: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """What the program returns."""
+        memory: list[np.ndarray | None] = [None] * len(plan.buffers)
+        for number, name in plan.constants.items():
+            buffer = plan.buffers[number]
+            memory[number] = np.broadcast_to(self._constants[name], buffer.shape).astype(DTYPES[buffer.dtype])
+        for number, argument in zip(plan.arguments, arguments, strict=True):
+            memory[number] = argument
+        for step in plan.steps:
+            _RUN[type(step)](self, plan, step, memory)
+        return [
+            np.asarray(memory[number]).reshape(shape)
+            for number, shape in zip(plan.results, plan.result_shapes, strict=True)
+        ]
+
+    def _launch(self, plan: Plan, step: Launch, memory: list) -> None:
+        outputs = [
+            np.empty((step.batch, *shape), DTYPES[plan.buffers[number].dtype])
+            for number, shape in zip(step.outputs, step.output_shapes, strict=True)
+        ]
+        inputs = [
+            np.ascontiguousarray(memory[number]).reshape(step.batch, *shape)
+            for number, shape in zip(step.inputs, step.input_shapes, strict=True)
+        ]
+        wanted = [(tuple(out.shape[1:]), out.dtype) for out in outputs]
+        kernel = self._kernel(step.kernel)
+        for batch in range(step.batch):
+            made = kernel.run([array[batch] for array in inputs], wanted)
+            for out, array in zip(outputs, made, strict=True):
+                out[batch] = np.asarray(array).reshape(out.shape[1:])
+        for number, out in zip(step.outputs, outputs, strict=True):
+            memory[number] = out.reshape(plan.buffers[number].shape)
+
+    def _kernel(self, key: str):
+        if key not in self._kernels:
+            from tpu_npu_backends.ascend import simulator
+
+            self._kernels[key] = simulator.Kernel.parse(self._instructions[key])
+        return self._kernels[key]
+
+    def _host(self, plan: Plan, step: Host, memory: list) -> None:
+        arrays = [
+            np.asarray(memory[number]).reshape(shape)
+            for number, shape in zip(step.inputs, step.input_shapes, strict=True)
+        ]
+        (output,) = step.outputs
+        buffer = plan.buffers[output]
+        memory[output] = evaluating.evaluate(step.op, step.facts, arrays, buffer.shape, buffer.dtype)
+
+    def _slice_at(self, plan: Plan, step: SliceAt, memory: list) -> None:
+        source = memory[step.input].reshape(step.input_shape)
+        starts = _clamped(memory, step.starts, source.shape, step.sizes)
+        window = tuple(slice(at, at + size) for at, size in zip(starts, step.sizes, strict=True))
+        memory[step.output] = source[window].copy()
+
+    def _update_at(self, plan: Plan, step: UpdateAt, memory: list) -> None:
+        target = memory[step.input].reshape(plan.buffers[step.output].shape).copy()
+        starts = _clamped(memory, step.starts, target.shape, step.update_shape)
+        window = tuple(slice(at, at + size) for at, size in zip(starts, step.update_shape, strict=True))
+        target[window] = memory[step.update].reshape(step.update_shape)
+        memory[step.output] = target
+
+    def _loop(self, plan: Plan, step: Loop, memory: list) -> None:
+        values = [memory[number] for number in step.inputs]
+        carried, trip = len(step.outputs), 0
+        while True:
+            if step.trips is not None:
+                if trip == step.trips:
+                    break
+                counter = np.asarray(values[step.counter])
+                values[step.counter] = np.full(counter.shape, step.start + trip * step.step, counter.dtype)
+            elif not bool(self.run(step.condition, values)[0]):
+                break
+            values[:carried] = self.run(step.body, values)
+            trip += 1
+        for number, value in zip(step.outputs, values[:carried], strict=True):
+            memory[number] = value
+
+    def _branch(self, plan: Plan, step: Branch, memory: list) -> None:
+        index = int(memory[step.index])
+        last = len(step.branches) - 1
+        chosen = step.branches[index if 0 <= index <= last else last]
+        made = self.run(chosen, [memory[number] for number in step.inputs])
+        for number, value in zip(step.outputs, made, strict=True):
+            memory[number] = value
+
+
+def _clamped(memory: list, starts: Sequence[int], shape: Sequence[int], sizes: Sequence[int]) -> list[int]:
+    """Where a slice begins, moved so that it lies inside, as HLO reads."""
+    return [
+        min(max(int(memory[start]), 0), whole - size)
+        for start, whole, size in zip(starts, shape, sizes, strict=True)
+    ]
+
+
+_RUN = {
+    Launch: Executor._launch,
+    Host: Executor._host,
+    SliceAt: Executor._slice_at,
+    UpdateAt: Executor._update_at,
+    Loop: Executor._loop,
+    Branch: Executor._branch,
+}

@@ -1,0 +1,146 @@
+"""StableHLO to tensor-level linalg, arith and math, by jaxlib's own passes.
+
+What those passes have no good form for is set apart first, as calls of declared functions, which they leave
+alone: products (`dots`), loops and branches (`loops`). Indexing is rewritten into what they have a form for.
+"""
+
+from dataclasses import dataclass
+
+from jax.interpreters import mlir as jax_mlir
+from jaxlib.mlir import ir, passmanager
+from jaxlib.mlir.dialects import mhlo, stablehlo
+
+from tpu_npu_backends.ascend.compiler import control_flow, dots, elementwise, indexing, scans
+from tpu_npu_backends.ascend.compiler.rewriting import (
+    callee_of,
+    clone_block,
+    name_of,
+    replace,
+    rewrite_each,
+    walk,
+)
+from tpu_npu_backends.errors import BackendError
+
+_TO_SIMPLE_STABLEHLO = (
+    "builtin.module(func.func(chlo-legalize-to-stablehlo),func.func(stablehlo-complex-math-expander),"
+    "canonicalize,cse,symbol-dce)"
+)
+_TO_LINALG = (
+    "builtin.module(stablehlo-legalize-to-linalg{enable-primitive-ops=true},stablehlo-convert-to-signless,"
+    "canonicalize,cse)"
+)
+_TIDY = "builtin.module(canonicalize,cse)"
+
+# Annotations of partitioning: the values pass through.
+_IDENTITY_CALLS = {"Sharding", "SPMDFullToShardShape", "SPMDShardToFullShape", "xla.sdy.FuncResultSharding"}
+_IDENTITY_OPS = {"sdy.sharding_constraint", "sdy.reshard", "stablehlo.optimization_barrier"}
+
+stablehlo.register_stablehlo_passes()
+mhlo.register_mhlo_passes()
+
+
+@dataclass
+class Lowered:
+    """A program as functions of linalg, arith, math and tensor; `main` is its entry."""
+
+    context: ir.Context
+    module: ir.Module
+
+    def functions(self) -> dict[str, ir.Operation]:
+        """Name -> func.func with a body."""
+        found = {}
+        for op in self.module.body.operations:
+            op = op.operation
+            if op.name == "func.func" and list(op.regions[0].blocks):
+                found[name_of(op)] = op
+        return found
+
+
+def lower(program: str | bytes) -> Lowered:
+    """The program, lowered.
+
+    Args:
+      program: StableHLO as text, or as portable bytecode.
+
+    Raises:
+      BackendError: it is not a StableHLO program, or one with an op that nothing here can lower.
+    """
+    context = jax_mlir.make_ir_context()
+    with context, ir.Location.unknown():
+        module = _parse(program, context)
+        _drop_annotations(module)
+        _inline_calls(module)
+        _run(module, _TO_SIMPLE_STABLEHLO)
+        while control_flow.unroll_short_loops(module):
+            _run(module, _TIDY)
+        rewrite_each(module, indexing.REWRITES)
+        rewrite_each(module, scans.REWRITES)
+        rewrite_each(module, dots.REWRITES)
+        control_flow.outline(module)
+        _run(module, _TO_LINALG)
+        elementwise.expand_maps(module)
+        _run(module, _TIDY)
+    return Lowered(context, module)
+
+
+def _parse(program: str | bytes, context: ir.Context) -> ir.Module:
+    try:
+        if isinstance(program, str):
+            return ir.Module.parse(program)
+        try:
+            return stablehlo.deserialize_portable_artifact(context, program)
+        except (ValueError, ir.MLIRError):
+            return ir.Module.parse(program)  # plain bytecode, as JAX writes it without a version
+    except (ValueError, ir.MLIRError) as error:
+        line = str(error).strip().splitlines()[0] if str(error).strip() else "it cannot be parsed"
+        raise BackendError(f"not a StableHLO program: {line[:200]}") from None
+
+
+def _run(module: ir.Module, pipeline: str) -> None:
+    passmanager.PassManager.parse(pipeline).run(module.operation)
+
+
+def _drop_annotations(module: ir.Module) -> None:
+    for op in list(walk(module.operation)):
+        if op.name in _IDENTITY_OPS or (
+            op.name == "stablehlo.custom_call"
+            and ir.StringAttr(op.attributes["call_target_name"]).value in _IDENTITY_CALLS
+        ):
+            replace(op, list(op.operands))
+        elif op.name == "sdy.mesh":
+            op.erase()
+    for op in list(module.body.operations):
+        op = op.operation
+        if op.name == "func.func":
+            for name in ("arg_attrs", "res_attrs"):
+                if name in op.attributes:
+                    del op.attributes[name]
+    for named in list(module.operation.attributes):
+        name = named if isinstance(named, str) else named.name
+        if "." in name:
+            del module.operation.attributes[name]
+
+
+def _inline_calls(module: ir.Module) -> None:
+    """Put the bodies of called functions where they are called; only `main` is left."""
+    functions = {
+        name_of(op.operation): op.operation
+        for op in module.body.operations
+        if op.operation.name == "func.func"
+    }
+    if "main" not in functions:
+        raise BackendError("the program has no function called main")
+
+    def inline_below(op: ir.Operation) -> None:
+        for inner in list(walk(op)):
+            if inner.name != "func.call":
+                continue
+            callee = functions[callee_of(inner)]
+            inline_below(callee)
+            copy = clone_block(callee.regions[0].blocks[0], list(inner.operands), inner)
+            replace(inner, copy)
+
+    inline_below(functions["main"])
+    for name, op in functions.items():
+        if name != "main":
+            op.erase()
