@@ -38,8 +38,8 @@ class Block:
 class Function:
     """Builds the closures of one function.
 
-    Values that depend on nothing but the core and the arguments are computed once, in `prologue`: the views of a
-    loop's body are made anew each time only where they move.
+    Values that depend on nothing but the core and the arguments are computed once, in `prologue`: of the
+    views in a loop's body only those that move are made anew each time.
     """
 
     def __init__(self, name: str, operations: "dict[str, Operation]") -> None:

@@ -1,7 +1,7 @@
 """The cube core's matrix product.
 
-At this level HIVM has one macro, hivm.hir.matmul, from global memory to global memory: how the device's library
-cuts it for L1 and L0 is not in the kernel's text, and so neither simulated nor checked.
+At this level HIVM has one macro, hivm.hir.matmul, from global memory to global memory: how the device's
+library cuts it for L1 and L0 is not in the kernel's text, and so neither simulated nor checked.
 """
 
 import numpy as np
@@ -31,14 +31,14 @@ _GROUPS = (
 def product(a_MxK: np.ndarray, b_KxN: np.ndarray) -> np.ndarray:
     """[M, N] of float32, from floats accumulated in float32, or int32, from int8 exactly."""
     if a_MxK.dtype.kind == "i":
-        # A float64 holds every sum of int8 products exactly, a float32 those of up to 1024: BLAS, and no loop.
+        # Exact in BLAS: a float64 holds every sum of products of int8, a float32 those of up to 1024.
         exact = np.float32 if a_MxK.shape[1] <= 1024 else np.float64
         return np.matmul(a_MxK.astype(exact), b_KxN.astype(exact)).astype(np.int32)
     return np.matmul(a_MxK, b_KxN)
 
 
 def _matmul(op: ir.Operation, function: Function) -> Step:
-    """C = descale * (A B + bias), read by MTE2 and written by the FIX pipe. Each block computes rows of its own."""
+    """C = descale * (A B + bias), read by MTE2, written by FIX. Each block computes rows of its own."""
     where, numbers = function.where(op), function.numbers(op.operands)
     found = dict(zip(_GROUPS, parsing.segments(op), strict=True))
     at = {name: numbers[begin] for name, (begin, end) in found.items() if end > begin}

@@ -42,7 +42,7 @@ _ATOMICS = {"add": np.add, "max": np.maximum, "min": np.minimum}
 
 
 def _store(op: ir.Operation, function: Function) -> Step:
-    """hivm.hir.store: UB to global memory, by MTE3; atomic ones add to (or take the maximum with) what is there."""
+    """hivm.hir.store: UB to global memory, by MTE3; atomic ones combine with what is there."""
     where, (source, target, *_) = function.where(op), function.numbers(op.operands)
     kind, pipe = parsing.text_of(op, "atomic_kind", "none"), NUMBER["PIPE_MTE3"]
     if kind != "none" and kind not in _ATOMICS:

@@ -1,6 +1,6 @@
 """Memories of a core and of the device, and views into them.
 
-Every byte has a tag beside it: 0 while nothing has written it, else the number of the allocation through which
+Every byte has a tag beside it: 0 while nothing has written it, else a number for the allocation through which
 it was last written. A read checks the tags of its bytes, so it finds what was never written and what another
 allocation has written over.
 """
@@ -59,8 +59,8 @@ class View:
     """
 
     __slots__ = (
-        "_array", "_key", "_tags", "dtype", "first", "last", "limits", "memory", "owner", "packed", "shape", "size",
-        "start", "strides",
+        "_array", "_key", "_tags", "dtype", "first", "last", "limits", "memory", "owner", "packed",
+        "shape", "size", "start", "strides",
     )  # fmt: skip
 
     def __init__(self, memory, start, shape, strides, dtype, limits, owner, packed, where) -> None:
@@ -139,7 +139,7 @@ class View:
         )  # fmt: skip
 
     def read(self) -> np.ndarray:
-        """The values; 16-bit floats as float32, in which a vector unit's result is rounded once either way."""
+        """The values; 16-bit floats as float32, so that a result is rounded once, when it is written."""
         if self.packed:
             return self._bits()
         array = self.array

@@ -12,7 +12,7 @@ from tpu_npu_backends.ascend.simulator.building import Function, Operation, Step
 from tpu_npu_backends.ascend.simulator.faults import Fault
 from tpu_npu_backends.ascend.simulator.synchronisation import NUMBER
 
-# Integers are Python's, wrapped to their width; floats are float32 (16-bit ones too, rounded to their own type).
+# Integers are Python's, wrapped to their width; floats are float32, 16-bit ones rounded to their type.
 
 
 def _wrapper(type_: ir.Type) -> Callable:
@@ -60,9 +60,8 @@ def _truncated_division(a: int, b: int) -> int:
     return abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
 
 
-_INTEGER_ORDER = (operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge) + (
-    operator.lt, operator.le, operator.gt, operator.ge,
-)  # fmt: skip
+_ORDER = (operator.lt, operator.le, operator.gt, operator.ge)
+_INTEGER_ORDER = (operator.eq, operator.ne, *_ORDER, *_ORDER)  # signed, then unsigned
 _FLOAT_ORDER = {
     1: operator.eq, 2: operator.gt, 3: operator.ge, 4: operator.lt, 5: operator.le, 6: operator.ne,
     8: operator.eq, 9: operator.gt, 10: operator.ge, 11: operator.lt, 12: operator.le, 13: operator.ne,

@@ -1,14 +1,14 @@
 """What is ordered before what: pipes, flags, barriers, and flags between cores.
 
 A core issues its instructions in order to pipes, each of which works through its own queue beside the others.
-Nothing orders two pipes but a flag that one sets and the other waits for, or a barrier. Even one pipe begins an
-instruction before the one before has ended, unless a barrier stands between: that is how the compiler emits
-code, and what is checked here. Execution itself is sequential; what is checked is whether the order that
-was taken is one that the kernel enforces.
+Nothing orders two pipes but a flag that one sets and the other waits for, or a barrier. Even one pipe begins
+an instruction before the one before has ended, unless a barrier stands between: that is how the compiler
+emits code, and what is checked here. Execution itself is sequential; what is checked is whether the order
+that was taken is one that the kernel enforces.
 
-Each pipe has a vector clock: `clock[p]` is the number of instructions of pipe p that are known to have ended
-before whatever this pipe begins next (Lamport 1978; Fidge and Mattern 1988). Instruction n of pipe p is ordered
-before the next one of pipe q exactly when q's clock[p] >= n.
+Each pipe has a vector clock (Fidge 1988, Mattern 1989): `clock[p]` is the number of instructions of pipe p
+that are known to have ended before whatever this pipe begins next. Instruction n of pipe p is ordered before
+the next one of pipe q exactly when q's clock[p] >= n.
 """
 
 from collections import defaultdict, deque
@@ -100,7 +100,7 @@ class Pipes:
                 if view.overlaps(there):
                     raise Fault("missing sync", _race(other, me, view, writes), where)
             inside = (whole and there.first >= first and there.last <= last) or there.key == view.key
-            if inside and (writes and ordered or not other.writes and not writes and other.pipe == me):
+            if inside and ((writes and ordered) or not (writes or other.writes or other.pipe != me)):
                 continue
             kept.append(other)
         kept.append(Access(me, number, view, writes, where))
@@ -118,17 +118,17 @@ def _race(other: Access, me: int, view: View, writes: bool) -> str:
 
     did, does = ("wrote" if other.writes else "read"), ("writes" if writes else "reads")
     return (
-        f"{name(me)} {does} bytes {view.first} to {view.last} of {view.memory.name}, which {name(other.pipe)} {did} "
-        f"at {other.where}; no flag or barrier orders the two"
+        f"{name(me)} {does} bytes {view.first} to {view.last} of {view.memory.name}, which "
+        f"{name(other.pipe)} {did} at {other.where}; no flag or barrier orders the two"
     )
 
 
 class CrossCoreFlags:
     """Flags between cores, as the 910B's FFTS unit keeps them.
 
-    A flag arrives when every core of a group has set it: all cores of a kind (INTER_BLOCK), the two vector cores
-    of a block (INTER_SUBBLOCK), or, between the cube core of a block and its two vector cores, those of the
-    setting side, and then it arrives at the other (INTRA_BLOCK).
+    A flag arrives when every core of a group has set it: all cores of a kind (INTER_BLOCK), the two vector
+    cores of a block (INTER_SUBBLOCK), or, between the cube core of a block and its two vector cores, those of
+    the setting side, and then it arrives at the other (INTRA_BLOCK).
 
     Args:
       cores: (kind, block) of each core, kind "AIC" or "AIV".

@@ -1,6 +1,6 @@
 """The vector unit's instructions on UB, each one NumPy call or a few.
 
-Of HIVM's vector operations: https://gitcode.com/Ascend/AscendNPU-IR, bishengir/include/bishengir/Dialect/HIVM/IR.
+They are defined in https://gitcode.com/Ascend/AscendNPU-IR: bishengir/include/bishengir/Dialect/HIVM/IR.
 16-bit floats are computed in float32 and rounded once when they are written.
 """
 
@@ -86,7 +86,8 @@ def _shift_right(op: ir.Operation) -> Callable:
 
 
 _COMPARISONS = {
-    "eq": np.equal, "ne": np.not_equal, "lt": np.less, "gt": np.greater, "le": np.less_equal, "ge": np.greater_equal,
+    "eq": np.equal, "ne": np.not_equal,
+    "lt": np.less, "gt": np.greater, "le": np.less_equal, "ge": np.greater_equal,
 }  # fmt: skip
 
 
@@ -110,7 +111,7 @@ _ROUNDINGS = {
 
 
 def _cast(op: ir.Operation) -> Callable:
-    """vcast: floats to integers by the rounding mode and saturated, integers to narrower ones saturated or cut."""
+    """vcast: to integers by the rounding mode, saturated unless the mode says that they overflow."""
     mode = parsing.text_of(op, "round_mode", "rint")
     unsigned = parsing.text_of(op, "cast", "cast_signed") == "cast_unsigned"
     types = [parsing.memref_of(operand.type) for operand in op.operands]
@@ -174,7 +175,7 @@ _ELEMENTWISE = {
 
 
 def _moving(inputs: int, compute: Callable[[ir.Operation], Callable]) -> Operation:
-    """dst = f(src...) that is no elementwise one: `compute` gives a function of the arrays and dst's shape."""
+    """dst = f(src...), not elementwise: `compute` gives a function of the arrays and dst's shape."""
 
     def build(op: ir.Operation, function: Function) -> Step:
         where, apply = function.where(op), compute(op)
@@ -268,7 +269,7 @@ def _cumulative(ufunc: np.ufunc) -> Callable[[ir.Operation], Callable]:
 
 
 def _gather(op: ir.Operation) -> Callable:
-    """vgather: along the last dimension. NumPy would take a negative index from the end; the device would not."""
+    """vgather: along the last dimension. A negative index is out of bounds, as on the device."""
     where = str(op.name)
 
     def apply(a, indices, shape):

@@ -45,7 +45,7 @@ def _pointer_cast(op: ir.Operation, function: Function) -> Step:
         if address < 0 or limits[1] > memory.data.size:
             raise Fault(
                 "out of bounds",
-                f"a buffer at bytes {limits[0]} to {limits[1]} of {memory.name}, which has {memory.data.size}",
+                f"a buffer at bytes {address} to {limits[1]} of {memory.name}, which has {memory.data.size}",
                 where,
             )
         start = address * 8 if type_.packed else address
@@ -94,12 +94,10 @@ def _subview(op: ir.Operation, function: Function) -> Step:
         shift, shape, strides = 0, [], []
         for dimension, (offset, size, step_) in enumerate(zip(offsets, sizes, steps, strict=True)):
             length, stride = source.shape[dimension], source.strides[dimension]
-            if size and not 0 <= offset <= offset + (size - 1) * step_ < length:
-                raise Fault(
-                    "out of bounds",
-                    f"elements {offset} to {offset + (size - 1) * step_} of dimension {dimension}, which has {length}",
-                    where,
-                )
+            end = offset + (size - 1) * step_
+            if size and not 0 <= offset <= end < length:
+                what = f"elements {offset} to {end} of dimension {dimension}, which has {length}"
+                raise Fault("out of bounds", what, where)
             shift += offset * stride
             shape.append(size)
             strides.append(stride * step_)
