@@ -5,6 +5,7 @@ it was last written. A read checks the tags of its bytes, so it finds what was n
 allocation has written over.
 """
 
+from bisect import bisect_left, bisect_right
 from itertools import pairwise
 
 import numpy as np
@@ -21,15 +22,48 @@ def tag(allocation: int) -> int:
     return 1 + allocation % (TAGS - 1)
 
 
+class Access:
+    """One instruction's read or write of a view: the `number`-th instruction of a pipe."""
+
+    __slots__ = ("number", "pipe", "view", "where", "writes")
+
+    def __init__(self, pipe: int, number: int, view: "View", writes: bool, where: str) -> None:
+        self.pipe, self.number, self.view, self.writes, self.where = pipe, number, view, writes, where
+
+
+class Accesses:
+    """Accesses to a memory by their first bytes, so that those near a place are found quickly."""
+
+    __slots__ = ("_firsts", "_longest", "records")
+
+    def __init__(self) -> None:
+        self.records: list[Access] = []
+        self._firsts: list[int] = []
+        self._longest = 0
+
+    def between(self, first: int, last: int) -> tuple[int, int]:
+        """The range of records that may touch bytes first to last."""
+        return bisect_left(self._firsts, first - self._longest), bisect_left(self._firsts, last)
+
+    def add(self, access: Access) -> None:
+        at = bisect_right(self._firsts, access.view.first)
+        self._firsts.insert(at, access.view.first)
+        self.records.insert(at, access)
+        self._longest = max(self._longest, access.view.last - access.view.first)
+
+    def remove(self, at: int) -> None:
+        del self.records[at], self._firsts[at]
+
+
 class Memory:
-    """Bytes, their tags, and the accesses to them that later ones may still have to be ordered after.
+    """Bytes, their tags, and the accesses to them.
 
     Attributes:
       name: for messages, such as `ub` or `argument 2`.
       data: [bytes] uint8.
       tags: [bytes] uint8.
       checked: False for inputs, which the host has written.
-      accesses: see `synchronisation.Pipes`.
+      accesses: those that later ones may still have to be ordered after.
     """
 
     __slots__ = ("accesses", "checked", "data", "name", "tags")
@@ -37,12 +71,7 @@ class Memory:
     def __init__(self, name: str, data: np.ndarray, checked: bool = True) -> None:
         self.name, self.data, self.checked = name, data, checked
         self.tags = np.zeros(data.size, np.uint8) if checked else None
-        self.accesses = []
-
-    def clear(self) -> None:
-        """As at the start of a launch. The data stay, as they would."""
-        self.accesses = []
-        self.tags.fill(0)
+        self.accesses = Accesses()
 
 
 class View:

@@ -14,19 +14,10 @@ the next one of pipe q exactly when q's clock[p] >= n.
 from collections import defaultdict, deque
 
 from tpu_npu_backends.ascend.simulator.faults import Fault
-from tpu_npu_backends.ascend.simulator.memory import View
+from tpu_npu_backends.ascend.simulator.memory import Access, View
 
 PIPES = ("PIPE_S", "PIPE_V", "PIPE_M", "PIPE_MTE1", "PIPE_MTE2", "PIPE_MTE3", "PIPE_FIX")
 NUMBER = {pipe: number for number, pipe in enumerate(PIPES)}
-
-
-class Access:
-    """One instruction's read or write of a view."""
-
-    __slots__ = ("number", "pipe", "view", "where", "writes")
-
-    def __init__(self, pipe: int, number: int, view: View, writes: bool, where: str) -> None:
-        self.pipe, self.number, self.view, self.writes, self.where = pipe, number, view, writes, where
 
 
 class Pipes:
@@ -79,32 +70,31 @@ class Pipes:
         return [_flag_name(key) for key, waiting in self.flags.items() if waiting]
 
     def check_ordered(self, pipe: int, number: int, view: View, writes: bool, where: str) -> None:
-        """Fault("missing sync") if an access that conflicts with this one is not ordered before it.
-
-        Then this one takes the place of those it stands for: whoever is ordered after it is after them.
-        """
-        clock, me, first, last = self.clocks[pipe], self.base + pipe, view.first, view.last
-        if first >= last:
+        """Fault("missing sync") if an access that conflicts with this one is not ordered before it."""
+        memory, first, last = view.memory, view.first, view.last
+        if first >= last or not memory.checked:  # nothing writes to an input
             return
-        kept, whole = [], view.contiguous
-        for other in view.memory.accesses:
+        accesses, me, clock = memory.accesses, self.base + pipe, self.clocks[pipe]
+        begin, end = accesses.between(first, last)
+        stand_for_others = []
+        for at in range(begin, end):
+            other = accesses.records[at]
             there = other.view
-            if there.first >= last or there.last <= first:
-                kept.append(other)
+            if there.last <= first:
                 continue
             ordered = clock[other.pipe] >= other.number
             if (writes or other.writes) and not ordered:
-                if other.number == number and other.pipe == me:  # operands of one instruction
-                    kept.append(other)
-                    continue
-                if view.overlaps(there):
+                same_instruction = other.number == number and other.pipe == me
+                if not same_instruction and view.overlaps(there):
                     raise Fault("missing sync", _race(other, me, view, writes), where)
-            inside = (whole and there.first >= first and there.last <= last) or there.key == view.key
-            if inside and ((writes and ordered) or not (writes or other.writes or other.pipe != me)):
-                continue
-            kept.append(other)
-        kept.append(Access(me, number, view, writes, where))
-        view.memory.accesses = kept
+            # Whoever comes to be ordered after this access is then ordered after the other as well.
+            elif writes or not (other.writes or other.pipe != me):
+                inside = there.first >= first and there.last <= last and view.contiguous
+                if inside or there.key == view.key:
+                    stand_for_others.append(at)
+        for at in reversed(stand_for_others):
+            accesses.remove(at)
+        accesses.add(Access(me, number, view, writes, where))
 
 
 def _flag_name(key: tuple) -> str:
