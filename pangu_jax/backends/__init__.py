@@ -31,18 +31,18 @@ def doctor(name: str | None = None, silent_seconds: float | None = None) -> tupl
     Raises:
       UserError: there is no backend of that name.
     """
+    from tpu_npu_backends.descriptions import BACKENDS
     from tpu_npu_backends.doctor import examination, running
-    from tpu_npu_backends.doctor.platforms import PLATFORMS
 
-    if name is not None and name not in PLATFORMS:
+    if name is not None and name not in BACKENDS:
         raise UserError(
-            f"no backend {name!r}{suggestion(name, PLATFORMS)}; it is one of {', '.join(PLATFORMS)}"
+            f"no backend {name!r}{suggestion(name, BACKENDS)}; it is one of {', '.join(BACKENDS)}"
         )
     if silent_seconds is not None and not silent_seconds > 0:
         raise UserError(f"--timeout {silent_seconds:g}: it is a number of seconds, above 0")
     found = []
     with Progress() as progress:
-        for platform in [name] if name else PLATFORMS:
+        for platform in [name] if name else BACKENDS:
             seconds = silent_seconds or running.SILENT_SECONDS
             found.append(examination.examine(platform, silent_seconds=seconds, tell=progress.now))
     wanted = [one for one in found if name or examination.is_here(one.platform)]

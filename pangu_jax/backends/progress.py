@@ -18,7 +18,8 @@ class Progress:
             MofNCompleteColumn(),
             TimeElapsedColumn(),
         )
-        self._bar = Bar(*columns, console=Console(stderr=True, force_jupyter=False), transient=True)
+        console = Console(stderr=True, force_jupyter=False)
+        self._bar = Bar(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task = self._bar.add_task("", total=None)
 
     def __enter__(self) -> "Progress":

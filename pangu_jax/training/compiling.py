@@ -14,6 +14,7 @@ from pangu_jax.parallel.mesh import make_mesh
 from pangu_jax.training import step
 from pangu_jax.training.optimizers import Optimizer
 from pangu_jax.workloads import Run, Workload
+from tpu_npu_backends.descriptions import BACKENDS
 
 
 def lower_step(
@@ -32,8 +33,8 @@ def lower_step(
       layout: how it is spread over the devices.
       batch_size: examples a step, over all devices.
       devices: real ones, or those of a topology.
-      platform: "cpu" computes in fp32 and attends plainly, "tpu" in bf16 with the flash kernel, unless the
-        layout says otherwise.
+      platform: the backend: its compute dtype, unless the layout says otherwise; "tpu" attends with the
+        flash kernel, others plainly.
 
     Raises:
       UserError: the layout does not fit the devices, the model or the batch.
@@ -42,9 +43,7 @@ def lower_step(
     if problems := layouts.check(layout, batch_size, workload.dimensions()):
         raise UserError("; ".join(f"{name}: {what}" for name, what in problems))
     mesh = make_mesh(layout, list(devices))
-    dtype = {"auto": "float32" if platform == "cpu" else "bfloat16"}.get(
-        layout.compute_dtype, layout.compute_dtype
-    )
+    dtype = {"auto": BACKENDS[platform].compute_dtype}.get(layout.compute_dtype, layout.compute_dtype)
     run = Run(Placement(), layout.remat, jnp.dtype(dtype), "flash" if platform == "tpu" else "plain")
     train_step = step.make_train_step(workload, optimizer, run, layout, mesh, batch_size=batch_size, seed=0)
     sharding = rules.batch_sharding(mesh)

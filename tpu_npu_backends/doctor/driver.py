@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from tpu_npu_backends.doctor.platforms import Platform
+from tpu_npu_backends.descriptions import Description
 
 SECONDS_FOR_A_TOOL = 10
 _SHOWN = 8  # devices named in one line
@@ -30,15 +30,15 @@ class Driver:
     error: str
 
 
-def look(platform: Platform, root: Path = Path("/dev")) -> Driver:
+def look(backend: Description, root: Path = Path("/dev")) -> Driver:
     """Asks the system and the driver's tool; loads no library of it."""
-    found = {path for pattern in platform.device_files for path in root.glob(pattern)}
+    found = {path for pattern in backend.device_files for path in root.glob(pattern)}
     files = tuple(sorted(found, key=lambda path: (path.parent, _number(path), path.name)))
-    lines, error, tool = (), "", platform.tool[0] if platform.tool else ""
+    lines, error, tool = (), "", backend.tool[0] if backend.tool else ""
     path = shutil.which(tool) if tool else None
     if path:
-        lines, error = _ask(path, platform.tool)
-    parts = [_some(files) if files else "no " + " or ".join(str(root / one) for one in platform.device_files)]
+        lines, error = _ask(path, backend.tool)
+    parts = [_some(files) if files else "no " + " or ".join(str(root / one) for one in backend.device_files)]
     if tool and not path:
         parts.append(f"no {tool}")
     elif tool:

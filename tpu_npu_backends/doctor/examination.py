@@ -4,10 +4,10 @@ import os
 from collections.abc import Callable
 
 from tpu_npu_backends.ascend import cann
-from tpu_npu_backends.doctor import driver, npu, platforms, running
+from tpu_npu_backends.descriptions import BACKENDS, Description
+from tpu_npu_backends.doctor import driver, npu, packages, running
 from tpu_npu_backends.doctor.findings import Examination, Finding
 from tpu_npu_backends.doctor.inventory import machine
-from tpu_npu_backends.doctor.platforms import PLATFORMS, Platform
 from tpu_npu_backends.errors import BackendError
 
 TRIED = ("devices", "memory", "matmul", "collective")
@@ -28,15 +28,15 @@ def examine(
     Raises:
       BackendError: there is no backend of that name.
     """
-    if name not in PLATFORMS:
-        raise BackendError(f"no backend {name!r} to examine: it is one of {', '.join(PLATFORMS)}")
-    platform = PLATFORMS[name]
+    if name not in BACKENDS:
+        raise BackendError(f"no backend {name!r} to examine: it is one of {', '.join(BACKENDS)}")
+    backend = BACKENDS[name]
 
     def tried(*checks: str, **options) -> list[Finding]:
         begun = (lambda check: tell(f"{name}: {check}")) if tell else None
         return running.try_checks(name, checks, silent_seconds=silent_seconds, tell=begun, **options)
 
-    findings = [_packages(platform), *_OWN.get(name, _with_a_driver)(platform, tried)]
+    findings = [_packages(backend), *_OWN.get(name, _with_a_driver)(backend, tried)]
     if not any(finding.status == "wrong" for finding in findings):
         findings += tried(*TRIED)
     answered = {finding.check for finding in findings}
@@ -47,33 +47,33 @@ def examine(
 def is_here(name: str) -> bool:
     """Whether this machine is meant to have a backend: its device, or what stands for one, is there."""
     if name == "npu":
-        return platforms.library(PLATFORMS[name]) is not None or bool(os.environ.get(cann.VARIABLE))
-    return name == "cpu" or bool(driver.look(PLATFORMS[name]).files)
+        return packages.plugin(BACKENDS[name]) is not None or bool(os.environ.get(cann.VARIABLE))
+    return name == "cpu" or bool(driver.look(BACKENDS[name]).files)
 
 
-def _packages(platform: Platform) -> Finding:
-    found = platforms.versions(("jax", "jaxlib", *platform.packages))
+def _packages(backend: Description) -> Finding:
+    found = packages.versions(("jax", "jaxlib", *backend.packages))
     shown = ", ".join(f"{name} {version}" for name, version in found.items())
-    if any(name in found for name in platform.packages):
+    if any(name in found for name in backend.packages):
         return Finding("packages", shown)
-    return Finding("packages", f"no {platform.packages[0]}; {shown}", "wrong", platform.install)
+    return Finding("packages", f"no {backend.packages[0]}; {shown}", "wrong", backend.install)
 
 
-def _cpu(platform: Platform, tried: Callable[..., list[Finding]]) -> list[Finding]:
+def _cpu(backend: Description, tried: Callable[..., list[Finding]]) -> list[Finding]:
     return [Finding("machine", machine())]
 
 
-def _with_a_driver(platform: Platform, tried: Callable[..., list[Finding]]) -> list[Finding]:
-    library = platforms.library(platform)
+def _with_a_driver(backend: Description, tried: Callable[..., list[Finding]]) -> list[Finding]:
+    library = packages.plugin(backend)
     if library is None:
-        return [_driver(platform), Finding("plugin", "not installed", "wrong", platform.install)]
-    return [_driver(platform), *tried("plugin", library=library)]
+        return [_driver(backend), Finding("plugin", "not installed", "wrong", backend.install)]
+    return [_driver(backend), *tried("plugin", library=library)]
 
 
-def _driver(platform: Platform) -> Finding:
-    seen = driver.look(platform)
+def _driver(backend: Description) -> Finding:
+    seen = driver.look(backend)
     if not seen.files:
-        return Finding("driver", seen.described, "wrong", platform.bring_device)
+        return Finding("driver", seen.described, "wrong", backend.bring_device)
     if seen.error:
         return Finding(
             "driver", seen.described, "wrong", "the driver does not answer: restart it, or the machine"

@@ -8,8 +8,8 @@ from typing import Any
 
 from tpu_npu_backends.ascend import cann
 from tpu_npu_backends.ascend.plugin import library as ascend
-from tpu_npu_backends.doctor import driver, platforms
-from tpu_npu_backends.doctor.platforms import PLATFORMS, Platform
+from tpu_npu_backends.descriptions import BACKENDS, Description
+from tpu_npu_backends.doctor import driver, packages
 from tpu_npu_backends.errors import BackendError
 
 
@@ -41,33 +41,33 @@ class Entry:
 
 def inventory() -> list[Entry]:
     """All backends, found or not."""
-    return [_LOOK.get(name, _with_a_driver)(platform) for name, platform in PLATFORMS.items()]
+    return [_LOOK.get(name, _with_a_driver)(backend) for name, backend in BACKENDS.items()]
 
 
-def _cpu(platform: Platform) -> Entry:
-    return Entry("cpu", True, "jaxlib itself", (machine(),), _versions(platform), "")
+def _cpu(backend: Description) -> Entry:
+    return Entry("cpu", True, "jaxlib itself", (machine(),), _versions(backend), "")
 
 
-def _with_a_driver(platform: Platform) -> Entry:
-    seen, library = driver.look(platform), platforms.library(platform)
+def _with_a_driver(backend: Description) -> Entry:
+    seen, library = driver.look(backend), packages.plugin(backend)
     plugin = f"plugin {library}" if library else "no plugin"
     how = f"{seen.described}; {plugin}" + (
-        f" ({platform.without_device})" if library and not seen.files else ""
+        f" ({backend.without_device})" if library and not seen.files else ""
     )
-    install = "" if library else platform.install
+    install = "" if library else backend.install
     found = bool(library and seen.files)
-    return Entry(platform.name, found, how, seen.devices, _versions(platform), install)
+    return Entry(backend.name, found, how, seen.devices, _versions(backend), install)
 
 
-def _npu(platform: Platform) -> Entry:
-    library, versions = platforms.library(platform), _versions(platform)
+def _npu(backend: Description) -> Entry:
+    library, versions = packages.plugin(backend), _versions(backend)
     has_compiler = "ascendnpu-ir" in versions
     plugin = f"plugin {library}" if library else "the plugin is not built"
     how = f"{plugin}; {'' if has_compiler else 'no kernel compiler; '}{_cann()}"
-    install = "" if has_compiler else platform.install
+    install = "" if has_compiler else backend.install
     if has_compiler and not library:
         install = ascend.BUILD
-    devices = ("8 x Ascend910B1, simulated",) if library else ()
+    devices = (f"{backend.count} x Ascend910B1, simulated",) if library else ()
     return Entry("npu", library is not None, how, devices, versions, install)
 
 
@@ -84,8 +84,8 @@ def _cann() -> str:
 _LOOK = {"cpu": _cpu, "npu": _npu}
 
 
-def _versions(platform: Platform) -> dict[str, str]:
-    return platforms.versions(("jax", "jaxlib", *platform.packages))
+def _versions(backend: Description) -> dict[str, str]:
+    return packages.versions(("jax", "jaxlib", *backend.packages))
 
 
 def machine(path: Path = Path("/proc/cpuinfo")) -> str:

@@ -5,21 +5,21 @@ from collections.abc import Callable
 from tpu_npu_backends.ascend import cann
 from tpu_npu_backends.ascend.cann import binaries
 from tpu_npu_backends.ascend.plugin import library as ascend
-from tpu_npu_backends.doctor import driver, platforms
+from tpu_npu_backends.descriptions import Description
+from tpu_npu_backends.doctor import driver, packages
 from tpu_npu_backends.doctor.findings import Finding
-from tpu_npu_backends.doctor.platforms import Platform
 from tpu_npu_backends.errors import BackendError
 
 Tried = Callable[..., list[Finding]]
 
 
-def findings(platform: Platform, tried: Tried) -> list[Finding]:
+def findings(backend: Description, tried: Tried) -> list[Finding]:
     """Driver, kernel compiler, plugin and CANN. No device is needed: execution is simulated."""
-    return [_driver(platform), _kernel_compiler(), *_plugin(platform, tried), *_cann(tried)]
+    return [_driver(backend), _kernel_compiler(), *_plugin(backend, tried), *_cann(tried)]
 
 
-def _driver(platform: Platform) -> Finding:
-    seen = driver.look(platform)
+def _driver(backend: Description) -> Finding:
+    seen = driver.look(backend)
     return Finding("driver", seen.described + "; devices are simulated", "ok" if seen.files else "absent")
 
 
@@ -32,8 +32,8 @@ def _kernel_compiler() -> Finding:
         return Finding.of("kernel compiler", error)
 
 
-def _plugin(platform: Platform, tried: Tried) -> list[Finding]:
-    library = platforms.library(platform)
+def _plugin(backend: Description, tried: Tried) -> list[Finding]:
+    library = packages.plugin(backend)
     if library is None:
         return [Finding("plugin", f"{ascend.NAME} is not built", "wrong", ascend.BUILD)]
     try:

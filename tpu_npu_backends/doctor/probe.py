@@ -90,9 +90,10 @@ def _devices(arguments: argparse.Namespace) -> list[Finding]:
     backend = _backend(arguments)
     seconds = time.perf_counter() - began
     virtual = " (virtual)" if backend.platform == "cpu" else ""
-    found = f"{backend.describe()}{virtual}, {seconds:.1f} s to start"
-    said = backend.devices[0].client.platform_version.strip().partition("\n")[0]
-    return [Finding("devices", found + (f"; {said}" if said not in ("", "cpu") else ""))]
+    lines = backend.devices[0].client.platform_version.strip().splitlines()
+    said = ", ".join(line for line in lines if line not in ("", "cpu", "PJRT C API"))[:200]
+    found = f"{backend.describe()}{virtual}, {seconds:.1f} s to start" + (f"; {said}" if said else "")
+    return [Finding("devices", found)]
 
 
 def _memory(arguments: argparse.Namespace) -> list[Finding]:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tpu_npu_backends.descriptions import BACKENDS
 from tpu_npu_backends.doctor.findings import Finding
 
 PROBE = (sys.executable, "-m", "tpu_npu_backends.doctor.probe")
@@ -114,8 +115,8 @@ class _Answers:
 
 
 def _environment(platform: str) -> dict[str, str]:
-    """JAX in the probe looks at this platform alone; npu leaves callbacks to the CPU."""
-    return dict(os.environ, JAX_PLATFORMS="npu,cpu" if platform == "npu" else platform)
+    """JAX in the probe looks at this platform alone."""
+    return dict(os.environ, JAX_PLATFORMS=BACKENDS[platform].jax_platforms)
 
 
 def _kill(process: subprocess.Popen) -> None:
