@@ -1,11 +1,8 @@
 """Kernels by bishengir-compile, two at a time, kept by the hash of what they were made from."""
 
 import hashlib
-import importlib.metadata
-import importlib.util
 import json
 import os
-import platform
 import re
 import shutil
 import subprocess
@@ -16,18 +13,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tpu_npu_backends.ascend.compiler import bishengir
 from tpu_npu_backends.errors import BackendError
 
 FORMAT = 1  # of what is kept
-TARGETS = ("Ascend910B1", "Ascend910B2", "Ascend910B3", "Ascend910B4")
 _AT_ONCE = 2
 _SECONDS = 60  # after which the tool is stopped
 _DUMP = re.compile(r"(?m)^// -----// IR Dump Before [^\n]*\n")
-# The graph-sync solver leaves out the synchronisation between cube and vector cores (ascendnpu-ir 1.2).
-_FLAGS = (
-    "-enable-hfusion-compile=true",
-    "-enable-hivm-compile=true",
-    "--enable-hivm-cross-core-gss=false",
+# What is simulated is the module as it stands before instructions become calls of the tool's library.
+_DUMP_FLAGS = (
     "--mlir-disable-threading",
     "--mlir-print-ir-before=convert-hivm-to-std",
     "--mlir-print-ir-module-scope",
@@ -41,6 +35,7 @@ class Kernel:
 
     Attributes:
       key: the hash of its text, the tool's version, its flags and the target.
+      source: what the tool was given, tensor-level MLIR.
       instructions: HIVM as instructions at planned addresses, generic form; empty where it was refused.
       hivm: the module that hivmc would take; empty where it was refused.
       refusal: the tool's words.
@@ -48,6 +43,7 @@ class Kernel:
     """
 
     key: str
+    source: str
     instructions: str = ""
     hivm: str = ""
     refusal: str = ""
@@ -83,11 +79,8 @@ class Compiler:
         cache_dir: Path | None = None,
         tell: Callable[[str, int, int], None] | None = None,
     ):
-        if target not in TARGETS:
-            raise BackendError(f"unknown Ascend target {target!r}: there are {', '.join(TARGETS)}")
-        self.target = target
-        self._tool = _tool()
-        self.version = importlib.metadata.version("ascendnpu-ir")
+        self.target = bishengir.check_target(target)
+        self.version = bishengir.version()
         self._folder = Path(cache_dir) if cache_dir else default_cache()
         self._tell = tell or (lambda what, done, total: None)
         self.runs = 0  # of the tool, kernels from the cache not counted
@@ -95,7 +88,7 @@ class Compiler:
 
     def key(self, text: str) -> str:
         """What a kernel is kept by."""
-        told = json.dumps([FORMAT, self.version, self.target, _FLAGS])
+        told = json.dumps([FORMAT, self.version, self.target, bishengir.FLAGS])
         return hashlib.sha256(f"{told}\n{text}".encode()).hexdigest()[:24]
 
     def compile(self, texts: Sequence[str]) -> list[Kernel]:
@@ -108,7 +101,7 @@ class Compiler:
             made = pool.map(lambda key: self._run(key, wanted[key]), missing)
             for done, kernel in enumerate(made, start=1):
                 found[kernel.key] = kernel
-                self._tell("kernels", done, len(missing))
+                self._tell("compiling kernels", done, len(missing))
         return [found[key] for key in keys]
 
     def _read(self, key: str) -> Kernel | None:
@@ -124,18 +117,12 @@ class Compiler:
             # The tool ends by calling hivmc, which only CANN has and which makes binaries. None is made here:
             # its place is taken by a program that does nothing.
             (Path(folder) / "hivmc").symlink_to(shutil.which("true") or "/bin/true")
-            command = [
-                str(self._tool),
-                str(source),
-                *_FLAGS,
-                f"--target={self.target}",
-                f"--save-temps={folder}",
-            ]
-            path = f"{folder}{os.pathsep}{self._tool.parent}{os.pathsep}{os.environ.get('PATH', '')}"
+            command = bishengir.command(source, self.target, Path(folder) / "kernel.o")
+            path = f"{folder}{os.pathsep}{Path(command[0]).parent}{os.pathsep}{os.environ.get('PATH', '')}"
             began = time.monotonic()
             try:
                 ran = subprocess.run(
-                    [*command, "-o", str(Path(folder) / "kernel.o")],
+                    [*command, *_DUMP_FLAGS, f"--save-temps={folder}"],
                     env={**os.environ, "PATH": path},
                     cwd=folder,
                     capture_output=True,
@@ -143,11 +130,11 @@ class Compiler:
                     timeout=_SECONDS,
                 )
             except subprocess.TimeoutExpired:
-                kernel = Kernel(key, refusal=f"the tool did not end within {_SECONDS} s", seconds=_SECONDS)
+                kernel = Kernel(key, text, refusal=f"the tool did not end within {_SECONDS} s", seconds=_SECONDS)
             except OSError as error:
                 raise BackendError(f"bishengir-compile does not run here: {error.strerror}") from None
             else:
-                kernel = _result(key, ran, Path(folder), time.monotonic() - began)
+                kernel = _result(key, text, ran, Path(folder), time.monotonic() - began)
         self.runs += 1
         self.seconds.append(kernel.seconds)
         self._write(kernel)
@@ -165,27 +152,16 @@ class Compiler:
             ) from None
 
 
-def _result(key: str, ran: subprocess.CompletedProcess, folder: Path, seconds: float) -> Kernel:
+def _result(key: str, source: str, ran: subprocess.CompletedProcess, folder: Path, seconds: float) -> Kernel:
     dumps = _DUMP.split(ran.stderr + ran.stdout)
     seconds = round(seconds, 3)
+    if ran.returncode == 0 and len(dumps) > 1 and "main_multi_" in dumps[-1]:
+        return Kernel(key, source, refusal="it became several kernels", seconds=seconds)
     if ran.returncode == 0 and len(dumps) > 1:
         hivm = (folder / "module.hivm.opt.mlir").read_text("utf-8")
-        return Kernel(key, instructions=dumps[-1], hivm=hivm, seconds=seconds)
+        return Kernel(key, source, instructions=dumps[-1], hivm=hivm, seconds=seconds)
     said = [line for line in ran.stderr.splitlines() if "error" in line.lower()]
     said = [re.sub(r'^loc\("[^"]*":\d+:\d+\): ', "", line) for line in said]
     said = [line for line in said if "Failed to run BiSheng" not in line] or said
     what = said[0] if said else f"it ended with code {ran.returncode}"
-    return Kernel(key, refusal=what[:300], seconds=seconds)
-
-
-def _tool() -> Path:
-    machine = platform.machine()
-    if machine not in ("x86_64", "aarch64"):
-        raise BackendError(
-            f"the Ascend compiler has no build for {machine}: it needs x86_64 or aarch64 Linux"
-        )
-    spec = importlib.util.find_spec("ascendnpuir")
-    tool = Path(spec.origin).parent / "bin" / "bishengir-compile" if spec and spec.origin else None
-    if tool is None or not tool.is_file():
-        raise BackendError("the Ascend compiler is not installed: pip install 'pangu-jax[ascend]'")
-    return tool
+    return Kernel(key, source, refusal=what[:300], seconds=seconds)

@@ -43,16 +43,22 @@ class Program:
         for number, (array, buffer) in enumerate(zip(arrays, expected, strict=True)):
             if array.shape != buffer.shape:
                 raise BackendError(
-                    f"argument {number} of the program has shape {list(buffer.shape)}, and was given {list(array.shape)}"
+                    f"argument {number} of the program has shape {list(buffer.shape)}, and was given "
+                    f"{list(array.shape)}"
                 )
         return Executor(instructions, self.constants).run(self.plan, arrays)
 
     def write(self, folder: str | Path) -> None:
-        """kernels/KEY.hivm.mlir (for hivmc), kernels/KEY.instructions.mlir (for the simulator), plan.json, ..."""
+        """kernels/, constants.npz, report.json and, last, plan.json.
+
+        Of each kernel: KEY.mlir, what bishengir-compile was given; KEY.hivm.mlir, what it would give to hivmc;
+        KEY.instructions.mlir, what the simulator runs.
+        """
         folder = Path(folder)
         try:
             (folder / "kernels").mkdir(parents=True, exist_ok=True)
             for key, kernel in self.kernels.items():
+                (folder / "kernels" / f"{key}.mlir").write_text(kernel.source, "utf-8")
                 (folder / "kernels" / f"{key}.hivm.mlir").write_text(kernel.hivm, "utf-8")
                 (folder / "kernels" / f"{key}.instructions.mlir").write_text(kernel.instructions, "utf-8")
             raw = {name: _storable(values) for name, values in self.constants.items()}
@@ -72,8 +78,10 @@ class Program:
             kernels = {}
             for path in sorted((folder / "kernels").glob("*.instructions.mlir")):
                 key = path.name.removesuffix(".instructions.mlir")
-                hivm = (folder / "kernels" / f"{key}.hivm.mlir").read_text("utf-8")
-                kernels[key] = Kernel(key, path.read_text("utf-8"), hivm)
+                source, hivm = (
+                    (folder / "kernels" / f"{key}{end}").read_text("utf-8") for end in (".mlir", ".hivm.mlir")
+                )
+                kernels[key] = Kernel(key, source, path.read_text("utf-8"), hivm)
             with np.load(folder / "constants.npz", allow_pickle=False) as kept:
                 constants = {name: kept[name] for name in kept.files}
         except (OSError, ValueError, KeyError, TypeError) as error:
