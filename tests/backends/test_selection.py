@@ -24,7 +24,7 @@ def test_more_devices_than_there_are():
         selection.select("cpu:99")
 
 
-@pytest.mark.parametrize("name", ["tpu", "cuda", "npu"])
+@pytest.mark.parametrize("name", ["tpu", "cuda"])
 def test_a_platform_that_this_machine_lacks(name):
     assert selection.promised_devices(name) is None
     with pytest.raises(BackendError, match=f"backend '{name}' is not on this machine") as raised:

@@ -1,0 +1,40 @@
+"""The plugin for npu, built once, and programs that run beside the tests' own JAX, which is on cpu."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tpu_npu_backends.ascend.plugin.build import build
+
+ROOT = Path(__file__).parents[2]
+
+# Runs a program with platform npu: its text or arguments for Python, and more of the environment.
+OnNpu = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def plugin() -> Path:
+    """libpjrt_ascend.so; compiled when it is not in the user's cache yet."""
+    return build()
+
+
+@pytest.fixture(scope="session")
+def on_npu(plugin: Path) -> OnNpu:
+    """Python in a process of its own, with JAX_PLATFORMS=npu,cpu unless told otherwise."""
+
+    def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *map(str, arguments)],
+            cwd=ROOT,
+            env=os.environ | {"JAX_PLATFORMS": "npu,cpu"} | environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    return run
