@@ -51,13 +51,11 @@ class AscendTarget:
                 **program.report,
                 "binaries": 0,
                 "cann": installation and {"version": installation.version, "home": str(installation.home)},
-                "ran_on_hardware": False,
             }
             if folder is not None:
                 program.write(folder)
                 if installation:
-                    sources = sorted((folder / KERNELS).glob("*.mlir"))
-                    sources = [path for path in sources if not path.name.endswith(".hivm.mlir")]
+                    sources = sorted(folder / KERNELS / f"{key}.mlir" for key in program.kernels)
                     made = binaries.build(sources, self.chip, installation, bishengir.command, progress.step)
                     value["binaries"] = len(made)
         return Shown(value, tables.ascend(value, out))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # they load JAX, which looking does not
 GIB = 2**30
 _MARKS = {"ok": "ok", "absent": "-", "wrong": "WRONG", "untried": "not tried"}
 _HOST_OPS = 20  # lines of what is left to the host
+_WHY = 120  # characters
 
 
 def inventory(entries: Sequence[Entry]) -> str:
@@ -92,23 +93,38 @@ def topology(chosen: "Topology", layout: "Layout", value: dict[str, Any], out: P
 def ascend(value: dict[str, Any], out: Path | None) -> str:
     """Kernels, what they cover, and what is left to the host."""
     host_ops = value["host_ops"]
+    cores = ", ".join(f"{count} {core}" for core, count in value["kernels_by_core"].items())
+    seconds = value["seconds"]["total"]
     rows = [
-        ["compiled for", f"{value['target']}, batch {value['batch_size']}; nothing ran on hardware"],
-        ["kernels", f"{value['kernels']}"],
-        ["FLOPs covered", f"{value['flops_covered']:.2%}"],
-        ["left to the host", f"{sum(op.get('count', 1) for op in host_ops)} ops" if host_ops else "nothing"],
+        [
+            "compiled for",
+            f"{value['target']}, batch {value['batch_size']}, in {seconds:.0f} s; {cann.NEVER_RUN}",
+        ],
+        ["kernels", f"{value['kernels']} ({cores}), {value['launches']} launches a step"],
+        ["products", f"{value['products_compiled']} of {value['products']} in kernels"],
+        ["FLOPs covered", f"{value['flops_covered']:.2%} of {value['flops'] / 1e9:.4g} GFLOP a step"],
+        ["memory", f"{_gib(value['workspace_bytes'])} GiB beside arguments and results"],
+        ["left to the host", _count(host_ops)],
         ["device binaries", _binaries(value, out)],
     ]
     lines = [text_tables.render(("", ""), rows)]
     if host_ops:
         each = [
-            [str(op.get(name, "")) for name in ("op", "count", "why", "source")]
-            for op in host_ops[:_HOST_OPS]
+            [op["op"], str(op["count"]), op["source"] or "", _short(op["why"])] for op in host_ops[:_HOST_OPS]
         ]
-        lines += ["", text_tables.render(("on the host", "count", "why", "source"), each)]
+        lines += ["", text_tables.render(("on the host", "count", "from", "why"), each)]
         if len(host_ops) > _HOST_OPS:
-            lines.append(f"and {len(host_ops) - _HOST_OPS} more, in the report")
+            lines.append(f"and {len(host_ops) - _HOST_OPS} kinds more, in the report")
     return "\n".join(lines + _written(out))
+
+
+def _count(host_ops: Sequence[dict[str, Any]]) -> str:
+    return f"{sum(op['count'] for op in host_ops)} ops, listed below" if host_ops else "nothing"
+
+
+def _short(why: str) -> str:
+    """The compiler's words up to what it guesses about the reason; the report has all of them."""
+    return why.removeprefix("error: ").partition(" (possible")[0][:_WHY]
 
 
 def _binaries(value: dict[str, Any], out: Path | None) -> str:

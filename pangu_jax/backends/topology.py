@@ -68,7 +68,7 @@ def _value(
         "estimated_step_s": cost and cost.step_seconds,
         "compile_s": step.compile_s,
         "cached": step.cached,
-        "ran_on_hardware": False,
+        "ran_on": "never run on hardware",
     }
 
 

@@ -12,15 +12,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tpu_npu_backends.descriptions import BACKENDS
 from tpu_npu_backends.doctor.findings import Finding
 from tpu_npu_backends.errors import BackendError
 
 VIRTUAL_DEVICES = 8  # of the CPU, so that its collective has somebody to talk to
 EXACT_SIZE = 256  # of the product that is compared with NumPy's
 
-# Sizes of the products that are timed: a second or so, but long enough to reach the speed of a large one.
-SIZES = {"cpu": 1536, "npu": 1536}
-ACCELERATOR_SIZE = 8192
+# Of the products that are timed: a second or so, and large enough for the speed of a large one.
+SIZE_OF_A_MACHINE, SIZE_OF_A_CHIP = 1536, 8192
 COLLECTIVE_BYTES = 4 * 2**20  # of each device
 
 
@@ -103,7 +103,9 @@ def _memory(arguments: argparse.Namespace) -> list[Finding]:
     stats = device.memory_stats() or {}
     if "bytes_limit" in stats:
         free = stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-        return [Finding("memory", f"{_gib(free)} of {_gib(stats['bytes_limit'])} GiB free a device")]
+        simulated = " (simulated)" if BACKENDS[arguments.platform].virtual else ""
+        found = f"{_gib(free)} of {_gib(stats['bytes_limit'])} GiB free a device{simulated}"
+        return [Finding("memory", found)]
     machine = psutil.virtual_memory()
     return [Finding("memory", f"{_gib(machine.available)} of {_gib(machine.total)} GiB free, of the machine")]
 
@@ -126,7 +128,7 @@ def _matmul(arguments: argparse.Namespace) -> list[Finding]:
     if not np.array_equal(y_NxN, x_NxN @ x_NxN):
         off = float(np.abs(y_NxN - x_NxN @ x_NxN).max())
         return [Finding("matmul", f"a product of {EXACT_SIZE} x {EXACT_SIZE} is off by {off:g}", "wrong")]
-    size = SIZES.get(backend.platform, ACCELERATOR_SIZE)
+    size = SIZE_OF_A_MACHINE if BACKENDS[backend.platform].virtual else SIZE_OF_A_CHIP
     flops = peak.matmul_peak(device, backend.compute_dtype, size)
     found = (
         f"exact; {_flops(flops)} in {backend.compute_dtype}, a product of {size} in "
