@@ -13,6 +13,7 @@ import atexit
 import json
 import logging
 import os
+import re
 import sys
 import tempfile
 import time
@@ -63,6 +64,11 @@ def _reports_folder() -> Path:
     parent = home / "pangu_jax" / "ascend" / "reports"
     parent.mkdir(parents=True, exist_ok=True)
     return Path(tempfile.mkdtemp(prefix=time.strftime("%Y%m%d-%H%M%S-"), dir=parent))
+
+
+def _file_name(name: str) -> str:
+    """A module's name without what a path would take for a folder."""
+    return re.sub(r"[^\w.-]", "_", name)[:80]
 
 
 @dataclass
@@ -116,7 +122,7 @@ class Watcher:
 
         alone = program.devices == 1
         record = Record(program.name, program.devices, "whole" if alone else "unpartitioned", "not asked for")
-        watched = _Watched(record, self.folder / f"{program.name}-{program.id}")
+        watched = _Watched(record, self.folder / f"{_file_name(program.name)}-{program.id}")
         watched.folder.mkdir(parents=True, exist_ok=True)
         self._programs[program.id] = watched
         try:
