@@ -34,7 +34,8 @@ MATMUL = """
     %origin = arith.constant 0.0 : f32
     %space = tensor.empty() : tensor<{m}x{n}xf32>
     %start = linalg.fill ins(%origin : f32) outs(%space : tensor<{m}x{n}xf32>) -> tensor<{m}x{n}xf32>
-    %x = linalg.matmul ins(%a, %b : tensor<{m}x{k}xf32>, tensor<{k}x{n}xf32>) outs(%start : tensor<{m}x{n}xf32>)
+    %x = linalg.matmul ins(%a, %b : tensor<{m}x{k}xf32>, tensor<{k}x{n}xf32>)
+        outs(%start : tensor<{m}x{n}xf32>)
         -> tensor<{m}x{n}xf32>
 """
 
