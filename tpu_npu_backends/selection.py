@@ -75,8 +75,9 @@ def select(name: str = "auto") -> Backend:
         _make_virtual_devices(count)
     try:
         devices = jax.devices() if platform == "auto" else jax.devices(platform)
-    except RuntimeError as error:
-        raise BackendError(_why_not(name, platform, str(error).splitlines()[0])) from None
+    except (RuntimeError, AssertionError) as error:  # the latter where JAX_PLATFORMS leaves it no platform
+        said = str(error).partition("\n")[0] or "JAX finds no plugin for it"
+        raise BackendError(_why_not(name, platform, said)) from None
     if count:
         devices = _first_of_each_process(name, devices, count)
     elif platform == "cpu" and jax.process_count() == 1:

@@ -27,9 +27,9 @@ class Finding:
 
     @classmethod
     def of(cls, check: str, error: BackendError) -> "Finding":
-        """Of an error: its line ends with how to go on, behind the last semicolon."""
-        what, _, mend = str(error).rpartition("; ")
-        return cls(check, what or mend, "wrong", mend if what else "")
+        """Of an error: behind the first semicolon of its line stands how to go on."""
+        what, _, mend = str(error).partition("; ")
+        return cls(check, what, "wrong", mend)
 
 
 @dataclass(frozen=True)
