@@ -1,6 +1,6 @@
 """How a task is gone about: with which pattern, and what is tuned for it, if anything."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,6 +36,9 @@ class Approach:
         score with all fields empty ("content_free", Zhao et al., arXiv 2102.09690).
       length: characters of a window of an over-long text.
       stride: characters from one window to the next.
+      tasks: names of those it is for; all when empty.
+      limit: most test examples, the same for all its cells; 0 takes the sweep's.
+      dev_limit: most examples of a dev split that a look goes over; 0 takes all.
     """
 
     pattern: str | Mapping[str, str] = "ask"
@@ -51,6 +54,9 @@ class Approach:
     calibration: Calibration = "none"
     length: int = 400
     stride: int = 300
+    tasks: Sequence[str] = ()
+    limit: int = 0
+    dev_limit: int = 0
 
     def __post_init__(self):
         if self.calibration not in ("none", "prior", "content_free"):

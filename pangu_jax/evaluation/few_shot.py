@@ -10,6 +10,7 @@ import numpy as np
 from data_pipelines.tasks.benchmarks import BenchmarkTask, Example
 from pangu_jax.evaluation.approach import Approach, pattern_name
 from pangu_jax.evaluation.asking import Asked, ask
+from pangu_jax.evaluation.subsets import limited
 from pangu_jax.inference.loading import Loaded
 from pangu_jax.tuning import examples as rows
 from pangu_jax.tuning.fitting import fit, measure
@@ -60,10 +61,12 @@ def run(
         elif kind == "test" and split != splits[0]:
             return asked("test", splits[0])
         found = test if kind == "test" else task.examples(f"{kind}_{split}", data_dir)
+        if kind == "dev":
+            found = limited(found, approach.dev_limit)
         return ask(loaded, shown, found, approach.length, approach.stride)
 
     every = [asked(kind, split) for kind in ("train", "dev", "test") for split in splits]
-    shape = rows.shape_of([one for some in every for one in some.labelled], _prompt(approach))
+    shape = _shape(approach, [one for some in every for one in some.labelled])
     asks = functools.partial(
         measure, loaded.config, method=approach.method, objective=approach.objective, shape=shape
     )
@@ -119,5 +122,9 @@ def _mean_scores(asked: Asked, scores_NxC: np.ndarray) -> np.ndarray:
     return np.mean([one for found in asked.scores(scores_NxC) for one in found], axis=0)
 
 
-def _prompt(approach: Approach) -> int:
-    return 0 if approach.method is None else approach.method.prompt
+def _shape(approach: Approach, labelled: Sequence[rows.Labelled]) -> rows.Shape:
+    if approach.method is None:
+        return rows.shape_of(labelled)
+    return rows.shape_of(
+        rows.numbered(labelled) if approach.method.pool else labelled, approach.method.prompt
+    )

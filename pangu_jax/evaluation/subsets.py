@@ -47,7 +47,11 @@ def test_examples(
             f"{task.name}: no split with public labels is there; `pangu data check` tells what is, and where "
             "to get the others"
         )
-    if limit and len(found) > limit:
-        kept = sorted(random.Random(0).sample(range(len(found)), limit))
-        found = [found[number] for number in kept]
-    return Subset(name, found)
+    return Subset(name, limited(found, limit))
+
+
+def limited(examples: list[Example], limit: int) -> list[Example]:
+    """At most `limit` of them (0: all), drawn once and for all, in their order."""
+    if not limit or len(examples) <= limit:
+        return examples
+    return [examples[number] for number in sorted(random.Random(0).sample(range(len(examples)), limit))]

@@ -92,9 +92,14 @@ def sweep(
     if taken := set(approaches) & set(BASELINES):
         raise UserError(f"sweep.approaches: {taken.pop()!r} is the name of a baseline; take another")
     chosen = {name: benchmarks.get(name) for name in tasks}
-    for task in chosen.values():
-        for approach in approaches.values():
-            pattern_name(approach.pattern, task)
+    pairs = [
+        (task, name)
+        for task in chosen
+        for name, approach in approaches.items()
+        if not approach.tasks or task in approach.tasks
+    ]
+    for task, name in pairs:
+        pattern_name(approaches[name].pattern, chosen[task])
     identity = {"model": stored.fingerprint(loading.load(run_dir).params), "recipe": recipe}
     with Journal(Path(out) / "rows.jsonl", identity) as journal:
         done = journal.done()
@@ -109,12 +114,13 @@ def sweep(
                 if Cell(name, row["method"], row["split"], row["seed"]) not in done:
                     add(row)
         groups = []
-        for task in chosen:
-            for name, approach in approaches.items():
-                over = seeds if approach.method else seeds[:1]
-                cells = [Cell(task, name, split, seed) for split in splits for seed in over]
-                if left := tuple(cell for cell in cells if cell not in done):
-                    groups.append(Group(str(run_dir), approach, left, test_split, limit, data_dir))
+        for task, name in pairs:
+            approach = approaches[name]
+            over = seeds if approach.method else seeds[:1]
+            cells = [Cell(task, name, split, seed) for split in splits for seed in over]
+            if left := tuple(cell for cell in cells if cell not in done):
+                most = approach.limit or limit
+                groups.append(Group(str(run_dir), approach, left, test_split, most, data_dir))
         for row in _carried_out(groups, workers, ray_address):
             add(row)
         order = {name: number for number, name in enumerate((*BASELINES, *approaches))}

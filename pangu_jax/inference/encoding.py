@@ -1,9 +1,11 @@
 """From a rendered example to a query: text to the tokens that a model reads, goes on from, and may say."""
 
+import functools
+
 import numpy as np
 
 from data_pipelines.tasks.benchmarks import Rendered
-from data_pipelines.vocabulary import EOS
+from data_pipelines.vocabulary import EOS, Vocabulary
 from pangu_jax.inference.loading import Loaded
 from pangu_jax.inference.queries import Query
 
@@ -19,10 +21,16 @@ def query(loaded: Loaded, rendered: Rendered, ends: bool = False) -> Query:
       ends: whether a candidate is followed by the end of the sequence, as an answer is that a model writes;
         in scoring, the end would favour what often stands last.
     """
-    end = np.array([EOS] if ends else [], np.int32)
-    candidates = rendered.candidates or ((rendered.reference,) if rendered.reference else ())
+    texts = rendered.candidates or ((rendered.reference,) if rendered.reference else ())
     return Query(
         loaded.encode_inputs(rendered.inputs),
         loaded.encode_target(rendered.prefix),
-        tuple(np.concatenate([loaded.encode_target(text), end]) for text in candidates),
+        _candidates(loaded.vocabulary, texts, ends),
     )
+
+
+@functools.lru_cache(maxsize=64)
+def _candidates(vocabulary: Vocabulary, texts: tuple[str, ...], ends: bool) -> tuple[np.ndarray, ...]:
+    """Most examples of a task have the same ones."""
+    end = np.array([EOS] if ends else [], np.int32)
+    return tuple(np.concatenate([vocabulary.encode(text), end]) for text in texts)

@@ -7,7 +7,7 @@ their lengths, which leaves few shapes to compile and little padding.
 """
 
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import jax
@@ -90,20 +90,34 @@ def score(
 
 def plan(query: Query) -> Plan:
     """The decoder row of a query."""
-    start = [0, *map(int, query.prefix)]
-    tokens, parents = list(start), list(range(-1, len(start) - 1))
-    depths = list(range(len(start)))
-    columns: dict[tuple[int, ...], int] = {(): len(start) - 1}
+    start = np.array([0, *query.prefix], np.int32)
+    last = len(start) - 1
+    trie = _trie(tuple(np.asarray(candidate, np.int32).tobytes() for candidate in query.candidates))
+    count = np.arange(len(start), dtype=np.int32)
+    return trie._replace(
+        tokens_M=np.concatenate([start, trie.tokens_M]),
+        depth_M=np.concatenate([count, trie.depth_M + last]),
+        parent_M=np.concatenate([count - 1, trie.parent_M + last]),
+        read_N=trie.read_N + last,
+    )
+
+
+@lru_cache(maxsize=256)
+def _trie(candidates: tuple[bytes, ...]) -> Plan:
+    """The part of a plan that hangs on candidates (int32 bytes each) alone: most tasks have the same ones
+    everywhere. Columns count from what stands before the first token, which is column 0 and not listed."""
+    tokens, parents, depths = [], [], []
+    columns: dict[tuple[int, ...], int] = {(): 0}
     pairs: list[tuple[int, int, int]] = []
-    for number, candidate in enumerate(query.candidates):
-        path = tuple(map(int, candidate))
+    for number, candidate in enumerate(candidates):
+        path = tuple(np.frombuffer(candidate, np.int32).tolist())
         for length, token in enumerate(path):
             before = path[:length]
             if before not in columns:
-                columns[before] = len(tokens)
                 parents.append(columns[before[:-1]])
-                depths.append(len(start) - 1 + length)
+                depths.append(length)
                 tokens.append(before[-1])
+                columns[before] = len(tokens)
             pairs.append((columns[before], token, number))
     column_P, token_P, candidate_P = np.array(pairs, np.int32).T
     read_N, at_P = np.unique(column_P, return_inverse=True)

@@ -13,6 +13,8 @@ from pangu_jax.errors import UserError
 from pangu_jax.inference import queries, scoring
 from pangu_jax.inference.queries import Query, round_up
 
+WIDTHS = 2  # of a batch: each has programs of its own
+
 
 class Labelled(NamedTuple):
     """A query whose answer is known.
@@ -43,7 +45,7 @@ class Shape(NamedTuple):
 
 class Rows(NamedTuple):
     """Examples as arrays, each with a leading dimension of examples N. Padding is 0, or the number of
-    candidates in `candidate_NxP`."""
+    candidates in `candidate_NxP`; `needed_N` counts the decoder's columns that are not padding."""
 
     inputs_NxS: np.ndarray
     tokens_NxM: np.ndarray
@@ -56,10 +58,26 @@ class Rows(NamedTuple):
     candidate_NxP: np.ndarray
     choices_NxC: np.ndarray
     answer_N: np.ndarray
+    needed_N: np.ndarray
 
-    def batch(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
-        """The rows `numbers`, and which columns each column of the decoder sees: itself and its ancestors."""
+    def width(self, numbers: np.ndarray | None = None) -> int:
+        """Columns of the decoder that hold the rows `numbers`, or all of them: half of what there is, or the
+        whole, so that short rows cost less and few programs are compiled."""
+        needed_N = self.needed_N if numbers is None else self.needed_N[numbers]
+        part = -(-self.tokens_NxM.shape[1] // WIDTHS)
+        return min(self.tokens_NxM.shape[1], part * -(-int(needed_N.max()) // part))
+
+    def batch(self, numbers: np.ndarray, width: int | None = None) -> dict[str, np.ndarray]:
+        """The rows `numbers`, and which columns each column of the decoder sees: itself and its ancestors.
+
+        Args:
+          numbers: int [B].
+          width: columns of the decoder, at least what the rows need; all when None.
+        """
         taken = {name.rpartition("_")[0]: array[numbers] for name, array in self._asdict().items()}
+        del taken["needed"]
+        for name in ("tokens", "depth", "parent"):
+            taken[name] = taken[name][:, :width]
         parent_BxM = taken.pop("parent")
         rows, columns = parent_BxM.shape
         sees_BxMxM = np.broadcast_to(np.eye(columns, dtype=bool), (rows, columns, columns)).copy()
@@ -67,6 +85,18 @@ class Rows(NamedTuple):
             parent_B = parent_BxM[:, column]
             sees_BxMxM[:, column] |= sees_BxMxM[np.arange(rows), parent_B] & (parent_B >= 0)[:, None]
         return taken | {"sees": sees_BxMxM}
+
+
+def numbered(examples: Sequence[Labelled]) -> list[Labelled]:
+    """For a classifier: candidates by their numbers. Their words are not read, so they need no columns."""
+    tokens: dict[int, tuple[np.ndarray, ...]] = {}
+    for query, _ in examples:
+        count = len(query.candidates)
+        tokens.setdefault(count, tuple(np.array([number], np.int32) for number in range(count)))
+    return [
+        one._replace(query=one.query._replace(candidates=tokens[len(one.query.candidates)]))
+        for one in examples
+    ]
 
 
 def shape_of(examples: Sequence[Labelled], prompt: int = 0) -> Shape:
@@ -120,6 +150,7 @@ def _row(example: Labelled, shape: Shape) -> tuple[np.ndarray, ...]:
         pad(plan.candidate_P, shape.pairs, shape.candidates),
         np.arange(shape.candidates) < len(query.candidates),
         np.int32(example.answer),
+        np.int32(len(plan.tokens_M)),
     )
 
 

@@ -15,7 +15,7 @@ from pangu_jax.tuning import examples
 from pangu_jax.tuning.examples import Labelled, Rows, Shape
 from pangu_jax.tuning.freezing import Extent, Freezing, FrozenState
 from pangu_jax.tuning.methods import FineTuning, Method
-from pangu_jax.tuning.programs import Programs, Recipe, programs
+from pangu_jax.tuning.programs import Programs, Recipe, programs, scorer
 from pangu_jax.tuning.settings import Descent, Objective, Regularisation
 
 EVALUATION_BATCH = 32
@@ -104,9 +104,13 @@ def fit(
         jnp.dtype(dtype),
     )
     compiled = programs(recipe)
+    scored = scorer(config, recipe.method.pool, recipe.objective, recipe.dtype)
     train, dev = (with_prompt(config, some or (), recipe.method.prompt) for some in (train, dev))
+    if recipe.method.pool:
+        train, dev = examples.numbered(train), examples.numbered(dev)
     shape = shape or examples.shape_of([*train, *dev])
     rows = examples.rows(train, shape)
+    width = rows.width()
     dev_rows = examples.rows(dev, shape) if dev else None
     fresh, masks, drops = jax.random.split(jax.random.key(seed), 3)
     trainable, frozen = recipe.method.prepare(config, params, fresh, shape.candidates)
@@ -121,7 +125,7 @@ def fit(
     for step in range(1, steps + 1):
         lowest = _lowest(recipe, step - 1)
         key = jax.random.fold_in(drops, step)
-        batch = rows.batch(next(draws))
+        batch = rows.batch(next(draws), width)
         trainable, state, loss = compiled.step(trainable, state, frozen, batch, key, lowest=lowest)
         losses.append(loss)
         if step % evaluate_every and step != steps:
@@ -131,7 +135,7 @@ def fit(
         if not np.isfinite(row["loss"]):
             raise UserError(f"the loss at step {step} is not finite; lower Descent.learning_rate")
         if dev_rows:
-            measured = _measure(compiled, trainable, frozen, dev_rows)
+            measured = _measure(scored, recipe.method.merge(config, trainable, frozen), dev_rows)
             row |= {"dev_accuracy": measured.accuracy, "dev_loss": measured.loss}
             worse += 1
             rank = (-measured.accuracy, measured.loss)
@@ -165,20 +169,13 @@ def measure(
     Raises:
       UserError: as `fit`.
     """
-    method = method or FineTuning()
-    recipe = Recipe(
-        config,
-        _Complete(method.pool),
-        Freezing(),
-        Regularisation(),
-        objective or Objective(),
-        Descent(),
-        1,
-        jnp.dtype(dtype),
-    )
+    pool = method.pool if method else None
     asked = with_prompt(config, asked, len(params["embedding"]) - config.vocab_size)
+    if pool:
+        asked = examples.numbered(asked)
     shape = shape or examples.shape_of(asked)
-    return _measure(programs(recipe), {}, params, examples.rows(asked, shape))
+    scored = scorer(config, pool, objective or Objective(), jnp.dtype(dtype))
+    return _measure(scored, params, examples.rows(asked, shape))
 
 
 def prompt_ids(config: EncoderDecoderConfig, length: int) -> np.ndarray:
@@ -196,17 +193,6 @@ def with_prompt(config: EncoderDecoderConfig, asked: Sequence[Labelled], length:
         return query._replace(inputs=np.concatenate([prompt, query.inputs]).astype(np.int32))
 
     return [example._replace(query=prompted(example.query)) for example in asked]
-
-
-class _Complete(NamedTuple):
-    """A method of nothing but reading: parameters are complete already."""
-
-    pool: Any
-    prompt: int = 0
-    from_below: bool = False
-
-    def merge(self, config: EncoderDecoderConfig, trainable: Tree, frozen: Tree) -> Tree:
-        return frozen
 
 
 def _lowest(recipe: Recipe, step: int) -> int:
@@ -237,17 +223,19 @@ def _fisher(compiled: Programs, trainable: Tree, frozen: Tree, rows: Rows, batch
     return total
 
 
-def _measure(compiled: Programs, trainable: Tree, frozen: Tree, rows: Rows) -> Measured:
-    """In batches of one size; the last one is filled up with its own rows, which are not counted."""
-    count = len(rows.answer_N)
+def _measure(scored: Any, params: Tree, rows: Rows) -> Measured:
+    """In batches of one size, of rows about as long; the last one is filled up with its own rows, which are
+    not counted."""
+    order_N = np.argsort(rows.needed_N, kind="stable")
     scores, losses = [], []
-    for first in range(0, count, EVALUATION_BATCH):
-        numbers = np.minimum(np.arange(first, first + EVALUATION_BATCH), count - 1)
-        score_BxC, loss_B = compiled.scores(trainable, frozen, rows.batch(numbers))
-        own = min(EVALUATION_BATCH, count - first)
-        scores.append(np.asarray(score_BxC)[:own])
-        losses.append(np.asarray(loss_B)[:own])
-    score_NxC = np.concatenate(scores)
+    for first in range(0, len(order_N), EVALUATION_BATCH):
+        own_N = order_N[first : first + EVALUATION_BATCH]
+        numbers = np.resize(own_N, EVALUATION_BATCH)
+        score_BxC, loss_B = scored(params, rows.batch(numbers, rows.width(own_N)))
+        scores.append(np.asarray(score_BxC)[: len(own_N)])
+        losses.append(np.asarray(loss_B)[: len(own_N)])
+    back_N = np.argsort(order_N)
+    score_NxC = np.concatenate(scores)[back_N]
     right = np.mean(np.argmax(score_NxC, axis=1) == rows.answer_N)
     return Measured(score_NxC, 100 * float(right), float(np.mean(np.concatenate(losses))))
 

@@ -48,12 +48,10 @@ class Programs(NamedTuple):
       step: (trainable, optimizer state, frozen, batch, key, lowest) -> (trainable, state, loss); gives up its
         first two arguments.
       squared_gradients: (trainable, frozen, batch) -> tree of squared gradients.
-      scores: (trainable, frozen, batch) -> (score BxC by which candidates are chosen, loss B).
     """
 
     step: Any
     squared_gradients: Any
-    scores: Any
 
 
 @functools.lru_cache(maxsize=32)
@@ -91,12 +89,23 @@ def programs(recipe: Recipe) -> Programs:
 
         return jax.tree.map(jnp.square, jax.grad(plain)(trainable))
 
+    return Programs(step, squared_gradients)
+
+
+@functools.lru_cache(maxsize=32)
+def scorer(config: EncoderDecoderConfig, pool: reading.Pool | None, objective: Objective, dtype: Any) -> Any:
+    """Jitted (complete params, batch) -> (score BxC by which candidates are chosen, loss B).
+
+    Whatever learnt, its complete parameters are scored alike: one program serves all methods, tuned or not.
+    """
+    forward = TrieForward(config, dtype=dtype)
+
     @jax.jit
-    def scores(trainable, frozen, batch):
-        found = reading.scores(still, method.merge(recipe.config, trainable, frozen), batch, method.pool)
+    def scores(params, batch):
+        found = reading.scores(forward, params, batch, pool)
         return chosen_by(found, objective), jnp.sum(_losses(found, batch, objective, 0.0), axis=1)
 
-    return Programs(step, squared_gradients, scores)
+    return scores
 
 
 def chosen_by(found: Scores, objective: Objective) -> jax.Array:
