@@ -1,11 +1,11 @@
 """From graphs to kernels and a launch plan: what the tool refuses is cut in two until it takes it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from tpu_npu_backends.ascend.compiler import emission, plan, workspace
+from tpu_npu_backends.ascend.compiler import checking, emission, plan, workspace
 from tpu_npu_backends.ascend.compiler.emission import Emitted, base_of
 from tpu_npu_backends.ascend.compiler.evaluating import KINDS
 from tpu_npu_backends.ascend.compiler.graph import Function, Node, Value
@@ -52,6 +52,7 @@ def assemble(functions: dict[str, Function], compiler: Compiler) -> dict[str, As
         for each, part in waiting:
             part.emitted = _emit(each.function, part.nodes)
         made = compiler.compile([part.emitted.text for _, part in waiting])
+        made = _checked(compiler, [part for _, part in waiting], made)
         refused = []
         for (each, part), kernel in zip(waiting, made, strict=True):
             part.kernel = kernel
@@ -59,6 +60,23 @@ def assemble(functions: dict[str, Function], compiler: Compiler) -> dict[str, As
                 refused += [(each, half) for half in _halve(each, part)]
         waiting = refused
     return assembled
+
+
+def _checked(compiler: Compiler, parts: list[Part], made: list[Kernel]) -> list[Kernel]:
+    """The kernels, those that compute something else than their nodes refused."""
+    verdicts = {kernel.key: kernel for kernel in made}
+    waiting = [key for key, kernel in verdicts.items() if kernel.compiled and not kernel.checked]
+    part_of = {kernel.key: part for part, kernel in zip(parts, made, strict=True)}
+    for done, key in enumerate(waiting, start=1):
+        kernel, part = verdicts[key], part_of[key]
+        apart, wrong = checking.difference(part.nodes, part.emitted, kernel.instructions)
+        verdict = replace(kernel, checked=True, difference=apart)
+        if wrong:
+            verdict = replace(verdict, refusal=wrong, instructions="", hivm="")
+        verdicts[key] = verdict
+        compiler.keep(verdict)
+        compiler.tell("checking kernels", done, len(waiting))
+    return [verdicts[kernel.key] for kernel in made]
 
 
 def _is_kernel(assembled: Assembled, part: Part) -> bool:

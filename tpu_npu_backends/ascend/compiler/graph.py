@@ -55,6 +55,11 @@ class Value:
         return math.prod(self.shape)
 
     @property
+    def numpy(self) -> np.dtype:
+        """Its type in NumPy."""
+        return DTYPES[self.dtype]
+
+    @property
     def bytes(self) -> int:
         """Bytes, a boolean taking one."""
         return self.size * DTYPES[self.dtype].itemsize

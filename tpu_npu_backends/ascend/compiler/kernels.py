@@ -40,6 +40,8 @@ class Kernel:
       hivm: the module that hivmc would take; empty where it was refused.
       refusal: the tool's words.
       seconds: how long the tool took, once.
+      checked: whether it was run beside NumPy.
+      difference: how far it was off; None where the simulator cannot run it.
     """
 
     key: str
@@ -48,6 +50,8 @@ class Kernel:
     hivm: str = ""
     refusal: str = ""
     seconds: float = 0.0
+    checked: bool = False
+    difference: float | None = None
 
     @property
     def compiled(self) -> bool:
@@ -82,7 +86,7 @@ class Compiler:
         self.target = bishengir.check_target(target)
         self.version = bishengir.version()
         self._folder = Path(cache_dir) if cache_dir else default_cache()
-        self._tell = tell or (lambda what, done, total: None)
+        self.tell = tell or (lambda what, done, total: None)
         self.runs = 0  # of the tool, kernels from the cache not counted
         self.seconds: list[float] = []  # of each run
 
@@ -101,7 +105,7 @@ class Compiler:
             made = pool.map(lambda key: self._run(key, wanted[key]), missing)
             for done, kernel in enumerate(made, start=1):
                 found[kernel.key] = kernel
-                self._tell("compiling kernels", done, len(missing))
+                self.tell("compiling kernels", done, len(missing))
         return [found[key] for key in keys]
 
     def _read(self, key: str) -> Kernel | None:
@@ -130,17 +134,20 @@ class Compiler:
                     timeout=_SECONDS,
                 )
             except subprocess.TimeoutExpired:
-                kernel = Kernel(key, text, refusal=f"the tool did not end within {_SECONDS} s", seconds=_SECONDS)
+                kernel = Kernel(
+                    key, text, refusal=f"the tool did not end within {_SECONDS} s", seconds=_SECONDS
+                )
             except OSError as error:
                 raise BackendError(f"bishengir-compile does not run here: {error.strerror}") from None
             else:
                 kernel = _result(key, text, ran, Path(folder), time.monotonic() - began)
         self.runs += 1
         self.seconds.append(kernel.seconds)
-        self._write(kernel)
+        self.keep(kernel)
         return kernel
 
-    def _write(self, kernel: Kernel) -> None:
+    def keep(self, kernel: Kernel) -> None:
+        """For the next time."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             fresh = self._folder / f"{kernel.key}.{os.getpid()}"

@@ -1,0 +1,93 @@
+"""Kernels proved at compile time: what the tool made is run in the simulator beside NumPy, on random inputs.
+
+bishengir 1.2 compiles some kernels wrongly and says nothing (slices of middle dimensions, vector halves of mixed
+kernels without synchronisation). A kernel that disagrees, or that the simulator catches at a fault, counts as
+refused: it is cut in two, and what is left of it at last goes to the host and is listed.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tpu_npu_backends.ascend import simulator
+from tpu_npu_backends.ascend.compiler import evaluating
+from tpu_npu_backends.ascend.compiler.emission import Emitted, base_of
+from tpu_npu_backends.ascend.compiler.graph import DTYPES, Node, Value
+
+_WRONG = 2e-2  # norm-wise; a wrong element is off by its own size, rounding by far less
+_LARGEST = 1e6  # of what is compared: beyond, rounding of random inputs says nothing
+
+
+def difference(nodes: Sequence[Node], emitted: Emitted, instructions: str) -> tuple[float | None, str]:
+    """How far a kernel is from NumPy, norm-wise, and what is wrong with it ("" where nothing is).
+
+    None where the simulator does not know an instruction: then nothing is known.
+    """
+    generator = np.random.default_rng(0)
+    values: dict[Value, np.ndarray] = {}
+    for value, _ in emitted.inputs:
+        if value not in values:
+            values[value] = _full(value) if value.constant is not None else _random(value, generator)
+    matrices = nodes[0].kind == "matmul"
+    inputs = [
+        np.ascontiguousarray(values[value][0] if matrices else values[value]).reshape(tensor.shape)
+        for value, tensor in emitted.inputs
+    ]
+    wanted = [(tensor.shape, DTYPES[tensor.dtype]) for _, tensor in emitted.outputs]
+    try:
+        made = simulator.Kernel.parse(instructions).run(inputs, wanted)
+    except simulator.Fault as fault:
+        if fault.kind == "unsupported":
+            return None, ""
+        return None, f"the simulator finds a fault: {fault}"[:300]
+    expected = [product(nodes[0], *inputs)] if matrices else _expected(nodes, values, emitted)
+    worst = max(_apart(np.asarray(a), b) for a, b in zip(made, expected, strict=True))
+    return worst, f"its results are wrong by {worst:.1g} in the simulator" if worst > _WRONG else ""
+
+
+def product(node: Node, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """A matrix product of a "matmul" node by NumPy; leading dimensions are batches."""
+    wide = np.int32 if a.dtype.kind == "i" else np.float32
+    a, b = a.astype(wide), b.astype(wide)
+    a = a.swapaxes(-1, -2) if node.facts["transpose_a"] else a
+    b = b.swapaxes(-1, -2) if node.facts["transpose_b"] else b
+    return a @ b
+
+
+def _full(value: Value) -> np.ndarray:
+    return value.array().astype(DTYPES[value.dtype])
+
+
+def _random(value: Value, generator: np.random.Generator) -> np.ndarray:
+    if value.dtype == "i1":
+        return generator.random(value.shape) < 0.5
+    if value.dtype.startswith("i"):
+        return generator.integers(0, 8, value.shape).astype(DTYPES[value.dtype])
+    return generator.standard_normal(value.shape, np.float32).astype(DTYPES[value.dtype])
+
+
+def _expected(nodes: Sequence[Node], values: dict[Value, np.ndarray], emitted: Emitted) -> list[np.ndarray]:
+    def array(value: Value) -> np.ndarray:
+        base = base_of(value)
+        if base not in values:
+            values[base] = _full(base)
+        return values[base].reshape(value.shape)
+
+    for node in nodes:
+        if node.kind == "reshape":
+            continue
+        (result,) = node.results
+        arrays = [array(operand) for operand in node.operands]
+        values[result] = evaluating.evaluate(node.kind, node.facts, arrays, result.shape, result.dtype)
+    return [values[value].reshape(tensor.shape) for value, tensor in emitted.outputs]
+
+
+def _apart(made: np.ndarray, expected: np.ndarray) -> float:
+    if expected.dtype.kind in "bi":
+        return float(np.mean(made != expected))
+    made, expected = made.astype(np.float64).reshape(expected.shape), expected.astype(np.float64)
+    counted = np.isfinite(expected) & (np.abs(expected) < _LARGEST)
+    made, expected = made[counted], expected[counted]
+    if not np.isfinite(made).all():
+        return float("inf")
+    return float(np.linalg.norm(made - expected) / max(np.linalg.norm(expected), 1e-20))
