@@ -35,9 +35,8 @@ def doctor(name: str | None = None, silent_seconds: float | None = None) -> tupl
     from tpu_npu_backends.doctor import examination, running
 
     if name is not None and name not in BACKENDS:
-        raise UserError(
-            f"no backend {name!r}{suggestion(name, BACKENDS)}; it is one of {', '.join(BACKENDS)}"
-        )
+        meant = "; did you mean 'cuda'?" if name == "gpu" else suggestion(name, BACKENDS)
+        raise UserError(f"no backend {name!r}{meant}; it is one of {', '.join(BACKENDS)}")
     if silent_seconds is not None and not silent_seconds > 0:
         raise UserError(f"--timeout {silent_seconds:g}: it is a number of seconds, above 0")
     found = []
