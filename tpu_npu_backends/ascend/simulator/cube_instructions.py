@@ -1,7 +1,11 @@
-"""The cube core's matrix product.
+"""The cube core's instructions.
 
-At this level HIVM has one macro, hivm.hir.matmul, from global memory to global memory: how the device's
-library cuts it for L1 and L0 is not in the kernel's text, and so neither simulated nor checked.
+Two kinds of kernels have them. `hivm.hir.matmul` is one macro from global memory to global memory: how the
+device's library cuts it for L1 and L0 is not in the kernel's text, and so neither simulated nor checked. The
+other kind moves tiles itself: nd2nz to L1, mmadL1 from L1 to L0C, fixpipe from L0C to global memory.
+
+Matrices in L1 and L0C are in fractals of 16 rows ("NZ"): [C, R] of columns and rows in fractals becomes
+[columns / c, rows / 16, 16, c], with c elements in 32 bytes in L1, and 16 in L0C.
 """
 
 import numpy as np
@@ -75,4 +79,109 @@ def _matmul(op: ir.Operation, function: Function) -> Step:
     return step
 
 
-OPERATIONS = {"hivm.hir.matmul": Operation(_matmul)}
+def _to_fractals(matrix_RxC: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """[C / c, R / 16, 16, c], filled up with zeros."""
+    columns, rows, height, width = shape
+    padded = np.zeros((rows * height, columns * width), matrix_RxC.dtype)
+    padded[: matrix_RxC.shape[0], : matrix_RxC.shape[1]] = matrix_RxC
+    return padded.reshape(rows, height, columns, width).transpose(2, 0, 1, 3)
+
+
+def _from_fractals(fractals: np.ndarray) -> np.ndarray:
+    """[R, C], with what fills up the last fractals."""
+    columns, rows, height, width = fractals.shape
+    return fractals.transpose(1, 2, 0, 3).reshape(rows * height, columns * width)
+
+
+def _nd2nz(op: ir.Operation, function: Function) -> Step:
+    """hivm.hir.nd2nz: a matrix of global memory to fractals in L1, by MTE2."""
+    where, (source, target, *_) = function.where(op), function.numbers(op.operands)
+    pipe = NUMBER["PIPE_MTE2"]
+
+    def step(core) -> None:
+        there, here = core.registers[source], core.registers[target]
+        columns, rows, height, width = here.shape
+        if there.shape[0] > rows * height or there.shape[1] > columns * width:
+            raise Fault("out of bounds", f"moves {list(there.shape)} into fractals {list(here.shape)}", where)
+        core.issue(pipe, (there,), (here,), where)
+        core.loaded += there.nbytes
+        here.array[...] = _to_fractals(there.array, here.shape)
+
+    return step
+
+
+_MMAD_GROUPS = ("a", "b", "initial", "m", "k", "n", "c", "events", "unit_flags", "bias")
+
+
+def _mmad(op: ir.Operation, function: Function) -> Step:
+    """hivm.hir.mmadL1: C = (0 or C) + A B, from L1 by MTE1 and M to L0C.
+
+    The macro waits for the flags of MTE2 that its first two event numbers name, and sets those back to MTE2
+    that the next two name, once it has read L1; -1 stands for none. Its own steps through L0A and L0B, and
+    its accumulations, it orders itself.
+    """
+    where, numbers = function.where(op), function.numbers(op.operands)
+    found = dict(zip(_MMAD_GROUPS, parsing.segments(op), strict=True))
+    a_at, b_at, initial_at, m_at, k_at, n_at, c_at = (numbers[found[name][0]] for name in _MMAD_GROUPS[:7])
+    events_at = numbers[slice(*found["events"])]
+    if found["bias"][1] > found["bias"][0] or "unit_flag_mode" in op.attributes:
+        raise Fault("unsupported", "mmadL1 with a bias or a unit flag", where)
+    a_transposed, b_transposed = "a_transpose" in op.attributes, "b_transpose" in op.attributes
+    mte2, mte1, cube = NUMBER["PIPE_MTE2"], NUMBER["PIPE_MTE1"], NUMBER["PIPE_M"]
+
+    def step(core) -> None:
+        registers, pipes = core.registers, core.pipes
+        a, b, c = registers[a_at], registers[b_at], registers[c_at]
+        m, k, n = registers[m_at], registers[k_at], registers[n_at]
+        events = [int(registers[number]) for number in events_at]
+        for event in events[:2]:
+            if event >= 0:
+                pipes.wait_flag((mte2, mte1, f"EVENT_ID{event}"), mte1, where)
+        pipes.barrier(cube)
+        keeps = not registers[initial_at]
+        core.issue(mte1, (a, b), (), where)
+        for event in events[2:4]:
+            if event >= 0:
+                pipes.set_flag((mte1, mte2, f"EVENT_ID{event}"), mte1)
+        pipes.learn(cube, pipes.snapshot(mte1))
+        core.issue(cube, (c,) if keeps else (), (c,), where)
+        left, right = _from_fractals(a.read()), _from_fractals(b.read())
+        a_MxK = (left.T if a_transposed else left)[:m, :k]
+        b_KxN = (right.T if b_transposed else right)[:k, :n]
+        if a_MxK.shape != (m, k) or b_KxN.shape != (k, n):
+            raise Fault(
+                "out of bounds", f"[{m}, {k}] times [{k}, {n}] of {left.shape} and {right.shape}", where
+            )
+        sums = _to_fractals(product(a_MxK, b_KxN), c.shape)
+        c.write(c.read() + sums if keeps else sums)
+
+    return step
+
+
+def _fixpipe(op: ir.Operation, function: Function) -> Step:
+    """hivm.hir.fixpipe: L0C to a matrix of global memory, by FIX, rounded to its type, or after a ReLU."""
+    where, (source, target, *more) = function.where(op), function.numbers(op.operands)
+    relu = parsing.text_of(op, "pre_relu", "no_relu").lower()
+    if more or "unit_flag_mode" in op.attributes or relu not in ("no_relu", "normal_relu"):
+        raise Fault("unsupported", "fixpipe with a unit flag, a quantisation scale or another ReLU", where)
+    pipe = NUMBER["PIPE_FIX"]
+
+    def step(core) -> None:
+        here, there = core.registers[source], core.registers[target]
+        columns, rows, height, width = here.shape
+        if there.shape[0] > rows * height or there.shape[1] > columns * width:
+            raise Fault("out of bounds", f"moves fractals {list(here.shape)} to {list(there.shape)}", where)
+        core.issue(pipe, (here,), (there,), where)
+        core.stored += there.nbytes
+        values = _from_fractals(here.read())[: there.shape[0], : there.shape[1]]
+        there.write(np.maximum(values, 0) if relu == "normal_relu" else values)
+
+    return step
+
+
+OPERATIONS = {
+    "hivm.hir.matmul": Operation(_matmul),
+    "hivm.hir.nd2nz": Operation(_nd2nz),
+    "hivm.hir.mmadL1": Operation(_mmad),
+    "hivm.hir.fixpipe": Operation(_fixpipe),
+}

@@ -38,7 +38,8 @@ class Argument:
     """What a function's argument is.
 
     Attributes:
-      kind: "input", "output", "workspace", or "scalar" for what is no memory (the address of the flags).
+      kind: "input", "output", "workspace", "sync_block_lock" (locks that nothing here takes), or "scalar" for
+        what is no memory (the address of the flags, the grid of a Triton-style kernel).
       index: which input or output.
       type: of a memory.
       register: where the function expects it.
@@ -175,9 +176,10 @@ def _place(argument: Argument, memories: dict, function: str) -> View | int:
     if argument.kind == "scalar":
         return 0
     type_, key = argument.type, (argument.kind, argument.index)
-    needed = math.prod(type_.shape) * type_.dtype.itemsize
-    if argument.kind == "workspace" and key not in memories:
-        memories[key] = Memory("workspace", np.zeros(needed, np.uint8))
+    shape = tuple(length or 0 for length in type_.shape)  # one of unknown size is one of none
+    needed = math.prod(shape) * type_.dtype.itemsize
+    if argument.kind in ("workspace", "sync_block_lock") and key not in memories:
+        memories[key] = Memory(argument.kind, np.zeros(needed, np.uint8))
     if key not in memories or memories[key].data.size != needed:
         given = memories[key].data.size if key in memories else "none"
         raise Fault(
@@ -186,8 +188,8 @@ def _place(argument: Argument, memories: dict, function: str) -> View | int:
     return View(
         memories[key],
         0,
-        type_.shape,
-        row_major(type_.shape),
+        shape,
+        row_major(shape),
         type_.dtype,
         (0, needed),
         tag(0),
@@ -258,7 +260,7 @@ def _argument(attributes: str, type_: ir.Type, register: int) -> Argument:
     memref = parsing.memref_of(type_)
     if memref is None:
         return Argument("scalar", 0, None, register)
-    if None in memref.shape:
+    if None in memref.shape and (not kind or kind[1] not in ("workspace", "sync_block_lock")):
         raise Fault("unsupported", "an argument of dynamic shape", f"argument {register}")
     return Argument(kind[1] if kind else "none", int(index[1]) if index else 0, memref, register)
 

@@ -168,7 +168,7 @@ _ELEMENTWISE = {
     "vor": (2, _always(np.bitwise_or)),
     "vxor": (2, _always(np.bitwise_xor)),
     "vshl": (2, _always(np.left_shift)),
-    # `round = true` stands on each one, but the tool's library (vshrs in meta_op.aiv.c220.bc) passes no rounding.
+    # Each says `round = true`, but the tool's library (vshrs in meta_op.aiv.c220.bc) does not round.
     "vshr": (2, _always(np.right_shift)),
     "vcmp": (2, _comparison),
     "vsel": (3, _always(_select)),
