@@ -41,19 +41,40 @@ def _constant(op: ir.Operation, function: Function) -> Step:
     return step
 
 
-def _compute(compute: Callable) -> Operation:
-    """A pure operation of scalars."""
+def _compute(compute: Callable, source_bits: bool = False) -> Operation:
+    """A pure operation of scalars; with `source_bits`, `compute` is given its operand's width as well."""
 
     def build(op: ir.Operation, function: Function) -> Step:
         operands, result = function.numbers(op.operands), function.number(op.results[0])
-        wrap = _wrapper(op.results[0].type)
+        wrap, more = _wrapper(op.results[0].type), ()
+        if source_bits:
+            more = (ir.IntegerType(op.operands[0].type).width,)
 
         def step(core) -> None:
-            core.registers[result] = wrap(compute(*(core.registers[n] for n in operands)))
+            core.registers[result] = wrap(compute(*(core.registers[n] for n in operands), *more))
 
         return step
 
     return Operation(build, pure=True)
+
+
+def _unsigned(value: int, bits: int) -> int:
+    return int(value) % (1 << bits)
+
+
+def _from_unsigned(value: int, bits: int) -> np.float32:
+    return np.float32(_unsigned(value, bits))
+
+
+def _bitcast(op: ir.Operation, function: Function) -> Step:
+    operand, result = function.number(op.operands[0]), function.number(op.results[0])
+    source, target = (parsing.dtype_of(value.type) for value in (op.operands[0], op.results[0]))
+    wrap = _wrapper(op.results[0].type)
+
+    def step(core) -> None:
+        core.registers[result] = wrap(np.asarray(core.registers[operand]).astype(source).view(target)[()])
+
+    return step
 
 
 def _truncated_division(a: int, b: int) -> int:
@@ -62,18 +83,23 @@ def _truncated_division(a: int, b: int) -> int:
 
 _ORDER = (operator.lt, operator.le, operator.gt, operator.ge)
 _INTEGER_ORDER = (operator.eq, operator.ne, *_ORDER, *_ORDER)  # signed, then unsigned
-_FLOAT_ORDER = {
-    1: operator.eq, 2: operator.gt, 3: operator.ge, 4: operator.lt, 5: operator.le, 6: operator.ne,
-    8: operator.eq, 9: operator.gt, 10: operator.ge, 11: operator.lt, 12: operator.le, 13: operator.ne,
-}  # fmt: skip
+# Ordered ones (1 to 6) are false for a NaN, unordered ones (8 to 13) true.
+_FLOAT_ORDER = (None, operator.eq, operator.gt, operator.ge, operator.lt, operator.le, operator.ne)
+
+
+def _compare_floats(predicate: int) -> Callable:
+    if predicate in (7, 14):
+        return lambda a, b: bool(np.isnan(a) or np.isnan(b)) == (predicate == 14)
+    order, unordered = _FLOAT_ORDER[predicate - 7 if predicate > 7 else predicate], predicate > 7
+    return lambda a, b: unordered if np.isnan(a) or np.isnan(b) else bool(order(a, b))
 
 
 def _compare(op: ir.Operation, function: Function) -> Step:
     (left, right), result = function.numbers(op.operands), function.number(op.results[0])
     predicate = parsing.integer(op, "predicate")
-    unsigned = op.name == "arith.cmpi" and predicate >= 6
-    orders = _INTEGER_ORDER if op.name == "arith.cmpi" else _FLOAT_ORDER
-    compare = orders[predicate]
+    integers = op.name == "arith.cmpi"
+    unsigned = integers and predicate >= 6
+    compare = _INTEGER_ORDER[predicate] if integers else _compare_floats(predicate)
 
     def step(core) -> None:
         a, b = core.registers[left], core.registers[right]
@@ -185,9 +211,29 @@ OPERATIONS = {
     "arith.fptosi": _compute(math.trunc),
     "arith.extf": _compute(lambda a: a),
     "arith.truncf": _compute(lambda a: a),
+    "arith.uitofp": _compute(_from_unsigned, source_bits=True),
+    "arith.extui": _compute(_unsigned, source_bits=True),
+    "arith.shrui": _compute(lambda a, b, bits: (a % (1 << bits)) >> b, source_bits=True),
+    "arith.bitcast": Operation(_bitcast, pure=True),
+    "math.absf": _compute(np.abs),
+    "math.absi": _compute(abs),
     "math.sqrt": _compute(np.sqrt),
+    "math.rsqrt": _compute(lambda a: 1 / np.sqrt(a)),
     "math.exp": _compute(np.exp),
     "math.log": _compute(np.log),
+    "math.log1p": _compute(np.log1p),
+    "math.expm1": _compute(np.expm1),
+    "math.sin": _compute(np.sin),
+    "math.cos": _compute(np.cos),
+    "math.tanh": _compute(np.tanh),
+    "math.erf": _compute(math.erf),
+    "math.floor": _compute(np.floor),
+    "math.ceil": _compute(np.ceil),
+    "math.trunc": _compute(np.trunc),
+    "math.roundeven": _compute(np.rint),
+    "math.powf": _compute(np.power),
+    "math.copysign": _compute(np.copysign),
+    "math.fma": _compute(lambda a, b, c: np.float64(a) * np.float64(b) + c),
     "arith.cmpi": Operation(_compare, pure=True),
     "arith.cmpf": Operation(_compare, pure=True),
     "affine.apply": _affine(lambda values: values[0]),
