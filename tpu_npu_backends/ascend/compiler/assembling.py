@@ -181,7 +181,7 @@ class _FunctionPlanner:
         if node in self._assembled.addresses:
             return self._host(node, address=True)
         if part.on_host:
-            if node.kind not in KINDS and node.kind != "matmul":
+            if node.kind not in KINDS:
                 raise _unsupported(node, part.kernel.refusal)
             return self._host(node)
         if part.kernel is not None:

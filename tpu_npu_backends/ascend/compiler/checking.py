@@ -40,18 +40,11 @@ def difference(nodes: Sequence[Node], emitted: Emitted, instructions: str) -> tu
         if fault.kind == "unsupported":
             return None, ""
         return None, f"the simulator finds a fault: {fault}"[:300]
-    expected = [product(nodes[0], *inputs)] if matrices else _expected(nodes, values, emitted)
+    expected = (
+        [evaluating.product(nodes[0].facts, *inputs)] if matrices else _expected(nodes, values, emitted)
+    )
     worst = max(_apart(np.asarray(a), b) for a, b in zip(made, expected, strict=True))
     return worst, f"its results are wrong by {worst:.1g} in the simulator" if worst > _WRONG else ""
-
-
-def product(node: Node, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """A matrix product of a "matmul" node by NumPy; leading dimensions are batches."""
-    wide = np.int32 if a.dtype.kind == "i" else np.float32
-    a, b = a.astype(wide), b.astype(wide)
-    a = a.swapaxes(-1, -2) if node.facts["transpose_a"] else a
-    b = b.swapaxes(-1, -2) if node.facts["transpose_b"] else b
-    return a @ b
 
 
 def _full(value: Value) -> np.ndarray:

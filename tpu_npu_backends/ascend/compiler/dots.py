@@ -2,8 +2,9 @@
 
 A call of kind "matmul" multiplies [batch, M, K] by [batch, K, N] to [batch, M, N]. `transpose_a` says that the
 left factor is stored [batch, K, M], `transpose_b` that the right one is stored [batch, N, K]: the cube reads
-both, so that most products need no transposition. 16-bit factors accumulate to float32, and what is to be
-16-bit is rounded by a vector kernel: a product with a 16-bit output reads past its buffer (ascendnpu-ir 1.2).
+both, so that most products of float32 need no transposition. 16-bit factors accumulate to float32, and what is
+to be 16-bit is rounded by a vector kernel: in ascendnpu-ir 1.2 a product with a 16-bit output reads past its
+buffer, and one that reads 16-bit factors backwards to float32 is refused, so those are turned first.
 """
 
 import math
@@ -28,6 +29,9 @@ def matmul(
       transpose_b: see above.
       added: it stands for an op that is no product (a lookup), so that its FLOPs are no work of the program.
     """
+    if str(element_of(a)) in ("bf16", "f16"):
+        a, transpose_a = (transpose(a, [0, 2, 1]) if transpose_a else a), False
+        b, transpose_b = (transpose(b, [0, 2, 1]) if transpose_b else b), False
     (batch, *a_matrix), (_, *b_matrix) = shape_of(a), shape_of(b)
     rows, inner = a_matrix[::-1] if transpose_a else a_matrix
     columns = b_matrix[0] if transpose_b else b_matrix[1]

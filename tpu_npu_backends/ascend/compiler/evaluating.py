@@ -197,13 +197,22 @@ def _insert(facts: dict[str, Any], small: np.ndarray, large: np.ndarray) -> np.n
     return out
 
 
+def product(facts: dict[str, Any], a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """A "matmul"; leading dimensions are batches."""
+    wide = np.int32 if a.dtype.kind == "i" else np.float32
+    a, b = a.astype(wide), b.astype(wide)
+    a = a.swapaxes(-1, -2) if facts["transpose_a"] else a
+    b = b.swapaxes(-1, -2) if facts["transpose_b"] else b
+    return a @ b
+
+
 def evaluate(
     kind: str, facts: dict[str, Any], arrays: Sequence[np.ndarray], shape: Sequence[int], dtype: str
 ) -> np.ndarray:
     """The result of a node with one result.
 
     Args:
-      kind: a node's kind, but for calls.
+      kind: a node's kind, but for loops, branches and slices at a counter.
       facts: its facts.
       arrays: its operands.
       shape: its result's shape.
@@ -230,6 +239,7 @@ _OTHERS: dict[str, Callable[[dict[str, Any], Sequence[np.ndarray], Sequence[int]
     "arith.cmpi": lambda facts, a, shape, made: _INTEGER_PREDICATES[facts["predicate"]](a[0], a[1]),
     "arith.cmpf": lambda facts, a, shape, made: _compare_floats(facts["predicate"], a[0], a[1]),
     "arith.bitcast": lambda facts, a, shape, made: np.ascontiguousarray(a[0]).view(made),
+    "matmul": lambda facts, a, shape, made: product(facts, a[0], a[1]),
     "broadcast": lambda facts, a, shape, made: _broadcast(facts, a[0], shape),
     "reshape": lambda facts, a, shape, made: a[0].reshape(shape),
     "reduce": lambda facts, a, shape, made: _reduce(facts, a[0], a[1]),

@@ -44,8 +44,20 @@ def _as_reshape(node: Node) -> None:
             node.kind, node.facts = "reshape", {}
     elif node.kind == "slice" and node.operands[0].shape == node.results[0].shape:
         node.kind, node.facts = "reshape", {}
+    elif node.kind == "reduce" and node.operands[0].size == node.results[0].size and _is_neutral(node):
+        node.kind, node.facts, node.operands = "reshape", {}, node.operands[:1]
     elif node.kind == "pad" and node.operands[0].shape == node.results[0].shape:
         node.kind, node.facts, node.operands = "reshape", {}, node.operands[:1]
+
+
+def _is_neutral(reduce: Node) -> bool:
+    """Whether a reduction starts from what changes nothing."""
+    start = reduce.operands[1].constant
+    if start is None or start.ndim:
+        return False
+    if reduce.facts["combiner"] in ("arith.addf", "arith.addi", "arith.ori"):
+        return not start
+    return reduce.facts["combiner"] in ("arith.maximumf", "arith.minimumf") and bool(np.isinf(start))
 
 
 def _evaluated(node: Node, result: Value) -> np.ndarray | None:

@@ -100,8 +100,8 @@ def _place(node, space, steps: Sequence[Step], made_by, readers) -> int | None:
 
 
 def _fits(node: Node, space: tuple[int, ...], step: Step) -> bool:
-    if step.space is None or len(step.nodes) >= _MOST_NODES:
-        return False
+    if step.space is None or len(step.nodes) >= _MOST_NODES or node.kind == "slice":
+        return False  # the tool takes one slice a kernel
     if len(step.reads | (reads_of(node) - step.makes)) > _MOST_ARGUMENTS:
         return False
     if space == step.space:

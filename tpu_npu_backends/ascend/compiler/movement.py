@@ -1,8 +1,9 @@
-"""Slices in the one form that the tool gets right: columns of a matrix.
+"""Slices and concatenations in the forms that the tool gets right: columns of matrices.
 
 bishengir 1.2 folds the dimensions around a sliced one together as if it were whole, and reads the wrong elements
 (a slice of dimension 3 of [2, 32, 4, 2, 16]). So each dimension is sliced by itself, with what is outside of it
 as rows and what is inside as columns; a stride is a slice of the dimension cut into pieces as long as it.
+Concatenations of inner dimensions, which overflow its buffers, are treated alike.
 """
 
 import math
@@ -13,11 +14,13 @@ from tpu_npu_backends.ascend.compiler.graph import Function, Node, Value
 
 
 def rewrite(function: Function) -> None:
-    """Replace a function's slices in place."""
+    """Replace a function's slices and concatenations in place."""
     nodes: list[Node] = []
     for node in function.nodes:
         if node.kind == "slice":
             nodes += _Slice(node).nodes
+        elif node.kind == "concatenate" and node.facts["dimension"] < len(node.results[0].shape) - 1:
+            nodes += _columns_joined(node)
         else:
             nodes.append(node)
     function.nodes = nodes
@@ -74,3 +77,20 @@ class _Slice:
         node = self._add("pad", [matrix], {"low": [0, 0], "high": [0, wanted - columns]}, (rows, wanted))
         node.node.operands.append(filler)
         return node
+
+
+def _columns_joined(node: Node) -> list[Node]:
+    """A concatenation as one of matrices' columns."""
+    dimension, (result,) = node.facts["dimension"], node.results
+    rows = math.prod(result.shape[:dimension])
+    nodes, matrices = [], []
+    for operand in node.operands:
+        reshaped = Node("reshape", [operand], {}, location=node.location)
+        matrices.append(Value((rows, operand.size // rows), operand.dtype, reshaped))
+        reshaped.results = [matrices[-1]]
+        nodes.append(reshaped)
+    joined = Node("concatenate", matrices, {"dimension": 1}, location=node.location)
+    joined.results = [Value((rows, result.size // rows), result.dtype, joined)]
+    back = Node("reshape", joined.results, {}, [result], node.location)
+    result.node = back
+    return [*nodes, joined, back]
