@@ -44,9 +44,10 @@ def doctor(name: str | None = None, silent_seconds: float | None = None) -> tupl
         for platform in [name] if name else BACKENDS:
             seconds = silent_seconds or running.SILENT_SECONDS
             found.append(examination.examine(platform, silent_seconds=seconds, tell=progress.now))
-    wanted = [one for one in found if name or examination.is_here(one.platform)]
-    usable = all(one.usable for one in wanted)
-    return Shown({"usable": usable, "backends": [one.value for one in found]}, tables.doctor(found)), usable
+    wanted = {one.platform for one in found if name or examination.is_here(one.platform)}
+    usable = all(one.usable for one in found if one.platform in wanted)
+    value = {"usable": usable, "backends": [one.value for one in found]}
+    return Shown(value, tables.doctor(found, wanted)), usable
 
 
 def compile_step(recipe: Recipe, target: str, out: str | Path | None = None) -> Shown:

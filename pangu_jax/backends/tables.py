@@ -1,6 +1,6 @@
 """What the backend verbs found, as a person reads it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,19 +37,31 @@ def inventory(entries: Sequence[Entry]) -> str:
     return f"{table}\n\n{told}\n`pangu backend doctor NAME` tries one."
 
 
-def doctor(found: Sequence[Examination]) -> str:
-    """A row a check, and a line a backend that says whether it is usable."""
-    rows = [
-        [one.platform, finding.check, _MARKS[finding.status], finding.found, finding.mend]
-        for one in found
-        for finding in one.findings
-    ]
+def doctor(found: Sequence[Examination], wanted: Collection[str]) -> str:
+    """A row a check, and a line a backend that says whether it is usable.
+
+    Args:
+      found: what the doctor found.
+      wanted: the backends that this machine is meant to have; nothing is wrong with the lack of others.
+    """
+    rows = []
+    for one in found:
+        marks = _MARKS if one.platform in wanted else {**_MARKS, "wrong": "-"}
+        rows += [
+            [one.platform, finding.check, marks[finding.status], finding.found, finding.mend]
+            for finding in one.findings
+            if finding.status != "untried"
+        ]
+        if untried := [finding.check for finding in one.findings if finding.status == "untried"]:
+            rows.append([one.platform, ", ".join(untried), _MARKS["untried"]])
     table = text_tables.render(("backend", "check", "", "what was found", "how to mend it"), rows)
-    verdicts = [
-        f"{one.platform}: usable" if one.usable else f"{one.platform}: not usable: {one.reason}"
-        for one in found
-    ]
-    return "\n".join([table, "", *verdicts])
+    return "\n".join([table, "", *(_verdict(one, one.platform in wanted) for one in found)])
+
+
+def _verdict(one: Examination, wanted: bool) -> str:
+    if one.usable:
+        return f"{one.platform}: usable"
+    return f"{one.platform}: {'not usable' if wanted else 'not here'}: {one.reason}"
 
 
 def topology(chosen: "Topology", layout: "Layout", value: dict[str, Any], out: Path | None) -> str:

@@ -142,7 +142,7 @@ def test_nothing_is_tried_where_something_is_missing(monkeypatch):
     found = examination.examine("cuda")
     assert not found.usable
     assert [finding.status for finding in found.findings[-4:]] == ["untried"] * 4
-    assert found.reason.startswith("packages: no jax-cuda13-plugin; ")
+    assert found.reason.startswith("packages: no jax-cuda13-plugin (jax ")
     assert found.reason.endswith("pip install 'jax[cuda13]'")
 
 

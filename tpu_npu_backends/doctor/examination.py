@@ -56,7 +56,7 @@ def _packages(backend: Description) -> Finding:
     shown = ", ".join(f"{name} {version}" for name, version in found.items())
     if any(name in found for name in backend.packages):
         return Finding("packages", shown)
-    return Finding("packages", f"no {backend.packages[0]}; {shown}", "wrong", backend.install)
+    return Finding("packages", f"no {backend.packages[0]} ({shown})", "wrong", backend.install)
 
 
 def _cpu(backend: Description, tried: Callable[..., list[Finding]]) -> list[Finding]:
