@@ -73,13 +73,16 @@ def select_equal(m: int, n: int) -> str:
 
 
 @cache
-def instructions(source: str, block_dim: int = 1, cross_core_solver: bool = False) -> str:
+def instructions(
+    source: str, block_dim: int = 1, cross_core_solver: bool = False, more: tuple[str, ...] = ()
+) -> str:
     """Instruction-level HIVM of a kernel, generic form.
 
     Args:
       source: tensor-level MLIR.
       block_dim: how many cores it may be split over.
       cross_core_solver: the tool's own default, which leaves out the flags between cores.
+      more: further flags.
     """
     tool = Path(find_spec("ascendnpuir").origin).parent / "bin" / "bishengir-compile"
     with tempfile.TemporaryDirectory() as folder:
@@ -89,7 +92,7 @@ def instructions(source: str, block_dim: int = 1, cross_core_solver: bool = Fals
             str(tool), "kernel.mlir", "-enable-hfusion-compile=true", "-enable-hivm-compile=true",
             f"--enable-hivm-cross-core-gss={str(cross_core_solver).lower()}", f"--block-dim={block_dim}",
             "--target=Ascend910B1", "--mlir-disable-threading", "--mlir-print-ir-before=convert-hivm-to-std",
-            "--mlir-print-ir-module-scope", "--mlir-print-op-generic", "-o", "kernel.o",
+            "--mlir-print-ir-module-scope", "--mlir-print-op-generic", *more, "-o", "kernel.o",
         ]  # fmt: skip
         path = os.pathsep.join((folder, str(tool.parent), os.environ["PATH"]))
         ran = subprocess.run(

@@ -3,10 +3,11 @@
 bishengir-compile has two ways to a product. A `linalg.matmul` on tensors becomes one call of a library
 function from global memory to global memory, which the wheel's library holds for float16 and int8 to float16
 alone. What is here is the other way, that of Triton kernels: a function on memrefs that copies tiles and
-multiplies them. It becomes nd2nz, mmadL1 and fixpipe at planned addresses of L1 and L0C, and the wheel's library
-holds what those call for float32, bfloat16, float16 and int8 to int32.
+multiplies them. It becomes nd2nz, mmadL1 and fixpipe at planned addresses of L1 and L0C, and the wheel's
+library holds what those call for float32, bfloat16, float16 and int8 to int32.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 
@@ -117,7 +118,7 @@ class _Writer:
             for columns, j in self._parts(p.n, self._columns):
                 self._tile(g, i, j, rows, columns)
 
-    def _parts(self, length: int, tile: int):
+    def _parts(self, length: int, tile: int) -> Iterator[tuple[int, str]]:
         """A dimension in tiles, a loop over whole ones and then what is left: the size and place of each."""
         whole = length // tile * tile
         if whole == tile:
