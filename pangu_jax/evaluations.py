@@ -96,4 +96,5 @@ def _tell(row: dict[str, Any]) -> None:
         for name, value in row.items()
         if name not in ("task", "method", "examples", "windowed")
     )
-    print(f"{row['task']} {row['method']}: {shown}", file=sys.stderr, flush=True)
+    what = " ".join(row[name] for name in ("task", "method") if name in row)
+    print(f"{what}: {shown}", file=sys.stderr, flush=True)

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import shutil
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -179,3 +181,38 @@ def test_the_verb_says_in_one_line_what_is_missing(data, tmp_path, capsys):
     assert cli.main(["eval", "--gin_file", "eval/fewclue.gin", "--run_dir", str(missing)]) == 2
     told = capsys.readouterr().err.strip().splitlines()
     assert len(told) == 1 and "there is no run directory" in told[0]
+
+
+def test_the_verb_shows_its_rows_and_counts_what_was_not_read_whole(run_dir, data, tmp_path, capsys):
+    bindings = ["--gin.evaluate.data_dir=" + data, "--gin.evaluate.length=40", "--gin.evaluate.stride=30"]
+    command = ["eval", "--gin_file", "eval/fewclue.gin", "--run_dir", run_dir, "--task", TASK, *bindings]
+    assert cli.main([*command, "--json", str(tmp_path / "out.json")]) == 0
+    (row,) = json.loads((tmp_path / "out.json").read_text("utf-8"))["rows"]
+    assert (row["windowed"], row["malformed"]) == (1, 1)
+    assert "windowed 1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "spoil, words",
+    [
+        ("split", "no split 'train_7'"),
+        ("label", "train_0.json:1 has the label 'Maybe', none of"),
+        ("vocabulary", "vocabulary"),
+    ],
+)
+def test_what_a_person_must_mend_before_tuning_is_one_line(spoil, words, run_dir, data, tmp_path, capsys):
+    folder, model, split = Path(data), Path(run_dir), "train_0"
+    if spoil == "split":
+        split = "train_7"
+    elif spoil == "label":
+        folder = Path(shutil.copytree(data, tmp_path / "data"))
+        line = json.dumps({"sentence": "好", "label": "Maybe"}) + "\n"
+        (folder / TASK / "train_0.json").write_text(line, "utf-8")
+    else:
+        model = Path(shutil.copytree(run_dir, tmp_path / "model"))
+        vocabulary.train(["另一个词表，另一些字"] * 30, 400, model / "vocabulary.model")
+    bindings = {"run_dir": model, "data_dir": folder, "split": split, "pattern": "close"}
+    command = ["tune", "--gin_file", "tuning/pattern.gin", "--run_dir", str(tmp_path / "tuned")]
+    assert cli.main([*command, *(f"--gin.tune.{name}={value}" for name, value in bindings.items())]) == 2
+    told = capsys.readouterr().err.strip().splitlines()
+    assert len(told) == 1 and words in told[0]
