@@ -4,7 +4,9 @@ Training is val.json without the held-out pairs (the published training file is 
 the test is test.json. Synthetic "A and B" sentences would leak the conjunction; these turns were typed by
 people, and a turn of a held-out pair can only be right by composing what was learnt of each.
 
-    python -m benchmarks.intents [--data_dir ../shared/data]
+A model that `pangu tune --gin_file tuning/intents.gin` made writes the sorted list of intents:
+
+    python -m benchmarks.intents [--run_dir runs/intents ...] [--data_dir ../shared/data]
 """
 
 import argparse
@@ -25,7 +27,9 @@ from data_pipelines.tasks.benchmarks import Example
 from pangu_jax.evaluation.metrics import intents
 
 DATA = Path(os.environ.get("PANGU_DATA_DIR") or Path(__file__).parents[1] / "../shared/data")
+TASK = "dialogue/crosswoz"
 TRAIN = "val_seen_pairs"
+TOKENS, LENGTH = 48, 200  # of an answer, at most; characters of a turn
 PARTS = {"all turns": "test", "seen pairs": "test_seen_pairs", "held-out pairs": "test_new_pairs"}
 
 
@@ -55,6 +59,19 @@ def linear(
     return list(map(frozenset, labels.inverse_transform(predicted)))
 
 
+def written(run_dir: str, test: Sequence[Example]) -> list[frozenset[str]]:
+    """What a tuned model writes, greedily, under the pattern that it was tuned with."""
+    from pangu_jax.evaluation import written
+    from pangu_jax.inference import loading
+    from pangu_jax.inference.settings import Greedy
+
+    task, loaded = benchmarks.get(TASK), loading.load(run_dir)
+    pattern = task.patterns[loaded.manifest["tuning"]["pattern"]]
+    texts = written.answer(loaded, pattern, test, Greedy(), TOKENS, LENGTH, LENGTH).texts
+    keys = {word: label for label, word in task.names.items()}
+    return [frozenset(keys.get(w, w) for w in task.intents(texts[example.id])) for example in test]
+
+
 def table(found: Mapping[str, Mapping[str, frozenset[str]]], parts: Mapping[str, Sequence[Example]]) -> str:
     """Markdown: exact-set accuracy and micro-F1 on every part.
 
@@ -78,8 +95,10 @@ def table(found: Mapping[str, Mapping[str, frozenset[str]]], parts: Mapping[str,
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--run_dir", nargs="*", default=[], help="runs that `pangu tune` made")
     parser.add_argument("--data_dir", type=Path, default=DATA)
-    task, data_dir = benchmarks.get("dialogue/crosswoz"), parser.parse_args().data_dir
+    flags = parser.parse_args()
+    task, data_dir = benchmarks.get(TASK), flags.data_dir
     train = task.examples(TRAIN, data_dir)
     parts = {name: task.examples(split, data_dir) for name, split in PARTS.items()}
     test = parts["all turns"]
@@ -92,6 +111,7 @@ def main() -> None:
         "linear, characters": linear(train, test, longest=1),
         "linear, 1- to 3-grams": linear(train, test, longest=3),
         "the same, and of the turn before": linear(train, test, longest=3, fields=both),
+        **{f"tuned model, {Path(run_dir).name}": written(run_dir, test) for run_dir in flags.run_dir},
     }
     by_id = {
         method: {example.id: guess for example, guess in zip(test, sets, strict=True)}

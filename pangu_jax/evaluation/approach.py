@@ -37,7 +37,8 @@ class Approach:
       length: characters of a window of an over-long text.
       stride: characters from one window to the next.
       tasks: names of those it is for; all when empty.
-      limit: most test examples, the same for all its cells; 0 takes the sweep's.
+      limit: most test examples, the same for all its cells, or task to number, with "*" for all others; 0
+        takes the sweep's.
       dev_limit: most examples of a dev split that a look goes over; 0 takes all.
     """
 
@@ -55,12 +56,17 @@ class Approach:
     length: int = 400
     stride: int = 300
     tasks: Sequence[str] = ()
-    limit: int = 0
+    limit: int | Mapping[str, int] = 0
     dev_limit: int = 0
 
     def __post_init__(self):
         if self.calibration not in ("none", "prior", "content_free"):
             raise UserError(f"Approach.calibration = {self.calibration!r}: it is none, prior or content_free")
+
+
+def limit_of(limit: int | Mapping[str, int], task: str) -> int:
+    """Most test examples of a task (see `Approach`)."""
+    return limit if isinstance(limit, int) else limit.get(task, limit.get("*", 0))
 
 
 def pattern_name(wanted: str | Mapping[str, str], task: BenchmarkTask) -> str:

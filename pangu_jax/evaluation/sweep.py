@@ -14,7 +14,7 @@ from data_pipelines.tasks import benchmarks
 from data_pipelines.tasks.benchmarks.task import chance, majority
 from pangu_jax.errors import UserError
 from pangu_jax.evaluation import few_shot, tables
-from pangu_jax.evaluation.approach import Approach, pattern_name
+from pangu_jax.evaluation.approach import Approach, limit_of, pattern_name
 from pangu_jax.evaluation.few_shot import Cell, Row
 from pangu_jax.evaluation.journal import Journal
 from pangu_jax.evaluation.source_code import commit
@@ -119,7 +119,7 @@ def sweep(
             over = seeds if approach.method else seeds[:1]
             cells = [Cell(task, name, split, seed) for split in splits for seed in over]
             if left := tuple(cell for cell in cells if cell not in done):
-                most = approach.limit or limit
+                most = limit_of(approach.limit, task) or limit
                 groups.append(Group(str(run_dir), approach, left, test_split, most, data_dir))
         for row in _carried_out(groups, workers, ray_address):
             add(row)
