@@ -36,8 +36,9 @@ class Backend:
     compiler_options: dict[str, str] = field(default_factory=dict)
 
     def describe(self) -> str:
-        """Such as `8 x cpu` or `4 x TPU v5 lite`."""
-        return f"{len(self.devices)} x {self.devices[0].device_kind}"
+        """Such as `8 x cpu`, `4 x TPU v5 lite` or `8 x Ascend910B1, simulated`."""
+        simulated = ", simulated" if self.virtual and self.platform != "cpu" else ""
+        return f"{len(self.devices)} x {self.devices[0].device_kind}{simulated}"
 
 
 def check_name(name: str) -> str:

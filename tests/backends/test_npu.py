@@ -38,7 +38,7 @@ def test_what_jax_shows(on_npu):
     assert done.returncode == 0, done.stderr
     shown = json.loads(done.stdout)
     assert shown["platform"] == ["npu"] * 4
-    assert shown["devices"] == ["8 x Ascend910B1", 1]
+    assert shown["devices"] == ["8 x Ascend910B1, simulated", 1]
     assert shown["names"] == ["Ascend910B1", "NpuDevice(id=0, simulated)", "NPU_0", "device"]
     assert "SIMULATED on the CPU" in shown["version"]
     assert "cpu" not in repr(shown["names"]).lower()
@@ -106,7 +106,7 @@ def test_a_missing_inner_plugin(monkeypatch):
 
 # A plugin that is none: only a table of functions that are not there.
 FAKE_INNER = """
-#include "pjrt_c_api.h"
+#include "xla/pjrt/c/pjrt_c_api.h"
 extern "C" const PJRT_Api* GetPjrtApi() {
   static PJRT_Api api{};
   api.struct_size = SIZE;

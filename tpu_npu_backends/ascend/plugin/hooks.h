@@ -47,6 +47,11 @@ __attribute__((visibility("default"))) const char* pangu_ascend_open(const char*
 // From now on programs are shown to these; null takes them away. The functions must stay valid until then.
 __attribute__((visibility("default"))) void pangu_ascend_set_hooks(const PanguHooks* hooks);
 
+// Makes a function (XLA_FFI_Handler*) known to the inner client under a name that programs call. Answers
+// kPanguGoOn, or kPanguRefuse with why in `said`.
+__attribute__((visibility("default"))) int pangu_ascend_register_function(const char* name, void* handler,
+                                                                          char* said, size_t said_size);
+
 }  // extern "C"
 
 #endif  // PANGU_ASCEND_HOOKS_H_

@@ -9,7 +9,7 @@
 
 #include "hooks.h"
 #include "inner_plugin.h"
-#include "pjrt_c_api.h"
+#include "xla/pjrt/c/pjrt_c_api.h"
 
 namespace pangu_ascend {
 

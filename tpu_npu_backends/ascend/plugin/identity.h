@@ -3,7 +3,7 @@
 #ifndef PANGU_ASCEND_IDENTITY_H_
 #define PANGU_ASCEND_IDENTITY_H_
 
-#include "pjrt_c_api.h"
+#include "xla/pjrt/c/pjrt_c_api.h"
 
 namespace pangu_ascend {
 

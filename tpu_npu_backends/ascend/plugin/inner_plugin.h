@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-#include "pjrt_c_api.h"
+#include "xla/pjrt/c/pjrt_c_api.h"
 
 namespace pangu_ascend {
 

@@ -11,15 +11,15 @@ from tpu_npu_backends.errors import BackendError
 from tpu_npu_backends.shared_libraries import require_for_this_machine
 
 NAME = "libpjrt_ascend.so"
-HEADER = "pjrt_c_api.h"
+HEADER = "xla/pjrt/c/pjrt_c_api.h"
 BUILD = "make ascend, or python -m tpu_npu_backends.ascend.plugin.build"
 INSTALL = "pip install 'pangu-jax[ascend]'"
 
 SOURCES = Path(__file__).parent
 FLAGS = ("-std=c++17", "-O2", "-Wall", "-Wextra", "-fPIC", "-shared", "-fvisibility=hidden")
 
-# Wheels that ship the header, and where in the package it lies.
-_HEADERS = (("tensorflow", "include/xla/pjrt/c"), ("xla_plugins.xla_cpu_pjrt", "include"))
+# The wheel that ships the headers of the PJRT C API.
+_HEADERS = ("tensorflow", "include")
 _INNER = ("lammps_jax_pjrt_cpu", "pjrt_c_api_cpu_plugin.so")
 
 
@@ -29,14 +29,15 @@ def sources() -> list[Path]:
 
 
 def header_folder() -> Path:
-    """The folder with pjrt_c_api.h that an installed wheel ships; BackendError where none does."""
-    for package, inside in _HEADERS:
-        folder = _package(package)
-        if folder is not None and (folder / inside / HEADER).is_file():
-            return folder / inside
-    raise BackendError(
-        f"no installed package ships {HEADER}, from which the plugin for npu is built: pip install tensorflow"
-    )
+    """Where xla/pjrt/c/pjrt_c_api.h is found, in an installed wheel; BackendError where it is not."""
+    package, inside = _HEADERS
+    folder = _package(package)
+    if folder is None or not (folder / inside / HEADER).is_file():
+        raise BackendError(
+            f"no installed package ships {HEADER}, which the plugin for npu is built from: "
+            f"pip install {package}"
+        )
+    return folder / inside
 
 
 def inner_path() -> Path:
@@ -53,13 +54,13 @@ def inner_path() -> Path:
 
 @functools.cache
 def path() -> Path:
-    """Where the library of these sources and this header is, once it is built.
+    """Where the library of these sources and headers is, once it is built.
 
     In the user's cache, in a folder named by the hash of all it is made from: a changed source is another
     library, which is not built yet.
     """
     digest = hashlib.sha256(" ".join(FLAGS).encode())
-    for file in (*sources(), header_folder() / HEADER):
+    for file in (*sources(), *_headers()):
         digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return home / "pangu_jax" / "ascend" / f"plugin-{digest.hexdigest()[:16]}" / NAME
@@ -85,16 +86,21 @@ def load() -> ctypes.CDLL:
     library = ctypes.CDLL(str(require_for_this_machine(path(), BUILD)))
     library.pangu_ascend_open.restype = ctypes.c_char_p
     library.pangu_ascend_open.argtypes = (ctypes.c_char_p,)
+    library.pangu_ascend_register_function.argtypes = (
+        *(ctypes.c_char_p, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t),
+    )
     wrong = library.pangu_ascend_open(os.fsencode(inner_path()))
     if wrong:
         raise BackendError(wrong.decode())
     return library
 
 
+def _headers() -> list[Path]:
+    """The main header and those of extensions."""
+    return sorted((header_folder() / HEADER).parent.glob("pjrt_c_api*.h"))
+
+
 def _package(name: str) -> Path | None:
     """The folder of a package, without importing it."""
-    try:
-        spec = importlib.util.find_spec(name)
-    except ModuleNotFoundError:  # its parent is missing
-        return None
+    spec = importlib.util.find_spec(name)
     return Path(spec.origin).parent if spec and spec.origin else None

@@ -15,7 +15,7 @@
 #include "hooks.h"
 #include "identity.h"
 #include "inner_plugin.h"
-#include "pjrt_c_api.h"
+#include "xla/pjrt/c/pjrt_c_api.h"
 #include "programs.h"
 
 namespace {

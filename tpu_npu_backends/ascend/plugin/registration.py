@@ -7,7 +7,7 @@ from jax._src import xla_bridge
 from jax._src.interpreters import mlir
 
 from tpu_npu_backends.ascend import modes
-from tpu_npu_backends.ascend.plugin import PLATFORM, hooks, library
+from tpu_npu_backends.ascend.plugin import PLATFORM, foreign_functions, hooks, library
 from tpu_npu_backends.errors import BackendError
 
 # Where priorities decide (no JAX_PLATFORMS), after CPU, which has 0.
@@ -30,6 +30,7 @@ def register() -> None:
         # A program from the cache is never compiled, so never seen.
         jax.config.update("jax_enable_compilation_cache", False)
     xla_bridge.register_plugin(PLATFORM, library_path=str(library.path()), priority=_PRIORITY)
+    foreign_functions.register(loaded)
 
 
 def _lower_with_donation() -> None:

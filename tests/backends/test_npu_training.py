@@ -1,0 +1,84 @@
+"""`pangu train` on eight simulated Ascend devices: the losses of cpu, and checkpoints that both can read."""
+
+import json
+import math
+
+import pytest
+
+from pangu_jax.training import metrics
+
+pytestmark = pytest.mark.prove
+
+RECIPE = """
+import data_pipelines.synthetic
+import pangu_jax.workloads.language
+
+train.workload = @LanguageModel()
+train.optimizer = @adamw()
+train.steps = 10
+train.batch_size = 8
+train.log_every = 1
+train.checkpoint_every = 5
+train.layout = @Layout()
+
+Layout.data = 2
+Layout.model = 2
+Layout.fsdp = 2
+
+LanguageModel.model = @EncoderDecoder()
+LanguageModel.data = @synthetic_tokens()
+EncoderDecoder.vocab_size = 64
+EncoderDecoder.d_model = 32
+EncoderDecoder.d_ff = 64
+EncoderDecoder.heads = 4
+EncoderDecoder.encoder_layers = 2
+EncoderDecoder.decoder_layers = 2
+EncoderDecoder.dropout = 0.1
+synthetic_tokens.vocabulary_size = 64
+synthetic_tokens.encoder_length = 16
+synthetic_tokens.decoder_length = 8
+synthetic_tokens.validation_batches = 0
+constant_schedule.learning_rate = 1e-2
+"""
+
+
+@pytest.fixture(scope="module")
+def train(on_npu, tmp_path_factory):
+    """Runs or goes on; the losses of all steps, the process's standard error and environment.json."""
+    recipe = tmp_path_factory.mktemp("recipe") / "tiny.gin"
+    recipe.write_text(RECIPE)
+
+    def run(backend, run_dir, steps=10):
+        # As a user starts it: nothing is said to JAX but by the recipe.
+        done = on_npu(
+            *("-m", "pangu_jax.train", "--gin_file", recipe, "--run_dir", run_dir),
+            *(f"--gin.train.backend={backend}", f"--gin.train.steps={steps}"),
+            JAX_PLATFORMS="",
+        )
+        assert done.returncode == 0, done.stderr
+        rows = [row for row in metrics.read(run_dir / "metrics.jsonl") if "loss" in row]
+        environment = json.loads((run_dir / "environment.json").read_text())
+        return {row["step"]: row["loss"] for row in rows}, environment, done.stderr
+
+    return run
+
+
+def largest_difference(first: dict[int, float], second: dict[int, float]) -> float:
+    assert first.keys() == second.keys()
+    return max(abs(first[step] - second[step]) / abs(second[step]) for step in first)
+
+
+def test_npu_trains_as_cpu_does_and_each_goes_on_with_the_other(train, tmp_path, proof):
+    on_npu, environment, _ = train("npu", tmp_path / "npu")
+    assert environment["devices"] == "8 x Ascend910B1, simulated"
+    on_cpu, _, _ = train("cpu:8", tmp_path / "cpu")
+    assert list(on_npu) == list(range(1, 11)) and all(map(math.isfinite, on_npu.values()))
+    apart = largest_difference(on_npu, on_cpu)
+    proof("ten steps, data 2 x model 2 x fsdp 2: largest relative difference of a loss, npu and cpu", apart)
+    assert apart < 1e-5
+    # Two more steps: of npu's checkpoint on cpu, and of cpu's on npu.
+    npu_then_cpu, _, _ = train("cpu:8", tmp_path / "npu", steps=12)
+    cpu_then_npu, _, _ = train("npu", tmp_path / "cpu", steps=12)
+    apart = largest_difference(npu_then_cpu, cpu_then_npu)
+    proof("two more steps after the platforms changed places: largest relative difference", apart)
+    assert len(npu_then_cpu) == 12 and apart < 1e-5
