@@ -133,6 +133,12 @@ def test_mistakes_are_one_line_and_exit_2(plan, arguments, message):
     assert len(lines) == (3 if "model=3" in str(arguments) else 1)  # one for each size that does not divide
 
 
+def test_a_recipe_of_another_verb(plan):
+    status, out, err = plan("--gin_file", "tuning/pattern.gin", "--topology", "cpu:8")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "is a recipe of pangu_jax.tuning" in err
+
+
 def test_without_libtpu_the_extra_is_named_and_predictions_still_work(plan, monkeypatch):
     monkeypatch.setattr(topologies, "_libtpu_is_there", lambda: False)
     status, out, err = plan(*RECIPE, "--topology", "v5p:2x2x1", "--verify", 1)

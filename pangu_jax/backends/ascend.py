@@ -1,12 +1,13 @@
 """The step compiled for a chip of Ascend: kernels, a launch plan, and device binaries where CANN is."""
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pangu_jax.backends import folders, tables
 from pangu_jax.backends.progress import Progress
+from pangu_jax.errors import UserError
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.recipes import Recipe
 from pangu_jax.shown import Shown
@@ -36,7 +37,7 @@ class AscendTarget:
         with Progress() as progress, place as folder:
             progress.now("reading the recipe")
             told = step_recipe.read(recipe)
-            layout = (told.layout or Layout()).on(1)
+            layout = _one_device(told.layout or Layout())
             progress.now("lowering the step")
             (device,) = selection.select("cpu").devices
             lowered = compiling.lower_step(
@@ -59,3 +60,15 @@ class AscendTarget:
                     made = binaries.build(sources, self.chip, installation, bishengir.command, progress.step)
                     value["binaries"] = len(made)
         return Shown(value, tables.ascend(value, out))
+
+
+def _one_device(layout: Layout) -> Layout:
+    """The layout when it goes with one device; UserError with the bindings that make it so."""
+    over = [name for name, size in layout.axis_sizes().items() if size > 1]
+    if over:
+        bindings = " ".join(f"--gin.Layout.{name}=1" for name in over)
+        described = replace(layout, data=max(1, layout.data)).describe()
+        raise UserError(
+            f"kernels are compiled for one device, and the layout is {described}: give {bindings}"
+        )
+    return layout.on(1)

@@ -3,9 +3,12 @@
 from typing import Any, NamedTuple
 
 from pangu_jax import recipes
+from pangu_jax.errors import UserError
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.recipes import Recipe
 from pangu_jax.training.optimizers import adamw, state_bytes
+
+_TRAIN = "pangu_jax.training.train.train"
 
 
 class StepRecipe(NamedTuple):
@@ -36,6 +39,11 @@ def read(recipe: Recipe) -> StepRecipe:
     """
     import gin
 
+    if recipe.function.selector != _TRAIN:
+        raise UserError(
+            f"{recipe.where_missing()} is a recipe of {recipe.function.selector}: a train step is that of a "
+            f"recipe of `pangu train`, such as nlp/quickstart.gin"
+        )
     try:
         recipes.apply(recipe)
         bound = gin.get_bindings(recipe.function.selector)

@@ -191,6 +191,10 @@ def test_with_cann_device_binaries_lie_beside_the_kernels(backend, small_step, t
         (["compile", *RECIPE, "--target", "ascend910b:8"], "kernels are compiled for one chip; it is one of"),
         (["compile", *RECIPE, "--target", "cpu:8"], "batch_size 4 is not divisible by data 8"),
         (["compile", *RECIPE, "--target", "cpu:1", "--gin.train.steps=x"], "train.steps"),
+        (
+            ["compile", "--gin_file", "tuning/pattern.gin", "--target", "cpu:1"],
+            "is a recipe of pangu_jax.tuning",
+        ),
         (["compile", *RECIPE, "--target", "cpu:1", "--out", "/proc/x"], "--out /proc/x: "),
         (["compile", *RECIPE, "--target", "cpu:1", "--out", "/proc"], "holds something else than an earlier"),
         (["compile", *RECIPE, "--target", "cpu:1", "--out", "/etc/passwd"], "is a file; name a folder"),
@@ -244,6 +248,14 @@ def test_without_libtpu_the_extra_is_named(backend, monkeypatch):
     status, out, err = backend("compile", *RECIPE, "--target", "v5e:2x2")
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert "pip install 'pangu-jax[tpu]'" in err
+
+
+@needs_compiler
+def test_a_layout_for_many_devices_comes_with_the_bindings_for_one(backend, small_step):
+    arguments = ("--gin.Layout.fsdp=4", "--gin.Layout.model=2", "--target", "Ascend910B1")
+    status, _, err = backend("compile", *RECIPE, *arguments)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "the layout is fsdp 4 x model 2: give --gin.Layout.fsdp=1 --gin.Layout.model=1" in err
 
 
 @needs_compiler
