@@ -242,6 +242,14 @@ def test_what_is_not_installed_comes_with_its_command(monkeypatch):
     assert (npu.found, "make ascend" in npu.install) == (False, True)
 
 
+def test_a_mode_that_does_not_exist_makes_npu_unusable(monkeypatch):
+    monkeypatch.setenv("PANGU_ASCEND_MODE", "prove")
+    monkeypatch.setattr(running, "PROBE", ("/bin/false",))
+    rows = {finding.check: finding for finding in examination.examine("npu").findings}
+    assert rows["mode"].status == "wrong"
+    assert "it is one of off, compile, verify" in rows["mode"].found + rows["mode"].mend
+
+
 def test_a_variable_that_points_nowhere_makes_npu_unusable(monkeypatch):
     monkeypatch.setenv("ASCEND_HOME_PATH", "/nowhere")
     monkeypatch.setattr(running, "PROBE", ("/bin/false",))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from tpu_npu_backends.ascend import cann
+from tpu_npu_backends.ascend import cann, modes
 from tpu_npu_backends.ascend.cann import binaries
 from tpu_npu_backends.ascend.plugin import library as ascend
 from tpu_npu_backends.descriptions import Description
@@ -15,12 +15,20 @@ Tried = Callable[..., list[Finding]]
 
 def findings(backend: Description, tried: Tried) -> list[Finding]:
     """Driver, kernel compiler, plugin and CANN. No device is needed: execution is simulated."""
-    return [_driver(backend), _kernel_compiler(), *_plugin(backend, tried), *_cann(tried)]
+    return [_driver(backend), _mode(), _kernel_compiler(), *_plugin(backend, tried), *_cann(tried)]
 
 
 def _driver(backend: Description) -> Finding:
     seen = driver.look(backend)
     return Finding("driver", seen.described + "; devices are simulated", "ok" if seen.files else "absent")
+
+
+def _mode() -> Finding:
+    """What becomes of programs; the doctor's own are not compiled to kernels, whatever it is."""
+    try:
+        return Finding("mode", f"PANGU_ASCEND_MODE={modes.current()}")
+    except BackendError as error:
+        return Finding.of("mode", error)
 
 
 def _kernel_compiler() -> Finding:

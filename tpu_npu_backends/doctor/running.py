@@ -115,8 +115,9 @@ class _Answers:
 
 
 def _environment(platform: str) -> dict[str, str]:
-    """JAX in the probe looks at this platform alone."""
-    return dict(os.environ, JAX_PLATFORMS=BACKENDS[platform].jax_platforms)
+    """JAX in the probe looks at this platform alone, and npu makes no kernels of what it runs."""
+    own = {"JAX_PLATFORMS": BACKENDS[platform].jax_platforms, "PANGU_ASCEND_MODE": "off"}
+    return {**os.environ, **own}
 
 
 def _kill(process: subprocess.Popen) -> None:
