@@ -13,7 +13,9 @@ from jaxlib.mlir import ir
 
 from tpu_npu_backends.ascend.simulator import parsing
 from tpu_npu_backends.ascend.simulator.building import Function, Operation, Step, views
+from tpu_npu_backends.ascend.simulator.core import Core
 from tpu_npu_backends.ascend.simulator.faults import Fault
+from tpu_npu_backends.ascend.simulator.memory import SIZES, View
 from tpu_npu_backends.ascend.simulator.synchronisation import NUMBER
 
 # Which operand group is which, by the operation's definition (HIVMMacroOps.td).
@@ -58,6 +60,8 @@ def _matmul(op: ir.Operation, function: Function) -> Step:
         b_KxN = b_KxN.T if b_transposed else b_KxN
         if a_MxK.shape[1] != b_KxN.shape[0] or c.shape != (a_MxK.shape[0], b_KxN.shape[1]):
             raise Fault("out of bounds", f"{a_MxK.shape} times {b_KxN.shape} into {c.shape}", where)
+        if "tiling" in at:
+            _check_tiling(registers[at["tiling"]], a.dtype.itemsize, core, where)
         rows = -(-c.shape[0] // core.blocks)
         begin, end = min(core.block * rows, c.shape[0]), min((core.block + 1) * rows, c.shape[0])
         if begin == end:
@@ -77,6 +81,23 @@ def _matmul(op: ir.Operation, function: Function) -> Step:
         mine.write(c_MxN)
 
     return step
+
+
+def _check_tiling(struct: View, width: int, core: Core, where: str) -> None:
+    """That the tiles which the host chose fit: key, then m, n, k of L1 and of L0, and more."""
+    core.issue(NUMBER["PIPE_S"], (struct,), (), where)
+    _, m1, n1, k1, m0, n0, k0, *_ = struct.read().tolist()
+    needed = {
+        "cbuf": (m1 + n1) * k1 * width,
+        "ca": m0 * k0 * width,
+        "cb": n0 * k0 * width,
+        "cc": m1 * n1 * 4,  # float32 or int32 sums
+    }
+    for space, size in needed.items():
+        if size > SIZES[space]:
+            raise Fault(
+                "out of bounds", f"tiles take {size} bytes of {space}, which has {SIZES[space]}", where
+            )
 
 
 def _to_fractals(matrix_RxC: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

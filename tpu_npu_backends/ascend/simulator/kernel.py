@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,7 @@ from tpu_npu_backends.ascend.simulator import (
 from tpu_npu_backends.ascend.simulator.building import Block, Function, Step
 from tpu_npu_backends.ascend.simulator.core import Core
 from tpu_npu_backends.ascend.simulator.faults import Fault
-from tpu_npu_backends.ascend.simulator.memory import Memory, View, row_major, tag
+from tpu_npu_backends.ascend.simulator.memory import Accesses, Memory, View, row_major, tag
 from tpu_npu_backends.ascend.simulator.synchronisation import CrossCoreFlags
 
 OPERATIONS = {
@@ -38,8 +39,9 @@ class Argument:
     """What a function's argument is.
 
     Attributes:
-      kind: "input", "output", "workspace", "sync_block_lock" (locks that nothing here takes), or "scalar" for
-        what is no memory (the address of the flags, the grid of a Triton-style kernel).
+      kind: "input", "output", "workspace", "tiling_struct" (which a function of the host fills),
+        "sync_block_lock" (locks that nothing here takes), or "scalar" for what is no memory (the address of
+        the flags, the grid of a Triton-style kernel).
       index: which input or output.
       type: of a memory.
       register: where the function expects it.
@@ -53,10 +55,10 @@ class Argument:
 
 @dataclass(frozen=True)
 class Entry:
-    """A function that the device starts."""
+    """A function that the device starts, or one that the host runs before."""
 
     name: str
-    kind: str  # "AIC" or "AIV"
+    kind: str  # "AIC", "AIV" or "host"
     mixed: bool  # one of two for both kinds of core
     arguments: tuple[Argument, ...]
     prologue: tuple[Step, ...]
@@ -81,6 +83,29 @@ class Usage:
     instructions: int
 
 
+@dataclass
+class Traffic:
+    """What kernels have moved: launches, and bytes from and to global memory."""
+
+    launches: int = 0
+    loaded: int = 0
+    stored: int = 0
+
+
+_counting: list[Traffic] = []
+
+
+@contextmanager
+def counting() -> Iterator[Traffic]:
+    """Counts what all kernels run within move."""
+    traffic = Traffic()
+    _counting.append(traffic)
+    try:
+        yield traffic
+    finally:
+        _counting.pop()
+
+
 class Kernel:
     """A kernel of instruction-level HIVM as a program of closures.
 
@@ -90,8 +115,8 @@ class Kernel:
       loaded, stored: bytes moved from and to global memory by the last run.
     """
 
-    def __init__(self, entries: tuple[Entry, ...], usage: Usage) -> None:
-        self.entries, self.usage = entries, usage
+    def __init__(self, entries: tuple[Entry, ...], tilings: tuple[Entry, ...], usage: Usage) -> None:
+        self.entries, self.usage, self._tilings = entries, usage, tilings
         self.loaded = self.stored = 0
 
     @classmethod
@@ -109,9 +134,14 @@ class Kernel:
             if not entries:
                 raise Fault("unsupported", "no function with hacc.entry", "module")
             dims = [parsing.integer(f, "hacc.block_dim") for f in device if "hacc.block_dim" in f.attributes]
+            tilings = tuple(
+                _entry(f, host=True)
+                for f in functions
+                if parsing.text_of(f, "hacc.host_func_type") == "tiling_function"
+            )
             used, instructions = _planned(device)
         kinds = tuple(sorted({entry.kind for entry in entries}))
-        return cls(entries, Usage(kinds, max(dims, default=1), used, instructions))
+        return cls(entries, tilings, Usage(kinds, max(dims, default=1), used, instructions))
 
     def run(
         self, inputs: Sequence[np.ndarray], outputs: Sequence[tuple[Sequence[int], np.dtype]]
@@ -130,6 +160,8 @@ class Kernel:
             ("input", i): Memory(f"input {i}", _bytes(x), checked=False) for i, x in enumerate(inputs)
         }
         memories |= {("output", i): Memory(f"output {i}", _bytes(x)) for i, x in enumerate(results)}
+        for tiling in self._tilings:
+            _run_on_host(tiling, memories)
         cores, flags = self._cores(memories)
         with np.errstate(all="ignore"):
             _run_together([(core, _drive(core, entry)) for core, entry in cores])
@@ -140,9 +172,12 @@ class Kernel:
                 raise Fault(
                     "unwritten", f"{missing} bytes of {memory.name} are never written", self.entries[0].name
                 )
-        self.loaded, self.stored = (
-            sum(getattr(core, name) for core, _ in cores) for name in ("loaded", "stored")
-        )
+        self.loaded = sum(core.loaded for core, _ in cores)
+        self.stored = sum(core.stored for core, _ in cores)
+        for traffic in _counting:
+            traffic.launches += 1
+            traffic.loaded += self.loaded
+            traffic.stored += self.stored
         return results
 
     def _cores(self, memories: dict) -> tuple[list[tuple[Core, Entry]], CrossCoreFlags]:
@@ -178,7 +213,7 @@ def _place(argument: Argument, memories: dict, function: str) -> View | int:
     type_, key = argument.type, (argument.kind, argument.index)
     shape = tuple(length or 0 for length in type_.shape)  # one of unknown size is one of none
     needed = math.prod(shape) * type_.dtype.itemsize
-    if argument.kind in ("workspace", "sync_block_lock") and key not in memories:
+    if argument.kind in ("workspace", "sync_block_lock", "tiling_struct") and key not in memories:
         memories[key] = Memory(argument.kind, np.zeros(needed, np.uint8))
     if key not in memories or memories[key].data.size != needed:
         given = memories[key].data.size if key in memories else "none"
@@ -196,6 +231,18 @@ def _place(argument: Argument, memories: dict, function: str) -> View | int:
         False,
         function,
     )
+
+
+def _run_on_host(entry: Entry, memories: dict) -> None:
+    """Runs a function that fills a struct for the device; the launch is ordered after it."""
+    core = Core(0, 1, entry.kind, 0, 1, 0, 1, CrossCoreFlags([(entry.kind, 0)]))
+    core.registers = [None] * entry.registers
+    for argument in entry.arguments:
+        core.registers[argument.register] = _place(argument, memories, entry.name)
+    for _ in _drive(core, entry):
+        raise Fault("deadlock", "the host waits for a core", entry.name)
+    for memory in memories.values():
+        memory.accesses = Accesses()
 
 
 def _drive(core: Core, entry: Entry) -> Iterator[str]:
@@ -229,10 +276,10 @@ def _check_end(cores: list[Core], flags: CrossCoreFlags) -> None:
         raise Fault("unbalanced sync", "still set at the end: " + ", ".join(left), "between cores")
 
 
-def _entry(op: ir.Operation) -> Entry:
+def _entry(op: ir.Operation, host: bool = False) -> Entry:
     name = ir.StringAttr(op.attributes["sym_name"]).value
-    kind = parsing.text_of(op, "hivm.func_core_type")
-    if kind not in ("AIC", "AIV"):
+    kind = "host" if host else parsing.text_of(op, "hivm.func_core_type")
+    if kind not in ("AIC", "AIV", "host"):
         raise Fault("unsupported", f"core type {kind}", name)
     function = Function(name, OPERATIONS)
     block = op.regions[0].blocks[0]
