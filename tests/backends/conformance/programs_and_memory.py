@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 import tempfile
 from pathlib import Path
 
@@ -170,6 +171,50 @@ def debug_print(devices):
     return written.getvalue() == "1.0\n"
 
 
+def failing_callback(devices):
+    """Its error is the caller's, and the next program runs."""
+
+    def fail(value):
+        raise ArithmeticError("planted")
+
+    logging.getLogger("jax._src.callback").addFilter(_planted)
+    try:
+        shape = jax.ShapeDtypeStruct(_X.shape, _X.dtype)
+        jax.jit(lambda x: jax.pure_callback(fail, shape, x))(_X).block_until_ready()
+    except (jax.errors.JaxRuntimeError, ValueError) as error:
+        return "planted" in str(error), jax.jit(_doubled)(_X)
+    finally:
+        logging.getLogger("jax._src.callback").removeFilter(_planted)
+    return False
+
+
+def _planted(record):
+    return "callback failed" not in record.getMessage()
+
+
+def callback_on_each_shard(devices):
+    mesh = Mesh(np.array(devices[:8]), "i")
+    shape = jax.ShapeDtypeStruct((1, 4), np.float32)
+    run = jax.shard_map(
+        lambda x: jax.pure_callback(lambda v: np.asarray(v) * 3, shape, x),
+        mesh=mesh,
+        in_specs=P("i"),
+        out_specs=P("i"),
+    )
+    return jax.jit(run)(np.ones((8, 4), np.float32))
+
+
+def foreign_function(devices):
+    """A function that jaxlib registered under a name, called from a program: Cholesky of LAPACK."""
+    jnp.linalg.cholesky(
+        jax.device_put(np.eye(2), jax.devices("cpu")[0])
+    )  # jaxlib loads LAPACK when it lowers
+    shapes = jax.ShapeDtypeStruct((2, 2), np.float32), jax.ShapeDtypeStruct((), np.int32)
+    factor = jax.ffi.ffi_call("lapack_spotrf_ffi", shapes)
+    lower, info = jax.jit(lambda x: factor(x, uplo=np.uint8(ord("L"))))(2 * np.eye(2, dtype=np.float32))
+    return jnp.diag(lower), info
+
+
 def debug_nans(devices):
     with jax.debug_nans(True):
         try:
@@ -199,5 +244,15 @@ CHECKS = (
     *(lower_and_compile, export, serialized_executable, compilation_cache, compiler_options, optimized_text),
     *(cost_analysis, memory_analysis, donation, donation_of_shards, deletion, host_memory_is_copied),
     *(memory_statistics, memory_kinds, host_offload, offload_in_jit, live_arrays, dlpack, pure_callback),
-    *(ordered_io_callback, debug_callback, debug_print, debug_nans, profiler, error_in_words),
+    *(
+        ordered_io_callback,
+        debug_callback,
+        debug_print,
+        failing_callback,
+        callback_on_each_shard,
+        foreign_function,
+        debug_nans,
+        profiler,
+        error_in_words,
+    ),
 )

@@ -1,7 +1,4 @@
-// Functions of other libraries that programs call by name (XLA's typed foreign function interface).
-
-#include <string>
-#include <string_view>
+#include "foreign_functions.h"
 
 #include "hooks.h"
 #include "inner_plugin.h"
@@ -30,7 +27,9 @@ std::string Message(const PJRT_Error* error) {
   return std::string(args.message, args.message_size);
 }
 
-std::string Register(std::string_view name, void* handler) {
+}  // namespace
+
+std::string RegisterFunction(std::string_view name, void* handler) {
   const PJRT_FFI_Extension* ffi = FfiExtension();
   if (ffi == nullptr) return "the inner CPU plugin takes no foreign functions";
   auto args = Sized<PJRT_FFI_Register_Handler_Args>(PJRT_FFI_Register_Handler_Args_STRUCT_SIZE);
@@ -43,11 +42,10 @@ std::string Register(std::string_view name, void* handler) {
   return error ? Message(error.get()) : "";
 }
 
-}  // namespace
 }  // namespace pangu_ascend
 
 extern "C" int pangu_ascend_register_function(const char* name, void* handler, char* said, size_t said_size) {
-  const std::string wrong = pangu_ascend::Register(name, handler);
+  const std::string wrong = pangu_ascend::RegisterFunction(name, handler);
   if (wrong.empty()) return kPanguGoOn;
   const size_t length = wrong.copy(said, said_size - 1);
   said[length] = '\0';

@@ -33,15 +33,19 @@ struct PanguArray {
 // What a hook answers. With kPanguRefuse it has written why, as terminated UTF-8 text, into `said`.
 enum PanguAnswer { kPanguGoOn = 0, kPanguWatchExecutions = 1, kPanguRefuse = 2 };
 
+// Any of them may be null.
 struct PanguHooks {
   // After the inner client has compiled a program.
   int (*compiled)(const PanguProgram* program, char* said, size_t said_size);
   // After a watched program ran on its one device, with its inputs as they were before.
   int (*executed)(uint64_t id, const PanguArray* inputs, size_t num_inputs, const PanguArray* outputs,
                   size_t num_outputs, char* said, size_t said_size);
+  // When a program calls back: fills the outputs. From a thread of the inner client.
+  int (*called)(uint64_t index, const PanguArray* inputs, size_t num_inputs, const PanguArray* outputs,
+                size_t num_outputs, char* said, size_t said_size);
 };
 
-// Loads the inner CPU plugin. Null when all is well, else one line that says what is wrong.
+// Loads the inner CPU plugin and gives it what it lacks. Null when all is well, else one line that says what is wrong.
 __attribute__((visibility("default"))) const char* pangu_ascend_open(const char* inner_path);
 
 // From now on programs are shown to these; null takes them away. The functions must stay valid until then.

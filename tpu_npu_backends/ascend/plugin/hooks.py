@@ -3,7 +3,7 @@
 import ctypes
 import enum
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import ml_dtypes
@@ -72,7 +72,8 @@ class _Array(ctypes.Structure):
 
 
 _COMPILED = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(_Program), ctypes.c_void_p, ctypes.c_size_t)
-_EXECUTED = ctypes.CFUNCTYPE(
+# `executed` and `called` look alike.
+_SHOWN = ctypes.CFUNCTYPE(
     ctypes.c_int,
     ctypes.c_uint64,
     ctypes.POINTER(_Array),
@@ -87,7 +88,7 @@ _EXECUTED = ctypes.CFUNCTYPE(
 class _Hooks(ctypes.Structure):
     """PanguHooks of hooks.h."""
 
-    _fields_ = (("compiled", _COMPILED), ("executed", _EXECUTED))
+    _fields_ = (("compiled", _COMPILED), ("executed", _SHOWN), ("called", _SHOWN))
 
 
 # PJRT_Buffer_Type of pjrt_c_api.h, by position from 1 on.
@@ -96,19 +97,23 @@ _DTYPES = (
     *(np.float16, np.float32, np.float64, ml_dtypes.bfloat16, np.complex64, np.complex128),
 )
 
+_TOKEN = 23  # PJRT_Buffer_Type_TOKEN
+
 # The functions that the plugin was given must live as long as it may call them.
 _installed: list[_Hooks] = []
 
 
 def install(
     library: ctypes.CDLL,
-    compiled: Callable[[CompiledProgram], Answer],
-    executed: Callable[[int, list[np.ndarray], list[np.ndarray]], None],
+    called: Callable[[int, list[np.ndarray]], Sequence[np.ndarray]],
+    compiled: Callable[[CompiledProgram], Answer] | None = None,
+    executed: Callable[[int, list[np.ndarray], list[np.ndarray]], None] | None = None,
 ) -> None:
-    """Shows the plugin's programs to two functions, which may raise RefusedError.
+    """Gives the plugin the functions that it may call; any may raise RefusedError.
 
     Args:
       library: what `library.load` returned.
+      called: called where a program calls back to Python, with a number and its arguments; returns results.
       compiled: called for each program; whether its executions are to be shown.
       executed: called with the program's id, its inputs as they were before, and its outputs; after each
         execution of a watched program, on one device.
@@ -131,18 +136,27 @@ def install(
 
     def on_executed(id, inputs, num_inputs, outputs, num_outputs, said, said_size):
         def answer() -> Answer:
-            executed(
-                id,
-                [_array(inputs[i]) for i in range(num_inputs)],
-                [_array(outputs[i]) for i in range(num_outputs)],
-            )
+            executed(id, _arrays(inputs, num_inputs), _arrays(outputs, num_outputs))
             return Answer.GO_ON
 
         return _guarded(answer, said, said_size)
 
-    both = _Hooks(_COMPILED(on_compiled), _EXECUTED(on_executed))
-    _installed.append(both)
-    library.pangu_ascend_set_hooks(ctypes.byref(both))
+    def on_called(index, inputs, num_inputs, outputs, num_outputs, said, said_size):
+        def answer() -> Answer:
+            results = called(index, _arrays(inputs, num_inputs))
+            for target, result in zip((outputs[i] for i in range(num_outputs)), results, strict=True):
+                _fill(target, result)
+            return Answer.GO_ON
+
+        return _guarded(answer, said, said_size)
+
+    given = _Hooks(
+        _COMPILED(on_compiled) if compiled else _COMPILED(),
+        _SHOWN(on_executed) if executed else _SHOWN(),
+        _SHOWN(on_called),
+    )
+    _installed.append(given)
+    library.pangu_ascend_set_hooks(ctypes.byref(given))
 
 
 def remove(library: ctypes.CDLL) -> None:
@@ -165,10 +179,25 @@ def _guarded(answer: Callable[[], Answer], said: int, said_size: int) -> int:
     return Answer.REFUSE
 
 
+def _arrays(first, count: int) -> list[np.ndarray]:
+    """Copies: the plugin's memory ends with the call. A token is an empty array."""
+    return [_array(first[i]) for i in range(count)]
+
+
 def _array(it: _Array) -> np.ndarray:
-    """A copy: the plugin's memory ends with the call."""
+    if it.type == _TOKEN:
+        return np.empty(0, np.bool_)
     if not 1 <= it.type <= len(_DTYPES):
-        raise RefusedError(f"arrays of PJRT_Buffer_Type {it.type} cannot be verified")
+        raise RefusedError(f"arrays of PJRT_Buffer_Type {it.type} cannot be shown to Python")
     dtype = np.dtype(_DTYPES[it.type - 1])
     shape = tuple(it.dims[i] for i in range(it.rank))
     return np.frombuffer(ctypes.string_at(it.data, it.size), dtype).reshape(shape)
+
+
+def _fill(target: _Array, result: np.ndarray) -> None:
+    if target.type == _TOKEN:
+        return
+    data = np.ascontiguousarray(result)
+    if data.nbytes != target.size:
+        raise RefusedError(f"a callback gave {data.nbytes} bytes, {target.size} were promised")
+    ctypes.memmove(target.data, data.ctypes.data, target.size)

@@ -96,8 +96,9 @@ def load() -> ctypes.CDLL:
 
 
 def _headers() -> list[Path]:
-    """The main header and those of extensions."""
-    return sorted((header_folder() / HEADER).parent.glob("pjrt_c_api*.h"))
+    """What the sources include, directly or not."""
+    folder = header_folder() / "xla"
+    return sorted((*folder.glob("pjrt/c/pjrt_c_api*.h"), *folder.glob("ffi/api/*.h")))
 
 
 def _package(name: str) -> Path | None:

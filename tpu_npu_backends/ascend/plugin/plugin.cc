@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "callbacks.h"
 #include "device_memory.h"
 #include "devices.h"
 #include "hooks.h"
@@ -38,7 +39,8 @@ const PJRT_Api* WrappedTable() {
 }  // namespace
 
 extern "C" const char* pangu_ascend_open(const char* inner_path) {
-  const std::string& wrong = pangu_ascend::OpenInner(inner_path);
+  if (const std::string& wrong = pangu_ascend::OpenInner(inner_path); !wrong.empty()) return wrong.c_str();
+  static const std::string wrong = pangu_ascend::RegisterCallbacks();
   return wrong.empty() ? nullptr : wrong.c_str();
 }
 

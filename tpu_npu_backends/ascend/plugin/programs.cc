@@ -4,7 +4,6 @@
 #include <atomic>
 #include <cstdlib>
 #include <mutex>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -12,7 +11,6 @@
 #include <vector>
 
 #include "device_memory.h"
-#include "hooks.h"
 #include "host_array.h"
 #include "inner_plugin.h"
 
@@ -21,11 +19,6 @@ namespace {
 
 std::mutex hooks_mutex;
 std::optional<PanguHooks> current_hooks;
-
-std::optional<PanguHooks> Hooks() {
-  const std::lock_guard<std::mutex> lock(hooks_mutex);
-  return current_hooks;
-}
 
 // What is known of a compiled program.
 struct Facts {
@@ -145,7 +138,7 @@ PJRT_Error* Compile(PJRT_Client_Compile_Args* args) {
     return error.release();
   }
   Registry::Entry entry{facts.outputs, 0};
-  if (const auto hooks = Hooks(); hooks && hooks->compiled != nullptr) {
+  if (const auto hooks = CurrentHooks(); hooks && hooks->compiled != nullptr) {
     static std::atomic<uint64_t> last_id{0};
     const uint64_t id = ++last_id;
     const PanguProgram program{id,
@@ -221,7 +214,7 @@ Error ExecuteWatched(PJRT_LoadedExecutable_Execute_Args* args, const Registry::E
 PJRT_Error* Execute(PJRT_LoadedExecutable_Execute_Args* args) {
   Registry::Entry entry;
   if (Error error = TheRegistry().Get(args->executable, &entry)) return error.release();
-  const auto hooks = Hooks();
+  const auto hooks = CurrentHooks();
   const bool watched = entry.watched != 0 && args->num_devices == 1 && hooks && hooks->executed != nullptr;
   Error error = watched ? ExecuteWatched(args, entry, *hooks)
                         : Error(Inner().PJRT_LoadedExecutable_Execute(args));
@@ -240,6 +233,11 @@ PJRT_Error* Destroy(PJRT_LoadedExecutable_Destroy_Args* args) {
 }
 
 }  // namespace
+
+std::optional<PanguHooks> CurrentHooks() {
+  const std::lock_guard<std::mutex> lock(hooks_mutex);
+  return current_hooks;
+}
 
 void WrapPrograms(PJRT_Api& table) {
   table.PJRT_Client_Compile = Compile;

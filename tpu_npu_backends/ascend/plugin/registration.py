@@ -7,7 +7,7 @@ from jax._src import xla_bridge
 from jax._src.interpreters import mlir
 
 from tpu_npu_backends.ascend import modes
-from tpu_npu_backends.ascend.plugin import PLATFORM, foreign_functions, hooks, library
+from tpu_npu_backends.ascend.plugin import PLATFORM, callbacks, foreign_functions, hooks, library
 from tpu_npu_backends.errors import BackendError
 
 # Where priorities decide (no JAX_PLATFORMS), after CPU, which has 0.
@@ -23,13 +23,16 @@ def register() -> None:
     except BackendError as error:
         _register_refusal(str(error))
         return
-    if watcher is not None:
-        hooks.install(loaded, watcher.compiled, watcher.executed)
-        # Programs may run and end after the interpreter has: nobody is left to call.
-        atexit.register(hooks.remove, loaded)
+    if watcher is None:
+        hooks.install(loaded, callbacks.call)
+    else:
+        hooks.install(loaded, callbacks.call, watcher.compiled, watcher.executed)
         # A program from the cache is never compiled, so never seen.
         jax.config.update("jax_enable_compilation_cache", False)
+    # Programs may run and end after the interpreter has: nobody is left to call.
+    atexit.register(hooks.remove, loaded)
     xla_bridge.register_plugin(PLATFORM, library_path=str(library.path()), priority=_PRIORITY)
+    callbacks.register()
     foreign_functions.register(loaded)
 
 
