@@ -36,16 +36,18 @@ _VIEWS = ("broadcast_in_dim", "reshape", "squeeze", "expand_dims")
 _CALLS = ("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call")
 
 
-def run_compiled(function: Callable, arguments: list[np.ndarray]) -> tuple[list[np.ndarray], int, list[str]]:
-    """Results of the compiled function, its launches, and the ops that were left to the host."""
+def compiled(function: Callable, arguments: list[np.ndarray]) -> tuple[compiler.Program, list[str]]:
+    """The compiled function, and the ops of it that were left to the host."""
     program = compiler.compile_program(jax.jit(function).lower(*arguments).as_text())
-    host = [f"{op['count']} x {op['op']}" for op in program.report["host_ops"]]
-    return program.run(arguments), program.report["launches"], host
+    return program, [f"{op['count']} x {op['op']}" for op in program.report["host_ops"]]
 
 
-def run_unfused(function: Callable, arguments: list[np.ndarray]) -> list[np.ndarray]:
-    """The function's results, each arithmetic op in a program of its own."""
+def run_unfused(
+    function: Callable, arguments: list[np.ndarray]
+) -> tuple[list[np.ndarray], simulator.Traffic]:
+    """The function's results, each arithmetic op in a program of its own, and what those moved."""
     closed = jax.make_jaxpr(function)(*arguments)
+    total = simulator.Traffic()
     # What a value is: a function of arrays, and those arrays; views are not run until somebody reads them.
     values: dict = {}
 
@@ -65,19 +67,19 @@ def run_unfused(function: Callable, arguments: list[np.ndarray]) -> list[np.ndar
                 )
                 results = walk(inner.jaxpr, [_whole(c) for c in inner.consts], operands)
             else:
-                results = _apply(equation, operands)
+                results = _apply(equation, operands, total)
             values.update(zip(equation.outvars, results, strict=True))
         return [read(atom) for atom in jaxpr.outvars]
 
     results = walk(closed.jaxpr, [_whole(c) for c in closed.consts], [_whole(a) for a in arguments])
-    return [arrays[0] for _, arrays in results]
+    return [arrays[0] for _, arrays in results], total
 
 
 def _whole(array) -> tuple[Callable, list[np.ndarray]]:
     return lambda x: x, [np.asarray(array)]
 
 
-def _apply(equation, operands):
+def _apply(equation, operands, total: simulator.Traffic):
     """One op: composed with its operands' views, and run unless it is a view itself."""
     counts = [len(arrays) for _, arrays in operands]
     arrays = [array for _, each in operands for array in each]
@@ -91,16 +93,21 @@ def _apply(equation, operands):
 
     if equation.primitive.name in _VIEWS:
         return [(compute, arrays)]
-    program = compiler.compile_program(jax.jit(compute).lower(*arrays).as_text())
-    return [_whole(result) for result in program.run(arrays)]
+    program, _ = compiled(compute, arrays)
+    with simulator.counting() as moved:
+        results = program.run(arrays)
+    total.launches += moved.launches
+    total.loaded += moved.loaded
+    total.stored += moved.stored
+    return [_whole(result) for result in results]
 
 
 def compare(name: str, function: Callable, arguments: list[np.ndarray]) -> dict:
     """A row of the table."""
+    program, host = compiled(function, arguments)
     with simulator.counting() as fused:
-        results, launches, host = run_compiled(function, arguments)
-    with simulator.counting() as unfused:
-        alone = run_unfused(function, arguments)
+        results = program.run(arguments)
+    alone, unfused = run_unfused(function, arguments)
     exact = [np.asarray(x, np.float64) for x in jax.tree.leaves(jax.jit(function)(*arguments))]
     return {
         "name": name,
@@ -111,7 +118,6 @@ def compare(name: str, function: Callable, arguments: list[np.ndarray]) -> dict:
         "error": _largest_error(results, exact),
         "error_unfused": _largest_error(alone, exact),
         "host": host,
-        "launches_planned": launches,
     }
 
 
@@ -154,7 +160,8 @@ def accuracy(rows: int, width: int) -> dict[str, float]:
     w = (draw.standard_normal((width, width)) / width**0.5).astype(np.float32)
     x_int8, row_scales = map(np.asarray, quantise_rows(x))
     w_int8, column_scales = map(np.asarray, quantise_columns(w))
-    (sums,), _, host = run_compiled(int8_product, [x_int8, w_int8])
+    program, host = compiled(int8_product, [x_int8, w_int8])
+    (sums,) = program.run([x_int8, w_int8])
     exact = x_int8.astype(np.int64) @ w_int8.astype(np.int64)
     y = np.asarray(dequantise(sums, row_scales, column_scales), np.float64)
     full = x.astype(np.float64) @ w.astype(np.float64)
@@ -174,15 +181,15 @@ def main() -> None:
     options = parser.parse_args()
     rows = [compare(*chain) for chain in chains(options.rows, options.width)]
     print(f"{options.rows} x {options.width} float32; simulated, never run on hardware")
-    print(
-        f"{'chain':<26} {'kernels':>14} {'ratio':>6} {'MB moved':>16} {'ratio':>6} {'error':>9}  left to the host"
-    )
+    columns = f"{'kernels':>14} {'ratio':>6} {'MB moved':>16} {'ratio':>6} {'error':>9}"
+    print(f"{'chain':<26} {columns}  left to the host")
     for row in rows:
         kernels = f"{row['kernels']} / {row['kernels_unfused']}"
         moved = f"{row['bytes'] / 1e6:.2f} / {row['bytes_unfused'] / 1e6:.2f}"
+        fewer, less = (row[f"{what}_unfused"] / row[what] for what in ("kernels", "bytes"))
         print(
-            f"{row['name']:<26} {kernels:>14} {row['kernels_unfused'] / row['kernels']:>6.1f} {moved:>16} "
-            f"{row['bytes_unfused'] / row['bytes']:>6.1f} {row['error']:>9.1e}  {', '.join(row['host'])}"
+            f"{row['name']:<26} {kernels:>14} {fewer:>6.1f} {moved:>16} {less:>6.1f} {row['error']:>9.1e}  "
+            + ", ".join(row["host"])
         )
     figures = accuracy(options.rows, options.width)
     print("int8 matmul: " + "; ".join(f"{name} {value:.4g}" for name, value in figures.items()))

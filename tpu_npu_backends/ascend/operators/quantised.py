@@ -14,16 +14,12 @@ from tpu_npu_backends.errors import BackendError
 LARGEST = 127  # -128 stays unused, so that the range is symmetric
 _TINY = 1e-30  # keeps the scale of a row of zeros from being zero
 
-# Adding and taking away 1.5 * 2**23 rounds a float32 below 2**22 to the nearest even whole number, as
-# jnp.round does; the Ascend compiler has no round-to-even, and this fuses.
-_ROUNDER = 12582912.0
-
 
 def _quantise(x: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
     x = x.astype(jnp.float32)
-    scales = jnp.maximum(jnp.max(jnp.abs(x), axis=axis, keepdims=True), _TINY) / LARGEST
-    whole = (x / scales + _ROUNDER) - _ROUNDER
-    return jnp.clip(whole, -LARGEST, LARGEST).astype(jnp.int8), scales
+    scales = jnp.maximum(jnp.max(jnp.abs(x), axis=axis, keepdims=True), _TINY) * jnp.float32(1 / LARGEST)
+    # Halves go up: the Ascend compiler has no rounding to even, and XLA would undo it as sums of constants.
+    return jnp.clip(jnp.floor(x / scales + 0.5), -LARGEST, LARGEST).astype(jnp.int8), scales
 
 
 def quantise_rows(x_MxK: jax.Array) -> tuple[jax.Array, jax.Array]:
