@@ -3,6 +3,7 @@
 import ctypes
 import functools
 import hashlib
+import importlib.metadata
 import importlib.util
 import os
 from pathlib import Path
@@ -20,6 +21,7 @@ FLAGS = ("-std=c++17", "-O2", "-Wall", "-Wextra", "-fPIC", "-shared", "-fvisibil
 
 # The wheel that ships the headers of the PJRT C API.
 _HEADERS = ("tensorflow", "include")
+_INNER_WHEEL = "lammps-jax-pjrt-cpu"
 _INNER = ("lammps_jax_pjrt_cpu", "pjrt_c_api_cpu_plugin.so")
 
 
@@ -50,6 +52,11 @@ def inner_path() -> Path:
     if folder is None:
         raise BackendError(f"the XLA CPU plugin on which npu is simulated is not installed: {INSTALL}")
     return require_for_this_machine(folder / name, INSTALL)
+
+
+def inner_version() -> str:
+    """The jaxlib whose XLA the inner plugin is built from: the version of its wheel."""
+    return importlib.metadata.version(_INNER_WHEEL)
 
 
 @functools.cache
