@@ -165,7 +165,7 @@ def test_binaries_lie_beside_their_kernels(home, tmp_path):
     )
     assert made == [tmp_path / "add.o", tmp_path / "matmul.o"]
     assert made[1].read_bytes() == b"\x7fELFkernel matmul"
-    assert told == [("hivmc add", 0, 2), ("hivmc matmul", 1, 2)]
+    assert told == [("device binaries", 0, 2), ("device binaries", 1, 2)]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tpu_npu_backends import shared_libraries
@@ -65,7 +66,7 @@ def build(
       target: chip, such as "Ascend910B1".
       installation: CANN.
       command: gives the command line that compiles one.
-      tell: is told what is done, how many are and of how many.
+      tell: is told what is done, how many are and of how many. As many are built at once as there are cores.
 
     Raises:
       BackendError: one cannot be built; what hivmc said, in one line.
@@ -75,10 +76,15 @@ def build(
     environment = dict(os.environ, PATH=f"{folder}{os.pathsep}{os.environ.get('PATH', '')}")
     environment.pop("BISHENG_INSTALL_PATH", None)  # bishengir-compile would look there first
     binaries = []
-    for number, source in enumerate(sources):
-        if tell:
-            tell(f"hivmc {source.stem}", number, len(sources))
-        binaries.append(_build_one(source, target, command, environment))
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        waiting = [pool.submit(_build_one, source, target, command, environment) for source in sources]
+        try:
+            for done, one in enumerate(waiting):
+                if tell:
+                    tell("device binaries", done, len(sources))
+                binaries.append(one.result())
+        finally:
+            pool.shutdown(cancel_futures=True)
     return binaries
 
 
