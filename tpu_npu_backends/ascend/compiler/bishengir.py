@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import importlib.util
+import itertools
 import platform
 from pathlib import Path
 
@@ -25,6 +26,8 @@ FLAGS = (
     "-enable-hivm-compile=true",
     "--enable-hivm-cross-core-gss=false",
 )
+
+_FLAG_MARK = "// bishengir-compile "
 
 
 def check_target(name: str) -> str:
@@ -53,6 +56,18 @@ def version() -> str:
     return importlib.metadata.version(PACKAGE)
 
 
+def with_flags(text: str, *flags: str) -> str:
+    """A kernel's text that says which further flags it is compiled with, as comments on top."""
+    return "".join(f"{_FLAG_MARK}{flag}\n" for flag in flags) + text
+
+
+def flags_of(text: str) -> tuple[str, ...]:
+    """The further flags that a kernel's text says it is compiled with."""
+    lines = itertools.takewhile(lambda line: line.startswith(_FLAG_MARK), text.splitlines())
+    return tuple(line.removeprefix(_FLAG_MARK) for line in lines)
+
+
 def command(source: Path, target: str, output: Path) -> list[str]:
     """The command line that compiles one kernel; hivmc, which it ends with, is looked for in PATH."""
-    return [str(tool()), str(source), *FLAGS, f"--target={target}", "-o", str(output)]
+    further = flags_of(source.read_text("utf-8"))
+    return [str(tool()), str(source), *FLAGS, *further, f"--target={target}", "-o", str(output)]

@@ -18,6 +18,8 @@ from tpu_npu_backends.errors import BackendError
 
 FORMAT = 1  # of what is kept
 _AT_ONCE = 2
+# How many buffers the tool counts with when its own count overflows the local memory; more make smaller tiles.
+_BUFFERS = (16, 32, 64)
 _SECONDS = 60  # after which the tool is stopped
 _DUMP = re.compile(r"(?m)^// -----// IR Dump Before [^\n]*\n")
 # What is simulated is the module as it stands before instructions become calls of the tool's library.
@@ -102,7 +104,7 @@ class Compiler:
         found = {key: kept for key in wanted if (kept := self._read(key)) is not None}
         missing = [key for key in wanted if key not in found]
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            made = pool.map(lambda key: self._run(key, wanted[key]), missing)
+            made = pool.map(lambda key: self._make(key, wanted[key]), missing)
             for done, kernel in enumerate(made, start=1):
                 found[kernel.key] = kernel
                 self.tell("compiling kernels", done, len(missing))
@@ -113,6 +115,18 @@ class Compiler:
             return Kernel(**json.loads((self._folder / f"{key}.json").read_text("utf-8")))
         except (OSError, ValueError, TypeError):  # not there, or half a file of another version
             return None
+
+    def _make(self, key: str, text: str) -> Kernel:
+        """A kernel, by the first number of buffers that the tool's plan of its local memory fits."""
+        for number in (None, *_BUFFERS):
+            source = text
+            if number is not None:
+                source = bishengir.with_flags(text, f"--hfusion-max-buffer-count-tuning={number}")
+            kernel = self._run(key, source)
+            if "ub overflow" not in kernel.refusal:
+                break
+        self.keep(kernel)
+        return kernel
 
     def _run(self, key: str, text: str) -> Kernel:
         with tempfile.TemporaryDirectory(prefix="ascend-") as folder:
@@ -143,7 +157,6 @@ class Compiler:
                 kernel = _result(key, text, ran, Path(folder), time.monotonic() - began)
         self.runs += 1
         self.seconds.append(kernel.seconds)
-        self.keep(kernel)
         return kernel
 
     def keep(self, kernel: Kernel) -> None:

@@ -60,55 +60,97 @@ def partition(function: Function, alone: Collection[Node] = ()) -> list[Step]:
     steps: list[Step] = []
     made_by: dict[Value, int] = {}  # buffer -> number of the step that makes it
     readers: dict[Value, list[int]] = {}  # buffer -> numbers of the vector kernels that read it
+    waiting = _broadcasts_for_readers(function)
     for node in function.nodes:
-        if node.kind == "reshape":
+        if node.kind == "reshape" or node in waiting:
             continue
+        mine = _own_broadcasts(node, waiting)
         space = None if node.kind in CALLS or node in alone else space_of(node)
-        number = _place(node, space, steps, made_by, readers)
+        number = _place([*mine, node], space, steps, made_by, readers)
         if number is None:
             number = len(steps)
             steps.append(Step([], space))
-        steps[number].add(node, space)
-        made_by.update((result, number) for result in node.results)
-        for base in reads_of(node):
-            if space is not None:
-                readers.setdefault(base, []).append(number)
+        for each in (*mine, node):
+            steps[number].add(each, space)
+            made_by.update((result, number) for result in each.results)
+            for base in reads_of(each):
+                if space is not None:
+                    readers.setdefault(base, []).append(number)
+    function.nodes = [node for node in function.nodes if node not in waiting]
+    placed = {id(node) for node in function.nodes}
+    function.nodes += [node for step in steps for node in step.nodes if id(node) not in placed]
     return steps
 
 
-def _place(node, space, steps: Sequence[Step], made_by, readers) -> int | None:
-    """The number of a step that a node can join; None where it needs one of its own."""
+def _broadcasts_for_readers(function: Function) -> set[Node]:
+    """Broadcasts that only kernels read, at each place: every reader gets its own, and none is stored."""
+    waiting = {node for node in function.nodes if node.kind == "broadcast"}
+    for result in function.results:
+        waiting.discard(base_of(result).node)
+    for node in function.nodes:
+        if node.kind == "reshape" or node.elementwise:
+            continue
+        for operand in node.operands:
+            waiting.discard(base_of(operand).node)
+    for node in function.nodes:
+        for operand in node.operands if node.elementwise else ():
+            base = base_of(operand)
+            if squeezed(base.shape) != squeezed(operand.shape):
+                waiting.discard(base.node)
+    return waiting
+
+
+def _own_broadcasts(node: Node, waiting: set[Node]) -> list[Node]:
+    """Copies of the waiting broadcasts that a node reads, which it reads from now on."""
+    copies: dict[Node, Node] = {}
+    for index, operand in enumerate(node.operands):
+        original = base_of(operand).node
+        if original not in waiting:
+            continue
+        if original not in copies:
+            (result,) = original.results
+            copy = Node("broadcast", original.operands, original.facts, location=original.location)
+            copy.results = [Value(result.shape, result.dtype, copy)]
+            copies[original] = copy
+        node.operands[index] = copies[original].results[0]
+    return list(copies.values())
+
+
+def _place(nodes: list[Node], space, steps: Sequence[Step], made_by, readers) -> int | None:
+    """The number of a step that nodes can join; None where they need one of their own."""
     if space is None:
         return None
-    reads = reads_of(node)
+    made = {result for node in nodes for result in node.results}
+    reads = {base for node in nodes for base in reads_of(node)} - made
     earliest = 0
-    for operand in node.operands:
-        maker = made_by.get(base_of(operand))
-        if maker is not None:
-            inside = (
-                steps[maker].space is not None
-                and squeezed(operand.shape) == squeezed(base_of(operand).shape)
-                and node.kind not in _READS_BUFFERS
-            )
-            earliest = max(earliest, maker if inside else maker + 1)
+    for node in nodes:
+        for operand in node.operands:
+            maker = made_by.get(base_of(operand))
+            if maker is not None:
+                inside = (
+                    steps[maker].space is not None
+                    and squeezed(operand.shape) == squeezed(base_of(operand).shape)
+                    and node.kind not in _READS_BUFFERS
+                )
+                earliest = max(earliest, maker if inside else maker + 1)
     related = {made_by[base] for base in reads if base in made_by}
     related.update(number for base in reads for number in readers.get(base, ()))
     for number in sorted(related, reverse=True):
-        if number >= earliest and _fits(node, space, steps[number]):
+        if number >= earliest and _fits(nodes[-1], reads, space, steps[number]):
             return number
     return None
 
 
-def _fits(node: Node, space: tuple[int, ...], step: Step) -> bool:
+def _fits(node: Node, reads: set[Value], space: tuple[int, ...], step: Step) -> bool:
     if step.space is None or len(step.nodes) >= _MOST_NODES or node.kind == "slice":
         return False  # the tool takes one slice a kernel
-    if len(step.reads | (reads_of(node) - step.makes)) > _MOST_ARGUMENTS:
+    if len(step.reads | (reads - step.makes)) > _MOST_ARGUMENTS:
         return False
     if space == step.space:
         return True
     if not space or not step.space:  # numbers on their own make kernels of their own
         return False
-    own = reads_of(node) <= step.makes
+    own = reads <= step.makes
     if _within(space, step.space):  # what a reduction left
         return own
     return own and node.kind == "broadcast" and _within(step.space, space)
