@@ -58,8 +58,8 @@ def normal(*shape):
 
 X, W, UP, DOWN, GAIN = normal(T, D), normal(D, D), normal(D, F), normal(F, D), normal(D)
 LAYER = (X, GAIN, GAIN, W, W, W, W, UP, UP, DOWN)
-# Weights of one as above saturate the softmax: the gradients of queries and keys are then what rounding leaves
-# of a cancellation, and XLA's own are 10% to 50% away from those in float64. So here weights are in scale.
+# Weights of one as above saturate the softmax: the gradients of queries and keys are then what rounding
+# leaves of a cancellation, and XLA's own are 10% to 50% away from those in float64. So these are in scale.
 IN_SCALE = tuple(
     a / np.sqrt(a.shape[0], dtype=np.float32) if a.ndim == 2 and a is not X else a for a in LAYER
 )
