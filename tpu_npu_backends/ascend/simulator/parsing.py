@@ -5,8 +5,10 @@ opaque ones, of which names and numbers are all that is needed here.
 """
 
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import ml_dtypes
 import numpy as np
@@ -14,6 +16,12 @@ from jaxlib.mlir import ir
 from jaxlib.mlir.dialects import arith, func, memref, scf  # noqa: F401  (registers their attributes)
 
 from tpu_npu_backends.ascend.simulator.faults import Fault
+
+# jaxlib looks for Python classes of a dialect each time an operation of it is read. It has none of these: a None
+# in sys.modules says so at once, where a search of the path takes half the time of a parse.
+for _name in (f"jaxlib.mlir.dialects.{dialect}" for dialect in ("hivm", "annotation", "affine")):
+    if _name not in sys.modules and find_spec(_name) is None:
+        sys.modules[_name] = None
 
 DYNAMIC = -(1 << 63)  # MLIR's mark of a size, offset or stride that an operand gives
 
