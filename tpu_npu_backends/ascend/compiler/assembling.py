@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tpu_npu_backends.ascend.compiler import checking, emission, plan, workspace
+from tpu_npu_backends.ascend.compiler import checking, emission, plan, tool_forms, workspace
 from tpu_npu_backends.ascend.compiler.emission import Emitted, base_of
 from tpu_npu_backends.ascend.compiler.evaluating import KINDS
 from tpu_npu_backends.ascend.compiler.graph import Function, Node, Value
@@ -56,8 +56,8 @@ def assemble(functions: dict[str, Function], compiler: Compiler) -> dict[str, As
         refused = []
         for (each, part), kernel in zip(waiting, made, strict=True):
             part.kernel = kernel
-            if not kernel.compiled and len(part.nodes) > 1:
-                refused += [(each, half) for half in _halve(each, part)]
+            if not kernel.compiled:
+                refused += [(each, other) for other in _otherwise(each, part)]
         waiting = refused
     return assembled
 
@@ -83,12 +83,21 @@ def _is_kernel(assembled: Assembled, part: Part) -> bool:
     return part.nodes[0].kind not in _ALONE and part.nodes[0] not in assembled.addresses
 
 
-def _halve(assembled: Assembled, part: Part) -> list[Part]:
-    middle = len(part.nodes) // 2
-    halves = [Part(part.nodes[:middle]), Part(part.nodes[middle:])]
+def _otherwise(assembled: Assembled, part: Part) -> list[Part]:
+    """What to try for a part that was refused: its halves, or its only node in another form; or nothing."""
+    if len(part.nodes) > 1:
+        middle = len(part.nodes) // 2
+        others = [Part(part.nodes[:middle]), Part(part.nodes[middle:])]
+    else:
+        (node,) = part.nodes
+        if not (nodes := tool_forms.alternative(node)):
+            return []
+        others = [Part(nodes)]
+        at = assembled.function.nodes.index(node)
+        assembled.function.nodes[at : at + 1] = nodes
     at = assembled.parts.index(part)
-    assembled.parts[at : at + 1] = halves
-    return halves
+    assembled.parts[at : at + 1] = others
+    return others
 
 
 def _emit(function: Function, nodes: list[Node]) -> Emitted:

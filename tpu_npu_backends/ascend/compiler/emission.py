@@ -105,6 +105,7 @@ class _Writer:
         self._nodes = [node for node in nodes if node.kind != "reshape"]
         self._made = {result for node in self._nodes for result in node.results}
         self._flat = all(_flattens(node) for node in self._nodes)
+        self._keeps_ones = [node.kind for node in nodes] == ["slice"]  # it must not drop dimensions
         self._names: dict[Value, str] = {}
         self._arguments: dict[tuple[Value, tuple[int, ...]], str] = {}
         self._inputs: list[tuple[Value, Tensor]] = []
@@ -127,7 +128,7 @@ class _Writer:
     def _shape(self, value: Value) -> tuple[int, ...]:
         if self._flat:
             return (value.size,) if value.size != 1 else ()
-        return squeezed(value.shape)
+        return value.shape if self._keeps_ones else squeezed(value.shape)
 
     def _type(self, value: Value) -> str:
         return Tensor(self._shape(value), value.dtype).type
@@ -206,7 +207,7 @@ class _Writer:
         )
 
     def _window(self, node: Node, whole: Value) -> str:
-        wide = [d for d, size in enumerate(whole.shape) if size != 1]
+        wide = [d for d, size in enumerate(whole.shape) if size != 1 or self._keeps_ones]
         facts = [[node.facts[name][d] for d in wide] for name in ("offsets", "sizes", "strides")]
         return " ".join(str(each) for each in facts)
 

@@ -20,7 +20,7 @@ FORMAT = 1  # of what is kept
 _AT_ONCE = 2
 # How many buffers the tool counts with when its own count overflows the local memory; more make smaller tiles.
 _BUFFERS = (16, 32, 64)
-_SECONDS = 60  # after which the tool is stopped
+_SECONDS = 20  # after which the tool is stopped
 _DUMP = re.compile(r"(?m)^// -----// IR Dump Before [^\n]*\n")
 # What is simulated is the module as it stands before instructions become calls of the tool's library.
 _DUMP_FLAGS = (

@@ -65,7 +65,9 @@ def partition(function: Function, alone: Collection[Node] = ()) -> list[Step]:
         if node.kind == "reshape" or node in waiting:
             continue
         mine = _own_broadcasts(node, waiting)
-        space = None if node.kind in CALLS or node in alone else space_of(node)
+        # The tool takes one slice a kernel, and nothing else with it.
+        stands_alone = node.kind in CALLS or node.kind == "slice" or node in alone
+        space = None if stands_alone else space_of(node)
         number = _place([*mine, node], space, steps, made_by, readers)
         if number is None:
             number = len(steps)
@@ -142,8 +144,8 @@ def _place(nodes: list[Node], space, steps: Sequence[Step], made_by, readers) ->
 
 
 def _fits(node: Node, reads: set[Value], space: tuple[int, ...], step: Step) -> bool:
-    if step.space is None or len(step.nodes) >= _MOST_NODES or node.kind == "slice":
-        return False  # the tool takes one slice a kernel
+    if step.space is None or len(step.nodes) >= _MOST_NODES:
+        return False
     if len(step.reads | (reads - step.makes)) > _MOST_ARGUMENTS:
         return False
     if space == step.space:

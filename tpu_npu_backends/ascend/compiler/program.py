@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tpu_npu_backends.ascend.compiler import folding, graph, lowering, movement, report
+from tpu_npu_backends.ascend.compiler import folding, graph, lowering, report, tool_forms
 from tpu_npu_backends.ascend.compiler.assembling import Planner, assemble
 from tpu_npu_backends.ascend.compiler.executing import Executor
 from tpu_npu_backends.ascend.compiler.kernels import Compiler, Kernel
@@ -119,7 +119,7 @@ def compile_program(
     with lowered.context:
         functions = graph.functions_of(lowered.module)
         for function in functions.values():
-            movement.rewrite(function)
+            tool_forms.rewrite(function)
             folding.fold(function)
         lowered_s = time.monotonic() - began
         assembled = assemble(functions, compiler)
