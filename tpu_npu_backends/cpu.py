@@ -31,7 +31,8 @@ def keep_freed_memory() -> bool:
     at its end. By default that goes back to the kernel, and the next step pays for 300 000 page faults: 4% of
     a step on a quiet machine, an eighth beside another process that also takes and returns memory. Kept, and
     in one arena (others cannot hold blocks this large), it is faulted in during the first steps only. The
-    price: up to three times the working memory stays with the process. Must come before JAX starts threads.
+    price: a few times the working memory stays with the process, three for that recipe, nine for a program
+    of 64 MiB on a busy machine. Must come before JAX starts threads.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
