@@ -3,6 +3,9 @@ VENV ?= .venv
 # The first that runs: version managers leave commands behind for versions that are not installed.
 PYTHON ?= $(shell for it in python3.11 python3.12 python3; do "$$it" -c "" 2>&- && command -v "$$it" && break; done)
 
+# Processes of `make test`, a file of tests each; one takes up to 3 GB of memory.
+WORKERS ?= 2
+
 STAMP := $(VENV)/.pangu_env
 BIN := $(VENV)/bin
 
@@ -32,7 +35,7 @@ train: env
 	"$(BIN)/pangu" train --gin_file gin/nlp/quickstart.gin --run_dir runs/quickstart
 
 test: env
-	"$(BIN)/python" -m pytest -m "not prove"
+	"$(BIN)/python" -m pytest -m "not prove" -n "$(WORKERS)" --dist loadfile
 
 prove: env
 	"$(BIN)/python" -m pytest -m prove
