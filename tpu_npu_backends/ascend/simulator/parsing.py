@@ -17,8 +17,8 @@ from jaxlib.mlir.dialects import arith, func, memref, scf  # noqa: F401  (regist
 
 from tpu_npu_backends.ascend.simulator.faults import Fault
 
-# jaxlib looks for Python classes of a dialect each time an operation of it is read. It has none of these: a None
-# in sys.modules says so at once, where a search of the path takes half the time of a parse.
+# jaxlib looks for Python classes of a dialect each time an operation of it is read. It has none of these: a
+# None in sys.modules says so at once, where a search of the path takes half the time of a parse.
 for _name in (f"jaxlib.mlir.dialects.{dialect}" for dialect in ("hivm", "annotation", "affine")):
     if _name not in sys.modules and find_spec(_name) is None:
         sys.modules[_name] = None

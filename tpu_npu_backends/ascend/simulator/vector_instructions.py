@@ -299,6 +299,23 @@ def _interleave(op: ir.Operation) -> Callable:
     )
 
 
+def _deinterleave(op: ir.Operation, function: Function) -> Step:
+    """vdeinterleave: every channel of the last dimension, or one of them."""
+    where, (source, *targets) = function.where(op), function.numbers(op.operands)
+    channels = parsing.integer(op, "channel_num") if "channel_num" in op.attributes else 2
+    mode = parsing.text_of(op, "index_mode", "ALL_CHANNELS").upper()
+    first = 0 if mode.startswith("ALL") else int(mode.rsplit("_", 1)[-1])
+
+    def step(core) -> None:
+        view, outs = core.registers[source], tuple(core.registers[n] for n in targets)
+        core.issue(_V, (view,), outs, where)
+        values = view.read()
+        for channel, out in enumerate(outs, start=first):
+            out.write(values[..., channel::channels])
+
+    return step
+
+
 OPERATIONS = {f"hivm.hir.{name}": _elementwise(*entry) for name, entry in _ELEMENTWISE.items()} | {
     "hivm.hir.vbrc": _moving(1, _broadcast),
     "hivm.hir.vtranspose": _moving(1, _transpose),
@@ -309,4 +326,5 @@ OPERATIONS = {f"hivm.hir.{name}": _elementwise(*entry) for name, entry in _ELEME
     "hivm.hir.vinterleave": _moving(2, _interleave),
     "hivm.hir.vreduce": Operation(_reduce),
     "hivm.hir.varange": Operation(_arange),
+    "hivm.hir.vdeinterleave": Operation(_deinterleave),
 }

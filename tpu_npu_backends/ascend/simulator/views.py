@@ -207,6 +207,23 @@ def _dim(op: ir.Operation, function: Function) -> Step:
     return step
 
 
+def _extract_strided_metadata(op: ir.Operation, function: Function) -> Step:
+    """The start of the buffer, and the view's offset from it, sizes and strides, in elements."""
+    where, source = function.where(op), function.number(op.operands[0])
+    base, *numbers = function.numbers(op.results)
+
+    def step(core) -> None:
+        view = core.registers[source]
+        width = 1 if view.packed else view.dtype.itemsize
+        start = view.limits[0] * 8 if view.packed else view.limits[0]
+        core.registers[base] = view.with_layout(start, (), (), where)
+        values = ((view.start - start) // width, *view.shape, *view.strides)
+        for number, value in zip(numbers, values, strict=True):
+            core.registers[number] = value
+
+    return step
+
+
 OPERATIONS = {
     "hivm.hir.pointer_cast": Operation(_pointer_cast, pure=True),
     "hivm.hir.bitcast": Operation(_bitcast, pure=True),
@@ -218,4 +235,5 @@ OPERATIONS = {
     "memref.cast": Operation(_same, pure=True),
     "memref.memory_space_cast": Operation(_same, pure=True),
     "memref.dim": Operation(_dim, pure=True),
+    "memref.extract_strided_metadata": Operation(_extract_strided_metadata, pure=True),
 }
