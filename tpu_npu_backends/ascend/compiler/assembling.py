@@ -65,16 +65,23 @@ def assemble(functions: dict[str, Function], compiler: Compiler) -> dict[str, As
 def _checked(compiler: Compiler, parts: list[Part], made: list[Kernel]) -> list[Kernel]:
     """The kernels, those that compute something else than their nodes refused."""
     verdicts = {kernel.key: kernel for kernel in made}
-    waiting = [key for key, kernel in verdicts.items() if kernel.compiled and not kernel.checked]
     part_of = {kernel.key: part for part, kernel in zip(parts, made, strict=True)}
+    waiting = [
+        key
+        for key, kernel in verdicts.items()
+        if kernel.instructions and kernel.checked != checking.version()
+    ]
     for done, key in enumerate(waiting, start=1):
-        kernel, part = verdicts[key], part_of[key]
-        apart, wrong = checking.difference(part.nodes, part.emitted, kernel.instructions)
-        verdict = replace(kernel, checked=True, difference=apart)
-        if wrong:
-            verdict = replace(verdict, refusal=wrong, instructions="", hivm="")
-        verdicts[key] = verdict
-        compiler.keep(verdict)
+        part, kernel = part_of[key], verdicts[key]
+        verdict = checking.check(part.nodes, part.emitted, kernel.instructions)
+        verdicts[key] = replace(
+            kernel,
+            checked=checking.version(),
+            refusal=verdict.wrong,
+            difference=verdict.difference,
+            on_chip=verdict.on_chip,
+        )
+        compiler.keep(verdicts[key])
         compiler.tell("checking kernels", done, len(waiting))
     return [verdicts[kernel.key] for kernel in made]
 
@@ -201,7 +208,6 @@ class _FunctionPlanner:
                 [self._number(value) for value, _ in emitted.outputs],
                 [list(tensor.shape) for _, tensor in emitted.inputs],
                 [list(tensor.shape) for _, tensor in emitted.outputs],
-                batch=node.results[0].shape[0] if node.kind == "matmul" else 1,
             )
         return getattr(self, f"_{node.kind}")(node)
 

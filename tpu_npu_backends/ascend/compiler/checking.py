@@ -5,7 +5,11 @@ kernels without synchronisation). A kernel that disagrees, or that the simulator
 refused: it is cut in two, and what is left of it at last goes to the host and is listed.
 """
 
+import functools
+import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -18,33 +22,51 @@ _WRONG = 2e-2  # norm-wise; a wrong element is off by its own size, rounding by 
 _LARGEST = 1e6  # of what is compared: beyond, rounding of random inputs says nothing
 
 
-def difference(nodes: Sequence[Node], emitted: Emitted, instructions: str) -> tuple[float | None, str]:
-    """How far a kernel is from NumPy, norm-wise, and what is wrong with it ("" where nothing is).
+@dataclass(frozen=True)
+class Verdict:
+    """What the simulator says of a kernel.
 
-    None where the simulator does not know an instruction: then nothing is known.
+    Attributes:
+      wrong: what is wrong with it; "" where nothing is.
+      difference: how far it is from NumPy, norm-wise; None where it did not run to its end.
+      on_chip: bytes that it uses of each memory.
     """
+
+    wrong: str = ""
+    difference: float | None = None
+    on_chip: dict[str, int] = field(default_factory=dict)
+
+
+@functools.cache
+def version() -> str:
+    """Of the simulator and this check: a verdict of another does not count."""
+    hashed = hashlib.sha256(Path(__file__).read_bytes())
+    for path in sorted(Path(simulator.__file__).parent.glob("*.py")):
+        hashed.update(path.read_bytes())
+    return hashed.hexdigest()[:16]
+
+
+def check(nodes: Sequence[Node], emitted: Emitted, instructions: str) -> Verdict:
+    """Run a kernel beside NumPy; nothing is wrong with one whose instructions the simulator does not know."""
     generator = np.random.default_rng(0)
     values: dict[Value, np.ndarray] = {}
     for value, _ in emitted.inputs:
         if value not in values:
             values[value] = _full(value) if value.constant is not None else _random(value, generator)
-    matrices = nodes[0].kind == "matmul"
-    inputs = [
-        np.ascontiguousarray(values[value][0] if matrices else values[value]).reshape(tensor.shape)
-        for value, tensor in emitted.inputs
-    ]
+    inputs = [np.ascontiguousarray(values[value]).reshape(tensor.shape) for value, tensor in emitted.inputs]
     wanted = [(tensor.shape, DTYPES[tensor.dtype]) for _, tensor in emitted.outputs]
+    on_chip: dict[str, int] = {}
     try:
-        made = simulator.Kernel.parse(instructions).run(inputs, wanted)
+        kernel = simulator.Kernel.parse(instructions)
+        on_chip = dict(kernel.usage.bytes)
+        made = kernel.run(inputs, wanted)
     except simulator.Fault as fault:
-        if fault.kind in ("unsupported", "arguments"):
-            return None, ""
-        return None, f"the simulator finds a fault: {fault}"[:300]
-    expected = (
-        [evaluating.product(nodes[0].facts, *inputs)] if matrices else _expected(nodes, values, emitted)
-    )
+        wrong = "" if fault.kind == "unsupported" else f"the simulator finds a fault: {fault}"[:300]
+        return Verdict(wrong, None, on_chip)
+    expected = _expected(nodes, values, emitted)
     worst = max(_apart(np.asarray(a), b) for a, b in zip(made, expected, strict=True))
-    return worst, f"its results are wrong by {worst:.1g} in the simulator" if worst > _WRONG else ""
+    wrong = f"its results are wrong by {worst:.1g} in the simulator" if worst > _WRONG else ""
+    return Verdict(wrong, worst, on_chip)
 
 
 def _full(value: Value) -> np.ndarray:

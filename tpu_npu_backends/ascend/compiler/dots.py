@@ -1,10 +1,8 @@
-"""Products: every dot_general becomes 2-D matrix products of the cube unit, one a batch.
+"""Products: every dot_general becomes one batched matrix product on the cube unit.
 
 A call of kind "matmul" multiplies [batch, M, K] by [batch, K, N] to [batch, M, N]. `transpose_a` says that the
-left factor is stored [batch, K, M], `transpose_b` that the right one is stored [batch, N, K]: the cube reads
-both, so that most products of float32 need no transposition. 16-bit factors accumulate to float32, and what is
-to be 16-bit is rounded by a vector kernel: in ascendnpu-ir 1.2 a product with a 16-bit output reads past its
-buffer, and one that reads 16-bit factors backwards to float32 is refused, so those are turned first.
+left factor is stored [batch, K, M], `transpose_b` that the right one is stored [batch, N, K]: the kernel reads
+both as they are. 16-bit factors are summed in float32, and what is to be 16-bit is rounded by a vector kernel.
 """
 
 import math
@@ -29,9 +27,6 @@ def matmul(
       transpose_b: see above.
       added: it stands for an op that is no product (a lookup), so that its FLOPs are no work of the program.
     """
-    if str(element_of(a)) in ("bf16", "f16"):
-        a, transpose_a = (transpose(a, [0, 2, 1]) if transpose_a else a), False
-        b, transpose_b = (transpose(b, [0, 2, 1]) if transpose_b else b), False
     (batch, *a_matrix), (_, *b_matrix) = shape_of(a), shape_of(b)
     rows, inner = a_matrix[::-1] if transpose_a else a_matrix
     columns = b_matrix[0] if transpose_b else b_matrix[1]
@@ -97,14 +92,7 @@ def _rewrite_dot(op: ir.Operation) -> list[ir.Value] | None:
     b_free = [d for d in range(len(shape_of(rhs))) if d not in b_batch + b_inner]
 
     a, transpose_a = _matrix(lhs, a_batch, a_free, a_inner)
-    b, b_is_natural = _matrix(rhs, b_batch, b_inner, b_free)
-    transpose_b = b_is_natural
-    if transpose_a and transpose_b:
-        # No form of the tool reads both backwards. The smaller factor is turned.
-        if math.prod(shape_of(a)) <= math.prod(shape_of(b)):
-            a, transpose_a = transpose(a, [0, 2, 1]), False
-        else:
-            b, transpose_b = transpose(b, [0, 2, 1]), False
+    b, transpose_b = _matrix(rhs, b_batch, b_inner, b_free)
     product = matmul(op, a, b, transpose_a=transpose_a, transpose_b=transpose_b)
     return [convert(reshape(product, list(result.shape)), result.element_type)]
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tpu_npu_backends.ascend.compiler import bishengir, tiled_matmul
 from tpu_npu_backends.ascend.compiler.graph import Node, Value
 
 _ATTRIBUTES = "attributes {hacc.entry, hacc.function_kind = #hacc.function_kind<DEVICE>}"
@@ -61,22 +62,20 @@ def emit(nodes: Sequence[Node], outputs: Collection[Value]) -> Emitted:
 
 
 def emit_matmul(node: Node) -> Emitted:
-    """A kernel of one 2-D product; a plan launches it once a batch."""
+    """A kernel of one batched product."""
     a, b = node.operands
     (out,) = node.results
-    tensors = [Tensor(value.shape[1:], value.dtype) for value in (a, b, out)]
-    name = {(0, 0): "matmul", (1, 0): "matmul_transpose_a", (0, 1): "matmul_transpose_b"}[
-        node.facts["transpose_a"], node.facts["transpose_b"]
-    ]
-    left, right, result = (tensor.type for tensor in tensors)
-    # The tool's product sets its output. Zeros to begin with would be written by a vector half beside it, to a
-    # workspace that nobody reads, and from some size on without synchronisation.
-    lines = [
-        f"%empty = tensor.empty() : {result}",
-        f"%product = linalg.{name} ins(%a0, %a1 : {left}, {right}) outs(%empty : {result}) -> {result}",
-    ]
-    text = _function(tensors[:2], tensors[2:], lines, ["%product"])
-    return Emitted(text, [(a, tensors[0]), (b, tensors[1])], [(out, tensors[2])])
+    batch, m, n = out.shape
+    k = a.shape[1] if node.facts["transpose_a"] else a.shape[2]
+    product = tiled_matmul.Product(
+        batch, m, k, n, a.dtype, bool(node.facts["transpose_a"]), bool(node.facts["transpose_b"])
+    )
+    text = bishengir.with_flags(tiled_matmul.source(product), *tiled_matmul.FLAGS)
+    inputs, outputs = (
+        [(value, Tensor(value.shape, value.dtype)) for value in (a, b)],
+        Tensor(out.shape, out.dtype),
+    )
+    return Emitted(text, inputs, [(out, outputs)])
 
 
 def _function(inputs: list[Tensor], outputs: list[Tensor], lines: list[str], results: list[str]) -> str:

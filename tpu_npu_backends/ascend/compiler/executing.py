@@ -38,22 +38,17 @@ class Executor:
         ]
 
     def _launch(self, plan: Plan, step: Launch, memory: list) -> None:
-        outputs = [
-            np.empty((step.batch, *shape), DTYPES[plan.buffers[number].dtype])
-            for number, shape in zip(step.outputs, step.output_shapes, strict=True)
-        ]
         inputs = [
-            np.ascontiguousarray(memory[number]).reshape(step.batch, *shape)
+            np.ascontiguousarray(memory[number]).reshape(shape)
             for number, shape in zip(step.inputs, step.input_shapes, strict=True)
         ]
-        wanted = [(tuple(out.shape[1:]), out.dtype) for out in outputs]
-        kernel = self._kernel(step.kernel)
-        for batch in range(step.batch):
-            made = kernel.run([array[batch] for array in inputs], wanted)
-            for out, array in zip(outputs, made, strict=True):
-                out[batch] = np.asarray(array).reshape(out.shape[1:])
-        for number, out in zip(step.outputs, outputs, strict=True):
-            memory[number] = out.reshape(plan.buffers[number].shape)
+        wanted = [
+            (tuple(shape), DTYPES[plan.buffers[number].dtype])
+            for number, shape in zip(step.outputs, step.output_shapes, strict=True)
+        ]
+        made = self._kernel(step.kernel).run(inputs, wanted)
+        for number, array in zip(step.outputs, made, strict=True):
+            memory[number] = np.asarray(array).reshape(plan.buffers[number].shape)
 
     def _kernel(self, key: str):
         if key not in self._kernels:

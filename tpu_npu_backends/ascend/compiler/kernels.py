@@ -10,13 +10,13 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from tpu_npu_backends.ascend.compiler import bishengir
 from tpu_npu_backends.errors import BackendError
 
-FORMAT = 1  # of what is kept
+FORMAT = 2  # of what is kept
 _AT_ONCE = 2
 # How many buffers the tool counts with when its own count overflows the local memory; more make smaller tiles.
 _BUFFERS = (16, 32, 64)
@@ -38,12 +38,13 @@ class Kernel:
     Attributes:
       key: the hash of its text, the tool's version, its flags and the target.
       source: what the tool was given, tensor-level MLIR.
-      instructions: HIVM as instructions at planned addresses, generic form; empty where it was refused.
-      hivm: the module that hivmc would take; empty where it was refused.
-      refusal: the tool's words.
+      instructions: HIVM as instructions at planned addresses, generic form; empty where the tool refused.
+      hivm: the module that hivmc would take; empty where the tool refused.
+      refusal: why it is not used: the tool's words, or what the check found.
       seconds: how long the tool took, once.
-      checked: whether it was run beside NumPy.
+      checked: the version of the check that it was run through; empty where it was not.
       difference: how far it was off; None where the simulator cannot run it.
+      on_chip: bytes that it uses of each memory, by HIVM's name ("ub", "cbuf" for L1, "cc" for L0C).
     """
 
     key: str
@@ -52,13 +53,14 @@ class Kernel:
     hivm: str = ""
     refusal: str = ""
     seconds: float = 0.0
-    checked: bool = False
+    checked: str = ""
     difference: float | None = None
+    on_chip: dict[str, int] = field(default_factory=dict)
 
     @property
     def compiled(self) -> bool:
         """Whether there is a kernel."""
-        return bool(self.instructions)
+        return bool(self.instructions) and not self.refusal
 
 
 def default_cache() -> Path:

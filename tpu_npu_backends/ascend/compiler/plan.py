@@ -1,7 +1,7 @@
 """The launch plan: what a host does to run a program, as data that JSON holds.
 
 Buffers are numbered. A step reads and writes whole buffers; a kernel sees each in the shape that its signature
-says. A batched product is one step: its kernel runs once a batch, at the next matrices.
+says.
 """
 
 from collections.abc import Iterator
@@ -26,15 +26,14 @@ class Buffer:
 
 @dataclass
 class Launch:
-    """A kernel runs `batch` times.
+    """A kernel runs.
 
     Attributes:
       kernel: its key.
       inputs: buffers that it reads, in the order of its arguments.
       outputs: buffers that it writes, after those.
-      input_shapes: how it sees each, one batch.
+      input_shapes: how it sees each.
       output_shapes: the same.
-      batch: launches, each at the next 1 / batch of every buffer.
     """
 
     kernel: str
@@ -42,7 +41,6 @@ class Launch:
     outputs: list[int]
     input_shapes: list[list[int]]
     output_shapes: list[list[int]]
-    batch: int = 1
 
 
 @dataclass

@@ -10,6 +10,7 @@ from tpu_npu_backends.ascend.compiler.graph import Node
 from tpu_npu_backends.ascend.compiler.kernels import Compiler, Kernel
 from tpu_npu_backends.ascend.compiler.plan import Branch, Host, Launch, Loop, Plan, SliceAt, UpdateAt
 from tpu_npu_backends.ascend.compiler.workspace import bytes_of
+from tpu_npu_backends.ascend.simulator import memory
 
 _CORES = re.compile(r"func_core_type<(\w+)>")
 
@@ -49,7 +50,7 @@ def make(
     moved = 0
     for step, runs, owner in steps:
         if isinstance(step, Launch):
-            launches[step.kernel] += runs * step.batch
+            launches[step.kernel] += runs
             moved += runs * sum(bytes_of(owner.buffers[number]) for number in step.inputs + step.outputs)
     cores = {key: _core(kernel) for key, kernel in kernels.items()}
     runs = compiler.seconds
@@ -59,6 +60,8 @@ def make(
         "ran_on": "never run on hardware",
         "kernels": len(kernels),
         "kernels_by_core": dict(collections.Counter(cores.values())),
+        "kernels_unchecked": sum(kernel.difference is None for kernel in kernels.values()),
+        "on_chip": _on_chip(kernels),
         "launches": sum(launches.values()),
         "launches_by_core": dict(_summed(launches, cores)),
         "flops": total,
@@ -82,6 +85,18 @@ def make(
             "largest": round(max(runs), 3) if runs else 0.0,
         },
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
+    }
+
+
+def _on_chip(kernels: dict[str, Kernel]) -> dict[str, dict[str, int]]:
+    """The largest use of each memory, of what there is."""
+    return {
+        space: {
+            "largest_bytes": max(kernel.on_chip.get(space, 0) for kernel in kernels.values()),
+            "of_bytes": size,
+        }
+        for space, size in memory.SIZES.items()
+        if any(space in kernel.on_chip for kernel in kernels.values())
     }
 
 
