@@ -33,7 +33,8 @@ def build(compiler: str | None = None) -> Path:
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         # Built aside and renamed: who builds at the same time, or is killed, leaves no half of a library.
         new = Path(folder) / library.NAME
-        command = [compiler, *library.FLAGS, f"-I{library.header_folder()}", "-o", str(new)]
+        # -isystem: warnings are for our sources, not for the wheel's headers.
+        command = [compiler, *library.FLAGS, "-isystem", str(library.header_folder()), "-o", str(new)]
         command += [str(file) for file in library.sources() if file.suffix == ".cc"]
         done = subprocess.run([*command, "-ldl"], capture_output=True, text=True, check=False)
         if done.returncode:
