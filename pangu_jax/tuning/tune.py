@@ -13,6 +13,7 @@ from pangu_jax.errors import UserError
 from pangu_jax.inference import encoding, loading
 from pangu_jax.inference.loading import Loaded
 from pangu_jax.training.metrics import Metrics
+from pangu_jax.training.progress import Progress
 from pangu_jax.training.run_directory import RunDirectory
 from pangu_jax.tuning import modes, stored  # noqa: F401 - modes are for recipes to name
 from pangu_jax.tuning.examples import Labelled
@@ -90,12 +91,13 @@ def tune(
         labelled(reader, wanted, chosen_task.examples(name, data_dir)) if name else None
         for name in (split, dev_split)
     )
-    with directory, Metrics(directory) as metrics:
+    with directory, Metrics(directory) as metrics, Progress(steps) as progress:
         directory.write_recipe(recipe)
 
         def tell(row: dict[str, float]) -> None:
             metrics.write(row["step"], {name: value for name, value in row.items() if name != "step"})
             log.info("%s", ", ".join(f"{name} {value:.4g}" for name, value in row.items()))
+            progress.update(int(row["step"]), row)
 
         tuned = fit(
             base.config,
