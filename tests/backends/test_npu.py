@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from tpu_npu_backends import attached, cpu, selection
-from tpu_npu_backends.ascend.plugin import library
+from tpu_npu_backends.ascend.plugin import foreign_functions, library
 from tpu_npu_backends.ascend.plugin.build import build
 from tpu_npu_backends.errors import BackendError
 
@@ -172,6 +172,24 @@ def test_building_again_does_nothing(plugin):
         check=True,
     )
     assert done.stdout == f"{plugin}\n"
+
+
+@pytest.mark.parametrize(
+    ("version", "newer"), [("0.10.2", False), ("0.11.2", False), ("0.11.3", True), ("0.12.0.1", True)]
+)
+def test_which_jaxlib_is_newer_than_the_inner_plugin(monkeypatch, version, newer):
+    monkeypatch.setattr(library, "inner_version", lambda: "0.11.2")
+    assert foreign_functions.is_too_new(version) == newer
+
+
+def test_foreign_functions_that_cannot_be_called(monkeypatch):
+    with pytest.raises(BackendError, match="'mine': npu takes those with api_version=1 and one stage"):
+        foreign_functions.register_function(None, "mine", object(), 0)
+    with pytest.raises(BackendError, match="and one stage"):
+        foreign_functions.register_function(None, "mine", {"prepare": None, "execute": None}, 1)
+    monkeypatch.setattr(library, "inner_version", lambda: "0.0.1")
+    with pytest.raises(BackendError, match="those of jaxlib 0.0.1 and older, and this is"):
+        foreign_functions.register_function(None, "mine", object(), 1)
 
 
 def test_topology_of_cpu_is_as_before():

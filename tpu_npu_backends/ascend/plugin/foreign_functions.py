@@ -21,8 +21,8 @@ from tpu_npu_backends.errors import BackendError
 _TYPED = 1  # api_version of jax.ffi.register_ffi_target
 _SAID_SIZE = 4096
 
-# What JAX can lower to LAPACK only. It has other ways for cholesky, lu, qr, solve and svd, which use no
-# functions of the host and so are the ones an Ascend device could take.
+# What JAX can lower to LAPACK only (svd comes down to eigh). It has other ways for cholesky, lu, qr and
+# solve, which use no functions of the host and so are the ones an Ascend device could take.
 _LAPACK_ONLY = ("eig", "eigh", "geqp3", "hessenberg", "schur", "tridiagonal")
 
 
