@@ -188,7 +188,7 @@ def test_foreign_functions_that_cannot_be_called(monkeypatch):
     with pytest.raises(BackendError, match="and one stage"):
         foreign_functions.register_function(None, "mine", {"prepare": None, "execute": None}, 1)
     monkeypatch.setattr(library, "inner_version", lambda: "0.0.1")
-    with pytest.raises(BackendError, match="those of jaxlib 0.0.1 and older, and this is"):
+    with pytest.raises(BackendError, match=r"those of jaxlib 0\.0\.1 and older, and this is"):
         foreign_functions.register_function(None, "mine", object(), 1)
 
 

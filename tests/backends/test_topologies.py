@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from tpu_npu_backends import chips, compiling, selection, topologies, tpu
+from tpu_npu_backends import chips, compiling, topologies, tpu
+from tpu_npu_backends.descriptions import BACKENDS
 from tpu_npu_backends.errors import BackendError
 
 needs_libtpu = pytest.mark.skipif(
@@ -104,6 +105,6 @@ def test_the_compiler_takes_the_options_and_has_the_memory_we_say(name):
 
 
 def test_a_tpu_is_selected_with_the_options_of_its_chip():
-    assert selection._compiler_options("tpu", "TPU v5 lite") == tpu.COMPILER_OPTIONS
-    assert selection._compiler_options("tpu", "TPU v99") == {}
-    assert selection._compiler_options("tpu", "TPU v6 lite").keys() >= tpu.SPARSE_CORE_OPTIONS.keys()
+    assert BACKENDS["tpu"].compiler_options("TPU v5 lite") == tpu.COMPILER_OPTIONS
+    assert BACKENDS["tpu"].compiler_options("TPU v99") == {}
+    assert BACKENDS["tpu"].compiler_options("TPU v6 lite").keys() >= tpu.SPARSE_CORE_OPTIONS.keys()
