@@ -15,9 +15,8 @@ from tpu_npu_backends.descriptions import BACKENDS
 from tpu_npu_backends.doctor.findings import Finding
 
 PROBE = (sys.executable, "-m", "tpu_npu_backends.doctor.probe")
-SILENT_SECONDS = (
-    120  # compiling a first program takes a TPU host half a minute; a hanging driver is silent for longer
-)
+# Compiling a first program takes an accelerator's host half a minute at most; a hanging driver takes longer.
+SILENT_SECONDS = 120
 
 Tell = Callable[[str], None]
 
