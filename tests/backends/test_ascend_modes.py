@@ -66,6 +66,14 @@ def test_a_disagreement_is_an_error_in_words(doubling, tmp_path):
         watcher.executed(1, [X], [X * 2])
 
 
+def test_an_infinite_difference_is_kept_as_json(doubling, tmp_path):
+    watcher = modes.Watcher("verify", tmp_path)
+    watcher.compiled(seen())
+    with pytest.raises(RefusedError, match="infinities and NaN"):
+        watcher.executed(1, [X * np.nan], [X])
+    assert record(tmp_path)["largest_difference"] is None
+
+
 def test_half_precision_anywhere_gives_its_tolerance(doubling, tmp_path):
     watcher = modes.Watcher("verify", tmp_path)
     watcher.compiled(seen(code=b"bf16"))
@@ -119,6 +127,9 @@ def test_a_name_is_no_path(doubling, tmp_path):
         (np.float32([0, 0]), np.float32([0, 1e-3]), 1e-3),
         (np.float32([]), np.float32([]), 0.0),
         (np.int32([1, 2]), np.int32([1, 3]), 0.5),
+        (np.uint32([1, 2**32 - 1]), np.int32([1, -1]), 0.0),
+        (np.uint32([1, 2]), np.int64([1, 2]), np.inf),
+        (np.bool_([True]), np.int8([1]), np.inf),
         (X.astype(ml_dtypes.bfloat16), X.astype(ml_dtypes.bfloat16), 0.0),
         (X * 1j, X * 1j, 0.0),
     ],

@@ -12,6 +12,7 @@ is then, and not verified, since no device computes that whole. Reports say so, 
 import atexit
 import json
 import logging
+import math
 import os
 import re
 import sys
@@ -81,7 +82,8 @@ class Record:
       compiled: "whole" (one device), "unpartitioned" (what it was before XLA split it), or why it was not.
       verification: what is done with its executions, and why nothing where nothing is.
       executions: how many were verified.
-      largest_difference: over all verified outputs, relative to the largest value of an output.
+      largest_difference: over all verified outputs, relative to the largest value of an output;
+        null in the file where it is infinite (NaN, or another shape).
     """
 
     name: str
@@ -186,5 +188,8 @@ class Watcher:
         print(f"{'; '.join(parts)}. Reports: {self.folder}", file=sys.stderr)
 
     def _write(self, watched: _Watched) -> None:
-        text = json.dumps(asdict(watched.record), indent=1, ensure_ascii=False)
+        kept = asdict(watched.record)
+        if not math.isfinite(watched.record.largest_difference):
+            kept["largest_difference"] = None  # JSON has no infinity
+        text = json.dumps(kept, indent=1, ensure_ascii=False, allow_nan=False)
         (watched.folder / REPORT).write_text(text + "\n", "utf-8")
