@@ -91,6 +91,8 @@ class Function:
                 self.prologue.append(step)
                 self._invariant.update(self.numbers(op.results))
                 continue
+            if known.pure and len(op.results) == 1 and not _is_global(op.results[0].type):
+                step = _remembering(step, numbers, self.number(op.results[0]))
             steps.append(step)
             blocking.append(getattr(step, "blocking", False))
         return Block(tuple(steps), tuple(blocking), results)
@@ -105,6 +107,28 @@ class Operation:
 
     build: Callable[[ir.Operation, Function], Step | BlockingStep | None]
     pure: bool = False
+
+
+def _is_global(type_: ir.Type) -> bool:
+    """Views of global memory are not remembered: they would keep a launch's arrays alive."""
+    memref = parsing.memref_of(type_)
+    return memref is not None and memref.space == "gm"
+
+
+def _remembering(step: Step, operands: tuple[int, ...], result: int) -> Step:
+    """A step that is skipped while its operands are what they were: views in a loop's body mostly are."""
+    last_operands, last_result = None, None
+
+    def remembering(core: Core) -> None:
+        nonlocal last_operands, last_result
+        registers = core.registers
+        now = [registers[number] for number in operands]
+        if now != last_operands:
+            step(core)
+            last_operands, last_result = now, registers[result]
+        registers[result] = last_result
+
+    return remembering
 
 
 def blocking(step: BlockingStep) -> BlockingStep:

@@ -88,8 +88,8 @@ class View:
     """
 
     __slots__ = (
-        "_array", "_key", "_tags", "dtype", "first", "last", "limits", "memory", "owner", "packed",
-        "shape", "size", "start", "strides",
+        "_array", "_contiguous", "_key", "_tags", "dtype", "first", "last", "limits", "memory", "owner",
+        "packed", "shape", "size", "start", "strides",
     )  # fmt: skip
 
     def __init__(self, memory, start, shape, strides, dtype, limits, owner, packed, where) -> None:
@@ -114,10 +114,15 @@ class View:
                 f"its buffer has {limits[0]} to {limits[1]}",
                 where,
             )
-        self._array = self._tags = self._key = None
+        self._array = self._tags = self._key = self._contiguous = None
 
     @property
     def contiguous(self) -> bool:
+        if self._contiguous is None:
+            self._contiguous = self._is_contiguous()
+        return self._contiguous
+
+    def _is_contiguous(self) -> bool:
         expected = 1
         for length, stride in zip(reversed(self.shape), reversed(self.strides), strict=True):
             if length != 1 and stride != expected:
