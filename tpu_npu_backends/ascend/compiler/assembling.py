@@ -8,7 +8,7 @@ import numpy as np
 from tpu_npu_backends.ascend.compiler import checking, emission, plan, tool_forms, workspace
 from tpu_npu_backends.ascend.compiler.emission import Emitted, base_of
 from tpu_npu_backends.ascend.compiler.evaluating import KINDS
-from tpu_npu_backends.ascend.compiler.graph import Function, Node, Value
+from tpu_npu_backends.ascend.compiler.graph import Function, Node, Value, unsupported
 from tpu_npu_backends.ascend.compiler.kernels import Compiler, Kernel
 from tpu_npu_backends.ascend.compiler.partitioning import partition
 from tpu_npu_backends.errors import BackendError
@@ -25,7 +25,8 @@ class Part:
     @property
     def on_host(self) -> bool:
         """Whether it is a node that the tool takes no kernel of."""
-        return self.kernel is not None and not self.kernel.compiled
+        refused = self.kernel is not None and not self.kernel.compiled
+        return refused or self.nodes[0].kind == "host"
 
 
 @dataclass(eq=False)
@@ -196,9 +197,11 @@ class _FunctionPlanner:
         node = part.nodes[0]
         if node in self._assembled.addresses:
             return self._host(node, address=True)
+        if node.kind == "host":
+            return self._host(node, name=node.facts["op"])
         if part.on_host:
             if node.kind not in KINDS:
-                raise _unsupported(node, part.kernel.refusal)
+                raise unsupported(node.kind, node.location, part.kernel.refusal)
             return self._host(node)
         if part.kernel is not None:
             emitted = part.emitted
@@ -211,10 +214,10 @@ class _FunctionPlanner:
             )
         return getattr(self, f"_{node.kind}")(node)
 
-    def _host(self, node: Node, address: bool = False) -> plan.Host:
+    def _host(self, node: Node, address: bool = False, name: str | None = None) -> plan.Host:
         facts = {name: fact for name, fact in node.facts.items() if name not in ("flops", "added")}
         return plan.Host(
-            node.kind,
+            name or node.kind,
             facts,
             [self._number(operand) for operand in node.operands],
             [list(operand.shape) for operand in node.operands],
@@ -262,11 +265,3 @@ class _FunctionPlanner:
             inputs=[self._number(operand) for operand in node.operands[1:]],
             outputs=[self._number(result) for result in node.results],
         )
-
-
-def _unsupported(node: Node, why: str) -> BackendError:
-    where: Any = node.source()
-    return BackendError(
-        f"unsupported op {node.kind}{f' ({where})' if where else ''}: {why}; compute it outside of the jitted "
-        f"program"
-    )

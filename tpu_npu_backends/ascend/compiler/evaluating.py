@@ -197,6 +197,17 @@ def _insert(facts: dict[str, Any], small: np.ndarray, large: np.ndarray) -> np.n
     return out
 
 
+def sort(facts: dict[str, Any], arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """All arrays in the stable order of the first along a dimension."""
+    keys, dimension = arrays[0], facts["dimension"]
+    if facts["descending"]:  # stable: the order of equal ones stays
+        order = np.flip(np.argsort(np.flip(keys, dimension), dimension, kind="stable"), dimension)
+        order = keys.shape[dimension] - 1 - order
+    else:
+        order = np.argsort(keys, dimension, kind="stable")
+    return [np.take_along_axis(array, order, dimension) for array in arrays]
+
+
 def product(facts: dict[str, Any], a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """A "matmul"; leading dimensions are batches."""
     wide = np.int32 if a.dtype.kind == "i" else np.float32

@@ -125,6 +125,15 @@ def source_of(location: Any) -> str | None:
     return named.group(1) if named and not named.group(1).startswith("-") else None
 
 
+def unsupported(name: str, location: Any, why: str = "") -> BackendError:
+    """The error of an op that neither a kernel nor NumPy computes."""
+    where = source_of(location)
+    return BackendError(
+        f"unsupported op {name}{f' ({where})' if where else ''}: the Ascend compiler has no kernel for it"
+        f"{f', {why}' if why else ''}; compute it outside of the jitted program"
+    )
+
+
 def functions_of(module: ir.Module) -> dict[str, Function]:
     """Every function with a body, by name."""
     operations = [op.operation for op in module.body.operations]
@@ -201,11 +210,7 @@ class _Reader:
                 facts["predicate"] = int(ir.IntegerAttr(op.attributes["predicate"]).value)
             self._add(op, name, [values[operand] for operand in op.operands], facts)
         else:
-            where = source_of(op.location)
-            raise BackendError(
-                f"unsupported op {name}{f' ({where})' if where else ''}: the Ascend compiler has no kernel for "
-                f"it; compute it outside of the jitted program"
-            )
+            raise unsupported(name, op.location)
 
     def _broadcast(self, op: ir.Operation) -> None:
         added = list(ir.DenseI64ArrayAttr(op.attributes["dimensions"]))
@@ -217,10 +222,7 @@ class _Reader:
     def _reduce(self, op: ir.Operation) -> None:
         inner = [each.operation for each in op.regions[0].blocks[0].operations]
         if len(op.operands) != 2 or len(inner) != 2:
-            raise BackendError(
-                f"unsupported reduction of several operands or ops ({source_of(op.location) or 'unknown line'}): "
-                f"the Ascend compiler reduces by one op"
-            )
+            raise unsupported("stablehlo.reduce of several operands or ops", op.location)
         operand, start = (self._values[operand] for operand in op.operands)
         facts = {
             "combiner": inner[0].name,

@@ -10,7 +10,15 @@ from jax.interpreters import mlir as jax_mlir
 from jaxlib.mlir import ir, passmanager
 from jaxlib.mlir.dialects import mhlo, stablehlo
 
-from tpu_npu_backends.ascend.compiler import control_flow, dots, elementwise, indexing, scans
+from tpu_npu_backends.ascend.compiler import (
+    control_flow,
+    dots,
+    elementwise,
+    indexing,
+    scans,
+    sorting,
+    unsigned,
+)
 from tpu_npu_backends.ascend.compiler.rewriting import (
     callee_of,
     clone_block,
@@ -19,6 +27,7 @@ from tpu_npu_backends.ascend.compiler.rewriting import (
     rewrite_each,
     walk,
 )
+from tpu_npu_backends.ascend.compiler.graph import unsupported
 from tpu_npu_backends.errors import BackendError
 
 _TO_SIMPLE_STABLEHLO = (
@@ -34,6 +43,22 @@ _TIDY = "builtin.module(canonicalize,cse)"
 # Annotations of partitioning: the values pass through.
 _IDENTITY_CALLS = {"Sharding", "SPMDFullToShardShape", "SPMDShardToFullShape", "xla.sdy.FuncResultSharding"}
 _IDENTITY_OPS = {"sdy.sharding_constraint", "sdy.reshard", "stablehlo.optimization_barrier"}
+
+_WITHOUT_KERNELS = {
+    *(
+        "cholesky",
+        "convolution",
+        "custom_call",
+        "fft",
+        "gather",
+        "reduce_precision",
+        "reduce_window",
+        "reverse",
+    ),
+    *("rng", "rng_bit_generator", "scatter", "select_and_scatter", "sort", "triangular_solve"),
+    *("all_gather", "all_reduce", "all_to_all", "collective_permute", "reduce_scatter", "partition_id"),
+    *("dynamic_slice", "dynamic_update_slice", "infeed", "outfeed", "send", "recv", "after_all"),
+}
 
 stablehlo.register_stablehlo_passes()
 mhlo.register_mhlo_passes()
@@ -73,14 +98,24 @@ def lower(program: str | bytes) -> Lowered:
         _run(module, _TO_SIMPLE_STABLEHLO)
         while control_flow.unroll_short_loops(module):
             _run(module, _TIDY)
+        rewrite_each(module, sorting.REWRITES)
         rewrite_each(module, indexing.REWRITES)
         rewrite_each(module, scans.REWRITES)
         rewrite_each(module, dots.REWRITES)
+        rewrite_each(module, unsigned.REWRITES)
+        _refuse_what_is_left(module)
         control_flow.outline(module)
         _run(module, _TO_LINALG)
         elementwise.expand_maps(module)
         _run(module, _TIDY)
     return Lowered(context, module)
+
+
+def _refuse_what_is_left(module: ir.Module) -> None:
+    """Name what has no kernel before it is lowered to something that says less."""
+    for op in walk(module.operation):
+        if op.name.removeprefix("stablehlo.") in _WITHOUT_KERNELS:
+            raise unsupported(op.name, op.location)
 
 
 def _parse(program: str | bytes, context: ir.Context) -> ir.Module:

@@ -44,7 +44,8 @@ def make(
                     compiled_products += not part.on_host
                     added += node.facts["flops"] * times.get(name, 1) if node.facts["added"] else 0
                 if part.on_host:
-                    _leave(left, node, part.kernel.refusal)
+                    why = part.kernel.refusal if part.kernel else "the compiler has no kernel of it"
+                    _leave(left, node, why)
     steps = list(plan.walk())
     launches = collections.Counter()
     moved = 0
@@ -103,7 +104,8 @@ def _on_chip(kernels: dict[str, Kernel]) -> dict[str, dict[str, int]]:
 def _leave(left: dict[tuple, dict[str, Any]], node: Node, why: str) -> None:
     source = node.source()
     one = left.setdefault(
-        (node.kind, why, source), {"op": node.kind, "count": 0, "why": why, "source": source}
+        (node.kind, why, source),
+        {"op": node.facts.get("op", node.kind), "count": 0, "why": why, "source": source},
     )
     one["count"] += 1
 
