@@ -82,6 +82,14 @@ def test_both_sides_of_the_threshold(rule, kept, rejected, value):
     assert judged(rule, "", " \n")[0] == [judged(rule, text)[0][0] for text in ("", " \n")]
 
 
+def test_stop_words_far_from_the_beginning_count():
+    late = "，" * 400 + "的，在"
+    batch = Batch(pl.Series(["的" + late, late[:-2], "", late]))
+    verdict = StopWords(2).judge(batch)
+    assert verdict.keep.tolist() == [True, False, False, True]
+    assert verdict.value.tolist() == [2, 1, 0, 2]
+
+
 def test_character_repetition_is_data_juicers():
     rng = random.Random(1)
     texts = ["哈哈" * 60, PROSE * 8 + "".join(rng.choices(PROSE, k=200)), PROSE, "短", ""]

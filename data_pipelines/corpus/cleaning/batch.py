@@ -54,9 +54,15 @@ class Batch:
 
     @functools.cached_property
     def texts(self) -> pl.Series:
+        return pl.Series("text", self.strings, pl.String)
+
+    @functools.cached_property
+    def strings(self) -> list[str]:
+        """`texts` as Python's."""
+        if "texts" in self.__dict__:
+            return self.texts.to_list()
         joined = characters.text(self.codes)
-        edges = self.starts.tolist()
-        return pl.Series("text", [joined[i:j] for i, j in itertools.pairwise(edges)], pl.String)
+        return [joined[i:j] for i, j in itertools.pairwise(self.starts.tolist())]
 
     @functools.cached_property
     def alive(self) -> np.ndarray:
@@ -123,7 +129,10 @@ class Batch:
     def select(self, keep: np.ndarray) -> "Batch":
         """The documents of `keep`, bool [documents]."""
         if "texts" in self.__dict__:
-            return Batch(self.texts.filter(keep))
+            batch = Batch(self.texts.filter(keep))
+            if "strings" in self.__dict__:
+                batch.strings = list(itertools.compress(self.strings, keep))
+            return batch
         return Batch.of_codes(self.codes.compress(np.repeat(keep, self.lengths)), self.lengths[keep])
 
     def put(self, rows: np.ndarray, texts: pl.Series) -> "Batch":
