@@ -80,8 +80,9 @@ class CommaSeparated:
     column: str
 
     def __call__(self, content: str) -> Iterator[Example]:
-        for row in csv.DictReader(io.StringIO(content)):
-            yield [row[self.column] or ""]
+        rows = csv.reader(io.StringIO(content))
+        column = next(rows, []).index(self.column)
+        yield from ([row[column] if column < len(row) else ""] for row in rows if row)
 
 
 def tagged_words(content: str) -> Iterator[Example]:

@@ -20,6 +20,7 @@ _DEPENDS = END + 1
 
 _NOT_TEXT = re.compile(r"[\W_]+")
 _BETWEEN = "\uffff"  # no character, and so never a letter
+_STRETCH = 2**8  # code points looked at together
 _BLOCK_BYTES = 2**20  # of UTF-8: what is made of it stays in the processor's cache
 
 
@@ -31,20 +32,25 @@ def of(text: str) -> str:
 @functools.cache
 def table() -> np.ndarray:
     """uint32 [0x110000]: a code point's letter, 0 where it has none, `_DEPENDS` where neighbours decide."""
-    # Above plane 3 nothing is a letter.
-    points = [chr(point) for point in range(0x40000) if not 0xD800 <= point < 0xE000]
-    normal = unicodedata.normalize("NFKC", "\n".join(points)).split("\n")
-    # The newline is a code point of its own here, and splits into two empty ones.
-    newline = points.index("\n")
-    normal[newline : newline + 2] = [""]
-    joining = _joining()
     letters = np.zeros(0x110000, np.uint32)
-    for point, form in zip(points, normal, strict=True):
-        folded = _NOT_TEXT.sub("", form).lower() if form else ""
-        if len(folded) > 1 or not joining.isdisjoint(form):
-            letters[ord(point)] = _DEPENDS
-        elif folded:
-            letters[ord(point)] = ord(folded)
+    joining = _joining()
+    # Above plane 3 nothing is a letter.
+    for first in range(0, 0x40000, _STRETCH):
+        points = [chr(point) for point in range(first, first + _STRETCH) if not 0xD800 <= point < 0xE000]
+        together = "".join(points)
+        same = unicodedata.normalize("NFKC", together) == together == together.lower()
+        if same and joining.isdisjoint(together):
+            # Most stretches, Han and Hangul above all, are such ones: their letters are what is left.
+            own = np.frombuffer(_NOT_TEXT.sub("", together).encode("utf-32-le"), np.uint32)
+            letters[own] = own
+            continue
+        for point in points:
+            form = unicodedata.normalize("NFKC", point)
+            folded = _NOT_TEXT.sub("", form).lower()
+            if len(folded) > 1 or not joining.isdisjoint(form):
+                letters[ord(point)] = _DEPENDS
+            elif folded:
+                letters[ord(point)] = ord(folded)
     letters[ord(_BETWEEN)] = END
     return letters
 
@@ -102,10 +108,8 @@ def strings(texts: pl.Series) -> Iterator[str]:
     """`of` for each text."""
     for _, block in blocks(texts):
         letters = stream(block)
-        begin = 0
-        for end in np.flatnonzero(letters == END).tolist():
-            yield letters[begin:end].tobytes().decode("utf-32-le")
-            begin = end + 1
+        letters = np.where(letters == END, np.uint32(ord(_BETWEEN)), letters)
+        yield from letters.tobytes().decode("utf-32-le").split(_BETWEEN)[:-1]
 
 
 def places(texts: pl.Series) -> np.ndarray:

@@ -72,8 +72,13 @@ def write(texts: Sequence[str], characters: int, shortest: int, folder: Path) ->
     counts = (lengths - shortest) // (reach + 1) + 1
     nth = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
     places = np.repeat(begins[:-1], counts) + nth * (reach + 1)
-    seeds = hashes(stream, shortest)[places]
-    order = np.lexsort((places, seeds))
+    seeds = np.empty(len(places), np.uint64)
+    for tile in range(0, len(stream), _TILE):
+        first, last = np.searchsorted(places, (tile, tile + _TILE))
+        if first < last:
+            hashed = hashes(stream[tile : tile + _TILE + shortest - 1], shortest)
+            seeds[first:last] = hashed[places[first:last] - tile]
+    order = np.argsort(seeds, kind="stable")  # places ascend already
     arrays = (seeds[order], places[order], _bits(seeds), stream, begins)
     for name, array in zip(_ARRAYS, arrays, strict=True):
         np.save(folder / f"{name}.npy", array, allow_pickle=False)

@@ -185,6 +185,15 @@ def test_letters_of_many_are_those_of_each(texts):
     assert letters.places(series).tolist() == [int(d, 16) / 16**32 if d else 1 for d in digests]
 
 
+def test_every_code_point_has_the_letter_of_its_own():
+    points = [chr(point) for point in range(0x40000) if not 0xD800 <= point < 0xE000]
+    table = letters.table()
+    for point in points:
+        if point != "\uffff" and table[ord(point)] <= letters.END:
+            own = table[ord(point)]
+            assert (chr(own) if own else "") == letters.of(point), hex(ord(point))
+
+
 def test_the_stage_writes_what_is_left_and_what_was_rejected(exam, tmp_path):
     _, texts = exam
     settings = Decontamination(sets=(), more={"exam": str(tmp_path / "e.txt")})
