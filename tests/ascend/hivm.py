@@ -96,7 +96,13 @@ def instructions(
         ]  # fmt: skip
         path = os.pathsep.join((folder, str(tool.parent), os.environ["PATH"]))
         ran = subprocess.run(
-            command, cwd=folder, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False
+            command,
+            cwd=folder,
+            env=os.environ | {"PATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,  # it can hang, and grow, over kernels that it cannot schedule
         )
     dumps = _DUMP.split(ran.stderr + ran.stdout)
     assert ran.returncode == 0 and len(dumps) > 1, ran.stderr[-2000:]
