@@ -19,7 +19,7 @@ from tpu_npu_backends.ascend.compiler.emission import Emitted, base_of
 from tpu_npu_backends.ascend.compiler.graph import DTYPES, Node, Value
 
 _WRONG = 2e-2  # norm-wise; a wrong element is off by its own size, rounding by far less
-_LARGEST = 1e6  # of what is compared: beyond, rounding of random inputs says nothing
+_LARGEST = 1e30  # of what is compared: beyond, overflow of random inputs says nothing
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,11 @@ def _random(value: Value, generator: np.random.Generator) -> np.ndarray:
     if value.dtype == "i1":
         return generator.random(value.shape) < 0.5
     if value.dtype.startswith("i"):
-        return generator.integers(1, 8, value.shape).astype(DTYPES[value.dtype])
+        # Small ones are indices; large ones tell signed from unsigned, and whole from rounded arithmetic.
+        limits = np.iinfo(DTYPES[value.dtype])
+        small = generator.integers(1, 8, value.shape)
+        large = generator.integers(limits.min, limits.max, value.shape, DTYPES[value.dtype])
+        return np.where(generator.random(value.shape) < 0.5, small, large).astype(DTYPES[value.dtype])
     return generator.standard_normal(value.shape, np.float32).astype(DTYPES[value.dtype])
 
 

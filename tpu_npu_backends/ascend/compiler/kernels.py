@@ -1,9 +1,11 @@
 """Kernels by bishengir-compile, two at a time, kept by the hash of what they were made from."""
 
+import contextlib
 import hashlib
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import tempfile
@@ -21,6 +23,7 @@ _AT_ONCE = 2
 # How many buffers the tool counts with when its own count overflows the local memory; more make smaller tiles.
 _BUFFERS = (16, 32, 64)
 _SECONDS = 20  # after which the tool is stopped
+_MEMORY = 6 << 30  # bytes of address space that it may take
 _DUMP = re.compile(r"(?m)^// -----// IR Dump Before [^\n]*\n")
 # What is simulated is the module as it stands before instructions become calls of the tool's library.
 _DUMP_FLAGS = (
@@ -140,23 +143,15 @@ class Compiler:
             command = bishengir.command(source, self.target, Path(folder) / "kernel.o")
             path = f"{folder}{os.pathsep}{Path(command[0]).parent}{os.pathsep}{os.environ.get('PATH', '')}"
             began = time.monotonic()
-            try:
-                ran = subprocess.run(
-                    [*command, *_DUMP_FLAGS, f"--save-temps={folder}"],
-                    env={**os.environ, "PATH": path},
-                    cwd=folder,
-                    capture_output=True,
-                    text=True,
-                    timeout=_SECONDS,
-                )
-            except subprocess.TimeoutExpired:
+            environment = {**os.environ, "PATH": path}
+            ran = _run_limited([*command, *_DUMP_FLAGS, f"--save-temps={folder}"], folder, environment)
+            seconds = time.monotonic() - began
+            if ran is None:
                 kernel = Kernel(
                     key, text, refusal=f"the tool did not end within {_SECONDS} s", seconds=_SECONDS
                 )
-            except OSError as error:
-                raise BackendError(f"bishengir-compile does not run here: {error.strerror}") from None
             else:
-                kernel = _result(key, text, ran, Path(folder), time.monotonic() - began)
+                kernel = _result(key, text, ran, Path(folder), seconds)
         self.runs += 1
         self.seconds.append(kernel.seconds)
         return kernel
@@ -172,6 +167,34 @@ class Compiler:
             raise BackendError(
                 f"kernels cannot be kept in {self._folder}: {error.strerror}; name another folder"
             ) from None
+
+
+def _run_limited(
+    command: list[str], folder: str, environment: dict[str, str]
+) -> subprocess.CompletedProcess | None:
+    """Run the tool with a limit on time and memory: on some kernels it never ends, or takes all there is.
+
+    None where it did not end in time.
+    """
+    try:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    except OSError as error:
+        raise BackendError(f"bishengir-compile does not run here: {error.strerror}") from None
+    with process, contextlib.suppress(ProcessLookupError):  # it may have ended
+        resource.prlimit(process.pid, resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+        try:
+            out, err = process.communicate(timeout=_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return None
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def _result(key: str, source: str, ran: subprocess.CompletedProcess, folder: Path, seconds: float) -> Kernel:

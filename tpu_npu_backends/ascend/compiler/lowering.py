@@ -27,7 +27,7 @@ from tpu_npu_backends.ascend.compiler.rewriting import (
     rewrite_each,
     walk,
 )
-from tpu_npu_backends.ascend.compiler.graph import unsupported
+from tpu_npu_backends.ascend.compiler.graph import DTYPES, unsupported
 from tpu_npu_backends.errors import BackendError
 
 _TO_SIMPLE_STABLEHLO = (
@@ -70,6 +70,7 @@ class Lowered:
 
     context: ir.Context
     module: ir.Module
+    result_dtypes: list[str]  # of the program, by NumPy's name
 
     def functions(self) -> dict[str, ir.Operation]:
         """Name -> func.func with a body."""
@@ -94,6 +95,7 @@ def lower(program: str | bytes) -> Lowered:
     with context, ir.Location.unknown():
         module = _parse(program, context)
         _drop_annotations(module)
+        dtypes = _result_dtypes(module)
         _inline_calls(module)
         _run(module, _TO_SIMPLE_STABLEHLO)
         while control_flow.unroll_short_loops(module):
@@ -108,7 +110,7 @@ def lower(program: str | bytes) -> Lowered:
         _run(module, _TO_LINALG)
         elementwise.expand_maps(module)
         _run(module, _TIDY)
-    return Lowered(context, module)
+    return Lowered(context, module, dtypes)
 
 
 def _refuse_what_is_left(module: ir.Module) -> None:
@@ -129,6 +131,19 @@ def _parse(program: str | bytes, context: ir.Context) -> ir.Module:
     except (ValueError, ir.MLIRError) as error:
         line = str(error).strip().splitlines()[0] if str(error).strip() else "it cannot be parsed"
         raise BackendError(f"not a StableHLO program: {line[:200]}") from None
+
+
+def _result_dtypes(module: ir.Module) -> list[str]:
+    for op in module.body.operations:
+        if op.operation.name == "func.func" and name_of(op.operation) == "main":
+            results = ir.FunctionType(ir.TypeAttr(op.operation.attributes["function_type"]).value).results
+            elements = [ir.RankedTensorType(result).element_type for result in results]
+            names = [str(element) for element in elements]
+            # What is no type here is refused with its op later.
+            return [
+                f"uint{n[2:]}" if n.startswith("ui") else DTYPES[n].name if n in DTYPES else n for n in names
+            ]
+    raise BackendError("the program has no function called main")
 
 
 def _run(module: ir.Module, pipeline: str) -> None:

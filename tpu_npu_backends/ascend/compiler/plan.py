@@ -125,6 +125,7 @@ class Plan:
       arguments: buffers that a caller fills.
       results: buffers that a caller reads, with the shape it reads.
       result_shapes: those shapes.
+      result_dtypes: their types, by NumPy's name: buffers do not tell unsigned integers from signed ones.
       constants: buffer -> name of its values.
       steps: what is done.
       workspace_bytes: memory for buffers that are neither arguments, results nor constants.
@@ -137,6 +138,7 @@ class Plan:
     constants: dict[int, str] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     workspace_bytes: int = 0
+    result_dtypes: list[str] = field(default_factory=list)
 
     def walk(self, times: int = 1) -> Iterator[tuple[Step, int, "Plan"]]:
         """Every step, how often it runs (a loop of unknown length counts once), and the plan it is in."""
@@ -157,6 +159,7 @@ class Plan:
             "arguments": self.arguments,
             "results": self.results,
             "result_shapes": self.result_shapes,
+            "result_dtypes": self.result_dtypes,
             "constants": {str(number): name for number, name in self.constants.items()},
             "steps": [_step_to_json(step) for step in self.steps],
             "workspace_bytes": self.workspace_bytes,
@@ -170,6 +173,7 @@ class Plan:
             arguments=value["arguments"],
             results=value["results"],
             result_shapes=value["result_shapes"],
+            result_dtypes=value["result_dtypes"],
             constants={int(number): name for number, name in value["constants"].items()},
             steps=[_step_from_json(step) for step in value["steps"]],
             workspace_bytes=value["workspace_bytes"],

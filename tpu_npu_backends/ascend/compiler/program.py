@@ -46,7 +46,9 @@ class Program:
                     f"argument {number} of the program has shape {list(buffer.shape)}, and was given "
                     f"{list(array.shape)}"
                 )
-        return Executor(instructions, self.constants).run(self.plan, arrays)
+        made = Executor(instructions, self.constants).run(self.plan, arrays)
+        unsigned = [name if name.startswith("uint") else None for name in self.plan.result_dtypes]
+        return [array.view(name) if name else array for array, name in zip(made, unsigned, strict=True)]
 
     def write(self, folder: str | Path) -> None:
         """kernels/, constants.npz, report.json and, last, plan.json.
@@ -125,6 +127,7 @@ def compile_program(
         assembled = assemble(functions, compiler)
         planner = Planner(assembled)
         plan = planner.write("main")
+        plan.result_dtypes = lowered.result_dtypes
         kernels = {
             part.kernel.key: part.kernel
             for each in assembled.values()

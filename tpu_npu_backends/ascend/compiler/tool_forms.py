@@ -117,13 +117,17 @@ class _Pad(_Form):
                 value = Value(tuple(sizes), value.dtype, cut)
                 cut.results = [value]
                 self.nodes += _Slice(cut).nodes
-            low, high = max(0, low), max(0, high)
-            if low or high:
+            for before, after in (
+                (max(0, low), 0),
+                (0, max(0, high)),
+            ):  # on both sides the tool may never end
+                if not (before or after):
+                    continue
                 columns = value.size // rows
                 matrix = self._add("reshape", [value], (rows, columns))
-                low, high = low * inner, high * inner
-                wide = (rows, low + columns + high)
-                padded = self._add("pad", [matrix, filler], wide, low=[0, low], high=[0, high])
+                wide = (rows, columns + (before + after) * inner)
+                facts = {"low": [0, before * inner], "high": [0, after * inner]}
+                padded = self._add("pad", [matrix, filler], wide, **facts)
                 size = wide[1] // inner
                 value = self._add("reshape", [padded], (*shape[:dimension], size, *shape[dimension + 1 :]))
         self._add("reshape", [value], result.shape)
@@ -216,10 +220,20 @@ class _Alternative(_Form):
         (x,) = node.operands
         if x.dtype != "i32" or result.dtype != "f32":
             return
-        high = self._of("arith.shrui", x, self._number(16, "i32"))
+        high = self._of("arith.shrsi", x, self._number(16, "i32"))
+        high = self._of("arith.andi", high, self._number(0xFFFF, "i32"))
         low = self._of("arith.andi", x, self._number(0xFFFF, "i32"))
         high, low = self._of("arith.sitofp", high, dtype="f32"), self._of("arith.sitofp", low, dtype="f32")
         self._of("arith.addf", self._of("arith.mulf", high, self._number(65536, "f32")), low)
+
+    def _shifted_logically(self, node: Node, result: Value) -> None:
+        """An arithmetic shift, and the bits that the sign filled cleared."""
+        x, bits = node.operands
+        if bits.constant is None or bits.constant.ndim or result.dtype != "i32":
+            return
+        kept = 32 - int(bits.constant)
+        if 0 < kept < 32:
+            self._of("arith.andi", self._of("arith.shrsi", x, bits), self._number(2**kept - 1, "i32"))
 
     def _with_sign(self, magnitude: Value, x: Value) -> None:
         negative = self._of("arith.cmpf", x, self._number(0, x.dtype), dtype="i1", predicate=4)
@@ -263,6 +277,7 @@ _ALTERNATIVES = {
     "arith.cmpf": _Alternative._compared_floats,
     "arith.cmpi": _Alternative._compared_unsigned,
     "arith.uitofp": _Alternative._from_unsigned,
+    "arith.shrui": _Alternative._shifted_logically,
     "math.trunc": _Alternative._truncated,
     "math.round": _Alternative._rounded,
     "math.roundeven": _Alternative._rounded_to_even,
