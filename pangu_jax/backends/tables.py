@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # they load JAX, which looking does not
 GIB = 2**30
 _MARKS = {"ok": "ok", "absent": "-", "wrong": "WRONG", "untried": "not tried"}
 _HOST_OPS = 20  # lines of what is left to the host
+_MEMORIES = {"ub": "UB", "cbuf": "L1", "ca": "L0A", "cb": "L0B", "cc": "L0C"}  # HIVM's names
 _WHY = 120  # characters
 
 
@@ -115,7 +116,9 @@ def ascend(value: dict[str, Any], out: Path | None) -> str:
         ["kernels", f"{value['kernels']} ({cores}), {value['launches']} launches a step"],
         ["products", f"{value['products_compiled']} of {value['products']} in kernels"],
         ["FLOPs covered", f"{value['flops_covered']:.2%} of {value['flops'] / 1e9:.4g} GFLOP a step"],
+        ["checked", _checked(value)],
         ["memory", f"{_gib(value['workspace_bytes'])} GiB beside arguments and results"],
+        ["on the chip", _on_chip(value["on_chip"])],
         ["left to the host", _count(host_ops)],
         ["device binaries", _binaries(value, out)],
     ]
@@ -128,6 +131,20 @@ def ascend(value: dict[str, Any], out: Path | None) -> str:
         if len(host_ops) > _HOST_OPS:
             lines.append(f"and {len(host_ops) - _HOST_OPS} kinds more, in the report")
     return "\n".join(lines + _written(out))
+
+
+def _checked(value: dict[str, Any]) -> str:
+    checked = value["kernels"] - value["kernels_unchecked"]
+    return f"{checked} of {value['kernels']} kernels, in the simulator beside NumPy"
+
+
+def _on_chip(used: dict[str, dict[str, int]]) -> str:
+    """The most that a kernel takes of each memory, by Huawei's names for them."""
+    each = (
+        f"{_MEMORIES.get(space, space)} {use['largest_bytes'] >> 10} of {use['of_bytes'] >> 10}"
+        for space, use in used.items()
+    )
+    return f"{', '.join(each)} KiB at most" if used else "not known"
 
 
 def _count(host_ops: Sequence[dict[str, Any]]) -> str:
