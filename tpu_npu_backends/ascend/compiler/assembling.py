@@ -1,7 +1,6 @@
 """From graphs to kernels and a launch plan: what the tool refuses is cut in two until it takes it."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
@@ -11,7 +10,6 @@ from tpu_npu_backends.ascend.compiler.evaluating import KINDS
 from tpu_npu_backends.ascend.compiler.graph import Function, Node, Value, unsupported
 from tpu_npu_backends.ascend.compiler.kernels import Compiler, Kernel
 from tpu_npu_backends.ascend.compiler.partitioning import partition
-from tpu_npu_backends.errors import BackendError
 
 
 @dataclass(eq=False)

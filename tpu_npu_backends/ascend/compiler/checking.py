@@ -1,8 +1,8 @@
 """Kernels proved at compile time: what the tool made is run in the simulator beside NumPy, on random inputs.
 
-bishengir 1.2 compiles some kernels wrongly and says nothing (slices of middle dimensions, vector halves of mixed
-kernels without synchronisation). A kernel that disagrees, or that the simulator catches at a fault, counts as
-refused: it is cut in two, and what is left of it at last goes to the host and is listed.
+bishengir 1.2 compiles some kernels wrongly and says nothing (slices of middle dimensions, vector halves of
+mixed kernels without synchronisation). A kernel that disagrees, or that the simulator catches at a fault,
+counts as refused: it is cut in two, and what is left of it at last goes to the host and is listed.
 """
 
 import functools
@@ -70,6 +70,7 @@ def check(nodes: Sequence[Node], emitted: Emitted, instructions: str) -> Verdict
 
 
 def _full(value: Value) -> np.ndarray:
+    assert value.constant is not None
     return value.array().astype(DTYPES[value.dtype])
 
 
@@ -88,7 +89,7 @@ def _random(value: Value, generator: np.random.Generator) -> np.ndarray:
 def _expected(nodes: Sequence[Node], values: dict[Value, np.ndarray], emitted: Emitted) -> list[np.ndarray]:
     def array(value: Value) -> np.ndarray:
         base = base_of(value)
-        if base not in values:
+        if base not in values:  # a constant of one number is no argument of the kernel
             values[base] = _full(base)
         return values[base].reshape(value.shape)
 

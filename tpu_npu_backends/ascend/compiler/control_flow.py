@@ -1,4 +1,4 @@
-"""Loops and branches: kept for the launch plan, their bodies set apart as functions that compile like programs.
+"""Loops and branches: kept for the launch plan, their bodies set apart as functions compiled like programs.
 
 A scan or fori_loop counts: its number of trips is known when it is compiled, and so is, at each launch, its
 counter, so slices at the counter are addresses that the host works out. Short loops are unrolled.
@@ -22,7 +22,10 @@ from tpu_npu_backends.ascend.compiler.rewriting import (
 _UNROLLED_OPS = 512  # a loop without products is unrolled when it comes to no more than these
 _HOST_OPS = {
     f"stablehlo.{name}"
-    for name in "add subtract multiply compare select and or not xor convert maximum minimum clamp".split()
+    for name in (
+        *("add", "subtract", "multiply", "compare", "select", "convert", "maximum", "minimum", "clamp"),
+        *("and", "or", "not", "xor"),
+    )
 }
 
 

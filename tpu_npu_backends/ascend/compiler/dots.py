@@ -1,8 +1,9 @@
 """Products: every dot_general becomes one batched matrix product on the cube unit.
 
-A call of kind "matmul" multiplies [batch, M, K] by [batch, K, N] to [batch, M, N]. `transpose_a` says that the
-left factor is stored [batch, K, M], `transpose_b` that the right one is stored [batch, N, K]: the kernel reads
-both as they are. 16-bit factors are summed in float32, and what is to be 16-bit is rounded by a vector kernel.
+A call of kind "matmul" multiplies [batch, M, K] by [batch, K, N] to [batch, M, N]. `transpose_a` says that
+the left factor is stored [batch, K, M], `transpose_b` that the right one is stored [batch, N, K]: the kernel
+reads both as they are. 16-bit factors are summed in float32, and what is to be 16-bit is rounded by a vector
+kernel.
 """
 
 import math

@@ -1,7 +1,8 @@
 """Kernels as text that bishengir-compile takes: one DEVICE function of tensor-level arith, math and linalg.
 
-Dimensions of one are left out, so that a reshape which only adds or drops some is nothing inside a kernel, and
-kernels of elementwise ops alone work on flat tensors: layers and parameters of many shapes share one kernel.
+Dimensions of one are left out, so that a reshape which only adds or drops some is nothing inside a kernel,
+and kernels of elementwise ops alone work on flat tensors: layers and parameters of many shapes share one
+kernel.
 """
 
 import math
@@ -71,11 +72,8 @@ def emit_matmul(node: Node) -> Emitted:
         batch, m, k, n, a.dtype, bool(node.facts["transpose_a"]), bool(node.facts["transpose_b"])
     )
     text = bishengir.with_flags(tiled_matmul.source(product), *tiled_matmul.FLAGS)
-    inputs, outputs = (
-        [(value, Tensor(value.shape, value.dtype)) for value in (a, b)],
-        Tensor(out.shape, out.dtype),
-    )
-    return Emitted(text, inputs, [(out, outputs)])
+    inputs = [(base_of(value), Tensor(value.shape, value.dtype)) for value in (a, b)]
+    return Emitted(text, inputs, [(out, Tensor(out.shape, out.dtype))])
 
 
 def _function(inputs: list[Tensor], outputs: list[Tensor], lines: list[str], results: list[str]) -> str:

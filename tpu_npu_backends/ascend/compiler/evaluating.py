@@ -1,4 +1,4 @@
-"""What each kind of node computes, by NumPy: constants are folded with it, and host steps of a plan run by it."""
+"""What each kind of node computes, by NumPy: for folding constants, and for host steps of a plan."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -44,9 +44,9 @@ def _as_reshape(node: Node) -> None:
             node.kind, node.facts = "reshape", {}
     elif node.kind == "slice" and node.operands[0].shape == node.results[0].shape:
         node.kind, node.facts = "reshape", {}
-    elif node.kind == "reduce" and node.operands[0].size == node.results[0].size and _is_neutral(node):
-        node.kind, node.facts, node.operands = "reshape", {}, node.operands[:1]
-    elif node.kind == "pad" and node.operands[0].shape == node.results[0].shape:
+    elif (node.kind == "reduce" and node.operands[0].size == node.results[0].size and _is_neutral(node)) or (
+        node.kind == "pad" and node.operands[0].shape == node.results[0].shape
+    ):
         node.kind, node.facts, node.operands = "reshape", {}, node.operands[:1]
 
 

@@ -1,8 +1,8 @@
-"""A function of lowered MLIR as a graph of few kinds of nodes, with static shapes and facts that JSON can hold.
+"""A function of lowered MLIR as a graph: few kinds of nodes, static shapes, facts that JSON can hold.
 
-Kinds are names of arith and math ops (elementwise), and: "broadcast", "reshape", "reduce", "transpose", "slice",
-"concatenate", "pad", "insert" (tensor-level data movement); "matmul", "loop", "branch", "slice_at", "update_at"
-(calls that `rewriting.call_of_kind` made); "host" (what only NumPy does).
+Kinds are names of arith and math ops (elementwise), and: "broadcast", "reshape", "reduce", "transpose",
+"slice", "concatenate", "pad", "insert" (tensor-level data movement); "matmul", "loop", "branch", "slice_at",
+"update_at" (calls that `rewriting.call_of_kind` made); "host" (what only NumPy does).
 """
 
 import math
@@ -94,7 +94,7 @@ class Node:
 
     @property
     def flops(self) -> int:
-        """Operations on numbers: a product's multiplications and additions, an element's one, a sum's elements."""
+        """Operations on numbers: a product's multiplications and additions, an element's one, a sum's."""
         if self.kind == "matmul":
             return 0 if self.facts["added"] else self.facts["flops"]
         if self.kind == "reduce":
@@ -175,7 +175,8 @@ class _Reader:
             where = source_of(node.location) if node else None
             raise BackendError(
                 f"unsupported type {made.dtype} of {node.kind if node else 'an argument'}"
-                f"{f' ({where})' if where else ''}: Ascend kernels have floats to 32 bits and integers; cast it"
+                f"{f' ({where})' if where else ''}: "
+                "Ascend kernels have floats to 32 bits and integers; cast it"
             )
         self._values[value] = made
         return made

@@ -1,9 +1,9 @@
 """Lookups by data: gather, scatter and dynamic slices as comparisons, products and selections.
 
-A table is read by a one-hot matrix product on the cube, exactly: each sum has one term that is not zero. (A row
-that holds an infinity or NaN reaches every row read from the same table, as 0 x inf is NaN.) Integers and
-booleans are selected and summed by the vector unit. Rows are scattered by the transposed product. Slices at the
-counter of a loop need none of this: the host works out their address (kinds "slice_at" and "update_at").
+A table is read by a one-hot matrix product on the cube, exactly: each sum has one term that is not zero. (A
+row that holds an infinity or NaN reaches every row read from the same table, as 0 x inf is NaN.) Integers and
+booleans are selected and summed by the vector unit. Rows are scattered by the transposed product. Slices at
+the counter of a loop need none of this: the host works out their address (kinds "slice_at" and "update_at").
 """
 
 import math

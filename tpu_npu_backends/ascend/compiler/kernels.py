@@ -20,7 +20,7 @@ from tpu_npu_backends.errors import BackendError
 
 FORMAT = 2  # of what is kept
 _AT_ONCE = 2
-# How many buffers the tool counts with when its own count overflows the local memory; more make smaller tiles.
+# Buffers that the tool counts with when its own count overflows the local memory; more make smaller tiles.
 _BUFFERS = (16, 32, 64)
 _SECONDS = 20  # after which the tool is stopped
 _MEMORY = 6 << 30  # bytes of address space that it may take

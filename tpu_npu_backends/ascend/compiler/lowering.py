@@ -19,6 +19,7 @@ from tpu_npu_backends.ascend.compiler import (
     sorting,
     unsigned,
 )
+from tpu_npu_backends.ascend.compiler.graph import DTYPES, unsupported
 from tpu_npu_backends.ascend.compiler.rewriting import (
     callee_of,
     clone_block,
@@ -27,7 +28,6 @@ from tpu_npu_backends.ascend.compiler.rewriting import (
     rewrite_each,
     walk,
 )
-from tpu_npu_backends.ascend.compiler.graph import DTYPES, unsupported
 from tpu_npu_backends.errors import BackendError
 
 _TO_SIMPLE_STABLEHLO = (

@@ -1,7 +1,7 @@
 """The launch plan: what a host does to run a program, as data that JSON holds.
 
-Buffers are numbered. A step reads and writes whole buffers; a kernel sees each in the shape that its signature
-says.
+Buffers are numbered. A step reads and writes whole buffers; a kernel sees each in the shape that its
+signature says.
 """
 
 from collections.abc import Iterator

@@ -53,8 +53,8 @@ class Program:
     def write(self, folder: str | Path) -> None:
         """kernels/, constants.npz, report.json and, last, plan.json.
 
-        Of each kernel: KEY.mlir, what bishengir-compile was given; KEY.hivm.mlir, what it would give to hivmc;
-        KEY.instructions.mlir, what the simulator runs.
+        Of each kernel: KEY.mlir, what bishengir-compile was given; KEY.hivm.mlir, what it would give to
+        hivmc; KEY.instructions.mlir, what the simulator runs.
         """
         folder = Path(folder)
         try:

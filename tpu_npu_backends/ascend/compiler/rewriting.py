@@ -1,4 +1,4 @@
-"""Editing MLIR in place: walking, replacing, cloning, and calls that stand for what linalg has no form for."""
+"""Editing MLIR in place: walking, replacing, cloning, and calls for what linalg has no form for."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 

@@ -1,9 +1,10 @@
 """Nodes in the forms that the tool gets right: first always, then for what it refused.
 
-bishengir 1.2 folds the dimensions around a sliced one together as if it were whole, and reads the wrong elements
-(a slice of dimension 3 of [2, 32, 4, 2, 16]). So each dimension is sliced by itself, with what is outside of it
-as rows and what is inside as columns; a stride is a slice of the dimension cut into pieces as long as it.
-Concatenations and padding of inner dimensions, which overflow its buffers or never end, are treated alike.
+bishengir 1.2 folds the dimensions around a sliced one together as if it were whole, and reads the wrong
+elements (a slice of dimension 3 of [2, 32, 4, 2, 16]). So each dimension is sliced by itself, with what is
+outside of it as rows and what is inside as columns; a stride is a slice of the dimension cut into pieces as
+long as it. Concatenations and padding of inner dimensions, which overflow its buffers or never end, are
+treated alike.
 """
 
 import math
