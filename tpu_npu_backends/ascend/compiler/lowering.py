@@ -187,7 +187,7 @@ def _inline_calls(module: ir.Module) -> None:
                 continue
             callee = functions[callee_of(inner)]
             inline_below(callee)
-            copy = clone_block(callee.regions[0].blocks[0], list(inner.operands), inner)
+            copy = clone_block(callee.regions[0].blocks[0], list(inner.operands), inner, called=True)
             replace(inner, copy)
 
     inline_below(functions["main"])

@@ -44,8 +44,17 @@ def rewrite_each(module: ir.Module, rewrites: Mapping[str, Rewrite]) -> int:
     return replaced
 
 
-def clone_block(block: ir.Block, arguments: Sequence[ir.Value], before: ir.Operation) -> list[ir.Value]:
-    """Copy a block's ops before an op, with values for its arguments; returns what it would return."""
+def clone_block(
+    block: ir.Block, arguments: Sequence[ir.Value], before: ir.Operation, *, called: bool = False
+) -> list[ir.Value]:
+    """Copy a block's ops before an op, with values for its arguments; returns what it would return.
+
+    Args:
+      block: a function's or a region's.
+      arguments: values for its arguments.
+      before: where to; with `called`, the call that the copies stand for.
+      called: the copies' locations say so.
+    """
     values = dict(zip(block.arguments, arguments, strict=True))
     for op in block.operations:
         op = op.operation
@@ -53,6 +62,8 @@ def clone_block(block: ir.Block, arguments: Sequence[ir.Value], before: ir.Opera
             return [values.get(value, value) for value in op.operands]
         with ir.InsertionPoint(before):
             copy = op.clone().operation
+        if called:  # whence it was called is known too
+            copy.location = ir.Location.callsite(op.location, [before.location])
         remap(copy, values)
         values.update(zip(op.results, copy.results, strict=True))
     raise AssertionError("a block without a return")
