@@ -3,6 +3,7 @@
 import ctypes
 import enum
 import logging
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -172,7 +173,9 @@ def _guarded(answer: Callable[[], Answer], said: int, said_size: int) -> int:
         text = str(error)
     except BaseException as error:
         _log.exception("a hook of the Ascend plugin failed")
-        text = f"the Ascend plugin's hook failed: {type(error).__name__}: {error}"
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{last.filename}:{last.lineno}"
+        text = f"the Ascend plugin's hook failed at {where}: {type(error).__name__}: {error}"
     # Cut between characters, with room for the end.
     encoded = text.encode()[: said_size - 1].decode(errors="ignore").encode()
     ctypes.memmove(said, encoded + b"\0", len(encoded) + 1)
