@@ -107,6 +107,7 @@ def _view(
             for board, name, total in _TOTALS
             if any(task.startswith(board) for task in tasks)
         ],
+        "sizes": _sizes(rows),
         "compared": compared,
         "legend": plots.legend(methods),
         "means_plot": Markup(plots.means(sorted(cells, key=lambda cell: tasks.index(cell.task)))),
@@ -115,6 +116,21 @@ def _view(
             for pair, found in compared.items()
             if any(of.mean is not None for of in found)
         ],
+    }
+
+
+def _sizes(rows: list[dict[str, Any]]) -> dict[str, str]:
+    """By task: how many examples each method was measured on, where they differ."""
+    found: dict[str, dict[int, list[str]]] = {}
+    for row in rows:
+        if "examples" in row:
+            methods = found.setdefault(row["task"], {}).setdefault(row["examples"], [])
+            if row["method"] not in methods:
+                methods.append(row["method"])
+    return {
+        task: "; ".join(f"{', '.join(methods)} on {size:,}" for size, methods in sizes.items())
+        for task, sizes in found.items()
+        if len(sizes) > 1
     }
 
 

@@ -125,3 +125,13 @@ def test_chosen_comparisons_and_errors(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="give another directory"):
         tables.write(known, tmp_path / "file", "one", "", "abc")
+
+
+def test_methods_measured_on_a_part_say_so(tmp_path: Path) -> None:
+    rows = [
+        {"task": "fewclue/csl", "method": method, "split": "0", "seed": 0, "accuracy": 50.0, "examples": size}
+        for method, size in (("zero_shot", 2838), ("head", 600), ("prompt", 600))
+    ]
+    written = tables.write(rows, tmp_path, "t", "", "")
+    told = "fewclue/csl is measured everywhere: zero_shot on 2,838; head, prompt on 600 examples"
+    assert told in written.markdown.read_text("utf-8") and told in written.html.read_text("utf-8")
