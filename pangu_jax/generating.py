@@ -113,12 +113,10 @@ def generate(
     if out is not None:
         outputs.require_writable(out, "--out")
     loaded, generator = _opened(run_dir, step)
-    from pangu_jax.inference.queries import Query
-
     modes = loaded.vocabulary.special.modes
     if mode is not None and mode not in modes:
         raise UserError(f"--mode {mode}: this model knows {', '.join(modes) or 'no modes; leave it out'}")
-    queries = [Query(loaded.encode_inputs(prompt, mode)) for prompt in prompts]
+    queries = [loaded.query(prompt, mode) for prompt in prompts]
     found = generator.generate(queries, settings, max_tokens)
     rows = [
         {"prompt": prompt, "text": loaded.decode(written.tokens), "score": round(float(written.score), 4)}
@@ -152,7 +150,6 @@ def chat(
     """
     from pangu_jax.inference.chat import terminal
     from pangu_jax.inference.chat.session import Session
-    from pangu_jax.inference.queries import Query
     from pangu_jax.inference.retrieval import prompting
 
     settings, templates = choosing.settings(), prompting.load(prompts)
@@ -166,7 +163,7 @@ def chat(
         raise UserError(f"--turns {turns}: give a number from 0 on")
     loaded, generator = _opened(run_dir, step)
     known = _knowledge(loaded, knowledge, retriever, cache) if knowledge else None
-    stream = partial(_stream, generator, Query, settings, max_tokens)
+    stream = partial(generator.stream, settings=settings, max_tokens=max_tokens)
     session = Session(loaded, stream, templates, known, window=window, turns=turns, passages=passages)
     answered = terminal.talk(session, templates)
     return Shown(
@@ -182,10 +179,6 @@ def chat(
         ],
         "",
     )
-
-
-def _stream(generator, query, settings, max_tokens, tokens):
-    return generator.stream(query(tokens), settings, max_tokens)
 
 
 def _knowledge(loaded, paths: Sequence[str], retriever: str, cache: str | None):

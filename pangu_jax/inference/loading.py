@@ -13,6 +13,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.vocabulary import EOS, Vocabulary
 from pangu_jax import recipes
 from pangu_jax.errors import UserError
+from pangu_jax.inference.queries import Query
 from pangu_jax.models import encoder_decoder
 from pangu_jax.models.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.models.parameters import Tree
@@ -35,6 +36,8 @@ class Loaded:
       vocabulary: text to ids and back.
       manifest: what its checkpoint says of itself (step, recipe, fingerprint, ...).
       prompt: int32 [k], ids of a soft prompt's vectors, put before whatever the encoder reads.
+      alone: its run taught it causal language modelling only, so that what it is to go on from is the
+        beginning of its own text, and its encoder knows nothing.
     """
 
     config: EncoderDecoderConfig
@@ -42,6 +45,16 @@ class Loaded:
     vocabulary: Vocabulary
     manifest: dict[str, Any] = dataclasses.field(default_factory=dict)
     prompt: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int32))
+    alone: bool = False
+
+    def query(self, text: str, mode: str | None = None) -> Query:
+        """What asks the model to go on from a text, by the mode, or as its run taught it.
+
+        The encoder reads the text; with [C] the decoder has it before it, as its own.
+        """
+        if mode == ALONE or (mode is None and self.alone):
+            return Query(self.encode_inputs("", ALONE), self.encode_target(text))
+        return Query(self.encode_inputs(text, mode))
 
     def encode_inputs(self, text: str, mode: str | None = None) -> np.ndarray:
         """Encoder tokens of a text, int32 [n], as the model was trained to read them.
@@ -105,7 +118,7 @@ def load(run_dir: str | Path, step: int | None = None) -> Loaded:
     fingerprint = {"vocabulary": vocabulary.fingerprint}
     with Checkpoints(directory.checkpoints, read_only=True) as checkpoints:
         params, manifest = checkpoints.restore_params(target, step, fingerprint)
-    return Loaded(config, params, vocabulary, manifest)
+    return Loaded(config, params, vocabulary, manifest, alone=_writes_alone(directory))
 
 
 def configuration(directory: RunDirectory) -> EncoderDecoderConfig:
@@ -124,6 +137,18 @@ def configuration(directory: RunDirectory) -> EncoderDecoderConfig:
     except (TypeError, ValueError) as error:
         raise UserError(f"{directory.recipe}: {error}") from None
     raise UserError(f"{directory.recipe} has no LanguageModel.model: this run holds no language model")
+
+
+def _writes_alone(directory: RunDirectory) -> bool:
+    """Whether the run's recipe trains causal language modelling only."""
+    recipe = recipes.load([directory.recipe], function="pangu_jax.training.train.train")
+    try:
+        objectives = recipe.arguments("data_pipelines.tasks.mixture.corpus").get("objectives")
+    except UserError:  # a recipe without a corpus
+        return False
+    return bool(objectives) and all(
+        isinstance(of, Reference) and of.selector.rpartition(".")[2] == "Causal" for of in objectives.values()
+    )
 
 
 def read_vocabulary(directory: RunDirectory) -> Vocabulary:

@@ -16,6 +16,7 @@ from pangu_jax.errors import UserError
 from pangu_jax.inference.chat import questions, terminal
 from pangu_jax.inference.chat.questions import split
 from pangu_jax.inference.chat.session import Answered, Asked, Piece, Session
+from pangu_jax.inference.queries import Query
 from pangu_jax.inference.retrieval import prompting
 from pangu_jax.inference.retrieval.knowledge import Knowledge
 
@@ -106,7 +107,10 @@ def test_questions_of_real_turns():
 class Letters:
     """A model whose tokens are UTF-8 bytes."""
 
-    def encode_inputs(self, text):
+    def query(self, text):
+        return Query(self.encode(text))
+
+    def encode(self, text):
         return np.frombuffer(text.encode(), np.uint8).astype(np.int32)
 
     def decode(self, tokens):
@@ -119,8 +123,8 @@ class Scripted:
     def __init__(self, *answers):
         self.answers, self.read = list(answers), []
 
-    def __call__(self, tokens):
-        self.read.append(Letters().decode(tokens))
+    def __call__(self, query):
+        self.read.append(Letters().decode(query.inputs))
         yield from self.answers.pop(0).encode()
 
 
@@ -157,7 +161,7 @@ def test_bytes_that_never_make_a_character_are_still_shown():
 
 def test_history_is_bounded_by_turns_and_by_the_window(knowledge):
     model = Scripted(*"甲乙丙丁")
-    window = len(Letters().encode_inputs(PROMPTS.prompt("四", (), [("三", "丙")])))
+    window = len(Letters().encode(PROMPTS.prompt("四", (), [("三", "丙")])))
     session = Session(Letters(), model, PROMPTS, window=window, turns=2)
     forgotten = [next(iter(list(session.answer(turn)))).forgotten for turn in "一二三四"]
     assert forgotten == [0, 0, 1, 1]
@@ -169,7 +173,7 @@ def test_history_is_bounded_by_turns_and_by_the_window(knowledge):
 
 def test_passages_give_way_before_the_question_and_a_long_question_is_refused(knowledge):
     model, question = Scripted("甲"), "长城长城的长度是多少"
-    window = len(Letters().encode_inputs(PROMPTS.prompt(question)))
+    window = len(Letters().encode(PROMPTS.prompt(question)))
     session = Session(Letters(), model, PROMPTS, knowledge, window=window)
     answered = list(session.answer(question))[-1]
     assert answered.passages == () and model.read == [PROMPTS.prompt(question)]
@@ -239,9 +243,9 @@ class Keyboard(io.StringIO):
 
 
 def test_ctrl_c_stops_an_answer_and_twice_leaves(monkeypatch):
-    def stream(tokens):
+    def stream(query):
         yield from "半".encode()
-        if "打断" in Letters().decode(tokens):
+        if "打断" in Letters().decode(query.inputs):
             raise KeyboardInterrupt
         yield from "全".encode()
 
@@ -256,7 +260,7 @@ def test_ctrl_c_stops_an_answer_and_twice_leaves(monkeypatch):
 
 
 def test_ctrl_c_in_a_pipe_ends_it():
-    def stream(tokens):
+    def stream(query):
         raise KeyboardInterrupt
         yield
 

@@ -3,6 +3,7 @@
 import io
 import json
 import sqlite3
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -11,10 +12,13 @@ import pytest
 
 from pangu_jax import cli, generating
 from pangu_jax.generating import Choosing, read_prompts
+from pangu_jax.inference import loading
 from pangu_jax.inference.decoding import Generator
+from pangu_jax.inference.queries import Query
 from pangu_jax.inference.settings import Beam, Greedy, Sampling
 from pangu_jax.models import encoder_decoder
 from pangu_jax.models.encoder_decoder import EncoderDecoderConfig
+from pangu_jax.training.run_directory import RunDirectory
 from pangu_jax.verbs.inference import VERBS
 
 CONFIG = EncoderDecoderConfig(
@@ -30,8 +34,11 @@ class Bytes:
         self.vocabulary = SimpleNamespace(special=SimpleNamespace(modes={"[S]": 1, "[C]": 2}))
         self.modes = []
 
-    def encode_inputs(self, text, mode=None):
+    def query(self, text, mode=None):
         self.modes.append(mode)
+        return Query(self.encode_inputs(text))
+
+    def encode_inputs(self, text):
         return np.frombuffer(text.encode(), np.uint8).astype(np.int32) + 3
 
     def decode(self, tokens):
@@ -199,3 +206,16 @@ def test_what_cannot_be_talked_about_is_said_in_one_line(pangu, monkeypatch, arg
     monkeypatch.setattr("sys.stdin", io.StringIO("你好\n"))
     status, _, err = pangu("chat", "--run_dir", "r", *arguments)
     assert status == 2 and error in err and len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("recipe", "alone"), [("fewclue", True), ("quickstart", False)])
+def test_a_run_of_causal_modelling_goes_on_from_its_own_text(tmp_path, recipe, alone):
+    (tmp_path / "recipe.gin").write_text(Path(f"gin/nlp/{recipe}.gin").read_text("utf-8"), "utf-8")
+    assert loading._writes_alone(RunDirectory(tmp_path)) is alone
+    special = SimpleNamespace(modes={"[S]": 1, "[C]": 2})
+    letters = SimpleNamespace(encode=lambda text: np.array([*text.encode()], np.int32), special=special)
+    model = loading.Loaded(CONFIG, {}, letters, alone=alone)
+    encoder, decoder = ([2], [97, 98]) if alone else ([1, 97, 98], [])
+    assert [part.tolist() for part in model.query("ab")[:2]] == [encoder, decoder]
+    assert [part.tolist() for part in model.query("ab", "[C]")[:2]] == [[2], [97, 98]]
+    assert [part.tolist() for part in model.query("ab", "[S]")[:2]] == [[1, 97, 98], []]

@@ -8,6 +8,7 @@ import numpy as np
 
 from pangu_jax.errors import UserError
 from pangu_jax.inference.chat import questions
+from pangu_jax.inference.queries import Query
 from pangu_jax.inference.retrieval.knowledge import Knowledge, Passage
 from pangu_jax.inference.retrieval.prompting import Prompts
 
@@ -15,8 +16,8 @@ from pangu_jax.inference.retrieval.prompting import Prompts
 class Model(Protocol):
     """Text to tokens and back, such as `pangu_jax.inference.loading.Loaded`."""
 
-    def encode_inputs(self, text: str) -> np.ndarray:
-        """int32 [n], what the encoder reads."""
+    def query(self, text: str) -> Query:
+        """What asks the model to go on from a text."""
 
     def decode(self, tokens: np.ndarray) -> str:
         """Text of decoder tokens."""
@@ -51,10 +52,10 @@ class Session:
 
     Args:
       model: text to tokens and back.
-      stream: encoder tokens to the decoder's tokens one by one, such as `Generator.stream` with its settings.
+      stream: a query to the decoder's tokens one by one, such as `Generator.stream` with its settings.
       prompts: templates of what the model reads.
       knowledge: where passages are looked for; None answers from the model alone.
-      window: tokens that the encoder may read; earlier turns and then the worst passages give way.
+      window: tokens that the model may read; earlier turns and then the worst passages give way.
       turns: earlier questions and answers that are read again.
       passages: of each question.
     """
@@ -62,7 +63,7 @@ class Session:
     def __init__(
         self,
         model: Model,
-        stream: Callable[[np.ndarray], Iterator[int]],
+        stream: Callable[[Query], Iterator[int]],
         prompts: Prompts,
         knowledge: Knowledge | None = None,
         *,
@@ -101,38 +102,39 @@ class Session:
             # A later question may leave out what it is about: 地址在哪？评分呢？ The first one tells.
             sought = question if number == 0 else f"{question} {asked[0]}"
             found = self._knowledge.search(sought, self._passages) if self._knowledge else []
-            tokens, passages, forgotten = self._fitted(question, found)
+            query, passages, forgotten = self._fitted(question, found)
             yield Asked(question, number + 1, len(asked), passages, forgotten)
             pieces: list[str] = []
-            for piece in self._pieces(tokens):
+            for piece in self._pieces(query):
                 pieces.append(piece)
                 yield Piece(piece)
             text = "".join(pieces)
             self._history.append((question, text))
             yield Answered(question, text, passages)
 
-    def _fitted(self, question: str, found: list[Passage]) -> tuple[np.ndarray, tuple[Passage, ...], int]:
-        """Tokens of the prompt that fit the window, the passages in it, and the turns left out."""
+    def _fitted(self, question: str, found: list[Passage]) -> tuple[Query, tuple[Passage, ...], int]:
+        """The prompt as it fits the window, the passages in it, and the turns left out."""
         history, passages = list(self._history), list(found)
         while True:
-            tokens = self._model.encode_inputs(self._prompts.prompt(question, passages, history))
-            if len(tokens) <= self._window:
-                return tokens, tuple(passages), len(self._history) - len(history)
+            query = self._model.query(self._prompts.prompt(question, passages, history))
+            read = len(query.inputs) + len(query.prefix)
+            if read <= self._window:
+                return query, tuple(passages), len(self._history) - len(history)
             if history:
                 history.pop(0)
             elif passages:
                 passages.pop()
             else:
                 raise UserError(
-                    f"the question has {len(tokens)} tokens and the window {self._window}: "
+                    f"the question has {read} tokens and the window {self._window}: "
                     "ask a shorter one, or raise --window"
                 )
 
-    def _pieces(self, tokens: np.ndarray) -> Iterator[str]:
+    def _pieces(self, query: Query) -> Iterator[str]:
         """The answer's text as it comes; a character whose bytes are not all there yet waits."""
         written: list[int] = []
         shown = ""
-        for token in self._stream(tokens):
+        for token in self._stream(query):
             written.append(int(token))
             text = self._model.decode(np.array(written, np.int32))
             ready = text.rstrip("\ufffd")
