@@ -19,6 +19,8 @@ X_32x64, Y_32x64 = DRAW.standard_normal((2, 32, 64)).astype(np.float32)
 W_64x64 = (DRAW.standard_normal((64, 64)) / 8).astype(np.float32)
 TABLE_40x16 = DRAW.standard_normal((40, 16)).astype(np.float32)
 INDEX_6 = np.array([3, 5, 39, 5, -1, 0], np.int32)
+KEY_2 = np.array([0x92345678, 0x9ABCDEF1], np.uint32)
+AMOUNT_8 = np.array([0, 1, 31, 32, 40, 7, 19, 16], np.uint32)
 COUNT_8 = np.arange(8, dtype=np.uint32) * 0x9E3779B9
 
 
@@ -70,6 +72,12 @@ PROGRAMS = {
     ),
     "positions_of_largest": (lambda x: jnp.argmax(x, -1), X_32x64),
     "unsigned": (lambda c: (c >> 7, c * c, c < c[::-1], c.astype(jnp.float32)), COUNT_8),
+    "keys": (lambda k: jax.random.key_data(jax.random.split(jax.random.wrap_key_data(k), 3)), KEY_2),
+    "random_numbers": (
+        lambda k: jax.random.truncated_normal(jax.random.wrap_key_data(k), -2, 2, (9, 8)),
+        KEY_2,
+    ),
+    "shifts": (lambda c, n: (c >> n, c << n, c.astype(jnp.int32) >> n.astype(jnp.int32)), COUNT_8, AMOUNT_8),
     "adam": (
         lambda p, m, v, t: p - 1e-3 * m / (1 - 0.9**t) / (jnp.sqrt(v * v / (1 - 0.99**t)) + 1e-8),
         *(X_32x64, Y_32x64, X_32x64, np.float32(3)),

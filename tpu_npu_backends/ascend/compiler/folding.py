@@ -25,6 +25,10 @@ def fold(function: Function) -> None:
             if source.shape == result.shape:
                 stands_for[result] = source
                 continue
+        chosen = _chosen(node)
+        if chosen is not None:
+            stands_for[result] = chosen
+            continue
         if all(operand.constant is not None for operand in node.operands):
             constant = _evaluated(node, result)
             if constant is not None:
@@ -48,6 +52,17 @@ def _as_reshape(node: Node) -> None:
         node.kind == "pad" and node.operands[0].shape == node.results[0].shape
     ):
         node.kind, node.facts, node.operands = "reshape", {}, node.operands[:1]
+
+
+def _chosen(node: Node) -> Value | None:
+    """What a selection by a known condition takes: the guards of shifts by known amounts, for instance."""
+    if node.kind != "arith.select":
+        return None
+    condition, *choices = node.operands
+    if condition.constant is None or condition.constant.ndim:
+        return None
+    chosen = choices[0 if condition.constant else 1]
+    return chosen if chosen.shape == node.results[0].shape else None
 
 
 def _is_neutral(reduce: Node) -> bool:

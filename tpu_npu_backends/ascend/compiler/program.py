@@ -123,6 +123,7 @@ def compile_program(
         for function in functions.values():
             tool_forms.rewrite(function)
             folding.fold(function)
+            tool_forms.replace_misread(function)
         lowered_s = time.monotonic() - began
         assembled = assemble(functions, compiler)
         planner = Planner(assembled)

@@ -29,6 +29,14 @@ def rewrite(function: Function) -> None:
     function.nodes = nodes
 
 
+def replace_misread(function: Function) -> None:
+    """Replace in place what the tool compiles to something else and says nothing."""
+    nodes: list[Node] = []
+    for node in function.nodes:
+        nodes += (alternative(node) if node.kind in _MISREAD else []) or [node]
+    function.nodes = nodes
+
+
 class _Form:
     """The nodes that stand for one."""
 
@@ -228,13 +236,21 @@ class _Alternative(_Form):
         self._of("arith.addf", self._of("arith.mulf", high, self._number(65536, "f32")), low)
 
     def _shifted_logically(self, node: Node, result: Value) -> None:
-        """An arithmetic shift, and the bits that the sign filled cleared."""
+        """An arithmetic shift, and the bits that the sign filled cleared. By the width or more: undefined."""
         x, bits = node.operands
-        if bits.constant is None or bits.constant.ndim or result.dtype != "i32":
+        width = DTYPES[result.dtype].itemsize * 8
+        if result.dtype == "i1":
             return
-        kept = 32 - int(bits.constant)
-        if 0 < kept < 32:
-            self._of("arith.andi", self._of("arith.shrsi", x, bits), self._number(2**kept - 1, "i32"))
+        if bits.constant is not None and bits.constant.ndim == 0:
+            kept = width - int(bits.constant)
+            if 0 < kept < width:
+                shifted = self._of("arith.shrsi", x, bits)
+                self._of("arith.andi", shifted, self._number(2**kept - 1, result.dtype))
+            return
+        lowest, one = self._number(-(2 ** (width - 1)), result.dtype), self._number(1, result.dtype)
+        filled = self._of("arith.shli", self._of("arith.shrsi", lowest, bits), one)
+        kept_bits = self._of("arith.xori", filled, self._number(-1, result.dtype))
+        self._of("arith.andi", self._of("arith.shrsi", x, bits), kept_bits)
 
     def _with_sign(self, magnitude: Value, x: Value) -> None:
         negative = self._of("arith.cmpf", x, self._number(0, x.dtype), dtype="i1", predicate=4)
@@ -284,3 +300,5 @@ _ALTERNATIVES = {
     "math.roundeven": _Alternative._rounded_to_even,
     "math.copysign": _Alternative._copied_sign,
 }
+# A logical shift becomes an arithmetic one, and unsigned integers count as signed.
+_MISREAD = ("arith.shrui", "arith.cmpi", "arith.uitofp")

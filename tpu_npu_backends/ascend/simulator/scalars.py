@@ -62,6 +62,15 @@ def _unsigned(value: int, bits: int) -> int:
     return int(value) % (1 << bits)
 
 
+def _shift(shift: Callable[[int, int], int]) -> Callable[[int, int], int]:
+    """Shifts by less than none or by more than any width are undefined in MLIR; here they leave no bit."""
+    return lambda a, b: shift(a, b) if 0 <= b < 64 else 0
+
+
+def _shift_unsigned(a: int, b: int, bits: int) -> int:
+    return _unsigned(a, bits) >> b if 0 <= b < bits else 0
+
+
 def _from_unsigned(value: int, bits: int) -> np.float32:
     return np.float32(_unsigned(value, bits))
 
@@ -191,8 +200,8 @@ OPERATIONS = {
     "arith.andi": _compute(operator.and_),
     "arith.ori": _compute(operator.or_),
     "arith.xori": _compute(operator.xor),
-    "arith.shli": _compute(operator.lshift),
-    "arith.shrsi": _compute(operator.rshift),
+    "arith.shli": _compute(_shift(operator.lshift)),
+    "arith.shrsi": _compute(_shift(operator.rshift)),
     "arith.index_cast": _compute(lambda a: a),
     "arith.index_castui": _compute(lambda a: a),
     "arith.extsi": _compute(lambda a: -a if a is True else a),
@@ -213,7 +222,7 @@ OPERATIONS = {
     "arith.truncf": _compute(lambda a: a),
     "arith.uitofp": _compute(_from_unsigned, source_bits=True),
     "arith.extui": _compute(_unsigned, source_bits=True),
-    "arith.shrui": _compute(lambda a, b, bits: (a % (1 << bits)) >> b, source_bits=True),
+    "arith.shrui": _compute(_shift_unsigned, source_bits=True),
     "arith.bitcast": Operation(_bitcast, pure=True),
     "math.absf": _compute(np.abs),
     "math.absi": _compute(abs),
