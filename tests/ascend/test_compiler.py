@@ -78,6 +78,7 @@ PROGRAMS = {
         KEY_2,
     ),
     "shifts": (lambda c, n: (c >> n, c << n, c.astype(jnp.int32) >> n.astype(jnp.int32)), COUNT_8, AMOUNT_8),
+    "angles": (lambda y, x: (jnp.arctan(y), jnp.arctan2(y, x), jnp.arctan2(0 * y, x)), X_32x64, Y_32x64),
     "adam": (
         lambda p, m, v, t: p - 1e-3 * m / (1 - 0.9**t) / (jnp.sqrt(v * v / (1 - 0.99**t)) + 1e-8),
         *(X_32x64, Y_32x64, X_32x64, np.float32(3)),

@@ -7,6 +7,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -22,7 +23,8 @@ FORMAT = 2  # of what is kept
 _AT_ONCE = 2
 # Buffers that the tool counts with when its own count overflows the local memory; more make smaller tiles.
 _BUFFERS = (16, 32, 64)
-_SECONDS = 20  # after which the tool is stopped
+_SECONDS = 20  # of CPU time, after which the tool is stopped
+_WAIT = 300  # seconds, for a machine that does something else: what was stopped after it is tried again
 _MEMORY = 6 << 30  # bytes of address space that it may take
 _DUMP = re.compile(r"(?m)^// -----// IR Dump Before [^\n]*\n")
 # What is simulated is the module as it stands before instructions become calls of the tool's library.
@@ -130,7 +132,8 @@ class Compiler:
             kernel = self._run(key, source)
             if "ub overflow" not in kernel.refusal:
                 break
-        self.keep(kernel)
+        if not kernel.refusal.endswith(f"within {_WAIT} s"):
+            self.keep(kernel)
         return kernel
 
     def _run(self, key: str, text: str) -> Kernel:
@@ -146,10 +149,9 @@ class Compiler:
             environment = {**os.environ, "PATH": path}
             ran = _run_limited([*command, *_DUMP_FLAGS, f"--save-temps={folder}"], folder, environment)
             seconds = time.monotonic() - began
-            if ran is None:
-                kernel = Kernel(
-                    key, text, refusal=f"the tool did not end within {_SECONDS} s", seconds=_SECONDS
-                )
+            if ran is None or ran.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+                limit = f"{_WAIT} s" if ran is None else f"{_SECONDS} s of CPU time"
+                kernel = Kernel(key, text, refusal=f"the tool did not end within {limit}", seconds=seconds)
             else:
                 kernel = _result(key, text, ran, Path(folder), seconds)
         self.runs += 1
@@ -189,8 +191,9 @@ def _run_limited(
         raise BackendError(f"bishengir-compile does not run here: {error.strerror}") from None
     with process, contextlib.suppress(ProcessLookupError):  # it may have ended
         resource.prlimit(process.pid, resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+        resource.prlimit(process.pid, resource.RLIMIT_CPU, (_SECONDS, _SECONDS + 1))
         try:
-            out, err = process.communicate(timeout=_SECONDS)
+            out, err = process.communicate(timeout=_WAIT)
         except subprocess.TimeoutExpired:
             process.kill()
             return None

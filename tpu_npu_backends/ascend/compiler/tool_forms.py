@@ -275,6 +275,55 @@ class _Alternative(_Form):
         small = self._of("arith.cmpf", size, whole, dtype="i1", predicate=4)
         self._with_sign(self._of("arith.select", small, rounded, size, dtype="f32"), x)
 
+    def _arc_tangent(self, node: Node, result: Value) -> None:
+        """Cephes' atanf, within 2e-7 (the tool's own is off by 4e-3), of the smaller over the larger."""
+        y, dtype = node.operands[0], result.dtype
+        x = node.operands[1] if len(node.operands) > 1 else None
+
+        def number(value: float) -> Value:
+            return self._number(value, dtype)
+
+        def below(a: Value, b: Value) -> Value:
+            return self._of("arith.cmpf", a, b, dtype="i1", predicate=4)
+
+        def select(condition: Value, yes: Value, no: Value) -> Value:
+            return self._of("arith.select", condition, yes, no, dtype=dtype)
+
+        def negative(of: Value, yes: Value, no: Value) -> Value:
+            """By the sign; 1/x tells that of a zero."""
+            inverse = self._of("arith.divf", number(1), of)
+            return select(below(inverse, number(0)), yes, select(below(of, number(0)), yes, no))
+
+        height = self._of("math.absf", y)
+        width = number(1) if x is None else self._of("math.absf", x)
+        steep = below(width, height)
+        small, large = select(steep, width, height), select(steep, height, width)
+        ratio = self._of("arith.divf", small, large)
+        if x is not None:  # 0/0 is the angle 0, inf/inf is 45 degrees
+            same = self._of("arith.cmpf", small, large, dtype="i1", predicate=1)
+            zero = self._of("arith.cmpf", large, number(0), dtype="i1", predicate=1)
+            ratio = select(zero, number(0), select(same, number(1), ratio))
+        wide = below(number(math.tan(math.pi / 8)), ratio)
+        turned = self._of(
+            "arith.divf",
+            self._of("arith.subf", ratio, number(1)),
+            self._of("arith.addf", ratio, number(1)),
+        )
+        t = select(wide, turned, ratio)
+        square = self._of("arith.mulf", t, t)
+        series = number(8.05374449538e-2)
+        for coefficient in (-1.38776856032e-1, 1.99777106478e-1, -3.33329491539e-1):
+            series = self._of("arith.addf", self._of("arith.mulf", series, square), number(coefficient))
+        angle = self._of("arith.addf", self._of("arith.mulf", self._of("arith.mulf", series, square), t), t)
+        angle = select(wide, self._of("arith.addf", angle, number(math.pi / 4)), angle)
+        angle = select(steep, self._of("arith.subf", number(math.pi / 2), angle), angle)
+        if x is not None:
+            beyond = self._of("arith.subf", number(math.pi), angle)
+            angle = negative(x, beyond, angle)
+            negative(y, self._of("arith.negf", angle), angle)
+        else:
+            self._with_sign(angle, y)
+
     def _copied_sign(self, node: Node, result: Value) -> None:
         size, sign = node.operands
         if result.dtype != "f32":
@@ -299,6 +348,8 @@ _ALTERNATIVES = {
     "math.round": _Alternative._rounded,
     "math.roundeven": _Alternative._rounded_to_even,
     "math.copysign": _Alternative._copied_sign,
+    "math.atan": _Alternative._arc_tangent,
+    "math.atan2": _Alternative._arc_tangent,
 }
-# A logical shift becomes an arithmetic one, and unsigned integers count as signed.
-_MISREAD = ("arith.shrui", "arith.cmpi", "arith.uitofp")
+# A logical shift becomes an arithmetic one, unsigned integers count as signed, and its arc tangent is coarse.
+_MISREAD = ("arith.shrui", "arith.cmpi", "arith.uitofp", "math.atan", "math.atan2")
