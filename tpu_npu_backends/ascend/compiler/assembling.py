@@ -50,8 +50,9 @@ def assemble(functions: dict[str, Function], compiler: Compiler) -> dict[str, As
     while waiting:
         for each, part in waiting:
             part.emitted = _emit(each.function, part.nodes)
-        made = compiler.compile([part.emitted.text for _, part in waiting])
-        made = _checked(compiler, [part for _, part in waiting], made)
+        texts = [part.emitted.text for _, part in waiting]
+        part_of = {compiler.key(text): part for text, (_, part) in zip(texts, waiting, strict=True)}
+        made = compiler.compile(texts, lambda kernel, of=part_of: _checked(compiler, of[kernel.key], kernel))
         refused = []
         for (each, part), kernel in zip(waiting, made, strict=True):
             part.kernel = kernel
@@ -61,28 +62,20 @@ def assemble(functions: dict[str, Function], compiler: Compiler) -> dict[str, As
     return assembled
 
 
-def _checked(compiler: Compiler, parts: list[Part], made: list[Kernel]) -> list[Kernel]:
-    """The kernels, those that compute something else than their nodes refused."""
-    verdicts = {kernel.key: kernel for kernel in made}
-    part_of = {kernel.key: part for part, kernel in zip(parts, made, strict=True)}
-    waiting = [
-        key
-        for key, kernel in verdicts.items()
-        if kernel.instructions and kernel.checked != checking.version()
-    ]
-    for done, key in enumerate(waiting, start=1):
-        part, kernel = part_of[key], verdicts[key]
-        verdict = checking.check(part.nodes, part.emitted, kernel.instructions)
-        verdicts[key] = replace(
-            kernel,
-            checked=checking.version(),
-            refusal=verdict.wrong,
-            difference=verdict.difference,
-            on_chip=verdict.on_chip,
-        )
-        compiler.keep(verdicts[key])
-        compiler.tell("checking kernels", done, len(waiting))
-    return [verdicts[kernel.key] for kernel in made]
+def _checked(compiler: Compiler, part: Part, kernel: Kernel) -> Kernel:
+    """The kernel, refused where it computes something else than its nodes."""
+    if not kernel.instructions or kernel.checked == checking.version():
+        return kernel
+    verdict = checking.check(part.nodes, part.emitted, kernel.instructions)
+    kernel = replace(
+        kernel,
+        checked=checking.version(),
+        refusal=verdict.wrong,
+        difference=verdict.difference,
+        on_chip=verdict.on_chip,
+    )
+    compiler.keep(kernel)
+    return kernel
 
 
 def _is_kernel(assembled: Assembled, part: Part) -> bool:

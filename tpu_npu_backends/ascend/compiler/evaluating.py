@@ -1,10 +1,10 @@
 """What each kind of node computes, by NumPy: for folding constants, and for host steps of a plan."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import scipy.special
 
 from tpu_npu_backends.ascend.compiler.graph import DTYPES
 
@@ -36,8 +36,6 @@ def _shift(function):
 def _numpy_max(a, b):
     return np.where(np.isnan(a), b, np.where(np.isnan(b), a, np.maximum(a, b)))
 
-
-_erf = np.vectorize(math.erf, otypes=[np.float64])
 
 _INTEGER_PREDICATES = [
     np.equal,
@@ -88,7 +86,7 @@ _UNARY: dict[str, Callable] = {
     "math.cos": np.cos,
     "math.tan": np.tan,
     "math.atan": np.arctan,
-    "math.erf": _erf,
+    "math.erf": scipy.special.erf,
     "math.floor": np.floor,
     "math.ceil": np.ceil,
     "math.trunc": np.trunc,

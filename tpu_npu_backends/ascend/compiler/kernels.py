@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -104,15 +104,20 @@ class Compiler:
         told = json.dumps([FORMAT, self.version, self.target, bishengir.FLAGS])
         return hashlib.sha256(f"{told}\n{text}".encode()).hexdigest()[:24]
 
-    def compile(self, texts: Sequence[str]) -> list[Kernel]:
-        """A kernel for each text, refused ones too; the same text is compiled once."""
+    def compile(self, texts: Sequence[str], check: Callable[[Kernel], Kernel]) -> list[Kernel]:
+        """A kernel for each text, refused ones too; the same text is compiled once.
+
+        `check` is given each, kept ones first, while the tool is at work on others; what it returns counts.
+        """
         keys = [self.key(text) for text in texts]
         wanted = dict(zip(keys, texts, strict=True))
         found = {key: kept for key in wanted if (kept := self._read(key)) is not None}
         missing = [key for key in wanted if key not in found]
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            made = pool.map(lambda key: self._make(key, wanted[key]), missing)
-            for done, kernel in enumerate(made, start=1):
+            made = [pool.submit(self._make, key, wanted[key]) for key in missing]
+            found = {key: check(kernel) for key, kernel in found.items()}
+            for done, finished in enumerate(as_completed(made), start=1):
+                kernel = check(finished.result())
                 found[kernel.key] = kernel
                 self.tell("compiling kernels", done, len(missing))
         return [found[key] for key in keys]
