@@ -76,8 +76,8 @@ def check(nodes: Sequence[Node], emitted: Emitted, instructions: str) -> Verdict
 
 def _draws(emitted: Emitted) -> int:
     """How often inputs are drawn: one number may by chance tell nothing of its sign, a thousand do."""
-    smallest = min((value.size for value, _ in (*emitted.inputs, *emitted.outputs)), default=1)
-    return max(1, min(_MOST_DRAWS, _NUMBERS // max(smallest, 1)))
+    largest = max((value.size for value, _ in (*emitted.inputs, *emitted.outputs)), default=1)
+    return max(1, min(_MOST_DRAWS, _NUMBERS // max(largest, 1)))
 
 
 def _drawn(
