@@ -174,8 +174,8 @@ def main() -> None:
     train, test = (task.examples(split, flags.data_dir) for split in ("dev", "test"))
     texts = [example.fields["text"] for example in test]
     predicted = {
-        f"lead, {LEAD} characters": [[text[:LEAD] for text in texts]],
-        "lead, whole sentence": [[re.split(r"(?<=[。！？])", text)[0] for text in texts]],
+        f"lead sentence, cut at {LEAD} characters": [[rouge.lead_sentence(text, LEAD) for text in texts]],
+        "lead sentence, whole": [[rouge.lead_sentence(text) for text in texts]],
         "first clause without its opening": [[clauses(text)[0] for text in texts]],
         "clause chosen by the tuned model": [
             chosen(loaded, train, test, seed, flags.steps) for seed in range(flags.seeds)
