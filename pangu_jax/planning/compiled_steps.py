@@ -11,14 +11,13 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jax
 
 from pangu_jax.parallel.cost_report import CostReport
 from pangu_jax.parallel.layout import Layout
-from tpu_npu_backends import cpu, tpu
+from tpu_npu_backends import cpu, tpu, user_cache
 from tpu_npu_backends.compiling import compile_for
 from tpu_npu_backends.topologies import Topology
 
@@ -102,8 +101,7 @@ class _Kept:
     """What is kept of a compiled program: facts, and its text packed."""
 
     def __init__(self, key: str):
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        self._folder = home / "pangu_jax" / "plans"
+        self._folder = user_cache.folder() / "plans"
         self._facts = self._folder / f"{key}.json"
         self._hlo = self._folder / f"{key}.hlo.gz"
 

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tpu_npu_backends import user_cache
 from tpu_npu_backends.ascend.comparison import Difference, differences, has_half_precision
 from tpu_npu_backends.ascend.plugin.hooks import Answer, CompiledProgram, RefusedError
 from tpu_npu_backends.errors import BackendError
@@ -61,8 +62,7 @@ def _reports_folder() -> Path:
         folder = Path(named)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    parent = home / "pangu_jax" / "ascend" / "reports"
+    parent = user_cache.folder() / "ascend" / "reports"
     parent.mkdir(parents=True, exist_ok=True)
     return Path(tempfile.mkdtemp(prefix=time.strftime("%Y%m%d-%H%M%S-"), dir=parent))
 

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from tpu_npu_backends import user_cache
 from tpu_npu_backends.ascend.compiler import bishengir
 from tpu_npu_backends.errors import BackendError
 
@@ -70,8 +71,7 @@ class Kernel:
 
 def default_cache() -> Path:
     """Where kernels are kept: below the user's cache folder."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return home / "pangu_jax" / "ascend"
+    return user_cache.folder() / "ascend"
 
 
 class Compiler:

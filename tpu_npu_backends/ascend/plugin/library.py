@@ -8,6 +8,7 @@ import importlib.util
 import os
 from pathlib import Path
 
+from tpu_npu_backends import user_cache
 from tpu_npu_backends.errors import BackendError
 from tpu_npu_backends.shared_libraries import require_for_this_machine
 
@@ -69,8 +70,7 @@ def path() -> Path:
     digest = hashlib.sha256(" ".join(FLAGS).encode())
     for file in (*sources(), *_headers()):
         digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return home / "pangu_jax" / "ascend" / f"plugin-{digest.hexdigest()[:16]}" / NAME
+    return user_cache.folder() / "ascend" / f"plugin-{digest.hexdigest()[:16]}" / NAME
 
 
 def built() -> Path | None:
