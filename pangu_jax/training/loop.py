@@ -79,8 +79,8 @@ def run(
         batches = feed.batches(plan.source, plan.mesh, plan.batch_size, start)
         saved = start
 
-        def settle(step: int, metrics: dict[str, jax.Array]) -> None:
-            values = books.settle(step, jax.device_get(metrics), checkpoints)
+        def settle(step: int, metrics: dict[str, jax.Array], finished: float | None = None) -> None:
+            values = books.settle(step, jax.device_get(metrics), checkpoints, finished or time.monotonic())
             watchdog.beat(step)
             if progress:
                 progress.update(step, values)
@@ -88,9 +88,12 @@ def run(
         pending: tuple[int, dict[str, jax.Array]] | None = None
         step = start
         for step in range(start + 1, plan.steps + 1):
-            state, metrics = plan.train_step(state, next(batches))
+            batch = next(batches)
+            # A platform may run a step where it is dispatched: by then the one before has long ended.
+            finished = time.monotonic() if pending and pending[1]["loss"].is_ready() else None
+            state, metrics = plan.train_step(state, batch)
             if pending:
-                settle(*pending)
+                settle(*pending, finished)
             pending = step, metrics
             stopping = signals.requested_anywhere()
             last = step == plan.steps or stopping
@@ -165,12 +168,16 @@ class _Books:
         if self._metrics:
             self._metrics.close()
 
-    def settle(self, step: int, metrics: dict[str, Any], checkpoints: Checkpoints) -> dict[str, float]:
-        """Check a step's metrics and write them if its turn has come; returns what to show."""
+    def settle(
+        self, step: int, metrics: dict[str, Any], checkpoints: Checkpoints, now: float
+    ) -> dict[str, float]:
+        """Check the metrics of a step that ended at `now`; write them if its turn has come.
+
+        Returns what to show.
+        """
         values = {name: float(value) for name, value in metrics.items()}
         if not math.isfinite(values["loss"]):
             self._alarm(step, values["loss"], checkpoints)
-        now = time.monotonic()
         if self._mark is None:
             # The first step after a start or a pause is not timed: it may have compiled, or overlapped.
             self._mark = step, now

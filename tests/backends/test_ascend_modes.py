@@ -2,13 +2,19 @@
 
 import json
 
+import jax
+import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
+from jax._src.interpreters import mlir
+from jaxlib._jax import mlir as jaxlib_mlir
+from jaxlib.mlir.dialects import stablehlo
 
 from tpu_npu_backends.ascend import compiler, modes
 from tpu_npu_backends.ascend.comparison import differences
 from tpu_npu_backends.ascend.plugin.hooks import Answer, CompiledProgram, RefusedError
+from tpu_npu_backends.ascend.sensitivity import Sensitivity
 from tpu_npu_backends.errors import BackendError
 
 X = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
@@ -142,6 +148,75 @@ def test_differences(expected, actual, relative):
 
 def test_a_missing_output_differs():
     assert differences([X, X], [X], half_precision=False)[1].relative == np.inf
+
+
+class Given:
+    """A compiled program that gives what a test says."""
+
+    def __init__(self, result):
+        self.result = result
+
+    def run(self, arguments):
+        return [self.result]
+
+    def write(self, folder):
+        (folder / "report.json").write_text("{}")
+
+
+def signs(a, b):
+    """AdamW's first step: what it makes of gradients (a - b) near zero is their rounding's."""
+    g = a - b
+    return g / (jnp.abs(g) + 1e-8)
+
+
+@pytest.fixture
+def magnifying(monkeypatch):
+    """A program of `signs`, its bytecode, inputs with the first of 4096 gradients near zero, their result."""
+    a = np.linspace(1, 2, 4096, dtype=np.float32)
+    b = a + np.float32(0.5)
+    b[0] = np.nextafter(a[0], np.float32(2))
+    lowered = jax.jit(signs).lower(a, b)
+    program = Given(np.asarray(lowered.compile()(a, b)))
+    monkeypatch.setattr(compiler, "compile_program", lambda code, target: program)
+    module = mlir.module_to_bytecode(lowered.compiler_ir("stablehlo"))
+    code = jaxlib_mlir.serialize_portable_artifact(module, stablehlo.get_minimum_version())
+    return program, code, [a, b], program.result.copy()
+
+
+def test_rounding_moves_what_it_magnifies_alone(magnifying):
+    _, code, inputs, right = magnifying
+    [spread] = Sensitivity(code).spread(inputs, [right], half_precision=False)
+    assert spread[0] > 0.5
+    assert spread[1:].max() < 2e-6
+
+
+def test_a_few_magnified_elements_are_counted_and_others_refused(magnifying, tmp_path, capsys):
+    program, code, inputs, right = magnifying
+    watcher = modes.Watcher("verify", tmp_path)
+    watcher.compiled(seen(code=code))
+    program.result = right.copy()
+    program.result[0] = -right[0]
+    watcher.executed(1, inputs, [right])
+    kept = record(tmp_path)
+    assert (kept["magnified"], kept["largest_difference"]) == (1, 0.0)
+    watcher.sum_up()
+    assert "but for 1 elements that rounding alone moves as far" in capsys.readouterr().err
+    program.result[7] *= 1.0001
+    with pytest.raises(RefusedError, match=r"output 0 .* by 1\.00e-04"):
+        watcher.executed(1, inputs, [right])
+
+
+def test_rounding_explains_no_more_than_few_elements(magnifying, tmp_path):
+    program, code, inputs, _ = magnifying
+    watcher = modes.Watcher("verify", tmp_path)
+    watcher.compiled(seen(code=code))
+    a, b = (x.copy() for x in inputs)
+    b[:100] = np.nextafter(a[:100], np.float32(3))
+    expected = np.asarray(signs(a, b))
+    program.result = -expected
+    program.result[100:] = expected[100:]
+    with pytest.raises(RefusedError, match="disagree with XLA"):
+        watcher.executed(1, [a, b], [expected])
 
 
 VERIFIED = """

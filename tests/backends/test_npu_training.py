@@ -1,4 +1,4 @@
-"""`pangu train` on eight simulated Ascend devices: the losses of cpu, and checkpoints that both can read."""
+"""`pangu train` on simulated Ascend devices: losses of cpu, checkpoints that both read, kernels that agree."""
 
 import json
 import math
@@ -48,12 +48,13 @@ def train(on_npu, tmp_path_factory):
     recipe = tmp_path_factory.mktemp("recipe") / "tiny.gin"
     recipe.write_text(RECIPE)
 
-    def run(backend, run_dir, steps=10):
+    def run(backend, run_dir, *bindings, steps=10, **environment):
         # As a user starts it: nothing is said to JAX but by the recipe.
         done = on_npu(
             *("-m", "pangu_jax.train", "--gin_file", recipe, "--run_dir", run_dir),
             *(f"--gin.train.backend={backend}", f"--gin.train.steps={steps}"),
-            JAX_PLATFORMS="",
+            *bindings,
+            **{"JAX_PLATFORMS": ""} | environment,
         )
         assert done.returncode == 0, done.stderr
         rows = [row for row in metrics.read(run_dir / "metrics.jsonl") if "loss" in row]
@@ -82,3 +83,25 @@ def test_npu_trains_as_cpu_does_and_each_goes_on_with_the_other(train, tmp_path,
     apart = largest_difference(npu_then_cpu, cpu_then_npu)
     proof("two more steps after the platforms changed places: largest relative difference", apart)
     assert len(npu_then_cpu) == 12 and apart < 1e-5
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_every_program_of_a_run_is_verified(train, tmp_path, proof, dtype):
+    """From the first step on, whose update magnifies rounding: g / (abs(g) + eps)."""
+    reports = tmp_path / "reports"
+    one_device = (f"--gin.Layout.{axis}=1" for axis in ("data", "model", "fsdp"))
+    _, _, said = train(
+        *("npu:1", tmp_path / "run", *one_device, f"--gin.Layout.compute_dtype='{dtype}'"),
+        steps=2,
+        PANGU_ASCEND_MODE="verify",
+        PANGU_ASCEND_REPORTS=str(reports),
+    )
+    assert "0 programs not verified" in said
+    [path] = reports.glob("jit_train_step-*/plugin.json")
+    record = json.loads(path.read_text("utf-8"))
+    assert (record["compiled"], record["executions"]) == ("whole", 2)
+    largest = record["largest_difference"]
+    proof(
+        f"two verified steps, {dtype}: largest difference; elements left out", (largest, record["magnified"])
+    )
+    assert largest < {"float32": 1e-5, "bfloat16": 2e-2}[dtype]

@@ -4,12 +4,15 @@ import logging
 import os
 import subprocess
 import sys
+import time
 
+import jax
 import pytest
 
 from pangu_jax import cli, train
 from pangu_jax.errors import UserError
 from pangu_jax.training import checkpoint_files, loop, metrics
+from pangu_jax.training import step as training_step
 from pangu_jax.training.run_directory import RunDirectory
 from tests.training import digits
 from tpu_npu_backends.errors import BackendError
@@ -72,6 +75,27 @@ def test_the_peak_is_asked_for_again_in_pauses(recipe, tmp_path, monkeypatch):
     peaks = {row["step"]: round(flops / row["step_seconds"] / row["mfu"], 6) for row in rows}
     assert (peaks[6], peaks[8], peaks[18], peaks[20]) == (2.0, 8.0, 8.0, 16.0)
     assert summary["mfu"] == pytest.approx(flops / summary["step_seconds"] / 32.0)
+
+
+def test_a_step_that_runs_where_it_is_dispatched_is_timed(recipe, tmp_path, monkeypatch):
+    """The step before a pause once showed the time between two looks at results that were there."""
+    make = training_step.make_train_step
+
+    def make_blocking(*arguments, **keywords):
+        train_step = make(*arguments, **keywords)
+
+        def blocking(*arguments):
+            time.sleep(0.02)
+            return jax.block_until_ready(train_step(*arguments))
+
+        return blocking
+
+    monkeypatch.setattr(training_step, "make_train_step", make_blocking)
+    train.run([str(recipe)], ["train.log_every=1"], tmp_path)
+    timed = [
+        row["step_seconds"] for row in metrics.read(tmp_path / "metrics.jsonl") if row.get("step_seconds")
+    ]
+    assert len(timed) > 10 and min(timed) > 0.02
 
 
 @pytest.mark.parametrize("stop", [1, 6, 13])

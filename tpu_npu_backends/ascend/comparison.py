@@ -21,13 +21,16 @@ class Difference:
       output: its position.
       described: dtype and shape.
       relative: the largest difference over the largest value; infinite where one is NaN, or shapes differ.
+        Elements that are `magnified` are left out.
       tolerance: what is allowed; 0 for integers and booleans.
+      magnified: how many elements differ by more, and no further than rounding alone moves them.
     """
 
     output: int
     described: str
     relative: float
     tolerance: float
+    magnified: int = 0
 
     def excess(self) -> float:
         """Above 1 it is too much."""
@@ -43,11 +46,27 @@ class Difference:
 
 
 def differences(
-    expected: Sequence[np.ndarray], actual: Sequence[np.ndarray], half_precision: bool
+    expected: Sequence[np.ndarray],
+    actual: Sequence[np.ndarray],
+    half_precision: bool,
+    spread: Sequence[np.ndarray] | None = None,
 ) -> list[Difference]:
-    """One for each expected output, in order."""
+    """One for each expected output, in order.
+
+    Args:
+      expected: what XLA gave.
+      actual: what the kernels gave.
+      half_precision: whether the program computes in it anywhere.
+      spread: how far rounding alone moves each element (`sensitivity.py`); none without it.
+    """
     return [
-        _difference(i, want, actual[i] if i < len(actual) else np.empty(0, want.dtype), half_precision)
+        _difference(
+            i,
+            want,
+            actual[i] if i < len(actual) else np.empty(0, want.dtype),
+            half_precision,
+            0.0 if spread is None else spread[i],
+        )
         for i, want in enumerate(expected)
     ]
 
@@ -62,7 +81,9 @@ def has_half_precision(program: bytes) -> bool:
     return any(f"{x}{kind}>" in text for x in ("x", "<") for kind in ("bf16", "f16"))
 
 
-def _difference(output: int, want: np.ndarray, got: np.ndarray, half_precision: bool) -> Difference:
+def _difference(
+    output: int, want: np.ndarray, got: np.ndarray, half_precision: bool, spread: np.ndarray | float
+) -> Difference:
     described = f"{want.dtype.name}{list(want.shape)}"
     exact = want.dtype.kind in "biu"
     if want.dtype.kind in "iu" and got.dtype.kind in "iu" and got.dtype.itemsize == want.dtype.itemsize:
@@ -81,6 +102,9 @@ def _difference(output: int, want: np.ndarray, got: np.ndarray, half_precision: 
     # Where XLA has an infinity or NaN, the same; elsewhere close.
     if not np.array_equal(a[~finite], b[~finite], equal_nan=True) or not np.isfinite(b[finite]).all():
         return Difference(output, f"{described}, infinities and NaN", np.inf, tolerance)
-    largest = np.abs(a[finite]).max(initial=0.0)
-    apart = np.abs(a[finite] - b[finite]).max(initial=0.0)
-    return Difference(output, described, float(apart / largest if largest else apart), tolerance)
+    largest = np.abs(a[finite]).max(initial=0.0) or 1.0
+    apart = np.abs(a[finite] - b[finite]) / largest
+    magnified = (apart > tolerance) & (apart <= np.broadcast_to(spread, want.shape)[finite] / largest)
+    return Difference(
+        output, described, float(apart[~magnified].max(initial=0.0)), tolerance, int(magnified.sum())
+    )
