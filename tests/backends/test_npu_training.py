@@ -1,4 +1,4 @@
-"""`pangu train` on simulated Ascend devices: losses of cpu, checkpoints that both read, kernels that agree."""
+"""`pangu train` on simulated Ascend devices: losses of cpu, checkpoints both read, kernels that agree."""
 
 import json
 import math
