@@ -86,6 +86,7 @@ def test_markdown_shows_every_method_and_every_gap(written: tables.Written) -> N
         and "| fewclue/tnews | head - prompt | no pair |" in text
     )
     assert "fewclue/chid, head - prompt, without partner (method, split, seed): prompt 4 0" in text
+    assert "fewclue/tnews, head - prompt, without partner" not in text  # its row says that there is no pair
 
 
 def test_page_is_whole_and_stands_alone(written: tables.Written) -> None:
