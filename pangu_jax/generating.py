@@ -1,6 +1,7 @@
 """`pangu generate` and `pangu chat`: a run directory's model, asked in text."""
 
 import json
+import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,8 @@ from data_pipelines import json_line
 from pangu_jax import outputs
 from pangu_jax.errors import UserError
 from pangu_jax.shown import Shown
+
+log = logging.getLogger(__name__)
 
 
 class Choosing(NamedTuple):
@@ -122,6 +125,8 @@ def generate(
         {"prompt": prompt, "text": loaded.decode(written.tokens), "score": round(float(written.score), 4)}
         for prompt, written in zip(prompts, found, strict=True)
     ]
+    if empty := sum(not row["text"] for row in rows):
+        log.warning("%d of %d texts are empty: the model ended them at once", empty, len(rows))
     if out is None:
         return Shown(rows, "\n".join(row["text"] for row in rows))
     with Path(out).open("w", encoding="utf-8") as file:
@@ -182,8 +187,6 @@ def chat(
 
 
 def _knowledge(loaded, paths: Sequence[str], retriever: str, cache: str | None):
-    import logging
-
     from pangu_jax.inference.retrieval.embeddings import Encoder
     from pangu_jax.inference.retrieval.knowledge import Knowledge
     from pangu_jax.models.forward import Forward
@@ -194,7 +197,7 @@ def _knowledge(loaded, paths: Sequence[str], retriever: str, cache: str | None):
     known = Knowledge.open(paths, retriever, encoder=encoder, cache=cache)
     if known.quarantine.counts:
         first = known.quarantine.entries[0]
-        logging.getLogger(__name__).warning(
+        log.warning(
             "%d lines of the knowledge were left out, the first %s:%s (%s)",
             known.quarantine.counts.total(), first["file"], first["where"], first["reason"],
         )  # fmt: skip

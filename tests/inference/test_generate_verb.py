@@ -91,6 +91,15 @@ def test_json_goes_to_standard_output_alone(pangu):
     assert status == 0 and row["prompt"] == "短" and row["score"] < 0 and 1 <= len(row["text"]) <= 5
 
 
+def test_an_empty_text_is_said_to_be_one(pangu, model, monkeypatch):
+    """A blank line alone looked like a verb that had done nothing."""
+    ask = ("generate", "--run_dir", "r", "--prompt", "短", "--max_tokens", 5)
+    assert "empty" not in pangu(*ask)[2]
+    monkeypatch.setattr(model[0], "decode", lambda tokens: "")
+    status, _, err = pangu(*ask)
+    assert status == 0 and "1 of 1 texts are empty: the model ended them at once" in err
+
+
 def test_draws_repeat_with_their_seed(pangu):
     draw = ("generate", "--run_dir", "r", "--prompt", "短", "--max_tokens", 5, "--temperature", 2, "--seed")
     assert pangu(*draw, 1)[1] == pangu(*draw, 1)[1] != pangu(*draw, 2)[1]
