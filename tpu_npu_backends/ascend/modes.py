@@ -198,7 +198,7 @@ class Watcher:
             _log.warning("%s: what rounding does to it cannot be told: %s", watched.record.name, error)
             return None
         found = differences(outputs, simulated, watched.half_precision, spread)
-        part = sum(it.magnified for it in found) / sum(x.size for x in outputs)
+        part = sum(it.magnified for it in found) / max(1, sum(x.size for x in outputs))
         return found if part <= (HALF_MAGNIFIED if watched.half_precision else FLOAT_MAGNIFIED) else None
 
     def sum_up(self) -> None:

@@ -19,9 +19,8 @@ _FLOATS = tuple(map(np.dtype, (np.float16, ml_dtypes.bfloat16, np.float32, np.fl
 FLOAT_STEP = 4 * 2.0**-23
 HALF_STEP = 2.0**-7
 DRAWS = 32
-MARGIN = (
-    2.0  # the largest of the draws is passed by one further draw in 33, twice the largest by next to none
-)
+# The largest of the draws is passed by one further draw in 33, twice the largest by next to none.
+MARGIN = 2.0
 
 
 class Sensitivity:
