@@ -6,20 +6,25 @@ import functools
 import gc
 import itertools
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import gin
 import numpy as np
 import polars as pl
 
-from data_pipelines.corpus import evaluation_sets, frames, letters, overlap
+from data_pipelines import published
+from data_pipelines.corpus import evaluation_files, evaluation_sets, frames, index_cache, letters, overlap
 from data_pipelines.corpus.rejected import FILE
 from data_pipelines.errors import DataError
 
 RULE = "evaluation_overlap"
 MODES = ("paragraph", "document")
+_EXAMPLES, _REMOVE = "examples.arrow", "remove.json"
+_FILES = (*overlap.FILES, _EXAMPLES, _REMOVE)  # of an index
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +97,8 @@ class Index(NamedTuple):
 def build_index(settings: Decontamination, out: Path) -> dict:
     """Writes the index of the evaluation sets whose files are there into the folder `out`.
 
+    It comes from the user's cache (`index_cache`) if the same one was made before.
+
     Returns:
       {"evaluation_sets": {name: {"files", "examples", "texts", "undecidable", "published"}}, "missing":
       {name: published}}. Examples and texts are counted once where several files hold them; undecidable are
@@ -100,8 +107,21 @@ def build_index(settings: Decontamination, out: Path) -> dict:
     Raises:
       DataError: the data folder is not there, or a file cannot be read.
     """
-    with _no_garbage_collection():
-        return _build_index(settings, out)
+    data = evaluation_sets.data_folder(settings.data_dir)
+    files = [(one.name, path) for one in settings.chosen() for path in one.found(data)]
+    names = [one.name for one in settings.chosen()]
+    key = index_cache.key([settings.characters, settings.shortest, settings.remove, names], files, _code())
+    facts = index_cache.fetch(key, _FILES, out)
+    if facts is None:
+        with _no_garbage_collection():
+            facts = _build_index(settings, out)
+        index_cache.store(key, _FILES, out, facts)
+    return facts
+
+
+def _code() -> list[ModuleType]:
+    """What decides which index is made of evaluation files."""
+    return [published, evaluation_files, evaluation_sets, letters, overlap, sys.modules[__name__]]
 
 
 @contextlib.contextmanager
@@ -142,8 +162,8 @@ def _build_index(settings: Decontamination, out: Path) -> dict:
         }
     overlap.write(list(numbers), settings.characters, settings.shortest, out)
     schema = {"text": pl.UInt32, "set": pl.String, "example": pl.String}
-    frames.write(pl.DataFrame(holders, schema=schema, orient="row"), out / "examples.arrow")
-    (out / "remove.json").write_text(json.dumps(settings.remove), "utf-8")
+    frames.write(pl.DataFrame(holders, schema=schema, orient="row"), out / _EXAMPLES)
+    (out / _REMOVE).write_text(json.dumps(settings.remove), "utf-8")
     return {"evaluation_sets": known, "missing": missing}
 
 
@@ -162,8 +182,8 @@ def _distinct(examples: Iterable[tuple[str, list[str]]]) -> Iterator[tuple[str, 
 @functools.lru_cache(maxsize=2)
 def read_index(folder: Path) -> Index:
     """The index that `build_index` wrote."""
-    remove = json.loads((folder / "remove.json").read_text("utf-8"))
-    return Index(overlap.read(folder), remove, pl.read_ipc(folder / "examples.arrow"))
+    remove = json.loads((folder / _REMOVE).read_text("utf-8"))
+    return Index(overlap.read(folder), remove, pl.read_ipc(folder / _EXAMPLES))
 
 
 def decontaminate(documents: Path, index: Path, out: Path) -> dict:

@@ -59,6 +59,8 @@ class Index(NamedTuple):
 
 
 _ARRAYS = Index._fields[2:]
+_NUMBERS = "index.json"
+FILES = (*(f"{name}.npy" for name in _ARRAYS), _NUMBERS)  # what `write` writes
 
 
 def write(texts: Sequence[str], characters: int, shortest: int, folder: Path) -> None:
@@ -82,13 +84,13 @@ def write(texts: Sequence[str], characters: int, shortest: int, folder: Path) ->
     arrays = (seeds[order], places[order], _bits(seeds), stream, begins)
     for name, array in zip(_ARRAYS, arrays, strict=True):
         np.save(folder / f"{name}.npy", array, allow_pickle=False)
-    (folder / "index.json").write_text(json.dumps({"characters": characters, "shortest": shortest}), "utf-8")
+    (folder / _NUMBERS).write_text(json.dumps({"characters": characters, "shortest": shortest}), "utf-8")
 
 
 @functools.lru_cache(maxsize=2)
 def read(folder: Path) -> Index:
     """The index that `write` wrote."""
-    numbers = json.loads((folder / "index.json").read_text("utf-8"))
+    numbers = json.loads((folder / _NUMBERS).read_text("utf-8"))
     loaded = (np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS)
     return Index(numbers["characters"], numbers["shortest"], *(array.view(np.ndarray) for array in loaded))
 

@@ -8,6 +8,14 @@ import pytest
 from tests.corpus.prose import prose
 
 
+@pytest.fixture(scope="package", autouse=True)
+def cache(tmp_path_factory):
+    """Tests leave the user's cache alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def raw(tmp_path_factory):
     """A folder of two sources: 60 documents, of which 3 exact copies, 1 near copy, 2 too short, 1 English."""
