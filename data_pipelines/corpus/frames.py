@@ -19,8 +19,8 @@ def empty() -> pl.DataFrame:
 
 
 def write(frame: pl.DataFrame, path: Path) -> None:
-    """As an Arrow file, LZ4: what is read again soon should cost little to pack."""
-    frame.write_ipc(path, compression="lz4")
+    """As an Arrow file, not compressed: LZ4 takes a third of the disk off, and 4 to 5 CPU ms for each MB."""
+    frame.write_ipc(path, compression="uncompressed")
 
 
 def read(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
