@@ -121,9 +121,12 @@ class _Factory:
         if not raw:
             raise DataError("no documents could be read; work/read/*/quarantine.jsonl tells the reasons")
         # The index of evaluation sets is one long task: beside many others it delays nobody.
+        examined = sum(size for _, _, size in self.decontamination.files())
         (index,), clean = engine.run(
             self.workers,
-            Stage(self.directory.stage("index"), build_index, [Task("all", (self.decontamination,))]),
+            Stage(
+                self.directory.stage("index"), build_index, [Task("all", (self.decontamination,), examined)]
+            ),
             Stage(self.directory.stage("clean"), clean_chunk, _each(raw, self.rules)),
         )
         unique = self._unique([folder / frames.DOCUMENTS for folder in clean])

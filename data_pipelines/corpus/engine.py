@@ -34,7 +34,7 @@ class Task:
     Attributes:
       key: the folder's name. What order matters to, matters by this.
       arguments: for the function, which is given `out=FOLDER` beside them.
-      size: bytes of what it reads, for the progress bar.
+      size: bytes of what it reads, for the progress bar; the largest tasks are begun first.
     """
 
     key: str
@@ -83,6 +83,8 @@ def run(workers: Workers, *stages: Stage) -> list[list[Path]]:
     missing, done = [], []
     for one in every:
         (done if (one[2] / STATS).is_file() else missing).append(one)
+    # A long task begun last keeps one worker busy while the others have nothing left.
+    missing.sort(key=lambda one: -one[1].size)
     name = ", ".join(stage.folder.name for stage in stages)
     with Bar(name, sum(task.size for _, task, _ in every), len(every)) as bar:
         for _, task, _ in done:
