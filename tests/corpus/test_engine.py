@@ -76,6 +76,25 @@ def test_what_is_done_is_not_done_again(tmp_path, pool):
     assert not partial.exists()
 
 
+class InTurn:
+    """Workers that do calls one after the other, as they are given."""
+
+    def run(self, function, calls):
+        for i, call in enumerate(calls):
+            function(*call)
+            yield i
+
+
+def test_the_largest_tasks_are_begun_first_whatever_their_stage(tmp_path):
+    log = tmp_path / "log"
+    sizes = {"small": 1, "large": 9, "middle": 5}
+    one = [Task(name, (name, str(log)), size) for name, size in sizes.items()]
+    other = Stage(tmp_path / "other", write, [Task("largest", ("largest", str(log)), 10)])
+    folders = engine.run(InTurn(), Stage(tmp_path / "one", write, one), other)
+    assert log.read_text().split() == ["largest", "large", "middle", "small"]
+    assert [[folder.name for folder in own] for own in folders] == [list(sizes), ["largest"]]
+
+
 def test_a_killed_worker_is_replaced(tmp_path, pool):
     log = tmp_path / "log"
     (folders,) = engine.run(pool, Stage(tmp_path / "stage", die_once, tasks(log)))
