@@ -63,7 +63,7 @@ def build(
       decontamination: which evaluation sets are kept out.
       writing: the form of the corpus.
       title: of its card.
-      keep_work: keep every stage's documents at the end, about three times the text. Statistics and samples
+      keep_work: keep every stage's documents at the end, some 3.3 times the text. Statistics and samples
         of what was rejected are kept in any case.
       recipe: the resolved recipe, for the card and DIR/recipe.gin.
 
