@@ -19,6 +19,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from data_pipelines import cache
+
 KEPT = 4  # entries, those used last: about 60 MB each
 _FACTS = "facts.json"
 _SUMS = "sums.json"
@@ -26,8 +28,7 @@ _SUMS = "sums.json"
 
 def folder() -> Path:
     """Where the entries are; it need not be there yet."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache, "pangu_jax", "corpus", "evaluation_index")
+    return cache.default_root() / "corpus" / "evaluation_index"
 
 
 def key(settings: Any, files: Iterable[tuple[str, Path]], code: Iterable[ModuleType]) -> str:
