@@ -14,12 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_pipelines.vocabulary import EOS, Vocabulary
-from data_pipelines.vocabulary import train as train_vocabulary
-from pangu_jax.inference.retrieval.chunking import chunks
-from pangu_jax.inference.retrieval.knowledge import Passage
-from pangu_jax.inference.retrieval.prompting import Prompts
-from pangu_jax.models.encoder_decoder import EncoderDecoderConfig
+from data_pipelines.text.vocabulary import EOS, Vocabulary
+from data_pipelines.text.vocabulary import train as train_vocabulary
+from pangu_jax.apps.language.retrieval.chunking import chunks
+from pangu_jax.apps.language.retrieval.knowledge import Passage
+from pangu_jax.apps.language.retrieval.prompting import Prompts
+from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 
 WINDOW = 112  # tokens of the encoder
 ANSWER = 24  # of the decoder

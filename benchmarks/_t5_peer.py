@@ -3,9 +3,9 @@
 import jax
 import numpy as np
 
-from pangu_jax.conversion import names
-from pangu_jax.models.encoder_decoder import EncoderDecoderConfig
+from pangu_jax.apps.language.conversion import names
 from pangu_jax.models.parameters import Tree
+from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 
 ACTIVATIONS = {("relu", False): "relu", ("gelu", True): "gated-gelu"}
 

@@ -31,10 +31,10 @@ def ours(flags: argparse.Namespace) -> dict:
     import jax.numpy as jnp
 
     from benchmarks import _t5_peer
-    from pangu_jax.inference import queries
-    from pangu_jax.inference.decoding import Generator
-    from pangu_jax.inference.reading import encoder_batch
-    from pangu_jax.inference.settings import Beam, Greedy
+    from pangu_jax.apps.language.decoding import queries
+    from pangu_jax.apps.language.decoding.generator import Generator
+    from pangu_jax.apps.language.decoding.prefill import encoder_batch
+    from pangu_jax.apps.language.decoding.settings import Beam, Greedy
 
     config = _shape(flags)
     generator = Generator(
@@ -165,9 +165,9 @@ def scoring(flags: argparse.Namespace) -> None:
     import numpy as np
 
     from benchmarks import _t5_peer
-    from pangu_jax.inference.queries import Query
-    from pangu_jax.inference.scoring import score
-    from pangu_jax.models.forward import Forward
+    from pangu_jax.apps.language.decoding.queries import Query
+    from pangu_jax.apps.language.decoding.scoring import score
+    from pangu_jax.workloads.language.model.forward import Forward
 
     config = _shape(flags)
     params = jax.tree.map(jax.numpy.asarray, _t5_peer.parameters(config, 0))

@@ -22,9 +22,9 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.preprocessing import MultiLabelBinarizer
 from threadpoolctl import threadpool_limits
 
-from data_pipelines.tasks import benchmarks
-from data_pipelines.tasks.benchmarks import Example
-from pangu_jax.evaluation.metrics import intents
+from data_pipelines.text import benchmarks
+from data_pipelines.text.benchmarks import Example
+from pangu_jax.apps.language.benchmarks.metrics import intents
 
 DATA = Path(os.environ.get("PANGU_DATA_DIR") or Path(__file__).parents[1] / "../shared/data")
 TASK = "dialogue/crosswoz"
@@ -61,13 +61,13 @@ def linear(
 
 def written(run_dir: str, test: Sequence[Example]) -> list[frozenset[str]]:
     """What a tuned model writes, greedily, under the pattern that it was tuned with."""
-    from pangu_jax.evaluation import written
-    from pangu_jax.inference import loading
-    from pangu_jax.inference.settings import Greedy
+    from pangu_jax.apps.language import loaded as loading
+    from pangu_jax.apps.language.benchmarks import free_text
+    from pangu_jax.apps.language.decoding.settings import Greedy
 
     task, loaded = benchmarks.get(TASK), loading.load(run_dir)
     pattern = task.patterns[loaded.manifest["tuning"]["pattern"]]
-    texts = written.answer(loaded, pattern, test, Greedy(), TOKENS, LENGTH, LENGTH).texts
+    texts = free_text.answer(loaded, pattern, test, Greedy(), TOKENS, LENGTH, LENGTH).texts
     keys = {word: label for label, word in task.names.items()}
     return [frozenset(keys.get(w, w) for w in task.intents(texts[example.id])) for example in test]
 

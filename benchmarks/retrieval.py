@@ -34,13 +34,13 @@ import numpy as np
 
 from benchmarks import _reader
 from benchmarks._reader import Asked
-from data_pipelines import quickstart
-from pangu_jax.inference.chat.questions import split
-from pangu_jax.inference.retrieval import prompting
-from pangu_jax.inference.retrieval.embeddings import Encoder
-from pangu_jax.inference.retrieval.knowledge import Knowledge, Passage
-from pangu_jax.models import encoder_decoder
-from pangu_jax.models.forward import Forward
+from data_pipelines.text import quickstart
+from pangu_jax.apps.language.chat.questions import split
+from pangu_jax.apps.language.retrieval import prompting
+from pangu_jax.apps.language.retrieval.embeddings import Encoder
+from pangu_jax.apps.language.retrieval.knowledge import Knowledge, Passage
+from pangu_jax.workloads.language.model import encoder_decoder
+from pangu_jax.workloads.language.model.forward import Forward
 
 DATA = Path(os.environ.get("PANGU_DATA_DIR", "../shared/data"))
 SIZE = 80  # characters of a passage
@@ -284,7 +284,7 @@ def measured(flags: argparse.Namespace, folder: Path) -> dict[str, dict]:
         "reader": Encoder(forward, params, vocabulary.encode),
     }
     if flags.run_dir:
-        from pangu_jax.inference import loading
+        from pangu_jax.apps.language import loaded as loading
 
         run = loading.load(flags.run_dir)
         encoders["run"] = Encoder(Forward(run.config, dtype=jnp.float32), run.params, run.encode_inputs)

@@ -59,8 +59,8 @@ def measure(case: Case) -> dict[str, object]:
     import gin
 
     from pangu_jax import recipes
-    from pangu_jax.parallel import predictions
     from pangu_jax.parallel.layout import Layout
+    from pangu_jax.planner import predictions
     from pangu_jax.planning.verifying import Verifier
     from pangu_jax.train import FUNCTION
     from pangu_jax.training.optimizers import state_bytes

@@ -17,15 +17,15 @@ from pathlib import Path
 
 import numpy as np
 
-from data_pipelines.tasks import benchmarks
-from data_pipelines.tasks.benchmarks import Example
-from pangu_jax.evaluation.metrics import rouge
-from pangu_jax.inference import loading
-from pangu_jax.inference.loading import Loaded
-from pangu_jax.inference.queries import Query
-from pangu_jax.tuning.examples import Labelled, shape_of
-from pangu_jax.tuning.fitting import fit, measure
-from pangu_jax.tuning.settings import Descent, Objective
+from data_pipelines.text import benchmarks
+from data_pipelines.text.benchmarks import Example
+from pangu_jax.apps.language import loaded as loading
+from pangu_jax.apps.language.benchmarks.metrics import rouge
+from pangu_jax.apps.language.decoding.queries import Query
+from pangu_jax.apps.language.loaded import Loaded
+from pangu_jax.apps.language.tuning.examples import Labelled, shape_of
+from pangu_jax.apps.language.tuning.fitting import fit, measure
+from pangu_jax.apps.language.tuning.settings import Descent, Objective
 
 DATA = Path(os.environ.get("PANGU_DATA_DIR") or Path(__file__).parents[1] / "../shared/data")
 CLAUSES, SHORTEST, LONGEST = 8, 6, 24  # how many are weighed, and their characters
@@ -111,9 +111,9 @@ def written(
     loaded: Loaded, train: Sequence[Example], test: Sequence[Example], seed: int, steps: int
 ) -> list[str]:
     """The title that a tuned model writes."""
-    from pangu_jax.evaluation import written
-    from pangu_jax.inference.settings import Beam
-    from pangu_jax.tuning.tune import labelled
+    from pangu_jax.apps.language.benchmarks import free_text
+    from pangu_jax.apps.language.decoding.settings import Beam
+    from pangu_jax.apps.language.tuning.tune import labelled
 
     pattern = benchmarks.get("csl/title").patterns["close"]
     short = [example for example in train if len(example.fields["text"]) <= 220]
@@ -129,7 +129,7 @@ def written(
         tell=lambda row: print(f"  writing, seed {seed}: {row}", flush=True),
     )
     model = Loaded(loaded.config, tuned.params, loaded.vocabulary)
-    texts = written.answer(model, pattern, test, Beam(beams=4, length_penalty=1.0), 32, 220, 220).texts
+    texts = free_text.answer(model, pattern, test, Beam(beams=4, length_penalty=1.0), 32, 220, 220).texts
     return [texts[example.id] for example in test]
 
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from data_pipelines import cache, packing
-from data_pipelines.denoising import Objective
+from data_pipelines import cache
 from data_pipelines.errors import DataError
-from data_pipelines.vocabulary import SpecialTokens
+from data_pipelines.text import packing
+from data_pipelines.text.denoising import Objective
+from data_pipelines.text.vocabulary import SpecialTokens
 
 Batch = dict[str, np.ndarray]
 

@@ -26,8 +26,8 @@ import numpy as np
 
 from data_pipelines import array_records
 from data_pipelines.array_records import VERSION
-from data_pipelines.denoising import Piece
 from data_pipelines.errors import DataError
+from data_pipelines.text.denoising import Piece
 
 SHARD_BYTES = 256 * 2**20
 SPLITS = ("train", "validation")

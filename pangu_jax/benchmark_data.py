@@ -12,7 +12,7 @@ def check(data_dir: str | None) -> Shown:
     Raises:
       DataError: there is no data folder.
     """
-    from data_pipelines.tasks.benchmarks.presence import MISSING, presence
+    from data_pipelines.text.benchmarks.presence import MISSING, presence
 
     rows = presence(data_dir)
     lines = []
@@ -43,7 +43,7 @@ def unlabelled(tasks: Sequence[str] | None, out: str, data_dir: str | None) -> S
         import polars  # noqa: F401
     except ImportError as error:
         raise UserError("pangu data unlabelled needs polars: pip install 'pangu-jax[corpus]'") from error
-    from data_pipelines.tasks.benchmarks import unlabelled as texts
+    from data_pipelines.text.benchmarks import unlabelled as texts
 
     report = texts.unlabelled(tasks, out, data_dir)
     columns = ("read", "duplicates", "same_as_evaluated", "overlaps", "written")

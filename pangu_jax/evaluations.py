@@ -9,10 +9,10 @@ from typing import Any
 from pangu_jax import outputs, recipes
 from pangu_jax.shown import Shown
 
-SWEEP = "pangu_jax.evaluation.sweep.sweep"
+SWEEP = "pangu_jax.apps.language.benchmarks.sweep.sweep"
 SWEEP_SUPPLIED = ("out", "workers", "ray_address", "tell", "recipe")
 
-EVALUATE = "pangu_jax.evaluation.evaluate.evaluate"
+EVALUATE = "pangu_jax.apps.language.benchmarks.evaluate.evaluate"
 EVALUATE_SUPPLIED = ("run_dir", "tell")
 
 
@@ -23,13 +23,13 @@ def sweep(
     workers: int,
     ray_address: str | None,
 ) -> Shown:
-    """`pangu_jax.evaluation.sweep.sweep` as the recipes say.
+    """`pangu_jax.apps.language.benchmarks.sweep.sweep` as the recipes say.
 
     Raises:
       UserError, DataError: what the caller can mend, in one line.
     """
     with recipes.using(gin_files, bindings, function=SWEEP, supplied=SWEEP_SUPPLIED) as recipe:
-        from pangu_jax.evaluation.sweep import sweep
+        from pangu_jax.apps.language.benchmarks.sweep import sweep
 
         written = sweep(
             out=out, workers=workers, ray_address=ray_address, tell=_tell, recipe=recipes.dump(recipe)
@@ -46,7 +46,7 @@ def evaluate(
     predictions: str | None,
     submission: str | None,
 ) -> Shown:
-    """`pangu_jax.evaluation.evaluate.evaluate` as the recipes say, on `tasks` where some are named.
+    """`pangu_jax.apps.language.benchmarks.evaluate.evaluate` as the recipes say, on `tasks` where some are named.
 
     Args:
       gin_files, bindings: the recipe.
@@ -63,9 +63,9 @@ def evaluate(
             outputs.require_writable(path, flag)
     own = [f"evaluate.tasks={list(tasks)!r}"] if tasks else []
     with recipes.using(gin_files, [*bindings, *own], function=EVALUATE, supplied=EVALUATE_SUPPLIED) as recipe:
-        from pangu_jax.evaluation import submissions
-        from pangu_jax.evaluation.evaluate import evaluate
-        from pangu_jax.training.run_directory import write_atomically
+        from pangu_jax.apps.language.benchmarks import submissions
+        from pangu_jax.apps.language.benchmarks.evaluate import evaluate
+        from pangu_jax.runs.run_directory import write_atomically
 
         found = evaluate(run_dir=run_dir, tell=_tell)
         if predictions:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from data_pipelines import json_line
+from data_pipelines.text import json_line
 from pangu_jax import outputs
 from pangu_jax.errors import UserError
 from pangu_jax.shown import Shown
@@ -32,7 +32,7 @@ class Choosing(NamedTuple):
         Raises:
           UserError: both are given, or a value is out of its range.
         """
-        from pangu_jax.inference.settings import Beam, Greedy, Sampling
+        from pangu_jax.apps.language.decoding.settings import Beam, Greedy, Sampling
 
         drawing = {
             name: value
@@ -153,9 +153,9 @@ def chat(
     Raises:
       UserError, DataError: what the caller can mend, in one line.
     """
-    from pangu_jax.inference.chat import terminal
-    from pangu_jax.inference.chat.session import Session
-    from pangu_jax.inference.retrieval import prompting
+    from pangu_jax.apps.language.chat import terminal
+    from pangu_jax.apps.language.chat.session import Session
+    from pangu_jax.apps.language.retrieval import prompting
 
     settings, templates = choosing.settings(), prompting.load(prompts)
     if choosing.beams is not None:
@@ -187,9 +187,9 @@ def chat(
 
 
 def _knowledge(loaded, paths: Sequence[str], retriever: str, cache: str | None):
-    from pangu_jax.inference.retrieval.embeddings import Encoder
-    from pangu_jax.inference.retrieval.knowledge import Knowledge
-    from pangu_jax.models.forward import Forward
+    from pangu_jax.apps.language.retrieval.embeddings import Encoder
+    from pangu_jax.apps.language.retrieval.knowledge import Knowledge
+    from pangu_jax.workloads.language.model.forward import Forward
 
     encoder = None
     if retriever == "embeddings":
@@ -205,8 +205,8 @@ def _knowledge(loaded, paths: Sequence[str], retriever: str, cache: str | None):
 
 
 def _opened(run_dir: str, step: int | None):
-    from pangu_jax.inference import loading
-    from pangu_jax.inference.decoding import Generator
+    from pangu_jax.apps.language import loaded as loading
+    from pangu_jax.apps.language.decoding.generator import Generator
 
     loaded = loading.load(run_dir, step)
     return loaded, Generator(loaded.config, loaded.params)

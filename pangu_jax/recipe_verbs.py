@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 
 from pangu_jax import corpora, evaluations, recipes, train
+from pangu_jax.apps.language.tuning import running
 from pangu_jax.recipes import Recipe
 from pangu_jax.recipes.parsing import Import, read
-from pangu_jax.tuning import running
 
 # The function of a verb, and the parameters of it that its flags give.
 OTHERS = {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from data_pipelines.errors import DataError
 from pangu_jax.errors import UserError
-from pangu_jax.training.run_directory import RunDirectory, write_atomically
+from pangu_jax.runs.run_directory import RunDirectory, write_atomically
 from tpu_npu_backends import processes
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def run(gin_files: Sequence[str], bindings: Sequence[str], run_dir: str | Path) 
 def _run(recipe: str, run_dir: str | Path) -> dict[str, Any]:
     import jax
 
-    from pangu_jax.training import closing, report
+    from pangu_jax.runs import report, summary
     from pangu_jax.training.train import train
 
     trained = train(run_dir=str(run_dir), recipe=recipe)
@@ -61,7 +61,7 @@ def _run(recipe: str, run_dir: str | Path) -> dict[str, Any]:
         if content:
             write_atomically(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
     page = report.write(run_dir)
-    text = closing.summary_table(trained.summary, baselines, samples, page)
+    text = summary.summary_table(trained.summary, baselines, samples, page)
     return trained.summary | {"report": str(page), "baselines": baselines, "text": text}
 
 
@@ -72,7 +72,7 @@ def _look_at(trained: Trained) -> tuple[list[dict[str, str]], dict[str, dict[str
     """
     import jax
 
-    from pangu_jax.inference.samples import samples
+    from pangu_jax.apps.language.decoding.samples import samples
     from pangu_jax.workloads.language import LanguageModel
 
     if not isinstance(trained.workload, LanguageModel) or not trained.summary["finished"]:

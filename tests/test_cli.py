@@ -151,7 +151,7 @@ def test_train_goes_on_by_the_recipe_of_the_run_directory(pangu, monkeypatch, tm
 def test_verify_exits_by_what_it_found(pangu, monkeypatch, state, status):
     step = {"step": 100, "state": state, "why": "", "files": 3, "bytes": 2048}
     found = {"directory": "d", "steps": [step], "usable": [90], "set_aside": [], "unfinished": []}
-    monkeypatch.setattr("pangu_jax.training.checkpoint_files.verify", lambda directory: found)
+    monkeypatch.setattr("pangu_jax.runs.checkpoint_files.verify", lambda directory: found)
     code, out, _ = pangu("checkpoint", "verify", "d")
     assert code == status
     assert state in out

@@ -136,7 +136,7 @@ def test_mistakes_are_one_line_and_exit_2(plan, arguments, message):
 def test_a_recipe_of_another_verb(plan):
     status, out, err = plan("--gin_file", "tuning/pattern.gin", "--topology", "cpu:8")
     assert (status, out, err.count("\n")) == (2, "", 1)
-    assert "is a recipe of pangu_jax.tuning" in err
+    assert "is a recipe of pangu_jax.apps.language.tuning" in err
 
 
 def test_without_libtpu_the_extra_is_named_and_predictions_still_work(plan, monkeypatch):

@@ -16,10 +16,10 @@ import gin
 import numpy as np
 import polars as pl
 
-from data_pipelines import published
 from data_pipelines.corpus import evaluation_files, evaluation_sets, frames, index_cache, letters, overlap
 from data_pipelines.corpus.rejected import FILE
 from data_pipelines.errors import DataError
+from data_pipelines.text.benchmarks import published
 
 RULE = "evaluation_overlap"
 MODES = ("paragraph", "document")

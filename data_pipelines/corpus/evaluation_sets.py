@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from data_pipelines import published
 from data_pipelines.corpus.evaluation_files import (
     UNREADABLE,
     CommaSeparated,
@@ -27,6 +26,7 @@ from data_pipelines.corpus.evaluation_files import (
     unpacked,
 )
 from data_pipelines.errors import DataError
+from data_pipelines.text.benchmarks import published
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,9 +8,9 @@ from typing import Any
 
 from pangu_jax.backends import folders, tables
 from pangu_jax.backends.progress import Progress
-from pangu_jax.parallel import planner, predictions
-from pangu_jax.parallel.cost_report import CostReport
 from pangu_jax.parallel.layout import Layout
+from pangu_jax.planner import planner, predictions
+from pangu_jax.planner.cost_report import CostReport
 from pangu_jax.planning import compiled_steps
 from pangu_jax.planning.compiled_steps import CompiledStep
 from pangu_jax.recipes import Recipe

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import IO, Any
 
+from pangu_jax.apps.language.benchmarks.few_shot import Cell
 from pangu_jax.errors import UserError
-from pangu_jax.evaluation.few_shot import Cell
 
 Row = dict[str, Any]
 

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import jinja2
 from markupsafe import Markup
 
+from pangu_jax.apps.language.benchmarks.metrics import clue
 from pangu_jax.errors import UserError
 from pangu_jax.evaluation import plots
-from pangu_jax.evaluation.metrics import clue
 from pangu_jax.evaluation.statistics import BASELINES, Paired, Row, Summary, comparisons, paired, summaries
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from pangu_jax import recipes
 from pangu_jax.errors import UserError
-from pangu_jax.parallel import planner, predictions
-from pangu_jax.parallel.planner import Search
-from pangu_jax.parallel.predictions import Model, Prediction
+from pangu_jax.planner import planner, predictions
+from pangu_jax.planner.planner import Search
+from pangu_jax.planner.predictions import Model, Prediction
 from pangu_jax.planning import tables
 from pangu_jax.planning.verifying import Verified, Verifier
 from pangu_jax.recipes import Recipe

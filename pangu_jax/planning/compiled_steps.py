@@ -15,8 +15,8 @@ from typing import Any
 
 import jax
 
-from pangu_jax.parallel.cost_report import CostReport
 from pangu_jax.parallel.layout import Layout
+from pangu_jax.planner.cost_report import CostReport
 from tpu_npu_backends import cpu, tpu, user_cache
 from tpu_npu_backends.compiling import compile_for
 from tpu_npu_backends.topologies import Topology
@@ -89,8 +89,8 @@ def cost(
     """What one run costs, by the count of `parallel.cost`; None for a CPU, whose compiler tells no cycles."""
     if topology.chip.platform == "cpu":
         return None
-    from pangu_jax.parallel import cost as costs
     from pangu_jax.parallel.mesh import make_mesh
+    from pangu_jax.planner import cost as costs
 
     mesh = make_mesh(layout, list(devices))
     places = [device.id for device in mesh.devices.flat]

@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING
 
 from pangu_jax import text_tables
-from pangu_jax.parallel import planner
 from pangu_jax.parallel.layout import Layout
-from pangu_jax.parallel.predictions import Prediction
+from pangu_jax.planner import planner
+from pangu_jax.planner.predictions import Prediction
 
 if TYPE_CHECKING:
     from pangu_jax.planning import Plan

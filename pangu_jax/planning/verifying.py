@@ -11,7 +11,7 @@ from rich.console import Console
 
 from pangu_jax.errors import UserError
 from pangu_jax.parallel.layout import Layout
-from pangu_jax.parallel.predictions import Prediction
+from pangu_jax.planner.predictions import Prediction
 from pangu_jax.planning import compiled_steps
 from tpu_npu_backends import selection, topologies
 from tpu_npu_backends.errors import BackendError

@@ -14,12 +14,12 @@ from jax.sharding import Mesh
 
 from pangu_jax.errors import UserError
 from pangu_jax.parallel.layout import Layout
+from pangu_jax.runs.checkpoints import Checkpoints
+from pangu_jax.runs.metrics import Metrics, read
+from pangu_jax.runs.run_directory import RunDirectory
 from pangu_jax.training import feed
-from pangu_jax.training.checkpoints import Checkpoints
 from pangu_jax.training.memory import peaks
-from pangu_jax.training.metrics import Metrics, read
 from pangu_jax.training.progress import Progress
-from pangu_jax.training.run_directory import RunDirectory
 from pangu_jax.training.signals import StopSignals
 from pangu_jax.training.step import TrainState, make_eval_step
 from pangu_jax.training.validation import validate

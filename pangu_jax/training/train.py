@@ -12,13 +12,14 @@ from pangu_jax import recipes
 from pangu_jax.errors import UserError
 from pangu_jax.models.placement import Placement
 from pangu_jax.parallel import layout as layouts
-from pangu_jax.parallel import planner
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.mesh import make_mesh
-from pangu_jax.training import consistency, environment, loop, step
-from pangu_jax.training.checkpoints import Checkpoints
+from pangu_jax.planner import planner
+from pangu_jax.runs import environment
+from pangu_jax.runs.checkpoints import Checkpoints
+from pangu_jax.runs.run_directory import RunDirectory, write_atomically
+from pangu_jax.training import consistency, loop, step
 from pangu_jax.training.optimizers import Optimizer, adamw, state_bytes
-from pangu_jax.training.run_directory import RunDirectory, write_atomically
 from pangu_jax.workloads import Run, Workload
 from tpu_npu_backends import attached, compilation_cache, selection
 from tpu_npu_backends.selection import Backend

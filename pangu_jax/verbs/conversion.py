@@ -19,7 +19,7 @@ def _import_flags(parser: argparse.ArgumentParser) -> None:
 
 def _import(flags: argparse.Namespace) -> Result:
     _require_extra()
-    from pangu_jax.conversion import importing
+    from pangu_jax.apps.language.conversion import importing
 
     found = importing.import_hugging_face(flags.source, flags.run_dir)
     text = (
@@ -39,7 +39,7 @@ def _export_flags(parser: argparse.ArgumentParser) -> None:
 
 def _export(flags: argparse.Namespace) -> Result:
     _require_extra()
-    from pangu_jax.conversion import exporting
+    from pangu_jax.apps.language.conversion import exporting
 
     found = exporting.export_hugging_face(flags.run_dir, flags.out, flags.step, flags.shard_gb)
     text = (

@@ -38,14 +38,14 @@ def _checkpoint_dir(parser: argparse.ArgumentParser) -> None:
 
 
 def _inspect(flags: argparse.Namespace) -> Result:
-    from pangu_jax.training import checkpoint_files, checkpoint_table
+    from pangu_jax.runs import checkpoint_files, checkpoint_table
 
     found = checkpoint_files.inspect(flags.dir)
     return Result(found, checkpoint_table.render(found).rstrip())
 
 
 def _verify(flags: argparse.Namespace) -> Result:
-    from pangu_jax.training import checkpoint_files, checkpoint_table
+    from pangu_jax.runs import checkpoint_files, checkpoint_table
 
     found = checkpoint_files.verify(flags.dir)
     damaged = any(step["state"] == "corrupt" for step in found["steps"])
@@ -53,7 +53,7 @@ def _verify(flags: argparse.Namespace) -> Result:
 
 
 def _report(flags: argparse.Namespace) -> Result:
-    from pangu_jax.training import report
+    from pangu_jax.runs import report
 
     path = report.write(flags.run_dir)
     return Result({"report": str(path)}, str(path))

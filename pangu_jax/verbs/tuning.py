@@ -12,7 +12,7 @@ def _tune_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _tune(flags: argparse.Namespace) -> Result:
-    from pangu_jax.tuning import running
+    from pangu_jax.apps.language.tuning import running
 
     value = running.run(flags.gin_file or ["tuning/prompt.gin"], flags.bindings, flags.run_dir)
     lines = [f"{name:<14} {shown(number)}" for name, number in value.items()]

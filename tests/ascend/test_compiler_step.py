@@ -8,7 +8,6 @@ import jax
 import numpy as np
 import pytest
 
-from pangu_jax.models.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.mesh import make_mesh
 from pangu_jax.training import step
@@ -16,6 +15,7 @@ from pangu_jax.training.compiling import lower_step
 from pangu_jax.training.optimizers import adamw
 from pangu_jax.training.schedules import cosine_schedule
 from pangu_jax.workloads.language import LanguageModel
+from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from tpu_npu_backends.ascend import compiler
 
 pytestmark = [

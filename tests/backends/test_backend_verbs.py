@@ -193,7 +193,7 @@ def test_with_cann_device_binaries_lie_beside_the_kernels(backend, small_step, t
         (["compile", *RECIPE, "--target", "cpu:1", "--gin.train.steps=x"], "train.steps"),
         (
             ["compile", "--gin_file", "tuning/pattern.gin", "--target", "cpu:1"],
-            "is a recipe of pangu_jax.tuning",
+            "is a recipe of pangu_jax.apps.language.tuning",
         ),
         (["compile", *RECIPE, "--target", "cpu:1", "--out", "/proc/x"], "--out /proc/x: "),
         (["compile", *RECIPE, "--target", "cpu:1", "--out", "/proc"], "holds something else than an earlier"),

@@ -5,12 +5,12 @@ import math
 
 import pytest
 
-from pangu_jax.training import metrics
+from pangu_jax.runs import metrics
 
 pytestmark = pytest.mark.prove
 
 RECIPE = """
-import data_pipelines.synthetic
+import data_pipelines.text.synthetic
 import pangu_jax.workloads.language
 
 train.workload = @LanguageModel()

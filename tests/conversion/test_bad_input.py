@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from pangu_jax.apps.language.conversion import exporting, importing
 from pangu_jax.cli import main
-from pangu_jax.conversion import exporting, importing
 from tests.conversion import t5_folders
 
 SAFETENSORS = "model.safetensors"

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from pangu_jax.conversion import config as configs
+from pangu_jax.apps.language.conversion import config as configs
 from pangu_jax.errors import UserError
 
 BASE = {

@@ -13,13 +13,13 @@ import pytest
 from safetensors.numpy import load_file
 
 from pangu_jax import recipes
+from pangu_jax.apps.language.conversion import config as configs
+from pangu_jax.apps.language.conversion.exporting import examine, export_hugging_face
+from pangu_jax.apps.language.conversion.importing import import_hugging_face
 from pangu_jax.cli import main
-from pangu_jax.conversion import config as configs
-from pangu_jax.conversion.exporting import examine, export_hugging_face
-from pangu_jax.conversion.importing import import_hugging_face
-from pangu_jax.models import encoder_decoder
-from pangu_jax.models.forward import Forward
-from pangu_jax.training.checkpoints import Checkpoints
+from pangu_jax.runs.checkpoints import Checkpoints
+from pangu_jax.workloads.language.model import encoder_decoder
+from pangu_jax.workloads.language.model.forward import Forward
 from tests.conversion import golden, t5_folders
 
 ATOL = 1e-4  # what the project promises; 1e-5 is seen

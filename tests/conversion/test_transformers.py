@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pangu_jax.conversion.exporting import export_hugging_face
-from pangu_jax.conversion.importing import import_hugging_face
+from pangu_jax.apps.language.conversion.exporting import export_hugging_face
+from pangu_jax.apps.language.conversion.importing import import_hugging_face
 from tests.conversion import golden
 from tests.conversion.test_round_trip import ATOL, computed
 
@@ -39,7 +39,7 @@ def test_logits_equal_those_of_transformers_before_and_after(kind, tmp_path, spi
 @pytest.mark.prove
 @pytest.mark.parametrize("kind", golden.KINDS)
 def test_its_tokenizer_reads_our_vocabulary(kind, tmp_path, spiece, mt5_spiece):
-    from data_pipelines.vocabulary import Vocabulary
+    from data_pipelines.text.vocabulary import Vocabulary
 
     golden.model(kind).save_pretrained(tmp_path / "source")
     (tmp_path / "source" / "spiece.model").write_bytes(mt5_spiece if kind == "mt5" else spiece)

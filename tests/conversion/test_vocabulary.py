@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from data_pipelines import vocabulary
-from data_pipelines.denoising import Piece, SpanCorruption
 from data_pipelines.errors import DataError
-from data_pipelines.vocabulary import EOS, Vocabulary
+from data_pipelines.text import vocabulary
+from data_pipelines.text.denoising import Piece, SpanCorruption
+from data_pipelines.text.vocabulary import EOS, Vocabulary
 
 TEXT = "我们研究语言。"
 

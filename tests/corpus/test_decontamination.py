@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from data_pipelines.corpus import decontamination, evaluation_sets, frames, letters, overlap
 from data_pipelines.corpus.decontamination import Decontamination
-from data_pipelines.documents import Document
 from data_pipelines.errors import DataError
+from data_pipelines.text.documents import Document
 
 DATA = Path(os.environ.get("PANGU_DATA_DIR") or Path(__file__).parents[2] / "../shared/data")
 HAN = [chr(0x4E00 + i) for i in range(3000)]

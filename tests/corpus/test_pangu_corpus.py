@@ -9,11 +9,11 @@ import pytest
 
 from data_pipelines.corpus import finishing, frames, writing
 from data_pipelines.corpus.writing import Writing
-from data_pipelines.denoising import PrefixLM
 from data_pipelines.errors import DataError
-from data_pipelines.tasks import pangu_corpus
-from data_pipelines.tasks.mixture import corpus
-from data_pipelines.tasks.registration import cut_text
+from data_pipelines.text.denoising import PrefixLM
+from data_pipelines.text.tasks import pangu_corpus
+from data_pipelines.text.tasks.mixture import corpus
+from data_pipelines.text.tasks.registration import cut_text
 from tests.data.made_up import sentences
 
 

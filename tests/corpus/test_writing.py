@@ -11,8 +11,8 @@ import pytest
 
 from data_pipelines.corpus import card, finishing, frames, records, writing
 from data_pipelines.corpus.writing import Part, Writing
-from data_pipelines.documents import Document
 from data_pipelines.errors import DataError
+from data_pipelines.text.documents import Document
 from tests.data.made_up import sentences
 
 

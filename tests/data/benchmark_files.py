@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from data_pipelines import published
+from data_pipelines.text.benchmarks import published
 
 REVIEWS = {
     "train_0": [("物流很快，早上下单下午就到了", "Positive"), ("用了没几天就坏了，差", "Negative")],

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from data_pipelines.tasks.mixture import Corpus, corpus
+from data_pipelines.text.tasks.mixture import Corpus, corpus
 from tests.data.made_up import sentences
 
 

@@ -9,17 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_pipelines import published
 from data_pipelines.corpus import evaluation_sets
 from data_pipelines.errors import DataError
-from data_pipelines.folder import Quarantine
-from data_pipelines.tasks import benchmarks
-from data_pipelines.tasks.benchmarks import Example, Pattern
-from data_pipelines.tasks.benchmarks.definition import from_file
-from data_pipelines.tasks.benchmarks.examples import origin, windowed, windows
-from data_pipelines.tasks.benchmarks.registration import register
-from data_pipelines.tasks.benchmarks.task import chance, majority
-from data_pipelines.tasks.benchmarks.unlabelled import FILE, unlabelled
+from data_pipelines.text import benchmarks
+from data_pipelines.text.benchmarks import Example, Pattern, published
+from data_pipelines.text.benchmarks.definition import from_file
+from data_pipelines.text.benchmarks.examples import origin, windowed, windows
+from data_pipelines.text.benchmarks.registration import register
+from data_pipelines.text.benchmarks.task import chance, majority
+from data_pipelines.text.benchmarks.unlabelled import FILE, unlabelled
+from data_pipelines.text.folder import Quarantine
 from pangu_jax.verbs.data import VERBS
 from tests.data import benchmark_files
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from data_pipelines import published
-from data_pipelines.folder import Quarantine
-from data_pipelines.tasks import benchmarks
-from data_pipelines.tasks.benchmarks.task import chance, majority
+from data_pipelines.text import benchmarks
+from data_pipelines.text.benchmarks import published
+from data_pipelines.text.benchmarks.task import chance, majority
+from data_pipelines.text.folder import Quarantine
 
 DATA = Path(os.environ.get("PANGU_DATA_DIR") or Path(__file__).parents[2] / "../shared/data")
 

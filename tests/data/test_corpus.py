@@ -10,11 +10,12 @@ import sys
 import numpy as np
 import pytest
 
-from data_pipelines import baselines, cache, documents
+from data_pipelines import cache
 from data_pipelines.batches import Validation
-from data_pipelines.documents import Document
 from data_pipelines.errors import DataError
-from data_pipelines.tasks.mixture import corpus
+from data_pipelines.text import baselines, documents
+from data_pipelines.text.documents import Document
+from data_pipelines.text.tasks.mixture import corpus
 
 
 def same(a: dict, b: dict) -> bool:
@@ -184,7 +185,7 @@ def test_tfds_reads_the_cache(small):
 def test_seqio_gives_the_same_pieces(small):
     import seqio
 
-    from data_pipelines.tasks.registration import register
+    from data_pipelines.text.tasks.registration import register
 
     names = register(small)
     assert names == ["corpus_span", "corpus_prefix", "corpus_causal", "corpus"]
@@ -298,7 +299,7 @@ def test_bad_settings(text_folder, settings, message):
 
 def test_a_warm_start_loads_no_tensorflow(small):
     program = (
-        "import sys; from data_pipelines.tasks.mixture import corpus;"
+        "import sys; from data_pipelines.text.tasks.mixture import corpus;"
         "assert not {'tensorflow', 'seqio', 'jax', 'grain'} & set(sys.modules);"
         f"c = corpus(path={small.path!r}, vocabulary_size=600, encoder_length=64, decoder_length=32,"
         f"validation_fraction=0.1, cache_dir={small.cache_dir!r});"

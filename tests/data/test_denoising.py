@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_pipelines import packing
-from data_pipelines.denoising import Causal, Piece, PrefixLM, SpanCorruption
-from data_pipelines.vocabulary import SpecialTokens
+from data_pipelines.text import packing
+from data_pipelines.text.denoising import Causal, Piece, PrefixLM, SpanCorruption
+from data_pipelines.text.vocabulary import SpecialTokens
 
 SPECIAL = SpecialTokens({"[R]": 3, "[S]": 4, "[X]": 5, "[C]": 6}, first_sentinel=999)
 FIRST_TEXT_ID = 10

@@ -10,9 +10,9 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_pipelines import folder
 from data_pipelines.errors import DataError
-from data_pipelines.tasks.mixture import corpus
+from data_pipelines.text import folder
+from data_pipelines.text.tasks.mixture import corpus
 
 
 def read(path, **options):

@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from data_pipelines import documents, quickstart
 from data_pipelines.errors import DataError
+from data_pipelines.text import documents, quickstart
 
 
 @pytest.fixture(scope="module")

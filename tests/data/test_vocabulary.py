@@ -12,10 +12,10 @@ import sentencepiece
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from data_pipelines import vocabulary
 from data_pipelines.errors import DataError
-from data_pipelines.tasks.mixture import corpus
-from data_pipelines.vocabulary import EOS, LONGEST_WORD, MODES, SENTINELS, Vocabulary
+from data_pipelines.text import vocabulary
+from data_pipelines.text.tasks.mixture import corpus
+from data_pipelines.text.vocabulary import EOS, LONGEST_WORD, MODES, SENTINELS, Vocabulary
 from tests.data.made_up import sentences
 
 DATA = Path(os.environ.get("PANGU_DATA_DIR") or Path(__file__).parents[2] / "../shared/data")

@@ -1,7 +1,7 @@
 """The baselines of benchmarks/intents.py learn what they are shown, and its table scores what it is given."""
 
 from benchmarks import intents
-from data_pipelines.tasks.benchmarks import Example
+from data_pipelines.text.benchmarks import Example
 
 
 def example(number: int, text: str, label: str, previous: str = "") -> Example:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pangu_jax.apps.language.benchmarks.metrics import classification, clue, intents, reading, rouge
 from pangu_jax.errors import UserError
-from pangu_jax.evaluation.metrics import classification, clue, intents, reading, rouge
 
 GOLDEN = json.loads(Path(__file__).with_name("rouge_golden.json").read_text(encoding="utf-8"))
 DATA = Path(os.environ.get("PANGU_DATA_DIR") or Path(__file__).parents[2] / "../shared/data")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from pangu_jax.apps.language.benchmarks import submissions
 from pangu_jax.errors import UserError
-from pangu_jax.evaluation import submissions
 
 
 def text(path: Path, member: str) -> str:

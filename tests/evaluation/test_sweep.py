@@ -9,22 +9,21 @@ import jax
 import numpy as np
 import pytest
 
-from data_pipelines import vocabulary
 from data_pipelines.errors import DataError
-from data_pipelines.tasks import benchmarks
-from data_pipelines.tasks.benchmarks import Example
+from data_pipelines.text import benchmarks, vocabulary
+from data_pipelines.text.benchmarks import Example
 from pangu_jax import cli, recipes
+from pangu_jax.apps.language.benchmarks.approach import Approach
+from pangu_jax.apps.language.benchmarks.candidates import ask
+from pangu_jax.apps.language.benchmarks.evaluate import evaluate
+from pangu_jax.apps.language.benchmarks.sweep import sweep
+from pangu_jax.apps.language.loaded import Loaded
+from pangu_jax.apps.language.tuning import stored
+from pangu_jax.apps.language.tuning.fitting import Tuned
+from pangu_jax.apps.language.tuning.methods import FineTuning, Head
 from pangu_jax.errors import UserError
-from pangu_jax.evaluation.approach import Approach
-from pangu_jax.evaluation.asking import ask
-from pangu_jax.evaluation.evaluate import evaluate
-from pangu_jax.evaluation.sweep import sweep
-from pangu_jax.inference.loading import Loaded
-from pangu_jax.models import encoder_decoder
-from pangu_jax.training.run_directory import RunDirectory
-from pangu_jax.tuning import stored
-from pangu_jax.tuning.fitting import Tuned
-from pangu_jax.tuning.methods import FineTuning, Head
+from pangu_jax.runs.run_directory import RunDirectory
+from pangu_jax.workloads.language.model import encoder_decoder
 from tests.tuning import toy
 
 GOOD = ["很好用，物流也快", "屏幕清晰，喜欢", "满意，会再来"]

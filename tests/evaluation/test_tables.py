@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from pangu_jax.apps.language.benchmarks.metrics import clue
 from pangu_jax.errors import UserError
 from pangu_jax.evaluation import tables
-from pangu_jax.evaluation.metrics import clue
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 VALUES = {

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks import _t5_peer
-from pangu_jax.inference.queries import Query
-from pangu_jax.inference.settings import Beam, Greedy, Settings
-from pangu_jax.models.encoder_decoder import EncoderDecoderConfig
+from pangu_jax.apps.language.decoding.queries import Query
+from pangu_jax.apps.language.decoding.settings import Beam, Greedy, Settings
 from pangu_jax.models.parameters import Tree
+from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 
 FILE = Path(__file__).with_name("golden.npz")
 ROWS, TOKENS = 300, 24

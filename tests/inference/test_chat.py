@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from pangu_jax.apps.language.chat import questions, terminal
+from pangu_jax.apps.language.chat.questions import split
+from pangu_jax.apps.language.chat.session import Answered, Asked, Piece, Session
+from pangu_jax.apps.language.decoding.queries import Query
+from pangu_jax.apps.language.retrieval import prompting
+from pangu_jax.apps.language.retrieval.knowledge import Knowledge
 from pangu_jax.errors import UserError
-from pangu_jax.inference.chat import questions, terminal
-from pangu_jax.inference.chat.questions import split
-from pangu_jax.inference.chat.session import Answered, Asked, Piece, Session
-from pangu_jax.inference.queries import Query
-from pangu_jax.inference.retrieval import prompting
-from pangu_jax.inference.retrieval.knowledge import Knowledge
 
 PROMPTS = prompting.load()
 DATA = Path(os.environ.get("PANGU_DATA_DIR") or Path(__file__).parents[2] / "../shared/data")

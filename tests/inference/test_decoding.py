@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from pangu_jax.apps.language.decoding import beam, prefill, restrictions, sampling, stepping
+from pangu_jax.apps.language.decoding.generator import Generator, prepare
+from pangu_jax.apps.language.decoding.queries import Query
+from pangu_jax.apps.language.decoding.settings import Beam, Greedy, Sampling
 from pangu_jax.errors import UserError
-from pangu_jax.inference import beam, choosing, decoding, reading, restrictions, stepping
-from pangu_jax.inference.decoding import Generator
-from pangu_jax.inference.queries import Query
-from pangu_jax.inference.settings import Beam, Greedy, Sampling
-from pangu_jax.models import encoder_decoder
-from pangu_jax.models.encoder_decoder import EncoderDecoderConfig
-from pangu_jax.models.forward import Forward
+from pangu_jax.workloads.language.model import encoder_decoder
+from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
+from pangu_jax.workloads.language.model.forward import Forward
 from tests.inference import golden
 
 CONFIG = EncoderDecoderConfig(
@@ -54,7 +54,7 @@ def texts(generated):
 def full_pass(config, params, query, written, dtype=jnp.float32):
     """fp32 logits [T, V] of the training forward pass, the last after all that is written."""
     decoder = np.array([[0, *query.prefix, *written]], np.int32)
-    batch = reading.encoder_batch(jnp.asarray(query.inputs[None])) | {
+    batch = prefill.encoder_batch(jnp.asarray(query.inputs[None])) | {
         "decoder_input_tokens": decoder,
         "decoder_segment_ids": np.ones_like(decoder),
         "decoder_positions": np.arange(decoder.shape[1])[None],
@@ -130,12 +130,12 @@ def test_the_cached_pass_is_the_full_pass(change, prefixed, dtype, tolerance):
     expected = full_pass(config, params, plain, [8, 9], dtype)
     assert expected.shape[1] == 40  # the soft prompt's rows are no words
     assert not prefixed or np.abs(expected - without).max() > 0.1
-    weights = decoding.prepare(config, params, dtype)
+    weights = prepare(config, params, dtype)
     history = np.array([[-1, 0, 5, 6, 7]], np.int32)  # padded to a rounded width
     forward = Forward(config, dtype=dtype)
-    known, cache = reading.read(forward, params, weights, plain.inputs[None], history, 4)
-    visible = reading.shown_at_first(known, 4, 1, 8)
-    step = jax.jit(reading.step, static_argnames=("config", "given"))
+    known, cache = prefill.read(forward, params, weights, plain.inputs[None], history, 4)
+    visible = prefill.shown_at_first(known, 4, 1, 8)
+    step = jax.jit(prefill.step, static_argnames=("config", "given"))
     for number, token in enumerate((7, 8, 9)):
         logits, cache, visible = step(
             config, known, cache, jnp.array([[token]]), jnp.int32(number), 4, visible
@@ -182,7 +182,7 @@ def test_a_stream_is_the_same_text_and_comes_in_pieces(generator, queries, greed
 
 def test_new_lengths_meet_programs_that_exist(generator, queries, greedy):
     rng = np.random.default_rng(1)
-    programs = (reading.read, stepping.advance, decoding.prepare)
+    programs = (prefill.read, stepping.advance, generator.prepare)
     before = [program._cache_size() for program in programs]
     for lengths, tokens in (((4, 11, 16), 5), ((1, 2, 13), 16)):
         generator.generate(
@@ -190,7 +190,7 @@ def test_new_lengths_meet_programs_that_exist(generator, queries, greedy):
         )
     assert [program._cache_size() for program in programs] == before
     generator.generate([Query(rng.integers(3, 38, 17).astype(np.int32))] * 3, Greedy(), 5)
-    assert reading.read._cache_size() == before[0] + 1, "a longer one does compile"
+    assert prefill.read._cache_size() == before[0] + 1, "a longer one does compile"
 
 
 def test_drawing_obeys_its_settings(generator, queries, greedy):
@@ -263,7 +263,7 @@ def test_settings_that_mean_nothing_are_refused(make, words):
 
 def test_the_largest_few_of_a_long_column_are_those_of_a_sort():
     x_VxR = jnp.asarray(np.random.default_rng(0).standard_normal((3000, 2), np.float32))
-    values, index = jax.jit(choosing.largest, static_argnums=1)(x_VxR, 5)
+    values, index = jax.jit(sampling.largest, static_argnums=1)(x_VxR, 5)
     np.testing.assert_array_equal(index, np.argsort(-np.asarray(x_VxR), axis=0)[:5].T)
     np.testing.assert_array_equal(values, np.take_along_axis(np.asarray(x_VxR), np.asarray(index).T, 0).T)
 
@@ -271,7 +271,7 @@ def test_the_largest_few_of_a_long_column_are_those_of_a_sort():
 def test_anucleus_holds_the_fewest_that_reach_its_mass():
     logits = jnp.log(jnp.array([[0.1], [0.5], [0.15], [0.25]]))
     for mass, kept in ((0.5, [1]), (0.51, [1, 3]), (0.8, [1, 2, 3])):
-        assert np.flatnonzero(np.isfinite(choosing.nucleus(logits, mass)[:, 0])).tolist() == kept
+        assert np.flatnonzero(np.isfinite(sampling.nucleus(logits, mass)[:, 0])).tolist() == kept
 
 
 def test_beams_that_change_parents_copy_no_cache(generator, queries):

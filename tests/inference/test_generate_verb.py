@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from pangu_jax import cli, generating
+from pangu_jax.apps.language import loaded as loading
+from pangu_jax.apps.language.decoding.generator import Generator
+from pangu_jax.apps.language.decoding.queries import Query
+from pangu_jax.apps.language.decoding.settings import Beam, Greedy, Sampling
 from pangu_jax.generating import Choosing, read_prompts
-from pangu_jax.inference import loading
-from pangu_jax.inference.decoding import Generator
-from pangu_jax.inference.queries import Query
-from pangu_jax.inference.settings import Beam, Greedy, Sampling
-from pangu_jax.models import encoder_decoder
-from pangu_jax.models.encoder_decoder import EncoderDecoderConfig
-from pangu_jax.training.run_directory import RunDirectory
+from pangu_jax.runs.run_directory import RunDirectory
 from pangu_jax.verbs.inference import VERBS
+from pangu_jax.workloads.language.model import encoder_decoder
+from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 
 CONFIG = EncoderDecoderConfig(
     vocab_size=260, d_model=16, d_ff=16, heads=2, encoder_layers=1, decoder_layers=1

@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_pipelines.errors import DataError
+from pangu_jax.apps.language.retrieval import index, prompting
+from pangu_jax.apps.language.retrieval.bm25 import BM25, words
+from pangu_jax.apps.language.retrieval.chunking import chunks
+from pangu_jax.apps.language.retrieval.embeddings import Encoder
+from pangu_jax.apps.language.retrieval.knowledge import Knowledge, Passage
 from pangu_jax.errors import UserError
-from pangu_jax.inference.retrieval import index, prompting
-from pangu_jax.inference.retrieval.bm25 import BM25, words
-from pangu_jax.inference.retrieval.chunking import chunks
-from pangu_jax.inference.retrieval.embeddings import Encoder
-from pangu_jax.inference.retrieval.knowledge import Knowledge, Passage
-from pangu_jax.models import encoder_decoder
-from pangu_jax.models.encoder_decoder import EncoderDecoderConfig
-from pangu_jax.models.forward import Forward
+from pangu_jax.workloads.language.model import encoder_decoder
+from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
+from pangu_jax.workloads.language.model.forward import Forward
 
 FACTS = (
     "长城东起山海关，西至嘉峪关，是中国古代的军事工程。",

@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from pangu_jax.apps.language.decoding import prefill, scoring
+from pangu_jax.apps.language.decoding.queries import Query
 from pangu_jax.errors import UserError
-from pangu_jax.inference import reading, scoring
-from pangu_jax.inference.queries import Query
-from pangu_jax.models import encoder_decoder
-from pangu_jax.models.encoder_decoder import EncoderDecoderConfig
-from pangu_jax.models.forward import Forward
+from pangu_jax.workloads.language.model import encoder_decoder
+from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
+from pangu_jax.workloads.language.model.forward import Forward
 
 SHAPE = {"vocab_size": 40, "d_model": 16, "d_ff": 16, "heads": 2, "encoder_layers": 1, "decoder_layers": 2}
 INPUTS, OUTPUTS = 24, 12
@@ -21,7 +21,7 @@ def alone(forward, params):
 
     @jax.jit
     def log_p(inputs_1xS, decoder_1xT):
-        batch = reading.encoder_batch(inputs_1xS) | {
+        batch = prefill.encoder_batch(inputs_1xS) | {
             "decoder_input_tokens": decoder_1xT,
             "decoder_segment_ids": jnp.ones_like(decoder_1xT),
             "decoder_positions": jnp.arange(OUTPUTS)[None],

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pangu_jax.models.cross_entropy import cross_entropy
 from pangu_jax.models.placement import Placement
+from pangu_jax.workloads.language.model.cross_entropy import cross_entropy
 
 
 def textbook(hidden, table, targets, weights, z_loss):

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pangu_jax.models import encoder_decoder
-from pangu_jax.models.encoder_decoder import EncoderDecoderConfig
-from pangu_jax.models.forward import Forward
+from pangu_jax.workloads.language.model import encoder_decoder
+from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
+from pangu_jax.workloads.language.model.forward import Forward
 
 CONFIG = EncoderDecoderConfig(
     vocab_size=50, d_model=16, d_ff=24, heads=2, encoder_layers=2, decoder_layers=2, loss_chunks=2

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pangu_jax.parallel.device_groups import axes_of, expand_groups
-from pangu_jax.parallel.hlo import HloError
-from pangu_jax.parallel.links import Links
+from pangu_jax.planner.device_groups import axes_of, expand_groups
+from pangu_jax.planner.hlo import HloError
+from pangu_jax.planner.links import Links
 from tpu_npu_backends import topologies
 
 NAMES = ("a", "b", "c")

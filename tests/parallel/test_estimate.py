@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_pipelines.synthetic import SyntheticTokens
-from pangu_jax.models.encoder_decoder import EncoderDecoderConfig
-from pangu_jax.parallel import predictions
-from pangu_jax.parallel.axis_costs import axis_costs, on_one_dimension
+from data_pipelines.text.synthetic import SyntheticTokens
 from pangu_jax.parallel.layout import AXES, Layout
-from pangu_jax.parallel.links import HOP_S
+from pangu_jax.planner import predictions
+from pangu_jax.planner.axis_costs import axis_costs, on_one_dimension
+from pangu_jax.planner.links import HOP_S
 from pangu_jax.workloads.language import LanguageModel
+from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from tpu_npu_backends import topologies
 
 ONE = dict.fromkeys(AXES, 1)

@@ -8,8 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from data_pipelines.synthetic import SyntheticTokens
-from pangu_jax.models.encoder_decoder import EncoderDecoderConfig
+from data_pipelines.text.synthetic import SyntheticTokens
 from pangu_jax.models.placement import Placement
 from pangu_jax.parallel import layout as layouts
 from pangu_jax.parallel import stage
@@ -18,6 +17,7 @@ from pangu_jax.parallel.mesh import make_mesh
 from pangu_jax.training import feed, gradients, optimizers, schedules, step
 from pangu_jax.workloads import Run
 from pangu_jax.workloads.language import LanguageModel
+from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 
 BATCH = 16
 WORKLOAD = LanguageModel(

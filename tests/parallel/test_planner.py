@@ -10,15 +10,15 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from data_pipelines.synthetic import SyntheticTokens
+from data_pipelines.text.synthetic import SyntheticTokens
 from pangu_jax.errors import UserError
-from pangu_jax.models.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.parallel import layout as layouts
-from pangu_jax.parallel import planner, predictions
-from pangu_jax.parallel.candidates import cross, meshes
-from pangu_jax.parallel.filters import divided, mesh_problem
 from pangu_jax.parallel.layout import AXES, Layout
+from pangu_jax.planner import planner, predictions
+from pangu_jax.planner.candidates import cross, meshes
+from pangu_jax.planner.filters import divided, mesh_problem
 from pangu_jax.workloads.language import LanguageModel
+from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from tpu_npu_backends import topologies
 
 V5P_512 = topologies.parse("v5p:8x8x8")

@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import pytest
 
 from pangu_jax.errors import UserError
-from pangu_jax.training import checkpoint_files
-from pangu_jax.training.checkpoint_table import render
-from pangu_jax.training.checkpoints import Checkpoints
+from pangu_jax.runs import checkpoint_files
+from pangu_jax.runs.checkpoint_table import render
+from pangu_jax.runs.checkpoints import Checkpoints
 
 LOOK = """
 import sys, json
-from pangu_jax.training.checkpoint_files import inspect, verify
-from pangu_jax.training.checkpoint_table import render
+from pangu_jax.runs.checkpoint_files import inspect, verify
+from pangu_jax.runs.checkpoint_table import render
 print(json.dumps([inspect(sys.argv[1]), verify(sys.argv[1])]))
 assert not {"jax", "orbax", "tensorstore", "tensorflow"} & set(sys.modules)
 """

@@ -17,8 +17,8 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from pangu_jax.errors import UserError
-from pangu_jax.training import checkpoint_files
-from pangu_jax.training.checkpoints import Checkpoints
+from pangu_jax.runs import checkpoint_files
+from pangu_jax.runs.checkpoints import Checkpoints
 
 MANIFEST = {"recipe": "# a recipe\ntrain.steps = 3", "fingerprint": {"vocabulary": "a" * 64}}
 

@@ -6,14 +6,14 @@ import sys
 
 import pytest
 
-from pangu_jax.training import checkpoint_files
+from pangu_jax.runs import checkpoint_files
 
 PROCESS = """
 import os, sys
 import jax, jax.numpy as jnp, numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
-from pangu_jax.training.checkpoints import Checkpoints
+from pangu_jax.runs.checkpoints import Checkpoints
 from pangu_jax.training.signals import StopSignals
 
 directory, port, process = sys.argv[1], sys.argv[2], int(sys.argv[3])

@@ -12,15 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pangu_jax.training import checkpoint_files
-from pangu_jax.training.checkpoints import Checkpoints
+from pangu_jax.runs import checkpoint_files
+from pangu_jax.runs.checkpoints import Checkpoints
 
 # Saves 8 MB step after step as fast as it can; every element of a step's arrays is the step. Resumes.
 SAVE_FOR_EVER = """
 import sys
 import jax, jax.numpy as jnp
 from pangu_jax.errors import UserError
-from pangu_jax.training.checkpoints import Checkpoints
+from pangu_jax.runs.checkpoints import Checkpoints
 
 def state(step):
     return {"params": {name: jnp.full((512, 1024), step, jnp.float32) for name in "abcd"}, "step":

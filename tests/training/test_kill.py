@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pangu_jax.training import checkpoint_files, metrics
+from pangu_jax.runs import checkpoint_files, metrics
 
 pytestmark = pytest.mark.prove
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pangu_jax.errors import UserError
-from pangu_jax.training import metrics
-from pangu_jax.training.metrics import Metrics
-from pangu_jax.training.run_directory import RunDirectory
+from pangu_jax.runs import metrics
+from pangu_jax.runs.metrics import Metrics
+from pangu_jax.runs.run_directory import RunDirectory
 
 floats32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
@@ -89,8 +89,8 @@ def test_tensorboard_gets_the_numbers(tmp_path):
 FILL_THE_DISK = """
 import resource, sys
 from pangu_jax.errors import UserError
-from pangu_jax.training.metrics import Metrics
-from pangu_jax.training.run_directory import RunDirectory
+from pangu_jax.runs.metrics import Metrics
+from pangu_jax.runs.run_directory import RunDirectory
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
     with Metrics(RunDirectory(sys.argv[1]), tensorboard=False) as out:

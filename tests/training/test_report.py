@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from pangu_jax.errors import UserError
-from pangu_jax.training import charts, report, results
-from pangu_jax.training.closing import summary_table
+from pangu_jax.runs import charts, report, results
+from pangu_jax.runs.summary import summary_table
 
 TASKS = {"causal": 5.1, "prefix": 5.0, "span": 4.4}
 BASELINES = {task: {"unigram": 6.9, "bigram": 5.05} for task in TASKS}

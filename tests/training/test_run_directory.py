@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from pangu_jax.errors import UserError
-from pangu_jax.training.run_directory import RunDirectory
+from pangu_jax.runs.run_directory import RunDirectory
 
 HOLD_THE_LOCK = """
 import sys, time
-from pangu_jax.training.run_directory import RunDirectory
+from pangu_jax.runs.run_directory import RunDirectory
 run = RunDirectory(sys.argv[1]).acquire()
 print("held", flush=True)
 time.sleep(60)
@@ -24,7 +24,7 @@ time.sleep(60)
 AS_NOBODY = """
 import os, sys
 from pangu_jax.errors import UserError
-from pangu_jax.training.run_directory import RunDirectory
+from pangu_jax.runs.run_directory import RunDirectory
 if os.geteuid() == 0:
     os.setuid(65534)
 try:

@@ -11,9 +11,10 @@ import pytest
 
 from pangu_jax import cli, train
 from pangu_jax.errors import UserError
-from pangu_jax.training import checkpoint_files, loop, metrics
+from pangu_jax.runs import checkpoint_files, metrics
+from pangu_jax.runs.run_directory import RunDirectory
+from pangu_jax.training import loop
 from pangu_jax.training import step as training_step
-from pangu_jax.training.run_directory import RunDirectory
 from tests.training import digits
 from tpu_npu_backends.errors import BackendError
 
@@ -234,7 +235,7 @@ def test_standard_error_of_a_process_holds_progress_warnings_and_the_error(recip
     assert changed.startswith("pangu train: warning: the recipe differs")
     assert error.startswith("pangu train: the loss is nan at step 9; ")
     log = (tmp_path / "run.log").read_text()
-    assert "WARNING pangu_jax.training.checkpoints: checkpoint " in log
+    assert "WARNING pangu_jax.runs.checkpoints: checkpoint " in log
     assert "ERROR pangu_jax.training.loop: loss nan at step 9; " in log and "resuming" in log
 
 

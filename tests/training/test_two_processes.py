@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from pangu_jax.training import checkpoint_files, metrics
-from pangu_jax.training.run_directory import RunDirectory
+from pangu_jax.runs import checkpoint_files, metrics
+from pangu_jax.runs.run_directory import RunDirectory
 from tests.training.test_kill import computed, wait_for_step
 
 pytestmark = pytest.mark.prove
 
 ROOT = Path(__file__).parents[2]
 LANGUAGE = """
-import data_pipelines.synthetic
+import data_pipelines.text.synthetic
 import pangu_jax.workloads.language
 
 train.workload = @LanguageModel()

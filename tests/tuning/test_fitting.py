@@ -5,19 +5,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from pangu_jax.apps.language.decoding.queries import Query
+from pangu_jax.apps.language.decoding.scoring import score
+from pangu_jax.apps.language.tuning import reading
+from pangu_jax.apps.language.tuning.examples import Labelled, rows
+from pangu_jax.apps.language.tuning.fitting import fit, measure, with_prompt
+from pangu_jax.apps.language.tuning.freezing import Freezing
+from pangu_jax.apps.language.tuning.lora import LoRA
+from pangu_jax.apps.language.tuning.methods import FineTuning, Head, size
+from pangu_jax.apps.language.tuning.programs import Recipe, programs
+from pangu_jax.apps.language.tuning.prompts import PrefixTuning, PromptTuning
+from pangu_jax.apps.language.tuning.settings import Descent, Objective, Regularisation
 from pangu_jax.errors import UserError
-from pangu_jax.inference.queries import Query
-from pangu_jax.inference.scoring import score
-from pangu_jax.models.forward import Forward
-from pangu_jax.tuning import reading
-from pangu_jax.tuning.examples import Labelled, rows
-from pangu_jax.tuning.fitting import fit, measure, with_prompt
-from pangu_jax.tuning.freezing import Freezing
-from pangu_jax.tuning.lora import LoRA
-from pangu_jax.tuning.methods import FineTuning, Head, size
-from pangu_jax.tuning.programs import Recipe, programs
-from pangu_jax.tuning.prompts import PrefixTuning, PromptTuning
-from pangu_jax.tuning.settings import Descent, Objective, Regularisation
+from pangu_jax.workloads.language.model.forward import Forward
 from tests.tuning import toy
 
 METHODS = {

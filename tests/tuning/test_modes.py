@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pangu_jax.errors import UserError
-from pangu_jax.tuning.freezing import Extent, Freezing, Known, wrap
-from pangu_jax.tuning.modes import (
+from pangu_jax.apps.language.tuning.freezing import Extent, Freezing, Known, wrap
+from pangu_jax.apps.language.tuning.modes import (
     ChildTuningD,
     ChildTuningF,
     FreezeOut,
@@ -19,6 +18,7 @@ from pangu_jax.tuning.modes import (
     Mixout,
     RecAdam,
 )
+from pangu_jax.errors import UserError
 
 EXTENT = Extent(encoder=2, decoder=3, steps=60)
 KEY = jax.random.key(0)

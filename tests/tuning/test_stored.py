@@ -9,19 +9,19 @@ import jax
 import numpy as np
 import pytest
 
-from data_pipelines import vocabulary
 from data_pipelines.errors import DataError
+from data_pipelines.text import vocabulary
+from pangu_jax.apps.language import loaded as loading
+from pangu_jax.apps.language.loaded import Loaded
+from pangu_jax.apps.language.tuning import stored
+from pangu_jax.apps.language.tuning.fitting import Tuned
+from pangu_jax.apps.language.tuning.lora import LoRA
+from pangu_jax.apps.language.tuning.methods import FineTuning, Head
+from pangu_jax.apps.language.tuning.prompts import PrefixTuning, PromptTuning
+from pangu_jax.apps.language.tuning.tune import tune
 from pangu_jax.errors import UserError
-from pangu_jax.inference import loading
-from pangu_jax.inference.loading import Loaded
-from pangu_jax.models import encoder_decoder
-from pangu_jax.training.run_directory import RunDirectory
-from pangu_jax.tuning import stored
-from pangu_jax.tuning.fitting import Tuned
-from pangu_jax.tuning.lora import LoRA
-from pangu_jax.tuning.methods import FineTuning, Head
-from pangu_jax.tuning.prompts import PrefixTuning, PromptTuning
-from pangu_jax.tuning.tune import tune
+from pangu_jax.runs.run_directory import RunDirectory
+from pangu_jax.workloads.language.model import encoder_decoder
 from tests.tuning import toy
 
 DATA = Path(os.environ.get("PANGU_DATA_DIR", Path(__file__).parents[3] / "shared" / "data"))

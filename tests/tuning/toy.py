@@ -11,13 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pangu_jax.inference.queries import Query
-from pangu_jax.models import encoder_decoder
-from pangu_jax.models.encoder_decoder import EncoderDecoderConfig
+from pangu_jax.apps.language.decoding.queries import Query
+from pangu_jax.apps.language.tuning.examples import Labelled, Shape
+from pangu_jax.apps.language.tuning.fitting import fit
+from pangu_jax.apps.language.tuning.settings import Descent
 from pangu_jax.models.parameters import Tree
-from pangu_jax.tuning.examples import Labelled, Shape
-from pangu_jax.tuning.fitting import fit
-from pangu_jax.tuning.settings import Descent
+from pangu_jax.workloads.language.model import encoder_decoder
+from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 
 STORED = Path(__file__).with_name("base.npz")
 MODEL = EncoderDecoderConfig(

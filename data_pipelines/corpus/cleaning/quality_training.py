@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from data_pipelines import folder
 from data_pipelines.corpus.cleaning.batch import batches
 from data_pipelines.corpus.cleaning.chinese import chinese_rules
 from data_pipelines.corpus.cleaning.quality import Features, Weights, score
 from data_pipelines.corpus.cleaning.rules import Edit
 from data_pipelines.errors import DataError
+from data_pipelines.text import folder
 
 _FEWEST = 50  # documents of each kind
 # Shares of n-grams are small numbers; a constant brings them to where the penalty on weights is sensible.

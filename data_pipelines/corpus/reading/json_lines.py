@@ -12,7 +12,7 @@ from data_pipelines.corpus.reading import encodings
 from data_pipelines.corpus.reading.acceptance import accepted
 from data_pipelines.corpus.reading.lines import blocks
 from data_pipelines.corpus.reading.place import Place
-from data_pipelines.documents import is_encodable
+from data_pipelines.text.documents import is_encodable
 
 _FIELDS = pl.Schema({"line": pl.Int64, "text": pl.String, "url": pl.String, "source": pl.String})
 # By a fixed beginning each, which is quick. Control characters of JSON are escaped or in U+0080 to U+009F.

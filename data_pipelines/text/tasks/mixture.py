@@ -1,0 +1,307 @@
+"""The corpus a recipe names: which text, which vocabulary, which objectives with which weights.
+
+LanguageModel.data = @corpus()
+corpus.path = '/my/text'                                  # None: the quickstart corpus
+corpus.weights = {'span': 1, 'prefix': 2, 'causal': 1}
+corpus.objectives = {'span': @SpanCorruption(), 'prefix': @PrefixLM(), 'x': @x/SpanCorruption()}
+x/SpanCorruption.rate = 0.5
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import gin
+
+from data_pipelines import cache
+from data_pipelines.batches import Mixture, Task, Validation
+from data_pipelines.errors import DataError
+from data_pipelines.text import folder, quickstart
+from data_pipelines.text.denoising import Causal, Objective, PrefixLM, SpanCorruption
+from data_pipelines.text.documents import Document
+from data_pipelines.text.vocabulary import Vocabulary
+
+for _objective in (SpanCorruption, PrefixLM, Causal):
+    gin.external_configurable(_objective, module="data_pipelines.text.denoising")
+
+# Raise it when the records of a cache change, so that caches of older code are not read.
+FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Corpus:
+    """A corpus by its settings, which `corpus` documents; `trained_size` is its `vocabulary_size`.
+
+    Nothing is read before it is asked for; the first question builds the token cache or opens it.
+    """
+
+    path: str | None
+    text_field: str
+    documents: str
+    trained_size: int
+    vocabulary_file: str | None
+    encoder_length: int
+    decoder_length: int
+    objectives: Mapping[str, Objective]
+    weights: Mapping[str, float]
+    validation_fraction: float
+    validation_windows: int
+    cache_dir: str | None
+
+    @property
+    def name(self) -> str:
+        """Prefix of the seqio tasks and of the TFDS datasets."""
+        return "quickstart" if self.path is None else "corpus"
+
+    @property
+    def cache_root(self) -> Path:
+        return Path(self.cache_dir).expanduser() if self.cache_dir else cache.default_root()
+
+    def read(self, quarantine: folder.Quarantine | None = None):
+        """Iterates over the documents, duplicates included. Raises DataError when there is no text."""
+        if self.path is None:
+            return quickstart.documents()
+        if built := self._built():
+            held_out = built.mixture["validation_fraction"]
+            if self.validation_fraction < held_out:
+                raise DataError(
+                    f"corpus.validation_fraction {self.validation_fraction} is below the {held_out} that "
+                    f"{self.path} holds out: held out text would be trained on; set it to {held_out} or more"
+                )
+            return built.documents()
+        return folder.documents(self.path, self.text_field, self.documents, quarantine)
+
+    def text_key(self) -> str:
+        """sha256 over the names and bytes of the text files and over how documents are read from them."""
+        if self.path is not None and (built := self._built()):
+            return hashlib.sha256(f"{FORMAT} {built.fingerprint}".encode()).hexdigest()
+        paths = quickstart.files() if self.path is None else folder.files(self.path)
+        key = hashlib.sha256(json.dumps([FORMAT, self.text_field, self.documents]).encode())
+        for path in paths:
+            try:
+                with path.open("rb") as stream:
+                    digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            except OSError as error:  # An unreadable file is quarantined when it is read.
+                digest = f"unreadable: {error.errno}"
+            key.update(f"{path.name} {digest}\n".encode())
+        return key.hexdigest()
+
+    def _built(self):
+        """The corpus that `path` is, if the corpus factory built one there."""
+        from data_pipelines.text.tasks import pangu_corpus
+
+        return pangu_corpus.opened(self.path)
+
+    def vocabulary_key(self) -> dict[str, str | int]:
+        if self.vocabulary_file:
+            try:
+                proto = Path(self.vocabulary_file).expanduser().read_bytes()
+            except OSError as error:
+                raise DataError(
+                    f"corpus.vocabulary_file: cannot read {self.vocabulary_file}: {error.strerror}"
+                ) from error
+            return {"vocabulary_file": hashlib.sha256(proto).hexdigest()}
+        return {"vocabulary_size": self.trained_size, "validation_fraction": self.validation_fraction}
+
+    def key(self) -> dict:
+        """Everything the token cache depends on, JSON-able."""
+        return {
+            "format": FORMAT,
+            "text": self.text_key(),
+            "vocabulary": self.vocabulary_key(),
+            "encoder_length": self.encoder_length,
+            "decoder_length": self.decoder_length,
+            "validation_fraction": self.validation_fraction,
+            "objectives": {
+                name: {"class": type(objective).__name__, **dataclasses.asdict(objective)}
+                for name, objective in self.objectives.items()
+            },
+        }
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """Names by `task_id`: `quickstart_span`, ..."""
+        return tuple(f"{self.name}_{objective}" for objective in self.objectives)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return self.prepared.vocabulary
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Number of ids, sentinels included."""
+        return self.vocabulary.size
+
+    def train_source(self, batch_size: int, seed: int) -> Mixture:
+        """The endless training stream (see data_pipelines.batches)."""
+        return self.prepared.train_source(batch_size, seed)
+
+    def validation_sources(self, batch_size: int) -> dict[str, Validation]:
+        """A finite source for each task of the mixture, by the task's name."""
+        return self.prepared.validation_sources(batch_size)
+
+    def fingerprint(self) -> dict[str, str]:
+        """What a checkpoint must agree with: {"vocabulary": sha256 of the model file}."""
+        return {"vocabulary": self.vocabulary.fingerprint}
+
+    def baselines(self, objective: str) -> dict[str, float]:
+        """Held-out nats a token of n-gram models (see data_pipelines.text.baselines), kept with the cache."""
+        from data_pipelines.text import baselines
+
+        known = self.prepared.root / f"baselines_{objective}_{self.validation_windows}.json"
+        if not known.is_file():
+            train = Validation(self.prepared.task(objective, "train"), 64)
+            validation = Validation(
+                self.prepared.task(objective, "validation"), 64, limit=self.validation_windows
+            )
+            found = baselines.ngram_losses(train, validation, self.vocabulary_size)
+            fresh = known.with_suffix(f".{os.getpid()}")
+            fresh.write_text(json.dumps(found), "utf-8")
+            fresh.rename(known)
+        return json.loads(known.read_text("utf-8"))
+
+    @functools.cached_property
+    def prepared(self) -> "Prepared":
+        """`prepare`, once."""
+        return self.prepare()
+
+    def prepare(self) -> "Prepared":
+        """Opens the token cache; builds it first if this text with these settings was never seen.
+
+        Raises:
+          DataError: no text, an unreadable folder, a vocabulary that cannot be trained, no room to write.
+        """
+        from data_pipelines.text.tasks import building
+
+        key = self.key()
+        name = f"{self.name}-{_digest(key)}"
+        found = cache.open_or_build(self.cache_root, name, lambda to: building.build(self, key, to))
+        return Prepared(self, found)
+
+
+@gin.configurable
+def corpus(
+    path: str | None = None,
+    text_field: str = "text",
+    documents: str = "file",
+    vocabulary_size: int = 8192,
+    vocabulary_file: str | None = None,
+    encoder_length: int = 256,
+    decoder_length: int = 128,
+    objectives: Mapping[str, Objective] | None = None,
+    weights: Mapping[str, float] | None = None,
+    validation_fraction: float = 0.02,
+    validation_windows: int = 256,
+    cache_dir: str | None = None,
+) -> Corpus:
+    """The text of a language model and what is learnt from it.
+
+    Args:
+      path: a folder, file or glob of .txt and .jsonl (plain, .gz, .xz, .zst), or the folder of a corpus that
+        `pangu corpus build` made; None is the quickstart corpus.
+      text_field: field of a .jsonl line that holds the text.
+      documents: what one document of a .txt is: "file", "paragraph" (up to a blank line) or "line".
+      vocabulary_size: ids in all, mode tokens and 100 sentinels included, of the vocabulary to train.
+      vocabulary_file: a sentencepiece model to use instead; it is renumbered to pad 0, eos 1, unk 2.
+      encoder_length: tokens an encoder window.
+      decoder_length: tokens a decoder window.
+      objectives: by name; None is span corruption, prefix LM and causal as published.
+      weights: share of each objective in the mixture, relative; an objective left out is not trained on.
+      validation_fraction: share of the documents held out.
+      validation_windows: at most so many windows a task are evaluated.
+      cache_dir: folder of the token caches; None is $XDG_CACHE_HOME/pangu_jax.
+
+    Raises:
+      DataError: a weight without an objective, a negative one, or lengths that are too small.
+    """
+    if objectives is None:
+        objectives = {"span": SpanCorruption(), "prefix": PrefixLM(), "causal": Causal()}
+        weights = {"span": 1, "prefix": 2, "causal": 1} if weights is None else weights
+    weights = dict.fromkeys(objectives, 1) if weights is None else dict(weights)
+    for name, weight in weights.items():
+        if name not in objectives:
+            raise DataError(f"corpus.weights: there is no objective {name!r}: have {', '.join(objectives)}")
+        if weight < 0:
+            raise DataError(f"corpus.weights: {name!r} is {weight}; weights are not negative")
+    if not any(weights.values()):
+        raise DataError("corpus.weights: all are zero; give at least one objective a positive weight")
+    if min(encoder_length, decoder_length) < 16:
+        raise DataError(
+            f"corpus.encoder_length {encoder_length} and decoder_length {decoder_length} must be at least 16"
+        )
+    if not 0 < validation_fraction <= 0.5:
+        raise DataError(f"corpus.validation_fraction {validation_fraction} must be in (0, 0.5]")
+    return Corpus(
+        path,
+        text_field,
+        documents,
+        vocabulary_size,
+        vocabulary_file,
+        encoder_length,
+        decoder_length,
+        objectives,
+        weights,
+        validation_fraction,
+        validation_windows,
+        cache_dir,
+    )
+
+
+class Prepared:
+    """A corpus ready to train on.
+
+    Attributes:
+      vocabulary: a data_pipelines.text.vocabulary.Vocabulary.
+      manifest: what the cache was built from, and counts (documents, duplicates, tokens, windows, fill).
+    """
+
+    def __init__(self, settings: Corpus, found: cache.Cache):
+        self.corpus, self.root, self.manifest = settings, found.root, found.manifest
+        self.vocabulary = Vocabulary(found.root / "vocabulary.model")
+
+    def task(self, name: str, split: str) -> Task:
+        """The task of an objective (`span`) over `train` or `validation`."""
+        return Task(
+            self.root,
+            f"{self.corpus.name}_{name}",
+            split,
+            name=f"{self.corpus.name}_{name}",
+            index=list(self.corpus.objectives).index(name),
+            objective=self.corpus.objectives[name],
+            special=self.vocabulary.special,
+            encoder_length=self.corpus.encoder_length,
+            decoder_length=self.corpus.decoder_length,
+        )
+
+    def train_source(self, batch_size: int, seed: int) -> Mixture:
+        weighted = {name: weight for name, weight in self.corpus.weights.items() if weight > 0}
+        tasks = {
+            name: (self.task(name, "train"), float(weighted[name]))
+            for name in self.corpus.objectives
+            if name in weighted
+        }
+        return Mixture(tasks, batch_size, seed)
+
+    def validation_sources(self, batch_size: int) -> dict[str, Validation]:
+        trained = [name for name in self.corpus.objectives if self.corpus.weights.get(name, 0) > 0]
+        limit = self.corpus.validation_windows
+        return {
+            f"{self.corpus.name}_{name}": Validation(self.task(name, "validation"), batch_size, limit=limit)
+            for name in trained
+        }
+
+    @functools.cached_property
+    def documents(self) -> dict[str, list[Document]]:
+        """The documents of each split, read anew from the text (for seqio's tasks and for tests)."""
+        from data_pipelines.text.documents import split
+
+        parts = split(self.corpus.read(), self.corpus.validation_fraction)
+        return {"train": parts.train, "validation": parts.validation}
+
+
+def _digest(key: dict) -> str:
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]

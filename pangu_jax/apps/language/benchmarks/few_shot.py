@@ -1,0 +1,130 @@
+"""One approach on one task, over few-shot splits: tune on train_K, choose the step on dev_K, measure."""
+
+import functools
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from data_pipelines.text.benchmarks import BenchmarkTask, Example
+from pangu_jax.apps.language.benchmarks.approach import Approach, pattern_name
+from pangu_jax.apps.language.benchmarks.candidates import Asked, ask
+from pangu_jax.apps.language.benchmarks.subsets import limited
+from pangu_jax.apps.language.loaded import Loaded
+from pangu_jax.apps.language.tuning import examples as rows
+from pangu_jax.apps.language.tuning.fitting import fit, measure
+
+Row = dict[str, Any]
+
+
+class Cell(NamedTuple):
+    """A place in a sweep's table."""
+
+    task: str
+    method: str
+    split: str
+    seed: int
+
+
+def run(
+    loaded: Loaded,
+    task: BenchmarkTask,
+    approach: Approach,
+    cells: Sequence[Cell],
+    test: Sequence[Example],
+    data_dir: str | None = None,
+) -> Iterator[Row]:
+    """A row for each cell, as soon as it is known; the cells share one shape, and so one compilation.
+
+    Args:
+      loaded: the model to start from, every time.
+      task: of all cells.
+      approach: likewise.
+      cells: splits are "0", "1", ...: those of train_0 and dev_0, ...
+      test: the examples measured on.
+      data_dir: the data folder; None is $PANGU_DATA_DIR.
+
+    Raises:
+      DataError, UserError: a split is missing, or the pattern does not fit the task.
+    """
+    name = pattern_name(approach.pattern, task)
+    pattern = task.patterns[name]
+    splits = sorted({cell.split for cell in cells})
+
+    @functools.cache
+    def asked(kind: str, split: str) -> Asked:
+        """A split's queries; the test's depend on the split where that gives the demonstrations."""
+        shown = pattern
+        if pattern.shots:
+            shown = pattern.with_demonstrations(task.examples(f"train_{split}", data_dir))
+        elif kind == "test" and split != splits[0]:
+            return asked("test", splits[0])
+        found = test if kind == "test" else task.examples(f"{kind}_{split}", data_dir)
+        if kind == "dev":
+            found = limited(found, approach.dev_limit)
+        return ask(loaded, shown, found, approach.length, approach.stride)
+
+    every = [asked(kind, split) for kind in ("train", "dev", "test") for split in splits]
+    shape = _shape(approach, [one for some in every for one in some.labelled])
+    asks = functools.partial(
+        measure, loaded.config, method=approach.method, objective=approach.objective, shape=shape
+    )
+    untouched: dict[int, np.ndarray] = {}
+    for cell in cells:
+        began = time.perf_counter()
+        train, dev, tested = (asked(kind, cell.split) for kind in ("train", "dev", "test"))
+        row: Row = {**cell._asdict(), "pattern": name}
+        params = loaded.params
+        if approach.method is None:
+            if id(tested) not in untouched:
+                untouched[id(tested)] = asks(params, tested.labelled).scores
+            scores_NxC = untouched[id(tested)]
+        else:
+            tuned = fit(
+                loaded.config,
+                params,
+                train.labelled,
+                dev.labelled,
+                method=approach.method,
+                freezing=approach.freezing,
+                regularisation=approach.regularisation,
+                objective=approach.objective,
+                optimizer=approach.optimizer,
+                steps=approach.steps,
+                batch_size=approach.batch_size,
+                evaluate_every=approach.evaluate_every,
+                patience=approach.patience,
+                seed=cell.seed,
+                shape=shape,
+            )
+            params = tuned.params
+            best = next(seen for seen in tuned.history if seen["step"] == tuned.step)
+            row |= {"step": tuned.step, "dev_accuracy": round(best["dev_accuracy"], 2)}
+            scores_NxC = asks(params, tested.labelled).scores
+        prior_C = None
+        if approach.calibration == "prior":
+            prior_C = _mean_scores(train, asks(params, train.labelled).scores)
+        elif approach.calibration == "content_free":
+            blank = Example("blank", dict.fromkeys(test[0].fields, ""), None, test[0].options)
+            empty = ask(loaded, pattern, [blank], approach.length, approach.stride)
+            prior_C = _mean_scores(empty, asks(params, empty.labelled).scores)
+        yield row | {
+            "accuracy": round(tested.accuracy(tested.choices(scores_NxC, prior_C)), 2),
+            "examples": len(test),
+            "windowed": tested.cut,
+            "seconds": round(time.perf_counter() - began, 1),
+        }
+
+
+def _mean_scores(asked: Asked, scores_NxC: np.ndarray) -> np.ndarray:
+    """Over examples and their questions, fp32 [C]."""
+    return np.mean([one for found in asked.scores(scores_NxC) for one in found], axis=0)
+
+
+def _shape(approach: Approach, labelled: Sequence[rows.Labelled]) -> rows.Shape:
+    if approach.method is None:
+        return rows.shape_of(labelled)
+    return rows.shape_of(
+        rows.numbered(labelled) if approach.method.pool else labelled, approach.method.prompt
+    )

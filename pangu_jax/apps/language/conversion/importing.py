@@ -1,0 +1,235 @@
+"""From a folder of Hugging Face to a run directory: its recipe, vocabulary and a checkpoint of step 0."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from data_pipelines.text.vocabulary import Vocabulary
+from pangu_jax import recipes
+from pangu_jax.apps.language.conversion import config as configs
+from pangu_jax.apps.language.conversion import folders, names
+from pangu_jax.apps.language.conversion.tensors import DTYPES, Tensors
+from pangu_jax.errors import UserError
+from pangu_jax.models.parameters import Tree
+from pangu_jax.runs.checkpoints import Checkpoints
+from pangu_jax.runs.run_directory import RunDirectory
+from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
+
+SPIECE = "spiece.model"
+KEY = "hugging_face"  # of the manifest: what an export needs to give back what was there
+FIRST_FEW = 3
+
+RECIPE = """\
+import data_pipelines.text.tasks.mixture
+import pangu_jax.workloads.language
+
+train.workload = @LanguageModel()
+train.optimizer = @adamw()
+train.steps = 1000
+train.batch_size = 16
+LanguageModel.model = @EncoderDecoder()
+LanguageModel.data = @corpus()
+corpus.vocabulary_file = {vocabulary!r}
+corpus.objectives = {{'span': @SpanCorruption()}}
+corpus.encoder_length = 512
+corpus.decoder_length = 128
+SpanCorruption.mode = None
+{model}
+"""
+
+
+class Source(NamedTuple):
+    """A folder that was found fit to be imported; no tensor has been read.
+
+    Attributes:
+      theirs: the entries of its config.json.
+      config: what they mean.
+      tensors: its tensors.
+      vocabulary: its spiece.model.
+    """
+
+    theirs: dict[str, Any]
+    config: EncoderDecoderConfig
+    tensors: Tensors
+    vocabulary: Vocabulary
+
+
+def import_hugging_face(source: str | Path, run_dir: str | Path) -> dict[str, Any]:
+    """Make a run directory of a T5, T5 v1.1 or mT5.
+
+    Parameters keep their dtype. Memory holds the model once, and the largest of our arrays twice.
+
+    Args:
+      source: folder with config.json, spiece.model and model.safetensors or its shards.
+      run_dir: a new folder; there whole or not at all.
+    Returns:
+      {"run_dir", "model_type", "parameters", "bytes", "dtypes", "vocabulary_ids", "rows"}.
+    Raises:
+      UserError, DataError: the folder is no such model, or `run_dir` is taken.
+    """
+    source, run_dir = Path(source), Path(run_dir).absolute()
+    folders.require_empty(run_dir, "--run_dir")
+    found = examine(source)
+    with folders.made(run_dir, "--run_dir") as partial:
+        directory = RunDirectory(partial)
+        vocabulary = partial / "vocabulary.model"
+        shutil.copyfile(found.vocabulary.file, vocabulary)
+        recipe = _recipe(found.config, run_dir / vocabulary.name, directory)
+        manifest = {
+            "recipe": recipe,
+            "fingerprint": {"vocabulary": found.vocabulary.fingerprint},
+            KEY: {"config": found.theirs, "dtypes": _mixed_dtypes(found)},
+        }
+        params = _read(found)
+        with Checkpoints(directory.checkpoints) as checkpoints:
+            checkpoints.save(0, {"params": params}, manifest)
+        leaves = jax.tree.leaves(params)
+    return {
+        "run_dir": str(run_dir),
+        "model_type": found.theirs["model_type"],
+        "parameters": sum(leaf.size for leaf in leaves),
+        "bytes": sum(leaf.nbytes for leaf in leaves),
+        "dtypes": sorted(set(found.tensors.dtypes.values())),
+        "vocabulary_ids": found.vocabulary.size,
+        "rows": found.config.vocab_size,
+    }
+
+
+def examine(source: Path) -> Source:
+    """Whether and as what a folder can be imported, told without reading a tensor (but a doubtful head).
+
+    Raises:
+      UserError, DataError: it cannot.
+    """
+    if not source.is_dir():
+        raise UserError(f"there is no folder {source}; give one with config.json and {SPIECE}")
+    theirs = _config_json(source / "config.json")
+    configs.require_kind(theirs, str(source / "config.json"))
+    vocabulary = _vocabulary(source)
+    tensors = Tensors(source)
+    tensors.alias(names.EMBEDDING, names.EMBEDDING_ALIASES)
+    config = configs.to_ours(theirs, str(source / "config.json"), _has_own_head(theirs, tensors))
+    if vocabulary.size > config.vocab_size:
+        raise UserError(
+            f"{vocabulary.file} has {vocabulary.size} ids with its sentinels and the embedding "
+            f"{config.vocab_size} rows: it is another model's; bring the one this model was trained with"
+        )
+    _require_same_tensors(config, tensors)
+    return Source(theirs, config, tensors, vocabulary)
+
+
+def _config_json(file: Path) -> dict[str, Any]:
+    try:
+        theirs = json.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror}; give the folder of a saved model") from None
+    except ValueError as error:
+        raise UserError(f"{file} is not JSON ({error}); copy it again") from None
+    if not isinstance(theirs, dict):
+        raise UserError(f"{file} is no JSON object; copy it again")
+    return theirs
+
+
+def _vocabulary(source: Path) -> Vocabulary:
+    file = source / SPIECE
+    if not file.is_file():
+        if (source / "vocab.txt").is_file():
+            raise UserError(
+                f"{source} has BERT's vocab.txt instead of {SPIECE}: its ids are WordPiece's, which no "
+                "vocabulary here can read; import a T5 with a sentencepiece vocabulary (Mengzi, mT5)"
+            )
+        raise UserError(f"{source} has no {SPIECE}; copy it from where the model came from")
+    return Vocabulary(file)
+
+
+def _has_own_head(theirs: Mapping[str, Any], tensors: Tensors) -> bool:
+    """Whether the head is more than another name of the embedding."""
+    if names.HEAD not in tensors.shapes or names.EMBEDDING not in tensors.shapes:
+        return names.HEAD in tensors.shapes
+    said_to_be = theirs.get("tie_word_embeddings") is False
+    return said_to_be or not tensors.equal(names.HEAD, names.EMBEDDING)
+
+
+def _require_same_tensors(config: EncoderDecoderConfig, tensors: Tensors) -> None:
+    if config.encoder_layers + config.decoder_layers > len(tensors.shapes):
+        raise UserError(
+            f"{tensors.folder}: config.json has {config.encoder_layers} + {config.decoder_layers} layers, "
+            f"the files hold {len(tensors.shapes)} tensors; bring config.json and tensors of one model"
+        )
+    wanted = {piece.name: piece.shape for each in names.pieces(config).values() for piece in each}
+    found = tensors.shapes
+    spare = {*names.UNUSED, *names.EMBEDDING_ALIASES, *([names.HEAD] if config.tied_head else [])}
+    wrong = [f"{name} is missing" for name in wanted if name not in found]
+    wrong += [
+        f"{name} is {_by(found[name])} instead of {_by(shape)}"
+        for name, shape in wanted.items()
+        if name in found and found[name] != shape
+    ]
+    wrong += [f"{name} has no place" for name in found if name not in wanted and name not in spare]
+    wrong = wrong or [
+        f"{name} differs from {names.EMBEDDING}"
+        for name in names.EMBEDDING_ALIASES
+        if name in found and not tensors.equal(name, names.EMBEDDING)
+    ]
+    if wrong:
+        more = f", and {len(wrong) - FIRST_FEW} more" if len(wrong) > FIRST_FEW else ""
+        raise UserError(
+            f"{tensors.folder}: the tensors are not those its config.json tells of: "
+            f"{', '.join(wrong[:FIRST_FEW])}{more}; bring config.json and tensors of one model"
+        )
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
+
+
+def _read(source: Source) -> Tree:
+    """Our parameters, array by array; each is filled piece by piece."""
+    shapes = names.shapes(source.config)
+    params: Tree = {}
+    for path, pieces in names.pieces(source.config).items():
+        array = np.empty(shapes[path], _dtype(source.tensors, pieces))
+        with source.tensors.reading() as read:
+            for piece in pieces:
+                array[piece.index] = piece.to_ours(read(piece.name))
+        *parents, leaf = path.split("/")
+        node = params
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        # Orbax would copy NumPy's arrays all at once when it saves; those of a device it need not.
+        node[leaf] = jax.device_put(array)
+        node[leaf].block_until_ready()
+    return params
+
+
+def _dtype(tensors: Tensors, pieces: list[names.Piece]) -> np.dtype:
+    """The dtype of the pieces; fp32, which holds them all, where they differ."""
+    found = {tensors.dtypes[piece.name] for piece in pieces}
+    return DTYPES[found.pop() if len(found) == 1 else "F32"]
+
+
+def _mixed_dtypes(source: Source) -> dict[str, str]:
+    """Their dtype of the tensors that lie in an array of ours with another."""
+    dtypes = source.tensors.dtypes
+    return {
+        piece.name: dtypes[piece.name]
+        for pieces in names.pieces(source.config).values()
+        for piece in pieces
+        if DTYPES[dtypes[piece.name]] != _dtype(source.tensors, pieces)
+    }
+
+
+def _recipe(config: EncoderDecoderConfig, vocabulary: Path, directory: RunDirectory) -> str:
+    """The resolved recipe, written to the run directory: training and tuning can go on from it."""
+    model = "\n".join(f"EncoderDecoder.{name} = {value!r}" for name, value in vars(config).items())
+    directory.write_recipe(RECIPE.format(vocabulary=str(vocabulary), model=model))
+    recipe = recipes.load([directory.recipe], function="pangu_jax.training.train.train")
+    recipes.require_valid(recipe)
+    text = recipes.dump(recipe)
+    directory.write_recipe(text)
+    return text

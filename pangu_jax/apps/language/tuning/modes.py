@@ -1,0 +1,235 @@
+"""The modes of dynamic freezing."""
+
+import math
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import gin
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pangu_jax.apps.language.tuning.freezing import (
+    Extent,
+    Freezing,
+    Known,
+    Path,
+    look_up,
+    over_layers,
+    path_names,
+)
+from pangu_jax.errors import UserError
+from pangu_jax.models.parameters import Tree
+
+RESIDUAL_OUTPUTS = ("out", "down")  # what a block adds to the residual stream; without it there is no block
+
+
+def _require_share(name: str, value: float, most: float = 1.0) -> None:
+    if not 0.0 < value <= most:
+        raise UserError(f"{name} = {value}: give a share above 0 and at most {most:g}")
+
+
+@gin.configurable
+@dataclass(frozen=True)
+class GradualUnfreezing(Freezing):
+    """Top first: every so many steps one more layer moves (ULMFiT; Howard & Ruder, arXiv 1801.06146).
+
+    Args:
+      until: share of the run after which all layers move.
+      cut: end the backward pass at the lowest layer that moves. It saves time in a long run, and costs a
+        compilation for each layer.
+    """
+
+    until: float = 0.5
+    cut: bool = False
+
+    def __post_init__(self):
+        _require_share("GradualUnfreezing.until", self.until)
+
+    def _lowest(self, step: Any, extent: Extent) -> Any:
+        return extent.top - step // max(1, math.ceil(self.until * extent.steps / extent.top))
+
+    def lowest(self, step: int, extent: Extent) -> int:
+        return max(self._lowest(step, extent), 0) if self.cut else 0
+
+    def freeze_mask(self, step: jax.Array, path: Path, gradient: jax.Array, known: Known) -> Any:
+        height = over_layers(known.extent.height(path), gradient)
+        return (height >= self._lowest(step, known.extent)).astype(gradient.dtype)
+
+
+@gin.configurable
+@dataclass(frozen=True)
+class FreezeOut(Freezing):
+    """Each layer's learning rate falls to zero by a cosine, the lowest layer's first; then the layer is out
+    of the backward pass (Brock et al., arXiv 1706.04983).
+
+    Args:
+      first: share of the run after which the embeddings are out; layers above follow evenly, the top last.
+      scaled: a layer that has less time starts with a larger rate, so that all travel as far.
+    """
+
+    first: float = 0.5
+    scaled: bool = False
+
+    def __post_init__(self):
+        _require_share("FreezeOut.first", self.first)
+
+    def _end(self, height: Any, extent: Extent) -> Any:
+        """The step at which a height is out."""
+        return extent.steps * (self.first + (1 - self.first) * height / extent.top)
+
+    def lowest(self, step: int, extent: Extent) -> int:
+        return int(sum(self._end(height, extent) <= step for height in range(extent.top)))
+
+    def freeze_mask(self, step: jax.Array, path: Path, gradient: jax.Array, known: Known) -> Any:
+        end = over_layers(self._end(known.extent.height(path), known.extent), gradient)
+        return (step < end).astype(gradient.dtype)
+
+    def rate(self, step: jax.Array, path: Path, known: Known) -> Any:
+        end = self._end(known.extent.height(path), known.extent)
+        cosine = 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(step / end, 1.0)))
+        return cosine * known.extent.steps / end if self.scaled else cosine
+
+
+@gin.configurable
+@dataclass(frozen=True)
+class ChildTuningF(Freezing):
+    """At each step a random share of all weights moves (Xu et al., arXiv 2109.05687).
+
+    The paper divides gradients by the share, which Adam cancels; updates are not divided.
+
+    Args:
+      share: of the weights; the paper has .2 to .4.
+    """
+
+    share: float = 0.3
+
+    def __post_init__(self):
+        _require_share("ChildTuningF.share", self.share)
+
+    def freeze_mask(self, step: jax.Array, path: Path, gradient: jax.Array, known: Known) -> Any:
+        key = jax.random.fold_in(jax.random.fold_in(known.key, step), zlib.crc32("/".join(path).encode()))
+        return jax.random.bernoulli(key, self.share, gradient.shape).astype(gradient.dtype)
+
+
+@gin.configurable
+@dataclass(frozen=True)
+class ChildTuningD(Freezing):
+    """The share of weights with the largest Fisher information moves, the same all along (arXiv 2109.05687).
+
+    Fisher information is estimated by the squared gradients of the training batches before the first step.
+
+    Args:
+      share: of the weights; the paper has .1 to .3.
+    """
+
+    share: float = 0.2
+
+    needs_fisher = True
+
+    def __post_init__(self):
+        _require_share("ChildTuningD.share", self.share)
+
+    def choose(self, fisher: Tree) -> Tree:
+        values = np.concatenate([np.asarray(leaf).ravel() for leaf in jax.tree.leaves(fisher)])
+        count = max(1, round(self.share * values.size))
+        least = np.partition(values, values.size - count)[values.size - count]
+        return jax.tree.map(lambda leaf: leaf >= least, fisher)
+
+    def freeze_mask(self, step: jax.Array, path: Path, gradient: jax.Array, known: Known) -> Any:
+        return look_up(known.chosen, path).astype(gradient.dtype)
+
+
+@gin.configurable
+@dataclass(frozen=True)
+class Mixout(Freezing):
+    """The loss sees each weight, by chance, as it was before training (Lee et al., arXiv 1909.11299).
+
+    What it sees is scaled so that its mean is the weight; a weight that was put back has no gradient.
+
+    Args:
+      share: of the weights put back at each step.
+    """
+
+    share: float = 0.3
+
+    needs_start = True
+
+    def __post_init__(self):
+        _require_share("Mixout.share", self.share, most=0.99)
+
+    def perturbed(self, trainable: Tree, step: jax.Array, known: Known) -> Tree:
+        key = jax.random.fold_in(known.key, step)
+
+        def mixed(path, weight: jax.Array, start: jax.Array) -> jax.Array:
+            own = jax.random.fold_in(key, zlib.crc32("/".join(path_names(path)).encode()))
+            back = jax.random.bernoulli(own, self.share, weight.shape)
+            return start + jnp.where(back, 0.0, weight - start) / (1 - self.share)
+
+        return jax.tree_util.tree_map_with_path(mixed, trainable, known.start)
+
+
+@gin.configurable
+@dataclass(frozen=True)
+class RecAdam(Freezing):
+    """First the weights are held where they were, then the task takes over (Chen et al., arXiv 2004.12651).
+
+    An update is l * update - (1 - l) * rate * strength * (weight - start), where l rises from 0 to 1 by a
+    sigmoid: the quadratic penalty is outside of Adam's moments, as in the paper's algorithm.
+
+    Args:
+      strength: of the penalty.
+      middle: share of the run at which l is one half.
+      steepness: of the sigmoid, for the whole run: l = sigmoid(steepness * (step / steps - middle)).
+    """
+
+    strength: float = 10.0
+    middle: float = 0.25
+    steepness: float = 30.0
+
+    needs_start = True
+
+    def pull(
+        self, update: jax.Array, weight: jax.Array, start: jax.Array, step: jax.Array, rate: Any, known: Known
+    ) -> jax.Array:
+        task = jax.nn.sigmoid(self.steepness * (step / known.extent.steps - self.middle))
+        return task * update - (1 - task) * rate * self.strength * (weight - start)
+
+
+@gin.configurable
+@dataclass(frozen=True)
+class LayerDrop(Freezing):
+    """At each step some layers are left out, and do not move (Fan et al., arXiv 1909.11556).
+
+    Left out is what the layer adds to the residual stream.
+
+    Args:
+      share: of the layers.
+    """
+
+    share: float = 0.2
+
+    def __post_init__(self):
+        _require_share("LayerDrop.share", self.share, most=0.99)
+
+    def _kept(self, step: jax.Array, path: Path, known: Known) -> Any:
+        """1 for layers that stay in, one a layer; 1.0 off the towers."""
+        height = known.extent.height(path)
+        if not isinstance(height, np.ndarray):
+            return 1.0
+        key = jax.random.fold_in(known.key, step)
+        kept_T = jax.random.bernoulli(key, 1 - self.share, (known.extent.top + 1,))
+        return kept_T[height].astype(jnp.float32)
+
+    def thinned(self, params: Tree, step: jax.Array, known: Known) -> Tree:
+        def without(path, weight: jax.Array) -> jax.Array:
+            names = path_names(path)
+            if names[-1] not in RESIDUAL_OUTPUTS:
+                return weight
+            return weight * over_layers(self._kept(step, names, known), weight)
+
+        return jax.tree_util.tree_map_with_path(without, params)
+
+    def freeze_mask(self, step: jax.Array, path: Path, gradient: jax.Array, known: Known) -> Any:
+        return over_layers(self._kept(step, path, known), gradient)

@@ -1,0 +1,164 @@
+"""The forward pass over rows of `examples`: a decoder whose columns see their ancestors in a trie.
+
+It can be cut: below the lowest layer that still learns nothing is differentiated, which is what makes
+freezing save time.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from pangu_jax.apps.language.decoding.prefill import encoder_batch
+from pangu_jax.models import attention, positions
+from pangu_jax.models.attention import Attend
+from pangu_jax.models.parameters import Tree
+from pangu_jax.workloads.language.model.forward import TOWERS, Forward
+
+Pool = Literal["encoder", "decoder_mean", "decoder_last"]
+Batch = Mapping[str, jax.Array]
+
+
+class Scores(NamedTuple):
+    """What a batch's candidates got.
+
+    Attributes:
+      candidate_BxC: fp32 sum of log p of each candidate's tokens, or a classifier's logits; -inf for padding.
+      length_BxC: fp32 number of tokens of each; ones for a classifier.
+      token_BxP: fp32 log p of each token of each candidate; None for a classifier.
+      smooth_BxP: fp32 mean of log p over the vocabulary where that token stands.
+      log_p_BxRxV: fp32 log p over the vocabulary at the columns that are read.
+    """
+
+    candidate_BxC: jax.Array
+    length_BxC: jax.Array
+    token_BxP: jax.Array | None = None
+    smooth_BxP: jax.Array | None = None
+    log_p_BxRxV: jax.Array | None = None
+
+
+@dataclass(frozen=True)
+class TrieForward(Forward):
+    """A forward pass whose decoder reads `decoder_sees` [B, M, M] instead of the order of its columns."""
+
+    def _attention(self, tower: str, params: Tree, own_segments_BxT: jax.Array, batch: Batch) -> Attend:
+        if tower == "encoder":
+            return super()._attention(tower, params, own_segments_BxT, batch)
+        mask_Bx1xMxM, bias_BxHxMxM = batch["decoder_sees"][:, None], None
+        if "decoder_bias" in params:
+            bias_BxHxMxM = self._bias(params["decoder_bias"]["table"], batch["decoder_positions"])
+
+        def attend(q_BxHxTxK: jax.Array, k_BxHxSxK: jax.Array, v_BxHxSxK: jax.Array) -> jax.Array:
+            mask, bias = attention.over_prefix(k_BxHxSxK.shape[2], mask_Bx1xMxM, bias_BxHxMxM)
+            scores = jnp.einsum(
+                "bhtk,bhsk->bhts",
+                q_BxHxTxK * self.config.scale,
+                k_BxHxSxK,
+                preferred_element_type=jnp.float32,
+            )
+            scores = scores if bias is None else scores + bias
+            p_BxHxTxS = jax.nn.softmax(jnp.where(mask, scores, jnp.finfo(jnp.float32).min))
+            return jnp.einsum("bhts,bhsk->bhtk", p_BxHxTxS.astype(v_BxHxSxK.dtype), v_BxHxSxK)
+
+        return attend
+
+    def _bias(self, table_NxH: jax.Array, depth_BxM: jax.Array) -> jax.Array:
+        """T5's bias by the distance of two columns on their path, [B, H, M, M]."""
+        columns = depth_BxM.shape[1]
+        buckets_MxM = positions.relative_buckets(
+            columns,
+            columns,
+            bidirectional=False,
+            buckets=self.config.relative_buckets,
+            max_distance=self.config.relative_max_distance,
+        )
+        by_distance_MxH = table_NxH[buckets_MxM[-1, ::-1]]
+        distance_BxMxM = jnp.maximum(depth_BxM[:, :, None] - depth_BxM[:, None], 0)
+        return jnp.moveaxis(by_distance_MxH[distance_BxMxM], -1, 1).astype(jnp.float32)
+
+
+def scores(
+    forward: TrieForward,
+    params: Tree,
+    batch: Batch,
+    pool: Pool | None = None,
+    keys_B: jax.Array | None = None,
+    lowest: int = 0,
+) -> Scores:
+    """Scores of a batch's candidates, by their tokens or, with a `pool`, by `params["classifier"]`.
+
+    Args:
+      forward: the forward pass.
+      params: complete parameters.
+      batch: from `examples.Rows.batch`.
+      pool: what the classifier looks at: the mean of the encoder's output, or of the decoder's hidden states
+        over the prefix their mean or the last; None scores tokens.
+      keys_B: PRNG keys of dropout; None drops nothing.
+      lowest: height (see `freezing.Extent`) below which nothing is differentiated.
+    """
+    if lowest > 0:
+        params = params | {"embedding": jax.lax.stop_gradient(params["embedding"])}
+    features = encoder_batch(batch["inputs"]) | {
+        "decoder_input_tokens": batch["tokens"],
+        "decoder_segment_ids": jnp.ones_like(batch["tokens"]),
+        "decoder_positions": batch["depth"],
+        "decoder_sees": batch["sees"],
+    }
+    payload = forward.begin_tower(0, params, {}, features)
+    payload = _run(forward, 0, params, payload, features, keys_B, lowest - 1)
+    payload = forward.begin_tower(1, params, payload, features)
+    if pool == "encoder":
+        (memory_BxSxD,) = payload["encoder"]
+        return _classified(params, _mean(memory_BxSxD, features["encoder_segment_ids"] != 0), batch)
+    payload = _run(forward, 1, params, payload, features, keys_B, lowest - 1 - forward.config.encoder_layers)
+    hidden_BxMxD = forward._hidden(params, *payload["decoder"])
+    if pool == "decoder_last":
+        last_Bx1x1 = batch["given"][:, None, None] - 1
+        return _classified(params, jnp.take_along_axis(hidden_BxMxD, last_Bx1x1, axis=1)[:, 0], batch)
+    if pool == "decoder_mean":
+        given_BxM = jnp.arange(hidden_BxMxD.shape[1]) < batch["given"][:, None]
+        return _classified(params, _mean(hidden_BxMxD, given_BxM), batch)
+    hidden_BxRxD = jnp.take_along_axis(hidden_BxMxD, batch["read"][..., None], axis=1)
+    log_p_BxRxV = jax.nn.log_softmax(forward.logits(params, hidden_BxRxD))
+    row_Bx1 = jnp.arange(len(batch["read"]))[:, None]
+    token_BxP = log_p_BxRxV[row_Bx1, batch["at"], batch["token"]]
+    smooth_BxP = jnp.take_along_axis(jnp.mean(log_p_BxRxV, axis=-1), batch["at"], axis=1)
+    owner_BxPxC = jax.nn.one_hot(batch["candidate"], batch["choices"].shape[1])
+    candidate_BxC = jnp.einsum("bp,bpc->bc", token_BxP, owner_BxPxC)
+    length_BxC = jnp.sum(owner_BxPxC, axis=1)
+    return Scores(
+        jnp.where(batch["choices"], candidate_BxC, -jnp.inf),
+        jnp.maximum(length_BxC, 1),
+        token_BxP,
+        smooth_BxP,
+        log_p_BxRxV,
+    )
+
+
+def _run(forward, tower, params, payload, features, keys_B, frozen):
+    """A tower's layers; `frozen` of them, the lowest, are outside of the backward pass."""
+    layers = params[TOWERS[tower]]
+    count = jax.tree.leaves(layers)[0].shape[0]
+    frozen = min(max(frozen, 0), count)
+    if frozen:
+        below = jax.tree.map(lambda w: jax.lax.stop_gradient(w[:frozen]), layers)
+        payload = jax.lax.stop_gradient(payload)
+        payload = forward.run_tower(tower, below, params, payload, features, keys_B, 0)
+        payload = jax.lax.stop_gradient(payload)
+    if frozen < count:
+        above = jax.tree.map(lambda w: w[frozen:], layers) if frozen else layers
+        payload = forward.run_tower(tower, above, params, payload, features, keys_B, frozen)
+    return payload
+
+
+def _classified(params: Tree, pooled_BxD: jax.Array, batch: Batch) -> Scores:
+    logits_BxC = pooled_BxD.astype(jnp.float32) @ params["classifier"]["kernel"]
+    logits_BxC += params["classifier"]["bias"]
+    return Scores(jnp.where(batch["choices"], logits_BxC, -jnp.inf), jnp.ones_like(logits_BxC))
+
+
+def _mean(x_BxTxD: jax.Array, seen_BxT: jax.Array) -> jax.Array:
+    total_BxD = jnp.einsum("btd,bt->bd", x_BxTxD, seen_BxT.astype(x_BxTxD.dtype))
+    return total_BxD / jnp.maximum(jnp.sum(seen_BxT, axis=1, keepdims=True), 1)

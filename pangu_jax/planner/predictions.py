@@ -1,0 +1,127 @@
+"""What is expected of a layout: memory item by item, time, and how much of the chips that uses."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pangu_jax.errors import UserError
+from pangu_jax.parallel import layout as layouts
+from pangu_jax.parallel.layout import Layout
+from pangu_jax.planner.candidates import Candidates, Mesh
+from pangu_jax.planner.memory_estimate import memory
+from pangu_jax.planner.setting import Setting, Shape
+from pangu_jax.planner.time_estimate import Times, times
+from tpu_npu_backends.topologies import Topology
+
+
+class Model(NamedTuple):
+    """What is planned for.
+
+    Attributes:
+      name: for messages.
+      shape: the model in numbers.
+      dimensions: sizes by logical axis, that a layout must divide.
+      flops: model FLOPs of a step, whole mesh.
+      batch_size: examples a step, over all devices.
+      optimizer_bytes: of the optimizer's state a parameter.
+      compute_dtype: as in a layout.
+    """
+
+    name: str
+    shape: Shape
+    dimensions: Mapping[str, int]
+    flops: float
+    batch_size: int
+    optimizer_bytes: float = 8.0
+    compute_dtype: str = "auto"
+
+
+def describe(workload: Any, batch_size: int, optimizer_bytes: float, compute_dtype: str = "auto") -> Model:
+    """What a search needs of a workload; UserError where it cannot tell."""
+    if not hasattr(workload, "shape"):
+        raise UserError(
+            f"the workload '{workload.name}' does not tell its shape, so no layout can be planned"
+        )
+    return Model(
+        workload.name,
+        workload.shape(),
+        workload.dimensions(),
+        workload.flops_per_step(batch_size),
+        batch_size,
+        optimizer_bytes,
+        compute_dtype,
+    )
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A layout, and what is expected of it.
+
+    Attributes:
+      layout: complete: `data` is a number.
+      memory: item -> bytes a chip.
+      step_s: seconds a step.
+      compute_s: of them, without communication.
+      collectives: mesh axis -> seconds of communication, hidden or not; axes of size 1 are left out.
+      bubble: part of the pipeline's slots without work.
+      mfu: model FLOPs over what the chips could do in that time.
+    """
+
+    layout: Layout
+    memory: dict[str, float]
+    step_s: float
+    compute_s: float
+    collectives: dict[str, float]
+    bubble: float
+    mfu: float
+
+    @property
+    def bytes_per_chip(self) -> float:
+        """All items of memory together."""
+        return sum(self.memory.values())
+
+
+def predict(model: Model, topology: Topology, layout: Layout) -> Prediction:
+    """What is expected of one layout, whether it fits or not; UserError where it does not divide."""
+    layout = layout.on(topology.chips)
+    if problems := layouts.check(layout, model.batch_size, model.dimensions):
+        raise UserError("; ".join(f"{name}: {what}" for name, what in problems))
+    shared = setting(model, topology, [layout.axis_sizes()])
+    candidates = Candidates.of(layout, len(model.shape.towers))
+    items, seconds = memory(shared, candidates), times(shared, candidates)
+    return prediction(model, topology, layout, items, seconds, 0)
+
+
+def prediction(
+    model: Model,
+    topology: Topology,
+    layout: Layout,
+    items: Mapping[str, np.ndarray],
+    seconds: Times,
+    row: int,
+) -> Prediction:
+    """One row of the arrays of candidates, in plain numbers."""
+    step = float(seconds.step[row])
+    return Prediction(
+        layout=layout,
+        memory={name: float(item[row]) for name, item in items.items()},
+        step_s=step,
+        compute_s=float(seconds.compute[row]),
+        collectives={
+            axis: float(spent[row])
+            for axis, spent in seconds.collectives.items()
+            if getattr(layout, axis) > 1
+        },
+        bubble=float(seconds.bubble[row]),
+        mfu=model.flops / step / (topology.chips * topology.chip.peak_flops),
+    )
+
+
+def setting(model: Model, topology: Topology, meshes: Sequence[Mesh]) -> Setting:
+    """What candidates on these meshes share."""
+    automatic = "float32" if topology.chip.platform == "cpu" else "bfloat16"
+    dtype = automatic if model.compute_dtype == "auto" else model.compute_dtype
+    width = {"float32": 4, "bfloat16": 2}[dtype]
+    return Setting(model.shape, model.batch_size, topology, meshes, width, model.optimizer_bytes)

@@ -1,0 +1,224 @@
+"""Seconds of a training step, for all candidates at once: compute, and communication that nothing hides."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from pangu_jax.parallel.layout import AXES
+from pangu_jax.planner.axis_costs import AxisCost
+from pangu_jax.planner.candidates import Candidates
+from pangu_jax.planner.efficiency import HOST_BYTES_PER_S
+from pangu_jax.planner.memory_estimate import (
+    CIRCULAR,
+    DOTS,
+    FULL,
+    GPIPE,
+    KEEP_ALL,
+    NONE,
+    OFFLOAD,
+    ONE_F_ONE_B,
+    chunk_layers,
+    kept,
+    payloads,
+    residual,
+    ticks,
+)
+from pangu_jax.planner.setting import Setting, Tower
+
+
+class Times(NamedTuple):
+    """Seconds a step, each an array over candidates.
+
+    Attributes:
+      step: all of it.
+      compute: of it, without any communication: the step if links were infinitely fast.
+      collectives: mesh axis -> communication over it, hidden or not.
+      bubble: part of the (tick, stage) slots of a pipeline without work; 0 without a pipeline.
+    """
+
+    step: np.ndarray
+    compute: np.ndarray
+    collectives: dict[str, np.ndarray]
+    bubble: np.ndarray
+
+
+class _Work(NamedTuple):
+    """Of a stage: seconds of compute, and of communication by mesh axis."""
+
+    compute: np.ndarray
+    axes: dict[str, np.ndarray]
+
+    def times(self, factor) -> "_Work":
+        return _Work(self.compute * factor, {axis: s * factor for axis, s in self.axes.items()})
+
+    def plus(self, other: "_Work") -> "_Work":
+        both = self.axes.keys() | other.axes.keys()
+        return _Work(
+            self.compute + other.compute,
+            {axis: self.axes.get(axis, 0.0) + other.axes.get(axis, 0.0) for axis in both},
+        )
+
+
+def times(setting: Setting, c: Candidates) -> Times:
+    """Predicts a step of each candidate."""
+    towers = setting.shape.towers
+    chunks = [_layer(setting, c, tower).times(chunk_layers(setting, c, tower)) for tower in towers]
+    loss = _loss(setting, c)
+    step, useful = _scheduled(setting, c, chunks)
+    # GPipe and circular share the loss over the stages. In 1F1B it is a branch of every tick.
+    shared = (c.schedule == GPIPE) | (c.schedule == CIRCULAR)
+    count = np.where(c.schedule == ONE_F_ONE_B, ticks(setting, c), c.microbatches)
+    losses = np.where(shared, c.microbatches / c.stage, count)
+    work = step.plus(loss.times(losses)).plus(_once(setting, c))
+    e = setting.efficiency
+    hidden_model = np.where(c.streams > 1, e.hidden_model_streams, e.hidden_model)
+    hidden = hidden_model * work.axes["model"] + e.hidden_fsdp * work.axes["fsdp"]
+    exposed = sum(work.axes.values()) - np.minimum(hidden, e.hidden_most * work.compute)
+    return Times(
+        step=work.compute + exposed,
+        compute=work.compute,
+        collectives={axis: np.broadcast_to(work.axes.get(axis, 0.0), len(c)) for axis in AXES},
+        bubble=1.0 - useful,
+    )
+
+
+def _scheduled(setting: Setting, c: Candidates, chunks: list[_Work]) -> tuple[_Work, np.ndarray]:
+    """The layers of a step, microbatch by microbatch or tick by tick; and the part of ticks that is work."""
+    n, count = len(chunks), ticks(setting, c)
+    work = c.repeats * c.microbatches
+    useful = np.where(c.schedule == NONE, 1.0, work / count)
+    total = _Work(np.zeros(len(c)), {})
+    # In a ring of several towers different ones are on its stages at a time: every tick takes as long as the
+    # slowest of them, which is also how compiled branches are counted.
+    slowest = np.max([chunk.compute for chunk in chunks], axis=0)
+    mixed = (c.schedule == CIRCULAR) | (c.schedule == ONE_F_ONE_B)
+    for chunk in chunks:
+        compute = np.where(mixed, slowest, chunk.compute)
+        each = np.select([c.schedule == NONE, c.schedule == GPIPE], [c.microbatches, count], count / n)
+        total = total.plus(_Work(compute, chunk.axes).times(each))
+    hop, (one_by_one, together) = setting.cost(c, "stage"), payloads(setting, c)
+    gpipe = c.schedule == GPIPE
+    latency = hop.latency_s / np.maximum(c.stage - 1, 1) * np.where(gpipe, n, 1)
+    sending = latency + np.where(gpipe, one_by_one, together) * hop.neighbour_s_per_byte
+    sends = np.where(c.schedule == NONE, 0, 2 * count)
+    # Microbatches without a pipeline add to all gradients, in fp32: stacked, then read, added to, written. A
+    # tick cuts its chunk's weights out of the stage's and adds to their gradients alone.
+    chunks = np.where(c.schedule == GPIPE, c.repeats, c.repeats / n)
+    adds = np.where(
+        c.schedule == NONE, np.where(c.microbatches > 1, 24.0 * c.microbatches, 0), 14.0 * count / chunks
+    )
+    moved = adds * stage_parameters(setting, c) / setting.topology.chip.hbm_bytes_per_s
+    return total.plus(_Work(moved, {"stage": sends * sending})), useful
+
+
+def stage_parameters(setting: Setting, c: Candidates) -> np.ndarray:
+    """Parameters of layers whose gradients a device adds up: in shards, or whole when gathered once."""
+    layers = sum(tower.layers * tower.parameters for tower in setting.shape.towers)
+    return layers / (c.stage * c.model * np.where(c.zero == 1, 1, c.fsdp))
+
+
+def _layer(setting: Setting, c: Candidates, tower: Tower) -> _Work:
+    """Forward and backward of one layer on a microbatch, with what remat computes again."""
+    forward, backward = _compute(setting, c, tower)
+    # A pipeline's tick is computed again to get at its layers: 1F1B keeps inputs only, whatever remat says.
+    ticked = np.where(c.remat == FULL, c.schedule != NONE, c.schedule == ONE_F_ONE_B)
+    again = ticked + np.select([c.remat == FULL, c.remat == KEEP_ALL], [1.0, 0.0], 0.03)
+    offloaded = 2 * kept(setting, c, tower)[DOTS] / HOST_BYTES_PER_S
+    compute = forward * (1 + again) + backward
+    compute = compute + np.where(c.remat == OFFLOAD, np.maximum(0.0, offloaded - 0.5 * compute), 0.0)
+    repeated = ticked + 1.0 * (c.remat == FULL)  # whole forward passes, collectives too
+    entries = np.where(c.remat == KEEP_ALL, 0.0, 1.0 * (c.remat != FULL))
+
+    def gathers(axis: str, size: np.ndarray, number) -> np.ndarray:
+        cost = setting.cost(c, axis)
+        return number * (cost.latency_s + size * cost.seconds_per_byte)
+
+    whole = residual(setting, c, tower.tokens) * c.model
+    rows = setting.examples(c) / c.model * setting.activation_bytes
+    keys = sum(2 * n.keys * n.heads * n.width for n in tower.attentions) * rows
+    weights = tower.parameters / c.model * setting.activation_bytes
+    in_layer = np.where(c.zero == 3, 3.0 + ticked, 0.0)
+    return _Work(
+        compute,
+        {
+            "model": gathers("model", whole, tower.blocks * (4.0 + 2.0 * repeated + entries)),
+            "fsdp": gathers("fsdp", weights, in_layer),
+            "sequence": gathers("sequence", keys, len(tower.attentions) * 3.0),
+        },
+    )
+
+
+def _compute(setting: Setting, c: Candidates, tower: Tower) -> tuple[np.ndarray, np.ndarray]:
+    chip, e = setting.topology.chip, setting.efficiency
+    examples = setting.examples(c) / c.sequence
+    forward = backward = np.zeros(len(c))
+    for product in tower.products:
+        rows = product.rows / np.where(product.split == "rows", c.model, 1)
+        columns = product.columns / np.where(product.split == "columns", c.model, 1)
+        seconds = _product(setting, examples * product.tokens, rows, columns)
+        forward, backward = forward + seconds, backward + 2 * seconds
+    for attention in tower.attentions:
+        causal = 0.5 if attention.causal else 1.0
+        share = np.where(c.sequence > 1, 1.0 / causal, 1.0)  # the last part of a causal window has it all
+        flops = attention.flops * examples * share / c.model
+        seconds = flops / (chip.peak_flops * e.attention)
+        forward, backward = forward + seconds, backward + e.attention_backward * seconds
+    each = kept(setting, c, tower)
+    more = np.where(c.remat == KEEP_ALL, each[KEEP_ALL] - each[DOTS], 0.0)  # written once, read once
+    alone = np.where(c.schedule == GPIPE, e.elementwise_pipeline, e.elementwise_branches)
+    factor = np.where(c.schedule == NONE, 1.0, alone)
+    traffic = (e.elementwise * factor * each[DOTS] + 3.0 * more) / chip.hbm_bytes_per_s
+    return forward + traffic / 3, backward + 2 * traffic / 3
+
+
+def _product(setting: Setting, tokens, rows, columns) -> np.ndarray:
+    """One product [tokens, rows] x [rows, columns]: whichever of compute and memory takes longer."""
+    chip, e, a = setting.topology.chip, setting.efficiency, setting.activation_bytes
+    smallest = np.minimum(np.minimum(tokens, rows), columns)
+    reached = e.matmul * smallest / (smallest + e.narrow)
+    moved = a * (tokens * rows + rows * columns + tokens * columns)
+    return np.maximum(
+        2.0 * tokens * rows * columns / (chip.peak_flops * reached), moved / chip.hbm_bytes_per_s
+    )
+
+
+def _loss(setting: Setting, c: Candidates) -> _Work:
+    """Embeddings, head and cross-entropy of one microbatch, forward and backward."""
+    shape, chip = setting.shape, setting.topology.chip
+    tokens = setting.examples(c) * shape.head_tokens / c.sequence
+    columns = shape.vocabulary / c.model
+    products = 3.0 * _product(setting, tokens / shape.loss_chunks, shape.width, columns) * shape.loss_chunks
+    logits = 6.0 * tokens * columns * 4 / chip.hbm_bytes_per_s
+    model = setting.cost(c, "model")
+    streams = sum(residual(setting, c, tower.tokens) for tower in shape.towers) * c.model
+    memory = sum(residual(setting, c, tower.memory_tokens) for tower in shape.towers) * c.model
+    entered = streams + memory + residual(setting, c, shape.head_tokens) * c.model
+    crossings = 2 * (entered * model.seconds_per_byte + (len(shape.towers) + 1) * model.latency_s)
+    return _Work(products + logits, {"model": crossings})
+
+
+def _once(setting: Setting, c: Candidates) -> _Work:
+    """Once a step: weights gathered once, gradients added up over copies, the optimizer."""
+    shape, a = setting.shape, setting.activation_bytes
+    layers = sum(tower.layers * tower.parameters for tower in shape.towers) / (c.stage * c.model)
+    table = shape.tables * shape.vocabulary * shape.width / c.model
+    stored = (layers + table) / c.fsdp
+    fsdp = setting.cost(c, "fsdp")
+    once = np.where(c.zero == 1, layers * 2 * a * fsdp.seconds_per_byte + 2 * fsdp.latency_s, 0.0)
+    # The table: gathered for each use of a microbatch, or once in a pipeline; and its gradient, back.
+    uses = np.where(c.schedule == NONE, 3 * len(shape.towers) * c.microbatches, 2 * shape.tables)
+    tables = uses * (shape.vocabulary * shape.width / c.model * a * fsdp.seconds_per_byte + fsdp.latency_s)
+
+    def added(cost: AxisCost, parameters: np.ndarray) -> np.ndarray:
+        return 2 * (4.0 * parameters * cost.seconds_per_byte + cost.latency_s)
+
+    moved = stored * (20.0 + 2.0 * setting.optimizer_bytes)  # gradient twice, parameter and state both ways
+    return _Work(
+        moved / setting.topology.chip.hbm_bytes_per_s,
+        {
+            "fsdp": once + tables,
+            "data": added(setting.cost(c, "data"), stored),
+            "sequence": added(setting.cost(c, "sequence"), stored),
+            "stage": added(setting.cost(c, "stage"), table / c.fsdp),
+        },
+    )

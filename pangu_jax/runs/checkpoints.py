@@ -1,0 +1,297 @@
+"""Saving and restoring the training state, over Orbax.
+
+Asynchronous (the step waits only for the copy to host memory), sharded (each process writes its shards),
+atomic (a step appears under its number only when it is whole). A restore names the arrays it wants by an
+abstract tree with the shardings of the mesh it runs on now: mesh, number of devices and dtype may all differ
+from those saved.
+"""
+
+import datetime
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
+
+import pangu_jax
+from pangu_jax.errors import UserError
+from pangu_jax.runs import checkpoint_files as files
+from pangu_jax.runs.checkpoint_structure import (
+    describe,
+    mesh_axes,
+    require_same_fingerprint,
+    require_same_structure,
+)
+from pangu_jax.runs.orbax_setup import disk_trouble, open_manager
+
+PyTree = Any
+log = logging.getLogger(__name__)
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Args:
+        directory: where the steps live; made if it does not exist.
+        keep: how many of the newest steps to keep.
+        keep_every: also keep, for good, the steps that are multiples of this.
+        asynchronous: return from `save` once the arrays are in host memory, and write in the background.
+        checksums: let the first process sum each step's files before it is committed (about 1.6 GB/s a
+            thread, in the background). Without, a step is "unsummed" and damage shows only if Orbax stumbles
+            over it.
+        read_only: for evaluation beside a running trainer: nothing is made, cleaned up or set aside.
+    Raises:
+        UserError: the directory cannot be written (or, read only, is not there).
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike,
+        keep: int = 3,
+        keep_every: int | None = None,
+        asynchronous: bool = True,
+        checksums: bool = True,
+        read_only: bool = False,
+    ):
+        self.directory = Path(directory).absolute()
+        self._asynchronous = asynchronous
+        self._checksums = checksums
+        self._read_only = read_only
+        self._saving: int | None = None
+        self._background = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoints")
+        self._sweeping: Future | None = None
+        files.require_usable(self.directory, read_only)
+        if not read_only and jax.process_index() == 0:
+            shutil.rmtree(self.directory / files.EXPIRED, ignore_errors=True)
+        self._manager = open_manager(self.directory, keep, keep_every, read_only, self._before_commit)
+
+    def save(self, step: int, state: PyTree, manifest: Mapping[str, Any], force: bool = False) -> bool:
+        """Save `state` as `step`. Every process calls it.
+
+        Args:
+            step: names the checkpoint.
+            state: any pytree of jax.Arrays, typed random keys included.
+            manifest: JSON saved beside it: "recipe" (text of the resolved recipe), "fingerprint" ({name:
+                hash}) and whatever else the caller wants back. Added: "step", "version" (of pangu_jax),
+                "mesh", "saved" (time), "arrays" (shape, dtype and bytes of each).
+            force: replace a checkpoint of the same step; otherwise it is left alone.
+        Returns:
+            Whether a save was started.
+        Raises:
+            UserError: this save, or the asynchronous one before it, failed because of the disk. Older steps
+                are intact.
+        """
+        self.wait()
+        if step in files.committed_steps(self.directory):
+            if not force:
+                return False
+            self._manager.delete(step)
+        manifest = {"mesh": mesh_axes(state), **manifest, "step": step, "version": pangu_jax.__version__}
+        manifest |= {"saved": datetime.datetime.now(datetime.UTC).isoformat(), "arrays": describe(state)}
+        items = ocp.args.Composite(state=ocp.args.PyTreeSave(state), manifest=ocp.args.JsonSave(manifest))
+        self._saving = step
+        with self._disk_errors():
+            self._manager.save(step, args=items, force=True)  # when to save is the trainer's business
+        if jax.process_index() == 0:
+            self._sweeping = self._background.submit(self._sweep)
+        if not self._asynchronous:
+            self.wait()
+        return True
+
+    def latest(self) -> int | None:
+        """The newest committed step, or None."""
+        return max(files.committed_steps(self.directory), default=None)
+
+    def exist(self) -> bool:
+        """Whether there is a committed step, as process 0 sees it: a network file system may show another
+        process less. Every process calls it."""
+        there = self.latest() is not None
+        if jax.process_count() > 1:
+            there = bool(multihost_utils.broadcast_one_to_all(np.bool_(there)))
+        return there
+
+    def restore(
+        self,
+        abstract_state: PyTree,
+        step: int | None = None,
+        fingerprint: Mapping[str, str] | None = None,
+    ) -> tuple[PyTree, dict[str, Any]]:
+        """Restore the newest sound checkpoint, or that of `step`, onto the shardings and dtypes asked for.
+
+        A damaged newest checkpoint is reported in one warning and the one before it is used; the damaged one
+        is renamed to STEP.corrupt, so that training can save that step again.
+
+        Args:
+            abstract_state: pytree of jax.ShapeDtypeStruct with shardings of the current mesh (no sharding
+                means the first device). A floating-point array may ask for another floating-point dtype.
+            step: restore exactly this step; damage is then an error.
+            fingerprint: the workload's ({name: hash}), compared with the saved one before any array is read.
+        Returns:
+            The state, structured as `abstract_state`, and the manifest.
+        Raises:
+            UserError: no checkpoint, none sound, another fingerprint, or arrays unlike `abstract_state`.
+        """
+        return self._restore(abstract_state, step, fingerprint, partial=False)
+
+    def restore_params(
+        self,
+        abstract_params: PyTree,
+        step: int | None = None,
+        fingerprint: Mapping[str, str] | None = None,
+        name: str = "params",
+    ) -> tuple[PyTree, dict[str, Any]]:
+        """As `restore`, reading only the parameters (entry `name` of the state): for evaluation,
+        generation."""
+        state, manifest = self._restore({name: abstract_params}, step, fingerprint, partial=True)
+        return state[name], manifest
+
+    def wait(self) -> None:
+        """Wait for the save under way, if any.
+
+        Raises:
+            UserError: it failed because of the disk.
+        """
+        with self._disk_errors():
+            self._manager.wait_until_finished()
+        if self._sweeping:
+            self._sweeping.result()
+
+    def close(self) -> None:
+        """Wait, then release threads and files. Raises as `wait`."""
+        with self._disk_errors():
+            self._manager.close()
+        self._background.shutdown()
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, kind, exception, traceback) -> None:
+        try:
+            self.close()
+        except UserError as error:
+            if exception is None:
+                raise
+            log.error("%s", error)  # what went wrong first is what the caller should see
+
+    def _restore(
+        self, target: PyTree, step: int | None, fingerprint: Mapping[str, str] | None, partial: bool
+    ) -> tuple[PyTree, dict[str, Any]]:
+        self.wait()
+        steps = files.committed_steps(self.directory)
+        if not steps or (step is not None and step not in steps):
+            wanted = "no checkpoint" if step is None else f"no checkpoint of step {step}"
+            there = (
+                f"it has steps {', '.join(map(str, steps))}" if steps else "train first, or name another run"
+            )
+            raise UserError(f"{wanted} in {self.directory}; {there}")
+        faults: dict[int, str] = {}
+        candidates = steps[::-1] if step is None else [step]
+        while (chosen := self._first_sound(candidates, faults)) is not None:
+            step_directory = self.directory / str(chosen)
+            manifest = files.read_manifest(step_directory)
+            if fingerprint is not None:
+                require_same_fingerprint(step_directory, manifest.get("fingerprint", {}), fingerprint)
+            require_same_structure(step_directory, manifest["arrays"], target, partial)
+            try:
+                state = self._read(chosen, target, partial)
+            except Exception as error:
+                # With checksums the files are as written, so the trouble lies elsewhere; and one process of
+                # several cannot step back alone.
+                if files.is_summed(step_directory) or jax.process_count() > 1:
+                    raise
+                faults[chosen] = f"cannot be read ({' '.join(str(error).split())[:200]})"
+                continue
+            self._step_over(faults, chosen)
+            return state, manifest
+        raise UserError(
+            f"no usable checkpoint in {self.directory}: {files.list_faults(faults.items())}; "
+            "bring the files back from a copy, or train anew in another run directory"
+        )
+
+    def _first_sound(self, steps: list[int], faults: dict[int, str]) -> int | None:
+        """The first of `steps` without a fault; what is wrong with those before it goes into `faults`."""
+        chosen = -1
+        if jax.process_index() == 0:
+            for step in steps:
+                if step in faults:
+                    continue
+                why = files.fault(self.directory / str(step))
+                if why is None:
+                    chosen = step
+                    break
+                faults[step] = why
+        if jax.process_count() > 1:
+            chosen = int(multihost_utils.broadcast_one_to_all(np.int32(chosen)))
+        return None if chosen < 0 else chosen
+
+    def _read(self, step: int, target: PyTree, partial: bool) -> PyTree:
+        default = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+
+        def with_sharding(leaf) -> jax.ShapeDtypeStruct:
+            sharding = getattr(leaf, "sharding", None) or default
+            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+        target = jax.tree.map(with_sharding, target)
+        restore_args = ocp.checkpoint_utils.construct_restore_args(target)
+        arguments = ocp.args.PyTreeRestore(item=target, restore_args=restore_args, partial_restore=partial)
+        return self._manager.restore(step, args=ocp.args.Composite(state=arguments)).state
+
+    def _step_over(self, faults: dict[int, str], chosen: int) -> None:
+        """Report damaged steps and rename them: they neither count as kept nor stand in the way of a save."""
+        for step, why in faults.items():
+            damaged = self.directory / str(step)
+            log.warning("checkpoint %s is damaged: %s; going on from step %d", damaged, why, chosen)
+            if not self._read_only:
+                aside = damaged.with_name(damaged.name + files.CORRUPT_SUFFIX)
+                shutil.rmtree(aside, ignore_errors=True)  # of an earlier time
+                damaged.rename(aside)
+        if not self._read_only:
+            if jax.process_count() > 1:
+                multihost_utils.sync_global_devices("pangu_jax: damaged checkpoints set aside")
+            self._manager.reload()
+
+    def _sweep(self) -> None:
+        """Remove the steps that retention gave up, once the save under way is done."""
+        with suppress(Exception):  # `wait` raises it in the caller's thread
+            self._manager.wait_until_finished()
+        shutil.rmtree(self.directory / files.EXPIRED, ignore_errors=True)
+
+    def _before_commit(self) -> None:
+        if self._checksums:
+            for step_directory in self.directory.glob(f"{self._saving}.{files.IN_PROGRESS}*"):
+                files.write_checksums(step_directory)
+
+    @contextmanager
+    def _disk_errors(self) -> Iterator[None]:
+        """Turn a failed write into one line for a person, and remove what it left, which frees the disk."""
+        try:
+            yield
+        except Exception as error:
+            if (trouble := disk_trouble(error)) is None:
+                raise
+            if jax.process_index() == 0:
+                self._remove_unfinished()
+            latest = self.latest()
+            intact = "there is no earlier one" if latest is None else f"that of step {latest} is intact"
+            raise UserError(
+                f"could not save checkpoint {self.directory / str(self._saving)}: {trouble.lower()}; "
+                f"{intact}; mend the disk and run the same command again"
+            ) from error
+
+    def _remove_unfinished(self) -> None:
+        for _ in range(10):
+            unfinished = list(self.directory.glob(f"*.{files.IN_PROGRESS}*"))
+            for step_directory in unfinished:
+                shutil.rmtree(step_directory, ignore_errors=True)
+            if not unfinished:
+                return
+            time.sleep(0.1)  # writers that have not failed yet may still add files

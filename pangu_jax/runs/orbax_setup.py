@@ -1,0 +1,84 @@
+"""How Orbax is set up here: what it keeps, how it writes, and what it need not say.
+
+Its `CheckpointManager` is used rather than its v1 API, which in 0.12 still lives under `experimental`. OCDBT
+keeps the files few (about 20, not 2 an array), zarr3 reads back fastest, and weights do not compress, so
+compression is off.
+"""
+
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import orbax.checkpoint as ocp
+
+from pangu_jax.runs.checkpoint_files import EXPIRED
+
+SAVE_TIMEOUT = 3600  # seconds; a terabyte over a network file system takes its time
+
+# These reach us as exceptions too, and become one line for a person.
+SAID_TWICE = ("Event loop is closed", "Encountered error while reading array index")
+
+DISK_TROUBLES = (
+    "No space left on device",
+    "Disk quota exceeded",
+    "File too large",
+    "Read-only file system",
+    "Permission denied",
+)
+
+
+def open_manager(
+    directory: Path, keep: int, keep_every: int | None, read_only: bool, before_commit: Callable[[], None]
+) -> ocp.CheckpointManager:
+    """The manager of `directory`, with the items "state" (a pytree) and "manifest" (JSON) in every step.
+
+    `before_commit` runs in the first process's writing thread when all files of a step are written, but it
+    does not yet stand under its number.
+    """
+    quiet_orbax()
+    policies = [ocp.checkpoint_managers.LatestN(keep)]
+    if keep_every:
+        policies.append(ocp.checkpoint_managers.EveryNSteps(keep_every))
+    options = ocp.CheckpointManagerOptions(
+        preservation_policy=ocp.checkpoint_managers.AnyPreservationPolicy(policies),
+        create=not read_only,
+        read_only=read_only,
+        cleanup_tmp_directories=not read_only,
+        # Renamed away first: a step half removed under its number would pass for a damaged one.
+        todelete_subdir=EXPIRED,
+        # `before_commit` is called only when asynchronous; who wants to wait, waits.
+        enable_async_checkpointing=True,
+        async_options=ocp.AsyncOptions(timeout_secs=SAVE_TIMEOUT, post_finalization_callback=before_commit),
+    )
+    registry = ocp.DefaultCheckpointHandlerRegistry()
+    arrays = ocp.PyTreeCheckpointHandler(use_ocdbt=True, use_zarr3=True, use_compression=False)
+    registry.add("state", ocp.args.PyTreeSave, arrays)
+    registry.add("state", ocp.args.PyTreeRestore, arrays)
+    registry.add("manifest", ocp.args.JsonSave, ocp.JsonCheckpointHandler())
+    return ocp.CheckpointManager(directory, options=options, handler_registry=registry)
+
+
+def quiet_orbax() -> None:
+    """Keep Orbax and TensorStore from printing tracebacks of what they raise as well, and advice about saves
+    that wait for one another. A second call changes nothing."""
+    absl = logging.getLogger("absl")
+    if _not_from_orbax in absl.filters:
+        return
+    absl.addFilter(_not_from_orbax)
+    previous = sys.unraisablehook
+
+    def hook(unraisable) -> None:
+        if not any(text in str(unraisable.exc_value) for text in SAID_TWICE):
+            previous(unraisable)
+
+    sys.unraisablehook = hook
+
+
+def disk_trouble(error: Exception) -> str | None:
+    """What is wrong with the disk, if that is why a save failed. TensorStore gives errno only as text."""
+    return next((trouble for trouble in DISK_TROUBLES if trouble in str(error)), None)
+
+
+def _not_from_orbax(record: logging.LogRecord) -> bool:
+    return "/orbax/" not in record.pathname

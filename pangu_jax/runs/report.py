@@ -1,0 +1,185 @@
+"""report.html of a run: one file that needs nothing else, neither network nor script.
+
+It can be written while a run goes on; what is not there yet is left out.
+"""
+
+import shlex
+from datetime import datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from pangu_jax.runs import charts, results
+from pangu_jax.runs.charts import chart
+from pangu_jax.runs.results import VALIDATION, Results, Series
+from pangu_jax.runs.run_directory import write_atomically
+
+
+class Figure(NamedTuple):
+    """A chart with its words."""
+
+    title: str
+    note: str
+    svg: Markup
+
+
+def write(run_dir: str | Path) -> Path:
+    """Write report.html into a run directory; returns its path.
+
+    Raises:
+      UserError: there is no run, one of its files is damaged, or the directory cannot be written.
+    """
+    run = results.read(run_dir)
+    write_atomically(run.directory.report, render(run, run_dir))
+    return run.directory.report
+
+
+def render(run: Results, run_dir: str | Path) -> str:
+    """The page; `run_dir` is shown in the commands to resume and to repeat."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["number"] = lambda value, form="{:.3f}": "–" if value is None else form.format(value)
+    text = resources.files(__package__).joinpath("report.html.jinja").read_text("utf-8")
+    return environment.from_string(text).render(
+        run=run,
+        title=run.directory.path.name,
+        headline=headline(run),
+        where=_where(run),
+        facts=_facts(run),
+        losses=_losses(run),
+        others=_others(run),
+        training=_training(run),
+        validated_at=_last_step(run.series(f"{VALIDATION}loss")),
+        resume=shlex.join(["pangu", "train", "--run_dir", f"{run_dir}"]),
+        repeat=shlex.join(
+            ["pangu", "train", "--gin_file", f"{run_dir}/{run.directory.recipe.name}", "--run_dir", "ANOTHER"]
+        ),
+    )
+
+
+def headline(run: Results) -> str:
+    """The result in a sentence or two."""
+    if not run.rows:
+        return "No step is on record yet."
+    over = run.steps is None or run.step >= run.steps
+    sentence = f"{run.step:,} steps" if over else f"At step {run.step:,} of {run.steps:,}"
+    if run.seconds:
+        sentence += f" {'in' if over else 'after'} {results.duration(run.seconds)}"
+    loss, held_out = run.newest.get("loss"), run.newest.get(f"{VALIDATION}loss")
+    if held_out is not None:
+        sentence += f"; held-out loss {held_out:.3f}"
+    elif loss is not None:
+        sentence += f"; training loss {loss:.3f}"
+    return f"{sentence}. {_against_baselines(run)}".strip()
+
+
+def _against_baselines(run: Results) -> str:
+    compared = [task for task in run.tasks if task.beats_baselines is not None]
+    if not compared:
+        return ""
+    better = [task.name for task in compared if task.beats_baselines]
+    if len(better) == len(compared):
+        names = "Every task" if len(better) > 1 else f"The {better[0]} task"
+        return f"{names} is below its unigram and bigram baselines."
+    if better:
+        return f"Below the baselines: {', '.join(better)}; {len(compared) - len(better)} not yet."
+    return "No task is below its baselines yet."
+
+
+def _where(run: Results) -> str:
+    """Devices, layout and day of the last row."""
+    known = [str(run.environment[name]) for name in ("devices", "layout") if name in run.environment]
+    if run.rows:
+        written = datetime.fromtimestamp(run.directory.metrics.stat().st_mtime)
+        known.append(f"last row written {written:%Y-%m-%d %H:%M}")
+    return ", ".join(known)
+
+
+def _facts(run: Results) -> list[tuple[str, str]]:
+    """The tiles under the headline: (name, value)."""
+    newest = run.newest
+    facts = []
+    for label, name in (("Held-out loss", f"{VALIDATION}loss"), ("Training loss", "loss")):
+        if name in newest:
+            facts.append((label, f"{newest[name]:.3f}"))
+    for label, name, form in (
+        ("Tokens per second", "tokens_per_second", charts.count),
+        ("MFU", "mfu", charts.percent),
+    ):
+        if len(values_N := run.series(name).values_N):
+            facts.append((f"{label}, median", form(float(np.median(values_N)))))
+    if run.tokens:
+        facts.append(("Tokens seen", charts.count(run.tokens)))
+    if "host_memory_gib" in newest:
+        facts.append(("Peak memory, host", f"{newest['host_memory_gib']:.2f} GiB"))
+    if "device_memory_gib" in newest:
+        facts.append(("Peak memory, device", f"{newest['device_memory_gib']:.2f} GiB"))
+    if run.checkpoints:
+        facts.append(("Newest checkpoint", f"step {run.checkpoints[-1]:,}"))
+    if run.resumes:
+        facts.append(("Resumed after step", ", ".join(f"{step:,}" for step in run.resumes)))
+    return facts
+
+
+def _losses(run: Results) -> list[Figure]:
+    """The whole loss, then a figure a task with its baselines; one task alone is the whole."""
+    whole = [] if len(run.tasks) == 1 else [_with_held_out(run, "loss", "All tasks", {})]
+    each = []
+    for task in run.tasks:
+        levels = {"unigram": task.unigram, "bigram": task.bigram}
+        levels = {name: value for name, value in levels.items() if value is not None}
+        each.append(_with_held_out(run, f"loss/{task.name}", task.name, levels))
+    return [figure for figure in whole + each if figure]
+
+
+def _others(run: Results) -> list[Figure]:
+    """What a workload measures besides its loss, such as accuracy."""
+    known = {"loss", "seconds", "step_seconds", *_TRAINING}
+    names = dict.fromkeys(name.removeprefix(VALIDATION) for name in run.names)
+    figures = [
+        _with_held_out(run, name, name.replace("_", " "), {})
+        for name in names
+        if name not in known and not name.startswith("loss/")
+    ]
+    return [figure for figure in figures if figure]
+
+
+def _with_held_out(run: Results, name: str, title: str, levels: dict[str, float]) -> Figure | None:
+    train, held_out = run.series(name), run.series(VALIDATION + name)
+    if not len(train.steps_N) and not len(held_out.steps_N):
+        return None
+    newest = (train, "train"), (held_out, "held-out")
+    note = ", ".join(f"{what} {series.values_N[-1]:.3f}" for series, what in newest if len(series.values_N))
+    return Figure(title, note, Markup(chart(train, held_out, levels, run.resumes)))
+
+
+# Metric -> title, and how it is drawn.
+_TRAINING: dict[str, tuple[str, dict[str, Any]]] = {
+    "learning_rate": ("Learning rate", {"from_zero": True, "smooth": False}),
+    "grad_norm": ("Gradient norm, before clipping", {"log": True}),
+    "tokens_per_second": ("Tokens per second", {"form": charts.count, "from_zero": True}),
+    "mfu": ("Model FLOPs utilisation", {"form": charts.percent, "from_zero": True}),
+    "host_memory_gib": ("Peak memory of the host process, GiB", {"from_zero": True, "smooth": False}),
+    "device_memory_gib": ("Peak memory of the fullest device, GiB", {"from_zero": True, "smooth": False}),
+}
+
+
+def _training(run: Results) -> list[Figure]:
+    figures = []
+    for name, (title, how) in _TRAINING.items():
+        series = run.series(name)
+        if how.get("log"):
+            series = Series(*(array[series.values_N > 0] for array in series))
+        if len(series.steps_N):
+            newest = how.get("form", charts.plain)(series.values_N[-1])
+            figures.append(Figure(title, f"last {newest}", Markup(chart(series, marks=run.resumes, **how))))
+    return figures
+
+
+def _last_step(series: Series) -> int | None:
+    return int(series.steps_N[-1]) if len(series.steps_N) else None

@@ -1,0 +1,275 @@
+"""The forward pass of the encoder-decoder: whole, or as the parts that a pipeline runs one by one.
+
+`loss` is the composition of the parts, so a pipelined model is the same code as the model on one device.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
+
+from pangu_jax.models import attention, flash, positions
+from pangu_jax.models.attention import Attend, Sight
+from pangu_jax.models.feed_forward import feed_forward
+from pangu_jax.models.normalization import rms_norm
+from pangu_jax.models.parameters import Tree
+from pangu_jax.models.placement import Placement
+from pangu_jax.models.stack import Remat, run_layers
+from pangu_jax.workloads.language.model import encoder_decoder
+from pangu_jax.workloads.language.model.cross_entropy import cross_entropy
+from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
+
+TOWERS = ("encoder", "decoder")
+TOKENS = ("batch", "length")
+TABLE = {"table": ("vocab", "embed")}
+Batch = Mapping[str, jax.Array]
+Payload = dict[str, tuple[jax.Array, ...]]  # of each tower, its residual stream for each stream of examples
+
+
+class Loss(NamedTuple):
+    """What a batch's loss is made of; all of it covers this device's part of the windows.
+
+    Attributes:
+      total: fp32 sum over tokens, with gradients.
+      token_loss_BxT: fp32 -log p of each target, without gradients.
+      weights_BxT: fp32 weight of each target.
+    """
+
+    total: jax.Array
+    token_loss_BxT: jax.Array
+    weights_BxT: jax.Array
+
+
+@dataclass(frozen=True)
+class Forward:
+    """A forward pass: the configuration, and how this run places, remembers, rounds and attends.
+
+    With `streams` > 1 a layer works on that many parts of the batch, each independent of the others, so that
+    collectives of one run while another computes. `keys_B` below is one PRNG key an example, so that dropout
+    falls alike on every layout; None drops nothing.
+    """
+
+    config: EncoderDecoderConfig
+    placement: Placement = Placement()  # noqa: RUF009 - stateless
+    remat: Remat = "none"
+    dtype: jnp.dtype = jnp.float32
+    kernel: Literal["plain", "flash"] = "plain"
+    streams: int = 1
+
+    def encode(self, params: Tree, batch: Batch, keys_B: jax.Array | None = None) -> jax.Array:
+        """The encoder's output [B, S, D]; its input tokens, segment ids and positions are each BxS."""
+        payload = self.begin_tower(0, params, {}, batch)
+        payload = self.run_tower(0, params["encoder"], params, payload, batch, keys_B, 0)
+        return rms_norm(jnp.concatenate(payload["encoder"]), params["encoder_norm"]["scale"])
+
+    def decode(
+        self, params: Tree, batch: Batch, memory_BxSxD: jax.Array, keys_B: jax.Array | None = None
+    ) -> jax.Array:
+        """Final hidden states [B, T, D], scaled for the head, from `decoder_input_tokens` and the memory."""
+        decoder = self._embed(params, batch, "decoder")
+        payload = {"encoder": tuple(jnp.split(memory_BxSxD, self.streams)), "decoder": decoder}
+        payload = self.run_tower(1, params["decoder"], params, payload, batch, keys_B, 0)
+        return self._hidden(params, jnp.concatenate(payload["decoder"]))
+
+    def logits(self, params: Tree, hidden: jax.Array) -> jax.Array:
+        """fp32 logits [..., V] of hidden states [..., D]: for decoding, where few tokens are looked at."""
+        return jnp.einsum("...d,vd->...v", hidden, self._head(params), preferred_element_type=jnp.float32)
+
+    def loss(self, params: Tree, batch: Batch, keys_B: jax.Array | None = None) -> Loss:
+        """Weighted cross-entropy of `decoder_target_tokens` under `decoder_loss_weights`, each BxT."""
+        payload: Payload = {}
+        for index, tower in enumerate(TOWERS):
+            payload = self.begin_tower(index, params, payload, batch)
+            payload = self.run_tower(index, params[tower], params, payload, batch, keys_B, 0)
+        return self.finish(params, payload, batch)
+
+    def begin_tower(self, tower: int, params: Tree, payload: Payload, batch: Batch) -> Payload:
+        """What enters a tower's first layer: embeddings, and for the decoder the encoder's normed output."""
+        if tower == 0:
+            return {"encoder": self._embed(params, batch, "encoder")}
+        scale_D = params["encoder_norm"]["scale"]
+        memory = tuple(rms_norm(x_BxSxD, scale_D) for x_BxSxD in payload["encoder"])
+        return {"encoder": memory, "decoder": self._embed(params, batch, "decoder")}
+
+    def run_tower(
+        self,
+        tower: int,
+        layers: Tree,
+        params: Tree,
+        payload: Payload,
+        batch: Batch,
+        keys_B: jax.Array | None,
+        first: jax.Array | int,
+    ) -> Payload:
+        """The payload after some layers of a tower, stacked in `layers`; number `first` is their first."""
+        name = TOWERS[tower]
+        config, placement = self.config, self.placement
+        logical = encoder_decoder.axes(config)[name]
+        layer_axes = jax.tree.map(lambda a: a[1:], logical, is_leaf=lambda a: isinstance(a, tuple))
+        if "prefix" in layers["attention"]:
+            layer_axes["attention"]["prefix"] = attention.PREFIX
+        views = [
+            self._view(name, params, batch, keys, memory)
+            for batch, keys, memory in zip(
+                self._split(batch), self._split(keys_B), payload["encoder"], strict=True
+            )
+        ]
+
+        def block(view, x_BxTxD, scale_D, compute, draw):
+            y_BxTxD = placement.leave(compute(placement.enter(rms_norm(x_BxTxD, scale_D))))
+            y_BxTxD = self._dropout(y_BxTxD, view, 2 * draw + tower)
+            return checkpoint_name(x_BxTxD + y_BxTxD, "residual")
+
+        def attend(view, layer, x):
+            return attention.self_attention(layer["attention"], x, view.rotation, view.attend, placement)
+
+        def attend_memory(view, layer, x):
+            memory_BxSxD = view.memory_BxSxD
+            return attention.cross_attention(
+                layer["cross_attention"], x, memory_BxSxD, view.attend_memory, placement
+            )
+
+        def feed(view, layer, x):
+            return feed_forward(layer["feed_forward"], x, config.activation, placement)
+
+        blocks = {"attention": attend, "cross_attention": attend_memory, "feed_forward": feed}
+
+        def body(streams, layer, index):
+            layer = placement.weights(jax.tree.map(lambda w: w.astype(self.dtype), layer), layer_axes)
+            for number, (kind, compute) in enumerate(blocks.items()):
+                if kind not in layer:
+                    continue
+                scale_D = layer[f"{kind}_norm"]["scale"]
+                streams = tuple(
+                    block(view, x, scale_D, partial(compute, view, layer), 3 * index + number)
+                    for view, x in zip(views, streams, strict=True)
+                )
+            return streams
+
+        x = run_layers(body, layers, payload[name], remat=self.remat, unroll=config.unroll, first=first)
+        return {**payload, name: x}
+
+    def finish(self, params: Tree, payload: Payload, batch: Batch) -> Loss:
+        """The loss of what left the decoder's last layer."""
+        placement, table_VxD = self.placement, self._head(params)
+
+        def of(x_BxTxD: jax.Array, batch: Batch) -> Loss:
+            targets_BxT = placement.own_length(batch["decoder_target_tokens"], TOKENS)
+            weights_BxT = placement.own_length(batch["decoder_loss_weights"].astype(jnp.float32), TOKENS)
+            hidden_BxTxD = placement.enter(self._hidden(params, x_BxTxD))
+            chunks, z_loss = self.config.loss_chunks, self.config.z_loss
+            total, token_loss_BxT = cross_entropy(
+                hidden_BxTxD, table_VxD, targets_BxT, weights_BxT, z_loss, chunks, placement
+            )
+            return Loss(total, token_loss_BxT, weights_BxT)
+
+        losses = [of(*pair) for pair in zip(payload["decoder"], self._split(batch), strict=True)]
+        token_loss_BxT, weights_BxT = (
+            jnp.concatenate(parts) for parts in list(zip(*losses, strict=True))[1:]
+        )
+        return Loss(sum(loss.total for loss in losses), token_loss_BxT, weights_BxT)
+
+    def _split(self, tree: Tree) -> list[Tree]:
+        """Each stream's examples of a tree [B, ...]."""
+        if self.streams == 1:
+            return [tree]
+        leaves, structure = jax.tree.flatten(tree)
+        parts = zip(*(jnp.split(leaf, self.streams) for leaf in leaves), strict=True)
+        return [structure.unflatten(part) for part in parts] if leaves else [tree] * self.streams
+
+    def _hidden(self, params: Tree, x_BxTxD: jax.Array) -> jax.Array:
+        return rms_norm(x_BxTxD, params["decoder_norm"]["scale"]) * self.config.head_scale
+
+    def _embed(self, params: Tree, batch: Batch, tower: str) -> tuple[jax.Array, ...]:
+        placement = self.placement
+        table_VxD = placement.weights({"table": params["embedding"].astype(self.dtype)}, TABLE)["table"]
+        tokens_BxT = placement.own_length(batch[f"{tower}_input_tokens"], TOKENS)
+        return tuple(placement.leave(placement.lookup(table_VxD, part)) for part in self._split(tokens_BxT))
+
+    def _head(self, params: Tree) -> jax.Array:
+        table_VxD = params["embedding" if self.config.tied_head else "head"].astype(self.dtype)
+        if table_VxD.shape[0] > self.config.vocab_size:  # below the words, a soft prompt's vectors
+            table_VxD = table_VxD[: self.config.vocab_size]
+        return self.placement.weights({"table": table_VxD}, TABLE)["table"]
+
+    def _view(
+        self, tower: str, params: Tree, batch: Batch, keys_B: jax.Array | None, memory_BxSxD: jax.Array
+    ) -> "_View":
+        own_segments_BxT = self.placement.own_length(batch[f"{tower}_segment_ids"], TOKENS)
+        memory = {}
+        if tower == "decoder":
+            sight = Sight(own_segments_BxT, batch["encoder_segment_ids"])
+            memory = {
+                "memory_BxSxD": self.placement.enter(memory_BxSxD),
+                "attend_memory": self._attend(sight),
+            }
+        return _View(
+            window=batch[f"{tower}_segment_ids"].shape[1],
+            keys_B=keys_B,
+            rotation=self._rotation(batch[f"{tower}_positions"]),
+            attend=self._attention(tower, params, own_segments_BxT, batch),
+            **memory,
+        )
+
+    def _rotation(self, positions_BxT: jax.Array) -> positions.Rotation | None:
+        if self.config.position != "rotary":
+            return None
+        return positions.rotation(self.placement.own_length(positions_BxT, TOKENS), self.config.width)
+
+    def _attention(self, tower: str, params: Tree, own_segments_BxT: jax.Array, batch: Batch) -> Attend:
+        """Self-attention of a tower: who sees whom, and with which bias."""
+        segments_BxT = batch[f"{tower}_segment_ids"]
+        window = segments_BxT.shape[1]
+        index_T = self.placement.own_length(jnp.arange(window), ("length",)) if tower == "decoder" else None
+        bias_HxTxS = None
+        if f"{tower}_bias" in params:
+            buckets_TxS = positions.relative_buckets(
+                window,
+                window,
+                bidirectional=tower == "encoder",
+                buckets=self.config.relative_buckets,
+                max_distance=self.config.relative_max_distance,
+            )
+            bias_HxTxS = jnp.transpose(params[f"{tower}_bias"]["table"][buckets_TxS], (2, 0, 1))
+            bias_HxTxS = self.placement.own_length(bias_HxTxS, ("heads", "length", None))
+        return self._attend(Sight(own_segments_BxT, segments_BxT, index_T), bias_HxTxS)
+
+    def _attend(self, sight: Sight, bias_HxTxS: jax.Array | None = None) -> Attend:
+        scale = self.config.scale
+        by_kernel = self.kernel == "flash" and bias_HxTxS is None and flash.fits(sight)
+        mask_Bx1xTxS = sight.mask()
+
+        def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+            prefixed = k.shape[2] > mask_Bx1xTxS.shape[-1]
+            if by_kernel and not prefixed:
+                return flash.attend(q * scale, k, v, sight, self.placement)
+            sees = attention.over_prefix(k.shape[2], mask_Bx1xTxS, bias_HxTxS)
+            return checkpoint_name(attention.attend(q * scale, k, v, *sees), "attention")
+
+        return attend
+
+    def _dropout(self, y_BxTxD: jax.Array, view: "_View", draw: jax.Array) -> jax.Array:
+        keep = 1.0 - self.config.dropout
+        if view.keys_B is None or keep == 1.0:
+            return y_BxTxD
+        shape = view.window, self.config.d_model
+
+        def sample(key: jax.Array) -> jax.Array:
+            return jax.random.bernoulli(jax.random.fold_in(key, draw), keep, shape)
+
+        return jnp.where(self.placement.draw(sample, view.keys_B), y_BxTxD / keep, 0.0)
+
+
+class _View(NamedTuple):
+    """What every layer of a tower reads besides the residual stream, for one stream of examples."""
+
+    window: int
+    keys_B: jax.Array | None
+    rotation: positions.Rotation | None
+    attend: Attend
+    memory_BxSxD: jax.Array | None = None
+    attend_memory: Attend | None = None

@@ -1,0 +1,222 @@
+"""Pangu NLP under the trainer: an encoder-decoder over packed windows of a weighted mixture of tasks."""
+
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+import gin
+import jax
+import jax.numpy as jnp
+
+from pangu_jax.errors import UserError
+from pangu_jax.models import stack
+from pangu_jax.recipes import Recipe, Reference
+from pangu_jax.workloads import Params, Part, Run, Source, Sums
+from pangu_jax.workloads.language.model import encoder_decoder, forward
+from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
+from pangu_jax.workloads.language.model.forward import Forward, Loss
+from pangu_jax.workloads.shape import Attention, Product, Shape, Tower
+
+gin.external_configurable(EncoderDecoderConfig, "EncoderDecoder", module="pangu_jax.models")
+
+
+class TokenData(Protocol):
+    """What the workload needs of a corpus: windows of tokens with seqio's packed feature names."""
+
+    encoder_length: int
+    decoder_length: int
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Token ids are below it."""
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """The mixture's tasks, in the order of `task_id`."""
+
+    def train_source(self, batch_size: int, seed: int) -> Source:
+        """Endless batches of the mixture."""
+
+    def validation_sources(self, batch_size: int) -> Mapping[str, Source]:
+        """A finite source for each task, from held-out documents."""
+
+    def fingerprint(self) -> dict[str, str]:
+        """The vocabulary's hash."""
+
+
+def _dimensions(model: EncoderDecoderConfig) -> dict[str, int]:
+    return {
+        "embed": model.d_model,
+        "heads": model.heads,
+        "mlp": model.d_ff,
+        "vocab": model.vocab_size,
+        "encoder_layers": model.encoder_layers,
+        "decoder_layers": model.decoder_layers,
+    }
+
+
+@gin.configurable(module="pangu_jax.workloads.language")
+class LanguageModel:
+    """An encoder-decoder language model.
+
+    Args:
+      model: the shape, @EncoderDecoder().
+      data: where windows of tokens come from, such as @corpus().
+    """
+
+    name = "language"
+
+    def __init__(self, model: EncoderDecoderConfig = gin.REQUIRED, data: TokenData = gin.REQUIRED):
+        self.model = model
+        self.data = data
+
+    @staticmethod
+    def recipe_dimensions(recipe: Recipe, reference: Reference) -> dict[str, int]:
+        """`dimensions`, from a recipe; ValueError where the shape contradicts itself."""
+        model = recipe.arguments(reference).get("model")
+        if not isinstance(model, Reference):
+            return {}
+        return _dimensions(EncoderDecoderConfig(**recipe.arguments(model)))
+
+    def init(self, key: jax.Array) -> Params:
+        """Fresh fp32 parameters."""
+        return encoder_decoder.init(self.model, key)
+
+    def logical_axes(self):
+        """Logical axes of every parameter."""
+        return encoder_decoder.axes(self.model)
+
+    def dimensions(self) -> dict[str, int]:
+        """What a layout must divide."""
+        lengths = {"encoder_length": self.data.encoder_length, "decoder_length": self.data.decoder_length}
+        return _dimensions(self.model) | lengths
+
+    def loss(self, params: Params, batch: Mapping[str, jax.Array], keys: jax.Array | None, run: Run) -> Sums:
+        """Cross-entropy summed over weighted target tokens; `loss/TASK` is each task's, without z-loss."""
+        keys = keys if self.model.dropout else None
+        return self.sums(self._forward(run).loss(params, batch, keys), batch)
+
+    def program(self, run: Run) -> "Program":
+        """The encoder and the decoder as towers of a pipeline."""
+        return Program(self, self._forward(run))
+
+    def sums(self, loss: Loss, batch: Mapping[str, jax.Array]) -> Sums:
+        """What the trainer adds up of a loss."""
+        example_loss_B = jnp.sum(loss.token_loss_BxT * loss.weights_BxT, axis=1)
+        example_weight_B = jnp.sum(loss.weights_BxT, axis=1)
+        metrics = {}
+        for index, task in enumerate(self.data.task_names):
+            mine_B = (batch["task_id"] == index).astype(jnp.float32)
+            metrics[f"loss/{task}"] = jnp.sum(example_loss_B * mine_B), jnp.sum(example_weight_B * mine_B)
+        return Sums(loss.total, jnp.sum(loss.weights_BxT), metrics)
+
+    def _forward(self, run: Run) -> Forward:
+        return Forward(self.model, run.placement, run.remat, run.dtype, run.kernel, run.streams)
+
+    def batch_shapes(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
+        """seqio's packed features of both windows; reads no data."""
+        lengths = {"encoder": self.data.encoder_length, "decoder": self.data.decoder_length}
+        names = ["encoder_input_tokens", "decoder_input_tokens", "decoder_target_tokens"]
+        names += [f"{tower}_{kind}" for tower in lengths for kind in ("segment_ids", "positions")]
+        windows = {name: (batch_size, lengths[name.partition("_")[0]]) for name in names}
+        shapes = {name: jax.ShapeDtypeStruct(shape, jnp.int32) for name, shape in windows.items()}
+        weights = jax.ShapeDtypeStruct((batch_size, lengths["decoder"]), jnp.float32)
+        return shapes | {
+            "decoder_loss_weights": weights,
+            "task_id": jax.ShapeDtypeStruct((batch_size,), jnp.int32),
+        }
+
+    def train_source(self, batch_size: int, seed: int) -> Source:
+        """Endless batches of the mixture; UserError where the vocabulary does not fit the model."""
+        if self.data.vocabulary_size > self.model.vocab_size:
+            raise UserError(
+                f"the vocabulary has {self.data.vocabulary_size} pieces and EncoderDecoder.vocab_size is "
+                f"{self.model.vocab_size}: raise it to at least that, in a multiple of Layout.model"
+            )
+        return self.data.train_source(batch_size, seed)
+
+    def validation_sources(self, batch_size: int) -> Mapping[str, Source]:
+        """A finite source a task, from held-out documents."""
+        return self.data.validation_sources(batch_size)
+
+    def fingerprint(self) -> dict[str, str]:
+        """The vocabulary's hash."""
+        return self.data.fingerprint()
+
+    def files(self) -> dict[str, bytes]:
+        """The vocabulary, which a run needs to be used by itself; {} for data without text."""
+        vocabulary = getattr(self.data, "vocabulary", None)
+        return {"vocabulary.model": vocabulary.file.read_bytes()} if vocabulary else {}
+
+    def baselines(self) -> dict[str, dict[str, float]]:
+        """Task -> held-out nats a token of n-gram models on the same targets; {} for data without text."""
+        if not hasattr(self.data, "baselines"):
+            return {}
+        objectives = zip(self.data.task_names, self.data.objectives, strict=False)
+        return {task: self.data.baselines(objective) for task, objective in objectives}
+
+    def tokens_per_step(self, batch_size: int) -> int:
+        """Positions of both windows, padding included: what the devices work on."""
+        return batch_size * (self.data.encoder_length + self.data.decoder_length)
+
+    def flops_per_step(self, batch_size: int) -> float:
+        """Matrix products forward and backward (3x forward); attention scores of causal pairs count half.
+
+        Each tower by its own tokens: the encoder's weights never see target tokens.
+        """
+        return self.shape().flops(batch_size)
+
+    def shape(self) -> Shape:
+        """The model in numbers, for the planner."""
+        m, encoder, decoder = self.model, self.data.encoder_length, self.data.decoder_length
+        d, joined = m.d_model, m.heads * m.width
+        biased = m.position == "relative"
+
+        def layer(tokens: int) -> tuple[Product, ...]:
+            return (
+                Product(d, 3 * joined, tokens, "columns", saved=True),
+                Product(joined, d, tokens, "rows", saved=False),
+                *[Product(d, m.d_ff, tokens, "columns", saved=True)] * (2 if m.gated else 1),
+                Product(m.d_ff, d, tokens, "rows", saved=False),
+            )
+
+        cross = (
+            Product(d, joined, decoder, "columns", saved=True),
+            Product(d, 2 * joined, encoder, "columns", saved=True),
+            Product(joined, d, decoder, "rows", saved=False),
+        )
+        looks = lambda *pair: Attention(m.heads, m.width, *pair)  # noqa: E731
+        towers = (
+            Tower("encoder", m.encoder_layers, encoder, d, layer(encoder),
+                  (looks(encoder, encoder, False, biased),), 2),
+            Tower("decoder", m.decoder_layers, decoder, d, (*layer(decoder), *cross),
+                  (looks(decoder, decoder, True, biased), looks(decoder, encoder, False, False)), 3, encoder),
+        )  # fmt: skip
+        return Shape(towers, m.vocab_size, 1 if m.tied_head else 2, decoder, m.loss_chunks)
+
+
+class Program(NamedTuple):
+    """The model as a pipeline runs it (`pangu_jax.parallel.stage.Program`)."""
+
+    workload: LanguageModel
+    forward: Forward
+
+    @property
+    def towers(self) -> tuple[str, ...]:
+        """Names of the towers, first to last."""
+        return forward.TOWERS
+
+    def begin(self, tower: int, shared: Params, payload: dict[str, jax.Array], part: Part):
+        """Embeddings of a tower, with the encoder's output for the decoder."""
+        return self.forward.begin_tower(tower, shared, payload, part.batch)
+
+    def run(self, tower: int, layers: Params, shared: Params, payload, part: Part, first: jax.Array):
+        """Some layers of a tower."""
+        return self.forward.run_tower(tower, layers, shared, payload, part.batch, part.keys, first)
+
+    def finish(self, shared: Params, payload, part: Part) -> Sums:
+        """The loss of a microbatch."""
+        return self.workload.sums(self.forward.finish(shared, payload, part.batch), part.batch)
+
+    def remember(self, function):
+        """As the remat policy says, for a whole chunk of layers."""
+        return stack.rematerialise(function, self.forward.remat)
