@@ -78,7 +78,7 @@ def _look_at(trained: Trained) -> tuple[list[dict[str, str]], dict[str, dict[str
     if not isinstance(trained.workload, LanguageModel) or not trained.summary["finished"]:
         return [], {}
     alone = jax.process_count() == 1
-    shown = samples(trained.workload, trained.params, trained.run.dtype) if alone else []
+    shown = samples(trained.workload, trained.variables.params, trained.run.dtype) if alone else []
     return shown, trained.workload.baselines()
 
 

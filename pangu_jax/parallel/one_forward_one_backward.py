@@ -11,12 +11,14 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from pangu_jax.parallel.collecting import with_rows, without_rows
 from pangu_jax.parallel.schedules import OneForwardOneBackward
-from pangu_jax.parallel.stage import STAGE, Program, Stage, Tree, Weights, after, at
+from pangu_jax.parallel.stage import STAGE, Program, Stage, Tree, Weights, add_at, after, at
 
 
 def gradients(program: Program, layout: Any, weights: Weights, parts: Tree) -> tuple[Weights, Any]:
-    """(fp32 gradients of this stage's weights, sums of the microbatches that ended here).
+    """(fp32 gradients of this stage's weights, sums of the microbatches that ended here), with the rows of all
+    microbatches, [microbatches, ...].
 
     Args:
       program: the model.
@@ -30,10 +32,9 @@ def gradients(program: Program, layout: Any, weights: Weights, parts: Tree) -> t
     stage = Stage(program, layout.stage, lax.axis_index(STAGE), towers, rounds)
     begin = partial(program.begin, 0, weights.shared, {})
     payload = stage.empty(weights.shared, jax.eval_shape(begin, at(parts, 0)), at(parts, 0))
-    sums = jax.tree.map(
-        lambda s: jnp.zeros(s.shape, s.dtype),
-        jax.eval_shape(program.finish, weights.shared, payload, at(parts, 0)),
-    )
+    one = jax.eval_shape(program.finish, weights.shared, payload, at(parts, 0))
+    sums, rows = without_rows(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), one))
+    rows = jax.tree.map(lambda x: jnp.broadcast_to(x, (layout.microbatches, *x.shape)), rows)
 
     def chunk(own, shared, arrived, part, slot):
         def enter(starts, arrived):
@@ -49,7 +50,7 @@ def gradients(program: Program, layout: Any, weights: Weights, parts: Tree) -> t
         return d_shared, d_payload, sums
 
     def tick(carry, tick):
-        arrived, returned, stash, grads, sums = carry
+        arrived, returned, stash, grads, sums, rows = carry
         slot = plan.forward(tick, stage.index)
         stash = jax.tree.map(
             lambda ring, x: lax.dynamic_update_index_in_dim(ring, x, tick % plan.stash, 0), stash, arrived
@@ -63,7 +64,7 @@ def gradients(program: Program, layout: Any, weights: Weights, parts: Tree) -> t
         stashed = at(stash, plan.forward_tick(slot.microbatch, slot.round, stage.index) % plan.stash)
         own = stage.own(weights.towers, slot.round)
         output, pull = jax.vjp(lambda *args: chunk(*args, part, slot), own, weights.shared, stashed)
-        nothing = jax.tree.map(jnp.zeros_like, (weights.shared, output, sums))
+        nothing = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), (weights.shared, output, one))
         ends = slot.valid & (stage.index == layout.stage - 1) & (slot.round == plan.rounds - 1)
         d_shared, d_output, new = lax.cond(ends, lambda: end(weights.shared, output, part), lambda: nothing)
         alive = slot.valid & ~ends
@@ -78,12 +79,16 @@ def gradients(program: Program, layout: Any, weights: Weights, parts: Tree) -> t
             d_used,
         )
         grads = Weights(stage.add_own(grads.towers, slot.round, d_own), shared)
+        new, new_rows = without_rows(new)
         sums = jax.tree.map(jnp.add, sums, new)
+        rows = add_at(rows, slot.microbatch, new_rows)
         d_stashed = jax.tree.map(lambda x: after(grads, x), d_stashed)
-        return (payload, stage.send(d_stashed, -1), stash, grads, sums), None
+        return (payload, stage.send(d_stashed, -1), stash, grads, sums, rows), None
 
     zeros = jax.tree.map(lambda w: jnp.zeros(w.shape, jnp.float32), weights)
     stash = jax.tree.map(lambda x: jnp.broadcast_to(x, (plan.stash, *x.shape)), payload)
-    start = payload, payload, stash, zeros, sums
-    (_, _, _, grads, sums), _ = lax.scan(tick, start, jnp.arange(plan.ticks))
-    return grads, sums
+    start = payload, payload, stash, zeros, sums, rows
+    (_, _, _, grads, sums, rows), _ = lax.scan(tick, start, jnp.arange(plan.ticks))
+    if layout.stage > 1:  # all of them are on the last stage, and zeros on the others
+        rows = jax.tree.map(lambda x: lax.psum(x, STAGE), rows)
+    return grads, with_rows(sums, rows)

@@ -12,11 +12,12 @@ import jax.numpy as jnp
 from jax import lax
 
 from pangu_jax.parallel import ring
+from pangu_jax.parallel.collecting import over_stages, with_rows, without_rows
 from pangu_jax.parallel.stage import STAGE, Payload, Program, Tree, Weights, at
 
 
 def loss(program: Program, layout: Any, weights: Weights, slots: Weights | None, parts: Tree) -> Any:
-    """Sums over this device's microbatches.
+    """Sums over this device's microbatches, with the rows of all of them, [microbatches, ...].
 
     Args:
       program: the model.
@@ -68,11 +69,14 @@ def _share(program: Program, stages: int, shared: Callable[[], Tree], parts: Tre
         return program.finish(shared(), payload, part)
 
     def add(sums, inputs):
-        return jax.tree.map(jnp.add, sums, finish(*inputs)), None
+        new, rows = without_rows(finish(*inputs))
+        return jax.tree.map(jnp.add, sums, new), rows
 
     inputs = jax.tree.map(deal, payloads), jax.tree.map(mine, parts)
-    shapes = jax.eval_shape(finish, *at(inputs, 0))
-    return lax.scan(add, jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes), inputs)[0]
+    shapes, _ = without_rows(jax.eval_shape(finish, *at(inputs, 0)))
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    sums, rows = lax.scan(add, zeros, inputs)
+    return with_rows(sums, over_stages(rows, stages, STAGE))
 
 
 @jax.custom_vjp

@@ -76,7 +76,7 @@ def _mapped(spec: PartitionSpec, keep: Callable[[str], bool]) -> PartitionSpec:
 
 def is_axes(leaf: Any) -> bool:
     """Whether a node of a tree of logical axes is a leaf."""
-    return isinstance(leaf, tuple)
+    return isinstance(leaf, tuple) and not hasattr(leaf, "_fields")  # a NamedTuple of such trees is none
 
 
 def storage_shardings(mesh: Mesh, axes: Any) -> Any:

@@ -6,7 +6,7 @@ complete once the devices that hold a copy of it have added up theirs.
 """
 
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,26 +14,41 @@ from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
 from pangu_jax.parallel import rules
+from pangu_jax.parallel.collecting import with_rows, without_rows
 
 ALIKE = "model"
 
 
+class Specs(NamedTuple):
+    """Where arrays are.
+
+    Attributes:
+      params: a PartitionSpec for each parameter.
+      rest: likewise for what else a function reads, and does not differentiate.
+      batch: likewise for the batch; a prefix of its tree is enough.
+    """
+
+    params: Any
+    rest: Any
+    batch: Any
+
+
 def sharded(
-    gradients: Callable[..., tuple[Any, Any]],
+    function: Callable[..., tuple[Any, Any]],
     mesh: Mesh,
     manual: Collection[str],
-    param_specs: Any,
+    specs: Specs,
     *,
-    with_gradients: bool = True,
+    gradients: Any,
 ) -> Callable[..., tuple[Any, Any]]:
-    """gradients(params, batch) -> (grads, sums), of parts; made to take and give whole arrays.
+    """function(params, rest, batch) -> (grads, sums), of parts; made to take and give whole arrays.
 
     Args:
-      gradients: the function a device runs; its grads have the shapes of its params.
+      function: what a device runs; its grads have the shapes of its params.
       mesh: the mesh.
       manual: mesh axes that the function speaks of itself; the compiler manages the others.
-      param_specs: a PartitionSpec for each parameter.
-      with_gradients: or else the function returns None in place of gradients.
+      specs: of its arguments.
+      gradients: a PartitionSpec for each of its gradients; None where it returns None in their place.
     """
     copies = mesh.shape[ALIKE] if ALIKE in manual else 1
     examples = rules.only(PartitionSpec(rules.BATCH), manual)
@@ -43,20 +58,29 @@ def sharded(
         gradient = lax.psum(gradient.astype(jnp.float32), over) if over else gradient
         return gradient / copies if copies > 1 else gradient
 
-    def device(params: Any, batch: Any) -> tuple[Any, Any]:
-        grads, sums = gradients(params, batch)
-        grads = jax.tree.map(complete, grads, param_specs) if with_gradients else None
-        return grads, _total(sums, mesh, manual)
+    def device(params: Any, rest: Any, batch: Any) -> tuple[Any, Any, Any]:
+        grads, sums = function(params, rest, batch)
+        grads = jax.tree.map(complete, grads, gradients)
+        sums, rows = without_rows(sums)
+        return grads, _total(sums, mesh, manual), rows
 
-    specs = jax.tree.map(lambda spec: rules.only(spec, manual), param_specs)
-    return jax.shard_map(
+    def seen(specs: Any) -> Any:
+        return jax.tree.map(lambda spec: rules.only(spec, manual), specs)
+
+    whole = jax.shard_map(
         device,
         mesh=mesh,
-        in_specs=(specs, examples),
-        out_specs=(specs if with_gradients else None, PartitionSpec()),
+        in_specs=tuple(map(seen, specs)),
+        out_specs=(seen(gradients), PartitionSpec(), examples),
         axis_names=set(manual),
         check_vma=False,
     )
+
+    def run(params: Any, rest: Any, batch: Any) -> tuple[Any, Any]:
+        grads, sums, rows = whole(params, rest, batch)
+        return grads, with_rows(sums, rows)
+
+    return run
 
 
 def _total(sums: Any, mesh: Mesh, manual: Collection[str]) -> Any:

@@ -51,4 +51,5 @@ def lower_step(
         name: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding)
         for name, shape in workload.batch_shapes(batch_size).items()
     }
-    return train_step.lower(step.abstract_state(workload, optimizer, mesh), batch)
+    start = step.abstract_start(workload, optimizer, mesh)
+    return train_step.lower(start.state, batch, start.constants, workload.phase(0))

@@ -1,69 +1,109 @@
 """The gradient of a workload's loss on a mesh: one way in for every layout.
 
 Compiler-partitioned, the loss is differentiated as it stands and constraints say where tensors are. Manual,
-and for pipelines, the same loss runs as one program a device (`parallel/shards.py`).
+and for pipelines, the same loss runs as one program per device (`parallel/shards.py`).
 """
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
 from pangu_jax.errors import UserError
+from pangu_jax.models.placement import Placement
 from pangu_jax.parallel import one_forward_one_backward, pipeline, rules, shards, stage
+from pangu_jax.parallel.collecting import joined, split, with_rows, without_rows
 from pangu_jax.parallel.constraints import ConstraintPlacement
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.manual import ManualPlacement
 from pangu_jax.parallel.mesh import MESH_AXES
+from pangu_jax.parallel.shards import Specs
 from pangu_jax.parallel.stage import Weights
-from pangu_jax.workloads import Batch, Part, PipelinedWorkload, Run, Sums, Workload
+from pangu_jax.workloads import Batch, Part, PipelinedWorkload, Run, Sums, Variables, Workload
 
 Tree = Any
+FROZEN = None  # stands in a tree of gradients where a parameter is not differentiated
+
+
+class Rest(NamedTuple):
+    """What a loss reads besides parameters."""
+
+    extra: Tree
+    constants: Tree
 
 
 def make_gradients(
-    workload: Workload, layout: Layout, mesh: Mesh, run: Run, batch_size: int
-) -> Callable[[Tree, Batch, jax.Array | None], tuple[Tree, Sums]]:
-    """(params, batch, keys [examples]) -> (gradient of sum of losses / sum of weights, sums).
+    workload: Workload,
+    layout: Layout,
+    mesh: Mesh,
+    run: Run,
+    batch_size: int,
+    trainable: Tree | None = None,
+) -> Callable[[Variables, Batch, jax.Array | None], tuple[Tree, Sums]]:
+    """(variables, batch, keys [examples]) -> (gradient of sum of losses / sum of weights, sums).
 
     Exact for any number of microbatches: gradients of sums are added and divided once at the end.
+
+    Args:
+      workload: the model family.
+      layout: how the loss is carried out on the mesh.
+      mesh: the mesh.
+      run: dtype, remat policy and kernel; its placement is made here.
+      batch_size: examples of a batch, over all devices.
+      trainable: a bool for each parameter; the gradient of others is zero, and without a pipeline it is not
+        computed. All when None.
     """
     run = placed(run, layout, mesh, workload, batch_size // layout.microbatches)
-    of_parts = _accumulated if layout.schedule == "none" else _pipelined
-    function = partial(of_parts, workload, layout, run)
+    if layout.schedule == "none":
+        function = partial(_accumulated, workload, layout, run, trainable)
+    else:
+        function = partial(_pipelined, workload, layout, run)
     if manual := _manual_axes(layout):
-        function = shards.sharded(function, mesh, manual, _specs(workload, layout))
+        specs = _specs(workload, layout)
+        function = shards.sharded(function, mesh, manual, specs, gradients=_learning(specs.params, trainable))
 
-    def gradients(params: Tree, batch: Batch, keys: jax.Array | None) -> tuple[Tree, Sums]:
-        grads, sums = function(_deal(workload, layout, params), Part(dict(batch), keys))
+    def gradients(variables: Variables, batch: Batch, keys: jax.Array | None) -> tuple[Tree, Sums]:
+        params, rest = variables.params, Rest(variables.extra, variables.constants)
+        grads, sums = function(stack_by_stage(workload, layout, params), rest, Part(dict(batch), keys))
         grads = jax.tree.map(lambda g: g.astype(jnp.float32), grads)
         inverse = 1.0 / jnp.maximum(sums.weight, 1e-6)
-        return jax.tree.map(lambda g, p: g.reshape(p.shape) * inverse, grads, params), sums
+
+        def divided(gradient: jax.Array | None, param: jax.Array) -> jax.Array:
+            return jnp.zeros_like(param) if gradient is FROZEN else gradient.reshape(param.shape) * inverse
+
+        learning = _learning(grads, trainable)  # a pipeline has differentiated them all
+        return jax.tree.map(divided, learning, params, is_leaf=_is_frozen), sums
 
     return gradients
 
 
 def make_sums(
     workload: Workload, layout: Layout, mesh: Mesh, run: Run, batch_size: int
-) -> Callable[[Tree, Batch], Sums]:
-    """(params, batch) -> sums, without gradients and without randomness."""
+) -> Callable[[Variables, Batch], Sums]:
+    """(variables, batch) -> sums, without gradients and without randomness."""
     pipelined = layout.schedule != "none"
     examples = batch_size // layout.microbatches if pipelined else batch_size
     run = placed(run, layout, mesh, workload, examples)
 
-    def sums(params: Tree, part: Part) -> tuple[None, Sums]:
+    def function(params: Tree, rest: Rest, part: Part) -> tuple[None, Sums]:
         if not pipelined:
-            return None, workload.loss(params, part.batch, None, run)
-        weights, _ = _working(workload, layout, run, params)
-        parts = _split(part, layout.microbatches)
-        return None, pipeline.loss(workload.program(run), layout, weights, None, parts)
+            return None, workload.loss(Variables(params, *rest), part.batch, None, run)
+        weights, _ = stage_weights(workload, layout, run, params)
+        program, parts = workload.program(run, *rest), split(part, layout.microbatches)
+        return None, _in_order(pipeline.loss(program, layout, weights, None, parts))
 
     if manual := _manual_axes(layout):
-        sums = shards.sharded(sums, mesh, manual, _specs(workload, layout), with_gradients=False)
-    return lambda params, batch: sums(_deal(workload, layout, params), Part(dict(batch), None))[1]
+        function = shards.sharded(function, mesh, manual, _specs(workload, layout), gradients=None)
+
+    def sums(variables: Variables, batch: Batch) -> Sums:
+        params = stack_by_stage(workload, layout, variables.params)
+        found = function(params, Rest(variables.extra, variables.constants), Part(dict(batch), None))[1]
+        return without_rows(found)[0]
+
+    return sums
 
 
 def placed(run: Run, layout: Layout, mesh: Mesh, workload: Workload, examples: int) -> Run:
@@ -82,38 +122,77 @@ def _manual_axes(layout: Layout) -> tuple[str, ...]:
     return () if layout.schedule == "none" else (stage.STAGE,)
 
 
-def _accumulated(workload: Workload, layout: Layout, run: Run, params: Tree, part: Part) -> tuple[Tree, Sums]:
+def _accumulated(
+    workload: Workload, layout: Layout, run: Run, trainable: Tree | None, params: Tree, rest: Rest, part: Part
+) -> tuple[Tree, Sums]:
     """Gradients of the sum, one microbatch after the other."""
+    frozen = jax.tree.map(lambda _: FROZEN, params)
+    if trainable is not None:
+        frozen = jax.tree.map(lambda w, learns: FROZEN if learns else w, params, trainable)
+        params = _learning(params, trainable)
 
     def of(params: Tree, part: Part) -> tuple[jax.Array, Sums]:
-        sums = workload.loss(params, part.batch, part.keys, run)
+        variables = Variables(_merged(params, still), *rest)
+        sums = workload.loss(variables, part.batch, part.keys, run)
         return sums.loss, sums
 
+    axes = workload.logical_axes().params
+
     def ready(params: Tree) -> Tree:
-        return _ready(params, workload.logical_axes(), run, whole=layout.zero == 1)
+        return cast_and_gather(params, axes, run, whole=layout.zero == 1)
 
     params, back = jax.vjp(ready, params)
+    still = ready(frozen)
     differentiate = jax.grad(of, has_aux=True)
     if layout.microbatches == 1:
         grads, sums = differentiate(params, part)
         return back(grads)[0], sums
-    parts = _split(part, layout.microbatches)
+    parts = split(part, layout.microbatches)
     shapes = jax.eval_shape(differentiate, params, stage.at(parts, 0))
+    shapes = shapes[0], without_rows(shapes[1])[0]
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, jnp.float32), shapes)
-    add = lambda total, part: (jax.tree.map(jnp.add, total, differentiate(params, part)), None)  # noqa: E731
-    grads, sums = jax.lax.scan(add, zeros, parts)[0]
-    return back(jax.tree.map(lambda g, w: g.astype(w.dtype), grads, params))[0], sums
+
+    def add(total: Tree, part: Part) -> tuple[Tree, Tree]:
+        grads, sums = differentiate(params, part)
+        sums, rows = without_rows(sums)
+        return jax.tree.map(jnp.add, total, (grads, sums)), rows
+
+    (grads, sums), rows = jax.lax.scan(add, zeros, parts)
+    grads = back(jax.tree.map(lambda g, w: g.astype(w.dtype), grads, params))[0]
+    return grads, _in_order(with_rows(sums, rows))
+
+
+def _learning(tree: Tree, trainable: Tree | None) -> Tree:
+    """The tree with `FROZEN` in place of what does not learn."""
+    if trainable is None:
+        return tree
+    return jax.tree.map(lambda learns, x: x if learns else FROZEN, trainable, tree)
+
+
+def _merged(tree: Tree, others: Tree) -> Tree:
+    """The tree with the leaves of another where it has `FROZEN`."""
+    return jax.tree.map(lambda x, y: y if x is FROZEN else x, tree, others, is_leaf=_is_frozen)
+
+
+def _is_frozen(node: Any) -> bool:
+    return node is FROZEN
+
+
+def _in_order(sums: Sums) -> Sums:
+    """Rows [microbatches, examples, ...] as rows [examples, ...] of the batch."""
+    sums, rows = without_rows(sums)
+    return with_rows(sums, joined(rows))
 
 
 def _pipelined(
-    workload: PipelinedWorkload, layout: Layout, run: Run, params: Tree, part: Part
+    workload: PipelinedWorkload, layout: Layout, run: Run, params: Tree, rest: Rest, part: Part
 ) -> tuple[Tree, Sums]:
     """Gradients of the sum on one device of a pipeline."""
-    program, parts = workload.program(run), _split(part, layout.microbatches)
-    weights, pull = _working(workload, layout, run, params)
+    program, parts = workload.program(run, *rest), split(part, layout.microbatches)
+    weights, pull = stage_weights(workload, layout, run, params)
     if layout.schedule == "1f1b":
         grads, sums = one_forward_one_backward.gradients(program, layout, weights, parts)
-        return pull(grads), sums
+        return pull(grads), _in_order(sums)
 
     def of(slots: Weights) -> tuple[jax.Array, Sums]:
         sums = pipeline.loss(program, layout, weights, slots, parts)
@@ -121,10 +200,10 @@ def _pipelined(
 
     slots = jax.tree.map(lambda w: jnp.zeros(w.shape, jnp.float32), weights)
     grads, sums = jax.grad(of, has_aux=True)(slots)
-    return pull(grads), sums
+    return pull(grads), _in_order(sums)
 
 
-def _working(
+def stage_weights(
     workload: PipelinedWorkload, layout: Layout, run: Run, params: Tree
 ) -> tuple[Weights, Callable[[Weights], Tree]]:
     """The weights as a stage uses them through a whole step, and the way of their gradients back to storage.
@@ -132,8 +211,8 @@ def _working(
     What is outside the layers is gathered once; so are the layers' weights under ZeRO-1, or else each layer
     gathers its own when it runs.
     """
-    axes = workload.logical_axes()
-    names = workload.program(run).towers
+    axes = workload.logical_axes().params
+    names = _towers(workload)
 
     def gather(params: Tree) -> Weights:
         towers = tuple(jax.tree.map(lambda w: w[:, 0], params[name]) for name in names)
@@ -141,58 +220,67 @@ def _working(
             stacked = [
                 jax.tree.map(lambda a: (None, *a), axes[name], is_leaf=rules.is_axes) for name in names
             ]
-            towers = tuple(_ready(*tower, run, whole=True) for tower in zip(towers, stacked, strict=True))
+            towers = tuple(
+                cast_and_gather(*tower, run, whole=True) for tower in zip(towers, stacked, strict=True)
+            )
         shared = {name: tree for name, tree in params.items() if name not in names}
-        return Weights(towers, _ready(shared, {name: axes[name] for name in shared}, run, whole=True))
+        return Weights(
+            towers, cast_and_gather(shared, {name: axes[name] for name in shared}, run, whole=True)
+        )
 
     weights, back = jax.vjp(gather, params)
     return weights, lambda grads: back(jax.tree.map(lambda g, w: g.astype(w.dtype), grads, weights))[0]
 
 
-def _ready(params: Tree, axes: Tree, run: Run, *, whole: bool) -> Tree:
-    """Weights in the dtype of products, once a step, and gathered if they are to stay whole."""
-    rounded = jax.tree.map(lambda w, a: w.astype(run.dtype) if "embed" in a else w, params, axes)
-    return run.placement.weights(rounded, axes) if whole else rounded
+def cast_and_gather(params: Tree, axes: Tree, run: Run, *, whole: bool) -> Tree:
+    """Weights in the dtype of products, once per step, and gathered if they are to stay whole."""
+
+    def cast(weight: jax.Array | None, axes: rules.LogicalAxes) -> jax.Array | None:
+        return weight.astype(run.dtype) if weight is not FROZEN and "embed" in axes else weight
+
+    cast_ = jax.tree.map(cast, params, axes, is_leaf=_is_frozen)
+    if not whole:
+        return cast_
+    kept = jax.tree.map(lambda w, a: a if w is not FROZEN else FROZEN, cast_, axes, is_leaf=_is_frozen)
+    return run.placement.weights(cast_, kept)
 
 
-def _split(part: Part, microbatches: int) -> Part:
-    """[B, ...] -> [parts, B / parts, ...]; part i takes rows i, i + parts, ...: no row changes its device."""
-
-    def interleaved(x_B: jax.Array) -> jax.Array:
-        return jnp.swapaxes(x_B.reshape(x_B.shape[0] // microbatches, microbatches, *x_B.shape[1:]), 0, 1)
-
-    return jax.tree.map(interleaved, part)
-
-
-def _deal(workload: Workload, layout: Layout, params: Tree) -> Tree:
+def stack_by_stage(workload: Workload, layout: Layout, params: Tree) -> Tree:
     """In a pipeline, each tower's weights as [rounds, stages, layers, ...]: a device holds one stage."""
     rounds, towers = _rounds(workload, layout)
-    deal = lambda w: w.reshape(rounds, layout.stage, -1, *w.shape[1:])  # noqa: E731
-    return {name: jax.tree.map(deal, tree) if name in towers else tree for name, tree in params.items()}
+    stack = lambda w: w.reshape(rounds, layout.stage, -1, *w.shape[1:])  # noqa: E731
+    return {name: jax.tree.map(stack, tree) if name in towers else tree for name, tree in params.items()}
 
 
-def _specs(workload: Workload, layout: Layout) -> Tree:
-    """Where the parameters of `_deal` are."""
-    towers = _rounds(workload, layout)[1]
+def _specs(workload: Workload, layout: Layout) -> Specs:
+    """Where the parameters of `stack_by_stage` are, what else the loss reads, and the batch."""
+    axes, towers = workload.logical_axes(), _rounds(workload, layout)[1]
 
-    def of(name: str, axes: tuple[str | None, ...]) -> PartitionSpec:
+    def of(name: str, axes: rules.LogicalAxes) -> PartitionSpec:
         spec = rules.storage_spec(axes)
         return PartitionSpec(None, spec[0], None, *spec[1:]) if name in towers else spec
 
-    return {
+    params = {
         name: jax.tree.map(partial(of, name), tree, is_leaf=rules.is_axes)
-        for name, tree in workload.logical_axes().items()
+        for name, tree in axes.params.items()
     }
+    whole = lambda a: rules.without(rules.storage_spec(a), (stage.STAGE,))  # noqa: E731
+    rest = jax.tree.map(whole, Rest(axes.extra, axes.constants), is_leaf=rules.is_axes)
+    return Specs(params, rest, PartitionSpec(rules.BATCH))
 
 
 def _rounds(workload: Workload, layout: Layout) -> tuple[int, tuple[str, ...]]:
     """Rounds that each tower makes around the stages, and the towers; none without a pipeline."""
     if layout.schedule == "none":
         return 1, ()
-    if not hasattr(workload, "program"):
+    if not isinstance(workload, PipelinedWorkload):
         raise UserError(
             f"Layout.schedule = {layout.schedule!r}: the workload {workload.name!r} has no pipeline; "
             "use 'none'"
         )
-    towers = workload.program(Run(None)).towers
+    towers = _towers(workload)
     return layout.rounds(len(towers)), towers
+
+
+def _towers(workload: PipelinedWorkload) -> tuple[str, ...]:
+    return workload.program(Run(Placement()), {}, {}).towers

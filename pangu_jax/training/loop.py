@@ -24,7 +24,7 @@ from pangu_jax.training.signals import StopSignals
 from pangu_jax.training.step import TrainState, make_eval_step
 from pangu_jax.training.validation import validate
 from pangu_jax.training.watchdog import Watchdog
-from pangu_jax.workloads import Batch, Run, Source, Workload
+from pangu_jax.workloads import Batch, Run, Source, Tree, Variables, Workload
 from tpu_npu_backends.peak import machine_peak
 from tpu_npu_backends.selection import Backend
 
@@ -40,7 +40,8 @@ class Plan:
     layout: Layout
     mesh: Mesh
     source: Source
-    train_step: Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
+    train_step: Callable[[TrainState, Batch, int], tuple[TrainState, dict[str, jax.Array]]]
+    constants: Tree
     backend: Backend
     batch_size: int
     steps: int
@@ -91,7 +92,7 @@ def run(
             batch = next(batches)
             # A platform may run a step where it is dispatched: by then the one before has long ended.
             finished = time.monotonic() if pending and pending[1]["loss"].is_ready() else None
-            state, metrics = plan.train_step(state, batch)
+            state, metrics = plan.train_step(state, batch, plan.workload.phase(step - 1))
             if pending:
                 settle(*pending, finished)
             pending = step, metrics
@@ -103,9 +104,9 @@ def run(
                 settle(*pending)
                 pending = None
             if validates and not stopping:  # as all processes see it: validation is their common work
-                books.write(step, evaluation(state.params, partial(watchdog.beat, step)))
+                books.write(step, evaluation(state, partial(watchdog.beat, step)))
             if saves:
-                checkpoints.save(step, state, plan.manifest)
+                checkpoints.save(step, state.stored(), plan.manifest)
                 saved = step
             if validates or saves:
                 books.pause()
@@ -133,8 +134,10 @@ class _Evaluation:
         self._plan = plan
         self._ready: tuple | None = None
 
-    def __call__(self, params: Any, on_batch: Callable[[], None]) -> dict[str, float]:
+    def __call__(self, state: TrainState, on_batch: Callable[[], None]) -> dict[str, float]:
         plan = self._plan
+        variables = Variables(state.params, state.extra, plan.constants)
+        variables = plan.workload.evaluated(variables)
         if self._ready is None:
             sources = plan.workload.validation_sources(plan.batch_size)
             self._ready = (
@@ -142,7 +145,7 @@ class _Evaluation:
                 sources,
             )
         eval_step, sources = self._ready
-        return validate(eval_step, params, sources, plan.mesh, plan.batch_size, on_batch)
+        return validate(eval_step, variables, sources, plan.mesh, plan.batch_size, on_batch)
 
 
 class _Books:

@@ -1,6 +1,7 @@
 """Optimizers, named for recipes; the arithmetic is optax's."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import gin
@@ -8,7 +9,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from pangu_jax.training import parameter_groups
+from pangu_jax.training.parameter_groups import ParameterGroup, is_decayed
 from pangu_jax.training.schedules import constant_schedule
+
+Tree = Any
 
 
 @dataclass(frozen=True)
@@ -16,12 +21,19 @@ class Optimizer:
     """A gradient transformation and the schedule inside it, which metrics report.
 
     Attributes:
-      transformation: gradients -> updates, clipping included.
+      transformation: gradients -> updates, clipping included. Its `update` is handed `variables` and `step` as
+        extra arguments, for those transformations that ask for them.
       schedule: step -> learning rate.
+      groups: parameters that learn otherwise, or not at all.
     """
 
     transformation: optax.GradientTransformation
     schedule: optax.Schedule
+    groups: Sequence[ParameterGroup] = field(default=())
+
+    def trainable(self, params: Tree) -> Tree | None:
+        """A bool for each parameter, False for frozen ones; None where all learn."""
+        return parameter_groups.trainable(params, self.groups)
 
 
 @gin.configurable
@@ -32,8 +44,9 @@ def adamw(
     epsilon: float = 1e-8,
     weight_decay: float = 0.01,
     clip: float = 1.0,
+    groups: Sequence[ParameterGroup] = (),
 ) -> Optimizer:
-    """AdamW (Loshchilov & Hutter, arXiv 1711.05101), clipped by global norm; no decay of norms' scales.
+    """AdamW (Loshchilov & Hutter, arXiv 1711.05101), clipped by global norm; no decay of norms and biases.
 
     Args:
       schedule: step -> learning rate; `constant_schedule()` when None.
@@ -42,12 +55,13 @@ def adamw(
       epsilon: added to the root of the second moment.
       weight_decay: decoupled, times the learning rate.
       clip: largest global norm of the gradient; 0 does not clip.
+      groups: parameters that learn otherwise, such as [@head/ParameterGroup()].
     """
-    schedule = schedule or constant_schedule()
-    update = optax.adamw(
-        schedule, b1=beta1, b2=beta2, eps=epsilon, weight_decay=weight_decay, mask=_is_weight
-    )
-    return Optimizer(_clipped(update, clip), schedule)
+
+    def update(schedule: optax.Schedule, decay: float, mask: Any) -> optax.GradientTransformation:
+        return optax.adamw(schedule, b1=beta1, b2=beta2, eps=epsilon, weight_decay=decay, mask=mask)
+
+    return _grouped(update, schedule or constant_schedule(), weight_decay, clip, groups)
 
 
 @gin.configurable
@@ -56,6 +70,7 @@ def adafactor(
     decay_rate: float = 0.8,
     weight_decay: float = 0.0,
     clip: float = 1.0,
+    groups: Sequence[ParameterGroup] = (),
 ) -> Optimizer:
     """Adafactor (Shazeer & Stern, arXiv 1804.04235): second moments in factored form, no momentum.
 
@@ -64,15 +79,41 @@ def adafactor(
       decay_rate: exponent of the second moment's decay.
       weight_decay: times the learning rate.
       clip: largest global norm of the gradient; 0 does not clip.
+      groups: parameters that learn otherwise, such as [@head/ParameterGroup()].
     """
-    schedule = schedule or constant_schedule()
-    update = optax.adafactor(
-        schedule,
-        decay_rate=decay_rate,
-        weight_decay_rate=weight_decay or None,
-        weight_decay_mask=_is_weight,
-    )
-    return Optimizer(_clipped(update, clip), schedule)
+
+    def update(schedule: optax.Schedule, decay: float, mask: Any) -> optax.GradientTransformation:
+        return optax.adafactor(
+            schedule, decay_rate=decay_rate, weight_decay_rate=decay or None, weight_decay_mask=mask
+        )
+
+    return _grouped(update, schedule or constant_schedule(), weight_decay, clip, groups)
+
+
+def _grouped(
+    update: Callable[[optax.Schedule, float, Any], optax.GradientTransformation],
+    schedule: optax.Schedule,
+    weight_decay: float,
+    clip: float,
+    groups: Sequence[ParameterGroup],
+) -> Optimizer:
+    """One `update(schedule, weight decay, what decays)` for each group, all under one clipping norm."""
+    plain = update(schedule, weight_decay, is_decayed)
+    if not groups:
+        return Optimizer(_clipped(plain, clip), schedule)
+
+    def of(group: ParameterGroup) -> optax.GradientTransformation:
+        if group.frozen:
+            return optax.set_to_zero()
+        base = group.schedule or schedule
+        scaled = lambda step: group.learning_rate * base(step)  # noqa: E731
+        if group.weight_decay is None:
+            return update(scaled, weight_decay, is_decayed)
+        return update(scaled, group.weight_decay, lambda params: jax.tree.map(lambda _: True, params))
+
+    transforms = {str(number): of(group) for number, group in enumerate(groups)} | {"-1": plain}
+    labels = lambda params: jax.tree.map(str, parameter_groups.numbers(params, groups))  # noqa: E731
+    return Optimizer(_clipped(optax.partition(transforms, labels), clip), schedule, tuple(groups))
 
 
 def _clipped(update: optax.GradientTransformation, clip: float) -> optax.GradientTransformation:
@@ -90,14 +131,9 @@ def _clip_by_global_norm(largest: float) -> optax.GradientTransformation:
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
-def _is_weight(params: Any) -> Any:
-    """True for what is multiplied, False for the scales of norms."""
-    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key != "scale", params)
-
-
 def state_bytes(optimizer: Optimizer, workload: Any) -> float:
-    """Bytes of the optimizer's state a parameter; nothing is allocated, and no device looked for."""
-    params = jax.eval_shape(lambda: workload.init(jax.random.key(0)))
+    """Bytes of the optimizer's state per parameter; nothing is allocated, and no device looked for."""
+    params = jax.eval_shape(lambda: workload.init(jax.random.key(0))).params
     state = jax.eval_shape(optimizer.transformation.init, params)
     size = lambda tree: sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))  # noqa: E731
     return size(state) / sum(leaf.size for leaf in jax.tree.leaves(params))

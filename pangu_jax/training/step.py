@@ -13,7 +13,9 @@ from pangu_jax.parallel import rules
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.training.gradients import make_gradients, make_sums
 from pangu_jax.training.optimizers import Optimizer
-from pangu_jax.workloads import Batch, Run, Sums, Workload
+from pangu_jax.workloads import NOTHING, Batch, Run, Sums, Variables, Workload
+
+Tree = Any
 
 
 class TrainState(NamedTuple):
@@ -23,18 +25,38 @@ class TrainState(NamedTuple):
       step: int32 scalar, optimizer steps done.
       params: fp32 parameters.
       opt_state: the optimizer's state, fp32.
+      extra: what `Workload.after_step` changes; {} for a workload without.
     """
 
     step: jax.Array
-    params: Any
-    opt_state: Any
+    params: Tree
+    opt_state: Tree
+    extra: Tree = NOTHING
+
+    def stored(self) -> dict[str, Tree]:
+        """As a checkpoint holds it: without an entry for extra state where there is none."""
+        entries = self._asdict()
+        return entries if jax.tree.leaves(self.extra) else {n: v for n, v in entries.items() if n != "extra"}
 
 
-def abstract_state(workload: Workload, optimizer: Optimizer, mesh: Mesh) -> TrainState:
-    """Shapes, dtypes and shardings of the state on a mesh; nothing is allocated."""
-    params = jax.eval_shape(workload.init, jax.random.key(0))
+class Start(NamedTuple):
+    """What training begins with.
+
+    Attributes:
+      state: what a step changes, and checkpoints hold.
+      constants: what no step changes, and checkpoints do not hold.
+    """
+
+    state: TrainState
+    constants: Tree
+
+
+def abstract_start(workload: Workload, optimizer: Optimizer, mesh: Mesh) -> Start:
+    """Shapes, dtypes and shardings of all arrays on a mesh; nothing is allocated."""
+    given = jax.eval_shape(workload.given)
+    variables = jax.eval_shape(workload.start, jax.random.key(0), given)
     shardings = rules.storage_shardings(mesh, workload.logical_axes())
-    params = jax.tree.map(_with_sharding, params, shardings)
+    params, extra, constants = jax.tree.map(_with_sharding, variables, shardings)
     whole = rules.replicated(mesh)
 
     def like_its_parameter(leaf, param):
@@ -48,19 +70,32 @@ def abstract_state(workload: Workload, optimizer: Optimizer, mesh: Mesh) -> Trai
         params,
         transform_non_params=lambda leaf: _with_sharding(leaf, whole),
     )
-    return TrainState(jax.ShapeDtypeStruct((), jnp.int32, sharding=whole), params, opt_state)
+    step = jax.ShapeDtypeStruct((), jnp.int32, sharding=whole)
+    return Start(TrainState(step, params, opt_state, extra), constants)
+
+
+def abstract_state(workload: Workload, optimizer: Optimizer, mesh: Mesh) -> TrainState:
+    """Shapes, dtypes and shardings of the state on a mesh; nothing is allocated."""
+    return abstract_start(workload, optimizer, mesh).state
+
+
+def start(workload: Workload, optimizer: Optimizer, mesh: Mesh, seed: int) -> Start:
+    """A fresh state, made on the devices where it stays; the same values on every mesh."""
+    target = abstract_start(workload, optimizer, mesh)
+    given_shardings = rules.storage_shardings(mesh, workload.given_axes())
+
+    @partial(jax.jit, out_shardings=jax.tree.map(lambda leaf: leaf.sharding, target))
+    def init(key: jax.Array, given: Tree) -> Start:
+        params, extra, constants = workload.start(key, given)
+        opt_state = optimizer.transformation.init(params)
+        return Start(TrainState(jnp.zeros((), jnp.int32), params, opt_state, extra), constants)
+
+    return init(jax.random.key(seed), jax.device_put(workload.given(), given_shardings))
 
 
 def init_state(workload: Workload, optimizer: Optimizer, mesh: Mesh, seed: int) -> TrainState:
-    """A fresh state, made on the devices where it stays; the same values on every mesh."""
-    target = abstract_state(workload, optimizer, mesh)
-
-    @partial(jax.jit, out_shardings=jax.tree.map(lambda leaf: leaf.sharding, target))
-    def init(key: jax.Array) -> TrainState:
-        params = workload.init(key)
-        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.transformation.init(params))
-
-    return init(jax.random.key(seed))
+    """The state of `start`, for a workload without constants."""
+    return start(workload, optimizer, mesh, seed).state
 
 
 def _with_sharding(leaf, sharding) -> jax.ShapeDtypeStruct:
@@ -76,46 +111,77 @@ def make_train_step(
     *,
     batch_size: int,
     seed: int,
+    constants: Tree | None = None,
     compiler_options: dict[str, str] | None = None,
-) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
+) -> "TrainStep":
     """The jitted step (state, batch) -> (state, metrics). The given state's buffers are reused.
 
     Metrics are fp32 scalars: loss, grad_norm, learning_rate and the workload's own.
     """
-    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(workload, optimizer, mesh))
-    gradients = make_gradients(workload, layout, mesh, run, batch_size)
+    target = abstract_start(workload, optimizer, mesh)
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, target)
+    trainable = optimizer.trainable(target.state.params)
+    transformation = optax.with_extra_args_support(optimizer.transformation)
 
-    def train_step(state: TrainState, batch: Batch):
-        grads, sums = gradients(state.params, batch, example_keys(seed, state.step, batch_size))
-        updates, opt_state = optimizer.transformation.update(grads, state.opt_state, state.params)
+    def train_step(state: TrainState, batch: Batch, constants: Tree, phase: int):
+        gradients = make_gradients(workload, layout, mesh, run._replace(phase=phase), batch_size, trainable)
+        variables = Variables(state.params, state.extra, constants)
+        grads, sums = gradients(variables, batch, example_keys(seed, state.step, batch_size))
+        updates, opt_state = transformation.update(
+            grads, state.opt_state, state.params, variables=variables, step=state.step
+        )
         params = optax.apply_updates(state.params, updates)
+        extra = workload.after_step(variables._replace(params=params), sums.updates)
         metrics = {
             "loss": sums.loss / jnp.maximum(sums.weight, 1e-6),
             "grad_norm": optax.global_norm(grads),
             "learning_rate": jnp.asarray(optimizer.schedule(state.step), jnp.float32),
             **means(sums),
         }
-        return TrainState(state.step + 1, params, opt_state), metrics
+        return TrainState(state.step + 1, params, opt_state, extra), metrics
 
-    return jax.jit(
+    jitted = jax.jit(
         train_step,
         donate_argnums=0,
-        in_shardings=(shardings, rules.batch_sharding(mesh)),
-        out_shardings=(shardings, rules.replicated(mesh)),
+        static_argnums=3,
+        in_shardings=(shardings.state, rules.batch_sharding(mesh), shardings.constants),
+        out_shardings=(shardings.state, rules.replicated(mesh)),
         compiler_options=compiler_options,
     )
+    return TrainStep(jitted, NOTHING if constants is None else constants)
+
+
+class TrainStep(NamedTuple):
+    """A step: `train_step(state, batch)`, or with the phase of `Workload.phase`.
+
+    Attributes:
+      jitted: (state, batch, constants, phase) -> (state, metrics).
+      constants: what it is called with.
+    """
+
+    jitted: Any
+    constants: Tree
+
+    def __call__(
+        self, state: TrainState, batch: Batch, phase: int = 0
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
+        return self.jitted(state, batch, self.constants, phase)
+
+    def lower(self, state: TrainState, batch: Batch, constants: Tree, phase: int = 0) -> jax.stages.Lowered:
+        """For abstract arrays."""
+        return self.jitted.lower(state, batch, constants, phase)
 
 
 def example_keys(seed: int, step: jax.Array, batch_size: int) -> jax.Array:
-    """One PRNG key an example of a step's batch: what is random in an example is so on every layout alike."""
+    """One PRNG key per example of a step's batch: what is random in an example is so on every layout alike."""
     key = jax.random.fold_in(jax.random.key(seed), step)
     return jax.vmap(lambda row: jax.random.fold_in(key, row))(jnp.arange(batch_size))
 
 
 def make_eval_step(
     workload: Workload, run: Run, layout: Layout, mesh: Mesh, batch_size: int
-) -> Callable[[Any, Batch], Sums]:
-    """The jitted sums of a batch under given parameters, without randomness."""
+) -> Callable[[Variables, Batch], Sums]:
+    """The jitted sums of a batch under given variables, without randomness."""
     return jax.jit(
         make_sums(workload, layout, mesh, run, batch_size),
         in_shardings=(rules.storage_shardings(mesh, workload.logical_axes()), rules.batch_sharding(mesh)),

@@ -20,7 +20,7 @@ from pangu_jax.runs.checkpoints import Checkpoints
 from pangu_jax.runs.run_directory import RunDirectory, write_atomically
 from pangu_jax.training import consistency, loop, step
 from pangu_jax.training.optimizers import Optimizer, adamw, state_bytes
-from pangu_jax.workloads import Run, Workload
+from pangu_jax.workloads import Run, Variables, Workload
 from tpu_npu_backends import attached, compilation_cache, selection
 from tpu_npu_backends.selection import Backend
 
@@ -32,13 +32,13 @@ class Trained(NamedTuple):
 
     Attributes:
       workload: the model family.
-      params: trained parameters, on the mesh.
+      variables: trained, on the mesh.
       run: how the loss was carried out.
       summary: step, loss, validation, seconds and the like, for people and JSON.
     """
 
     workload: Workload
-    params: Any
+    variables: Variables
     run: Run
     summary: dict[str, Any]
 
@@ -102,22 +102,23 @@ def train(
     dtype = jnp.dtype(chosen.compute_dtype if layout.compute_dtype == "auto" else layout.compute_dtype)
     run = Run(Placement(), layout.remat, dtype, "flash" if chosen.platform == "tpu" else "plain")
     source = workload.train_source(batch_size, seed)
-    train_step = step.make_train_step(
-        workload,
-        optimizer,
-        run,
-        layout,
-        mesh,
-        batch_size=batch_size,
-        seed=seed,
-        compiler_options=chosen.compiler_options,
-    )
     with (
         _owned(RunDirectory(run_dir)) as directory,
         Checkpoints(directory.checkpoints, keep=keep) as checkpoints,
     ):
         log.info("%s, layout %s, %s", chosen.describe(), layout.describe(), dtype.name)
-        state, rows_through = _start(directory, checkpoints, workload, optimizer, mesh, seed)
+        (state, constants), rows_through = _start(directory, checkpoints, workload, optimizer, mesh, seed)
+        train_step = step.make_train_step(
+            workload,
+            optimizer,
+            run,
+            layout,
+            mesh,
+            batch_size=batch_size,
+            seed=seed,
+            constants=constants,
+            compiler_options=chosen.compiler_options,
+        )
         if jax.process_index() == 0:
             if rows_through:
                 _say_what_changed(directory.previous_recipe() or recipe, recipe)
@@ -132,6 +133,7 @@ def train(
             mesh=mesh,
             source=source,
             train_step=train_step,
+            constants=constants,
             backend=chosen,
             batch_size=batch_size,
             steps=steps,
@@ -143,7 +145,7 @@ def train(
             manifest={"recipe": recipe, "fingerprint": workload.fingerprint()},
         )
         state, summary = loop.run(plan, state, rows_through, directory, checkpoints)
-    return Trained(workload, state.params, run, summary)
+    return Trained(workload, Variables(state.params, state.extra, constants), run, summary)
 
 
 def _planned(workload: Workload, optimizer: Optimizer, batch_size: int, backend: Backend) -> Layout:
@@ -170,14 +172,17 @@ class _owned:
         self.directory.release()
 
 
-def _start(directory, checkpoints, workload, optimizer, mesh, seed) -> tuple[step.TrainState, int]:
-    """The state to go on from, and the step through which metrics stand."""
+def _start(directory, checkpoints, workload, optimizer, mesh, seed) -> tuple[step.Start, int]:
+    """What to resume from, and the step through which metrics stand."""
     if not checkpoints.exist():
-        return step.init_state(workload, optimizer, mesh, seed), 0
-    target = step.abstract_state(workload, optimizer, mesh)
-    state, manifest = checkpoints.restore(target, fingerprint=workload.fingerprint())
+        return step.start(workload, optimizer, mesh, seed), 0
+    target = step.abstract_start(workload, optimizer, mesh)
+    constants = target.constants
+    if jax.tree.leaves(constants):
+        constants = step.start(workload, optimizer, mesh, seed).constants
+    stored, manifest = checkpoints.restore(target.state.stored(), fingerprint=workload.fingerprint())
     log.info("resuming %s from step %d", directory.path, manifest["step"])
-    return state, manifest["step"]
+    return step.Start(step.TrainState(**stored), constants), manifest["step"]
 
 
 def _say_what_changed(before: str, now: str) -> None:

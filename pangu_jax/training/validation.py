@@ -1,18 +1,17 @@
 """Held-out loss: sums over finite sources, so that batch size and layout change nothing."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 from jax.sharding import Mesh
 
 from pangu_jax.training import feed
-from pangu_jax.workloads import Batch, Source, Sums
+from pangu_jax.workloads import Batch, Source, Sums, Variables
 
 
 def validate(
-    eval_step: Callable[[Any, Batch], Sums],
-    params: Any,
+    eval_step: Callable[[Variables, Batch], Sums],
+    variables: Variables,
     sources: Mapping[str, Source],
     mesh: Mesh,
     batch_size: int,
@@ -22,7 +21,7 @@ def validate(
 
     Args:
       eval_step: the jitted sums of a batch.
-      params: parameters on the mesh.
+      variables: on the mesh.
       sources: task -> finite source; empty gives an empty result.
       mesh: where batches go.
       batch_size: examples a batch, over all devices.
@@ -32,7 +31,7 @@ def validate(
     for source in sources.values():
         batches = feed.batches(source, mesh, batch_size, 0)
         for _ in range(len(source)):
-            sums = jax.device_get(eval_step(params, next(batches)))
+            sums = jax.device_get(eval_step(variables, next(batches)))
             total = sums if total is None else jax.tree.map(lambda a, b: a + b, total, sums)
             on_batch()
     if total is None:

@@ -32,7 +32,7 @@ def test_a_shape_counts_the_parameters_and_the_flops_of_its_model(gated, tied, p
     expected += 6 * 48 * 8192 * 96
     expected += 12 * joined * (3 * 64 * 64 + 6 * (48 * 48 / 2 + 48 * 64))  # causal pairs by half
     assert workload.flops_per_step(6) == pytest.approx(6 * expected, rel=1e-12)
-    params = jax.tree.leaves(jax.eval_shape(workload.init, jax.random.key(0)))
+    params = jax.tree.leaves(jax.eval_shape(workload.init, jax.random.key(0)).params)
     assert shape.parameters == pytest.approx(sum(leaf.size for leaf in params), rel=0.01)
 
 

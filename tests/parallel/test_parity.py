@@ -15,7 +15,7 @@ from pangu_jax.parallel import stage
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.mesh import make_mesh
 from pangu_jax.training import feed, gradients, optimizers, schedules, step
-from pangu_jax.workloads import Run
+from pangu_jax.workloads import Run, Variables
 from pangu_jax.workloads.language import LanguageModel
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 
@@ -79,7 +79,7 @@ def three_steps(layout, optimizer, workload=WORKLOAD):
 
     def advance(state, batch):
         keys = step.example_keys(0, state.step, BATCH)
-        grads, sums = gradient(state.params, batch, keys)
+        grads, sums = gradient(Variables(state.params), batch, keys)
         updates, opt_state = optimizer.transformation.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         return step.TrainState(state.step + 1, params, opt_state), sums.loss / sums.weight, grads
@@ -161,7 +161,7 @@ def test_the_train_step_and_validation_are_made_of_these_gradients(partitioning,
     mesh, run = make_mesh(layout), Run(Placement(), "dots")
     state = step.init_state(WORKLOAD, adamw, mesh, 0)
     batch = next(feed.batches(WORKLOAD.train_source(BATCH, 0), mesh, BATCH, 0))
-    sums = step.make_eval_step(WORKLOAD, run, layout, mesh, BATCH)(state.params, batch)
+    sums = step.make_eval_step(WORKLOAD, run, layout, mesh, BATCH)(Variables(state.params), batch)
     train_step = step.make_train_step(WORKLOAD, adamw, run, layout, mesh, batch_size=BATCH, seed=0)
     _, metrics = train_step(state, batch)
     assert float(metrics["loss"]) == pytest.approx(one_device[0][0], rel=1e-5)
@@ -172,7 +172,9 @@ def test_the_train_step_and_validation_are_made_of_these_gradients(partitioning,
 def one_device_loss_without_dropout(adamw):
     params = step.init_state(WORKLOAD, adamw, make_mesh(Layout(), jax.devices()[:1]), 0).params
     batch = WORKLOAD.train_source(BATCH, 0).batch(0)
-    sums = jax.jit(lambda p: WORKLOAD.loss(p, batch, None, Run(Placement())))(jax.device_get(params))
+    sums = jax.jit(lambda p: WORKLOAD.loss(Variables(p), batch, None, Run(Placement())))(
+        jax.device_get(params)
+    )
     return float(sums.loss / sums.weight)
 
 
@@ -196,7 +198,7 @@ def test_what_1f1b_holds_does_not_grow_with_microbatches(adamw):
         batch_size = microbatches * 2
         gradient = gradients.make_gradients(wide, layout, mesh, Run(Placement(), "full"), batch_size)
         params, batch = step.abstract_state(wide, adamw, mesh).params, wide.batch_shapes(batch_size)
-        compiled = jax.jit(lambda p, b: gradient(p, b, None)).lower(params, batch).compile()
+        compiled = jax.jit(lambda p, b: gradient(Variables(p), b, None)).lower(params, batch).compile()
         return compiled.memory_analysis().temp_size_in_bytes
 
     few, many = held("1f1b", 8), held("1f1b", 64)

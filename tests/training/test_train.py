@@ -50,7 +50,7 @@ def test_learns(recipe, tmp_path):
     trained = [row for row in metrics.read(tmp_path / "metrics.jsonl") if "loss" in row]
     assert all({"step", "loss", "tokens_per_second"} <= row.keys() for row in trained)
     assert trained[-1]["tokens_per_second"] > 0
-    assert "train.workload = @Digits()" in (tmp_path / "recipe.gin").read_text()
+    assert "train.workload = @PoisonedDigits()" in (tmp_path / "recipe.gin").read_text()
 
 
 def test_once_more_does_nothing_and_says_so(recipe, tmp_path, caplog):
@@ -71,7 +71,7 @@ def test_the_peak_is_asked_for_again_in_pauses(recipe, tmp_path, monkeypatch):
     seen = iter([2.0, 8.0, 8.0, 16.0, 32.0])
     monkeypatch.setattr(loop, "machine_peak", lambda backend, dtype: next(seen))
     summary = train.run([str(recipe)], [], tmp_path)
-    flops = digits.Digits().flops_per_step(32)
+    flops = digits.PoisonedDigits().flops_per_step(32)
     rows = [row for row in metrics.read(tmp_path / "metrics.jsonl") if row.get("mfu")]
     peaks = {row["step"]: round(flops / row["step_seconds"] / row["mfu"], 6) for row in rows}
     assert (peaks[6], peaks[8], peaks[18], peaks[20]) == (2.0, 8.0, 8.0, 16.0)
@@ -144,9 +144,9 @@ def test_resumed_on_other_devices(recipe, whole, tmp_path, there):
 
 def test_a_loss_that_is_not_finite(recipe, tmp_path):
     """Names the step, its examples and the last good checkpoint; then goes on once the cause is gone."""
-    examples = digits.Digits().train_source(32, 0).identity(9)
+    examples = digits.PoisonedDigits().train_source(32, 0).identity(9)
     with pytest.raises(UserError) as caught:
-        train.run([str(recipe)], ["Digits.poison_step=9"], tmp_path)
+        train.run([str(recipe)], ["PoisonedDigits.poison_step=9"], tmp_path)
     said = str(caught.value)
     assert "the loss is nan at step 10;" in said
     assert ", ".join(examples[:4]) + " and 28 more" in said
@@ -158,16 +158,16 @@ def test_a_loss_that_is_not_finite(recipe, tmp_path):
 
 def test_a_poisoned_run_resumes_without_its_poison(recipe, whole, tmp_path):
     with pytest.raises(UserError, match="there is no checkpoint yet"):
-        train.run([str(recipe)], ["Digits.poison_step=3"], tmp_path / "early")
+        train.run([str(recipe)], ["PoisonedDigits.poison_step=3"], tmp_path / "early")
     with pytest.raises(UserError, match="nan at step 7"):
-        train.run([str(recipe)], ["Digits.poison_step=6"], tmp_path / "late")
+        train.run([str(recipe)], ["PoisonedDigits.poison_step=6"], tmp_path / "late")
     for name in ("early", "late"):
         train.run([str(recipe)], [], tmp_path / name)
         assert losses(tmp_path / name) == losses(whole)
 
 
 def another_fingerprint(run_dir, monkeypatch):
-    monkeypatch.setattr(digits.Digits, "fingerprint", lambda self: {"classes": "11"})
+    monkeypatch.setattr(digits.PoisonedDigits, "fingerprint", lambda self: {"classes": "11"})
 
 
 def a_file_in_its_place(run_dir, monkeypatch):
@@ -181,7 +181,7 @@ def nothing(run_dir, monkeypatch):
 # What is done first, whether a run of 3 steps is there, bindings, the error, and what its line holds.
 BAD = {
     "fingerprint": (another_fingerprint, True, [], UserError, ["classes", "10", "11"]),
-    "other shapes": (nothing, True, ["Digits.hidden=32"], UserError, ["64", "32"]),
+    "other shapes": (nothing, True, ["PoisonedDigits.hidden=32"], UserError, ["64", "32"]),
     "too many devices": (nothing, False, ["Layout.data=3"], UserError, ["Layout.data", "3 devices"]),
     "indivisible batch": (
         nothing,
@@ -193,7 +193,7 @@ BAD = {
     "indivisible model": (
         nothing,
         False,
-        ["train.backend=cpu:8", "Layout.model=8", "Digits.hidden=36"],
+        ["train.backend=cpu:8", "Layout.model=8", "PoisonedDigits.hidden=36"],
         UserError,
         ["mlp 36", "model 8"],
     ),
@@ -202,7 +202,13 @@ BAD = {
     "no run directory": (a_file_in_its_place, False, [], UserError, ["cannot write the run directory"]),
     "misspelt": (nothing, False, ["train.stepps=3"], UserError, ["stepps", "steps"]),
     "no steps": (nothing, False, ["train.steps=0"], UserError, ["train.steps", "0"]),
-    "poison": (nothing, True, ["Digits.poison_step=4"], UserError, ["step 5", "checkpoint is step 3"]),
+    "poison": (
+        nothing,
+        True,
+        ["PoisonedDigits.poison_step=4"],
+        UserError,
+        ["step 5", "checkpoint is step 3"],
+    ),
 }
 
 
@@ -226,7 +232,7 @@ def test_standard_error_of_a_process_holds_progress_warnings_and_the_error(recip
     """Here no test runner has set up a log before the libraries do. The rest is in run.log."""
     train.run([str(recipe)], ["train.steps=7"], tmp_path)
     os.truncate(tmp_path / "checkpoints" / "7" / checkpoint_files.MANIFEST, 10)
-    arguments = ["--gin_file", recipe, "--gin.Digits.poison_step=8", "--run_dir", tmp_path]
+    arguments = ["--gin_file", recipe, "--gin.PoisonedDigits.poison_step=8", "--run_dir", tmp_path]
     command = [sys.executable, "-m", "pangu_jax.train", *map(str, arguments)]
     ran = subprocess.run(command, capture_output=True, text=True)
     damaged, changed, error = ran.stderr.splitlines()

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from pangu_jax.errors import UserError
 from pangu_jax.models import stack
 from pangu_jax.recipes import Recipe, Reference
-from pangu_jax.workloads import Params, Part, Run, Source, Sums
+from pangu_jax.workloads import Batch, Params, Part, PipelinedWorkload, Run, Source, Sums, Tree, Variables
 from pangu_jax.workloads.language.model import encoder_decoder, forward
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.workloads.language.model.forward import Forward, Loss
@@ -55,7 +55,7 @@ def _dimensions(model: EncoderDecoderConfig) -> dict[str, int]:
 
 
 @gin.configurable(module="pangu_jax.workloads.language")
-class LanguageModel:
+class LanguageModel(PipelinedWorkload):
     """An encoder-decoder language model.
 
     Args:
@@ -77,26 +77,27 @@ class LanguageModel:
             return {}
         return _dimensions(EncoderDecoderConfig(**recipe.arguments(model)))
 
-    def init(self, key: jax.Array) -> Params:
+    def init(self, key: jax.Array) -> Variables:
         """Fresh fp32 parameters."""
-        return encoder_decoder.init(self.model, key)
+        return Variables(encoder_decoder.init(self.model, key))
 
-    def logical_axes(self):
+    def logical_axes(self) -> Variables:
         """Logical axes of every parameter."""
-        return encoder_decoder.axes(self.model)
+        return Variables(encoder_decoder.axes(self.model))
 
     def dimensions(self) -> dict[str, int]:
         """What a layout must divide."""
         lengths = {"encoder_length": self.data.encoder_length, "decoder_length": self.data.decoder_length}
         return _dimensions(self.model) | lengths
 
-    def loss(self, params: Params, batch: Mapping[str, jax.Array], keys: jax.Array | None, run: Run) -> Sums:
+    def loss(self, variables: Variables, batch: Batch, keys: jax.Array | None, run: Run) -> Sums:
         """Cross-entropy summed over weighted target tokens; `loss/TASK` is each task's, without z-loss."""
         keys = keys if self.model.dropout else None
-        return self.sums(self._forward(run).loss(params, batch, keys), batch)
+        return self.sums(self._forward(run).loss(variables.params, batch, keys), batch)
 
-    def program(self, run: Run) -> "Program":
+    def program(self, run: Run, extra: Tree, constants: Tree) -> "Program":
         """The encoder and the decoder as towers of a pipeline."""
+        del extra, constants
         return Program(self, self._forward(run))
 
     def sums(self, loss: Loss, batch: Mapping[str, jax.Array]) -> Sums:
