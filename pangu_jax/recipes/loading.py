@@ -5,7 +5,9 @@ import pkgutil
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import gin
 
@@ -16,8 +18,8 @@ from pangu_jax.recipes.findings import COMMAND_LINE, Finding, Where, suggestion
 from pangu_jax.recipes.fitting import expected, fits
 from pangu_jax.recipes.parsing import Binding, Import, read
 from pangu_jax.recipes.recipe import Key, Recipe
-from pangu_jax.recipes.signatures import Configurable, registered
-from pangu_jax.recipes.values import parse_flag_value
+from pangu_jax.recipes.signatures import Configurable, present_selector, registered
+from pangu_jax.recipes.values import Reference, parse_flag_value
 
 
 def load(
@@ -95,7 +97,18 @@ def _bind(recipe: Recipe, binding: Binding) -> None:
         recipe.findings.append(Finding(binding.where, f"{binding.name}: {error}"))
         recipe.unknown.append(binding)
         return
-    recipe.history.setdefault(key, []).append(binding)
+    recipe.history.setdefault(key, []).append(replace(binding, value=_present(binding.value)))
+
+
+def _present(value: Any) -> Any:
+    """`value` with its references by the names of today: it is dumped, and gin reads the dump."""
+    if isinstance(value, Reference):
+        return replace(value, selector=present_selector(value.selector))
+    if isinstance(value, list | tuple):
+        return type(value)(map(_present, value))
+    if isinstance(value, dict):
+        return {_present(key): _present(item) for key, item in value.items()}
+    return value
 
 
 def _bind_flag(recipe: Recipe, text: str) -> None:
@@ -112,7 +125,7 @@ def _bind_flag(recipe: Recipe, text: str) -> None:
     wanted = expected(recipe.parameter(key))
     if type(value) in (int, float) and not fits(value, wanted) and fits(written.strip(), wanted):
         value = written.strip()
-    binding = Binding(key.scope, key.selector, key.parameter, value, where)
+    binding = Binding(key.scope, key.selector, key.parameter, _present(value), where)
     recipe.history.setdefault(key, []).append(binding)
 
 
