@@ -7,10 +7,9 @@ from typing import Any
 from data_pipelines.errors import DataError
 from pangu_jax import recipes
 from pangu_jax.errors import UserError
+from pangu_jax.recipes import functions
 from pangu_jax.shown import Shown
 
-FUNCTION = "data_pipelines.corpus.build.build"
-SUPPLIED = ("inputs", "output", "workers", "ray_address", "recipe")
 _NEEDED = ("polars", "rensa", "selectolax", "opencc", "fastwarc")
 
 
@@ -29,7 +28,7 @@ def build(
     """
     _require_extra()
     files = gin_files or ["corpus/chinese.gin"]
-    with recipes.using(files, bindings, function=FUNCTION, supplied=SUPPLIED) as recipe:
+    with recipes.using(files, bindings, function=functions.BUILD_CORPUS) as recipe:
         from data_pipelines.corpus.build import build
 
         found = build(list(inputs), output, workers, ray_address, recipe=recipes.dump(recipe))

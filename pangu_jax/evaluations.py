@@ -7,13 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pangu_jax import outputs, recipes
+from pangu_jax.recipes import functions
 from pangu_jax.shown import Shown
-
-SWEEP = "pangu_jax.apps.language.benchmarks.sweep.sweep"
-SWEEP_SUPPLIED = ("out", "workers", "ray_address", "tell", "recipe")
-
-EVALUATE = "pangu_jax.apps.language.benchmarks.evaluate.evaluate"
-EVALUATE_SUPPLIED = ("run_dir", "tell")
 
 
 def sweep(
@@ -28,7 +23,7 @@ def sweep(
     Raises:
       UserError, DataError: what the caller can mend, in one line.
     """
-    with recipes.using(gin_files, bindings, function=SWEEP, supplied=SWEEP_SUPPLIED) as recipe:
+    with recipes.using(gin_files, bindings, function=functions.SWEEP) as recipe:
         from pangu_jax.apps.language.benchmarks.sweep import sweep
 
         written = sweep(
@@ -62,7 +57,7 @@ def evaluate(
         if path:
             outputs.require_writable(path, flag)
     own = [f"evaluate.tasks={list(tasks)!r}"] if tasks else []
-    with recipes.using(gin_files, [*bindings, *own], function=EVALUATE, supplied=EVALUATE_SUPPLIED) as recipe:
+    with recipes.using(gin_files, [*bindings, *own], function=functions.EVALUATE) as recipe:
         from pangu_jax.apps.language.benchmarks import submissions
         from pangu_jax.apps.language.benchmarks.evaluate import evaluate
         from pangu_jax.runs.run_directory import write_atomically

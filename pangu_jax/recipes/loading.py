@@ -12,6 +12,7 @@ from typing import Any
 import gin
 
 from pangu_jax.errors import UserError
+from pangu_jax.recipes import functions
 from pangu_jax.recipes.dumping import dump
 from pangu_jax.recipes.files import find
 from pangu_jax.recipes.findings import COMMAND_LINE, Finding, Where, suggestion
@@ -26,8 +27,8 @@ def load(
     files: Sequence[str | Path],
     bindings: Iterable[str] = (),
     *,
-    function: str | Callable,
-    supplied: Iterable[str] = ("run_dir", "recipe"),
+    function: str | Callable | None = None,
+    supplied: Iterable[str] | None = None,
 ) -> Recipe:
     """Read recipes and the command line's bindings, later ones winning, and import the modules they name.
 
@@ -37,14 +38,20 @@ def load(
         has one of that name, else a parameter of the verb's function. VALUE as in `parse_flag_value`, save
         that a number given to a parameter that takes strings and not that number stays the text typed.
       function: the configurable the verb calls: itself, or its full name `package.module.function`, which is
-        imported.
-      supplied: the parameters of that function which the program passes itself and a recipe must not set.
+        imported. None: the one that these recipes are for, see `functions.wanted`.
+      supplied: the parameters of that function which the program passes itself and a recipe must not set;
+        None: as `functions.supplied` says.
 
     What is wrong inside the files is not raised but kept, for `check` to tell all of it at once.
     """
     paths = [find(name) for name in files]
-    recipe = Recipe(paths, _verb_function(function), frozenset(supplied))
     statements = [statement for path in paths for statement in read(path)]
+    if function is None:
+        function = functions.wanted(one.module for one in statements if isinstance(one, Import))
+    called = _verb_function(function)
+    if supplied is None:
+        supplied = functions.supplied(called.selector)
+    recipe = Recipe(paths, called, frozenset(supplied))
     for statement in statements:  # imports first: gin would want them above the bindings, we need not
         if isinstance(statement, Import):
             _import(recipe, statement)

@@ -27,12 +27,12 @@ def _pair(parser: argparse.ArgumentParser) -> None:
 
 
 def loaded(flags: argparse.Namespace, *files: str | None) -> Any:
-    from pangu_jax import recipe_verbs, recipes
+    from pangu_jax import recipes
 
     named = [file for file in files if file] + flags.gin_file
     if not named:
         raise UserError(f"name a recipe; there are: {', '.join(recipes.available())}")
-    return recipe_verbs.load(named, flags.bindings)
+    return recipes.load(named, flags.bindings)
 
 
 def _check(flags: argparse.Namespace) -> Result:

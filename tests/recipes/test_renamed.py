@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pangu_jax import recipe_verbs, recipes
+from pangu_jax import recipes
 from pangu_jax.recipes import renamed
 from pangu_jax.recipes.signatures import look_up
 
@@ -73,7 +73,7 @@ def load(tmp_path):
 
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
 def test_a_recipe_resolved_by_version_0_1_says_the_same(path):
-    recipe = recipe_verbs.load([path])
+    recipe = recipes.load([path])
     assert recipes.check(recipe) == []
     assert recipes.changes(path.read_text("utf-8"), recipes.dump(recipe)) == []
 

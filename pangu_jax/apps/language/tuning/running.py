@@ -5,9 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pangu_jax import recipes
-
-FUNCTION = "pangu_jax.apps.language.tuning.tune.tune"
-SUPPLIED = ("out", "recipe")
+from pangu_jax.recipes import functions
 
 
 def run(gin_files: Sequence[str], bindings: Sequence[str], out: str | Path) -> dict[str, Any]:
@@ -16,7 +14,7 @@ def run(gin_files: Sequence[str], bindings: Sequence[str], out: str | Path) -> d
     Raises:
       UserError, DataError: what the caller can mend, in one line.
     """
-    with recipes.using(gin_files, bindings, function=FUNCTION, supplied=SUPPLIED) as recipe:
+    with recipes.using(gin_files, bindings, function=functions.TUNE) as recipe:
         from pangu_jax.apps.language.tuning.tune import tune
 
         return tune(out=str(out), recipe=recipes.dump(recipe))
