@@ -8,21 +8,21 @@ from pangu_jax.backends.progress import Progress
 from pangu_jax.errors import UserError
 from pangu_jax.recipes import Recipe
 from pangu_jax.recipes.findings import suggestion
-from pangu_jax.shown import Shown
+from pangu_jax.result import Result
 
 
-def list_backends() -> Shown:
+def list_backends() -> Result:
     """What this machine has, and what could be installed. Starts no backend."""
     from tpu_npu_backends.doctor.inventory import inventory
 
     entries = inventory()
-    return Shown({"backends": [entry.value for entry in entries]}, tables.inventory(entries))
+    return Result({"backends": [entry.value for entry in entries]}, tables.inventory(entries))
 
 
-def doctor(name: str | None = None, silent_seconds: float | None = None) -> tuple[Shown, bool]:
-    """Every check of one backend, or of all; and whether it is usable.
+def doctor(name: str | None = None, silent_seconds: float | None = None) -> Result:
+    """Every check of one backend, or of all. Status 2 when it is not usable.
 
-    Of all, whether those work whose devices are on this machine.
+    Of all, when one does not work whose devices are on this machine.
 
     Args:
       name: "cpu", "tpu", "cuda" or "npu"; None for all.
@@ -47,10 +47,10 @@ def doctor(name: str | None = None, silent_seconds: float | None = None) -> tupl
     wanted = {one.platform for one in found if name or examination.is_here(one.platform)}
     usable = all(one.usable for one in found if one.platform in wanted)
     value = {"usable": usable, "backends": [one.value for one in found]}
-    return Shown(value, tables.doctor(found, wanted)), usable
+    return Result(value, tables.doctor(found, wanted), status=0 if usable else 2)
 
 
-def compile_step(recipe: Recipe, target: str, out: str | Path | None = None) -> Shown:
+def compile_step(recipe: Recipe, target: str, out: str | Path | None = None) -> Result:
     """The train step of a recipe, compiled for a chip or a topology that need not be there. Reads no data.
 
     Args:

@@ -6,13 +6,13 @@ from typing import Protocol
 from pangu_jax.errors import UserError
 from pangu_jax.recipes import Recipe
 from pangu_jax.recipes.findings import suggestion
-from pangu_jax.shown import Shown
+from pangu_jax.result import Result
 
 
 class Target(Protocol):
     """Something that a step can be compiled for."""
 
-    def compile_step(self, recipe: Recipe, out: Path | None) -> Shown:
+    def compile_step(self, recipe: Recipe, out: Path | None) -> Result:
         """See `pangu_jax.backends.compile_step`."""
 
 

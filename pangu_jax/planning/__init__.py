@@ -13,6 +13,7 @@ from pangu_jax.planner.predictions import Model, Prediction
 from pangu_jax.planning import tables
 from pangu_jax.planning.verifying import Verified, Verifier
 from pangu_jax.recipes import Recipe
+from pangu_jax.result import Result
 from pangu_jax.training import step_recipe
 from tpu_npu_backends import topologies
 from tpu_npu_backends.topologies import Topology
@@ -39,8 +40,11 @@ class Plan:
     best: Prediction
 
     @property
-    def value(self) -> dict[str, Any]:
-        """For JSON."""
+    def result(self) -> Result:
+        """For JSON and for people."""
+        return Result(self._value(), tables.render(self))
+
+    def _value(self) -> dict[str, Any]:
         return {
             "topology": self.topology.name,
             "chips": self.topology.chips,
@@ -67,11 +71,6 @@ class Plan:
             "memory": {name: round(size) for name, size in prediction.memory.items()},
             "collectives_s": prediction.collectives,
         }
-
-    @property
-    def text(self) -> str:
-        """For people."""
-        return tables.render(self)
 
 
 def plan(

@@ -2,8 +2,9 @@
 
 import argparse
 
-from pangu_jax.verbs.recipes import loaded
-from pangu_jax.verbs.verb import Result, Verb
+from pangu_jax.result import Result
+from pangu_jax.verbs.recipe_flags import loaded
+from pangu_jax.verbs.verb import Verb
 
 
 def _no_flags(parser: argparse.ArgumentParser) -> None:
@@ -13,8 +14,7 @@ def _no_flags(parser: argparse.ArgumentParser) -> None:
 def _list(flags: argparse.Namespace) -> Result:
     from pangu_jax import backends
 
-    found = backends.list_backends()
-    return Result(found.value, found.text)
+    return backends.list_backends()
 
 
 def _doctor_flags(parser: argparse.ArgumentParser) -> None:
@@ -27,8 +27,7 @@ def _doctor_flags(parser: argparse.ArgumentParser) -> None:
 def _doctor(flags: argparse.Namespace) -> Result:
     from pangu_jax import backends
 
-    found, usable = backends.doctor(flags.name, flags.timeout)
-    return Result(found.value, found.text, status=0 if usable else 2)
+    return backends.doctor(flags.name, flags.timeout)
 
 
 def _compile_flags(parser: argparse.ArgumentParser) -> None:
@@ -43,8 +42,7 @@ def _compile_flags(parser: argparse.ArgumentParser) -> None:
 def _compile(flags: argparse.Namespace) -> Result:
     from pangu_jax import backends
 
-    found = backends.compile_step(loaded(flags), flags.target, flags.out)
-    return Result(found.value, found.text)
+    return backends.compile_step(loaded(flags), flags.target, flags.out)
 
 
 VERBS: dict[str, Verb] = {

@@ -2,8 +2,9 @@
 
 import argparse
 
-from pangu_jax.verbs.recipes import loaded
-from pangu_jax.verbs.verb import Result, Verb
+from pangu_jax.result import Result
+from pangu_jax.verbs.recipe_flags import loaded
+from pangu_jax.verbs.verb import Verb
 
 
 def _plan_flags(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +26,7 @@ def _plan_flags(parser: argparse.ArgumentParser) -> None:
 def _plan(flags: argparse.Namespace) -> Result:
     from pangu_jax import planning
 
-    found = planning.plan(
+    plan = planning.plan(
         loaded(flags),
         flags.topology,
         top=flags.top,
@@ -33,7 +34,7 @@ def _plan(flags: argparse.Namespace) -> Result:
         dump_hlo=flags.dump_hlo,
         fixed=planning.parse_fixed(flags.fix),
     )
-    return Result(found.value, found.text)
+    return plan.result
 
 
 VERBS: dict[str, Verb] = {
