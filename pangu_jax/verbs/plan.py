@@ -24,17 +24,16 @@ def _plan_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _plan(flags: argparse.Namespace) -> Result:
-    from pangu_jax import planning
+    from pangu_jax.planning import layouts
 
-    plan = planning.plan(
+    return layouts.plan(
         loaded(flags),
         flags.topology,
         top=flags.top,
         verify=flags.verify,
         dump_hlo=flags.dump_hlo,
-        fixed=planning.parse_fixed(flags.fix),
+        fixed=layouts.parse_fixed(flags.fix),
     )
-    return plan.result
 
 
 VERBS: dict[str, Verb] = {
