@@ -62,12 +62,12 @@ def measure(case: Case) -> dict[str, object]:
     from pangu_jax.parallel.layout import Layout
     from pangu_jax.planner import predictions
     from pangu_jax.planning.verifying import Verifier
-    from pangu_jax.train import FUNCTION
+    from pangu_jax.recipes.functions import TRAIN
     from pangu_jax.training.optimizers import state_bytes
     from tpu_npu_backends import topologies
 
     gin.clear_config()
-    recipe = recipes.load([case.recipe], case.bindings(), function=FUNCTION)
+    recipe = recipes.load([case.recipe], case.bindings(), function=TRAIN)
     recipes.apply(recipe)
     bound = gin.get_bindings("train")
     workload, optimizer, layout = bound["workload"], bound["optimizer"], Layout()

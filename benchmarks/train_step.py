@@ -30,14 +30,14 @@ def ours(bindings: list[str]) -> None:
     from pangu_jax.models.placement import Placement
     from pangu_jax.parallel.layout import Layout
     from pangu_jax.parallel.mesh import make_mesh
-    from pangu_jax.train import FUNCTION
+    from pangu_jax.recipes.functions import TRAIN
     from pangu_jax.training import feed, step
     from pangu_jax.training.optimizers import adamw
     from pangu_jax.workloads import Run
     from pangu_jax.workloads.language import LanguageModel
     from tpu_npu_backends import selection
 
-    recipe = recipes.load([RECIPE], bindings, function=FUNCTION)
+    recipe = recipes.load([RECIPE], bindings, function=TRAIN)
     recipes.apply(recipe)
     batch_size = recipe.value("train.batch_size")
     backend = selection.select("cpu")

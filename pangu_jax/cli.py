@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from data_pipelines.errors import DataError
-from pangu_jax import __version__, outputs
+from pangu_jax import __version__
 from pangu_jax.errors import UserError
-from pangu_jax.notices import shown
 from pangu_jax.recipes.findings import suggestion
-from pangu_jax.verbs import VERBS
+from pangu_jax.verbs import VERBS, outputs
+from pangu_jax.verbs.notices import log_to_stderr
 from pangu_jax.verbs.verb import Verb
 from tpu_npu_backends.errors import BackendError
 
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments, bindings = _split_bindings(rest) if VERBS[name].takes_recipe else (rest, [])
         flags = _parser(name).parse_args(arguments)
         flags.bindings = bindings
-        with shown(name):
+        with log_to_stderr(name):
             return _run(VERBS[name], flags)
     except (UserError, DataError, BackendError) as error:
         for line in str(error).splitlines():

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
+import runpy
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_pipelines.errors import DataError
+from pangu_jax import recipes
 from pangu_jax.errors import UserError
+from pangu_jax.recipes import functions
 from pangu_jax.runs.run_directory import RunDirectory, write_atomically
 from tpu_npu_backends import processes
 
 if TYPE_CHECKING:
     from pangu_jax.training.train import Trained
-
-# The configurable that a training recipe's bare names (`--gin.backend=...`) belong to.
-FUNCTION = "pangu_jax.training.train.train"
 
 
 def run(gin_files: Sequence[str], bindings: Sequence[str], run_dir: str | Path) -> dict[str, Any]:
@@ -37,10 +37,8 @@ def run(gin_files: Sequence[str], bindings: Sequence[str], run_dir: str | Path) 
     Raises:
       UserError, DataError, BackendError: what the caller can mend, in one line.
     """
-    from pangu_jax import recipes
-
     with (
-        recipes.using(gin_files, bindings, function=FUNCTION) as recipe,
+        recipes.using(gin_files, bindings, function=functions.TRAIN) as recipe,
         processes.joined(mistakes=(UserError, DataError)),
     ):
         return _run(recipes.dump(recipe), run_dir)
@@ -82,7 +80,6 @@ def _look_at(trained: Trained) -> tuple[list[dict[str, str]], dict[str, dict[str
     return shown, trained.workload.baselines()
 
 
-if __name__ == "__main__":
-    from pangu_jax.cli import main
-
-    sys.exit(main(["train", *sys.argv[1:]]))
+if __name__ == "__main__":  # the command line is a floor above: it is run, not imported
+    sys.argv.insert(1, "train")
+    runpy.run_module("pangu_jax.cli", run_name="__main__")

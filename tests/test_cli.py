@@ -18,7 +18,7 @@ from tpu_npu_backends.errors import BackendError
 @pytest.fixture
 def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A recipe for the small program of tests/recipes/toy.py, which stands in for training."""
-    monkeypatch.setattr("pangu_jax.train.FUNCTION", FUNCTION)
+    monkeypatch.setattr("pangu_jax.recipes.functions.TRAIN", FUNCTION)
     monkeypatch.setattr("pangu_jax.recipes.checking._constraints", [])
     path = tmp_path / "toy.gin"
     path.write_text(f"{COMPLETE}STEPS = 5\nfit.steps = %STEPS\n")

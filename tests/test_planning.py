@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from pangu_jax import cli, planning, train
+from pangu_jax import cli, train
+from pangu_jax.planning import layouts
 from pangu_jax.training import optimizers
 from tpu_npu_backends import attached, selection, topologies
 from tpu_npu_backends.errors import BackendError
@@ -157,7 +158,7 @@ def test_planning_touches_no_device():
 
 
 def test_fixed_values_are_numbers_where_they_look_so():
-    assert planning.parse_fixed(["stage=4", "Layout.remat=full"]) == {"stage": 4, "remat": "full"}
+    assert layouts.parse_fixed(["stage=4", "Layout.remat=full"]) == {"stage": 4, "remat": "full"}
 
 
 def test_the_devices_of_a_run_have_a_topology():

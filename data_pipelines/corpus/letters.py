@@ -1,8 +1,8 @@
 """The letters of a text: what is left of it in NFKC and lower case without spaces and punctuation.
 
-Two texts with the same letters say the same. The rule is that of `data_pipelines.text.documents.Document.digest`,
-here for many texts at once: a look-up in a table of code points. Where a letter's form depends on its
-neighbours (accents that stand alone, Hangul in pieces, the final sigma) the text goes Unicode's slower way.
+Two texts with the same letters say the same. The rule is that of `text.documents.Document.digest`, here
+for many texts at once: a look-up in a table of code points. Where a letter's form depends on its neighbours
+(accents that stand alone, Hangul in pieces, the final sigma) the text goes Unicode's slower way.
 """
 
 import functools
@@ -113,7 +113,7 @@ def strings(texts: pl.Series) -> Iterator[str]:
 
 
 def places(texts: pl.Series) -> np.ndarray:
-    """Each text's place in [0, 1) by its digest: float64 [texts], as `data_pipelines.text.documents.split` has it.
+    """Each text's place in [0, 1) by its digest: float64 [texts], as `text.documents.split` has it.
 
     1 where there is no letter.
     """

@@ -36,7 +36,7 @@ class Writing:
       shard_bytes: UTF-8 text a shard, about.
       compression: of ArrayRecord: "zstd:LEVEL", "brotli:LEVEL", "snappy" or "uncompressed".
       parquet: also write Parquet.
-      validation_fraction: share of the documents held out, by the rule of `data_pipelines.text.documents.split`.
+      validation_fraction: share of the documents held out, by the rule of `text.documents.split`.
       weights: of the sources in the mixture; None is by size and `temperature`.
       temperature: p_i ~ n_i^(1/T).
       licences: of the sources, for the card.

@@ -4,12 +4,20 @@ import fcntl
 import json
 import os
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
-from pangu_jax.apps.language.benchmarks.few_shot import Cell
 from pangu_jax.errors import UserError
 
 Row = dict[str, Any]
+
+
+class Cell(NamedTuple):
+    """A place in a sweep's table."""
+
+    task: str
+    method: str
+    split: str
+    seed: int
 
 
 class Journal:

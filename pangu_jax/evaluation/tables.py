@@ -13,10 +13,24 @@ from typing import Any, NamedTuple
 import jinja2
 from markupsafe import Markup
 
-from pangu_jax.apps.language.benchmarks.metrics import clue
 from pangu_jax.errors import UserError
 from pangu_jax.evaluation import plots
 from pangu_jax.evaluation.statistics import BASELINES, Paired, Row, Summary, comparisons, paired, summaries
+
+
+class BoardTotal(NamedTuple):
+    """A leaderboard's total over its tasks.
+
+    Attributes:
+      board: prefix of its tasks' names, such as "clue/".
+      name: of the total.
+      of: the total from each task's mean, by the task's name; UserError, with the reason, where a task is
+        missing.
+    """
+
+    board: str
+    name: str
+    of: Callable[[dict[str, float]], float]
 
 
 class Total(NamedTuple):
@@ -42,6 +56,7 @@ def write(
     recipe: str,
     commit: str,
     compare: Sequence[tuple[str, str]] | None = None,
+    totals: Sequence[BoardTotal] = (),
 ) -> Written:
     """Write the three files into a directory, made if it is not there.
 
@@ -53,6 +68,7 @@ def write(
       commit: of the repository that made the rows.
       compare: pairs of methods whose difference is shown, (first, second) for first minus second; every
         pair unless given, which is many to read beyond five methods.
+      totals: shown of the boards that the rows have tasks of.
 
     Raises:
       UserError: there is no row, a row is wrong (see `statistics.summaries`), `compare` names a method
@@ -61,7 +77,7 @@ def write(
     rows = [dict(row) for row in rows]
     if not rows:
         raise UserError("results: there is not one row: run the sweep first")
-    view = _view(rows, title, recipe, commit, compare)
+    view = _view(rows, title, recipe, commit, compare, totals)
     whole = {"title": title, "commit": commit, "recipe": recipe, "rows": rows}
     written = Written(*(Path(directory, f"results.{suffix}") for suffix in ("json", "md", "html")))
     texts = (
@@ -84,6 +100,7 @@ def _view(
     recipe: str,
     commit: str,
     compare: Sequence[tuple[str, str]] | None,
+    totals: Sequence[BoardTotal],
 ) -> dict[str, Any]:
     """What both templates show."""
     cells = summaries(rows)
@@ -103,9 +120,9 @@ def _view(
         "methods": methods,
         "table": [(task, _metric(cells, task), _row(cells, task, methods)) for task in tasks],
         "totals": [
-            _total(cells, methods, board, name, total)
-            for board, name, total in _TOTALS
-            if any(task.startswith(board) for task in tasks)
+            _total(cells, methods, total)
+            for total in totals
+            if any(task.startswith(total.board) for task in tasks)
         ],
         "sizes": _sizes(rows),
         "compared": compared,
@@ -143,32 +160,19 @@ def _row(cells: list[Summary], task: str, methods: list[str]) -> list[Summary | 
     return [by_method.get(method) for method in methods]
 
 
-# Prefix of a board's tasks, name of a total, and the total by task.
-_TOTALS: tuple[tuple[str, str, Callable[[dict[str, float]], float]], ...] = (
-    ("fewclue/", "FewCLUE score", clue.fewclue),
-    ("clue/", "CLUE classification", clue.classification),
-    ("clue/", "CLUE reading", clue.reading),
-    ("clue/", "CLUE total", clue.total),
-)
-
-
-def _total(
-    cells: list[Summary],
-    methods: list[str],
-    board: str,
-    name: str,
-    total: Callable[[dict[str, float]], float],
-) -> Total:
+def _total(cells: list[Summary], methods: list[str], total: BoardTotal) -> Total:
     values: list[float | None] = []
     reasons: dict[str, list[str]] = {}
     for method in methods:
-        scores = {cell.task: cell.mean for cell in cells if cell.method == method}
+        means = {cell.task: cell.mean for cell in cells if cell.method == method}
         try:
-            values.append(total({task: mean for task, mean in scores.items() if task.startswith(board)}))
+            values.append(
+                total.of({task: mean for task, mean in means.items() if task.startswith(total.board)})
+            )
         except UserError as error:
             values.append(None)
             reasons.setdefault(str(error), []).append(method)
-    return Total(name, values, reasons)
+    return Total(total.name, values, reasons)
 
 
 def _render(name: str, view: dict[str, Any], escape: bool) -> str:

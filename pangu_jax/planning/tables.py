@@ -1,20 +1,16 @@
 """A plan as a person reads it: the ranking, predicted beside compiled, and the lines to paste."""
 
-from typing import TYPE_CHECKING
-
 from pangu_jax import text_tables
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.planner import planner
 from pangu_jax.planner.predictions import Prediction
-
-if TYPE_CHECKING:
-    from pangu_jax.planning import Plan
-    from pangu_jax.planning.verifying import Verified
+from pangu_jax.planning.plan import Plan
+from pangu_jax.planning.verifying import Verified
 
 GIB = 2**30
 
 
-def render(plan: "Plan") -> str:
+def render(plan: Plan) -> str:
     """All of it, as plain text."""
     search, topology = plan.search, plan.topology
     what = f"{planner.billions(plan.model.shape.parameters)} parameters, batch {plan.model.batch_size}"
@@ -34,7 +30,7 @@ def render(plan: "Plan") -> str:
     return "\n".join(parts)
 
 
-def _ranking(plan: "Plan") -> str:
+def _ranking(plan: Plan) -> str:
     headings = ("", "layout", "pipeline", "remat", "bubble", "GiB", "step s", "MFU", "collectives s")
     ranking = enumerate(plan.search.ranking, start=1)
     rows = [[str(number), *_row(prediction)] for number, prediction in ranking]
@@ -67,7 +63,7 @@ def _pipeline(layout: Layout) -> str:
     return ", ".join(words)
 
 
-def _verified(verified: list["Verified"]) -> str:
+def _verified(verified: list[Verified]) -> str:
     headings = ("", "layout", "GiB predicted", "compiled", "step s predicted", "compiled", "compile s")
     rows = []
     for number, found in enumerate(verified, start=1):

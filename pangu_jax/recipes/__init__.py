@@ -4,7 +4,7 @@ A recipe is a gin file. gin itself accepts a misspelt scope, an unused macro or 
 lets the run find out; this package remembers where every value came from and refuses such things before
 a device is touched.
 
-    recipe = recipes.load(["nlp/quickstart"], ["train.steps=10"], function="pangu_jax.training.train.train")
+    recipe = recipes.load(["nlp/quickstart"], ["train.steps=10"])
     recipes.require_valid(recipe)        # UserError, one line a finding
     recipes.apply(recipe)                # into gin's registry: configurables now see these values
     Path("recipe.gin").write_text(recipes.dump(recipe))

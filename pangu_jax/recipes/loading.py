@@ -5,27 +5,30 @@ import pkgutil
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import gin
 
 from pangu_jax.errors import UserError
+from pangu_jax.recipes import functions
 from pangu_jax.recipes.dumping import dump
 from pangu_jax.recipes.files import find
 from pangu_jax.recipes.findings import COMMAND_LINE, Finding, Where, suggestion
 from pangu_jax.recipes.fitting import expected, fits
 from pangu_jax.recipes.parsing import Binding, Import, read
 from pangu_jax.recipes.recipe import Key, Recipe
-from pangu_jax.recipes.signatures import Configurable, registered
-from pangu_jax.recipes.values import parse_flag_value
+from pangu_jax.recipes.signatures import Configurable, present_selector, registered
+from pangu_jax.recipes.values import Reference, parse_flag_value
 
 
 def load(
     files: Sequence[str | Path],
     bindings: Iterable[str] = (),
     *,
-    function: str | Callable,
-    supplied: Iterable[str] = ("run_dir", "recipe"),
+    function: str | Callable | None = None,
+    supplied: Iterable[str] | None = None,
 ) -> Recipe:
     """Read recipes and the command line's bindings, later ones winning, and import the modules they name.
 
@@ -35,14 +38,20 @@ def load(
         has one of that name, else a parameter of the verb's function. VALUE as in `parse_flag_value`, save
         that a number given to a parameter that takes strings and not that number stays the text typed.
       function: the configurable the verb calls: itself, or its full name `package.module.function`, which is
-        imported.
-      supplied: the parameters of that function which the program passes itself and a recipe must not set.
+        imported. None: the one that these recipes are for, see `functions.wanted`.
+      supplied: the parameters of that function which the program passes itself and a recipe must not set;
+        None: as `functions.supplied` says.
 
     What is wrong inside the files is not raised but kept, for `check` to tell all of it at once.
     """
     paths = [find(name) for name in files]
-    recipe = Recipe(paths, _verb_function(function), frozenset(supplied))
     statements = [statement for path in paths for statement in read(path)]
+    if function is None:
+        function = functions.wanted(one.module for one in statements if isinstance(one, Import))
+    called = _verb_function(function)
+    if supplied is None:
+        supplied = functions.supplied(called.selector)
+    recipe = Recipe(paths, called, frozenset(supplied))
     for statement in statements:  # imports first: gin would want them above the bindings, we need not
         if isinstance(statement, Import):
             _import(recipe, statement)
@@ -95,7 +104,18 @@ def _bind(recipe: Recipe, binding: Binding) -> None:
         recipe.findings.append(Finding(binding.where, f"{binding.name}: {error}"))
         recipe.unknown.append(binding)
         return
-    recipe.history.setdefault(key, []).append(binding)
+    recipe.history.setdefault(key, []).append(replace(binding, value=_present(binding.value)))
+
+
+def _present(value: Any) -> Any:
+    """`value` with its references by the names of today: it is dumped, and gin reads the dump."""
+    if isinstance(value, Reference):
+        return replace(value, selector=present_selector(value.selector))
+    if isinstance(value, list | tuple):
+        return type(value)(map(_present, value))
+    if isinstance(value, dict):
+        return {_present(key): _present(item) for key, item in value.items()}
+    return value
 
 
 def _bind_flag(recipe: Recipe, text: str) -> None:
@@ -112,7 +132,7 @@ def _bind_flag(recipe: Recipe, text: str) -> None:
     wanted = expected(recipe.parameter(key))
     if type(value) in (int, float) and not fits(value, wanted) and fits(written.strip(), wanted):
         value = written.strip()
-    binding = Binding(key.scope, key.selector, key.parameter, value, where)
+    binding = Binding(key.scope, key.selector, key.parameter, _present(value), where)
     recipe.history.setdefault(key, []).append(binding)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from gin import config_parser
 
 from pangu_jax.errors import UserError
+from pangu_jax.recipes import renamed
 from pangu_jax.recipes.files import find
 from pangu_jax.recipes.findings import Finding, Where
 from pangu_jax.recipes.values import Delegate
@@ -34,7 +35,7 @@ class Binding:
 
 @dataclass(frozen=True)
 class Import:
-    """A statement that loads a module, in gin's syntax (`statement`), and that module's name."""
+    """A statement that loads a module, in gin's syntax (`statement`), and that module's name of today."""
 
     module: str
     statement: str
@@ -61,6 +62,7 @@ def read(path: Path, including: tuple[Path, ...] = ()) -> Iterator[Statement]:
             if isinstance(statement, config_parser.BindingStatement):
                 yield Binding(statement.scope, statement.selector, statement.arg_name, statement.value, where)
             elif isinstance(statement, config_parser.ImportStatement):
+                statement = statement._replace(module=renamed.current(statement.module))
                 yield Import(statement.module, statement.format(), where)
             elif isinstance(statement, config_parser.IncludeStatement):
                 yield from _included(statement.filename, where, (*including, path))

@@ -13,6 +13,7 @@ from typing import Any
 import gin
 from gin import config as gin_config
 
+from pangu_jax.recipes import renamed
 from pangu_jax.recipes.findings import suggestion
 
 EMPTY = inspect.Parameter.empty
@@ -64,15 +65,31 @@ def names() -> list[str]:
 
 
 def look_up(selector: str) -> Configurable:
-    """The configurable a recipe means by `selector`. LookupError, with a suggestion, when not exactly one."""
+    """The configurable a recipe means by `selector`, also by a name it had in an older version.
+
+    LookupError, with a suggestion, when not exactly one.
+    """
     registry = gin_config._REGISTRY
-    matches = registry.matching_selectors(selector)
+    matches = _matches(selector)
     if len(matches) > 1:
         raise LookupError(f"'{selector}' may be any of {', '.join(sorted(matches))}: write more of its name")
     if not matches:
         near = suggestion(selector, names())
         raise LookupError(f"no configurable '{selector}'{near or ' (is its module imported?)'}")
     return _describe(registry[matches[0]], registry.minimal_selector(matches[0]))
+
+
+def present_selector(selector: str) -> str:
+    """`selector` as gin knows it: the whole name where it is one of an older version, else as it is."""
+    if gin_config._REGISTRY.matching_selectors(selector) or len(matches := _matches(selector)) != 1:
+        return selector
+    return matches[0]
+
+
+def _matches(selector: str) -> list[str]:
+    registry = gin_config._REGISTRY
+    matches = registry.matching_selectors(selector)
+    return matches or renamed.matching(selector, (full for full, _ in registry.items()))
 
 
 def registered(function: Callable) -> Configurable:

@@ -15,8 +15,7 @@ def using(
     files: Sequence[str | Path],
     bindings: Iterable[str],
     *,
-    function: str | Callable,
-    supplied: Iterable[str] = ("run_dir", "recipe"),
+    function: str | Callable | None = None,
 ) -> Iterator[Recipe]:
     """`load`, `require_valid` and `apply`; what is raised inside comes out as it was, without gin's proxy.
 
@@ -24,7 +23,7 @@ def using(
       UserError: the recipe is wrong, one line a finding.
     """
     try:
-        recipe = load(files, bindings, function=function, supplied=supplied)
+        recipe = load(files, bindings, function=function)
         require_valid(recipe)
         apply(recipe)
         yield recipe

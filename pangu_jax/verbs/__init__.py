@@ -1,21 +1,24 @@
-"""The verbs of `pangu`: a file a theme, and one table of all.
+"""The verbs of `pangu`: a file a verb or a close family of them, and one table of all.
 
-A verb imports what it needs when it runs: `pangu --help` must load neither TensorFlow nor a backend.
+A verb reads its flags, calls one public function and gives back one Result. It imports what it needs when it
+runs: `pangu --help` must load neither TensorFlow nor a backend.
 """
 
 from pangu_jax.verbs import (
     backend,
-    conversion,
+    chat,
+    checkpoint,
+    config,
     corpus,
     data,
-    evaluation,
-    inference,
-    planning,
-    recipes,
-    training,
-    tuning,
+    evaluate,
+    generate,
+    plan,
+    sweep,
+    train,
+    tune,
 )
 from pangu_jax.verbs.verb import Verb
 
-THEMES = (training, tuning, evaluation, inference, data, corpus, planning, backend, conversion, recipes)
-VERBS: dict[str, Verb] = {name: verb for theme in THEMES for name, verb in theme.VERBS.items()}
+FILES = (train, tune, evaluate, sweep, generate, chat, data, corpus, plan, backend, checkpoint, config)
+VERBS: dict[str, Verb] = {name: verb for file in FILES for name, verb in file.VERBS.items()}

@@ -2,8 +2,11 @@
 
 import argparse
 
-from pangu_jax.verbs.recipes import loaded
-from pangu_jax.verbs.verb import Result, Verb
+from pangu_jax.errors import UserError
+from pangu_jax.recipes.findings import suggestion
+from pangu_jax.result import Result
+from pangu_jax.verbs.recipe_flags import loaded
+from pangu_jax.verbs.verb import Verb
 
 
 def _no_flags(parser: argparse.ArgumentParser) -> None:
@@ -11,10 +14,11 @@ def _no_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _list(flags: argparse.Namespace) -> Result:
-    from pangu_jax import backends
+    from pangu_jax.verbs import backend_tables
+    from tpu_npu_backends.doctor.inventory import inventory
 
-    found = backends.list_backends()
-    return Result(found.value, found.text)
+    entries = inventory()
+    return Result({"backends": [entry.value for entry in entries]}, backend_tables.inventory(entries))
 
 
 def _doctor_flags(parser: argparse.ArgumentParser) -> None:
@@ -25,10 +29,30 @@ def _doctor_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _doctor(flags: argparse.Namespace) -> Result:
-    from pangu_jax import backends
+    """Every check of one backend, or of all. Status 2 when it is not usable.
 
-    found, usable = backends.doctor(flags.name, flags.timeout)
-    return Result(found.value, found.text, status=0 if usable else 2)
+    Of all, when one does not work whose devices are on this machine.
+    """
+    from pangu_jax.planning.progress import Progress
+    from pangu_jax.verbs import backend_tables
+    from tpu_npu_backends.descriptions import BACKENDS
+    from tpu_npu_backends.doctor import examination, running
+
+    name, silent_seconds = flags.name, flags.timeout
+    if name is not None and name not in BACKENDS:
+        meant = "; did you mean 'cuda'?" if name == "gpu" else suggestion(name, BACKENDS)
+        raise UserError(f"no backend {name!r}{meant}; it is one of {', '.join(BACKENDS)}")
+    if silent_seconds is not None and not silent_seconds > 0:
+        raise UserError(f"--timeout {silent_seconds:g}: it is a number of seconds, above 0")
+    found = []
+    with Progress() as progress:
+        for platform in [name] if name else BACKENDS:
+            seconds = silent_seconds or running.SILENT_SECONDS
+            found.append(examination.examine(platform, silent_seconds=seconds, tell=progress.now))
+    wanted = {one.platform for one in found if name or examination.is_here(one.platform)}
+    usable = all(one.usable for one in found if one.platform in wanted)
+    value = {"usable": usable, "backends": [one.value for one in found]}
+    return Result(value, backend_tables.doctor(found, wanted), status=0 if usable else 2)
 
 
 def _compile_flags(parser: argparse.ArgumentParser) -> None:
@@ -41,10 +65,9 @@ def _compile_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _compile(flags: argparse.Namespace) -> Result:
-    from pangu_jax import backends
+    from pangu_jax.planning import targets
 
-    found = backends.compile_step(loaded(flags), flags.target, flags.out)
-    return Result(found.value, found.text)
+    return targets.compile_step(loaded(flags), flags.target, flags.out)
 
 
 VERBS: dict[str, Verb] = {

@@ -1,8 +1,15 @@
 """The corpus factory."""
 
 import argparse
+import json
+from typing import Any
 
-from pangu_jax.verbs.verb import Result, Verb
+from data_pipelines.errors import DataError
+from pangu_jax.errors import UserError
+from pangu_jax.result import Result
+from pangu_jax.verbs.verb import Verb
+
+_NEEDED = ("polars", "rensa", "selectolax", "opencc", "fastwarc")
 
 
 def _build_flags(parser: argparse.ArgumentParser) -> None:
@@ -22,12 +29,17 @@ def _build_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _build(flags: argparse.Namespace) -> Result:
-    from pangu_jax import corpora
+    _require_extra()
+    from pangu_jax import recipes
+    from pangu_jax.recipes.functions import BUILD_CORPUS
 
-    found = corpora.build(
-        flags.gin_file, flags.bindings, flags.input, flags.output, flags.workers, flags.ray_address
-    )
-    return Result(found.value, found.text)
+    files = flags.gin_file or ["corpus/chinese.gin"]
+    with recipes.using(files, flags.bindings, function=BUILD_CORPUS) as recipe:
+        from data_pipelines.corpus.build import build
+
+        text = recipes.dump(recipe)
+        found = build(flags.input, flags.output, flags.workers, flags.ray_address, recipe=text)
+    return Result(found, _summary(found, flags.output))
 
 
 def _dir(parser: argparse.ArgumentParser) -> None:
@@ -35,10 +47,13 @@ def _dir(parser: argparse.ArgumentParser) -> None:
 
 
 def _report(flags: argparse.Namespace) -> Result:
-    from pangu_jax import corpora
+    from data_pipelines.corpus.directory import opened
 
-    found = corpora.report(flags.dir)
-    return Result(found.value, found.text)
+    directory = opened(flags.dir)
+    if not directory.report_json.is_file():
+        raise DataError(f"{flags.dir}: this build is not finished; run its `pangu corpus build` again")
+    found = json.loads(directory.report_json.read_text("utf-8"))
+    return Result(found, _summary(found, flags.dir))
 
 
 def _plan_flags(parser: argparse.ArgumentParser) -> None:
@@ -54,9 +69,9 @@ def _plan_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _plan(flags: argparse.Namespace) -> Result:
-    from pangu_jax import corpora
+    from data_pipelines.corpus.plan import plan
 
-    found = corpora.plan(flags.raw_tb, flags.days, flags.measured, flags.cores, flags.memory_gb)
+    found = plan(flags.raw_tb, flags.days, flags.measured, flags.cores, flags.memory_gb)
     return Result(found.value, found.text)
 
 
@@ -69,10 +84,16 @@ def _quality_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _quality(flags: argparse.Namespace) -> Result:
-    from pangu_jax import corpora
+    _require_extra()
+    from data_pipelines.corpus.cleaning.quality_training import train_quality
 
-    found = corpora.quality(flags.good, flags.bad, flags.out)
-    return Result(found.value, found.text)
+    found = train_quality(flags.good, flags.bad, flags.out)
+    text = (
+        f"accuracy {found['accuracy']:.3f}, AUC {found['auc']:.3f} on {found['held_out_documents']} held out "
+        f"of {found['documents']} documents; with shuffled labels {found['shuffled_accuracy']:.3f}, "
+        f"{found['shuffled_auc']:.3f}\nuse it with --gin.chinese_rules.quality_weights={flags.out}"
+    )
+    return Result(found, text)
 
 
 def _sample_flags(parser: argparse.ArgumentParser) -> None:
@@ -83,10 +104,63 @@ def _sample_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _sample(flags: argparse.Namespace) -> Result:
-    from pangu_jax import corpora
+    _require_extra()
+    from data_pipelines.corpus import collecting
+    from data_pipelines.corpus.directory import opened
 
-    found = corpora.sample(flags.dir, flags.stage, flags.rejected, flags.count)
-    return Result(found.value, found.text)
+    directory = opened(flags.dir)
+    if flags.stage not in collecting.FUNNEL:
+        raise UserError(f"--stage {flags.stage}: documents are in {', '.join(collecting.FUNNEL)}")
+    if flags.count < 1:
+        raise UserError(f"--count {flags.count}: give a number from 1 on")
+    rows = collecting.samples(directory, flags.stage, flags.rejected, flags.count)
+    if not rows:
+        kind = "rejected" if flags.rejected else "kept"
+        raise UserError(f"{flags.dir}: nothing of {flags.stage} that was {kind} is there")
+    text = "\n\n".join(
+        " ".join(str(row[key]) for key in ("rule", "value", "source", "id") if row.get(key) is not None)
+        + "\n"
+        + row["text"][:2000]
+        for row in rows
+    )
+    return Result(rows, text)
+
+
+def _summary(found: dict[str, Any], directory: str) -> str:
+    stages = {stage["name"]: stage for stage in found["stages"]}
+    lines = [f"{'stage':<14}{'documents':>12}{'MB':>10}{'CPU s':>10}{'MB/CPU s':>10}"]
+    for name, stage in stages.items():
+        documents, size = stage["documents_out"], stage["bytes_out"]
+        lines.append(
+            f"{name:<14}{'' if documents is None else f'{documents:,}':>12}"
+            f"{'' if size is None else f'{size / 1e6:,.1f}':>10}"
+            f"{stage['cpu_seconds']:>10.1f}{stage['mb_per_cpu_second'] or '':>10}"
+        )
+    cpu, read = sum(s["cpu_seconds"] for s in stages.values()), stages["read"]["bytes_out"]
+    lines.append(f"{'all':<14}{'':>12}{'':>10}{cpu:>10.1f}{read / 1e6 / cpu:>10.2f}")
+    rules = [
+        (numbers[0], f"  {rule} ({stage})")
+        for stage, rejected in found["rejected"].items()
+        for rule, numbers in rejected.items()
+        if numbers[0]
+    ]
+    lines += ["", "documents rejected by"] + [
+        f"{name:<44}{count:>10,}" for count, name in sorted(rules, reverse=True)
+    ]
+    if found["quarantined"]:
+        total = sum(found["quarantined"].values())
+        lines.append(f"unreadable: {total:,}; work/read/*/quarantine.jsonl tells each")
+    if found["evaluation"].get("missing"):
+        lines.append(f"not kept out, files missing: {', '.join(found['evaluation']['missing'])}")
+    return "\n".join([*lines, "", f"{directory}/dataset, {directory}/report.html"])
+
+
+def _require_extra() -> None:
+    import importlib.util
+
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(f"corpora need {', '.join(missing)}: pip install 'pangu-jax[corpus]'")
 
 
 VERBS: dict[str, Verb] = {

@@ -3,19 +3,8 @@
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-
-@dataclass(frozen=True)
-class Result:
-    """What a verb gives back: `value` for --json, `text` for a person, `status` for the shell.
-
-    None and empty where another process of a run tells.
-    """
-
-    value: Any
-    text: str
-    status: int = 0
+from pangu_jax.result import Result
 
 
 @dataclass(frozen=True)

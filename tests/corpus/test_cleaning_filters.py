@@ -32,7 +32,7 @@ from data_pipelines.corpus.cleaning import (
     WordsWithLetters,
 )
 from data_pipelines.corpus.cleaning.batch import Batch
-from data_pipelines.corpus.cleaning.words import segment
+from data_pipelines.corpus.cleaning.segmentation import segment
 from data_pipelines.errors import DataError
 
 PROSE = "我们今天在北京讨论语言模型的训练方法，大家认为数据的质量比数量更重要。"

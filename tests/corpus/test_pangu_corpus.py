@@ -13,7 +13,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.text.denoising import PrefixLM
 from data_pipelines.text.tasks import pangu_corpus
 from data_pipelines.text.tasks.mixture import corpus
-from data_pipelines.text.tasks.registration import cut_text
+from data_pipelines.text.tasks.preprocessors import cut_text
 from tests.data.made_up import sentences
 
 

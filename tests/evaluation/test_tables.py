@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pangu_jax.apps.language.benchmarks.metrics import clue
+from pangu_jax.apps.language.benchmarks.sweep import TOTALS
 from pangu_jax.errors import UserError
 from pangu_jax.evaluation import tables
 
@@ -58,7 +59,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tables.Written:
     known = rows(clue.FEWCLUE)
     known = [row for row in known if (row["task"], row["method"]) != ("fewclue/tnews", "prompt")]
     folder = tmp_path_factory.mktemp("tables") / "new"
-    return tables.write(known, folder, "小样本 <5 splits>", 'sweep.tasks = ["<b>"]', "0123abc")
+    return tables.write(known, folder, "小样本 <5 splits>", 'sweep.tasks = ["<b>"]', "0123abc", totals=TOTALS)
 
 
 def test_json_holds_all_rows(written: tables.Written) -> None:

@@ -10,14 +10,15 @@ import jax
 import numpy as np
 import pytest
 
-from pangu_jax import cli, generating
+from pangu_jax import cli
 from pangu_jax.apps.language import loaded as loading
 from pangu_jax.apps.language.decoding.generator import Generator
 from pangu_jax.apps.language.decoding.queries import Query
 from pangu_jax.apps.language.decoding.settings import Beam, Greedy, Sampling
-from pangu_jax.generating import Choosing, read_prompts
 from pangu_jax.runs.run_directory import RunDirectory
-from pangu_jax.verbs.inference import VERBS
+from pangu_jax.verbs import model_flags
+from pangu_jax.verbs.generate import read_prompts
+from pangu_jax.verbs.sampling_flags import SamplingFlags
 from pangu_jax.workloads.language.model import encoder_decoder
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 
@@ -54,9 +55,7 @@ def model():
 @pytest.fixture
 def pangu(model, monkeypatch, capsys):
     """Runs the command line and gives back its status, output and errors."""
-    for name, verb in VERBS.items():
-        monkeypatch.setitem(cli.VERBS, name, verb)
-    monkeypatch.setattr(generating, "_opened", lambda run_dir, step: model)
+    monkeypatch.setattr(model_flags, "opened", lambda run_dir, step: model)
 
     def run(*arguments):
         status = cli.main(list(map(str, arguments)))
@@ -113,11 +112,11 @@ def test_the_mode_reaches_the_model(pangu, model):
 @pytest.mark.parametrize(
     ("choosing", "settings"),
     [
-        (Choosing(), Greedy()),
-        (Choosing(beams=4), Beam(beams=4)),
-        (Choosing(top_k=5, seed=3), Sampling(top_k=5, seed=3)),
-        (Choosing(temperature=0.5, top_p=0.9), Sampling(temperature=0.5, top_p=0.9)),
-        (Choosing(no_repeat_ngram=2), Greedy(no_repeat_ngram=2)),
+        (SamplingFlags(), Greedy()),
+        (SamplingFlags(beams=4), Beam(beams=4)),
+        (SamplingFlags(top_k=5, seed=3), Sampling(top_k=5, seed=3)),
+        (SamplingFlags(temperature=0.5, top_p=0.9), Sampling(temperature=0.5, top_p=0.9)),
+        (SamplingFlags(no_repeat_ngram=2), Greedy(no_repeat_ngram=2)),
     ],
 )
 def test_flags_say_how_tokens_are_chosen(choosing, settings):

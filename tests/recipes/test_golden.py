@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pangu_jax import recipe_verbs, recipes
+from pangu_jax import recipes
 from tests.recipes.update import GOLDEN, resolve
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +35,7 @@ def test_resolves_to_its_golden_file(name):
 
 @pytest.mark.parametrize("name", recipes.available())
 def test_check_finds_nothing(name):
-    assert recipes.check(recipe_verbs.load([name])) == []
+    assert recipes.check(recipes.load([name])) == []
 
 
 @pytest.mark.parametrize("name", recipes.available())

@@ -5,14 +5,14 @@
 
 from pathlib import Path
 
-from pangu_jax import recipe_verbs, recipes
+from pangu_jax import recipes
 
 GOLDEN = Path(__file__).parent / "golden"
 
 
 def resolve(name: str) -> str:
     """The resolved form of a recipe that comes with the library."""
-    return recipes.dump(recipe_verbs.load([name]))
+    return recipes.dump(recipes.load([name]))
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from pangu_jax import recipes
-from pangu_jax.train import FUNCTION
+from pangu_jax.recipes.functions import TRAIN
 
 
 @pytest.mark.parametrize(
@@ -24,9 +24,9 @@ from pangu_jax.train import FUNCTION
     ],
 )
 def test_a_contradiction_is_found(bindings, name, words):
-    findings = recipes.check(recipes.load(["bench/small.gin"], bindings, function=FUNCTION))
+    findings = recipes.check(recipes.load(["bench/small.gin"], bindings, function=TRAIN))
     assert any(f"{name}: " in str(one) and words in str(one) for one in findings), findings
 
 
 def test_the_recipe_itself_has_none():
-    assert recipes.check(recipes.load(["bench/small.gin"], ["backend=cpu:8"], function=FUNCTION)) == []
+    assert recipes.check(recipes.load(["bench/small.gin"], ["backend=cpu:8"], function=TRAIN)) == []

@@ -12,6 +12,8 @@ import numpy as np
 import polars as pl
 
 from data_pipelines.corpus.cleaning import characters
+from data_pipelines.corpus.cleaning.segmentation import Words
+from data_pipelines.corpus.cleaning.sums import ratio, sums
 from data_pipelines.corpus.spans import Spans
 
 # UTF-8 bytes of text: the views of so much stay in the processor's cache.
@@ -94,11 +96,9 @@ class Batch:
         return Lines(self)
 
     @functools.cached_property
-    def words(self):
-        """The segmentation, a `words.Words`: by far the most costly view."""
-        from data_pipelines.corpus.cleaning.words import Words
-
-        return Words(self)
+    def words(self) -> Words:
+        """The segmentation: by far the most costly view."""
+        return Words(self.strings, self.codes, self.starts, self.classes)
 
     @property
     def segmented(self) -> bool:
@@ -217,19 +217,3 @@ class Lines:
         documents = pl.Series(np.repeat(np.arange(len(self._batch)), self._all))
         first = pl.select(pl.struct(documents, lines.rename("line")).is_first_distinct()).to_series()
         return ~first.to_numpy()[self._visible]
-
-
-def sums(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """int64 [segments]: sum of values[starts[s] : starts[s + 1]]. Segments may be empty."""
-    out = np.zeros(len(starts) - 1, np.int64)
-    filled = np.flatnonzero(np.diff(starts))
-    if len(filled):
-        # Truths are no more than characters, and 32 bits are added twice as fast as 64.
-        own, kind = (values.view(np.uint8), np.int32) if values.dtype == bool else (values, np.int64)
-        out[filled] = np.add.reduceat(own, starts[filled], dtype=kind)
-    return out
-
-
-def ratio(parts: np.ndarray, wholes: np.ndarray) -> np.ndarray:
-    """float64: parts / wholes, 0 where there is no whole."""
-    return np.divide(parts, wholes, out=np.zeros(len(wholes)), where=wholes > 0)

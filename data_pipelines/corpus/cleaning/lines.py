@@ -9,8 +9,9 @@ import dataclasses
 import numpy as np
 
 from data_pipelines.corpus.cleaning import characters
-from data_pipelines.corpus.cleaning.batch import Batch, ratio
+from data_pipelines.corpus.cleaning.batch import Batch
 from data_pipelines.corpus.cleaning.rules import Filter, Verdict, configurable
+from data_pipelines.corpus.cleaning.sums import ratio
 
 
 @configurable

@@ -9,8 +9,9 @@ import numpy as np
 import polars as pl
 
 from data_pipelines.corpus.cleaning import characters
-from data_pipelines.corpus.cleaning.batch import Batch, ratio, sums
+from data_pipelines.corpus.cleaning.batch import Batch
 from data_pipelines.corpus.cleaning.rules import Edit, Edited, configurable
+from data_pipelines.corpus.cleaning.sums import ratio, sums
 
 # Chinese punctuation to which NFKC would give ASCII forms (and … three full stops).
 CHINESE_PUNCTUATION = "，：；！？（）～…"

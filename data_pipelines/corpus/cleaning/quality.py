@@ -7,8 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from data_pipelines.corpus.cleaning.batch import Batch, ratio
+from data_pipelines.corpus.cleaning.batch import Batch
 from data_pipelines.corpus.cleaning.rules import SHARES, Filter, Histogram, Verdict, configurable
+from data_pipelines.corpus.cleaning.sums import ratio
 from data_pipelines.corpus.spans import mixed
 from data_pipelines.errors import DataError
 

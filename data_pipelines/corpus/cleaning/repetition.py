@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_pipelines.corpus.cleaning.batch import Batch, ratio
+from data_pipelines.corpus.cleaning.batch import Batch
 from data_pipelines.corpus.cleaning.rules import Filter, Verdict, configurable
-from data_pipelines.corpus.cleaning.words import Words
+from data_pipelines.corpus.cleaning.segmentation import Words
+from data_pipelines.corpus.cleaning.sums import ratio
 
 
 class Repeats(NamedTuple):

@@ -6,8 +6,9 @@ from typing import ClassVar
 import numpy as np
 
 from data_pipelines.corpus.cleaning import characters
-from data_pipelines.corpus.cleaning.batch import Batch, ratio
+from data_pipelines.corpus.cleaning.batch import Batch
 from data_pipelines.corpus.cleaning.rules import SHARES, Filter, Histogram, Verdict, configurable
+from data_pipelines.corpus.cleaning.sums import ratio
 from data_pipelines.corpus.spans import Spans
 
 

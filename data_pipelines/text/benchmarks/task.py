@@ -21,7 +21,7 @@ class BenchmarkTask:
     """A task.
 
     Attributes:
-      name: of the set in `data_pipelines.text.benchmarks.published`, and so where its files lie: "fewclue/eprstmt".
+      name: of the set in `benchmarks.published`, and so where its files lie: "fewclue/eprstmt".
       kind: one of KINDS.
       labels: of a classification, or the single intents; empty where an answer is free or a choice's own.
       names: label to its name in words, the answer where a pattern has no `words` of its own.

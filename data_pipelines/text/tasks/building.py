@@ -19,7 +19,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.text import documents, folder, packing, vocabulary
 from data_pipelines.text.denoising import Objective, Piece
 from data_pipelines.text.documents import Document
-from data_pipelines.text.tasks.mixture import Corpus
+from data_pipelines.text.tasks.corpus_settings import CorpusSettings
 from data_pipelines.text.vocabulary import Vocabulary
 
 # Enough text for the pieces of 8k to settle: twice as much changes the token count by 0.1%.
@@ -35,7 +35,7 @@ class Tokenised(NamedTuple):
     word_starts: np.ndarray
 
 
-def build(corpus: Corpus, key: dict, to: Path) -> dict:
+def build(corpus: CorpusSettings, key: dict, to: Path) -> dict:
     """Fills the folder `to` (see data_pipelines.cache) and returns its manifest."""
     # Its lazy imports change what `import` means meanwhile; the progress bar's thread must not be in it.
     import tensorflow_datasets  # noqa: F401
@@ -78,7 +78,7 @@ def build(corpus: Corpus, key: dict, to: Path) -> dict:
     }
 
 
-def vocabulary_of(corpus: Corpus, text_key: str, train: Sequence[Document]) -> Path:
+def vocabulary_of(corpus: CorpusSettings, text_key: str, train: Sequence[Document]) -> Path:
     """The vocabulary's file, from its own cache: other windows or objectives do not train it anew."""
     key = {"format": 1, **corpus.vocabulary_key()}
     if not corpus.vocabulary_file:
@@ -109,7 +109,7 @@ def tokenise(docs: Sequence[Document], codes: Vocabulary, done) -> list[Tokenise
     return tokenised
 
 
-def pack(docs: Sequence[Tokenised], objective: Objective, corpus: Corpus) -> list[Window]:
+def pack(docs: Sequence[Tokenised], objective: Objective, corpus: CorpusSettings) -> list[Window]:
     """Windows for one objective, in an order that says nothing about their lengths."""
     lengths = corpus.encoder_length, corpus.decoder_length
     cuts = [c for i, doc in enumerate(docs) for c in packing.cut(i, doc.word_starts, objective, *lengths)]
@@ -130,7 +130,7 @@ def _window(cuts: Sequence[packing.Cut], docs: Sequence[Tokenised]) -> Window:
 
 
 def describe(
-    windows: dict[str, list[Window]], objective: Objective, codes: Vocabulary, corpus: Corpus
+    windows: dict[str, list[Window]], objective: Objective, codes: Vocabulary, corpus: CorpusSettings
 ) -> dict:
     """Windows by split, and the fill of the encoder and the decoder over a sample of train windows."""
     if not windows["validation"] or not windows["train"]:

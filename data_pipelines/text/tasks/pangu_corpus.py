@@ -19,8 +19,7 @@ from data_pipelines.corpus.mixture_weights import MIXTURE, SUMS
 from data_pipelines.errors import DataError
 from data_pipelines.text.denoising import Objective, SpanCorruption
 from data_pipelines.text.documents import Document
-from data_pipelines.text.tasks.registration import denoise, tokenise_and_cut
-from data_pipelines.text.vocabulary import Vocabulary
+from data_pipelines.text.tasks.preprocessors import Windows, denoise, tokenise_and_cut
 
 SPLITS = ("train", "validation")
 _GOLDEN = (5**0.5 - 1) / 2
@@ -106,15 +105,6 @@ def opened(path: str | Path) -> BuiltCorpus | None:
             except (json.JSONDecodeError, UnicodeDecodeError) as error:
                 raise DataError(f"{root / MIXTURE} is damaged ({error}): build the corpus anew") from error
     return None
-
-
-@dataclasses.dataclass(frozen=True)
-class Windows:
-    """What documents are cut and corrupted for: tokens of the encoder and of the decoder."""
-
-    vocabulary: Vocabulary
-    encoder_length: int
-    decoder_length: int
 
 
 def register(

@@ -15,7 +15,7 @@ from pangu_jax import recipes
 from pangu_jax.apps.language.decoding.queries import Query
 from pangu_jax.errors import UserError
 from pangu_jax.models.parameters import Tree
-from pangu_jax.recipes import Reference
+from pangu_jax.recipes import Reference, functions
 from pangu_jax.runs import checkpoint_files
 from pangu_jax.runs.checkpoints import Checkpoints
 from pangu_jax.runs.run_directory import RunDirectory
@@ -129,7 +129,7 @@ def configuration(directory: RunDirectory) -> EncoderDecoderConfig:
     """
     if not directory.recipe.is_file():
         raise UserError(f"{directory.path} has no recipe.gin, which says what model it is; bring it back")
-    recipe = recipes.load([directory.recipe], function="pangu_jax.training.train.train")
+    recipe = recipes.load([directory.recipe], function=functions.TRAIN)
     try:
         model = recipe.arguments("pangu_jax.workloads.language.LanguageModel").get("model")
         if isinstance(model, Reference):
@@ -141,7 +141,7 @@ def configuration(directory: RunDirectory) -> EncoderDecoderConfig:
 
 def _writes_alone(directory: RunDirectory) -> bool:
     """Whether the run's recipe trains causal language modelling only."""
-    recipe = recipes.load([directory.recipe], function="pangu_jax.training.train.train")
+    recipe = recipes.load([directory.recipe], function=functions.TRAIN)
     try:
         objectives = recipe.arguments("data_pipelines.text.tasks.mixture.corpus").get("objectives")
     except UserError:  # a recipe without a corpus

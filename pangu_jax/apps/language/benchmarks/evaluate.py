@@ -14,15 +14,11 @@ from pangu_jax.apps.language.benchmarks import free_text
 from pangu_jax.apps.language.benchmarks.approach import pattern_name
 from pangu_jax.apps.language.benchmarks.candidates import Asked, ask
 from pangu_jax.apps.language.benchmarks.subsets import test_examples
-from pangu_jax.apps.language.decoding.settings import Beam, Greedy, Sampling, Settings
+from pangu_jax.apps.language.decoding.settings import Greedy, Settings
 from pangu_jax.apps.language.loaded import Loaded
 from pangu_jax.apps.language.tuning import stored
 from pangu_jax.apps.language.tuning.fitting import measure
 from pangu_jax.apps.language.tuning.settings import Objective
-
-for _settings in (Greedy, Beam, Sampling):
-    gin.external_configurable(_settings, module="pangu_jax.apps.language.decoding.settings")
-
 
 Predictions = list[tuple[str, str | int]]
 

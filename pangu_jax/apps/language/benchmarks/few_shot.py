@@ -3,7 +3,6 @@
 import functools
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,17 +13,7 @@ from pangu_jax.apps.language.benchmarks.subsets import limited
 from pangu_jax.apps.language.loaded import Loaded
 from pangu_jax.apps.language.tuning import examples as rows
 from pangu_jax.apps.language.tuning.fitting import fit, measure
-
-Row = dict[str, Any]
-
-
-class Cell(NamedTuple):
-    """A place in a sweep's table."""
-
-    task: str
-    method: str
-    split: str
-    seed: int
+from pangu_jax.evaluation.journal import Cell, Row
 
 
 def run(

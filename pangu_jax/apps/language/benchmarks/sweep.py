@@ -15,16 +15,25 @@ from data_pipelines.text.benchmarks.task import chance, majority
 from pangu_jax.apps.language import loaded as loading
 from pangu_jax.apps.language.benchmarks import few_shot
 from pangu_jax.apps.language.benchmarks.approach import Approach, limit_of, pattern_name
-from pangu_jax.apps.language.benchmarks.few_shot import Cell, Row
+from pangu_jax.apps.language.benchmarks.metrics import clue
 from pangu_jax.apps.language.benchmarks.subsets import test_examples
 from pangu_jax.apps.language.tuning import stored
 from pangu_jax.errors import UserError
 from pangu_jax.evaluation import tables
-from pangu_jax.evaluation.journal import Journal
+from pangu_jax.evaluation.journal import Cell, Journal, Row
 from pangu_jax.evaluation.source_code import commit
 from pangu_jax.evaluation.statistics import BASELINES
 
 FEWCLUE = ("eprstmt", "csldcp", "tnews", "iflytek", "ocnli", "bustm", "chid", "csl", "cluewsc")
+
+
+# Of the boards that publish one.
+TOTALS = (
+    tables.BoardTotal("fewclue/", "FewCLUE score", clue.fewclue),
+    tables.BoardTotal("clue/", "CLUE classification", clue.classification),
+    tables.BoardTotal("clue/", "CLUE reading", clue.reading),
+    tables.BoardTotal("clue/", "CLUE total", clue.total),
+)
 
 
 class Group(NamedTuple):
@@ -129,7 +138,8 @@ def sweep(
             journal.rows,
             key=lambda row: (tasks.index(row["task"]), order[row["method"]], row["split"], row["seed"]),
         )
-    return tables.write(rows, out, title, recipe, commit(), compare=list(compare) or None)
+    compared = list(compare) or None
+    return tables.write(rows, out, title, recipe, commit(), compare=compared, totals=TOTALS)
 
 
 def run_group(group: Group) -> Iterator[Row]:

@@ -16,6 +16,7 @@ from pangu_jax.apps.language.conversion import folders, names
 from pangu_jax.apps.language.conversion.tensors import DTYPES, Tensors
 from pangu_jax.errors import UserError
 from pangu_jax.models.parameters import Tree
+from pangu_jax.recipes import functions
 from pangu_jax.runs.checkpoints import Checkpoints
 from pangu_jax.runs.run_directory import RunDirectory
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
@@ -228,7 +229,7 @@ def _recipe(config: EncoderDecoderConfig, vocabulary: Path, directory: RunDirect
     """The resolved recipe, written to the run directory: training and tuning can go on from it."""
     model = "\n".join(f"EncoderDecoder.{name} = {value!r}" for name, value in vars(config).items())
     directory.write_recipe(RECIPE.format(vocabulary=str(vocabulary), model=model))
-    recipe = recipes.load([directory.recipe], function="pangu_jax.training.train.train")
+    recipe = recipes.load([directory.recipe], function=functions.TRAIN)
     recipes.require_valid(recipe)
     text = recipes.dump(recipe)
     directory.write_recipe(text)

@@ -93,4 +93,4 @@ class Beam(Repetition):
 Settings = Greedy | Beam | Sampling
 
 for _class in (Greedy, Sampling, Beam):
-    gin.external_configurable(_class, module="pangu_jax.inference")
+    gin.external_configurable(_class, module=__name__)

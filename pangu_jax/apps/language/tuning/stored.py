@@ -78,7 +78,7 @@ def save(
 
 
 def load(run_dir: str | Path, step: int | None = None) -> Loaded:
-    """The tuned model of a run directory, complete; `pangu_jax.apps.language.loaded.load` comes here by itself.
+    """The tuned model of a run directory, complete; `loaded.load` comes here by itself.
 
     Raises:
       UserError: the checkpoint is damaged or not of a known method; the base is missing, or another one.

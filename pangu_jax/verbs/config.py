@@ -1,11 +1,11 @@
-"""Looking at recipes, and at the layouts they could run in."""
+"""Looking at recipes."""
 
 import argparse
 from dataclasses import asdict
-from typing import Any
 
-from pangu_jax.errors import UserError
-from pangu_jax.verbs.verb import Result, Verb
+from pangu_jax.result import Result
+from pangu_jax.verbs.recipe_flags import loaded
+from pangu_jax.verbs.verb import Verb
 
 
 def _recipes(parser: argparse.ArgumentParser) -> None:
@@ -24,15 +24,6 @@ def _name(parser: argparse.ArgumentParser) -> None:
 def _pair(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("first", metavar="FIRST", help="a recipe")
     parser.add_argument("second", metavar="SECOND", help="another; --gin_file and --gin.NAME go for both")
-
-
-def loaded(flags: argparse.Namespace, *files: str | None) -> Any:
-    from pangu_jax import recipe_verbs, recipes
-
-    named = [file for file in files if file] + flags.gin_file
-    if not named:
-        raise UserError(f"name a recipe; there are: {', '.join(recipes.available())}")
-    return recipe_verbs.load(named, flags.bindings)
 
 
 def _check(flags: argparse.Namespace) -> Result:

@@ -3,17 +3,34 @@
 from pathlib import Path
 from typing import Protocol
 
+from pangu_jax import recipes
 from pangu_jax.errors import UserError
 from pangu_jax.recipes import Recipe
 from pangu_jax.recipes.findings import suggestion
-from pangu_jax.shown import Shown
+from pangu_jax.result import Result
 
 
 class Target(Protocol):
     """Something that a step can be compiled for."""
 
-    def compile_step(self, recipe: Recipe, out: Path | None) -> Shown:
-        """See `pangu_jax.backends.compile_step`."""
+    def compile_step(self, recipe: Recipe, out: Path | None) -> Result:
+        """See `targets.compile_step`."""
+
+
+def compile_step(recipe: Recipe, target: str, out: str | Path | None = None) -> Result:
+    """The train step of a recipe, compiled for a chip or a topology that need not be there. Reads no data.
+
+    Args:
+      recipe: a recipe of `train`.
+      target: an Ascend chip ("Ascend910B1"), or a topology with a compiler ("v5e:2x2", "cpu:8").
+      out: a folder for what the compiler made, new or of an earlier call; None writes nothing.
+
+    Raises:
+      UserError, DataError, BackendError: what the caller can mend, in one line.
+    """
+    chosen = parse(target)
+    recipes.require_valid(recipe)
+    return chosen.compile_step(recipe, None if out is None else Path(out))
 
 
 def parse(name: str) -> Target:
@@ -23,13 +40,13 @@ def parse(name: str) -> Target:
     from tpu_npu_backends.errors import BackendError
 
     if name in TARGETS:
-        from pangu_jax.backends.ascend import AscendTarget
+        from pangu_jax.planning.ascend_target import AscendTarget
 
         return AscendTarget(name)
     if ":" in name:
         topology = topologies.parse(name)
         if not topology.analytic:
-            from pangu_jax.backends.topology import TopologyTarget
+            from pangu_jax.planning.topology_target import TopologyTarget
 
             return TopologyTarget(topology)
         if topology.chip.platform == "npu":

@@ -1,10 +1,11 @@
-"""Training runs and their checkpoints."""
+"""Training runs and their reports."""
 
 import argparse
 from pathlib import Path
 
 from pangu_jax.errors import UserError
-from pangu_jax.verbs.verb import Result, Verb
+from pangu_jax.result import Result
+from pangu_jax.verbs.verb import Verb
 
 
 def _run_dir(parser: argparse.ArgumentParser) -> None:
@@ -28,28 +29,9 @@ def _train(flags: argparse.Namespace) -> Result:
     if not files:
         raise UserError(f"give a recipe with --gin_file; there are: {', '.join(recipes.available())}")
     value = train.run(files, flags.bindings, flags.run_dir)
-    if not value:  # another process of the run tells
+    if not value:  # another process of the run reports
         return Result(None, "")
     return Result(value, value.pop("text"))
-
-
-def _checkpoint_dir(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("dir", metavar="DIR", help="a run directory, its checkpoints/, or one checkpoint")
-
-
-def _inspect(flags: argparse.Namespace) -> Result:
-    from pangu_jax.runs import checkpoint_files, checkpoint_table
-
-    found = checkpoint_files.inspect(flags.dir)
-    return Result(found, checkpoint_table.render(found).rstrip())
-
-
-def _verify(flags: argparse.Namespace) -> Result:
-    from pangu_jax.runs import checkpoint_files, checkpoint_table
-
-    found = checkpoint_files.verify(flags.dir)
-    damaged = any(step["state"] == "corrupt" for step in found["steps"])
-    return Result(found, checkpoint_table.render(found).rstrip(), status=2 if damaged else 0)
 
 
 def _report(flags: argparse.Namespace) -> Result:
@@ -72,17 +54,5 @@ VERBS: dict[str, Verb] = {
         "pangu report --run_dir runs/quickstart",
         _report_dir,
         _report,
-    ),
-    "checkpoint inspect": Verb(
-        "tell what a checkpoint holds, without a device",
-        "pangu checkpoint inspect runs/quickstart",
-        _checkpoint_dir,
-        _inspect,
-    ),
-    "checkpoint verify": Verb(
-        "read checkpoints through and tell whether they are whole; exits 2 when one is damaged",
-        "pangu checkpoint verify runs/quickstart",
-        _checkpoint_dir,
-        _verify,
     ),
 }

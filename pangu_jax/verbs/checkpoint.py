@@ -1,10 +1,30 @@
-"""Checkpoints of other libraries."""
+"""Checkpoints: what is in them, whether they are whole, and those of other libraries."""
 
 import argparse
 import importlib.util
 
 from pangu_jax.errors import UserError
-from pangu_jax.verbs.verb import Result, Verb
+from pangu_jax.result import Result
+from pangu_jax.verbs.verb import Verb
+
+
+def _checkpoint_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("dir", metavar="DIR", help="a run directory, its checkpoints/, or one checkpoint")
+
+
+def _inspect(flags: argparse.Namespace) -> Result:
+    from pangu_jax.runs import checkpoint_files, checkpoint_table
+
+    found = checkpoint_files.inspect(flags.dir)
+    return Result(found, checkpoint_table.render(found).rstrip())
+
+
+def _verify(flags: argparse.Namespace) -> Result:
+    from pangu_jax.runs import checkpoint_files, checkpoint_table
+
+    found = checkpoint_files.verify(flags.dir)
+    damaged = any(step["state"] == "corrupt" for step in found["steps"])
+    return Result(found, checkpoint_table.render(found).rstrip(), status=2 if damaged else 0)
 
 
 def _format(parser: argparse.ArgumentParser) -> None:
@@ -55,6 +75,18 @@ def _require_extra() -> None:
 
 
 VERBS: dict[str, Verb] = {
+    "checkpoint inspect": Verb(
+        "tell what a checkpoint holds, without a device",
+        "pangu checkpoint inspect runs/quickstart",
+        _checkpoint_dir,
+        _inspect,
+    ),
+    "checkpoint verify": Verb(
+        "read checkpoints through and tell whether they are whole; exits 2 when one is damaged",
+        "pangu checkpoint verify runs/quickstart",
+        _checkpoint_dir,
+        _verify,
+    ),
     "checkpoint import": Verb(
         "make a run directory of a T5, T5 v1.1 or mT5 of Hugging Face",
         "pangu checkpoint import --format hf mengzi-t5-base/ --run_dir runs/mengzi",

@@ -2,8 +2,9 @@
 
 import argparse
 
-from pangu_jax.verbs.recipes import loaded
-from pangu_jax.verbs.verb import Result, Verb
+from pangu_jax.result import Result
+from pangu_jax.verbs.recipe_flags import loaded
+from pangu_jax.verbs.verb import Verb
 
 
 def _plan_flags(parser: argparse.ArgumentParser) -> None:
@@ -23,17 +24,16 @@ def _plan_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _plan(flags: argparse.Namespace) -> Result:
-    from pangu_jax import planning
+    from pangu_jax.planning import layouts
 
-    found = planning.plan(
+    return layouts.plan(
         loaded(flags),
         flags.topology,
         top=flags.top,
         verify=flags.verify,
         dump_hlo=flags.dump_hlo,
-        fixed=planning.parse_fixed(flags.fix),
+        fixed=layouts.parse_fixed(flags.fix),
     )
-    return Result(found.value, found.text)
 
 
 VERBS: dict[str, Verb] = {

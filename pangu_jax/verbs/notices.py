@@ -31,7 +31,7 @@ class Notices(logging.Handler):
 
 
 @contextmanager
-def shown(name: str) -> Iterator[None]:
+def log_to_stderr(name: str) -> Iterator[None]:
     """Within it the log of the verb `name` is shown so, and libraries find a log that is set up already."""
     handler = Notices(name)
     logging.getLogger().addHandler(handler)

@@ -6,15 +6,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pangu_jax.backends import folders, tables
-from pangu_jax.backends.progress import Progress
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.planner import planner, predictions
 from pangu_jax.planner.cost_report import CostReport
-from pangu_jax.planning import compiled_steps
+from pangu_jax.planning import compiled_steps, target_tables
 from pangu_jax.planning.compiled_steps import CompiledStep
+from pangu_jax.planning.output_folder import replacing
+from pangu_jax.planning.progress import Progress
 from pangu_jax.recipes import Recipe
-from pangu_jax.shown import Shown
+from pangu_jax.result import Result
 from pangu_jax.training import step_recipe
 from pangu_jax.training.step_recipe import StepRecipe
 from tpu_npu_backends import selection, topologies
@@ -29,13 +29,13 @@ class TopologyTarget:
 
     topology: Topology
 
-    def compile_step(self, recipe: Recipe, out: Path | None) -> Shown:
+    def compile_step(self, recipe: Recipe, out: Path | None) -> Result:
         """Memory a chip, FLOPs and collectives of one step; the optimised program goes to `out`."""
         topology = self.topology
         # Tracing happens on this machine's CPU: chips that are there are not taken for it.
         selection.select(topology.name if topology.chip.platform == "cpu" else "cpu")
         devices = topologies.devices(topology)
-        place = folders.replacing(out, REPORT) if out is not None else contextlib.nullcontext()
+        place = replacing(out, REPORT) if out is not None else contextlib.nullcontext()
         with Progress() as progress, place as folder:
             progress.now("reading the recipe")
             told = step_recipe.read(recipe)
@@ -48,7 +48,7 @@ class TopologyTarget:
             if folder is not None:
                 (folder / "step.hlo.txt").write_text(step.hlo_text, "utf-8")
                 (folder / REPORT).write_text(json.dumps(value, indent=2) + "\n", "utf-8")
-        return Shown(value, tables.topology(topology, layout, value, out))
+        return Result(value, target_tables.topology(topology, layout, value, out))
 
 
 def _value(

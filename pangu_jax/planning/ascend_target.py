@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pangu_jax.backends import folders, tables
-from pangu_jax.backends.progress import Progress
 from pangu_jax.errors import UserError
 from pangu_jax.parallel.layout import Layout
+from pangu_jax.planning import target_tables
+from pangu_jax.planning.output_folder import replacing
+from pangu_jax.planning.progress import Progress
 from pangu_jax.recipes import Recipe
-from pangu_jax.shown import Shown
+from pangu_jax.result import Result
 from pangu_jax.training import compiling, step_recipe
 from tpu_npu_backends import selection
 from tpu_npu_backends.ascend import cann, compiler
@@ -27,13 +28,13 @@ class AscendTarget:
 
     chip: str
 
-    def compile_step(self, recipe: Recipe, out: Path | None) -> Shown:
+    def compile_step(self, recipe: Recipe, out: Path | None) -> Result:
         """Kernels, how much of the FLOPs they cover, and what is left to the host; all of it to `out`."""
         bishengir.version()  # what is missing is told before the work begins
         installation = cann.find()
         if installation:
             binaries.hivmc_version(installation)
-        place = folders.replacing(out, REPORT) if out is not None else contextlib.nullcontext()
+        place = replacing(out, REPORT) if out is not None else contextlib.nullcontext()
         with Progress() as progress, place as folder:
             progress.now("reading the recipe")
             told = step_recipe.read(recipe)
@@ -59,7 +60,7 @@ class AscendTarget:
                     sources = sorted(folder / KERNELS / f"{key}.mlir" for key in program.kernels)
                     made = binaries.build(sources, self.chip, installation, bishengir.command, progress.step)
                     value["binaries"] = len(made)
-        return Shown(value, tables.ascend(value, out))
+        return Result(value, target_tables.ascend(value, out))
 
 
 def _one_device(layout: Layout) -> Layout:

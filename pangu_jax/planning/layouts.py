@@ -1,0 +1,91 @@
+"""`pangu plan`: layouts for a recipe on a topology, ranked by prediction, the best of them compiled."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pangu_jax import recipes
+from pangu_jax.errors import UserError
+from pangu_jax.planner import planner, predictions
+from pangu_jax.planner.planner import Search
+from pangu_jax.planner.predictions import Model, Prediction
+from pangu_jax.planning import tables
+from pangu_jax.planning.plan import Plan
+from pangu_jax.planning.verifying import Verified, Verifier
+from pangu_jax.recipes import Recipe
+from pangu_jax.result import Result
+from pangu_jax.training import step_recipe
+from tpu_npu_backends import topologies
+from tpu_npu_backends.topologies import Topology
+
+
+def plan(
+    recipe: Recipe,
+    topology: str,
+    *,
+    top: int = 10,
+    verify: int = 0,
+    dump_hlo: str | Path | None = None,
+    fixed: Mapping[str, Any] | None = None,
+) -> Result:
+    """The `top` best layouts of a training recipe on a topology, the first `verify` of them compiled for it.
+
+    Args:
+      recipe: a recipe of `train`.
+      topology: its name, such as "v5p:8x8x8", "cpu:8" or "ascend910b:512".
+      top: how many layouts are ranked.
+      verify: how many are compiled; 0 needs no compiler.
+      dump_hlo: a folder for the optimised HLO text of each compiled program.
+      fixed: fields of Layout with the value they must have.
+
+    Raises:
+      UserError, DataError, BackendError: what the caller can mend, in one line.
+    """
+    if top < 1 or verify < 0:
+        raise UserError(f"--top {top} --verify {verify}: at least 1, and at least 0")
+    if dump_hlo and not verify:
+        raise UserError("--dump_hlo writes what is compiled: give --verify K with it")
+    recipes.require_valid(recipe)
+    chips = topologies.parse(topology)
+    verifier = Verifier(chips, dump_hlo) if verify else None
+    told = step_recipe.read(recipe)
+    model = predictions.describe(told.workload, told.batch_size, told.optimizer_bytes, told.compute_dtype)
+    search = planner.search(model, chips, max(top, verify), fixed)
+    verified = []
+    if verifier:
+        to_verify = search.ranking[:verify]
+        verified = verifier.verify(to_verify, told.workload, told.optimizer, told.batch_size)
+    own = _own(model, chips, told.layout)
+    found = Plan(model, chips, search, own, verified, _best(search, verified, chips))
+    return Result(found.value, tables.render(found))
+
+
+def parse_fixed(texts: Iterable[str]) -> dict[str, Any]:
+    """Fields of Layout from "NAME=VALUE" each; UserError for what is not of that form."""
+    fixed = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not value:
+            raise UserError(f"--fix {text}: write --fix NAME=VALUE, such as --fix stage=4")
+        fixed[name.removeprefix("Layout.")] = int(value) if value.isdigit() else value
+    return fixed
+
+
+def _own(model: Model, topology: Topology, layout: Any) -> Prediction | None:
+    """What is expected of the recipe's own layout; None where it is for other chips."""
+    try:
+        return predictions.predict(model, topology, layout) if layout else None
+    except UserError:
+        return None
+
+
+def _best(search: Search, verified: list[Verified], topology: Topology) -> Prediction:
+    fit = [
+        found
+        for found in verified
+        if found.bytes_per_chip is not None and found.bytes_per_chip <= topology.chip.hbm_bytes
+    ]
+    if not fit:
+        return search.ranking[0]
+    known = [found for found in fit if found.step_s is not None]
+    return min(known, key=lambda found: found.step_s).prediction if known else fit[0].prediction

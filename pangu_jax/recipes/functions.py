@@ -1,0 +1,28 @@
+"""The functions that recipes are for, by name: nothing is imported to know them."""
+
+from collections.abc import Iterable
+
+TRAIN = "pangu_jax.training.train.train"
+TUNE = "pangu_jax.apps.language.tuning.tune.tune"
+EVALUATE = "pangu_jax.apps.language.benchmarks.evaluate.evaluate"
+SWEEP = "pangu_jax.apps.language.benchmarks.sweep.sweep"
+BUILD_CORPUS = "data_pipelines.corpus.build.build"
+
+# A function, and the parameters of it that a verb's flags give; a recipe must not set them.
+_SUPPLIED = {
+    TUNE: ("out", "recipe"),
+    EVALUATE: ("run_dir", "tell"),
+    SWEEP: ("out", "workers", "ray_address", "tell", "recipe"),
+    BUILD_CORPUS: ("inputs", "output", "workers", "ray_address", "recipe"),
+}
+
+
+def supplied(function: str) -> tuple[str, ...]:
+    """The parameters that a program passes to a function itself: to most what it passes to `train`."""
+    return _SUPPLIED.get(function, ("run_dir", "recipe"))
+
+
+def wanted(modules: Iterable[str]) -> str:
+    """The function that a recipe is for which imports `modules`: `train` unless it is another's module."""
+    imported = set(modules)
+    return next((function for function in _SUPPLIED if function.rpartition(".")[0] in imported), TRAIN)

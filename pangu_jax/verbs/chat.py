@@ -1,0 +1,106 @@
+"""A conversation with a model, in the terminal or through a pipe."""
+
+import argparse
+import logging
+from functools import partial
+from typing import TYPE_CHECKING
+
+from pangu_jax.errors import UserError
+from pangu_jax.result import Result
+from pangu_jax.verbs import model_flags, sampling_flags
+from pangu_jax.verbs.sampling_flags import SamplingFlags
+from pangu_jax.verbs.verb import Verb
+
+if TYPE_CHECKING:
+    from pangu_jax.apps.language.loaded import Loaded
+    from pangu_jax.apps.language.retrieval.knowledge import Knowledge
+
+log = logging.getLogger(__name__)
+
+
+def _flags(parser: argparse.ArgumentParser) -> None:
+    model_flags.add_to(parser)
+    sampling_flags.add_to(parser)
+    knowledge = parser.add_argument_group("knowledge")
+    knowledge.add_argument(
+        "--knowledge",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="PATH",
+        help=".txt, .md, .jsonl, a folder of them, or an SQLite database: passages are found and cited",
+    )
+    knowledge.add_argument(
+        "--retriever",
+        choices=("bm25", "embeddings"),
+        default="bm25",
+        help="find by words, or by the model's own encoder; bm25 unless given",
+    )
+    knowledge.add_argument("--passages", type=int, default=3, metavar="N", help="of each question; 3")
+    knowledge.add_argument("--cache", metavar="DIR", help="where indexes are kept; the user's cache folder")
+    parser.add_argument("--turns", type=int, default=4, metavar="N", help="earlier questions read again; 4")
+    parser.add_argument("--window", type=int, default=512, metavar="N", help="tokens read at once; 512")
+    parser.add_argument("--prompts", metavar="FILE", help="templates of your own, see docs/generation.md")
+
+
+def _chat(flags: argparse.Namespace) -> Result:
+    """Talks in the terminal, or answers the lines of a pipe, until /quit or the end of the input."""
+    from pangu_jax.apps.language.chat import terminal
+    from pangu_jax.apps.language.chat.session import Session
+    from pangu_jax.apps.language.retrieval import prompting
+
+    settings, templates = SamplingFlags.of(flags).settings(), prompting.load(flags.prompts)
+    model_flags.require_tokens(flags.max_tokens)
+    for name, least in (("passages", 1), ("window", 1), ("turns", 0)):
+        if (value := getattr(flags, name)) < least:
+            raise UserError(f"--{name} {value}: give a number from {least} on")
+    loaded, generator = model_flags.opened(flags.run_dir, flags.step)
+    session = Session(
+        loaded,
+        partial(generator.stream, settings=settings, max_tokens=flags.max_tokens),
+        templates,
+        _knowledge(loaded, flags) if flags.knowledge else None,
+        window=flags.window,
+        turns=flags.turns,
+        passages=flags.passages,
+    )
+    answered = terminal.talk(session, templates)
+    value = [
+        {
+            "question": part.question,
+            "answer": part.text,
+            "citations": [
+                {"source": p.source, "score": round(p.score, 4), "text": p.text} for p in part.passages
+            ],
+        }
+        for part in answered
+    ]
+    return Result(value, "")
+
+
+def _knowledge(loaded: "Loaded", flags: argparse.Namespace) -> "Knowledge":
+    from pangu_jax.apps.language.retrieval.embeddings import Encoder
+    from pangu_jax.apps.language.retrieval.knowledge import Knowledge
+    from pangu_jax.workloads.language.model.forward import Forward
+
+    encoder = None
+    if flags.retriever == "embeddings":
+        encoder = Encoder(Forward(loaded.config), loaded.params, loaded.encode_inputs)
+    known = Knowledge.open(flags.knowledge, flags.retriever, encoder=encoder, cache=flags.cache)
+    if known.quarantine.counts:
+        first = known.quarantine.entries[0]
+        log.warning(
+            "%d lines of the knowledge were left out, the first %s:%s (%s)",
+            known.quarantine.counts.total(), first["file"], first["where"], first["reason"],
+        )  # fmt: skip
+    return known
+
+
+VERBS: dict[str, Verb] = {
+    "chat": Verb(
+        "talk with a model in the terminal or through a pipe, with knowledge that it cites",
+        "pangu chat --run_dir runs/quickstart --knowledge manual.md products.db",
+        _flags,
+        _chat,
+    ),
+}

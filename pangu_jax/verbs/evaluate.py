@@ -1,0 +1,78 @@
+"""Measuring a model on benchmark tasks."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pangu_jax.result import Result
+from pangu_jax.verbs import outputs
+from pangu_jax.verbs.progress_rows import print_row
+from pangu_jax.verbs.verb import Verb
+
+
+def _flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--run_dir", required=True, metavar="DIR", help="the run whose model is measured")
+    parser.add_argument(
+        "--task",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a task instead of the recipe's; may be repeated",
+    )
+    parser.add_argument("--predictions", metavar="FILE", help="write each answer there, a JSON object a line")
+    parser.add_argument("--submission", metavar="ZIP", help="write the leaderboard's files there")
+
+
+def _evaluate(flags: argparse.Namespace) -> Result:
+    from pangu_jax import recipes
+    from pangu_jax.recipes.functions import EVALUATE
+
+    for path, flag in ((flags.predictions, "--predictions"), (flags.submission, "--submission")):
+        if path:
+            outputs.require_writable(path, flag)
+    files = flags.gin_file or ["eval/fewclue.gin"]
+    tasks = [f"evaluate.tasks={flags.task!r}"] if flags.task else []
+    with recipes.using(files, [*flags.bindings, *tasks], function=EVALUATE) as recipe:
+        from pangu_jax.apps.language.benchmarks import submissions
+        from pangu_jax.apps.language.benchmarks.evaluate import evaluate
+
+        found = evaluate(run_dir=flags.run_dir, tell=print_row)
+        if flags.predictions:
+            _write_predictions(flags.predictions, found.predictions)
+        if flags.submission:
+            submissions.write(flags.submission, found.predictions)
+    value = {"run_dir": flags.run_dir, "recipe": recipes.dump(recipe), "rows": found.rows}
+    return Result(value, _table(found.rows))
+
+
+def _write_predictions(path: str, predictions: dict[str, list[tuple[str, str | int]]]) -> None:
+    """JSON lines {"task", "id", "prediction"}."""
+    from pangu_jax.runs.run_directory import write_atomically
+
+    lines = [
+        json.dumps({"task": task, "id": key, "prediction": value}, ensure_ascii=False) + "\n"
+        for task, pairs in predictions.items()
+        for key, value in pairs
+    ]
+    write_atomically(Path(path), "".join(lines))
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> str:
+    lines = []
+    for row in rows:
+        numbers = "  ".join(f"{name} {value}" for name, value in row.items() if name not in ("task", "split"))
+        lines.append(f"{row['task']:<22} {row['split']:<12} {numbers}")
+    return "\n".join(lines)
+
+
+VERBS: dict[str, Verb] = {
+    "eval": Verb(
+        "measure a model on benchmark tasks: CLUE, FewCLUE, summaries, dialogue",
+        "pangu eval --gin_file eval/fewclue.gin --run_dir runs/few --task fewclue/eprstmt --json out.json",
+        _flags,
+        _evaluate,
+        takes_recipe=True,
+    ),
+}

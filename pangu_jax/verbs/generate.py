@@ -1,0 +1,109 @@
+"""Texts that go on from prompts."""
+
+import argparse
+import json
+import logging
+from pathlib import Path
+
+from data_pipelines.text import json_line
+from pangu_jax.errors import UserError
+from pangu_jax.result import Result
+from pangu_jax.verbs import model_flags, outputs, sampling_flags
+from pangu_jax.verbs.sampling_flags import SamplingFlags
+from pangu_jax.verbs.verb import Verb
+
+log = logging.getLogger(__name__)
+
+
+def _flags(parser: argparse.ArgumentParser) -> None:
+    model_flags.add_to(parser)
+    sampling_flags.add_to(parser)
+    parser.add_argument("--prompt", metavar="TEXT", help="what the model goes on from")
+    parser.add_argument("--file", metavar="FILE", help='prompts: a line each, or .jsonl with "prompt"')
+    parser.add_argument(
+        "--out", metavar="FILE", help="write texts there as JSON lines, in the prompts' order"
+    )
+    parser.add_argument("--mode", metavar="TOKEN", help="mode token such as [S]; the run's own unless given")
+    parser.add_argument("--beams", type=int, metavar="N", help="beam search with N beams")
+
+
+def _generate(flags: argparse.Namespace) -> Result:
+    """What the model writes after each prompt, in their order; also as JSON lines in --out."""
+    prompts = read_prompts(flags.prompt, flags.file)
+    settings = SamplingFlags.of(flags).settings()
+    model_flags.require_tokens(flags.max_tokens)
+    if flags.out is not None:
+        outputs.require_writable(flags.out, "--out")
+    loaded, generator = model_flags.opened(flags.run_dir, flags.step)
+    mode, modes = flags.mode, loaded.vocabulary.special.modes
+    if mode is not None and mode not in modes:
+        raise UserError(f"--mode {mode}: this model knows {', '.join(modes) or 'no modes; leave it out'}")
+    queries = [loaded.query(prompt, mode) for prompt in prompts]
+    found = generator.generate(queries, settings, flags.max_tokens)
+    rows = [
+        {"prompt": prompt, "text": loaded.decode(written.tokens), "score": round(float(written.score), 4)}
+        for prompt, written in zip(prompts, found, strict=True)
+    ]
+    if empty := sum(not row["text"] for row in rows):
+        log.warning("%d of %d texts are empty: the model ended them at once", empty, len(rows))
+    if flags.out is None:
+        return Result(rows, "\n".join(row["text"] for row in rows))
+    with Path(flags.out).open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    return Result(rows, f"{len(rows)} texts in {flags.out}")
+
+
+def read_prompts(prompt: str | None, file: str | None) -> list[str]:
+    """The one prompt, or those of a file: a line each, or of .jsonl the field "prompt" of each.
+
+    Raises:
+      UserError: both or neither is given; the file cannot be read; a prompt is empty or no text.
+    """
+    if file is None:
+        if prompt is None:
+            raise UserError("give --prompt TEXT or --file FILE, one of them")
+        if not prompt.strip():
+            raise UserError("--prompt: an empty prompt; write what the model is to go on from")
+        return [prompt]
+    if prompt is not None:
+        raise UserError("give --prompt TEXT or --file FILE, one of them")
+    try:
+        text = Path(file).read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file} is not UTF-8 from byte {error.start} on: convert it first") from None
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror}") from error
+    lines = text.split("\n")
+    if lines[-1] == "":
+        lines.pop()
+    if not lines:
+        raise UserError(f"{file}: there is no prompt in it")
+    read = _json_prompt if file.endswith(".jsonl") else lambda line, where: line.rstrip("\r")
+    found = []
+    for number, line in enumerate(lines, 1):
+        where = f"{file}:{number}"
+        found.append(read(line, where))
+        if not found[-1].strip():
+            raise UserError(f"{where}: an empty prompt; write one, or take the line out")
+    return found
+
+
+def _json_prompt(line: str, where: str) -> str:
+    try:
+        record = json_line.loads(line)
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from None
+    prompt = record.get("prompt") if isinstance(record, dict) else None
+    if not isinstance(prompt, str):
+        raise UserError(f'{where}: there is no text in field "prompt"')
+    return prompt
+
+
+VERBS: dict[str, Verb] = {
+    "generate": Verb(
+        "write on from a prompt, or from each line of a file",
+        "pangu generate --run_dir runs/quickstart --file prompts.txt --out texts.jsonl --beams 4",
+        _flags,
+        _generate,
+    ),
+}

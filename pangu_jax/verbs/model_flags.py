@@ -1,0 +1,36 @@
+"""The flags that name a run's model, of the verbs that ask it for text; and the model itself."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from pangu_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from pangu_jax.apps.language.decoding.generator import Generator
+    from pangu_jax.apps.language.loaded import Loaded
+
+MAX_TOKENS = 128
+
+
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """The run, its checkpoint, and how long a text may be."""
+    parser.add_argument("--run_dir", required=True, metavar="DIR", help="the run whose model is asked")
+    parser.add_argument("--step", type=int, metavar="N", help="its checkpoint; the newest unless given")
+    parser.add_argument(
+        "--max_tokens", type=int, default=MAX_TOKENS, metavar="N", help=f"of a text; {MAX_TOKENS}"
+    )
+
+
+def opened(run_dir: str, step: int | None) -> "tuple[Loaded, Generator]":
+    """The model of a run, and what writes with it."""
+    from pangu_jax.apps.language import loaded as loading
+    from pangu_jax.apps.language.decoding.generator import Generator
+
+    loaded = loading.load(run_dir, step)
+    return loaded, Generator(loaded.config, loaded.params)
+
+
+def require_tokens(max_tokens: int) -> None:
+    """UserError where a text may have none."""
+    if max_tokens < 1:
+        raise UserError(f"--max_tokens {max_tokens}: give a number from 1 on")
