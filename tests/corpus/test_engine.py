@@ -1,6 +1,7 @@
 """Stages on a pool: markers, resuming, and workers or drivers that are killed."""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -76,6 +77,24 @@ def test_what_is_done_is_not_done_again(tmp_path, pool):
     assert not partial.exists()
 
 
+def test_a_pool_ends_its_own_workers_and_nobody_elses(tmp_path):
+    log = tmp_path / "log"
+    child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,), daemon=True)
+    child.start()
+    with ProcessPool(1) as other:
+        engine.run(other, Stage(tmp_path / "other", write, tasks(log)))
+        before = set(_children(os.getpid()))
+        with ProcessPool(2) as pool:
+            engine.run(pool, Stage(tmp_path / "stage", write, tasks(log)))
+            own = set(_children(os.getpid())) - before
+        assert len(own) == 2 and _ended(own)
+        time.sleep(0.1)  # for a signal to arrive
+        assert all(map(_alive, before)) and child.is_alive()
+        engine.run(other, Stage(tmp_path / "more", write, tasks(log)))
+    child.kill()
+    child.join()
+
+
 class InTurn:
     """Workers that do calls one after the other, as they are given."""
 
@@ -133,10 +152,7 @@ def test_workers_end_with_a_killed_driver(tmp_path):
     driver.kill()
     driver.wait()
     assert len(children) >= 2
-    deadline = time.monotonic() + 20
-    while any(map(_alive, children)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not [pid for pid in children if _alive(pid)]
+    assert _ended(children)
     done = {p.parent.name for p in (tmp_path / "stage").glob("*/stats.json")}
     assert 2 <= len(done) < 10
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL, cwd=Path(__file__).parents[2])
@@ -153,7 +169,17 @@ def _children(pid):
     return [child.pid for child in psutil.Process(pid).children(recursive=True)]
 
 
+def _ended(pids):
+    deadline = time.monotonic() + 20
+    while any(map(_alive, pids)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not any(map(_alive, pids))
+
+
 def _alive(pid):
     import psutil
 
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
