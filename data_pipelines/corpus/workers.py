@@ -47,8 +47,8 @@ class ProcessPool:
         deaths = 0
         while waiting:
             self._pool = self._pool or _start(self.count, self._context)
-            futures = {self._pool.submit(function, *call): i for i, call in waiting.items()}
             try:
+                futures = {self._pool.submit(function, *call): i for i, call in waiting.items()}
                 for future in as_completed(futures):
                     future.result()
                     deaths = 0

@@ -121,6 +121,19 @@ def test_a_killed_worker_is_replaced(tmp_path, pool):
     assert [sorted(p.name for p in f.iterdir()) for f in folders] == [["stats.json", "text"]] * 3
 
 
+def test_a_worker_that_is_killed_between_two_stages_is_replaced(tmp_path):
+    log = tmp_path / "log"
+    before = set(multiprocessing.active_children())
+    with ProcessPool(1) as pool:
+        engine.run(pool, Stage(tmp_path / "one", write, tasks(log)))
+        (worker,) = set(multiprocessing.active_children()) - before
+        worker.kill()
+        worker.join()
+        time.sleep(0.1)  # for the executor to see it
+        (folders,) = engine.run(pool, Stage(tmp_path / "two", write, tasks(log)))
+        assert [(folder / "text").read_text() for folder in folders] == ["a", "b", "c"]
+
+
 def test_workers_that_keep_dying_end_the_stage_in_words(tmp_path, pool):
     with pytest.raises(DataError, match="killed 3 times in a row"):
         engine.run(pool, Stage(tmp_path / "stage", die, [Task("a", ())]))
