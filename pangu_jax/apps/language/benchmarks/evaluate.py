@@ -19,6 +19,7 @@ from pangu_jax.apps.language.loaded import Loaded
 from pangu_jax.apps.language.tuning import stored
 from pangu_jax.apps.language.tuning.fitting import measure
 from pangu_jax.apps.language.tuning.settings import Objective
+from pangu_jax.recipes import plain_errors
 
 for _settings in (Greedy, Beam, Sampling):
     gin.external_configurable(_settings, module="pangu_jax.apps.language.decoding.settings")
@@ -39,6 +40,7 @@ class Evaluated(NamedTuple):
     predictions: dict[str, Predictions]
 
 
+@plain_errors()
 @gin.configurable
 def evaluate(
     run_dir: str = gin.REQUIRED,
