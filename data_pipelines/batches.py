@@ -132,13 +132,14 @@ class Mixture(_Stream):
 class Validation(_Stream):
     """A split once, in the order of the cache, corrupted the same way each time; len() batches.
 
-    The rows after the last window are padding without loss. `limit` keeps the first so many windows.
+    The rows after the last window are padding without loss. `limit` keeps the first so many windows:
+    all when None, none when 0.
     """
 
     def __init__(self, task: Task, batch_size: int, seed: int = 0, limit: int | None = None):
         super().__init__(batch_size)
         self.task, self._seed = task, seed
-        self.windows = min(task.size, limit or task.size)
+        self.windows = task.size if limit is None else min(task.size, limit)
 
     def __len__(self) -> int:
         return -(-self.windows // self.batch_size)

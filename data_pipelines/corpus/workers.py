@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.context import SpawnContext
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from data_pipelines.errors import DataError
@@ -29,6 +31,7 @@ class ProcessPool:
             raise DataError(f"--workers {count}: at least one worker is needed")
         self.count = count or len(os.sched_getaffinity(0))
         self._pool: ProcessPoolExecutor | None = None
+        self._context = _RecordingSpawn()
 
     def __enter__(self) -> "ProcessPool":
         return self
@@ -36,17 +39,16 @@ class ProcessPool:
     def __exit__(self, *_: object) -> None:
         if self._pool:
             self._pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
-                process.terminate()
+        self._context.terminate()
 
     def run(self, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> Iterator[int]:
         """See engine.Workers."""
         waiting = dict(enumerate(calls))
         deaths = 0
         while waiting:
-            self._pool = self._pool or _start(self.count)
-            futures = {self._pool.submit(function, *call): i for i, call in waiting.items()}
+            self._pool = self._pool or _start(self.count, self._context)
             try:
+                futures = {self._pool.submit(function, *call): i for i, call in waiting.items()}
                 for future in as_completed(futures):
                     future.result()
                     deaths = 0
@@ -62,9 +64,30 @@ class ProcessPool:
                     ) from None
 
 
-def _start(count: int) -> ProcessPoolExecutor:
-    # Not forked: polars' and Arrow's threads do not survive that.
-    context = multiprocessing.get_context("spawn")
+class _RecordingSpawn(SpawnContext):
+    """Starts processes and remembers them: whoever runs a pool may have children of their own.
+
+    Not forked: polars' and Arrow's threads do not survive that.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._started: list[BaseProcess] = []
+
+    def Process(self, *args: Any, **kwargs: Any) -> BaseProcess:
+        """A process of this context, as the executor makes one for each worker."""
+        process = super().Process(*args, **kwargs)
+        self._started.append(process)
+        return process
+
+    def terminate(self) -> None:
+        """End those that are left."""
+        for process in self._started:
+            if process.is_alive():
+                process.terminate()
+
+
+def _start(count: int, context: _RecordingSpawn) -> ProcessPoolExecutor:
     with _environment(ONE_THREAD):
         pool = ProcessPoolExecutor(count, mp_context=context, initializer=_begin)
         for future in [pool.submit(os.getpid) for _ in range(count)]:

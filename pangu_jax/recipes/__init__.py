@@ -19,7 +19,7 @@ from pangu_jax.recipes.files import available, find
 from pangu_jax.recipes.findings import Finding
 from pangu_jax.recipes.loading import apply, load
 from pangu_jax.recipes.recipe import Recipe
-from pangu_jax.recipes.unwrapping import unwrap
+from pangu_jax.recipes.unwrapping import plain_errors
 from pangu_jax.recipes.using import using
 from pangu_jax.recipes.values import Macro, Reference, parse_flag_value, parse_value
 
@@ -43,7 +43,7 @@ __all__ = [
     "load",
     "parse_flag_value",
     "parse_value",
+    "plain_errors",
     "require_valid",
-    "unwrap",
     "using",
 ]

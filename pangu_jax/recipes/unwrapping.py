@@ -4,6 +4,20 @@ gin wraps whatever passes through a configurable in a proxy whose text goes on f
 configurable ...". A mistake that a person can mend is told in one line of its own.
 """
 
+import contextlib
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def plain_errors() -> Iterator[None]:
+    """What is raised within leaves as it was, without gin's proxy. A decorator too, above `gin.configurable`:
+    then callers from Python see the same error as those with a recipe."""
+    try:
+        yield
+    except Exception as error:
+        plain = unwrap(error)
+        raise plain from plain.__cause__  # which it has already; but no context, gin's proxy
+
 
 def unwrap(error: Exception) -> Exception:
     """The exception that gin's proxy, or a proxy of a proxy, stands for; any other is given back as it is."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from pangu_jax.recipes.checking import require_valid
 from pangu_jax.recipes.loading import apply, load
 from pangu_jax.recipes.recipe import Recipe
-from pangu_jax.recipes.unwrapping import unwrap
+from pangu_jax.recipes.unwrapping import plain_errors
 
 
 @contextlib.contextmanager
@@ -22,11 +22,8 @@ def using(
     Raises:
       UserError: the recipe is wrong, one line a finding.
     """
-    try:
+    with plain_errors():
         recipe = load(files, bindings, function=function)
         require_valid(recipe)
         apply(recipe)
         yield recipe
-    except Exception as error:
-        plain = unwrap(error)
-        raise plain from plain.__cause__  # which it has already; but no context, gin's proxy

@@ -44,14 +44,11 @@ def read(recipe: Recipe) -> StepRecipe:
             f"{recipe.where_missing()} is a recipe of {recipe.function.selector}: a train step is that of a "
             f"recipe of `pangu train`, such as nlp/quickstart.gin"
         )
-    try:
+    with recipes.plain_errors():
         recipes.apply(recipe)
         bound = gin.get_bindings(recipe.function.selector)
         workload, optimizer = bound["workload"], bound.get("optimizer") or adamw()
         per_parameter = state_bytes(optimizer, workload)
-    except Exception as error:
-        plain = recipes.unwrap(error)
-        raise plain from plain.__cause__
     layout = bound.get("layout")
     layout = layout if isinstance(layout, Layout) else None if layout == "auto" else Layout()
     compute_dtype = (layout or Layout()).compute_dtype

@@ -46,6 +46,7 @@ class Trained(NamedTuple):
 recipes.constraint(consistency.layout_divides, of="pangu_jax.training.train.train")
 
 
+@recipes.plain_errors()
 @gin.configurable
 def train(
     run_dir: str = gin.REQUIRED,

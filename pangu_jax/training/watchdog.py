@@ -1,7 +1,6 @@
 """Says where a run hangs, when it hangs: a collective that waits for a dead host otherwise waits without a
 word."""
 
-import faulthandler
 import logging
 import math
 import os
@@ -9,6 +8,7 @@ import statistics
 import sys
 import threading
 import time
+import traceback
 from collections import deque
 from pathlib import Path
 
@@ -98,7 +98,10 @@ class Watchdog:
                 waited = time.monotonic() - self._last_beat
                 abort = self._at_least(self._abort_seconds)
                 if waited >= abort:
-                    self._report(waited, ending=True)
+                    try:
+                        self._report(waited, ending=True).join(LAST_WORDS_SECONDS)
+                    finally:
+                        os._exit(ABORT_STATUS)
                 elif waited >= self.limit and not self._reported:
                     self._reported = True
                     self._report(waited, ending=False)
@@ -112,11 +115,9 @@ class Watchdog:
         if not self._wake.wait(seconds) and (late := time.monotonic() - begin - seconds) > STOPPED_SECONDS:
             self._last_beat += late
 
-    def _report(self, waited: float, ending: bool) -> None:
-        if ending:  # whatever becomes of the words: the disk of run.log may be what hangs
-            last = threading.Timer(LAST_WORDS_SECONDS, os._exit, [ABORT_STATUS])
-            last.daemon = True
-            last.start()
+    def _report(self, waited: float, ending: bool) -> threading.Thread:
+        """Words and stacks, from a thread of their own: the disk of run.log may be what hangs, and neither a
+        step nor the end of the process is to wait for it."""
         since = "the start" if self._step is None else f"step {self._step}"
         what = f"no step has finished for {waited:.0f} s (since {since}); "
         what += (
@@ -125,11 +126,29 @@ class Watchdog:
             if ending
             else "the stacks of all threads follow"
         )
-        print(f"pangu: {what}", file=sys.stderr, flush=True)
-        faulthandler.dump_traceback(file=sys.__stderr__, all_threads=True)
+        report = threading.Thread(
+            target=self._write, args=(what, _stacks()), name="pangu_jax watchdog's report", daemon=True
+        )
+        report.start()
+        return report
+
+    def _write(self, what: str, stacks: str) -> None:
+        print(f"pangu: {what}\n{stacks}", file=sys.stderr, flush=True)
         log.error("%s", what)
         if self._log_file:
             with self._log_file.open("a", encoding="utf-8") as stream:
-                faulthandler.dump_traceback(file=stream, all_threads=True)
-        if ending:
-            os._exit(ABORT_STATUS)
+                stream.write(f"{stacks}\n")
+
+
+def _stacks() -> str:
+    """Where every thread of Python is, innermost call first. (faulthandler would hold Python's lock while it
+    writes: a disk that hangs would then stop every thread for good, this module's among them.)"""
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    lines = []
+    for ident, frame in sys._current_frames().items():
+        lines.append(f"Thread {names.get(ident, ident)} (most recent call first):")
+        lines += [
+            f'  File "{frame.f_code.co_filename}", line {line} in {frame.f_code.co_qualname}'
+            for frame, line in traceback.walk_stack(frame)
+        ]
+    return "\n".join(lines)

@@ -1,6 +1,7 @@
 """Stages on a pool: markers, resuming, and workers or drivers that are killed."""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -76,6 +77,24 @@ def test_what_is_done_is_not_done_again(tmp_path, pool):
     assert not partial.exists()
 
 
+def test_a_pool_ends_its_own_workers_and_nobody_elses(tmp_path):
+    log = tmp_path / "log"
+    child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,), daemon=True)
+    child.start()
+    with ProcessPool(1) as other:
+        engine.run(other, Stage(tmp_path / "other", write, tasks(log)))
+        before = set(_children(os.getpid()))
+        with ProcessPool(2) as pool:
+            engine.run(pool, Stage(tmp_path / "stage", write, tasks(log)))
+            own = set(_children(os.getpid())) - before
+        assert len(own) == 2 and _ended(own)
+        time.sleep(0.1)  # for a signal to arrive
+        assert all(map(_alive, before)) and child.is_alive()
+        engine.run(other, Stage(tmp_path / "more", write, tasks(log)))
+    child.kill()
+    child.join()
+
+
 class InTurn:
     """Workers that do calls one after the other, as they are given."""
 
@@ -100,6 +119,19 @@ def test_a_killed_worker_is_replaced(tmp_path, pool):
     (folders,) = engine.run(pool, Stage(tmp_path / "stage", die_once, tasks(log)))
     assert log.with_suffix(".died").exists()
     assert [sorted(p.name for p in f.iterdir()) for f in folders] == [["stats.json", "text"]] * 3
+
+
+def test_a_worker_that_is_killed_between_two_stages_is_replaced(tmp_path):
+    log = tmp_path / "log"
+    before = set(multiprocessing.active_children())
+    with ProcessPool(1) as pool:
+        engine.run(pool, Stage(tmp_path / "one", write, tasks(log)))
+        (worker,) = set(multiprocessing.active_children()) - before
+        worker.kill()
+        worker.join()
+        time.sleep(0.1)  # for the executor to see it
+        (folders,) = engine.run(pool, Stage(tmp_path / "two", write, tasks(log)))
+        assert [(folder / "text").read_text() for folder in folders] == ["a", "b", "c"]
 
 
 def test_workers_that_keep_dying_end_the_stage_in_words(tmp_path, pool):
@@ -133,10 +165,7 @@ def test_workers_end_with_a_killed_driver(tmp_path):
     driver.kill()
     driver.wait()
     assert len(children) >= 2
-    deadline = time.monotonic() + 20
-    while any(map(_alive, children)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not [pid for pid in children if _alive(pid)]
+    assert _ended(children)
     done = {p.parent.name for p in (tmp_path / "stage").glob("*/stats.json")}
     assert 2 <= len(done) < 10
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL, cwd=Path(__file__).parents[2])
@@ -153,7 +182,17 @@ def _children(pid):
     return [child.pid for child in psutil.Process(pid).children(recursive=True)]
 
 
+def _ended(pids):
+    deadline = time.monotonic() + 20
+    while any(map(_alive, pids)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not any(map(_alive, pids))
+
+
 def _alive(pid):
     import psutil
 
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

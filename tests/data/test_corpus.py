@@ -135,6 +135,16 @@ def test_validation_is_finite_fixed_and_padded(small):
     assert sum(map(len, map(three.identity, range(len(three))))) == len(one)
 
 
+def test_no_validation_windows_are_none_and_not_all(small):
+    def limited(windows):
+        return dataclasses.replace(small, validation_windows=windows)
+
+    for windows in (0, 2):
+        for source in limited(windows).validation_sources(2).values():
+            assert (source.windows, len(list(source.iterator()))) == (windows, windows // 2)
+    assert limited(0).baselines("prefix") == {}
+
+
 def test_baselines_against_a_plain_count(small):
     vocabulary_size = small.vocabulary_size
     train = Validation(small.prepared.task("prefix", "train"), 4)
@@ -286,6 +296,7 @@ def test_the_key_follows_text_and_settings(small, text_folder, tmp_path):
         ({"weights": {"span": -1}}, "not negative"),
         ({"weights": {"span": 0}}, "all are zero"),
         ({"encoder_length": 4}, "at least 16"),
+        ({"validation_windows": -1}, "validation_windows -1 must be at least 0"),
         ({"validation_fraction": 0.9}, r"must be in \(0, 0.5\]"),
         ({"vocabulary_file": "/nowhere/x.model"}, r"corpus\.vocabulary_file: cannot read"),
         ({"cache_dir": "/proc/nowhere"}, r"cannot write the token cache .*corpus\.cache_dir"),

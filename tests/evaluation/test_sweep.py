@@ -12,7 +12,7 @@ import pytest
 from data_pipelines.errors import DataError
 from data_pipelines.text import benchmarks, vocabulary
 from data_pipelines.text.benchmarks import Example
-from pangu_jax import cli, recipes
+from pangu_jax import cli
 from pangu_jax.apps.language.benchmarks.approach import Approach
 from pangu_jax.apps.language.benchmarks.candidates import ask
 from pangu_jax.apps.language.benchmarks.evaluate import evaluate
@@ -132,7 +132,7 @@ def test_on_ray_the_rows_are_the_same(run_dir, data, tmp_path, proof):
 def test_nobody_at_the_address_is_one_line(run_dir, data, tmp_path):
     with pytest.raises(DataError, match="nobody answers") as error:
         sweep(**settings(run_dir, data, tmp_path, ray_address="127.0.0.1:9"))
-    assert "\n" not in str(recipes.unwrap(error.value))
+    assert "\n" not in str(error.value)
 
 
 def test_an_out_of_another_sweep_is_refused(run_dir, data, tmp_path):
@@ -145,10 +145,10 @@ def test_an_out_of_another_sweep_is_refused(run_dir, data, tmp_path):
 def test_a_missing_split_and_an_unknown_pattern_are_one_line(run_dir, data, tmp_path):
     with pytest.raises(DataError, match="no split 'train_7'") as error:
         sweep(**settings(run_dir, data, tmp_path, splits=("7",)))
-    assert "\n" not in str(recipes.unwrap(error.value))
+    assert "\n" not in str(error.value)
     with pytest.raises(UserError, match="no pattern 'clos'") as error:
         sweep(**settings(run_dir, data, tmp_path / "b", approaches={"x": Approach("clos")}))
-    assert "\n" not in str(recipes.unwrap(error.value))
+    assert "\n" not in str(error.value)
 
 
 def test_scores_of_windows_are_averaged_and_entailment_asks_once_a_label(loaded):

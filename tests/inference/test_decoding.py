@@ -268,6 +268,18 @@ def test_the_largest_few_of_a_long_column_are_those_of_a_sort():
     np.testing.assert_array_equal(values, np.take_along_axis(np.asarray(x_VxR), np.asarray(index).T, 0).T)
 
 
+def test_the_largest_few_are_those_of_top_k_among_equals_and_where_few_are_finite():
+    """A mask may leave fewer than are asked for; 641 is no whole number of blocks, so the last is padded."""
+    x_VxR = np.full((641, 5), -np.inf, np.float32)
+    x_VxR[640, 1:] = 1.0
+    x_VxR[638:640, 2] = 2.0, 0.0
+    x_VxR[:, 3] = np.random.default_rng(0).integers(0, 3, 641)
+    x_VxR[[300, 500], 4] = 1.0, 2.0
+    found = sampling.largest(jnp.asarray(x_VxR), 4)
+    for ours, expected in zip(found, jax.lax.top_k(x_VxR.T, 4), strict=True):
+        np.testing.assert_array_equal(ours, expected)
+
+
 def test_anucleus_holds_the_fewest_that_reach_its_mass():
     logits = jnp.log(jnp.array([[0.1], [0.5], [0.15], [0.25]]))
     for mass, kept in ((0.5, [1]), (0.51, [1, 3]), (0.8, [1, 2, 3])):

@@ -15,6 +15,7 @@ from pangu_jax.runs import checkpoint_files, metrics
 from pangu_jax.runs.run_directory import RunDirectory
 from pangu_jax.training import loop
 from pangu_jax.training import step as training_step
+from pangu_jax.training.train import train as train_in_python
 from tests.training import digits
 from tpu_npu_backends.errors import BackendError
 
@@ -226,6 +227,15 @@ def test_bad_input_is_one_line(recipe, tmp_path, monkeypatch, capsys, case):
     assert type(caught.value) is error and "\n" not in str(caught.value)
     assert all(part in str(caught.value) for part in holds)
     assert contents(run_dir) == kept
+
+
+def test_called_from_python_it_says_the_same_line(tmp_path):
+    """gin adds a line to what passes through a configurable: "In call to configurable ..."."""
+    given = {"workload": digits.Digits(poison_step=0), "batch_size": 32, "backend": "cpu"}
+    for steps, words in ((0, "train.steps = 0: it must be"), (1, "the loss is nan at step 1;")):
+        with pytest.raises(UserError, match=words) as caught:
+            train_in_python(tmp_path, **given, steps=steps)
+        assert type(caught.value) is UserError and "\n" not in str(caught.value)
 
 
 def test_standard_error_of_a_process_holds_progress_warnings_and_the_error(recipe, tmp_path):

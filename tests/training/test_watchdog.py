@@ -1,5 +1,6 @@
 """A hang is reported once, in words and stacks; a slow step is not a hang."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -71,6 +72,47 @@ def test_abort_ends_a_process_that_is_stuck_in_c(tmp_path, seconds, dumps, first
     *_, last = (line for line in done.stderr.splitlines() if line.startswith("pangu: "))
     assert f"(since {since}); ending the process" in last
     assert done.stderr.count("<string>") == (tmp_path / "run.log").read_text().count("<string>") == dumps
+
+
+FULL = """
+import logging, os
+os.mkfifo("run.log")
+pipe = os.open("run.log", os.O_RDWR | os.O_NONBLOCK)
+while True:
+    try:
+        os.write(pipe, bytes(4096))
+    except BlockingIOError:
+        break
+"""
+LOGGING = 'logging.getLogger().addHandler(logging.FileHandler("run.log"))'
+
+
+@pytest.mark.parametrize("logging", [LOGGING, ""], ids=["process 0", "another process"])
+@pytest.mark.parametrize("seconds", [0.1, 60], ids=["reported before", "at once"])
+def test_abort_comes_when_the_disk_of_the_log_hangs(tmp_path, seconds, logging):
+    """A full pipe that nobody reads holds up whoever writes to it, as a dead file server does."""
+    hang = HANG.format(seconds=seconds, abort=0.3, first="watchdog.LAST_WORDS_SECONDS = 0.5")
+    program = FULL + logging + hang
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, cwd=tmp_path
+    )
+    assert done.returncode == 2
+    assert "ending the process" in done.stderr and "<string>" in done.stderr
+
+
+def test_a_report_that_hangs_holds_up_no_step(tmp_path, capsys):
+    pipe = tmp_path / "run.log"
+    os.mkfifo(pipe)
+    said = []
+    with Watchdog(seconds=0.05, log_file=pipe, first_seconds=0.0) as watchdog:
+        assert wait_for(lambda: said.append(capsys.readouterr().err) or "no step" in "".join(said))
+        beating = threading.Thread(target=watchdog.beat, args=(1,), daemon=True)
+        beating.start()
+        beating.join(5)
+        stuck = beating.is_alive()
+        reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)  # the report ends, whatever comes of the test
+    os.close(reader)
+    assert not stuck
 
 
 def test_without_a_limit_it_waits(capsys):

@@ -56,9 +56,12 @@ class Corpus(CorpusSettings):
         return {"vocabulary": self.vocabulary.fingerprint}
 
     def baselines(self, objective: str) -> dict[str, float]:
-        """Held-out nats a token of n-gram models (see data_pipelines.text.baselines), kept with the cache."""
+        """Held-out nats per token of n-gram models (see data_pipelines.text.baselines), kept with the cache;
+        {} where no windows are evaluated."""
         from data_pipelines.text import baselines
 
+        if not self.validation_windows:
+            return {}
         known = self.prepared.root / f"baselines_{objective}_{self.validation_windows}.json"
         if not known.is_file():
             train = Validation(self.prepared.task(objective, "train"), 64)
@@ -117,7 +120,7 @@ def corpus(
       objectives: by name; None is span corruption, prefix LM and causal as published.
       weights: share of each objective in the mixture, relative; an objective left out is not trained on.
       validation_fraction: share of the documents held out.
-      validation_windows: at most so many windows a task are evaluated.
+      validation_windows: at most so many windows per task are evaluated; none when 0.
       cache_dir: folder of the token caches; None is $XDG_CACHE_HOME/pangu_jax.
 
     Raises:
@@ -140,6 +143,8 @@ def corpus(
         )
     if not 0 < validation_fraction <= 0.5:
         raise DataError(f"corpus.validation_fraction {validation_fraction} must be in (0, 0.5]")
+    if validation_windows < 0:
+        raise DataError(f"corpus.validation_windows {validation_windows} must be at least 0")
     return Corpus(
         path,
         text_field,

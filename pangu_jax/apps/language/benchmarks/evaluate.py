@@ -19,6 +19,7 @@ from pangu_jax.apps.language.loaded import Loaded
 from pangu_jax.apps.language.tuning import stored
 from pangu_jax.apps.language.tuning.fitting import measure
 from pangu_jax.apps.language.tuning.settings import Objective
+from pangu_jax.recipes import plain_errors
 
 Predictions = list[tuple[str, str | int]]
 
@@ -35,6 +36,7 @@ class Evaluated(NamedTuple):
     predictions: dict[str, Predictions]
 
 
+@plain_errors()
 @gin.configurable
 def evaluate(
     run_dir: str = gin.REQUIRED,

@@ -23,6 +23,7 @@ from pangu_jax.evaluation import tables
 from pangu_jax.evaluation.journal import Cell, Journal, Row
 from pangu_jax.evaluation.source_code import commit
 from pangu_jax.evaluation.statistics import BASELINES
+from pangu_jax.recipes import plain_errors
 
 FEWCLUE = ("eprstmt", "csldcp", "tnews", "iflytek", "ocnli", "bustm", "chid", "csl", "cluewsc")
 
@@ -56,6 +57,7 @@ class Group(NamedTuple):
     data_dir: str | None
 
 
+@plain_errors()
 @gin.configurable
 def sweep(
     run_dir: str = gin.REQUIRED,

@@ -10,7 +10,7 @@ HALVINGS = 30  # of the interval in which the nucleus' threshold lies
 
 
 def largest(x_VxR: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
-    """The `count` largest of each column, best first, and their rows, each [R, count].
+    """The `count` largest of each column, best first, and their rows, each [R, count]: those of `top_k`.
 
     The largest few of a column lie in the few blocks with the largest maxima: two short sorts and one pass
     over the column instead of a long sort.
@@ -21,7 +21,8 @@ def largest(x_VxR: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
         return jax.lax.top_k(x_VxR.T, count)
     x = jnp.pad(x_VxR, ((0, blocks * BLOCK - size), (0, 0)), constant_values=-jnp.inf)
     x = x.reshape(blocks, BLOCK, columns)
-    block_Rxc = jax.lax.top_k(jnp.max(x, axis=1).T, count)[1]
+    # In ascending order, so that among equals the lowest row comes first, and the padding last of all.
+    block_Rxc = jnp.sort(jax.lax.top_k(jnp.max(x, axis=1).T, count)[1], axis=1)
     inside_RxcxI = x[block_Rxc, :, jnp.arange(columns)[:, None]]
     values, index = jax.lax.top_k(inside_RxcxI.reshape(columns, -1), count)
     block = jnp.take_along_axis(block_Rxc, index // BLOCK, axis=1)

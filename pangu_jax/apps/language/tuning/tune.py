@@ -19,6 +19,7 @@ from pangu_jax.apps.language.tuning.freezing import Freezing
 from pangu_jax.apps.language.tuning.methods import FineTuning, Method, size
 from pangu_jax.apps.language.tuning.settings import Descent, Objective, Regularisation
 from pangu_jax.errors import UserError
+from pangu_jax.recipes import plain_errors
 from pangu_jax.runs.metrics import Metrics
 from pangu_jax.runs.run_directory import RunDirectory
 from pangu_jax.training.progress import Progress
@@ -26,6 +27,7 @@ from pangu_jax.training.progress import Progress
 log = logging.getLogger(__name__)
 
 
+@plain_errors()
 @gin.configurable(denylist=["out", "recipe"])
 def tune(
     out: str,
