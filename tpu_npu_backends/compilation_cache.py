@@ -7,5 +7,5 @@ from tpu_npu_backends import user_cache
 
 def use() -> None:
     """Compiled programs outlive the process, unless the user has said where or whether."""
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(user_cache.folder() / "xla"))

@@ -13,7 +13,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -62,7 +62,7 @@ def promised(environment: Mapping[str, str] = os.environ) -> int | None:
 @contextmanager
 def joined(
     mistakes: tuple[type[Exception], ...] = (), environment: Mapping[str, str] = os.environ
-) -> Iterator[None]:
+) -> Generator[None]:
     """Within it this process is one of those that the environment names. Before JAX has started.
 
     When the run ends well, all end together. When it raises, this process does not wait for the others at

@@ -9,7 +9,7 @@ import jax
 from tpu_npu_backends import cpu
 from tpu_npu_backends.ascend import modes
 from tpu_npu_backends.ascend.plugin import library
-from tpu_npu_backends.descriptions import BACKENDS
+from tpu_npu_backends.descriptions import BACKENDS, SIMULATED_DEVICES
 from tpu_npu_backends.errors import BackendError
 
 _NAME = re.compile(r"(?P<platform>auto|tpu|cuda|npu|cpu)(?::(?P<count>[1-9][0-9]*))?")
@@ -66,7 +66,7 @@ def select(name: str = "auto") -> Backend:
         os.environ.setdefault("JAX_PLATFORMS", BACKENDS[platform].jax_platforms)
     if platform == "npu":
         count = _prepare_npu(count)
-    if platform in _COUNTED and not jax.config.jax_platforms:
+    if platform in _COUNTED and not jax.config.values["jax_platforms"]:
         # JAX has read the variable already. Asked for CPU, it would start every plugin it finds: take the
         # chips, or complain at length that there are none. And npu is registered only where it is asked for.
         jax.config.update("jax_platforms", BACKENDS[platform].jax_platforms)
@@ -102,7 +102,7 @@ def _parse(name: str) -> tuple[str, int | None]:
         raise BackendError(
             f"no backend {name!r}: it is one of auto, cpu, cpu:N (N virtual devices), tpu, cuda, npu, npu:N"
         )
-    return match["platform"], match["count"] and int(match["count"])
+    return match["platform"], int(match["count"]) if match["count"] else None
 
 
 def _why_not(name: str, platform: str, reason: str) -> str:
@@ -130,7 +130,7 @@ def _prepare_npu(count: int | None) -> int:
 def _simulated_devices() -> int:
     text = os.environ.get(_DEVICES)
     if not text:
-        return BACKENDS["npu"].count
+        return SIMULATED_DEVICES
     if not re.fullmatch("[1-9][0-9]{0,3}", text):
         raise BackendError(f"{_DEVICES}={text}: give a number of devices, such as 8")
     return int(text)
@@ -153,7 +153,7 @@ def _first_of_each_process(name: str, devices: list[jax.Device], count: int) -> 
 
 def _make_virtual_devices(count: int) -> None:
     try:
-        if jax.config.jax_num_cpu_devices < count:
+        if jax.config.values["jax_num_cpu_devices"] < count:
             jax.config.update("jax_num_cpu_devices", count)
     except RuntimeError:
         # JAX has started: `select` takes what there is, or says that it is too few.

@@ -11,6 +11,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 from jax.experimental import topologies
@@ -80,7 +81,7 @@ class Topology:
 
     def describe(self) -> str:
         """Such as `512 x v5p as 8x8x8` or `64 x a100, 8 a node (analytic only)`."""
-        if self.chip.torus_dims:
+        if isinstance(self.links, Torus):
             return f"{self.chips} x {self.chip.name} as {'x'.join(map(str, self.shape))}"
         node = f", {self.links.size} a node" if self.chip.platform != "cpu" else ""
         return f"{self.chips} x {self.chip.name}{node}" + " (analytic only)" * self.analytic
@@ -130,12 +131,12 @@ def devices(topology: Topology) -> list[jax.Device]:
         )
     _prepare_libtpu()
     # Both cores of a v4 chip as one device, as on every larger chip; a host of one chip for a slice of one.
-    config = {"chip_config_name": "megacore"} if topology.chip.name == "v4" else {}
+    config: dict[str, Any] = {"chip_config_name": "megacore"} if topology.chip.name == "v4" else {}
     if topology.chips == 1:
         config["chips_per_host_bounds"] = (1, 1, 1)
     try:
         described = topologies.get_topology_desc(platform="tpu", topology_name=topology.name, **config)
-    except (RuntimeError, NotImplementedError, ValueError) as error:
+    except (RuntimeError, ValueError) as error:
         raise BackendError(f"libtpu refuses {topology.name}: {str(error).splitlines()[0]}") from None
     return list(described.devices)
 

@@ -2,12 +2,14 @@
 
 import re
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tests.ascend import hivm
-from tpu_npu_backends.ascend.simulator import Fault, Kernel
+from tpu_npu_backends.ascend.simulator import Fault, Kernel, parsing, scalars
+from tpu_npu_backends.ascend.simulator.building import Function
 from tpu_npu_backends.ascend.simulator.memory import Memory, View, row_major
 
 pytestmark = pytest.mark.skipif(find_spec("ascendnpuir") is None, reason="ascendnpu-ir is not installed")
@@ -85,6 +87,34 @@ def test_packed_i1_and_padded_rows():
     label, column = np.arange(32, dtype=np.int32) * 3, np.arange(100, dtype=np.int32)
     (y,) = Kernel.parse(text).run([x, label, column], [(x.shape, x.dtype)])
     np.testing.assert_array_equal(y, np.where(label[:, None] == column, x, -1))
+
+
+def test_every_predicate_of_a_comparison_of_floats():
+    """MLIR's sixteen: false, six that are false for a NaN, is none a NaN; six that are true, is one, true."""
+    text = "\n".join(
+        f'%r{p} = "arith.cmpf"(%a, %b) <{{fastmath = #arith.fastmath<none>, predicate = {p} : i64}}> '
+        ": (f32, f32) -> i1"
+        for p in range(16)
+    )
+    module = parsing.parse_module(
+        '"func.func"() <{sym_name = "main", function_type = (f32, f32) -> ()}> ({\n^bb0(%a: f32, %b: f32):\n'
+        f'{text}\n"func.return"() : () -> ()\n}}) : () -> ()'
+    )
+    with module.context:
+        (main,) = (op.operation for op in module.body.operations)
+        function, block = Function("main", scalars.OPERATIONS), main.regions[0].blocks[0]
+        left, right = function.arguments(block.arguments)
+        compare = function.block(block)
+        results = [function.number(op.operation.results[0]) for op in block.operations if op.results]
+    for a, b in ((1.0, 2.0), (2.0, 1.0), (1.0, 1.0), (np.nan, 1.0), (1.0, np.nan)):
+        core = SimpleNamespace(registers=[None] * function.registers)
+        core.registers[left], core.registers[right] = np.float32(a), np.float32(b)
+        for step in (*function.prologue, *compare.steps):
+            step(core)
+        nan = np.isnan(a) or np.isnan(b)
+        says = [] if nan else [a == b, a > b, a >= b, a < b, a <= b, a != b]
+        expected = [False, *(says or [False] * 6), not nan, *(says or [True] * 6), nan, True]
+        assert [core.registers[n] for n in results] == expected, (a, b)
 
 
 def test_packed_bits_leave_their_neighbours_alone():

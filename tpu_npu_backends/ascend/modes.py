@@ -21,6 +21,7 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,6 +30,9 @@ from tpu_npu_backends.ascend.comparison import Difference, differences, has_half
 from tpu_npu_backends.ascend.plugin.hooks import Answer, CompiledProgram, RefusedError
 from tpu_npu_backends.ascend.sensitivity import Sensitivity
 from tpu_npu_backends.errors import BackendError
+
+if TYPE_CHECKING:
+    from tpu_npu_backends.ascend.compiler.program import Program
 
 MODES = ("off", "compile", "verify")
 TARGET = "Ascend910B1"
@@ -109,7 +113,7 @@ class _Watched:
     record: Record
     folder: Path
     code: bytes
-    program: object = None  # compiler.Program
+    program: "Program | None" = None
     half_precision: bool = False
     sensitivity: Sensitivity | None = None  # made when first needed
 
@@ -165,6 +169,8 @@ class Watcher:
         """A hook: runs the kernels on the same inputs. RefusedError where an output differs too much."""
         watched = self._programs[id]
         record = watched.record
+        if watched.program is None:
+            raise RefusedError(f"{record.name} was executed and never compiled for {TARGET}")
         try:
             simulated = watched.program.run(inputs)
         except BackendError as error:
@@ -223,7 +229,7 @@ class Watcher:
         print(f"{'; '.join(parts)}. Reports: {self.folder}", file=sys.stderr)
 
     def _write(self, watched: _Watched) -> None:
-        kept = asdict(watched.record)
+        kept: dict[str, Any] = asdict(watched.record)
         if not math.isfinite(watched.record.largest_difference):
             kept["largest_difference"] = None  # JSON has no infinity
         text = json.dumps(kept, indent=1, ensure_ascii=False, allow_nan=False)

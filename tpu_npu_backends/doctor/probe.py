@@ -67,6 +67,8 @@ def _cann(_: argparse.Namespace) -> list[Finding]:
     from tpu_npu_backends.ascend.cann import acl
 
     installation = cann.find()
+    if installation is None:
+        raise BackendError(f"no CANN: {cann.VARIABLE} is not set")
     with acl.opened(installation.acl_library) as opened:
         version, devices = opened.version(), opened.devices()
     found = f"AscendCL {version}, {len(devices)} devices ({cann.NEVER_RUN})"

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from tpu_npu_backends.descriptions import BACKENDS
 from tpu_npu_backends.doctor.findings import Finding
@@ -96,7 +97,7 @@ class _Answers:
                     self._take(json.loads(line))
         return False
 
-    def _take(self, answer: dict[str, str]) -> None:
+    def _take(self, answer: dict[str, Any]) -> None:
         if "begins" in answer:
             self.current = answer["begins"]
             self._begun.append(self.current)

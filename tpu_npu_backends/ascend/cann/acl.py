@@ -5,7 +5,7 @@ small library of the tests that has the same functions; never run on hardware.
 """
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from ctypes import POINTER, c_char_p, c_int, c_int32, c_size_t, c_uint32
 from dataclasses import dataclass
@@ -113,7 +113,7 @@ class Acl:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Acl]:
+def opened(path: Path) -> Generator[Acl]:
     """AscendCL, initialised, and ended again where this began it.
 
     Args:

@@ -29,14 +29,19 @@ _VERSION = re.compile(
 Command = Callable[[Path, str, Path], list[str]]
 
 
-def hivmc_version(installation: Installation) -> str:
-    """Such as "0.1.0"; BackendError where this CANN has no hivmc, or one that does not say what it is."""
-    hivmc = installation.hivmc
-    if hivmc is None:
+def hivmc_of(installation: Installation) -> Path:
+    """The compiler of device binaries; BackendError where this CANN has none."""
+    if installation.hivmc is None:
         raise BackendError(
             f"CANN {installation.version} in {installation.home} has no hivmc, so no device binary can be "
             f"written; install a toolkit with the BiSheng IR compiler (tools/bishengir)"
         )
+    return installation.hivmc
+
+
+def hivmc_version(installation: Installation) -> str:
+    """Such as "0.1.0"; BackendError where this CANN has no hivmc, or one that does not say what it is."""
+    hivmc = hivmc_of(installation)
     try:
         said = subprocess.run(
             [hivmc, "--version"], capture_output=True, text=True, timeout=_SECONDS_FOR_A_VERSION
@@ -72,7 +77,7 @@ def build(
       BackendError: one cannot be built; what hivmc said, in one line.
     """
     hivmc_version(installation)
-    folder = installation.hivmc.parent
+    folder = hivmc_of(installation).parent
     environment = dict(os.environ, PATH=f"{folder}{os.pathsep}{os.environ.get('PATH', '')}")
     environment.pop("BISHENG_INSTALL_PATH", None)  # bishengir-compile would look there first
     binaries = []

@@ -48,11 +48,15 @@ def assemble(functions: dict[str, Function], compiler: Compiler) -> dict[str, As
         assembled[name] = Assembled(function, parts, addresses)
     waiting = [(each, part) for each in assembled.values() for part in each.parts if _is_kernel(each, part)]
     while waiting:
+        emitted: list[tuple[Part, Emitted]] = []
         for each, part in waiting:
             part.emitted = _emit(each.function, part.nodes)
-        texts = [part.emitted.text for _, part in waiting]
-        part_of = {compiler.key(text): part for text, (_, part) in zip(texts, waiting, strict=True)}
-        made = compiler.compile(texts, lambda kernel, of=part_of: _checked(compiler, of[kernel.key], kernel))
+            emitted.append((part, part.emitted))
+        texts = [its.text for _, its in emitted]
+        nodes_of = {compiler.key(its.text): (part.nodes, its) for part, its in emitted}
+        made = compiler.compile(
+            texts, lambda kernel, of=nodes_of: _checked(compiler, *of[kernel.key], kernel)
+        )
         refused = []
         for (each, part), kernel in zip(waiting, made, strict=True):
             part.kernel = kernel
@@ -62,11 +66,11 @@ def assemble(functions: dict[str, Function], compiler: Compiler) -> dict[str, As
     return assembled
 
 
-def _checked(compiler: Compiler, part: Part, kernel: Kernel) -> Kernel:
+def _checked(compiler: Compiler, nodes: list[Node], emitted: Emitted, kernel: Kernel) -> Kernel:
     """The kernel, refused where it computes something else than its nodes."""
     if not kernel.instructions or kernel.checked == checking.version():
         return kernel
-    verdict = checking.check(part.nodes, part.emitted, kernel.instructions)
+    verdict = checking.check(nodes, emitted, kernel.instructions)
     kernel = replace(
         kernel,
         checked=checking.version(),
@@ -148,13 +152,13 @@ class Planner:
         """The plan of a function."""
         return _FunctionPlanner(self, self._assembled[name]).write()
 
-    def constant_name(self, value: Value) -> str:
+    def constant_name(self, values: np.ndarray) -> str:
         """Keep a constant's values."""
         for name, kept in self.constants.items():
-            if kept is value.constant:
+            if kept is values:
                 return name
         name = f"constant_{len(self.constants)}"
-        self.constants[name] = value.constant
+        self.constants[name] = values
         return name
 
 
@@ -181,7 +185,7 @@ class _FunctionPlanner:
             self._numbers[base] = len(self._plan.buffers)
             self._plan.buffers.append(plan.Buffer(base.shape, base.dtype))
             if base.constant is not None:
-                self._plan.constants[self._numbers[base]] = self._planner.constant_name(base)
+                self._plan.constants[self._numbers[base]] = self._planner.constant_name(base.constant)
         return self._numbers[base]
 
     def _step(self, part: Part) -> plan.Step:
@@ -190,20 +194,20 @@ class _FunctionPlanner:
             return self._host(node, address=True)
         if node.kind == "host":
             return self._host(node, name=node.facts["op"])
-        if part.on_host:
+        kernel, emitted = part.kernel, part.emitted
+        if kernel is None or emitted is None:
+            return getattr(self, f"_{node.kind}")(node)
+        if not kernel.compiled:
             if node.kind not in KINDS:
-                raise unsupported(node.kind, node.location, part.kernel.refusal)
+                raise unsupported(node.kind, node.location, kernel.refusal)
             return self._host(node)
-        if part.kernel is not None:
-            emitted = part.emitted
-            return plan.Launch(
-                part.kernel.key,
-                [self._number(value) for value, _ in emitted.inputs],
-                [self._number(value) for value, _ in emitted.outputs],
-                [list(tensor.shape) for _, tensor in emitted.inputs],
-                [list(tensor.shape) for _, tensor in emitted.outputs],
-            )
-        return getattr(self, f"_{node.kind}")(node)
+        return plan.Launch(
+            kernel.key,
+            [self._number(value) for value, _ in emitted.inputs],
+            [self._number(value) for value, _ in emitted.outputs],
+            [list(tensor.shape) for _, tensor in emitted.inputs],
+            [list(tensor.shape) for _, tensor in emitted.outputs],
+        )
 
     def _host(self, node: Node, address: bool = False, name: str | None = None) -> plan.Host:
         facts = {name: fact for name, fact in node.facts.items() if name not in ("flops", "added")}

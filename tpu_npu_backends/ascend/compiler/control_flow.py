@@ -73,7 +73,7 @@ def constant_of(value: ir.Value) -> int | None:
     kind = ir.RankedTensorType(value.type)
     if kind.rank or not isinstance(kind.element_type, ir.IntegerType):
         return None
-    return int(ir.DenseIntElementsAttr(owner.attributes["value"])[0])
+    return ir.DenseIntElementsAttr(owner.attributes["value"])[0]
 
 
 def known_to_host(value: ir.Value) -> bool:
@@ -84,8 +84,7 @@ def known_to_host(value: ir.Value) -> bool:
     owner = _owner(value)
     if owner is None:
         argument = ir.BlockArgument(value)
-        loop = argument.owner.owner
-        loop = loop.operation if hasattr(loop, "operation") else loop
+        loop = argument.owner.owner.operation
         count = count_of(loop) if loop.name == "stablehlo.while" else None
         return count is not None and count.carried == argument.arg_number
     if owner.name == "stablehlo.constant":
@@ -154,7 +153,7 @@ def _outline_branch(op: ir.Operation, module: ir.Module) -> list[ir.Value]:
 def _captured(op: ir.Operation) -> list[ir.Value]:
     """Values from outside that an op's regions use; scalar constants are copied into the regions instead."""
     inner = list(walk(op))
-    mine = {result for each in inner for result in each.results}
+    mine: set[ir.Value] = {result for each in inner for result in each.results}
     for region in op.regions:
         mine.update(argument for block in region.blocks for argument in block.arguments)
     for each in inner:
@@ -206,7 +205,7 @@ def _owner(value: ir.Value) -> ir.Operation | None:
     owner = value.owner
     if isinstance(owner, ir.Block):
         return None
-    return owner.operation if hasattr(owner, "operation") else owner
+    return owner.operation
 
 
 def _argument_number(value: ir.Value, block: ir.Block) -> int | None:

@@ -54,8 +54,8 @@ def _names(op: ir.Operation) -> list[str]:
 def _splat(scalar: ir.Value, shape: list[int]) -> ir.Value:
     """A scalar from outside the map, in every place."""
     to = ir.RankedTensorType.get(shape, scalar.type)
-    owner = scalar.owner.operation if hasattr(scalar.owner, "operation") else scalar.owner
-    if getattr(owner, "name", "") == "arith.constant":
+    owner = scalar.owner
+    if not isinstance(owner, ir.Block) and owner.name == "arith.constant":
         value = ir.DenseElementsAttr.get_splat(to, owner.attributes["value"])
         return ir.Operation.create("arith.constant", results=[to], attributes={"value": value}).result
     return ir.Operation.create("tensor.splat", results=[to], operands=[scalar]).result
@@ -66,6 +66,6 @@ def _iota(dimension: int, shape: list[int], element: ir.Type) -> ir.Value:
     kind = {"i32": np.int32, "i64": np.int64, "i16": np.int16, "i8": np.int8}[str(element)]
     along = [-1 if d == dimension else 1 for d in range(len(shape))]
     positions = np.broadcast_to(np.arange(shape[dimension], dtype=kind).reshape(along), shape)
-    value = ir.DenseElementsAttr.get(np.ascontiguousarray(positions), type=element, shape=shape)
+    value = ir.DenseElementsAttr.get(np.ascontiguousarray(positions).data, type=element, shape=shape)
     to = ir.RankedTensorType.get(shape, element)
     return ir.Operation.create("arith.constant", results=[to], attributes={"value": value}).result

@@ -183,7 +183,7 @@ class _Writer:
         wide = [d for d, size in enumerate(operand.shape) if size != 1]
         dimensions = [i for i, d in enumerate(wide) if d in node.facts["dimensions"]]
         source = self._operand(operand)
-        scalar = self._line(f"arith.constant {number(start.constant, start.dtype)} : {start.dtype}")
+        scalar = self._line(f"arith.constant {number(start.known, start.dtype)} : {start.dtype}")
         kind = self._type(result)
         filled = self._line(
             f"linalg.fill ins({scalar} : {start.dtype}) outs({self._empty(result)} : {kind}) -> {kind}"
@@ -243,7 +243,7 @@ class _Writer:
         shape = tuple(operand.shape[d] for d in wide)
         low, high = ([node.facts[name][d] for d in wide] for name in ("low", "high"))
         source = self._operand(operand, shape)
-        value = self._line(f"arith.constant {number(filler.constant, filler.dtype)} : {filler.dtype}")
+        value = self._line(f"arith.constant {number(filler.known, filler.dtype)} : {filler.dtype}")
         places = ", ".join(f"%i{d}: index" for d in range(len(wide)))
         return self._line(
             f"tensor.pad {source} low{low} high{high} {{\n{_INDENT}^bb0({places}):\n"

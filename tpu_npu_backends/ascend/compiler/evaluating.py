@@ -162,6 +162,8 @@ def _in_float32(function: Callable, arrays: Sequence[np.ndarray], dtype: np.dtyp
 def _reduce(facts: dict[str, Any], x: np.ndarray, start: np.ndarray) -> np.ndarray:
     axes = tuple(facts["dimensions"])
     function = _BINARY[facts["combiner"]]
+    if not isinstance(function, np.ufunc):
+        raise TypeError(f"{facts['combiner']} reduces nothing")
     if facts["combiner"] in ("arith.addf", "arith.mulf") and x.dtype.name in _SMALL_FLOATS:
         x = x.astype(np.float32)
     return function(function.reduce(x, axis=axes).astype(start.dtype), start)

@@ -1,12 +1,16 @@
 """Runs a launch plan here: kernels by the simulator, what is left to the host by NumPy."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tpu_npu_backends.ascend.compiler import evaluating
 from tpu_npu_backends.ascend.compiler.graph import DTYPES
-from tpu_npu_backends.ascend.compiler.plan import Branch, Host, Launch, Loop, Plan, SliceAt, UpdateAt
+from tpu_npu_backends.ascend.compiler.plan import Branch, Host, Launch, Loop, Plan, SliceAt, Step, UpdateAt
+
+if TYPE_CHECKING:
+    from tpu_npu_backends.ascend import simulator
 
 
 class Executor:
@@ -20,7 +24,7 @@ class Executor:
     def __init__(self, instructions: Mapping[str, str], constants: Mapping[str, np.ndarray]):
         self._instructions = instructions
         self._constants = constants
-        self._kernels: dict[str, object] = {}
+        self._kernels: dict[str, simulator.Kernel] = {}
 
     def run(self, plan: Plan, arguments: Sequence[np.ndarray]) -> list[np.ndarray]:
         """What the program returns."""
@@ -31,11 +35,26 @@ class Executor:
         for number, argument in zip(plan.arguments, arguments, strict=True):
             memory[number] = argument
         for step in plan.steps:
-            _RUN[type(step)](self, plan, step, memory)
+            self._do(plan, step, memory)
         return [
             np.asarray(memory[number]).reshape(shape)
             for number, shape in zip(plan.results, plan.result_shapes, strict=True)
         ]
+
+    def _do(self, plan: Plan, step: Step, memory: list) -> None:
+        match step:
+            case Launch():
+                self._launch(plan, step, memory)
+            case Host():
+                self._host(plan, step, memory)
+            case SliceAt():
+                self._slice_at(step, memory)
+            case UpdateAt():
+                self._update_at(plan, step, memory)
+            case Loop():
+                self._loop(step, memory)
+            case Branch():
+                self._branch(step, memory)
 
     def _launch(self, plan: Plan, step: Launch, memory: list) -> None:
         inputs = [
@@ -50,7 +69,7 @@ class Executor:
         for number, array in zip(step.outputs, made, strict=True):
             memory[number] = np.asarray(array).reshape(plan.buffers[number].shape)
 
-    def _kernel(self, key: str):
+    def _kernel(self, key: str) -> "simulator.Kernel":
         if key not in self._kernels:
             from tpu_npu_backends.ascend import simulator
 
@@ -70,7 +89,7 @@ class Executor:
         buffer = plan.buffers[output]
         memory[output] = evaluating.evaluate(step.op, step.facts, arrays, buffer.shape, buffer.dtype)
 
-    def _slice_at(self, plan: Plan, step: SliceAt, memory: list) -> None:
+    def _slice_at(self, step: SliceAt, memory: list) -> None:
         source = memory[step.input].reshape(step.input_shape)
         starts = _clamped(memory, step.starts, source.shape, step.sizes)
         window = tuple(slice(at, at + size) for at, size in zip(starts, step.sizes, strict=True))
@@ -83,23 +102,24 @@ class Executor:
         target[window] = memory[step.update].reshape(step.update_shape)
         memory[step.output] = target
 
-    def _loop(self, plan: Plan, step: Loop, memory: list) -> None:
+    def _loop(self, step: Loop, memory: list) -> None:
         values = [memory[number] for number in step.inputs]
         carried, trip = len(step.outputs), 0
         while True:
-            if step.trips is not None:
-                if trip == step.trips:
+            if step.condition is not None:
+                if not bool(self.run(step.condition, values)[0]):
                     break
+            elif trip == step.trips:
+                break
+            elif step.counter is not None:
                 counter = np.asarray(values[step.counter])
                 values[step.counter] = np.full(counter.shape, step.start + trip * step.step, counter.dtype)
-            elif not bool(self.run(step.condition, values)[0]):
-                break
             values[:carried] = self.run(step.body, values)
             trip += 1
         for number, value in zip(step.outputs, values[:carried], strict=True):
             memory[number] = value
 
-    def _branch(self, plan: Plan, step: Branch, memory: list) -> None:
+    def _branch(self, step: Branch, memory: list) -> None:
         index = int(memory[step.index])
         last = len(step.branches) - 1
         chosen = step.branches[index if 0 <= index <= last else last]
@@ -114,13 +134,3 @@ def _clamped(memory: list, starts: Sequence[int], shape: Sequence[int], sizes: S
         min(max(int(memory[start]), 0), whole - size)
         for start, whole, size in zip(starts, shape, sizes, strict=True)
     ]
-
-
-_RUN = {
-    Launch: Executor._launch,
-    Host: Executor._host,
-    SliceAt: Executor._slice_at,
-    UpdateAt: Executor._update_at,
-    Loop: Executor._loop,
-    Branch: Executor._branch,
-}

@@ -77,12 +77,12 @@ def _is_neutral(reduce: Node) -> bool:
 
 def _evaluated(node: Node, result: Value) -> np.ndarray | None:
     """A constant's values, a scalar where all are known to be the same; None where it is too large."""
-    scalars = all(operand.constant.ndim == 0 for operand in node.operands)
+    known = [operand.known for operand in node.operands]
+    scalars = all(array.ndim == 0 for array in known)
     if scalars and (node.elementwise or node.kind in ("broadcast", "reshape", "transpose", "slice")):
         if not node.elementwise:
-            return node.operands[0].constant
-        arrays = [operand.constant for operand in node.operands]
-        return evaluating.evaluate(node.kind, node.facts, arrays, (), result.dtype)
+            return known[0]
+        return evaluating.evaluate(node.kind, node.facts, known, (), result.dtype)
     if max(result.size, *(operand.size for operand in node.operands)) > _LARGEST_FOLDED:
         return None
     arrays = [operand.array() for operand in node.operands]

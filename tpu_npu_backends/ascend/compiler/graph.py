@@ -64,9 +64,16 @@ class Value:
         """Bytes, a boolean taking one."""
         return self.size * DTYPES[self.dtype].itemsize
 
+    @property
+    def known(self) -> np.ndarray:
+        """A constant's values, or the scalar array that stands for all of them."""
+        if self.constant is None:
+            raise ValueError("not a constant")
+        return self.constant
+
     def array(self) -> np.ndarray:
         """A constant's values in full."""
-        return np.broadcast_to(self.constant, self.shape)
+        return np.broadcast_to(self.known, self.shape)
 
 
 @dataclass(eq=False)
@@ -199,7 +206,7 @@ class _Reader:
                 op, np.zeros((), DTYPES[str(ir.RankedTensorType(op.results[0].type).element_type)])
             )
         elif name == "linalg.fill":
-            self._constant(op, values[op.operands[0]].constant)
+            self._constant(op, values[op.operands[0]].known)
         elif name == "func.call":
             facts = dict(self._declared[callee_of(op)])
             self._add(op, facts.pop("kind"), [values[operand] for operand in op.operands], facts)
@@ -208,7 +215,7 @@ class _Reader:
         elif name.partition(".")[0] in ("arith", "math"):
             facts = {}
             if "predicate" in op.attributes:
-                facts["predicate"] = int(ir.IntegerAttr(op.attributes["predicate"]).value)
+                facts["predicate"] = ir.IntegerAttr(op.attributes["predicate"]).value
             self._add(op, name, [values[operand] for operand in op.operands], facts)
         else:
             raise unsupported(name, op.location)
@@ -247,7 +254,7 @@ class _Reader:
         self._add(op, kind, [self._values[operand] for operand in op.operands], facts)
 
     def _concatenate(self, op: ir.Operation) -> None:
-        dimension = int(ir.IntegerAttr(op.attributes["dim"]).value)
+        dimension = ir.IntegerAttr(op.attributes["dim"]).value
         self._add(op, "concatenate", [self._values[each] for each in op.operands], {"dimension": dimension})
 
     def _pad(self, op: ir.Operation) -> None:
@@ -287,11 +294,11 @@ def _array_of(op: ir.Operation) -> np.ndarray:
     """The values of an arith.constant; a scalar where all are the same."""
     attribute, kind = op.attributes["value"], op.results[0].type
     if not isinstance(kind, ir.RankedTensorType):
-        return np.array(attribute.value, DTYPES[str(kind)])
+        return np.array(_number(attribute), DTYPES[str(kind)])
     dtype = DTYPES[str(kind.element_type)]
     dense = ir.DenseElementsAttr(attribute)
     if dense.is_splat:
-        return np.array(dense.get_splat_value().value, dtype)
+        return np.array(_number(dense.get_splat_value()), dtype)
     if dtype == np.bool_:
         bits = ir.DenseIntElementsAttr(attribute)
         return np.array([bool(bits[i]) for i in range(len(bits))]).reshape(kind.shape)
@@ -299,6 +306,12 @@ def _array_of(op: ir.Operation) -> np.ndarray:
         floats = ir.DenseFPElementsAttr(attribute)
         return np.array([floats[i] for i in range(len(floats))], dtype).reshape(kind.shape)
     return np.array(dense).astype(dtype).reshape(kind.shape)
+
+
+def _number(attribute: ir.Attribute) -> int | float | bool:
+    if not isinstance(attribute, ir.IntegerAttr | ir.FloatAttr | ir.BoolAttr):
+        raise TypeError(f"{attribute} is no number")
+    return attribute.value
 
 
 def live_nodes(function: Function) -> Iterator[Node]:

@@ -32,7 +32,7 @@ def constant(values: np.ndarray, element: ir.Type) -> ir.Value:
     """A constant tensor of an integer type."""
     kind = np.dtype(f"int{ir.IntegerType(element).width}")
     values = np.ascontiguousarray(values).astype(kind)
-    attribute = ir.DenseElementsAttr.get(values, type=element, shape=list(values.shape))
+    attribute = ir.DenseElementsAttr.get(values.data, type=element, shape=list(values.shape))
     return stablehlo.constant(attribute)
 
 
@@ -119,7 +119,8 @@ def _indices(indices: ir.Value, vector: int) -> tuple[list[int], list[ir.Value]]
 
 def _joined(parts: list[ir.Value], sizes: list[int], *, clamped: bool) -> ir.Value:
     """One index into the flattened dimensions; without clamping, -1 where any component is outside."""
-    joined, outside = None, None
+    joined: ir.Value | None = None
+    outside: ir.Value | None = None
     for part, size in zip(parts, sizes, strict=True):
         to = ir.RankedTensorType(part.type)
         if clamped:
@@ -128,6 +129,8 @@ def _joined(parts: list[ir.Value], sizes: list[int], *, clamped: bool) -> ir.Val
             bad = stablehlo.or_(compare(part, splat(to, 0), "LT"), compare(part, splat(to, size - 1), "GT"))
             outside = bad if outside is None else stablehlo.or_(outside, bad)
         joined = part if joined is None else stablehlo.add(stablehlo.multiply(joined, splat(to, size)), part)
+    if joined is None:
+        raise AssertionError("an index without components")
     if outside is not None:
         joined = stablehlo.select(outside, splat(ir.RankedTensorType(joined.type), -1), joined)
     return joined
@@ -260,8 +263,9 @@ def _dynamic_slice(op: ir.Operation) -> list[ir.Value] | None:
 
 
 def _slice_at(op, operand, starts, sizes) -> list[ir.Value]:
-    shape, fixed = shape_of(operand), [constant_of(start) for start in starts]
-    if all(at is not None for at in fixed):
+    shape, known = shape_of(operand), [constant_of(start) for start in starts]
+    fixed = [at for at in known if at is not None]
+    if len(fixed) == len(known):
         fixed = [min(max(at, 0), n - size) for at, n, size in zip(fixed, shape, sizes, strict=True)]
         limits = [at + size for at, size in zip(fixed, sizes, strict=True)]
         return [stablehlo.slice(operand, fixed, limits, [1] * len(sizes))]
@@ -320,6 +324,8 @@ def _dynamic_update_slice(op: ir.Operation) -> list[ir.Value] | None:
         inside = compare(inside, splat(ir.RankedTensorType(inside.type), 0), "GT")
         inside = spread(inside, shape, [dim])
         mask = inside if mask is None else stablehlo.and_(mask, inside)
+    if mask is None:
+        raise AssertionError("an update of the whole is none of a part")
     return [stablehlo.select(mask, update, operand)]
 
 

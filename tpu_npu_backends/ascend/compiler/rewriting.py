@@ -55,7 +55,7 @@ def clone_block(
       before: where to; with `called`, the call that the copies stand for.
       called: the copies' locations say so.
     """
-    values = dict(zip(block.arguments, arguments, strict=True))
+    values: dict[ir.Value, ir.Value] = dict(zip(block.arguments, arguments, strict=True))
     for op in block.operations:
         op = op.operation
         if op.name in ("func.return", "stablehlo.return"):
@@ -90,7 +90,9 @@ def callee_of(call: ir.Operation) -> str:
 def module_of(op: ir.Operation) -> ir.Operation:
     """The module that an op is in."""
     while op.name != "builtin.module":
-        op = op.parent.operation if hasattr(op.parent, "operation") else op.parent
+        if op.parent is None:
+            raise AssertionError("an op outside of a module")
+        op = op.parent.operation
     return op
 
 

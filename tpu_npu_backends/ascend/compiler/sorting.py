@@ -74,7 +74,7 @@ def _sort(op: ir.Operation) -> list[ir.Value] | None:
         return None
     facts = {
         "op": "sort",
-        "dimension": int(ir.IntegerAttr(op.attributes["dimension"]).value),
+        "dimension": ir.IntegerAttr(op.attributes["dimension"]).value,
         "descending": int("GT" in direction),
     }
     return call_of_kind(op, "host", list(op.operands), [result.type for result in op.results], facts)

@@ -15,7 +15,7 @@ def initialize() -> None:
     """
     import jax
 
-    if PLATFORM not in (jax.config.jax_platforms or "").split(","):
+    if PLATFORM not in (jax.config.values["jax_platforms"] or "").split(","):
         return
     from tpu_npu_backends.ascend.plugin import registration
 

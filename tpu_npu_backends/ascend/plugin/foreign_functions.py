@@ -14,6 +14,7 @@ import jaxlib
 from jax._src.interpreters import mlir
 from jax._src.lax import linalg
 from jaxlib import lapack, xla_client
+from jaxlib.xla_client import CustomCallTargetTraits
 
 from tpu_npu_backends.ascend.plugin import PLATFORM, library
 from tpu_npu_backends.errors import BackendError
@@ -29,7 +30,14 @@ _LAPACK_ONLY = ("eig", "eigh", "geqp3", "hessenberg", "schur", "tridiagonal")
 def register(loaded: ctypes.CDLL) -> None:
     """Gives the plugin LAPACK, and JAX a way to give it more. After platform npu is registered."""
 
-    def handler(name: str, function: Any, platform: str, api_version: int, traits: int) -> None:
+    def handler(
+        name: str,
+        function: Any,
+        platform: str,
+        /,
+        api_version: int = 0,
+        traits: CustomCallTargetTraits = CustomCallTargetTraits.DEFAULT,
+    ) -> None:
         register_function(loaded, name, function, api_version)
 
     xla_client.register_custom_call_handler(PLATFORM, handler)
@@ -40,6 +48,8 @@ def register(loaded: ctypes.CDLL) -> None:
             register_function(loaded, name, function, api_version)
     for name in _LAPACK_ONLY:
         primitive = getattr(linalg, f"{name}_p", None)
+        if primitive is None:
+            continue
         entry = mlir._platform_specific_lowerings["cpu"].get(primitive)
         if entry is not None:
             mlir.register_lowering(primitive, entry.rule, platform=PLATFORM)

@@ -122,6 +122,8 @@ def install(
 
     def on_compiled(program, said, said_size):
         def answer() -> Answer:
+            if compiled is None:
+                return Answer.GO_ON
             it = program.contents
             return compiled(
                 CompiledProgram(
@@ -137,7 +139,8 @@ def install(
 
     def on_executed(id, inputs, num_inputs, outputs, num_outputs, said, said_size):
         def answer() -> Answer:
-            executed(id, _arrays(inputs, num_inputs), _arrays(outputs, num_outputs))
+            if executed is not None:
+                executed(id, _arrays(inputs, num_inputs), _arrays(outputs, num_outputs))
             return Answer.GO_ON
 
         return _guarded(answer, said, said_size)

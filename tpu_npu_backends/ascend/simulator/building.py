@@ -11,8 +11,13 @@ from tpu_npu_backends.ascend.simulator.faults import Fault
 from tpu_npu_backends.ascend.simulator.memory import View
 
 Step = Callable[[Core], None]
-# A step that may have to wait for another core: a generator that yields what it waits for.
-BlockingStep = Callable[[Core], Iterator[str]]
+
+
+@dataclass(frozen=True)
+class BlockingStep:
+    """A step that may have to wait for another core: `drive` yields what it waits for."""
+
+    drive: Callable[[Core], Iterator[str]]
 
 
 @dataclass(frozen=True)
@@ -20,17 +25,17 @@ class Block:
     """Steps in order, and the registers of the terminator's operands."""
 
     steps: tuple[Step | BlockingStep, ...]
-    blocking: tuple[bool, ...]
     results: tuple[int, ...]
 
-    @property
-    def blocks(self) -> bool:
-        return any(self.blocking)
+    def plain_steps(self) -> tuple[Step, ...] | None:
+        """The steps, to be called one after the other; None when one of them may have to wait."""
+        plain = tuple(step for step in self.steps if not isinstance(step, BlockingStep))
+        return plain if len(plain) == len(self.steps) else None
 
     def drive(self, core: Core) -> Iterator[str]:
-        for step, blocking in zip(self.steps, self.blocking, strict=True):
-            if blocking:
-                yield from step(core)
+        for step in self.steps:
+            if isinstance(step, BlockingStep):
+                yield from step.drive(core)
             else:
                 step(core)
 
@@ -74,7 +79,8 @@ class Function:
         return parsing.where(op, self.name)
 
     def block(self, block: ir.Block) -> Block:
-        steps, blocking, results = [], [], ()
+        steps: list[Step | BlockingStep] = []
+        results: tuple[int, ...] = ()
         for op in block.operations:
             op = op.operation
             if op.name in ("func.return", "scf.yield", "scf.condition"):
@@ -87,15 +93,15 @@ class Function:
             if step is None:
                 continue
             numbers = self.numbers(op.operands)
-            if known.pure and all(number in self._invariant for number in numbers):
-                self.prologue.append(step)
-                self._invariant.update(self.numbers(op.results))
-                continue
-            if known.pure and len(op.results) == 1 and not _is_global(op.results[0].type):
-                step = _remembering(step, numbers, self.number(op.results[0]))
+            if known.pure and not isinstance(step, BlockingStep):
+                if all(number in self._invariant for number in numbers):
+                    self.prologue.append(step)
+                    self._invariant.update(self.numbers(op.results))
+                    continue
+                if len(op.results) == 1 and not _is_global(op.results[0].type):
+                    step = _remembering(step, numbers, self.number(op.results[0]))
             steps.append(step)
-            blocking.append(getattr(step, "blocking", False))
-        return Block(tuple(steps), tuple(blocking), results)
+        return Block(tuple(steps), results)
 
 
 @dataclass(frozen=True)
@@ -111,8 +117,7 @@ class Operation:
 
 def _is_global(type_: ir.Type) -> bool:
     """Views of global memory are not remembered: they would keep a launch's arrays alive."""
-    memref = parsing.memref_of(type_)
-    return memref is not None and memref.space == "gm"
+    return parsing.is_memref(type_) and parsing.memref_of(type_).space == "gm"
 
 
 def _remembering(step: Step, operands: tuple[int, ...], result: int) -> Step:
@@ -129,11 +134,6 @@ def _remembering(step: Step, operands: tuple[int, ...], result: int) -> Step:
         registers[result] = last_result
 
     return remembering
-
-
-def blocking(step: BlockingStep) -> BlockingStep:
-    step.blocking = True
-    return step
 
 
 def views(values: Sequence) -> tuple[View, ...]:

@@ -1,6 +1,6 @@
 """Control flow, and the operations that order pipes and cores."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from jaxlib.mlir import ir
 
@@ -11,13 +11,12 @@ from tpu_npu_backends.ascend.simulator.building import (
     Function,
     Operation,
     Step,
-    blocking,
 )
 from tpu_npu_backends.ascend.simulator.faults import Fault
 from tpu_npu_backends.ascend.simulator.synchronisation import NUMBER
 
 
-def _assign(registers: list, numbers: tuple[int, ...], values: list) -> None:
+def _assign(registers: list, numbers: Sequence[int], values: Sequence) -> None:
     for number, value in zip(numbers, values, strict=True):
         registers[number] = value
 
@@ -29,7 +28,20 @@ def _for(op: ir.Operation, function: Function) -> Step | BlockingStep:
     (region,) = op.regions
     counter, *carried = function.numbers(region.blocks[0].arguments)
     body = function.block(region.blocks[0])
-    steps = body.steps
+    steps = body.plain_steps()
+
+    def drive(core) -> Iterator[str]:
+        registers = core.registers
+        values = [registers[n] for n in initial]
+        for i in range(registers[low], registers[high], registers[step_by]):
+            registers[counter] = i
+            _assign(registers, carried, values)
+            yield from body.drive(core)
+            values = [registers[n] for n in body.results]
+        _assign(registers, results, values)
+
+    if steps is None:
+        return BlockingStep(drive)
 
     def step(core) -> None:
         registers = core.registers
@@ -42,17 +54,7 @@ def _for(op: ir.Operation, function: Function) -> Step | BlockingStep:
             values = [registers[n] for n in body.results]
         _assign(registers, results, values)
 
-    def drive(core) -> Iterator[str]:
-        registers = core.registers
-        values = [registers[n] for n in initial]
-        for i in range(registers[low], registers[high], registers[step_by]):
-            registers[counter] = i
-            _assign(registers, carried, values)
-            yield from body.drive(core)
-            values = [registers[n] for n in body.results]
-        _assign(registers, results, values)
-
-    return blocking(drive) if body.blocks else step
+    return step
 
 
 def _while(op: ir.Operation, function: Function) -> Step | BlockingStep:
@@ -76,21 +78,15 @@ def _while(op: ir.Operation, function: Function) -> Step | BlockingStep:
             values = [registers[n] for n in after.results]
         _assign(registers, results, values)
 
-    return blocking(drive)
+    return BlockingStep(drive)
 
 
 def _if(op: ir.Operation, function: Function) -> Step | BlockingStep:
     (condition,), results = function.numbers(op.operands), function.numbers(op.results)
     yes, no = (
-        function.block(region.blocks[0]) if len(region.blocks) else Block((), (), ()) for region in op.regions
+        function.block(region.blocks[0]) if len(region.blocks) else Block((), ()) for region in op.regions
     )
-
-    def step(core) -> None:
-        registers = core.registers
-        branch = yes if registers[condition] else no
-        for one in branch.steps:
-            one(core)
-        _assign(registers, results, [registers[n] for n in branch.results])
+    yes_steps, no_steps = yes.plain_steps(), no.plain_steps()
 
     def drive(core) -> Iterator[str]:
         registers = core.registers
@@ -98,7 +94,17 @@ def _if(op: ir.Operation, function: Function) -> Step | BlockingStep:
         yield from branch.drive(core)
         _assign(registers, results, [registers[n] for n in branch.results])
 
-    return blocking(drive) if yes.blocks or no.blocks else step
+    if yes_steps is None or no_steps is None:
+        return BlockingStep(drive)
+
+    def step(core) -> None:
+        registers = core.registers
+        branch, steps = (yes, yes_steps) if registers[condition] else (no, no_steps)
+        for one in steps:
+            one(core)
+        _assign(registers, results, [registers[n] for n in branch.results])
+
+    return step
 
 
 def _pipe(op: ir.Operation, attribute: str, function: Function) -> int:
@@ -174,7 +180,7 @@ def _sync_block_wait(op: ir.Operation, function: Function) -> BlockingStep:
             yield f"core {core.number} ({core.kind}) waits for flag {number} at {where}"
         core.pipes.learn(pipe, clock)
 
-    return blocking(drive)
+    return BlockingStep(drive)
 
 
 def _nothing(op: ir.Operation, function: Function) -> None:

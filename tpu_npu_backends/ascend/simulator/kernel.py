@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -43,7 +43,7 @@ class Argument:
         "sync_block_lock" (locks that nothing here takes), or "scalar" for what is no memory (the address of
         the flags, the grid of a Triton-style kernel).
       index: which input or output.
-      type: of a memory.
+      type: of a memory; None for a scalar.
       register: where the function expects it.
     """
 
@@ -96,7 +96,7 @@ _counting: list[Traffic] = []
 
 
 @contextmanager
-def counting() -> Iterator[Traffic]:
+def counting() -> Generator[Traffic]:
     """Counts what all kernels run within move."""
     traffic = Traffic()
     _counting.append(traffic)
@@ -208,9 +208,9 @@ def _bytes(array: np.ndarray) -> np.ndarray:
 
 def _place(argument: Argument, memories: dict, function: str) -> View | int:
     """An argument's view of its memory; a workspace is made when its first core asks for it."""
-    if argument.kind == "scalar":
-        return 0
     type_, key = argument.type, (argument.kind, argument.index)
+    if type_ is None:
+        return 0
     shape = tuple(length or 0 for length in type_.shape)  # one of unknown size is one of none
     needed = math.prod(shape) * type_.dtype.itemsize
     if argument.kind in ("workspace", "sync_block_lock", "tiling_struct") and key not in memories:
@@ -304,9 +304,9 @@ def _entry(op: ir.Operation, host: bool = False) -> Entry:
 def _argument(attributes: str, type_: ir.Type, register: int) -> Argument:
     kind = re.search(r"arg_type<(\w+)>", attributes)
     index = re.search(r"(?:input|output)_idx<(\d+)>", attributes)
-    memref = parsing.memref_of(type_)
-    if memref is None:
+    if not parsing.is_memref(type_):
         return Argument("scalar", 0, None, register)
+    memref = parsing.memref_of(type_)
     if None in memref.shape and (not kind or kind[1] not in ("workspace", "sync_block_lock")):
         raise Fault("unsupported", "an argument of dynamic shape", f"argument {register}")
     return Argument(kind[1] if kind else "none", int(index[1]) if index else 0, memref, register)

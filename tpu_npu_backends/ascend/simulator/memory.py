@@ -61,7 +61,7 @@ class Memory:
     Attributes:
       name: for messages, such as `ub` or `argument 2`.
       data: [bytes] uint8.
-      tags: [bytes] uint8.
+      tags: [bytes] uint8; none of a memory that is not checked.
       checked: False for inputs, which the host has written.
       accesses: those that later ones may still have to be ordered after.
     """
@@ -70,7 +70,7 @@ class Memory:
 
     def __init__(self, name: str, data: np.ndarray, checked: bool = True) -> None:
         self.name, self.data, self.checked = name, data, checked
-        self.tags = np.zeros(data.size, np.uint8) if checked else None
+        self.tags = np.zeros(data.size if checked else 0, np.uint8)
         self.accesses = Accesses()
 
 
@@ -92,7 +92,18 @@ class View:
         "packed", "shape", "size", "start", "strides",
     )  # fmt: skip
 
-    def __init__(self, memory, start, shape, strides, dtype, limits, owner, packed, where) -> None:
+    def __init__(
+        self,
+        memory: Memory,
+        start: int,
+        shape: tuple[int, ...],
+        strides: tuple[int, ...],
+        dtype: np.dtype,
+        limits: tuple[int, int],
+        owner: int,
+        packed: bool,
+        where: str,
+    ) -> None:
         self.memory, self.start, self.shape, self.strides = memory, start, shape, strides
         self.dtype, self.limits, self.owner, self.packed = dtype, limits, owner, packed
         size, reach, back = 1, 0, 0
@@ -114,7 +125,10 @@ class View:
                 f"its buffer has {limits[0]} to {limits[1]}",
                 where,
             )
-        self._array = self._tags = self._key = self._contiguous = None
+        self._array: np.ndarray | None = None
+        self._tags: np.ndarray | None = None
+        self._key: tuple | None = None
+        self._contiguous: bool | None = None
 
     @property
     def contiguous(self) -> bool:
@@ -165,7 +179,15 @@ class View:
             self.shape, dtype, buffer, self.start, tuple(stride * width for stride in self.strides)
         )
 
-    def with_layout(self, start, shape, strides, where: str, dtype=None, packed=None) -> "View":
+    def with_layout(
+        self,
+        start: int,
+        shape: tuple[int, ...],
+        strides: tuple[int, ...],
+        where: str,
+        dtype: np.dtype | None = None,
+        packed: bool | None = None,
+    ) -> "View":
         """Another view of the same allocation."""
         return View(
             self.memory, start, shape, strides, dtype or self.dtype, self.limits, self.owner,

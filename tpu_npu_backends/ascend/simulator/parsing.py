@@ -21,7 +21,7 @@ from tpu_npu_backends.ascend.simulator.faults import Fault
 # None in sys.modules says so at once, where a search of the path takes half the time of a parse.
 for _name in (f"jaxlib.mlir.dialects.{dialect}" for dialect in ("hivm", "annotation", "affine")):
     if _name not in sys.modules and find_spec(_name) is None:
-        sys.modules[_name] = None
+        sys.modules[_name] = None  # pyrefly: ignore[unsupported-operation]  typeshed has modules only
 
 DYNAMIC = -(1 << 63)  # MLIR's mark of a size, offset or stride that an operand gives
 
@@ -83,11 +83,16 @@ def text_of(op: ir.Operation, name: str, default: str = "") -> str:
 
 def integers(op: ir.Operation, name: str) -> tuple[int, ...]:
     """An array<i64: ...> or array<i32: ...>; () where absent."""
-    return tuple(op.attributes[name]) if name in op.attributes else ()
+    if name not in op.attributes:
+        return ()
+    attribute = op.attributes[name]
+    if not isinstance(attribute, ir.DenseI64ArrayAttr | ir.DenseI32ArrayAttr):
+        raise Fault("unsupported", f"{name} = {attribute}, no array of integers", op.name)
+    return tuple(attribute)
 
 
 def integer(op: ir.Operation, name: str) -> int:
-    return int(ir.IntegerAttr(op.attributes[name]).value)
+    return ir.IntegerAttr(op.attributes[name]).value
 
 
 def segments(op: ir.Operation) -> tuple[tuple[int, int], ...]:
@@ -101,7 +106,8 @@ def segments(op: ir.Operation) -> tuple[tuple[int, int], ...]:
 
 def reassociation(op: ir.Operation) -> tuple[tuple[int, ...], ...]:
     return tuple(
-        tuple(int(ir.IntegerAttr(i).value) for i in group) for group in op.attributes["reassociation"]
+        tuple(ir.IntegerAttr(i).value for i in ir.ArrayAttr(group))
+        for group in ir.ArrayAttr(op.attributes["reassociation"])
     )
 
 
@@ -118,10 +124,14 @@ def dtype_of(element_type: ir.Type) -> np.dtype:
     raise Fault("unsupported", f"elements of type {name}", "types")
 
 
-def memref_of(type_: ir.Type) -> MemRef | None:
-    """None for the type of a scalar."""
+def is_memref(type_: ir.Type) -> bool:
+    return isinstance(type_, ir.MemRefType)
+
+
+def memref_of(type_: ir.Type) -> MemRef:
+    """Fault("unsupported") for the type of a scalar."""
     if not isinstance(type_, ir.MemRefType):
-        return None
+        raise Fault("unsupported", f"{type_} where a memref belongs", "types")
     memref_type = ir.MemRefType(type_)
     strides, _ = memref_type.get_strides_and_offset()
     dynamic_stride = ir.ShapedType.get_dynamic_stride_or_offset()
@@ -143,7 +153,9 @@ def affine_function(map_: ir.AffineMap) -> Callable[[Sequence[int]], list[int]]:
     return lambda values: [result(values) for result in results]
 
 
-_BINARY = {
+Number = Callable[[Sequence[int]], int]  # of dimensions and symbols
+
+_BINARY: dict[type[ir.AffineExpr], Callable[[Number, Number], Number]] = {
     ir.AffineAddExpr: lambda a, b: lambda v: a(v) + b(v),
     ir.AffineMulExpr: lambda a, b: lambda v: a(v) * b(v),
     ir.AffineModExpr: lambda a, b: lambda v: a(v) % b(v),
@@ -152,7 +164,7 @@ _BINARY = {
 }
 
 
-def _affine_expression(expression: ir.AffineExpr, dimensions: int) -> Callable[[Sequence[int]], int]:
+def _affine_expression(expression: ir.AffineExpr, dimensions: int) -> Number:
     expression = expression.maybe_downcast()
     if isinstance(expression, ir.AffineConstantExpr):
         constant = expression.value
@@ -160,7 +172,7 @@ def _affine_expression(expression: ir.AffineExpr, dimensions: int) -> Callable[[
     if isinstance(expression, ir.AffineDimExpr | ir.AffineSymbolExpr):
         position = expression.position + (dimensions if isinstance(expression, ir.AffineSymbolExpr) else 0)
         return lambda v: v[position]
-    if type(expression) not in _BINARY:
+    if not isinstance(expression, ir.AffineBinaryExpr):
         raise Fault("unsupported", f"affine expression {expression}", "affine map")
     left, right = (_affine_expression(side, dimensions) for side in (expression.lhs, expression.rhs))
     return _BINARY[type(expression)](left, right)

@@ -3,6 +3,7 @@
 import math
 import operator
 from collections.abc import Callable
+from typing import SupportsInt
 
 import numpy as np
 from jaxlib.mlir import ir
@@ -31,9 +32,10 @@ def _wrapper(type_: ir.Type) -> Callable:
 
 def _constant(op: ir.Operation, function: Function) -> Step:
     result, type_ = function.number(op.results[0]), op.results[0].type
-    if "value" not in op.attributes or parsing.memref_of(type_) is not None:
+    constant = op.attributes.get("value")
+    if not isinstance(constant, ir.IntegerAttr | ir.FloatAttr | ir.BoolAttr):
         raise Fault("unsupported", "a constant that is no scalar", function.where(op))
-    value = _wrapper(type_)(op.attributes["value"].value)
+    value = _wrapper(type_)(constant.value)
 
     def step(core) -> None:
         core.registers[result] = value
@@ -58,7 +60,7 @@ def _compute(compute: Callable, source_bits: bool = False) -> Operation:
     return Operation(build, pure=True)
 
 
-def _unsigned(value: int, bits: int) -> int:
+def _unsigned(value: SupportsInt, bits: int) -> int:
     return int(value) % (1 << bits)
 
 
@@ -67,11 +69,11 @@ def _shift(shift: Callable[[int, int], int]) -> Callable[[int, int], int]:
     return lambda a, b: shift(a, b) if 0 <= b < 64 else 0
 
 
-def _shift_unsigned(a: int, b: int, bits: int) -> int:
+def _shift_unsigned(a: SupportsInt, b: int, bits: int) -> int:
     return _unsigned(a, bits) >> b if 0 <= b < bits else 0
 
 
-def _from_unsigned(value: int, bits: int) -> np.float32:
+def _from_unsigned(value: SupportsInt, bits: int) -> np.float32:
     return np.float32(_unsigned(value, bits))
 
 
@@ -93,13 +95,16 @@ def _truncated_division(a: int, b: int) -> int:
 _ORDER = (operator.lt, operator.le, operator.gt, operator.ge)
 _INTEGER_ORDER = (operator.eq, operator.ne, *_ORDER, *_ORDER)  # signed, then unsigned
 # Ordered ones (1 to 6) are false for a NaN, unordered ones (8 to 13) true.
-_FLOAT_ORDER = (None, operator.eq, operator.gt, operator.ge, operator.lt, operator.le, operator.ne)
+_FLOAT_ORDER = (operator.eq, operator.gt, operator.ge, operator.lt, operator.le, operator.ne)
 
 
 def _compare_floats(predicate: int) -> Callable:
+    if predicate in (0, 15):
+        return lambda a, b: predicate == 15
     if predicate in (7, 14):
         return lambda a, b: bool(np.isnan(a) or np.isnan(b)) == (predicate == 14)
-    order, unordered = _FLOAT_ORDER[predicate - 7 if predicate > 7 else predicate], predicate > 7
+    unordered = predicate > 7
+    order = _FLOAT_ORDER[predicate - 8 if unordered else predicate - 1]
     return lambda a, b: unordered if np.isnan(a) or np.isnan(b) else bool(order(a, b))
 
 

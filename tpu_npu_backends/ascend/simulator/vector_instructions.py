@@ -27,7 +27,9 @@ def _operands(op: ir.Operation, function: Function, inputs: int) -> tuple[tuple,
     """Registers of inputs, outputs and scratch; `inputs` where the operation has no operandSegmentSizes."""
     numbers = function.numbers(op.operands)
     groups = parsing.segments(op) or ((0, inputs), (inputs, inputs + 1), (inputs + 1, len(numbers)))
-    return tuple(numbers[begin:end] for begin, end in groups[:3]) + ((),) * (3 - len(groups))
+    parts = [numbers[begin:end] for begin, end in groups]
+    inputs_, outputs, scratch = (parts + [()] * 3)[:3]
+    return inputs_, outputs, scratch
 
 
 def _elementwise(inputs: int, compute: Callable[[ir.Operation], Callable]) -> Operation:
@@ -257,7 +259,7 @@ def _arange(op: ir.Operation, function: Function) -> Step:
 def _cumulative(ufunc: np.ufunc) -> Callable[[ir.Operation], Callable]:
     def compute(op: ir.Operation) -> Callable:
         (axis,) = parsing.integers(op, "cum_dims")
-        back = "reverse" in op.attributes and bool(ir.BoolAttr(op.attributes["reverse"]).value)
+        back = "reverse" in op.attributes and ir.BoolAttr(op.attributes["reverse"]).value
 
         def apply(a, shape):
             a = np.flip(a, axis) if back else a
@@ -271,7 +273,7 @@ def _cumulative(ufunc: np.ufunc) -> Callable[[ir.Operation], Callable]:
 
 def _gather(op: ir.Operation) -> Callable:
     """vgather: along the last dimension. A negative index is out of bounds, as on the device."""
-    where = str(op.name)
+    where = op.name
 
     def apply(a, indices, shape):
         if indices.size and not 0 <= indices.min() <= indices.max() < a.shape[-1]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import combinations
+from typing import SupportsInt
 
 from jaxlib.mlir import ir
 
@@ -11,7 +12,7 @@ from tpu_npu_backends.ascend.simulator.faults import Fault
 from tpu_npu_backends.ascend.simulator.memory import View, collapse, expand, row_major, tag
 
 
-def _filled(static: Sequence[int | None], dynamic: Sequence[int]) -> tuple[int, ...]:
+def _filled(static: Sequence[int | None], dynamic: Sequence[SupportsInt]) -> tuple[int, ...]:
     """Static numbers with the operands' in the places of the dynamic ones."""
     remaining = iter(dynamic)
     return tuple(
@@ -113,12 +114,16 @@ def _dropped_dimensions(
     source: parsing.MemRef, sizes: Sequence[int], steps: Sequence[int], result: parsing.MemRef, where: str
 ) -> tuple[int, ...]:
     """Which dimensions of one element a subview of lower rank leaves out, last first."""
+
+    def has_stride(dimension: int, stride: int | None) -> bool:
+        own = source.strides[dimension]
+        return own is None or stride is None or own * steps[dimension] == stride
+
     ones = [dimension for dimension, size in enumerate(sizes) if size == 1]
     for dropped in combinations(ones, len(sizes) - len(result.shape)):
         kept = [dimension for dimension in range(len(sizes)) if dimension not in dropped]
         if all(
-            (None if sizes[d] == parsing.DYNAMIC else sizes[d]) == length
-            and (None in (stride, source.strides[d]) or source.strides[d] * steps[d] == stride)
+            (None if sizes[d] == parsing.DYNAMIC else sizes[d]) == length and has_stride(d, stride)
             for d, length, stride in zip(kept, result.shape, result.strides, strict=True)
         ):
             return dropped[::-1]
@@ -181,7 +186,7 @@ def _bitcast(op: ir.Operation, function: Function) -> Step:
 
     def step(core) -> None:
         view = core.registers[source]
-        if type_ is None or view.packed or type_.dtype.itemsize != view.dtype.itemsize:
+        if view.packed or type_.dtype.itemsize != view.dtype.itemsize:
             raise Fault("unsupported", f"a bitcast from {view.dtype}", where)
         core.registers[result] = view.with_layout(view.start, view.shape, view.strides, where, type_.dtype)
 
