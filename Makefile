@@ -9,7 +9,12 @@ WORKERS ?= 2
 STAMP := $(VENV)/.pangu_env
 BIN := $(VENV)/bin
 
-.PHONY: env train test prove bench ascend
+.PHONY: env train check quick test prove bench docs ascend
+
+# $(call holds,COMMAND): COMMAND names on standard output what failed, and reports on standard error. The names become the
+# last line of make, which would otherwise say only that a recipe had failed.
+holds = $(call failed,$(shell $1 || echo "(see above)"))
+failed = $(if $1,$(error make $@: failed: $1))
 
 env: $(STAMP)
 
@@ -33,6 +38,14 @@ $(STAMP): requirements.txt pyproject.toml
 
 train: env
 	"$(BIN)/pangu" train --gin_file gin/nlp/quickstart.gin --run_dir runs/quickstart
+
+check: env
+	$(call holds,"$(BIN)/python" -m tests.checks)
+	@echo "make check: passed"
+
+quick: env
+	$(call holds,"$(BIN)/python" -m tests.quick -n "$(WORKERS)" --dist loadfile)
+	@echo "make quick: passed"
 
 test: env
 	"$(BIN)/python" -m pytest -m "not prove" -n "$(WORKERS)" --dist loadfile

@@ -1,30 +1,18 @@
 """The house rules that a program can check: who imports whom, lint and format."""
 
-import subprocess
-import sys
 import tomllib
-from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).parents[1]
-BIN = Path(sys.executable).parent
+from tests.checks import CHECKS, ROOT, run
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ["lint-imports", "--no-cache"],
-        ["ruff", "check", "--no-cache"],
-        ["ruff", "format", "--check", "--no-cache"],
-    ],
-    ids=["imports", "lint", "format"],
-)
-def test_house_rule(command):
-    ran = subprocess.run([BIN / command[0], *command[1:]], cwd=ROOT, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+@pytest.mark.parametrize("name", CHECKS)
+def test_house_rule(name):
+    ran = run(name)
+    assert ran.returncode == 0, ran.stdout
 
 
 def test_the_lock_satisfies_every_requirement():
