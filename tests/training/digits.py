@@ -5,7 +5,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from sklearn.datasets import load_digits
 
 from pangu_jax.workloads import Sums
 
@@ -57,6 +56,8 @@ class Digits:
 
     def __init__(self, hidden: int = 64, poison_step: int | None = None):
         self.hidden, self.poison_step = hidden, poison_step
+        from sklearn.datasets import load_digits
+
         images, labels = load_digits(return_X_y=True)
         images = (images / 16.0).astype(np.float32)
         self.train, self.held_out = (images[:1500], labels[:1500]), (images[1500:], labels[1500:])
