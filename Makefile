@@ -56,6 +56,20 @@ prove: env
 bench: env
 	"$(BIN)/python" -m benchmarks
 
+# The documentation as a site. A broken link fails (not with --quiet: then mkdocs sees no warning). What makes it is no part
+# of `make env`.
+docs: $(VENV)/.pangu_docs
+	"$(BIN)/mkdocs" build
+	@echo "make docs: build/docs/index.html"
+
+$(VENV)/.pangu_docs: requirements-docs.txt $(STAMP)
+	@if "$(BIN)/python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then set -ex; \
+	  "$(BIN)/pip" install --quiet --disable-pip-version-check --no-deps -r requirements-docs.txt; \
+	else set -ex; \
+	  "$(BIN)/pip" install --quiet --disable-pip-version-check -e '.[docs]'; \
+	fi
+	@touch "$@"
+
 # The PJRT plugin of the Ascend path, `libpjrt_ascend.so`, from the sources here and a header of an installed wheel.
 ascend: env
 	"$(BIN)/python" -m tpu_npu_backends.ascend.plugin.build

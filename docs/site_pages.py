@@ -1,7 +1,7 @@
 """What mkdocs.yml cannot say of the documentation site; mkdocs calls the functions here by their names.
 
-Pages of files that lie outside docs/, pages of the API (one a package, from the docstrings of its modules: the code is
-read, not imported), and a last look that no page fetches anything from elsewhere.
+Pages of files that lie outside docs/; pages of the API, one per package, from the docstrings of its modules
+(the code is read, not imported); and a last look that no page fetches anything from elsewhere.
 """
 
 import re
@@ -30,11 +30,10 @@ FETCHED = re.compile(
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     packages = _packages()
-    api = [
-        {library: [{name: _page(name)} for name in packages if name.split(".")[0] == library]}
-        for library in LIBRARIES
-    ]
-    config.nav.append({"API": api})
+    for library in LIBRARIES:
+        inner = [name for name in packages if name.startswith(f"{library}.")]
+        pages = [{name.removeprefix(f"{library}."): _page(name)} for name in inner]
+        config.nav.append({library: [{library: _page(library)}, *pages]})
     return config
 
 
@@ -68,12 +67,9 @@ def _page(package: str) -> str:
 
 def _reference(package: str, modules: list[str]) -> str:
     """A package's page: its own docstring and names, then those of each module."""
-    parts = [
-        f"# {package}\n\n::: {package}\n    options: {{show_root_heading: false, show_root_toc_entry: false}}\n"
-    ]
-    for module in modules:
-        parts.append(f"::: {package}.{module}\n    options: {{show_root_full_path: true}}\n")
-    return "\n".join(parts)
+    whole = f"# {package}\n\n::: {package}\n    options: {{show_root_heading: false}}\n"
+    parts = (f"::: {package}.{module}\n    options: {{show_root_full_path: true}}\n" for module in modules)
+    return "\n".join((whole, *parts))
 
 
 def _with_links_from_docs(text: str) -> str:

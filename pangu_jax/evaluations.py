@@ -49,7 +49,8 @@ def evaluate(
     """`pangu_jax.apps.language.benchmarks.evaluate.evaluate` as the recipes say, on `tasks` where some are named.
 
     Args:
-      gin_files, bindings: the recipe.
+      gin_files: the recipe.
+      bindings: of the recipe, from the command line.
       run_dir: the model's run.
       tasks: instead of the recipe's.
       predictions: a file of JSON lines {"task", "id", "prediction"} to write.

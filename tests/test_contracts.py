@@ -15,14 +15,22 @@ def test_house_rule(name):
     assert ran.returncode == 0, ran.stdout
 
 
-def test_the_lock_satisfies_every_requirement():
-    """requirements.txt is installed without resolving: what pyproject.toml asks for must be in it."""
+@pytest.mark.parametrize(
+    ("locks", "extras"),
+    [
+        (["requirements.txt"], ["corpus", "test"]),
+        (["requirements.txt", "requirements-docs.txt"], ["docs"]),
+    ],
+)
+def test_the_lock_satisfies_every_requirement(locks, extras):
+    """A lock is installed without resolving: what pyproject.toml asks for must be in it, and once."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = (ROOT / "requirements.txt").read_text().splitlines()
-    pinned = dict(line.split("==") for line in lines if line and not line.startswith("#"))
-    pinned = {canonicalize_name(name): version for name, version in pinned.items()}
-    extras = project["optional-dependencies"]
-    for text in project["dependencies"] + extras["corpus"] + extras["test"]:
+    lines = [line for lock in locks for line in (ROOT / lock).read_text().splitlines()]
+    pins = [line.split("==") for line in lines if line and not line.startswith("#")]
+    pinned = {canonicalize_name(name): version for name, version in pins}
+    assert len(pinned) == len(pins)
+    asked = [text for extra in extras for text in project["optional-dependencies"][extra]]
+    for text in project["dependencies"] + asked:
         requirement = Requirement(text)
         if requirement.name == project["name"]:  # another extra of this project
             continue
