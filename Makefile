@@ -9,7 +9,12 @@ WORKERS ?= 2
 STAMP := $(VENV)/.pangu_env
 BIN := $(VENV)/bin
 
-.PHONY: env train test prove bench ascend
+.PHONY: env train check quick test prove bench docs ascend
+
+# $(call holds,COMMAND): COMMAND names on standard output what failed, and reports on standard error. The names become the
+# last line of make, which would otherwise say only that a recipe had failed.
+holds = $(call failed,$(shell $1 || echo "(see above)"))
+failed = $(if $1,$(error make $@: failed: $1))
 
 env: $(STAMP)
 
@@ -34,6 +39,14 @@ $(STAMP): requirements.txt pyproject.toml
 train: env
 	"$(BIN)/pangu" train --gin_file gin/nlp/quickstart.gin --run_dir runs/quickstart
 
+check: env
+	$(call holds,"$(BIN)/python" -m tests.checks)
+	@echo "make check: passed"
+
+quick: env
+	$(call holds,"$(BIN)/python" -m tests.quick -n "$(WORKERS)" --dist loadfile)
+	@echo "make quick: passed"
+
 test: env
 	"$(BIN)/python" -m pytest -m "not prove" -n "$(WORKERS)" --dist loadfile
 
@@ -42,6 +55,20 @@ prove: env
 
 bench: env
 	"$(BIN)/python" -m benchmarks
+
+# The documentation as a site. A broken link fails (not with --quiet: then mkdocs sees no warning). What makes it is no part
+# of `make env`.
+docs: $(VENV)/.pangu_docs
+	"$(BIN)/mkdocs" build
+	@echo "make docs: build/docs/index.html"
+
+$(VENV)/.pangu_docs: requirements-docs.txt $(STAMP)
+	@if "$(BIN)/python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then set -ex; \
+	  "$(BIN)/pip" install --quiet --disable-pip-version-check --no-deps -r requirements-docs.txt; \
+	else set -ex; \
+	  "$(BIN)/pip" install --quiet --disable-pip-version-check -e '.[docs]'; \
+	fi
+	@touch "$@"
 
 # The PJRT plugin of the Ascend path, `libpjrt_ascend.so`, from the sources here and a header of an installed wheel.
 ascend: env

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from sklearn.datasets import load_digits
 
 from pangu_jax.workloads import Sums, Variables, Workload
 
@@ -57,6 +56,8 @@ class Digits(Workload):
 
     def __init__(self, hidden: int = 64):
         self.hidden = hidden
+        from sklearn.datasets import load_digits  # takes a second: only when digits are wanted
+
         images, labels = load_digits(return_X_y=True)
         images, labels = (images / 16.0).astype(np.float32), labels.astype(np.int32)
         self.train, self.held_out = (images[:1500], labels[:1500]), (images[1500:], labels[1500:])

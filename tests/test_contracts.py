@@ -1,40 +1,36 @@
 """The house rules that a program can check: who imports whom, lint and format."""
 
-import subprocess
-import sys
 import tomllib
-from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).parents[1]
-BIN = Path(sys.executable).parent
+from tests.checks import CHECKS, ROOT, run
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_house_rule(name):
+    ran = run(name)
+    assert ran.returncode == 0, ran.stdout
 
 
 @pytest.mark.parametrize(
-    "command",
+    ("locks", "extras"),
     [
-        ["lint-imports", "--no-cache"],
-        ["ruff", "check", "--no-cache"],
-        ["ruff", "format", "--check", "--no-cache"],
+        (["requirements.txt"], ["corpus", "test"]),
+        (["requirements.txt", "requirements-docs.txt"], ["docs"]),
     ],
-    ids=["imports", "lint", "format"],
 )
-def test_house_rule(command):
-    ran = subprocess.run([BIN / command[0], *command[1:]], cwd=ROOT, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-
-
-def test_the_lock_satisfies_every_requirement():
-    """requirements.txt is installed without resolving: what pyproject.toml asks for must be in it."""
+def test_the_lock_satisfies_every_requirement(locks, extras):
+    """A lock is installed without resolving: what pyproject.toml asks for must be in it, and once."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = (ROOT / "requirements.txt").read_text().splitlines()
-    pinned = dict(line.split("==") for line in lines if line and not line.startswith("#"))
-    pinned = {canonicalize_name(name): version for name, version in pinned.items()}
-    extras = project["optional-dependencies"]
-    for text in project["dependencies"] + extras["corpus"] + extras["test"]:
+    lines = [line for lock in locks for line in (ROOT / lock).read_text().splitlines()]
+    pins = [line.split("==") for line in lines if line and not line.startswith("#")]
+    pinned = {canonicalize_name(name): version for name, version in pins}
+    assert len(pinned) == len(pins)
+    asked = [text for extra in extras for text in project["optional-dependencies"][extra]]
+    for text in project["dependencies"] + asked:
         requirement = Requirement(text)
         if requirement.name == project["name"]:  # another extra of this project
             continue

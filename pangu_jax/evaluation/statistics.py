@@ -13,7 +13,6 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from pangu_jax.errors import UserError
 
@@ -161,6 +160,8 @@ def _std(values: Sequence[float]) -> float | None:
 def _p_value(differences: Sequence[float]) -> float:
     if len(differences) < 2:
         return 1.0  # either sign of one difference is as far from 0
+    from scipy import stats
+
     test = stats.permutation_test(
         (differences,), np.mean, permutation_type="samples", n_resamples=2**_ENOUGH, rng=0
     )
@@ -171,5 +172,7 @@ def _interval(differences: Sequence[float]) -> tuple[float, float] | None:
     """Student's t. Of a handful of units a bootstrap would be too narrow: it never leaves their range."""
     if len(differences) < 2:
         return None
+    from scipy import stats
+
     half = stats.t.ppf(0.975, len(differences) - 1) * stats.sem(differences)
     return float(np.mean(differences) - half), float(np.mean(differences) + half)

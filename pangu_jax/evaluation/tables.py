@@ -14,7 +14,6 @@ import jinja2
 from markupsafe import Markup
 
 from pangu_jax.errors import UserError
-from pangu_jax.evaluation import plots
 from pangu_jax.evaluation.statistics import BASELINES, Paired, Row, Summary, comparisons, paired, summaries
 
 
@@ -103,6 +102,8 @@ def _view(
     totals: Sequence[BoardTotal],
 ) -> dict[str, Any]:
     """What both templates show."""
+    from pangu_jax.evaluation import plots  # matplotlib: for tables alone half a second too much
+
     cells = summaries(rows)
     methods = list(dict.fromkeys(cell.method for cell in cells))
     methods.sort(key=lambda method: method not in BASELINES)  # they stand first

@@ -56,34 +56,48 @@ def normal(*shape):
     return np.asarray(jax.random.normal(jax.random.key(0), shape, jnp.float32))
 
 
-X, W, UP, DOWN, GAIN = normal(T, D), normal(D, D), normal(D, F), normal(F, D), normal(D)
-LAYER = (X, GAIN, GAIN, W, W, W, W, UP, UP, DOWN)
-# Weights of one as above saturate the softmax: the gradients of queries and keys are then what rounding
-# leaves of a cancellation, and XLA's own are 10% to 50% away from those in float64. So these are in scale.
-IN_SCALE = tuple(
-    a / np.sqrt(a.shape[0], dtype=np.float32) if a.ndim == 2 and a is not X else a for a in LAYER
-)
+def of_layer():
+    x, w, up, down, gain = normal(T, D), normal(D, D), normal(D, F), normal(F, D), normal(D)
+    return x, gain, gain, w, w, w, w, up, up, down
+
+
+def in_scale():
+    """Weights of one as above saturate the softmax: the gradients of queries and keys are then what rounding
+    leaves of a cancellation, and XLA's own are 10% to 50% away from those in float64."""
+    x, *weights = of_layer()
+    return x, *(w / np.sqrt(w.shape[0], dtype=np.float32) if w.ndim == 2 else w for w in weights)
+
+
+def in_bfloat16():
+    return tuple(array.astype(jnp.bfloat16) for array in of_layer())
+
+
+# name: function, and what makes its arguments.
 PROGRAMS = {
-    "softmax": (lambda x: jax.nn.softmax(x, -1), (normal(64, 128),)),
-    "RMSNorm": (rms_norm, (normal(64, 128), normal(128))),
-    "GELU": (jax.nn.gelu, (normal(64, 128),)),
-    "matmul + softmax": (lambda a, b: jax.nn.softmax(a @ b, -1), (normal(64, 32), normal(32, 48))),
-    "SwiGLU MLP": (swiglu, (X, UP, UP, DOWN)),
-    "causal attention": (attention, (X, W, W, W, W)),
-    "transformer layer": (layer, LAYER),
-    "the same in bf16": (layer, tuple(a.astype(jnp.bfloat16) for a in LAYER)),
-    "gradient of softmax": (gradient(lambda x: jax.nn.softmax(x, -1)), (normal(64, 128),)),
-    "gradient of RMSNorm": (gradient(rms_norm), (normal(64, 128), normal(128))),
-    "gradient of GELU": (gradient(jax.nn.gelu), (normal(64, 128),)),
-    "gradient of SwiGLU": (gradient(swiglu), (X, UP, UP, DOWN)),
-    "gradient of attention": (gradient(attention), (X, *IN_SCALE[3:7])),
-    "gradient of the layer": (gradient(layer), IN_SCALE),
+    "softmax": (lambda x: jax.nn.softmax(x, -1), lambda: (normal(64, 128),)),
+    "RMSNorm": (rms_norm, lambda: (normal(64, 128), normal(128))),
+    "GELU": (jax.nn.gelu, lambda: (normal(64, 128),)),
+    "matmul + softmax": (lambda a, b: jax.nn.softmax(a @ b, -1), lambda: (normal(64, 32), normal(32, 48))),
+    "SwiGLU MLP": (swiglu, lambda: (normal(T, D), normal(D, F), normal(D, F), normal(F, D))),
+    "causal attention": (attention, lambda: (normal(T, D), *[normal(D, D)] * 4)),
+    "transformer layer": (layer, of_layer),
+    "the same in bf16": (layer, in_bfloat16),
+    "gradient of softmax": (gradient(lambda x: jax.nn.softmax(x, -1)), lambda: (normal(64, 128),)),
+    "gradient of RMSNorm": (gradient(rms_norm), lambda: (normal(64, 128), normal(128))),
+    "gradient of GELU": (gradient(jax.nn.gelu), lambda: (normal(64, 128),)),
+    "gradient of SwiGLU": (
+        gradient(swiglu),
+        lambda: (normal(T, D), normal(D, F), normal(D, F), normal(F, D)),
+    ),
+    "gradient of attention": (gradient(attention), lambda: (normal(T, D), *in_scale()[3:7])),
+    "gradient of the layer": (gradient(layer), in_scale),
 }
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_it_agrees_with_xla(name, proof, tmp_path):
-    function, arguments = PROGRAMS[name]
+    function, make_arguments = PROGRAMS[name]
+    arguments = make_arguments()
     program = compiler.compile_program(jax.jit(function).lower(*arguments).as_text(), cache_dir=tmp_path)
     with simulator.counting() as traffic:
         results = program.run([np.asarray(argument) for argument in arguments])

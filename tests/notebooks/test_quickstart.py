@@ -3,9 +3,7 @@
 import re
 from pathlib import Path
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 CLAUSES = (
@@ -19,6 +17,13 @@ CLAUSES = (
 
 
 @pytest.fixture
+def notebook():
+    import nbformat
+
+    return nbformat.read(NOTEBOOKS / "quickstart.ipynb", as_version=4)
+
+
+@pytest.fixture
 def little_text(tmp_path):
     """Forty documents in which sentences come in different orders."""
     folder = tmp_path / "text"
@@ -29,7 +34,9 @@ def little_text(tmp_path):
     return folder
 
 
-def test_the_notebook_runs(little_text, tmp_path, monkeypatch):
+def test_the_notebook_runs(notebook, little_text, tmp_path, monkeypatch):
+    from nbclient import NotebookClient
+
     bindings = {
         "corpus.path": little_text,
         "corpus.cache_dir": tmp_path / "cache",
@@ -47,7 +54,6 @@ def test_the_notebook_runs(little_text, tmp_path, monkeypatch):
     monkeypatch.delenv("XLA_FLAGS", raising=False)  # one device, as a user has it
     monkeypatch.setenv("PANGU_NOTEBOOK_STEPS", "4")
     monkeypatch.setenv("PANGU_NOTEBOOK_RUN_DIR", str(tmp_path / "run"))
-    notebook = nbformat.read(NOTEBOOKS / "quickstart.ipynb", as_version=4)
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(NOTEBOOKS)}}).execute()
 
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
@@ -62,6 +68,5 @@ def test_the_notebook_runs(little_text, tmp_path, monkeypatch):
     assert "Resumed after step" in (tmp_path / "run" / "report.html").read_text("utf-8")
 
 
-def test_the_notebook_is_kept_without_outputs():
-    notebook = nbformat.read(NOTEBOOKS / "quickstart.ipynb", as_version=4)
+def test_the_notebook_is_kept_without_outputs(notebook):
     assert not any(cell.get("outputs") for cell in notebook.cells)

@@ -34,7 +34,8 @@ def train_quality(
     Documents are held out by a hash of their text, so that copies stay on one side.
 
     Args:
-      good, bad: files, folders or globs of .txt and .jsonl, plain or compressed.
+      good: files, folders or globs of .txt and .jsonl, plain or compressed.
+      bad: likewise.
       held_out: share of the documents to test on.
       penalty: of large weights; more of it for fewer samples.
       text_field: of a line of .jsonl.

@@ -69,7 +69,8 @@ def leaders(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     leader.
 
     Args:
-      a, b: uint64 [edges], a < b.
+      a: uint64 [edges], the earlier vertex of each edge.
+      b: uint64 [edges], the later one.
 
     Returns:
       those that do not lead, sorted, and for each the first leader it has an edge to: uint64, both.

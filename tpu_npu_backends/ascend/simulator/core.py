@@ -66,7 +66,8 @@ class Core:
 
         Args:
           pipe: number of the pipe that runs it.
-          reads, writes: the views, scalars left out.
+          reads: the views that it reads, scalars left out.
+          writes: the views that it writes, likewise.
           where: of the operation, for a fault.
           scratch: views whose contents are lost.
           write_pipe: of the writes, for a macro that spans pipes; the same pipe by default.

@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-from sklearn import metrics
-
 from pangu_jax.errors import UserError
 
 
@@ -13,6 +11,8 @@ def accuracy(predicted: Sequence[str], gold: Sequence[str]) -> float:
     Raises:
       UserError: the lengths differ, or there is nothing to score.
     """
+    from sklearn import metrics
+
     _check(predicted, gold)
     return 100 * float(metrics.accuracy_score(gold, predicted))
 
@@ -29,6 +29,8 @@ def macro_f1(predicted: Sequence[str], gold: Sequence[str], labels: Sequence[str
     Raises:
       UserError: as `accuracy`.
     """
+    from sklearn import metrics
+
     _check(predicted, gold)
     labels = sorted(set(gold)) if labels is None else list(labels)
     return 100 * float(metrics.f1_score(gold, predicted, labels=labels, average="macro", zero_division=0))

@@ -8,11 +8,10 @@ Source: Cui et al., A Span-Extraction Dataset for Chinese Machine Reading Compre
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import SequenceMatcher
+from functools import cache
 from typing import NamedTuple
-
-from nltk.tokenize import NLTKWordTokenizer
 
 from pangu_jax.errors import UserError
 
@@ -20,7 +19,6 @@ from pangu_jax.errors import UserError
 # matches, so an ellipsis stays. So does the opening quote ‘.
 _PUNCTUATION = dict.fromkeys(map(ord, "-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』"))
 _RUNS = re.compile("[\u4e00-\u9fa5]|[^\u4e00-\u9fa5]+")
-_WORDS = NLTKWordTokenizer()
 
 
 class Reading(NamedTuple):
@@ -74,7 +72,7 @@ def segments(text: str) -> list[str]:
     """
     segmented = []
     for run in _RUNS.findall(_plain(text)):
-        segmented += [run] if _is_chinese(run[0]) else _WORDS.tokenize(run)
+        segmented += [run] if _is_chinese(run[0]) else _words()(run)
     return segmented
 
 
@@ -89,3 +87,10 @@ def _is_chinese(character: str) -> bool:
 def _f1(prediction: list[str], reference: list[str]) -> float:
     common = SequenceMatcher(None, prediction, reference, autojunk=False).find_longest_match().size
     return 2 * common / (len(prediction) + len(reference)) if common else 0.0
+
+
+@cache
+def _words() -> Callable[[str], list[str]]:
+    from nltk.tokenize import NLTKWordTokenizer
+
+    return NLTKWordTokenizer().tokenize

@@ -10,11 +10,10 @@ from the paper (see `_skip_bigrams` and `_weighted_subsequence`).
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from statistics import fmean
-from typing import NamedTuple
-
-from rouge_score import rouge_scorer
+from typing import Any, NamedTuple
 
 from pangu_jax.errors import UserError
 
@@ -74,7 +73,7 @@ def evaluate(predictions: Sequence[str], references: Sequence[str], limit: int |
 
 def score(prediction: Sequence[str], reference: Sequence[str]) -> dict[str, Score]:
     """The seven scores of one pair of token sequences."""
-    found = _SCORER.score(reference, prediction)
+    found = _scorer()(reference, prediction)
     scores = {f"ROUGE-{kind[5:]}": Score(*(100 * value for value in found[kind])) for kind in _KINDS}
     ours, theirs = Counter(_skip_bigrams(prediction)), Counter(_skip_bigrams(reference))
     scores["ROUGE-SU4"] = _score((ours & theirs).total(), ours.total(), theirs.total())
@@ -100,7 +99,14 @@ class _Tokens:
 
 
 _KINDS = ("rouge1", "rouge2", "rouge3", "rouge4", "rougeL")
-_SCORER = rouge_scorer.RougeScorer(_KINDS, tokenizer=_Tokens())
+
+
+@cache
+def _scorer() -> Callable[[Sequence[str], Sequence[str]], dict[str, Any]]:
+    """Of rouge-score, which loads NLTK, scikit-learn and SciPy: a second that only those who score pay."""
+    from rouge_score import rouge_scorer
+
+    return rouge_scorer.RougeScorer(_KINDS, tokenizer=_Tokens()).score
 
 
 def _score(hits: float, guessed: float, expected: float, root: float = 1) -> Score:
