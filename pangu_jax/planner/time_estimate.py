@@ -52,7 +52,7 @@ class _Work(NamedTuple):
         return _Work(self.compute * factor, {axis: s * factor for axis, s in self.axes.items()})
 
     def plus(self, other: "_Work") -> "_Work":
-        both = self.axes.keys() | other.axes.keys()
+        both = [axis for axis in AXES if axis in self.axes or axis in other.axes]
         return _Work(
             self.compute + other.compute,
             {axis: self.axes.get(axis, 0.0) + other.axes.get(axis, 0.0) for axis in both},
