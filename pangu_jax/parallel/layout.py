@@ -5,7 +5,7 @@ A recipe holds it, a planner prints it, a checkpoint restores onto any of it.
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +14,20 @@ import gin
 from pangu_jax.errors import UserError
 
 AXES = ("stage", "data", "fsdp", "model", "sequence")
+
+# What a layout must divide: logical axis -> mesh axis, as the rules have it for weights and activations. A
+# model's dimension is named by its logical axis, or by TOWER_AXIS where towers differ: "decoder_length".
+DIVIDED_BY = {
+    "heads": "model",
+    "mlp": "model",
+    "vocab": "model",
+    "class": "model",
+    "embed": "fsdp",
+    "layers": "stage",
+    "length": "sequence",
+    "window": "sequence",
+    "latitude": "sequence",
+}
 
 
 @gin.configurable
@@ -31,7 +45,7 @@ class Layout:
         of one ring, with fewer bubbles; "1f1b" alternates forward and backward work, so that memory does not
         grow with microbatches, and recomputes each stage once.
       repeats: rounds around the stages: of each tower for "gpipe", of all towers together for the others,
-        where 1 stands for one a tower.
+        where 1 is one per tower.
       microbatches: pieces of the batch, one after the other, gradients added up.
       remat: what the backward pass recomputes: nothing ("none"), all but products ("dots"), or whole layers
         ("full"); "offload" keeps what "dots" keeps in the host's memory.
@@ -97,22 +111,31 @@ class Layout:
         return self.data * self.fsdp
 
 
+def divided_by(dimensions: Iterable[str]) -> list[tuple[str, str]]:
+    """(dimension, mesh axis that must divide it), in the order of `DIVIDED_BY`."""
+    names = list(dimensions)
+    return [
+        (name, mesh_axis)
+        for logical, mesh_axis in DIVIDED_BY.items()
+        for name in names
+        if name == logical or name.endswith(f"_{logical}")
+    ]
+
+
 def check(layout: Layout, batch_size: int, dimensions: Mapping[str, int]) -> list[tuple[str, str]]:
-    """What contradicts what, as pairs of the name to mend and the two numbers; empty when all is well.
+    """What contradicts what, as pairs of the name to change and the two numbers; empty when all is well.
 
     Touches no device. What depends on `data = -1` is known once `Layout.on` has settled it.
 
     Args:
       layout: the layout.
-      batch_size: examples a step, over all devices.
-      dimensions: a model's sizes by logical axis.
+      batch_size: examples per step, over all devices.
+      dimensions: a model's sizes by logical axis, see `DIVIDED_BY`.
     """
     problems = _pipeline_problems(layout, dimensions)
-    divided = [("heads", "model"), ("mlp", "model"), ("vocab", "model"), ("embed", "fsdp")]
-    divided += [(name, "sequence") for name in dimensions if name.endswith("length")]
-    for dimension, axis in divided:
-        size, parts = dimensions.get(dimension, 0), getattr(layout, axis)
-        if size % parts:
+    for dimension, axis in divided_by(dimensions):
+        size, parts = dimensions[dimension], getattr(layout, axis)
+        if axis != "stage" and size % parts:
             name = dimension.replace("_", " ")
             problems.append((f"Layout.{axis}", f"{name} {size} is not divisible by {axis} {parts}"))
     problems += _row_problems(layout, batch_size, dimensions)

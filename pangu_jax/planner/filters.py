@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 
+from pangu_jax.parallel import layout as layouts
 from pangu_jax.planner.axis_costs import on_one_dimension
 from pangu_jax.planner.candidates import Candidates, Mesh
 from pangu_jax.planner.predictions import Model
@@ -14,15 +15,8 @@ def mesh_problem(model: Model, topology: Topology, mesh: Mesh) -> str | None:
     """Why no step could be carried out on a mesh."""
     if not on_one_dimension(topology, mesh["model"]):
         return f"the tensor axis must lie on one dimension of {topology.name}"
-    pairs = [("heads", "model"), ("mlp", "model"), ("vocab", "model"), ("embed", "fsdp")]
-    for name in model.dimensions:
-        if name.endswith("length"):
-            pairs.append((name, "sequence"))
-        elif name.endswith("layers"):
-            pairs.append((name, "stage"))
-    for name, axis in pairs:
-        size = model.dimensions.get(name, 0)
-        if size % mesh[axis]:
+    for name, axis in layouts.divided_by(model.dimensions):
+        if (size := model.dimensions[name]) % mesh[axis]:
             return f"{name.replace('_', ' ')} {size} is not divisible by any {axis} axis that is left"
     shards = mesh["data"] * mesh["fsdp"]
     if model.batch_size % shards:

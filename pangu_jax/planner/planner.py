@@ -1,4 +1,4 @@
-"""The search: which layouts of a model fit a topology, how long a step of each would take, best first.
+"""The search: which layouts of a model fit a topology, how long a step of each takes, best first.
 
 After Alpa (arXiv 2201.12023), which searches with profiled stages, this enumerates and predicts; what is
 predicted is then compiled by whoever can (`pangu plan --verify`). It knows no workload: it is handed the
@@ -21,7 +21,7 @@ from pangu_jax.planner.candidates import Candidates, check_fixed, cross, meshes
 from pangu_jax.planner.efficiency import FITS_WITHIN
 from pangu_jax.planner.filters import divided, mesh_problem, why_nothing_divides
 from pangu_jax.planner.memory_estimate import memory
-from pangu_jax.planner.predictions import Model, Prediction, describe, prediction, setting
+from pangu_jax.planner.predictions import Model, Prediction, describe, prediction, search_context
 from pangu_jax.planner.time_estimate import Times, times
 from tpu_npu_backends import topologies
 from tpu_npu_backends.errors import BackendError
@@ -36,14 +36,14 @@ class Search:
       ranking: the layouts that fit, fastest first.
       considered: layouts that were looked at: the meshes that divide nothing count once each.
       divided: of them, those that divide model and batch.
-      fitting: of those, the ones that fit into memory.
+      feasible: of those, the ones that fit into memory.
       limit_bytes: what a layout may take of a chip.
     """
 
     ranking: list[Prediction]
     considered: int
     divided: int
-    fitting: int
+    feasible: int
     limit_bytes: float
 
 
@@ -81,7 +81,7 @@ def best_layout(
     optimizer_bytes: float = 8.0,
     compute_dtype: str = "auto",
 ) -> Layout:
-    """The fastest layout that fits, for a workload that can tell its shape; UserError where there is none."""
+    """The fastest layout that fits, for a workload that has a shape; UserError where there is none."""
     model = describe(workload, batch_size, optimizer_bytes, compute_dtype)
     return search(model, topology, top=1).ranking[0].layout
 
@@ -120,8 +120,8 @@ def _searched(model: Model, topology: Topology, fixed: Mapping[str, Any]) -> _Fo
     candidates = cross(good, model.batch_size, len(model.shape.towers), fixed)
     considered = len(every) - len(good) + len(candidates)
     candidates = divided(model, candidates, problems)
-    shared = setting(model, topology, good)
-    items, seconds = memory(shared, candidates), times(shared, candidates)
+    context = search_context(model, topology, good)
+    items, seconds = memory(context, candidates), times(context, candidates)
     limit = FITS_WITHIN * topology.chip.hbm_bytes
     total = sum(items.values(), np.zeros(len(candidates)))
     order = np.lexsort((total, np.round(seconds.step, 9)))
@@ -137,7 +137,7 @@ def _fits_nowhere(model: Model, topology: Topology, fixed: Mapping[str, Any], fo
         return f"no layout{given} divides {what} over {topology.describe()}: {why}"
     needs = found.bytes.min() / 2**30
     line = (
-        f"no layout{given} of {what} fits {topology.describe()}: the smallest needs {needs:.3g} GiB a "
+        f"no layout{given} of {what} fits {topology.describe()}: the smallest needs {needs:.3g} GiB per "
         f"chip, and of {topology.chip.hbm_bytes / 2**30:.3g} GiB {found.limit / 2**30:.3g} are to be used"
     )
     for larger in _larger(topology):

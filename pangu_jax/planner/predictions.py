@@ -11,8 +11,9 @@ from pangu_jax.parallel import layout as layouts
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.planner.candidates import Candidates, Mesh
 from pangu_jax.planner.memory_estimate import memory
-from pangu_jax.planner.setting import Setting, Shape
+from pangu_jax.planner.search_context import SearchContext
 from pangu_jax.planner.time_estimate import Times, times
+from pangu_jax.workloads.shape import Shape
 from tpu_npu_backends.topologies import Topology
 
 
@@ -23,9 +24,9 @@ class Model(NamedTuple):
       name: for messages.
       shape: the model in numbers.
       dimensions: sizes by logical axis, that a layout must divide.
-      flops: model FLOPs of a step, whole mesh.
-      batch_size: examples a step, over all devices.
-      optimizer_bytes: of the optimizer's state a parameter.
+      flops: model FLOPs per step, whole mesh.
+      batch_size: examples per step, over all devices.
+      optimizer_bytes: of the optimizer's state per parameter.
       compute_dtype: as in a layout.
     """
 
@@ -39,10 +40,11 @@ class Model(NamedTuple):
 
 
 def describe(workload: Any, batch_size: int, optimizer_bytes: float, compute_dtype: str = "auto") -> Model:
-    """What a search needs of a workload; UserError where it cannot tell."""
+    """What a search needs of a workload; UserError where it has no shape."""
     if not hasattr(workload, "shape"):
         raise UserError(
-            f"the workload '{workload.name}' does not tell its shape, so no layout can be planned"
+            f"the workload '{workload.name}' has no shape(), so no layout can be planned: give it one, or "
+            "bind Layout.* yourself"
         )
     return Model(
         workload.name,
@@ -61,8 +63,8 @@ class Prediction:
 
     Attributes:
       layout: complete: `data` is a number.
-      memory: item -> bytes a chip.
-      step_s: seconds a step.
+      memory: item -> bytes per chip.
+      step_s: seconds per step.
       compute_s: of them, without communication.
       collectives: mesh axis -> seconds of communication, hidden or not; axes of size 1 are left out.
       bubble: part of the pipeline's slots without work.
@@ -88,9 +90,9 @@ def predict(model: Model, topology: Topology, layout: Layout) -> Prediction:
     layout = layout.on(topology.chips)
     if problems := layouts.check(layout, model.batch_size, model.dimensions):
         raise UserError("; ".join(f"{name}: {what}" for name, what in problems))
-    shared = setting(model, topology, [layout.axis_sizes()])
+    context = search_context(model, topology, [layout.axis_sizes()])
     candidates = Candidates.of(layout, len(model.shape.towers))
-    items, seconds = memory(shared, candidates), times(shared, candidates)
+    items, seconds = memory(context, candidates), times(context, candidates)
     return prediction(model, topology, layout, items, seconds, 0)
 
 
@@ -119,9 +121,9 @@ def prediction(
     )
 
 
-def setting(model: Model, topology: Topology, meshes: Sequence[Mesh]) -> Setting:
+def search_context(model: Model, topology: Topology, meshes: Sequence[Mesh]) -> SearchContext:
     """What candidates on these meshes share."""
     automatic = "float32" if topology.chip.platform == "cpu" else "bfloat16"
     dtype = automatic if model.compute_dtype == "auto" else model.compute_dtype
     width = {"float32": 4, "bfloat16": 2}[dtype]
-    return Setting(model.shape, model.batch_size, topology, meshes, width, model.optimizer_bytes)
+    return SearchContext(model.shape, model.batch_size, topology, meshes, width, model.optimizer_bytes)

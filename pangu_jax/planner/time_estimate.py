@@ -1,5 +1,6 @@
 """Seconds of a training step, for all candidates at once: compute, and communication that nothing hides."""
 
+from collections import defaultdict
 from typing import NamedTuple
 
 import numpy as np
@@ -19,15 +20,18 @@ from pangu_jax.planner.memory_estimate import (
     ONE_F_ONE_B,
     chunk_layers,
     kept,
+    parts,
     payloads,
+    positions,
     residual,
     ticks,
 )
-from pangu_jax.planner.setting import Setting, Tower
+from pangu_jax.planner.search_context import SearchContext
+from pangu_jax.workloads.shape import Tower
 
 
 class Times(NamedTuple):
-    """Seconds a step, each an array over candidates.
+    """Seconds per step, each an array over candidates.
 
     Attributes:
       step: all of it.
@@ -52,25 +56,25 @@ class _Work(NamedTuple):
         return _Work(self.compute * factor, {axis: s * factor for axis, s in self.axes.items()})
 
     def plus(self, other: "_Work") -> "_Work":
-        both = self.axes.keys() | other.axes.keys()
+        both = [axis for axis in AXES if axis in self.axes or axis in other.axes]
         return _Work(
             self.compute + other.compute,
             {axis: self.axes.get(axis, 0.0) + other.axes.get(axis, 0.0) for axis in both},
         )
 
 
-def times(setting: Setting, c: Candidates) -> Times:
+def times(context: SearchContext, c: Candidates) -> Times:
     """Predicts a step of each candidate."""
-    towers = setting.shape.towers
-    chunks = [_layer(setting, c, tower).times(chunk_layers(setting, c, tower)) for tower in towers]
-    loss = _loss(setting, c)
-    step, useful = _scheduled(setting, c, chunks)
-    # GPipe and circular share the loss over the stages. In 1F1B it is a branch of every tick.
+    towers = context.shape.towers
+    chunks = [_layer(context, c, tower).times(chunk_layers(context, c, tower)) for tower in towers]
+    ends = _ends(context, c)
+    step, useful = _scheduled(context, c, chunks)
+    # GPipe and circular share the ends over the stages. In 1F1B it is a branch of every tick.
     shared = (c.schedule == GPIPE) | (c.schedule == CIRCULAR)
-    count = np.where(c.schedule == ONE_F_ONE_B, ticks(setting, c), c.microbatches)
+    count = np.where(c.schedule == ONE_F_ONE_B, ticks(context, c), c.microbatches)
     losses = np.where(shared, c.microbatches / c.stage, count)
-    work = step.plus(loss.times(losses)).plus(_once(setting, c))
-    e = setting.efficiency
+    work = step.plus(ends.times(losses)).plus(_once(context, c))
+    e = context.efficiency
     hidden_model = np.where(c.streams > 1, e.hidden_model_streams, e.hidden_model)
     hidden = hidden_model * work.axes["model"] + e.hidden_fsdp * work.axes["fsdp"]
     exposed = sum(work.axes.values()) - np.minimum(hidden, e.hidden_most * work.compute)
@@ -82,9 +86,9 @@ def times(setting: Setting, c: Candidates) -> Times:
     )
 
 
-def _scheduled(setting: Setting, c: Candidates, chunks: list[_Work]) -> tuple[_Work, np.ndarray]:
+def _scheduled(context: SearchContext, c: Candidates, chunks: list[_Work]) -> tuple[_Work, np.ndarray]:
     """The layers of a step, microbatch by microbatch or tick by tick; and the part of ticks that is work."""
-    n, count = len(chunks), ticks(setting, c)
+    n, count = len(chunks), ticks(context, c)
     work = c.repeats * c.microbatches
     useful = np.where(c.schedule == NONE, 1.0, work / count)
     total = _Work(np.zeros(len(c)), {})
@@ -96,7 +100,7 @@ def _scheduled(setting: Setting, c: Candidates, chunks: list[_Work]) -> tuple[_W
         compute = np.where(mixed, slowest, chunk.compute)
         each = np.select([c.schedule == NONE, c.schedule == GPIPE], [c.microbatches, count], count / n)
         total = total.plus(_Work(compute, chunk.axes).times(each))
-    hop, (one_by_one, together) = setting.cost(c, "stage"), payloads(setting, c)
+    hop, (one_by_one, together) = context.cost(c, "stage"), payloads(context, c)
     gpipe = c.schedule == GPIPE
     latency = hop.latency_s / np.maximum(c.stage - 1, 1) * np.where(gpipe, n, 1)
     sending = latency + np.where(gpipe, one_by_one, together) * hop.neighbour_s_per_byte
@@ -107,55 +111,58 @@ def _scheduled(setting: Setting, c: Candidates, chunks: list[_Work]) -> tuple[_W
     adds = np.where(
         c.schedule == NONE, np.where(c.microbatches > 1, 24.0 * c.microbatches, 0), 14.0 * count / chunks
     )
-    moved = adds * stage_parameters(setting, c) / setting.topology.chip.hbm_bytes_per_s
+    moved = adds * stage_parameters(context, c) / context.topology.chip.hbm_bytes_per_s
     return total.plus(_Work(moved, {"stage": sends * sending})), useful
 
 
-def stage_parameters(setting: Setting, c: Candidates) -> np.ndarray:
+def stage_parameters(context: SearchContext, c: Candidates) -> np.ndarray:
     """Parameters of layers whose gradients a device adds up: in shards, or whole when gathered once."""
-    layers = sum(tower.layers * tower.parameters for tower in setting.shape.towers)
+    layers = sum(tower.layers * tower.parameters for tower in context.shape.towers)
     return layers / (c.stage * c.model * np.where(c.zero == 1, 1, c.fsdp))
 
 
-def _layer(setting: Setting, c: Candidates, tower: Tower) -> _Work:
+def _layer(context: SearchContext, c: Candidates, tower: Tower) -> _Work:
     """Forward and backward of one layer on a microbatch, with what remat computes again."""
-    forward, backward = _compute(setting, c, tower)
+    forward, backward = _compute(context, c, tower)
     # A pipeline's tick is computed again to get at its layers: 1F1B keeps inputs only, whatever remat says.
     ticked = np.where(c.remat == FULL, c.schedule != NONE, c.schedule == ONE_F_ONE_B)
     again = ticked + np.select([c.remat == FULL, c.remat == KEEP_ALL], [1.0, 0.0], 0.03)
-    offloaded = 2 * kept(setting, c, tower)[DOTS] / HOST_BYTES_PER_S
+    offloaded = 2 * kept(context, c, tower)[DOTS] / HOST_BYTES_PER_S
     compute = forward * (1 + again) + backward
     compute = compute + np.where(c.remat == OFFLOAD, np.maximum(0.0, offloaded - 0.5 * compute), 0.0)
     repeated = ticked + 1.0 * (c.remat == FULL)  # whole forward passes, collectives too
     entries = np.where(c.remat == KEEP_ALL, 0.0, 1.0 * (c.remat != FULL))
 
     def gathers(axis: str, size: np.ndarray, number) -> np.ndarray:
-        cost = setting.cost(c, axis)
+        cost = context.cost(c, axis)
         return number * (cost.latency_s + size * cost.seconds_per_byte)
 
-    whole = residual(setting, c, tower.tokens) * c.model
-    rows = setting.examples(c) / c.model * setting.activation_bytes
-    keys = sum(2 * n.keys * n.heads * n.width for n in tower.attentions) * rows
-    weights = tower.parameters / c.model * setting.activation_bytes
+    whole = residual(context, c, tower.tokens, tower.width) * c.model
+    rows = context.examples(c) / c.model * context.activation_bytes
+    # Keys and values of the whole example; where whole windows are on a device, nobody asks for others'.
+    gathered = [n.windows % c.sequence != 0 for n in tower.attentions]
+    sizes = [2 * n.keys * n.windows * n.heads * n.width for n in tower.attentions]
+    keys = sum(asked * size for asked, size in zip(gathered, sizes, strict=True)) * rows
+    weights = tower.parameters / c.model * context.activation_bytes
     in_layer = np.where(c.zero == 3, 3.0 + ticked, 0.0)
     return _Work(
         compute,
         {
             "model": gathers("model", whole, tower.blocks * (4.0 + 2.0 * repeated + entries)),
             "fsdp": gathers("fsdp", weights, in_layer),
-            "sequence": gathers("sequence", keys, len(tower.attentions) * 3.0),
+            "sequence": gathers("sequence", keys, sum(gathered) * 3.0),
         },
     )
 
 
-def _compute(setting: Setting, c: Candidates, tower: Tower) -> tuple[np.ndarray, np.ndarray]:
-    chip, e = setting.topology.chip, setting.efficiency
-    examples = setting.examples(c) / c.sequence
+def _compute(context: SearchContext, c: Candidates, tower: Tower) -> tuple[np.ndarray, np.ndarray]:
+    chip, e = context.topology.chip, context.efficiency
+    examples = context.examples(c) / c.sequence
     forward = backward = np.zeros(len(c))
     for product in tower.products:
         rows = product.rows / np.where(product.split == "rows", c.model, 1)
         columns = product.columns / np.where(product.split == "columns", c.model, 1)
-        seconds = _product(setting, examples * product.tokens, rows, columns)
+        seconds = _product(context, examples * product.tokens, rows, columns)
         forward, backward = forward + seconds, backward + 2 * seconds
     for attention in tower.attentions:
         causal = 0.5 if attention.causal else 1.0
@@ -163,7 +170,7 @@ def _compute(setting: Setting, c: Candidates, tower: Tower) -> tuple[np.ndarray,
         flops = attention.flops * examples * share / c.model
         seconds = flops / (chip.peak_flops * e.attention)
         forward, backward = forward + seconds, backward + e.attention_backward * seconds
-    each = kept(setting, c, tower)
+    each = kept(context, c, tower)
     more = np.where(c.remat == KEEP_ALL, each[KEEP_ALL] - each[DOTS], 0.0)  # written once, read once
     alone = np.where(c.schedule == GPIPE, e.elementwise_pipeline, e.elementwise_branches)
     factor = np.where(c.schedule == NONE, 1.0, alone)
@@ -171,9 +178,9 @@ def _compute(setting: Setting, c: Candidates, tower: Tower) -> tuple[np.ndarray,
     return forward + traffic / 3, backward + 2 * traffic / 3
 
 
-def _product(setting: Setting, tokens, rows, columns) -> np.ndarray:
+def _product(context: SearchContext, tokens, rows, columns) -> np.ndarray:
     """One product [tokens, rows] x [rows, columns]: whichever of compute and memory takes longer."""
-    chip, e, a = setting.topology.chip, setting.efficiency, setting.activation_bytes
+    chip, e, a = context.topology.chip, context.efficiency, context.activation_bytes
     smallest = np.minimum(np.minimum(tokens, rows), columns)
     reached = e.matmul * smallest / (smallest + e.narrow)
     moved = a * (tokens * rows + rows * columns + tokens * columns)
@@ -182,43 +189,69 @@ def _product(setting: Setting, tokens, rows, columns) -> np.ndarray:
     )
 
 
-def _loss(setting: Setting, c: Candidates) -> _Work:
-    """Embeddings, head and cross-entropy of one microbatch, forward and backward."""
-    shape, chip = setting.shape, setting.topology.chip
-    tokens = setting.examples(c) * shape.head_tokens / c.sequence
-    columns = shape.vocabulary / c.model
-    products = 3.0 * _product(setting, tokens / shape.loss_chunks, shape.width, columns) * shape.loss_chunks
-    logits = 6.0 * tokens * columns * 4 / chip.hbm_bytes_per_s
-    model = setting.cost(c, "model")
-    streams = sum(residual(setting, c, tower.tokens) for tower in shape.towers) * c.model
-    memory = sum(residual(setting, c, tower.memory_tokens) for tower in shape.towers) * c.model
-    entered = streams + memory + residual(setting, c, shape.head_tokens) * c.model
-    crossings = 2 * (entered * model.seconds_per_byte + (len(shape.towers) + 1) * model.latency_s)
-    return _Work(products + logits, {"model": crossings})
+def _ends(context: SearchContext, c: Candidates) -> _Work:
+    """Embeddings, heads and losses of one microbatch, forward and backward."""
+    shape, chip, model = context.shape, context.topology.chip, context.cost(c, "model")
+    compute = np.zeros(len(c))
+    for end in shape.ends:
+        tokens, chunks = positions(context, c, end), max(1, end.loss_chunks)
+        rows, columns = end.rows / parts(c, end, "rows"), end.columns / parts(c, end, "columns")
+        if end.products:
+            compute = compute + end.products * _product(context, tokens / chunks, rows, columns) * chunks
+        if end.loss_chunks:
+            compute = compute + 6.0 * tokens * columns * 4 / chip.hbm_bytes_per_s
+    if shape.contrast_width:
+        examples, batch = context.examples(c), context.batch_size
+        compute = compute + 3.0 * _product(context, examples, shape.contrast_width, batch)
+        compute = compute + 6.0 * examples * batch * 4 / chip.hbm_bytes_per_s
+    # Only what is split over `model` is crossed into: a head from the residual stream, the others to it.
+    split = [end for end in shape.ends if end.split]
+    streams = sum(_stream(context, c, end.tokens, end.columns) for end in split if end.kind != "product")
+    memory = sum(_stream(context, c, tower.memory_tokens, tower.memory_width) for tower in shape.towers)
+    heads = sum(_stream(context, c, end.tokens, end.rows) for end in split if end.kind == "product")
+    crossed = (streams + memory + heads) * model.seconds_per_byte
+    return _Work(compute, {"model": 2 * (crossed + len(split) * model.latency_s)})
 
 
-def _once(setting: Setting, c: Candidates) -> _Work:
-    """Once a step: weights gathered once, gradients added up over copies, the optimizer."""
-    shape, a = setting.shape, setting.activation_bytes
+def _stream(context: SearchContext, c: Candidates, tokens: int, width: int) -> np.ndarray:
+    """Bytes of a microbatch's residual stream, whole along `model`."""
+    return residual(context, c, tokens, width) * c.model
+
+
+def _once(context: SearchContext, c: Candidates) -> _Work:
+    """Once per step: weights gathered once, gradients added up over copies, the optimizer."""
+    shape, a = context.shape, context.activation_bytes
     layers = sum(tower.layers * tower.parameters for tower in shape.towers) / (c.stage * c.model)
-    table = shape.tables * shape.vocabulary * shape.width / c.model
-    stored = (layers + table) / c.fsdp
-    fsdp = setting.cost(c, "fsdp")
+    ends = sum(end.parameters / parts(c, end) for end in shape.ends)
+    stored = (layers + ends) / c.fsdp
+    fsdp, data = context.cost(c, "fsdp"), context.cost(c, "data")
     once = np.where(c.zero == 1, layers * 2 * a * fsdp.seconds_per_byte + 2 * fsdp.latency_s, 0.0)
-    # The table: gathered for each use of a microbatch, or once in a pipeline; and its gradient, back.
-    uses = np.where(c.schedule == NONE, 3 * len(shape.towers) * c.microbatches, 2 * shape.tables)
-    tables = uses * (shape.vocabulary * shape.width / c.model * a * fsdp.seconds_per_byte + fsdp.latency_s)
+    # Ends are gathered for each use of a microbatch, and their gradients scattered; in a pipeline once. Those
+    # of one size count together.
+    uses: dict[tuple[int, bool], np.ndarray] = defaultdict(lambda: np.zeros(len(c), int))
+    for end in shape.ends:
+        each = np.where(c.schedule == NONE, 2 * c.microbatches, 2 * (not end.tied))
+        uses[end.size, end.split is not None] += each
+    tables = sum(
+        count * (size / (c.model if split else 1) * a * fsdp.seconds_per_byte + fsdp.latency_s)
+        for (size, split), count in uses.items()
+    )
+    embeddings = context.batch_size * shape.contrast_width * a
 
     def added(cost: AxisCost, parameters: np.ndarray) -> np.ndarray:
         return 2 * (4.0 * parameters * cost.seconds_per_byte + cost.latency_s)
 
-    moved = stored * (20.0 + 2.0 * setting.optimizer_bytes)  # gradient twice, parameter and state both ways
+    def exchanged(cost: AxisCost, shards: int | np.ndarray) -> np.ndarray | float:
+        """One side's embeddings of a contrastive loss: all of them to all devices, and gradients back."""
+        return 2 * (embeddings / shards * cost.seconds_per_byte + cost.latency_s) if embeddings else 0.0
+
+    moved = stored * (20.0 + 2.0 * context.optimizer_bytes)  # gradient twice, parameter and state both ways
     return _Work(
-        moved / setting.topology.chip.hbm_bytes_per_s,
+        moved / context.topology.chip.hbm_bytes_per_s,
         {
-            "fsdp": once + tables,
-            "data": added(setting.cost(c, "data"), stored),
-            "sequence": added(setting.cost(c, "sequence"), stored),
-            "stage": added(setting.cost(c, "stage"), table / c.fsdp),
+            "fsdp": once + tables + exchanged(fsdp, 1),
+            "data": added(data, stored) + exchanged(data, c.fsdp),
+            "sequence": added(context.cost(c, "sequence"), stored),
+            "stage": added(context.cost(c, "stage"), ends / c.fsdp),
         },
     )

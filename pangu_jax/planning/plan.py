@@ -40,7 +40,7 @@ class Plan:
             "parameters": self.model.shape.parameters,
             "considered": self.search.considered,
             "divided": self.search.divided,
-            "fitting": self.search.fitting,
+            "fitting": self.search.feasible,
             "layouts": [self._item(prediction) for prediction in self.search.ranking],
             "recipe": self._item(self.own) if self.own else None,
             "verified": [self._item(found.prediction) | found.value for found in self.verified],

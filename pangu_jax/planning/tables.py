@@ -16,7 +16,7 @@ def render(plan: Plan) -> str:
     what = f"{planner.billions(plan.model.shape.parameters)} parameters, batch {plan.model.batch_size}"
     parts = [
         f"{what} on {topology.describe()}: {search.considered} layouts looked at, {search.divided} divide, "
-        f"{search.fitting} fit into {search.limit_bytes / GIB:.1f} GiB",
+        f"{search.feasible} fit into {search.limit_bytes / GIB:.1f} GiB",
         _ranking(plan),
     ]
     if plan.verified:

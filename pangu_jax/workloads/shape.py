@@ -1,7 +1,7 @@
 """The shape of a model in numbers: what predicting its memory and its time needs, and no more.
 
-A workload that can tell its shape can be planned (`pangu plan`, `layout="auto"`). The planner reads these
-attributes and imports nothing from here.
+A workload that has a `shape()` can be planned (`pangu plan`, `layout="auto"`): the planner reads nothing else
+of a model.
 """
 
 from typing import Literal, NamedTuple
@@ -13,7 +13,7 @@ class Product(NamedTuple):
     Attributes:
       rows: width of what is multiplied.
       columns: width of what comes out.
-      tokens: positions an example that are multiplied by it.
+      tokens: positions per example that are multiplied by it.
       split: which of the two widths is split by tensor parallelism.
       saved: whether what comes out is kept when remat keeps products.
     """
@@ -30,15 +30,17 @@ class Product(NamedTuple):
 
 
 class Attention(NamedTuple):
-    """Scores between all queries and keys of an example.
+    """Scores between queries and keys of an example, each query with the keys of its window.
 
     Attributes:
       heads: heads, split by tensor parallelism.
       width: of one head.
-      queries: positions that look.
-      keys: positions looked at.
+      queries: positions per example that look, over all windows.
+      keys: positions that each of them looks at: those of its window.
       causal: whether half of the pairs do not count.
-      plain: whether no kernel takes it (a bias on the scores): its T x S matrices are in memory.
+      plain: whether no kernel takes it (a bias on the scores, small windows): its queries x keys matrices are
+        in memory.
+      windows: windows per example that see nothing of each other; 1 where every query sees all keys.
     """
 
     heads: int
@@ -47,10 +49,11 @@ class Attention(NamedTuple):
     keys: int
     causal: bool
     plain: bool
+    windows: int = 1
 
     @property
     def flops(self) -> float:
-        """Forward FLOPs of an example; of causal pairs, those that count."""
+        """Forward FLOPs per example; of causal pairs, those that count."""
         return 4.0 * self.heads * self.width * self.queries * self.keys * (0.5 if self.causal else 1.0)
 
 
@@ -60,12 +63,13 @@ class Tower(NamedTuple):
     Attributes:
       name: such as "encoder".
       layers: their number.
-      tokens: positions an example of its residual stream.
-      width: of the residual stream.
+      tokens: positions per example of its residual stream.
+      width: of the residual stream; other towers may have another.
       products: weight matrices of a layer.
       attentions: of a layer.
-      blocks: additions to the residual stream a layer.
-      memory_tokens: positions an example of another tower's output that every layer reads; 0 for none.
+      blocks: additions to the residual stream per layer.
+      memory_tokens: positions per example of another tower's output that every layer reads; 0 for none.
+      memory_width: of that output.
     """
 
     name: str
@@ -76,6 +80,7 @@ class Tower(NamedTuple):
     attentions: tuple[Attention, ...]
     blocks: int
     memory_tokens: int = 0
+    memory_width: int = 0
 
     @property
     def parameters(self) -> int:
@@ -84,40 +89,84 @@ class Tower(NamedTuple):
 
     @property
     def flops(self) -> float:
-        """Forward FLOPs of an example through one layer."""
+        """Forward FLOPs per example through one layer."""
         products = sum(2.0 * product.parameters * product.tokens for product in self.products)
         return products + sum(attention.flops for attention in self.attentions)
 
 
-class Shape(NamedTuple):
-    """A model: towers one after the other, between an embedding and a head over a vocabulary.
+class End(NamedTuple):
+    """A weight matrix outside the layers: a table of embeddings, a projection of patches, a head.
+
+    A matrix that is used twice is two ends, the second of them tied.
 
     Attributes:
-      towers: in the order in which a batch passes them; equally wide.
-      vocabulary: rows of the embedding and of the head.
-      tables: 1 when head and embedding are the same parameters, else 2.
-      head_tokens: positions an example that the head looks at.
-      loss_chunks: pieces of them whose logits exist one after the other.
+      name: such as "head".
+      rows: width of what is multiplied; of a table, its entries.
+      columns: width of what comes out.
+      tokens: positions per example that pass it.
+      kind: "lookup" takes rows of it. "input" multiplies the batch itself, to which no gradient goes back.
+        "product" multiplies what a tower made.
+      split: which of its sides is split by tensor parallelism; None where none is: then each device takes its
+        own positions.
+      loss_chunks: where a loss is taken over what comes out (a vocabulary, classes, pixels): the pieces whose
+        fp32 outputs exist one after the other; 0 where none is.
+      tied: whether its parameters are those of an end before it.
     """
 
-    towers: tuple[Tower, ...]
-    vocabulary: int
-    tables: int
-    head_tokens: int
-    loss_chunks: int
+    name: str
+    rows: int
+    columns: int
+    tokens: int
+    kind: Literal["lookup", "input", "product"]
+    split: Literal["rows", "columns"] | None = None
+    loss_chunks: int = 0
+    tied: bool = False
 
     @property
-    def width(self) -> int:
-        """Of the residual stream."""
-        return self.towers[0].width
+    def size(self) -> int:
+        """Numbers of the matrix, whether they are its own or not."""
+        return self.rows * self.columns
 
     @property
     def parameters(self) -> int:
-        """All of them, without the scales of norms."""
+        """Its own."""
+        return 0 if self.tied else self.size
+
+    @property
+    def products(self) -> int:
+        """Matrix products forward and backward: the output, the matrix' gradient, the input's gradient."""
+        return {"lookup": 0, "input": 2, "product": 3}[self.kind]
+
+    @property
+    def flops(self) -> float:
+        """Of one of these products, per example."""
+        return 2.0 * self.size * self.tokens
+
+
+class Shape(NamedTuple):
+    """A model: towers of layers, and what is before, between and after them.
+
+    Attributes:
+      towers: in the order in which a batch passes them.
+      ends: the matrices outside of them, in the order in which a batch passes them.
+      contrast_width: of the embeddings of a contrastive loss, which compares every example with every example
+        of the batch; 0 for none.
+    """
+
+    towers: tuple[Tower, ...]
+    ends: tuple[End, ...] = ()
+    contrast_width: int = 0
+
+    @property
+    def parameters(self) -> int:
+        """All of them, without norms, biases and tables of positions."""
         layers = sum(tower.layers * tower.parameters for tower in self.towers)
-        return layers + self.tables * self.vocabulary * self.width
+        return layers + sum(end.parameters for end in self.ends)
 
     def flops(self, batch_size: int) -> float:
-        """Model FLOPs of a step, forward and backward: each tower by its own tokens."""
-        forward = sum(tower.layers * tower.flops for tower in self.towers)
-        return 3.0 * batch_size * (forward + 2.0 * self.head_tokens * self.vocabulary * self.width)
+        """Model FLOPs per step, forward and backward, each tower by its own tokens, without recomputation."""
+        layers = sum(tower.layers * tower.flops for tower in self.towers)
+        products = sum(end.flops for end in self.ends if end.kind == "product")
+        products += 2.0 * batch_size * self.contrast_width
+        inputs = sum(end.flops for end in self.ends if end.kind == "input")
+        return 3.0 * batch_size * (layers + products) + 2.0 * batch_size * inputs

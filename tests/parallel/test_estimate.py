@@ -1,13 +1,14 @@
 """What predictions are made of: FLOPs and parameters of a shape, links, items of memory."""
 
 import jax
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from data_pipelines.text.synthetic import SyntheticTokens
 from pangu_jax.parallel.layout import AXES, Layout
-from pangu_jax.planner import predictions
+from pangu_jax.planner import predictions, time_estimate
 from pangu_jax.planner.axis_costs import axis_costs, on_one_dimension
 from pangu_jax.planner.links import HOP_S
 from pangu_jax.workloads.language import LanguageModel
@@ -93,6 +94,14 @@ def test_compute_alone_never_beats_the_peak(microbatches):
     found = predictions.predict(planned, topology, Layout(data=4, microbatches=microbatches, remat="dots"))
     assert 0 < found.mfu < planned.flops / found.compute_s / (4 * topology.chip.peak_flops) < 1
     assert found.step_s >= found.compute_s
+
+
+def test_a_predicted_step_is_the_same_in_every_process():
+    """Sums over mesh axes go in the mesh's order: in that of a set, their last digits change by process."""
+    work = time_estimate._Work(np.zeros(1), {})
+    for axes in (("model", "fsdp", "sequence"), ("stage",), ("fsdp", "data", "sequence", "stage")):
+        work = work.plus(time_estimate._Work(np.zeros(1), dict.fromkeys(axes, np.ones(1))))
+    assert tuple(work.axes) == AXES
 
 
 def test_one_round_a_tower_is_said_in_two_ways():

@@ -77,7 +77,7 @@ def test_ten_thousand_candidates_are_searched_in_seconds():
     found = planner.search(model, V5P_512)
     assert time.perf_counter() - began < 10
     assert found.divided >= 10_000
-    assert found.considered > found.divided > found.fitting > 0
+    assert found.considered > found.divided > found.feasible > 0
     steps = [prediction.step_s for prediction in found.ranking]
     assert steps == sorted(steps) and len(steps) == 10
     assert all(prediction.bytes_per_chip <= found.limit_bytes for prediction in found.ranking)
@@ -142,7 +142,7 @@ def test_memory_of_1f1b_does_not_grow_with_microbatches():
 @pytest.mark.parametrize(
     ("name", "fixed", "words"),
     [
-        ("v5p:2x2x1", {}, "the smallest needs .* GiB a chip, .*; the nearest that fits is v5p:2x4x4"),
+        ("v5p:2x2x1", {}, "the smallest needs .* GiB per chip, .*; the nearest that fits is v5p:2x4x4"),
         ("v5p:6x6x6", {}, "batch_size 1024 is not divisible by data x fsdp 3"),
         ("v5p:8x8x8", {"stage": 5}, "no layout with stage 5 divides .*: no mesh of that many chips"),
     ],
@@ -155,7 +155,7 @@ def test_a_model_that_fits_nowhere_is_one_line(name, fixed, words):
 
 def test_the_nearest_that_fits_does_fit():
     search = planner.search(model_of(), topologies.parse("v5p:2x4x4"), top=1)
-    assert search.fitting
+    assert search.feasible
 
 
 def test_a_layout_that_does_not_divide_is_refused_with_both_numbers():

@@ -14,7 +14,7 @@ from pangu_jax.workloads import Batch, Params, Part, PipelinedWorkload, Run, Sou
 from pangu_jax.workloads.language.model import encoder_decoder, forward
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.workloads.language.model.forward import Forward, Loss
-from pangu_jax.workloads.shape import Attention, Product, Shape, Tower
+from pangu_jax.workloads.shape import Attention, End, Product, Shape, Tower
 
 gin.external_configurable(EncoderDecoderConfig, "EncoderDecoder", module="pangu_jax.models")
 
@@ -185,14 +185,20 @@ class LanguageModel(PipelinedWorkload):
             Product(d, 2 * joined, encoder, "columns", saved=True),
             Product(joined, d, decoder, "rows", saved=False),
         )
-        looks = lambda *pair: Attention(m.heads, m.width, *pair)  # noqa: E731
+        attention = lambda *pair: Attention(m.heads, m.width, *pair)  # noqa: E731
         towers = (
             Tower("encoder", m.encoder_layers, encoder, d, layer(encoder),
-                  (looks(encoder, encoder, False, biased),), 2),
+                  (attention(encoder, encoder, False, biased),), 2),
             Tower("decoder", m.decoder_layers, decoder, d, (*layer(decoder), *cross),
-                  (looks(decoder, decoder, True, biased), looks(decoder, encoder, False, False)), 3, encoder),
+                  (attention(decoder, decoder, True, biased), attention(decoder, encoder, False, False)), 3,
+                  memory_tokens=encoder, memory_width=d),
         )  # fmt: skip
-        return Shape(towers, m.vocab_size, 1 if m.tied_head else 2, decoder, m.loss_chunks)
+        ends = (
+            End("encoder_embedding", m.vocab_size, d, encoder, "lookup", "rows"),
+            End("decoder_embedding", m.vocab_size, d, decoder, "lookup", "rows", tied=True),
+            End("head", d, m.vocab_size, decoder, "product", "columns", m.loss_chunks, tied=m.tied_head),
+        )
+        return Shape(towers, ends)
 
 
 class Program(NamedTuple):

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 
@@ -11,69 +10,21 @@ from pangu_jax.parallel.layout import AXES
 from pangu_jax.planner.axis_costs import AxisCost, axis_costs
 from pangu_jax.planner.candidates import Candidates, Mesh
 from pangu_jax.planner.efficiency import Efficiency, efficiency
+from pangu_jax.workloads.shape import Shape
 from tpu_npu_backends.topologies import Topology
 
 
-class Product(Protocol):
-    """A weight matrix of one layer (see the workload's `shape`)."""
-
-    rows: int
-    columns: int
-    tokens: int
-    split: str
-    saved: bool
-    parameters: int
-
-
-class Attention(Protocol):
-    """Scores between queries and keys."""
-
-    heads: int
-    width: int
-    queries: int
-    keys: int
-    causal: bool
-    plain: bool
-    flops: float
-
-
-class Tower(Protocol):
-    """Equal layers, one after the other."""
-
-    name: str
-    layers: int
-    tokens: int
-    width: int
-    products: Sequence[Product]
-    attentions: Sequence[Attention]
-    blocks: int
-    memory_tokens: int
-    parameters: int
-
-
-class Shape(Protocol):
-    """A model in numbers."""
-
-    towers: Sequence[Tower]
-    vocabulary: int
-    width: int
-    tables: int
-    head_tokens: int
-    loss_chunks: int
-    parameters: int
-
-
 @dataclass(frozen=True)
-class Setting:
-    """A search.
+class SearchContext:
+    """The fixed part of a search.
 
     Attributes:
       shape: the model.
-      batch_size: examples a step, over all devices.
+      batch_size: examples per step, over all devices.
       topology: the chips.
       meshes: the axis sizes that candidates number.
-      activation_bytes: of one number of an activation: 2 for bfloat16.
-      optimizer_bytes: of the optimizer's state a parameter: 8 for AdamW in fp32.
+      activation_bytes: per number of an activation: 2 for bfloat16.
+      optimizer_bytes: of the optimizer's state per parameter: 8 for AdamW in fp32.
     """
 
     shape: Shape
