@@ -1,4 +1,4 @@
-"""A model family in one file: handwritten digits by a two-layer perceptron. docs/adding_a_workload.md explains it.
+"""A model family in one file: handwritten digits by a two-layer perceptron (docs/adding_a_workload.md).
 
 PYTHONPATH=. pangu train --gin_file examples/digits.gin --run_dir runs/digits
 """

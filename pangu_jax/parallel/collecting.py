@@ -1,5 +1,7 @@
-"""The sums of a loss, and apart from them its rows: sums are added up wherever a batch was split, rows are laid
-side by side in the order of the batch."""
+"""The sums of a loss, and apart from them its rows.
+
+Sums are added up wherever a batch was split; rows are laid side by side in the order of the batch.
+"""
 
 from typing import Any
 

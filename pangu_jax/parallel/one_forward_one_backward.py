@@ -17,8 +17,9 @@ from pangu_jax.parallel.stage import STAGE, Program, Stage, Tree, Weights, add_a
 
 
 def gradients(program: Program, layout: Any, weights: Weights, parts: Tree) -> tuple[Weights, Any]:
-    """(fp32 gradients of this stage's weights, sums of the microbatches that ended here), with the rows of all
-    microbatches, [microbatches, ...].
+    """(fp32 gradients of this stage's weights, sums of the microbatches that ended here).
+
+    In the sums are the rows of all microbatches, [microbatches, ...].
 
     Args:
       program: the model.

@@ -21,8 +21,8 @@ class Optimizer:
     """A gradient transformation and the schedule inside it, which metrics report.
 
     Attributes:
-      transformation: gradients -> updates, clipping included. Its `update` is handed `variables` and `step` as
-        extra arguments, for those transformations that ask for them.
+      transformation: gradients -> updates, clipping included. Its `update` is handed `variables` and `step`
+        as extra arguments, for those transformations that ask for them.
       schedule: step -> learning rate.
       groups: parameters that learn otherwise, or not at all.
     """

@@ -48,8 +48,8 @@ class ParameterGroup:
             ) from None
         if self.frozen and (self.learning_rate != 1.0 or self.schedule or self.weight_decay):
             raise UserError(
-                f"ParameterGroup.pattern = {self.pattern!r}: a frozen group has no learning rate, schedule or "
-                "weight decay; leave them out"
+                f"ParameterGroup.pattern = {self.pattern!r}: a frozen group has no learning rate, schedule "
+                "or weight decay; leave them out"
             )
 
 
@@ -79,8 +79,8 @@ def numbers(params: Tree, groups: Sequence[ParameterGroup]) -> Tree:
             )
             hint = f" such as {near[0]}" if near else ""
             raise UserError(
-                f"ParameterGroup.pattern = {group.pattern!r} matches no parameter of this model; its paths are "
-                f"names joined by /,{hint or ' see `pangu checkpoint inspect`'}"
+                f"ParameterGroup.pattern = {group.pattern!r} matches no parameter of this model; its paths "
+                f"are names joined by /,{hint or ' see `pangu checkpoint inspect`'}"
             )
 
     def number(path: str) -> int:

@@ -173,7 +173,7 @@ class TrainStep(NamedTuple):
 
 
 def example_keys(seed: int, step: jax.Array, batch_size: int) -> jax.Array:
-    """One PRNG key per example of a step's batch: what is random in an example is so on every layout alike."""
+    """One PRNG key per example of a step's batch: what is random is the same on every layout."""
     key = jax.random.fold_in(jax.random.key(seed), step)
     return jax.vmap(lambda row: jax.random.fold_in(key, row))(jnp.arange(batch_size))
 

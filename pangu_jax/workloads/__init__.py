@@ -117,9 +117,9 @@ class Workload(ABC):
     Its loss calls the placement points of `run` wherever a tensor changes where it lives: that is all that a
     layout can rely on. With partitioning "manual" the arrays that it sees are one device's parts.
 
-    A class may also have `shape()`, the model in numbers (`pangu_jax.workloads.shape.Shape`): then layouts can
-    be planned for it. And `recipe_dimensions(recipe, reference)`, a static method that reads `dimensions` from
-    a recipe, so that `pangu config check` finds a misfit before anything is made.
+    A class may also have `shape()`, the model in numbers (`pangu_jax.workloads.shape.Shape`): then layouts
+    can be planned for it. And `recipe_dimensions(recipe, reference)`, a static method that reads `dimensions`
+    from a recipe, so that `pangu config check` finds a misfit before anything is made.
     """
 
     name: str
