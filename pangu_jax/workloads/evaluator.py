@@ -1,0 +1,56 @@
+"""Evaluators: what is measured of a model besides its loss, in training and by `pangu eval` alike."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from pangu_jax.workloads import NOTHING, Batch, Run, Source, Tree, Updates, Variables
+
+
+class Value(NamedTuple):
+    """A measured number and its unit, such as "percent" or "nats per token"; "" where it has none."""
+
+    value: float
+    unit: str = ""
+
+
+# measure(variables, batch, run) over all batches of some sources: totals added up, rows laid one after the other.
+Measure = Callable[[Variables, Batch, Run], Updates]
+Collect = Callable[[Measure, Sequence[Source]], Updates]
+
+
+class Evaluator(ABC):
+    """Adds up over batches, then finishes: a mean is only one kind of it.
+
+    What `measure` gives is a tree of totals, which add up over examples, and of rows, one per example; so how
+    a batch is split over devices changes nothing. A source whose last batch is not full fills it up and marks
+    what does not count, by an array of its own that `measure` reads.
+
+    Attributes:
+      every: optimizer steps between two evaluations in training; 0 follows `train.validate_every`. The last
+        step is always evaluated.
+    """
+
+    every: int = 0
+
+    @abstractmethod
+    def sources(self, batch_size: int) -> Sequence[Source]:
+        """Finite sources of what is measured, in batches of `batch_size` examples over all devices."""
+
+    def begin(self, batch_size: int, collect: Collect) -> Tree:
+        """What `measure` needs besides a batch, as arrays: the features of labelled examples, say.
+
+        Args:
+          batch_size: as for `sources`.
+          collect: goes over sources of the evaluator's own with a function that it jits.
+        """
+        del batch_size, collect
+        return NOTHING
+
+    @abstractmethod
+    def measure(self, variables: Variables, batch: Batch, begun: Tree, run: Run) -> Updates:
+        """Totals and rows of a batch; jitted."""
+
+    @abstractmethod
+    def finish(self, measured: Updates, begun: Tree) -> Mapping[str, Value]:
+        """Named values, such as {"knn/accuracy": Value(93.1, "percent")}, of host arrays."""
