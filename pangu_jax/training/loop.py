@@ -21,7 +21,7 @@ from pangu_jax.training import feed
 from pangu_jax.training.memory import peaks
 from pangu_jax.training.progress import Progress
 from pangu_jax.training.signals import StopSignals
-from pangu_jax.training.step import TrainState, make_eval_step
+from pangu_jax.training.step import TrainState, make_eval_step, means
 from pangu_jax.training.validation import validate
 from pangu_jax.training.watchdog import Watchdog
 from pangu_jax.workloads import Batch, Run, Source, Workload
@@ -29,6 +29,14 @@ from tpu_npu_backends.peak import machine_peak
 from tpu_npu_backends.selection import Backend
 
 log = logging.getLogger(__name__)
+
+# By any of these, not finite, a step would poison the state that it leaves: what it is, and what helps.
+OTHER_EXAMPLES = "lower the learning rate, or leave these examples out"
+VITAL = {
+    "loss": ("the loss", OTHER_EXAMPLES),
+    "grad_norm": ("the norm of the gradient", OTHER_EXAMPLES),
+    "learning_rate": ("the learning rate", "correct its schedule"),
+}
 
 
 @dataclass(frozen=True)
@@ -61,8 +69,8 @@ def run(
     is killed anywhere and resumed writes the same rows again.
 
     Raises:
-      UserError: the loss is not finite (names the step, its examples and the last good checkpoint), or the
-        disk is full.
+      UserError: a step's loss, gradient or learning rate is not finite (names the step, its examples and the
+        last good checkpoint), or the disk is full.
     """
     began = time.monotonic()
     writes = jax.process_index() == 0
@@ -157,7 +165,8 @@ class _Books:
         self._peak = machine_peak(plan.backend, plan.run.dtype)
         self._speed: float | None = None  # FLOP/s, as last timed
         self._mark: tuple[int, float] | None = None
-        self.last: dict[str, float] = {}
+        self._odd: set[str] = set()
+        self.last: dict[str, float | None] = {}
         for row in read(directory.metrics):
             self.last |= row
 
@@ -173,11 +182,13 @@ class _Books:
     ) -> dict[str, float]:
         """Check the metrics of a step that ended at `now`; write them if its turn has come.
 
-        Returns what to show.
+        What comes of a step that is not sound is never saved: its metrics are looked at before its own state
+        is, and before that of any step after it. Returns what to show.
         """
-        values = {name: float(value) for name, value in metrics.items()}
-        if not math.isfinite(values["loss"]):
-            self._alarm(step, values["loss"], checkpoints)
+        values = means(metrics)
+        for name in VITAL:
+            if not math.isfinite(values[name]):
+                self._alarm(step, name, values[name], checkpoints)
         if self._mark is None:
             # The first step after a start or a pause is not timed: it may have compiled, or overlapped.
             self._mark = step, now
@@ -197,13 +208,16 @@ class _Books:
         return values | {name: self.last[name] for name in ("tokens_per_second", "mfu") if name in self.last}
 
     def write(self, step: int, values: dict[str, float | None]) -> None:
-        """Append a row, without the metrics that had nothing to average."""
-        values = {name: v for name, v in values.items() if v is None or not math.isnan(v)}
+        """Append a row, where it has anything. What is not finite is null there, and warned of once."""
         if not values:
             return
-        self.last |= {name: v for name, v in values.items() if v is not None}
+        odd = {name for name, v in values.items() if v is not None and not math.isfinite(v)}
+        self.last |= {name: None if name in odd else v for name, v in values.items() if v is not None}
         if self._metrics:
             self._metrics.write(step, values)
+            if new := [name for name in values if name in odd - self._odd]:
+                log.warning("step %d: not finite, null in metrics.jsonl: %s", step, ", ".join(new))
+            self._odd |= odd
 
     def pause(self) -> None:
         """What comes next is not training: do not time it. A better peak may show meanwhile; rows that are
@@ -213,14 +227,15 @@ class _Books:
         if self._speed:
             self.last["mfu"] = self._speed / self._peak
 
-    def _alarm(self, step: int, loss: float, checkpoints: Checkpoints) -> None:
+    def _alarm(self, step: int, name: str, value: float, checkpoints: Checkpoints) -> None:
         checkpoints.wait()
         good = checkpoints.latest()
+        what, remedy = VITAL[name]
         examples = self._plan.source.identity(step - 1)
         shown = ", ".join(examples[:4]) + (f" and {len(examples) - 4} more" if len(examples) > 4 else "")
-        log.error("loss %s at step %d; examples of that step: %s", loss, step, ", ".join(examples))
+        log.error("%s %s at step %d; examples of that step: %s", name, value, step, ", ".join(examples))
         raise UserError(
-            f"the loss is {loss} at step {step}; its batch is {shown} (all in run.log); "
+            f"{what} is {value} at step {step}; its batch is {shown} (all in run.log); "
             + (f"the last good checkpoint is step {good}" if good else "there is no checkpoint yet")
-            + "; lower the learning rate, or leave these examples out, and run the same command again"
+            + f"; {remedy}, and run the same command again"
         )

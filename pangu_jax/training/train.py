@@ -86,7 +86,8 @@ def train(
       recipe: text of the resolved recipe, kept in the run directory and in checkpoints.
 
     Raises:
-      UserError: the layout does not fit, the run directory is taken or unusable, the loss is not finite.
+      UserError: the layout does not fit, the run directory is taken or unusable, a step's loss,
+        gradient or learning rate is not finite.
     """
     _require_positive(
         steps=steps, batch_size=batch_size, log_every=log_every, checkpoint_every=checkpoint_every

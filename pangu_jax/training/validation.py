@@ -7,6 +7,7 @@ import jax
 from jax.sharding import Mesh
 
 from pangu_jax.training import feed
+from pangu_jax.training.step import means
 from pangu_jax.workloads import Batch, Source, Sums
 
 
@@ -18,7 +19,8 @@ def validate(
     batch_size: int,
     on_batch: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
-    """`validation_loss` over all sources together and `validation_NAME` for each metric of the workload.
+    """`validation_loss` over all sources together and `validation_NAME` for each metric of the workload that
+    something was averaged for.
 
     Args:
       eval_step: the jitted sums of a batch.
@@ -37,9 +39,5 @@ def validate(
             on_batch()
     if total is None:
         return {}
-    metrics = {
-        f"validation_{name}": float(value / weight)
-        for name, (value, weight) in total.metrics.items()
-        if weight > 0
-    }
-    return {"validation_loss": float(total.loss / total.weight), **metrics}
+    metrics = {"loss": (total.loss, total.weight), **total.metrics}
+    return {f"validation_{name}": value for name, value in means(metrics).items()}
