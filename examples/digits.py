@@ -53,6 +53,7 @@ class Digits(Workload):
     """
 
     name = "digits"
+    loss_unit = "nats per example"
 
     def __init__(self, hidden: int = 64):
         self.hidden = hidden

@@ -1,4 +1,4 @@
-"""Carrying out evaluators (`pangu_jax.workloads.evaluator`) on a mesh: one way, in training and afterwards."""
+"""Carrying out evaluators (`workloads/evaluator.py`) on a mesh: one way, in training and afterwards."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

@@ -6,7 +6,8 @@ A run that was killed and resumed must leave the same file as one that never sto
   float32 is widened to double first, which is exact. So equal losses give equal text, and text equality
   proves bit equality.
 - JSON has no NaN or infinity; they are written as null, so any JSON reader can read the file. (The trainer
-  stops at such a loss; a null is what is left of it.)
+  stops at such a loss or gradient and warns of other metrics. What there was nothing to average for, such as
+  the loss of a task that a batch holds nothing of, is absent.)
 
 A row of step N must be written before the checkpoint of step N is saved: a kill between the two would lose
 it.

@@ -1,6 +1,6 @@
 """One optimizer step: a jitted function over a mesh, and the state that it turns."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -116,7 +116,8 @@ def make_train_step(
 ) -> "TrainStep":
     """The jitted step (state, batch) -> (state, metrics). The given state's buffers are reused.
 
-    Metrics are fp32 scalars: loss, grad_norm, learning_rate and the workload's own.
+    Metrics are fp32 scalars: loss, grad_norm and learning_rate; and pairs of them, sum and weight, of the
+    workload's own (`means` divides).
     """
     target = abstract_start(workload, optimizer, mesh)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, target)
@@ -136,7 +137,7 @@ def make_train_step(
             "loss": sums.loss / jnp.maximum(sums.weight, 1e-6),
             "grad_norm": optax.global_norm(grads),
             "learning_rate": jnp.asarray(optimizer.schedule(state.step), jnp.float32),
-            **means(sums),
+            **sums.metrics,
         }
         return TrainState(state.step + 1, params, opt_state, extra), metrics
 
@@ -189,9 +190,11 @@ def make_eval_step(
     )
 
 
-def means(sums: Sums) -> dict[str, jax.Array]:
-    """Each metric as sum / weight; NaN where nothing had weight (a task absent from a batch)."""
+def means(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Metrics on the host: scalars as they are, pairs as sum / weight; without those of which there was
+    nothing to average (a task absent from a batch)."""
     return {
-        name: jnp.where(weight > 0, total / jnp.maximum(weight, 1e-6), jnp.nan)
-        for name, (total, weight) in sums.metrics.items()
+        name: float(value[0] / value[1] if isinstance(value, tuple) else value)
+        for name, value in metrics.items()
+        if not isinstance(value, tuple) or value[1] > 0
     }

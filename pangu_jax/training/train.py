@@ -1,6 +1,7 @@
 """`train`: puts a run together from its recipe, and hands it to the loop."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -21,6 +22,7 @@ from pangu_jax.runs.run_directory import RunDirectory, write_atomically
 from pangu_jax.training import consistency, loop, step
 from pangu_jax.training.optimizers import Optimizer, adamw, state_bytes
 from pangu_jax.workloads import Run, Variables, Workload
+from pangu_jax.workloads.evaluator import Evaluator
 from tpu_npu_backends import attached, compilation_cache, selection
 from tpu_npu_backends.selection import Backend
 
@@ -59,6 +61,7 @@ def train(
     backend: str = "auto",
     log_every: int = 10,
     validate_every: int = 0,
+    evaluators: Sequence[Evaluator] = (),
     checkpoint_every: int = 1000,
     keep: int = 3,
     watchdog_seconds: float = 300.0,
@@ -78,6 +81,7 @@ def train(
       backend: "auto", "cpu", "cpu:8" (8 virtual devices, of each process), "tpu", "cuda" or "npu".
       log_every: steps between lines of metrics.jsonl.
       validate_every: steps between validations; 0 validates at the end only.
+      evaluators: measured besides the held-out loss, such as [@KNearestNeighbours()].
       checkpoint_every: steps between checkpoints; the last step is always saved.
       keep: newest checkpoints kept.
       watchdog_seconds: a step longer than this (and than 20 median steps) has its stacks written to run.log.
@@ -86,7 +90,8 @@ def train(
       recipe: text of the resolved recipe, kept in the run directory and in checkpoints.
 
     Raises:
-      UserError: the layout does not fit, the run directory is taken or unusable, the loss is not finite.
+      UserError: the layout does not fit, the run directory is taken or unusable, a step's loss,
+        gradient or learning rate is not finite.
     """
     _require_positive(
         steps=steps, batch_size=batch_size, log_every=log_every, checkpoint_every=checkpoint_every
@@ -127,7 +132,7 @@ def train(
             for name, content in workload.files().items():
                 write_atomically(directory.path / name, content)
             environment.write(directory.environment, chosen, layout)
-        plan = loop.Plan(
+        config = loop.LoopConfig(
             workload=workload,
             run=run,
             layout=layout,
@@ -140,12 +145,13 @@ def train(
             steps=steps,
             log_every=log_every,
             validate_every=validate_every,
+            evaluators=evaluators,
             checkpoint_every=checkpoint_every,
             watchdog_seconds=watchdog_seconds,
             watchdog_abort_seconds=watchdog_abort_seconds,
             manifest={"recipe": recipe, "fingerprint": workload.fingerprint()},
         )
-        state, summary = loop.run(plan, state, rows_through, directory, checkpoints)
+        state, summary = loop.run(config, state, rows_through, directory, checkpoints)
     return Trained(workload, Variables(state.params, state.extra, constants), run, summary)
 
 

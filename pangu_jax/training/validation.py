@@ -1,44 +1,60 @@
-"""Held-out loss: sums over finite sources, so that batch size and layout change nothing."""
+"""The evaluators of a run, each when its turn has come: the held-out loss, and those the recipe names."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 
-import jax
 from jax.sharding import Mesh
 
-from pangu_jax.training import feed
-from pangu_jax.workloads import Batch, Source, Sums, Variables
+from pangu_jax.evaluation.evaluators import Evaluation, HeldOutLoss
+from pangu_jax.parallel.layout import Layout
+from pangu_jax.training.gradients import make_sums
+from pangu_jax.workloads import Run, Variables, Workload
+from pangu_jax.workloads.evaluator import Evaluator, Value
 
 
-def validate(
-    eval_step: Callable[[Variables, Batch], Sums],
-    variables: Variables,
-    sources: Mapping[str, Source],
-    mesh: Mesh,
-    batch_size: int,
-    on_batch: Callable[[], None] = lambda: None,
-) -> dict[str, float]:
-    """`validation_loss` over all sources together and `validation_NAME` for each metric of the workload.
+class Validation:
+    """What is measured of a model while it trains.
 
     Args:
-      eval_step: the jitted sums of a batch.
-      variables: on the mesh.
-      sources: task -> finite source; empty gives an empty result.
-      mesh: where batches go.
-      batch_size: examples a batch, over all devices.
-      on_batch: called after each batch, as a sign of life.
+      workload: the model family, whose held-out loss is measured as the layout carries the loss out.
+      evaluators: measured besides.
+      run: dtype, remat policy and kernel.
+      layout: of the run.
+      mesh: where the variables are.
+      batch_size: examples of a batch, over all devices.
+      every: steps between validations; 0 validates at the end only.
     """
-    total: Sums | None = None
-    for source in sources.values():
-        batches = feed.batches(source, mesh, batch_size, 0)
-        for _ in range(len(source)):
-            sums = jax.device_get(eval_step(variables, next(batches)))
-            total = sums if total is None else jax.tree.map(lambda a, b: a + b, total, sums)
-            on_batch()
-    if total is None:
-        return {}
-    metrics = {
-        f"validation_{name}": float(value / weight)
-        for name, (value, weight) in total.metrics.items()
-        if weight > 0
-    }
-    return {"validation_loss": float(total.loss / total.weight), **metrics}
+
+    def __init__(
+        self,
+        workload: Workload,
+        evaluators: Sequence[Evaluator],
+        run: Run,
+        layout: Layout,
+        mesh: Mesh,
+        batch_size: int,
+        every: int,
+    ):
+        self._workload, self._every = workload, every
+        held_out = HeldOutLoss(workload, make_sums(workload, layout, mesh, run, batch_size))
+        self._evaluations = [
+            Evaluation(evaluator, workload, run, mesh, batch_size) for evaluator in (held_out, *evaluators)
+        ]
+
+    def due(self, step: int, last: bool) -> list[Evaluation]:
+        """What to measure after a step; all of it after the last one."""
+        return [one for one in self._evaluations if last or is_due(step, one.evaluator.every or self._every)]
+
+    def __call__(
+        self, due: Sequence[Evaluation], variables: Variables, on_batch: Callable[[], None]
+    ) -> dict[str, Value]:
+        """Their values, by name."""
+        variables = self._workload.evaluated(variables)
+        found: dict[str, Value] = {}
+        for evaluation in due:
+            found |= evaluation(variables, on_batch)
+        return found
+
+
+def is_due(step: int, every: int) -> bool:
+    """Whether something that is done every so many steps is done after this one; never where that is 0."""
+    return every > 0 and step % every == 0

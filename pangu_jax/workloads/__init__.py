@@ -120,9 +120,14 @@ class Workload(ABC):
     A class may also have `shape()`, the model in numbers (`pangu_jax.workloads.shape.Shape`): then layouts
     can be planned for it. And `recipe_dimensions(recipe, reference)`, a static method that reads `dimensions`
     from a recipe, so that `pangu config check` finds a misfit before anything is made.
+
+    Attributes:
+      name: of the family, in messages.
+      loss_unit: of the loss, such as "nats per token".
     """
 
     name: str
+    loss_unit: str = ""
 
     @abstractmethod
     def init(self, key: jax.Array) -> Variables:

@@ -1,12 +1,16 @@
 """The trainer on an unrelated workload: it learns, resumes to the bit, and says in a line what is wrong."""
 
+import json
 import logging
 import os
 import subprocess
 import sys
 import time
 
+import gin
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from pangu_jax import cli, train
@@ -15,6 +19,7 @@ from pangu_jax.runs import checkpoint_files, metrics
 from pangu_jax.runs.run_directory import RunDirectory
 from pangu_jax.training import loop
 from pangu_jax.training import step as training_step
+from pangu_jax.training.optimizers import adamw
 from pangu_jax.training.train import train as train_in_python
 from tests.training import digits
 from tpu_npu_backends.errors import BackendError
@@ -167,6 +172,89 @@ def test_a_poisoned_run_resumes_without_its_poison(recipe, whole, tmp_path):
         assert losses(tmp_path / name) == losses(whole)
 
 
+class Cliff(digits.Digits):
+    """Digits whose gradient is NaN at one step, while its loss is finite: d sqrt(x) / dx at 0."""
+
+    def __init__(self, cliff_step=None):
+        super().__init__(poison_step=None)
+        self.cliff_step = cliff_step
+
+    def loss(self, params, batch, keys, run):
+        sums = super().loss(params, batch, keys, run)
+        squares = jnp.sum(params["first"]["kernel"] ** 2) * batch["slope"]
+        return sums._replace(loss=sums.loss + 0.0 * jnp.sum(jnp.sqrt(squares)))
+
+    def train_source(self, batch_size, seed):
+        source = super().train_source(batch_size, seed)
+        flat = source.batch
+
+        def steep(step, rows=None):
+            batch = flat(step, rows)
+            return batch | {"slope": np.full(len(batch["labels"]), step + 1 != self.cliff_step, np.float32)}
+
+        source.batch = steep
+        return source
+
+    def validation_sources(self, batch_size):
+        return {}
+
+
+def trained(run_dir, workload, optimizer=None, steps=20):
+    """`train` from Python; nothing of another test's recipe is bound."""
+    gin.clear_config()
+    settings = {"batch_size": 32, "backend": "cpu", "log_every": 1, "checkpoint_every": 6}
+    return train_in_python(run_dir, workload, optimizer, steps=steps, **settings)
+
+
+@pytest.mark.parametrize("step", [9, 12])
+def test_a_gradient_that_is_not_finite_reaches_no_checkpoint(tmp_path, step):
+    """Its loss is finite, and so may be that of the steps after it; step 12 would be saved."""
+    with pytest.raises(UserError) as caught:
+        trained(tmp_path, Cliff(step))
+    said = str(caught.value)
+    assert f"the norm of the gradient is nan at step {step}; its batch is " in said
+    assert ", ".join(digits.Digits().train_source(32, 0).identity(step - 1)[:4]) in said
+    assert "the last good checkpoint is step 6" in said
+    assert checkpoint_files.verify(tmp_path)["usable"] == [6]
+    assert max(losses(tmp_path)) == step - 1
+    assert trained(tmp_path, Cliff()).summary["finished"]
+    assert np.isfinite(list(losses(tmp_path).values())).all() and len(losses(tmp_path)) == 20
+
+
+def test_a_learning_rate_that_is_not_finite_reaches_no_checkpoint(tmp_path):
+    optimizer = adamw(schedule=lambda step: jnp.where(step == 5, jnp.nan, 1e-3))
+    with pytest.raises(UserError, match=r"the learning rate is nan at step 6; .* no checkpoint yet"):
+        trained(tmp_path, Cliff(), optimizer)
+
+
+class Odd(digits.Digits):
+    """Digits with a task that no batch holds, a metric that is NaN, and a NaN among what is held out."""
+
+    def loss(self, params, batch, keys, run):
+        sums = super().loss(params, batch, keys, run)
+        zero, one = jnp.zeros(()), jnp.ones(())
+        return sums._replace(metrics=sums.metrics | {"absent": (zero, zero), "odd": (zero / zero, one)})
+
+    def validation_sources(self, batch_size):
+        images, labels = self.held_out
+        return {"digits": digits.DigitSource(images * np.nan, labels, batch_size, None)}
+
+
+def test_what_is_not_finite_is_null_and_what_is_absent_is_absent(tmp_path, caplog):
+    summary = trained(tmp_path, Odd(), steps=2).summary
+    assert summary["validation_loss"] is None and summary["odd"] is None
+    json.dumps(summary, allow_nan=False)
+    row, _, validated = metrics.read(tmp_path / "metrics.jsonl")
+    assert row["odd"] is None and row["loss/digits"] > 0 and "absent" not in row
+    assert validated["validation_loss"] is validated["validation_odd"] is None
+    assert "validation_absent" not in validated
+    warned = [record.message for record in caplog.records if "not finite" in record.message]
+    assert warned == [
+        "step 1: not finite, null in metrics.jsonl: odd",
+        "step 2: not finite, null in metrics.jsonl: validation_loss, validation_loss/digits, validation_odd",
+    ]
+
+
 def another_fingerprint(run_dir, monkeypatch):
     monkeypatch.setattr(digits.PoisonedDigits, "fingerprint", lambda self: {"classes": "11"})
 
@@ -231,10 +319,9 @@ def test_bad_input_is_one_line(recipe, tmp_path, monkeypatch, capsys, case):
 
 def test_called_from_python_it_says_the_same_line(tmp_path):
     """gin adds a line to what passes through a configurable: "In call to configurable ..."."""
-    given = {"workload": digits.Digits(poison_step=0), "batch_size": 32, "backend": "cpu"}
     for steps, words in ((0, "train.steps = 0: it must be"), (1, "the loss is nan at step 1;")):
         with pytest.raises(UserError, match=words) as caught:
-            train_in_python(tmp_path, **given, steps=steps)
+            trained(tmp_path, digits.Digits(poison_step=0), steps=steps)
         assert type(caught.value) is UserError and "\n" not in str(caught.value)
 
 

@@ -64,6 +64,7 @@ class LanguageModel(PipelinedWorkload):
     """
 
     name = "language"
+    loss_unit = "nats per token"
 
     def __init__(self, model: EncoderDecoderConfig = gin.REQUIRED, data: TokenData = gin.REQUIRED):
         self.model = model
