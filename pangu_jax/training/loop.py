@@ -2,53 +2,25 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import jax
-from jax.sharding import Mesh
 
-from pangu_jax.parallel.layout import Layout
 from pangu_jax.runs.checkpoints import Checkpoints
 from pangu_jax.runs.run_directory import RunDirectory
 from pangu_jax.training import feed
+from pangu_jax.training.loop_config import LoopConfig
 from pangu_jax.training.progress import Progress
 from pangu_jax.training.recorder import MetricsRecorder
 from pangu_jax.training.signals import StopSignals
 from pangu_jax.training.step import TrainState
 from pangu_jax.training.validation import Validation, is_due
 from pangu_jax.training.watchdog import Watchdog
-from pangu_jax.workloads import Batch, Run, Source, Tree, Variables, Workload
-from pangu_jax.workloads.evaluator import Evaluator
-from tpu_npu_backends.selection import Backend
+from pangu_jax.workloads import Variables
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class LoopConfig:
-    """All that the loop needs to know; see `train` for the meaning of each."""
-
-    workload: Workload
-    run: Run
-    layout: Layout
-    mesh: Mesh
-    source: Source
-    train_step: Callable[[TrainState, Batch, int], tuple[TrainState, dict[str, jax.Array]]]
-    constants: Tree
-    backend: Backend
-    batch_size: int
-    steps: int
-    log_every: int
-    validate_every: int
-    evaluators: Sequence[Evaluator]
-    checkpoint_every: int
-    watchdog_seconds: float
-    watchdog_abort_seconds: float
-    manifest: dict[str, Any]
 
 
 def run(

@@ -2,19 +2,17 @@
 
 import logging
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pangu_jax.errors import UserError
 from pangu_jax.runs.checkpoints import Checkpoints
 from pangu_jax.runs.metrics import Metrics, read
 from pangu_jax.runs.run_directory import RunDirectory
+from pangu_jax.training.loop_config import LoopConfig
 from pangu_jax.training.memory import peaks
 from pangu_jax.training.step import means
 from pangu_jax.training.validation import is_due
 from tpu_npu_backends.peak import machine_peak
-
-if TYPE_CHECKING:
-    from pangu_jax.training.loop import LoopConfig
 
 log = logging.getLogger(__name__)
 

@@ -20,6 +20,7 @@ from pangu_jax.runs import environment
 from pangu_jax.runs.checkpoints import Checkpoints
 from pangu_jax.runs.run_directory import RunDirectory, write_atomically
 from pangu_jax.training import consistency, loop, step
+from pangu_jax.training.loop_config import LoopConfig
 from pangu_jax.training.optimizers import Optimizer, adamw, state_bytes
 from pangu_jax.workloads import Run, Variables, Workload
 from pangu_jax.workloads.evaluator import Evaluator
@@ -132,7 +133,7 @@ def train(
             for name, content in workload.files().items():
                 write_atomically(directory.path / name, content)
             environment.write(directory.environment, chosen, layout)
-        config = loop.LoopConfig(
+        config = LoopConfig(
             workload=workload,
             run=run,
             layout=layout,

@@ -14,7 +14,7 @@ class Value(NamedTuple):
     unit: str = ""
 
 
-# measure(variables, batch, run) over all batches of some sources: totals are added up, rows are laid end to end.
+# measure(variables, batch, run) over all batches of some sources: totals add up, rows are laid end to end.
 Measure = Callable[[Variables, Batch, Run], Updates]
 Collect = Callable[[Measure, Sequence[Source]], Updates]
 

@@ -13,11 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from examples.digits import DigitSource
 from pangu_jax import cli, train
 from pangu_jax.errors import UserError
 from pangu_jax.runs import checkpoint_files, metrics
 from pangu_jax.runs.run_directory import RunDirectory
-from pangu_jax.training import loop
+from pangu_jax.training import recorder
 from pangu_jax.training import step as training_step
 from pangu_jax.training.optimizers import adamw
 from pangu_jax.training.train import train as train_in_python
@@ -75,7 +76,7 @@ def test_once_more_does_nothing_and_says_so(recipe, tmp_path, caplog):
 def test_the_peak_is_asked_for_again_in_pauses(recipe, tmp_path, monkeypatch):
     """A machine that was busy at the start would show more than 100% for the rest of the run."""
     seen = iter([2.0, 8.0, 8.0, 16.0, 32.0])
-    monkeypatch.setattr(loop, "machine_peak", lambda backend, dtype: next(seen))
+    monkeypatch.setattr(recorder, "machine_peak", lambda backend, dtype: next(seen))
     summary = train.run([str(recipe)], [], tmp_path)
     flops = digits.PoisonedDigits().flops_per_step(32)
     rows = [row for row in metrics.read(tmp_path / "metrics.jsonl") if row.get("mfu")]
@@ -172,16 +173,16 @@ def test_a_poisoned_run_resumes_without_its_poison(recipe, whole, tmp_path):
         assert losses(tmp_path / name) == losses(whole)
 
 
-class Cliff(digits.Digits):
+class Cliff(digits.PoisonedDigits):
     """Digits whose gradient is NaN at one step, while its loss is finite: d sqrt(x) / dx at 0."""
 
     def __init__(self, cliff_step=None):
         super().__init__(poison_step=None)
         self.cliff_step = cliff_step
 
-    def loss(self, params, batch, keys, run):
-        sums = super().loss(params, batch, keys, run)
-        squares = jnp.sum(params["first"]["kernel"] ** 2) * batch["slope"]
+    def loss(self, variables, batch, keys, run):
+        sums = super().loss(variables, batch, keys, run)
+        squares = jnp.sum(variables.params["first"]["kernel"] ** 2) * batch["slope"]
         return sums._replace(loss=sums.loss + 0.0 * jnp.sum(jnp.sqrt(squares)))
 
     def train_source(self, batch_size, seed):
@@ -213,7 +214,7 @@ def test_a_gradient_that_is_not_finite_reaches_no_checkpoint(tmp_path, step):
         trained(tmp_path, Cliff(step))
     said = str(caught.value)
     assert f"the norm of the gradient is nan at step {step}; its batch is " in said
-    assert ", ".join(digits.Digits().train_source(32, 0).identity(step - 1)[:4]) in said
+    assert ", ".join(digits.PoisonedDigits().train_source(32, 0).identity(step - 1)[:4]) in said
     assert "the last good checkpoint is step 6" in said
     assert checkpoint_files.verify(tmp_path)["usable"] == [6]
     assert max(losses(tmp_path)) == step - 1
@@ -227,17 +228,17 @@ def test_a_learning_rate_that_is_not_finite_reaches_no_checkpoint(tmp_path):
         trained(tmp_path, Cliff(), optimizer)
 
 
-class Odd(digits.Digits):
+class Odd(digits.PoisonedDigits):
     """Digits with a task that no batch holds, a metric that is NaN, and a NaN among what is held out."""
 
-    def loss(self, params, batch, keys, run):
-        sums = super().loss(params, batch, keys, run)
+    def loss(self, variables, batch, keys, run):
+        sums = super().loss(variables, batch, keys, run)
         zero, one = jnp.zeros(()), jnp.ones(())
         return sums._replace(metrics=sums.metrics | {"absent": (zero, zero), "odd": (zero / zero, one)})
 
     def validation_sources(self, batch_size):
         images, labels = self.held_out
-        return {"digits": digits.DigitSource(images * np.nan, labels, batch_size, None)}
+        return {"digits": DigitSource(images * np.nan, labels, batch_size, None)}
 
 
 def test_what_is_not_finite_is_null_and_what_is_absent_is_absent(tmp_path, caplog):
@@ -321,7 +322,7 @@ def test_called_from_python_it_says_the_same_line(tmp_path):
     """gin adds a line to what passes through a configurable: "In call to configurable ..."."""
     for steps, words in ((0, "train.steps = 0: it must be"), (1, "the loss is nan at step 1;")):
         with pytest.raises(UserError, match=words) as caught:
-            trained(tmp_path, digits.Digits(poison_step=0), steps=steps)
+            trained(tmp_path, digits.PoisonedDigits(poison_step=0), steps=steps)
         assert type(caught.value) is UserError and "\n" not in str(caught.value)
 
 
@@ -339,7 +340,7 @@ def test_standard_error_of_a_process_holds_progress_warnings_and_the_error(recip
     assert error.startswith("pangu train: the loss is nan at step 9; ")
     log = (tmp_path / "run.log").read_text()
     assert "WARNING pangu_jax.runs.checkpoints: checkpoint " in log
-    assert "ERROR pangu_jax.training.loop: loss nan at step 9; " in log and "resuming" in log
+    assert "ERROR pangu_jax.training.recorder: loss nan at step 9; " in log and "resuming" in log
 
 
 def test_a_second_trainer_is_refused_by_name(recipe, tmp_path, capsys):

@@ -1,0 +1,37 @@
+"""What the loop needs to know of a run."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from pangu_jax.parallel.layout import Layout
+from pangu_jax.training.step import TrainState
+from pangu_jax.workloads import Batch, Run, Source, Tree, Workload
+from pangu_jax.workloads.evaluator import Evaluator
+from tpu_npu_backends.selection import Backend
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """All that the loop needs to know; see `train` for the meaning of each."""
+
+    workload: Workload
+    run: Run
+    layout: Layout
+    mesh: Mesh
+    source: Source
+    train_step: Callable[[TrainState, Batch, int], tuple[TrainState, dict[str, jax.Array]]]
+    constants: Tree
+    backend: Backend
+    batch_size: int
+    steps: int
+    log_every: int
+    validate_every: int
+    evaluators: Sequence[Evaluator]
+    checkpoint_every: int
+    watchdog_seconds: float
+    watchdog_abort_seconds: float
+    manifest: dict[str, Any]
