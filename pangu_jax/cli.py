@@ -14,9 +14,8 @@ from typing import NoReturn
 
 from data_pipelines.errors import DataError
 from pangu_jax import __version__, outputs
-from pangu_jax.errors import UserError
+from pangu_jax.errors import UserError, suggestion
 from pangu_jax.notices import shown
-from pangu_jax.recipes.findings import suggestion
 from pangu_jax.verbs import VERBS
 from pangu_jax.verbs.verb import Verb
 from tpu_npu_backends.errors import BackendError

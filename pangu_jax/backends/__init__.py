@@ -5,9 +5,8 @@ from pathlib import Path
 from pangu_jax import recipes
 from pangu_jax.backends import tables
 from pangu_jax.backends.progress import Progress
-from pangu_jax.errors import UserError
+from pangu_jax.errors import UserError, suggestion
 from pangu_jax.recipes import Recipe
-from pangu_jax.recipes.findings import suggestion
 from pangu_jax.shown import Shown
 
 

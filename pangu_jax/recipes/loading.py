@@ -9,10 +9,10 @@ from pathlib import Path
 
 import gin
 
-from pangu_jax.errors import UserError
+from pangu_jax.errors import UserError, suggestion
 from pangu_jax.recipes.dumping import dump
 from pangu_jax.recipes.files import find
-from pangu_jax.recipes.findings import COMMAND_LINE, Finding, Where, suggestion
+from pangu_jax.recipes.findings import COMMAND_LINE, Finding, Where
 from pangu_jax.recipes.fitting import expected, fits
 from pangu_jax.recipes.parsing import Binding, Import, read
 from pangu_jax.recipes.recipe import Key, Recipe

@@ -13,7 +13,7 @@ from typing import Any
 import gin
 from gin import config as gin_config
 
-from pangu_jax.recipes.findings import suggestion
+from pangu_jax.errors import suggestion
 
 EMPTY = inspect.Parameter.empty
 REQUIRED = gin.REQUIRED
