@@ -14,8 +14,7 @@ from typing import NoReturn
 
 from data_pipelines.errors import DataError
 from pangu_jax import __version__
-from pangu_jax.errors import UserError
-from pangu_jax.recipes.findings import suggestion
+from pangu_jax.errors import UserError, suggestion
 from pangu_jax.verbs import VERBS, outputs
 from pangu_jax.verbs.notices import log_to_stderr
 from pangu_jax.verbs.verb import Verb

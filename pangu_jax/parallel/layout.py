@@ -21,7 +21,6 @@ DIVIDED_BY = {
     "heads": "model",
     "mlp": "model",
     "vocab": "model",
-    "class": "model",
     "embed": "fsdp",
     "layers": "stage",
     "length": "sequence",

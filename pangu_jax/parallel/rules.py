@@ -3,17 +3,23 @@
 The pair is FSDP (ZeRO-3, arXiv 1910.02054): a weight is stored in shards over `fsdp` and used whole.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from pangu_jax.errors import UserError, suggestion
 from pangu_jax.parallel.mesh import RINGS
 
 MeshAxes = tuple[str, ...] | str | None
 
-# logical axis -> (mesh axes it is stored over, mesh axes it is computed with)
+# logical axis -> (mesh axes it is stored over, mesh axes it is computed with). Whole in both are: what is
+# short (norms, kv, buckets, channels of a picture or variables of a field, levels); what comes in numbers
+# that nothing divides (classes: 10, 1000, 21841; a head over them is small and stored in shards along
+# `embed`, and one as long as a vocabulary is `vocab`); the values of a patch, whose projection is narrow;
+# and a weight per place (a bias per window, a table of latitudes and longitudes), which is cut where it
+# meets an activation.
 RULES: dict[str, tuple[MeshAxes, MeshAxes]] = {
     "layers": ("stage", "stage"),
     "embed": (RINGS, None),
@@ -23,8 +29,19 @@ RULES: dict[str, tuple[MeshAxes, MeshAxes]] = {
     "vocab": ("model", "model"),
     "norm": (None, None),
     "buckets": (None, None),
+    "channel": (None, None),
+    "class": (None, None),
+    "patch": (None, None),
+    "window": (None, None),
+    "level": (None, None),
+    "latitude": (None, None),
+    "longitude": (None, None),
+    "expert": (None, None),  # not split: there is no mesh axis `expert` yet
 }
 
+# A picture or a field is long in its places, as a text is in its positions: what counts them is split over
+# `sequence`. Of a field it is latitudes alone, bands of the globe that stay whole around it; of windows whole
+# ones, so that attention inside them crosses no device. Positions inside a window have no axis (None).
 BATCH = ("data", *RINGS)
 ACTIVATION_RULES: dict[str, MeshAxes] = {
     "batch": BATCH,
@@ -34,24 +51,51 @@ ACTIVATION_RULES: dict[str, MeshAxes] = {
     "kv": None,
     "mlp": "model",
     "vocab": "model",
+    "channel": None,
+    "class": None,
+    "patch": None,
+    "window": "sequence",
+    "level": None,
+    "latitude": "sequence",
+    "longitude": None,
+    "expert": None,  # as for weights
 }
 
 LogicalAxes = tuple[str | None, ...]
 
 
-def storage_spec(axes: LogicalAxes) -> PartitionSpec:
-    """Where a weight lives between steps."""
-    return PartitionSpec(*(RULES[axis][0] if axis else None for axis in axes))
+def storage_spec(axes: LogicalAxes, parameter: str = "") -> PartitionSpec:
+    """Where a weight lives between steps; UserError, naming the parameter, for an axis without a rule."""
+    return PartitionSpec(*(_rule(RULES, axis, parameter)[0] if axis else None for axis in axes))
 
 
 def compute_spec(axes: LogicalAxes) -> PartitionSpec:
-    """Where a weight is when it is multiplied."""
-    return PartitionSpec(*(RULES[axis][1] if axis else None for axis in axes))
+    """Where a weight is when it is multiplied; UserError for an axis without a rule."""
+    return PartitionSpec(*(_rule(RULES, axis)[1] if axis else None for axis in axes))
 
 
 def activation_spec(axes: LogicalAxes) -> PartitionSpec:
-    """Where an activation is inside a block."""
-    return PartitionSpec(*(ACTIVATION_RULES[axis] if axis else None for axis in axes))
+    """Where an activation is inside a block; UserError for an axis without a rule."""
+    return PartitionSpec(*(_rule(ACTIVATION_RULES, axis) if axis else None for axis in axes))
+
+
+def batch_spec(axes: LogicalAxes = ("batch",)) -> PartitionSpec:
+    """Where an array of a batch is when a step begins: like an activation; what follows `axes` is whole.
+
+    By default only examples are split. A field with axes ("batch", "level", "latitude", "longitude") is split
+    in space too. UserError for an axis without a rule.
+    """
+    return activation_spec(axes)
+
+
+def _rule(table: Mapping[str, Any], axis: str, parameter: str = "") -> Any:
+    if axis not in table:
+        where = f" of parameter {parameter}" if parameter else ""
+        raise UserError(
+            f"no logical axis '{axis}'{where}{suggestion(axis, table)}; take None for a dimension that is "
+            "never split, or add the axis to pangu_jax/parallel/rules.py"
+        )
+    return table[axis]
 
 
 def without(spec: PartitionSpec, axes: Collection[str]) -> PartitionSpec:
@@ -80,13 +124,18 @@ def is_axes(leaf: Any) -> bool:
 
 
 def storage_shardings(mesh: Mesh, axes: Any) -> Any:
-    """A NamedSharding for each leaf of a tree of logical axes."""
-    return jax.tree.map(lambda a: NamedSharding(mesh, storage_spec(a)), axes, is_leaf=is_axes)
+    """A NamedSharding for each leaf of a tree of logical axes; UserError for an axis without a rule."""
+
+    def sharding(path: tuple[Any, ...], leaf: LogicalAxes) -> NamedSharding:
+        parameter = jax.tree_util.keystr(path, simple=True, separator="/")
+        return NamedSharding(mesh, storage_spec(leaf, parameter))
+
+    return jax.tree_util.tree_map_with_path(sharding, axes, is_leaf=is_axes)
 
 
-def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Examples are split over `data` and `fsdp`; everything else of a batch is whole."""
-    return NamedSharding(mesh, PartitionSpec(BATCH))
+def batch_sharding(mesh: Mesh, axes: LogicalAxes = ("batch",)) -> NamedSharding:
+    """An array of a batch on a mesh, see `batch_spec`: by default examples over `data` and `fsdp`."""
+    return NamedSharding(mesh, batch_spec(axes))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Protocol
 
 from pangu_jax import recipes
-from pangu_jax.errors import UserError
+from pangu_jax.errors import UserError, suggestion
 from pangu_jax.recipes import Recipe
-from pangu_jax.recipes.findings import suggestion
 from pangu_jax.result import Result
 
 

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Any
 
-from pangu_jax.errors import UserError
+from pangu_jax.errors import UserError, suggestion
 from pangu_jax.recipes.calls import circular, incomplete
-from pangu_jax.recipes.findings import COMMAND_LINE, Finding, suggestion
+from pangu_jax.recipes.findings import COMMAND_LINE, Finding
 from pangu_jax.recipes.fitting import describe, expected, fits
 from pangu_jax.recipes.parsing import Binding
 from pangu_jax.recipes.recipe import Key, Recipe

@@ -1,7 +1,5 @@
 """What a check says: one line each, with the place to mend it and, for a misspelling, the likely name."""
 
-import difflib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,12 +33,3 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.where}: {' '.join(self.message.split())}"
-
-
-def suggestion(word: str, candidates: Iterable[str], cutoff: float = 0.6) -> str:
-    """ "; did you mean 'x'?" for the nearest of `candidates`, or "" when nothing is near."""
-    candidates = sorted(set(candidates))
-    near = difflib.get_close_matches(word, candidates, n=1, cutoff=cutoff)
-    if not near:  # a change of case is a distance difflib counts letter by letter; to a person it is none
-        near = [name for name in candidates if name.lower() == word.lower()][:1]
-    return f"; did you mean '{near[0]}'?" if near else ""

@@ -11,11 +11,11 @@ from typing import Any
 
 import gin
 
-from pangu_jax.errors import UserError
+from pangu_jax.errors import UserError, suggestion
 from pangu_jax.recipes import functions
 from pangu_jax.recipes.dumping import dump
 from pangu_jax.recipes.files import find
-from pangu_jax.recipes.findings import COMMAND_LINE, Finding, Where, suggestion
+from pangu_jax.recipes.findings import COMMAND_LINE, Finding, Where
 from pangu_jax.recipes.fitting import expected, fits
 from pangu_jax.recipes.parsing import Binding, Import, read
 from pangu_jax.recipes.recipe import Key, Recipe

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pangu_jax.errors import UserError
-from pangu_jax.recipes.findings import COMMAND_LINE, Finding, Where, suggestion
+from pangu_jax.errors import UserError, suggestion
+from pangu_jax.recipes.findings import COMMAND_LINE, Finding, Where
 from pangu_jax.recipes.parsing import Binding, Import
 from pangu_jax.recipes.signatures import EMPTY, Configurable, Parameter, constant, is_constant, look_up
 from pangu_jax.recipes.values import Macro, Reference

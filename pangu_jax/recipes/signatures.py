@@ -13,8 +13,8 @@ from typing import Any
 import gin
 from gin import config as gin_config
 
+from pangu_jax.errors import suggestion
 from pangu_jax.recipes import renamed
-from pangu_jax.recipes.findings import suggestion
 
 EMPTY = inspect.Parameter.empty
 REQUIRED = gin.REQUIRED

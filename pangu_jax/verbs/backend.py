@@ -2,8 +2,7 @@
 
 import argparse
 
-from pangu_jax.errors import UserError
-from pangu_jax.recipes.findings import suggestion
+from pangu_jax.errors import UserError, suggestion
 from pangu_jax.result import Result
 from pangu_jax.verbs.recipe_flags import loaded
 from pangu_jax.verbs.verb import Verb
