@@ -10,6 +10,8 @@ from functools import partial
 from typing import Any
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from pangu_jax.errors import UserError
@@ -66,7 +68,8 @@ def run(
     """Train from step `start` to `plan.steps`, or to a stop signal; returns the last state and a summary.
 
     Every row of metrics up to step N is on disk before the checkpoint of step N is begun, so a run that
-    is killed anywhere and resumed writes the same rows again.
+    is killed anywhere and resumed writes the same rows again. A stop signal puts a validation off: the run is
+    not finished then, and the next one begins with it.
 
     Raises:
       UserError: a step's loss, gradient or learning rate is not finite (names the step, its examples and the
@@ -74,8 +77,6 @@ def run(
     """
     began = time.monotonic()
     writes = jax.process_index() == 0
-    if start >= plan.steps and writes:
-        log.warning("nothing to do: step %d of %d is done; raise train.steps to go on", start, plan.steps)
     jax.block_until_ready(state)  # what comes next measures the machine
     with (
         StopSignals() as signals,
@@ -93,8 +94,20 @@ def run(
             if progress:
                 progress.update(step, values)
 
+        def validate_step(step: int) -> bool:
+            values = evaluation(state.params, partial(watchdog.beat, step))
+            books.write(step, values)
+            return bool(values)
+
+        done = start >= plan.steps
+        # A signal that came when a validation was due has put it off.
+        due = start > 0 and (done or _due(start, plan.validate_every))
+        owed = due and not _as_process_0_sees(books.validated == start)
+        if not (owed and validate_step(start)) and done and writes:
+            log.warning("nothing to do: step %d of %d is done; raise train.steps to go on", start, plan.steps)
+
         pending: tuple[int, dict[str, jax.Array]] | None = None
-        step = start
+        step, stopping = start, False
         for step in range(start + 1, plan.steps + 1):
             batch = next(batches)
             # A platform may run a step where it is dispatched: by then the one before has long ended.
@@ -111,7 +124,7 @@ def run(
                 settle(*pending)
                 pending = None
             if validates and not stopping:  # as all processes see it: validation is their common work
-                books.write(step, evaluation(state.params, partial(watchdog.beat, step)))
+                validate_step(step)
             if saves:
                 checkpoints.save(step, state, plan.manifest)
                 saved = step
@@ -123,7 +136,7 @@ def run(
     summary = books.last | {
         "step": step,
         "steps": plan.steps,
-        "finished": step >= plan.steps,
+        "finished": step >= plan.steps and not stopping,
         "checkpoint": saved,
         "seconds": time.monotonic() - began,
     }
@@ -132,6 +145,11 @@ def run(
 
 def _due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
+
+
+def _as_process_0_sees(flag: bool) -> bool:
+    """A network file system may show another process less. Every process calls it."""
+    return bool(multihost_utils.broadcast_one_to_all(np.bool_(flag))) if jax.process_count() > 1 else flag
 
 
 class _Evaluation:
@@ -154,7 +172,8 @@ class _Evaluation:
 
 
 class _Books:
-    """Metrics of a run: alarm, throughput, file. `last` holds the newest value of everything."""
+    """Metrics of a run: alarm, throughput, file. `last` holds the newest value of everything; `validated` is
+    the last step on file that was validated when the run began."""
 
     def __init__(self, plan: Plan, directory: RunDirectory, start: int, began: float, writes: bool):
         self._plan = plan
@@ -167,8 +186,11 @@ class _Books:
         self._mark: tuple[int, float] | None = None
         self._odd: set[str] = set()
         self.last: dict[str, float | None] = {}
+        self.validated: int | None = None
         for row in read(directory.metrics):
             self.last |= row
+            if "validation_loss" in row:
+                self.validated = row["step"]
 
     def __enter__(self) -> "_Books":
         return self
