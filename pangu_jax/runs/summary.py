@@ -63,7 +63,7 @@ def _first_line(summary: Mapping[str, Any]) -> str:
     ):
         if (value := summary.get(name)) is not None:
             said.append(form(value))
-    if steps and step < steps:
+    if steps and (step < steps or not summary.get("finished", True)):
         said.append("stopped early: the same command goes on")
     return ", ".join(said)
 

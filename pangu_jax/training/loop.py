@@ -2,12 +2,16 @@
 
 import logging
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
+from pangu_jax.evaluation.evaluators import Evaluation
 from pangu_jax.runs.checkpoints import Checkpoints
 from pangu_jax.runs.run_directory import RunDirectory
 from pangu_jax.training import feed
@@ -29,7 +33,8 @@ def run(
     """Train from step `start` to `config.steps`, or to a stop signal; returns the last state and a summary.
 
     Every row of metrics up to step N is on disk before the checkpoint of step N is begun, so a run that
-    is killed anywhere and resumed writes the same rows again.
+    is killed anywhere and resumed writes the same rows again. A stop signal puts a validation off: the run is
+    not finished then, and the next one begins with it.
 
     Raises:
       UserError: a step's loss, gradient or learning rate is not finite (names the step, its examples and the
@@ -37,8 +42,6 @@ def run(
     """
     began = time.monotonic()
     writes = jax.process_index() == 0
-    if start >= config.steps and writes:
-        log.warning("nothing to do: step %d of %d is done; raise train.steps to go on", start, config.steps)
     jax.block_until_ready(state)  # what comes next measures the machine
     with (
         StopSignals() as signals,
@@ -64,8 +67,24 @@ def run(
             if progress:
                 progress.update(step, values)
 
+        def validate(step: int, due: Sequence[Evaluation]) -> bool:
+            variables = Variables(state.params, state.extra, config.constants)
+            found = validation(due, variables, partial(watchdog.beat, step))
+            recorder.write(step, {name: value.value for name, value in found.items()})
+            return bool(found)
+
+        done = start >= config.steps
+        # A signal that came when a validation was due has put it off.
+        owed = validation.due(start, done) if start else []
+        if owed and _as_process_0_sees(recorder.validated == start):
+            owed = []
+        if not (owed and validate(start, owed)) and done and writes:
+            log.warning(
+                "nothing to do: step %d of %d is done; raise train.steps to train on", start, config.steps
+            )
+
         pending: tuple[int, dict[str, jax.Array]] | None = None
-        step = start
+        step, stopping = start, False
         for step in range(start + 1, config.steps + 1):
             batch = next(batches)
             # A platform may run a step where it is dispatched: by then the one before has long ended.
@@ -77,20 +96,17 @@ def run(
             stopping = signals.requested_anywhere()
             last = step == config.steps or stopping
             # As all processes see it: validation is their common work.
-            measures = [] if stopping else validation.due(step, last)
+            due = [] if stopping else validation.due(step, last)
             saves = last or is_due(step, config.checkpoint_every)
-            pauses = last or saves or measures
-            if pauses:
+            if saves or due:
                 record(*pending)
                 pending = None
-            if measures:
-                variables = Variables(state.params, state.extra, config.constants)
-                found = validation(measures, variables, partial(watchdog.beat, step))
-                recorder.write(step, {name: value.value for name, value in found.items()})
+            if due:
+                validate(step, due)
             if saves:
                 checkpoints.save(step, state.stored(), config.manifest)
                 saved = step
-            if pauses:
+            if saves or due:
                 recorder.pause()
             if last:
                 break
@@ -98,8 +114,13 @@ def run(
     summary = recorder.last | {
         "step": step,
         "steps": config.steps,
-        "finished": step >= config.steps,
+        "finished": step >= config.steps and not stopping,
         "checkpoint": saved,
         "seconds": time.monotonic() - began,
     }
     return state, summary
+
+
+def _as_process_0_sees(flag: bool) -> bool:
+    """A network file system may show another process less. Every process calls it."""
+    return bool(multihost_utils.broadcast_one_to_all(np.bool_(flag))) if jax.process_count() > 1 else flag

@@ -26,7 +26,12 @@ VITAL = {
 
 
 class MetricsRecorder:
-    """Metrics of a run: alarm, throughput, file. `last` holds the newest value of everything."""
+    """Metrics of a run: alarm, throughput, file.
+
+    Attributes:
+      last: the newest value of everything.
+      validated: the last step on file that was validated when the run began.
+    """
 
     def __init__(self, config: LoopConfig, directory: RunDirectory, start: int, began: float, writes: bool):
         self._config = config
@@ -39,8 +44,11 @@ class MetricsRecorder:
         self._mark: tuple[int, float] | None = None
         self._odd: set[str] = set()
         self.last: dict[str, float | None] = {}
+        self.validated: int | None = None
         for row in read(directory.metrics):
             self.last |= row
+            if "loss" not in row:
+                self.validated = row["step"]
 
     def __enter__(self) -> "MetricsRecorder":
         return self

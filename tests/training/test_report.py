@@ -156,6 +156,7 @@ def test_the_closing_table(tmp_path):
     ]
     assert text.count("[red]天气[/red]") == 4 and "今天<script>" in text
     assert text.endswith(f"report: {tmp_path / 'report.html'}")
-    assert (
-        summary_table({"step": 3, "steps": 10}, {}) == "step 3 of 10, stopped early: the same command goes on"
-    )
+    early = "stopped early: the same command goes on"
+    assert summary_table({"step": 3, "steps": 10}, {}) == f"step 3 of 10, {early}"
+    unvalidated = {"step": 10, "steps": 10, "finished": False}
+    assert summary_table(unvalidated, {}) == f"step 10 of 10, {early}"

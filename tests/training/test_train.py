@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -200,11 +201,12 @@ class Cliff(digits.PoisonedDigits):
         return {}
 
 
-def trained(run_dir, workload, optimizer=None, steps=20):
+def trained(run_dir, workload, optimizer=None, steps=20, validate_every=0):
     """`train` from Python; nothing of another test's recipe is bound."""
     gin.clear_config()
     settings = {"batch_size": 32, "backend": "cpu", "log_every": 1, "checkpoint_every": 6}
-    return train_in_python(run_dir, workload, optimizer, steps=steps, **settings)
+    settings |= {"steps": steps, "validate_every": validate_every}
+    return train_in_python(run_dir, workload, optimizer, **settings)
 
 
 @pytest.mark.parametrize("step", [9, 12])
@@ -254,6 +256,43 @@ def test_what_is_not_finite_is_null_and_what_is_absent_is_absent(tmp_path, caplo
         "step 1: not finite, null in metrics.jsonl: odd",
         "step 2: not finite, null in metrics.jsonl: validation_loss, validation_loss/digits, validation_odd",
     ]
+
+
+class Interrupted(digits.Digits):
+    """Digits under a scheduler that wants the machine back while `last_step` runs."""
+
+    def __init__(self, last_step):
+        super().__init__(poison_step=None)
+        self.last_step = last_step
+
+    def train_source(self, batch_size, seed):
+        source = super().train_source(batch_size, seed)
+        calm = source.batch
+
+        def batch(step, rows=None):
+            if step + 1 == self.last_step:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return calm(step, rows)
+
+        source.batch = batch
+        return source
+
+
+@pytest.mark.parametrize("last_step", [20, 10, 12])
+def test_a_validation_that_a_signal_came_before_is_made_up_for(whole, tmp_path, caplog, last_step):
+    """At the last step, or where one was due: the run resumed has the rows of one that nothing stopped."""
+    stopped = trained(tmp_path, Interrupted(last_step), validate_every=10).summary
+    assert (stopped["step"], stopped["checkpoint"], stopped["finished"]) == (last_step, last_step, False)
+    assert len(validations(tmp_path)) == (last_step > 10)
+    for again in ("resumes", "nothing to do: step 20 of 20 is done"):
+        caplog.clear()
+        with caplog.at_level(logging.INFO, "pangu_jax"):
+            resumed = trained(tmp_path, digits.Digits(), validate_every=10).summary
+        assert resumed["finished"] and (again in caplog.text) == (again != "resumes")
+    assert losses(tmp_path) == losses(whole)
+    rows = metrics.read(tmp_path / "metrics.jsonl")
+    assert [row["step"] for row in rows if "validation_loss" in row] == [10, 20]
+    assert validations(tmp_path)[-1] == validations(whole)[-1]
 
 
 def another_fingerprint(run_dir, monkeypatch):
