@@ -7,6 +7,7 @@ So batch(step) needs no state, a resumed run goes on with the next batch, and ho
 import abc
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from data_pipelines.text import packing
 from data_pipelines.text.denoising import Objective
 from data_pipelines.text.vocabulary import SpecialTokens
 
+T = TypeVar("T")
 Batch = dict[str, np.ndarray]
 
 
@@ -49,7 +51,7 @@ class Task:
         """A window's arrays (see packing.assemble) and `task_id` int32 []."""
         pieces = cache.parse(record).pieces
         row = packing.assemble(self._objective(pieces, rng, self._special, *self.lengths), *self.lengths)
-        return row | {"task_id": np.int32(self.index)}
+        return row | {"task_id": np.asarray(self.index, np.int32)}
 
     def identity(self, record: bytes) -> str:
         """Names the window's pieces: `span: 199801.txt:16[0:254] pos.txt:7[0:23]`."""
@@ -57,7 +59,7 @@ class Task:
 
     def padding(self) -> Batch:
         """A window without loss, to fill a last batch."""
-        return packing.empty(*self.lengths) | {"task_id": np.int32(self.index)}
+        return packing.empty(*self.lengths) | {"task_id": np.asarray(self.index, np.int32)}
 
 
 class _Stream(abc.ABC):
@@ -83,7 +85,7 @@ class _Stream(abc.ABC):
         import grain
 
         steps = grain.MapDataset.range(start_step, self._last_step())
-        made = steps.map(lambda step: self.batch(int(step), rows))
+        made = steps.map(lambda step: self.batch(step, rows))
         yield from made.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=8))
 
     def _last_step(self) -> int:
@@ -120,12 +122,12 @@ class Mixture(_Stream):
         self._windows = grain.MapDataset.mix(windows, weights)
 
     def window(self, index: int) -> Batch:
-        return self._windows[index]
+        return _there(self._windows[index])
 
     def identity(self, step: int) -> list[str]:
         """The pieces of every row of batch `step`."""
         first = step * self.batch_size
-        pairs = (self._records[index] for index in range(first, first + self.batch_size))
+        pairs = (_there(self._records[index]) for index in range(first, first + self.batch_size))
         return [task.identity(record) for task, record in pairs]
 
 
@@ -158,6 +160,13 @@ class Validation(_Stream):
         first = step * self.batch_size
         indices = range(first, min(first + self.batch_size, self.windows))
         return [self.task.identity(self.task.records[index]) for index in indices]
+
+
+def _there(element: T | None) -> T:
+    """An element of a grain dataset; None is one that a filter left out, and there is no filter."""
+    if element is None:
+        raise AssertionError("grain left out an element")
+    return element
 
 
 def fill(windows: Sequence[Batch]) -> tuple[float, float]:

@@ -18,7 +18,7 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -101,7 +101,7 @@ def parse(record: bytes) -> Window:
     return Window([Piece(*fields) for fields in zip(tokens, starts, final, strict=True)], ids)
 
 
-def write_dataset(root: Path, name: str, windows: dict[str, Sequence[Window]]) -> None:
+def write_dataset(root: Path, name: str, windows: Mapping[str, Sequence[Window]]) -> None:
     """Writes `windows` (by split) as the TFDS dataset `name` under `root`."""
     folder = root / name / VERSION
     folder.mkdir(parents=True)
@@ -198,7 +198,7 @@ def _remove_leftovers(root: Path, mine: str | None) -> None:
 
 
 @contextlib.contextmanager
-def _turn(lock: Path, wait: bool = True) -> Iterator[bool]:
+def _turn(lock: Path, wait: bool = True) -> Generator[bool]:
     """Holds the lock, if it says True; False where the file system has none or, unless one is to wait for it,
     where another holds it."""
     import fcntl

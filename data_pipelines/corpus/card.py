@@ -10,7 +10,6 @@ import json
 import platform
 import unicodedata
 from collections.abc import Iterable, Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +118,7 @@ def _rendered(card: Mapping[str, Any]) -> str:
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["cell"] = lambda value: str(value).replace("|", "\\|").replace("\n", " ")
     environment.filters["size"] = _size
-    text = resources.files(__package__).joinpath("card.md.jinja").read_text("utf-8")
+    text = Path(__file__).with_name("card.md.jinja").read_text("utf-8")
     settings = json.dumps(card["settings"], ensure_ascii=False, indent=1)
     return environment.from_string(text).render(card, settings=settings)
 

@@ -7,10 +7,10 @@ import gc
 import itertools
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import gin
 import numpy as np
@@ -125,7 +125,7 @@ def _code() -> list[ModuleType]:
 
 
 @contextlib.contextmanager
-def _no_garbage_collection() -> Iterator[None]:
+def _no_garbage_collection() -> Generator[None]:
     """Within it, cycles are left alone. Of the millions of containers that files are taken apart into none is
     in one, and the collector would walk them again and again: a third of the time.
     """
@@ -263,7 +263,7 @@ def statistics(frame: pl.DataFrame, left: pl.DataFrame, hits: pl.DataFrame, inde
     sets share counts in both. {"found": {set: {example: paragraphs}}}: so many of its examples stood here.
     """
     counted = _counted(frame).join(_counted(left), "source", how="left", suffix="_out").fill_null(0)
-    sources = {}
+    sources: dict[str, dict[str, Any]] = {}
     for source, documents, size, documents_out, size_out in counted.sort("source").iter_rows():
         sources[source] = {
             "documents_in": documents,

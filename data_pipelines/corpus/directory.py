@@ -11,7 +11,7 @@ import dataclasses
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,7 @@ def opened(path: str | Path) -> BuildDirectory:
 
 
 @contextlib.contextmanager
-def claimed(path: str | Path, identity: Mapping[str, Any]) -> Iterator[BuildDirectory]:
+def claimed(path: str | Path, identity: Mapping[str, Any]) -> Generator[BuildDirectory]:
     """The folder, for one build at a time: made when missing, gone on with when it is of the same build.
 
     Args:

@@ -16,7 +16,7 @@ import resource
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -127,7 +127,7 @@ def _return_memory() -> None:
 
 
 @contextlib.contextmanager
-def telling_of_a_full_disk(folder: Path) -> Iterator[None]:
+def telling_of_a_full_disk(folder: Path) -> Generator[None]:
     """Within it a full disk is a DataError, whatever the library that met it raises."""
     try:
         yield

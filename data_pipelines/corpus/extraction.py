@@ -24,11 +24,12 @@ _BLOCKS = (
     "p dl dt dd div details li ul ol tr table tbody hr br h1 h2 h3 h4 h5 h6 section article main header "
     "footer nav aside form fieldset fig address blockquote summary caption option center body"
 ).split()
-_NO_CONTENT = "nav header footer aside script button".split()
+_NO_CONTENT = ["nav", "header", "footer", "aside", "script", "button"]
 # Also without content.
-_RARE_TAGS = (
-    "style noscript template iframe object svg canvas audio video select textarea dialog menu".split()
-)
+_RARE_TAGS = [
+    *("style", "noscript", "template", "iframe", "object", "svg", "canvas"),
+    *("audio", "video", "select", "textarea", "dialog", "menu"),
+]
 _CARE = {  # ends of what asks for more work: to look for each in every page would take longer
     f"</{name}": f"{_LINE}{_RARE}</{name}" for name in [*_RARE_TAGS, "article", "main", "form", "pre"]
 }

@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -75,7 +76,7 @@ def finish_dataset(shards: Sequence[Path], settings: Writing, out: Path) -> dict
 
 def _finish_source(
     source: str, shards: Shards, settings: Writing, out: Path, sums: dict[str, str]
-) -> dict[str, str | int]:
+) -> dict[str, Any]:
     name = dataset_name(source)
     folder, parquet = out / name / array_records.VERSION, out / name / PARQUET
     for made in (folder, parquet) if settings.parquet else (folder,):

@@ -9,6 +9,7 @@ file; one that is damaged is thrown away and made again. A cache that cannot be 
 
 import contextlib
 import hashlib
+import inspect
 import json
 import os
 import shutil
@@ -41,7 +42,7 @@ def key(settings: Any, files: Iterable[tuple[str, Path]], code: Iterable[ModuleT
     """
     digest = hashlib.sha256(json.dumps([settings, unicodedata.unidata_version]).encode())
     for module in code:
-        digest.update(_sum(Path(module.__file__)).encode())
+        digest.update(_sum(Path(inspect.getfile(module))).encode())
     for name, path in files:
         digest.update(json.dumps([name, path.name, _sum(path)]).encode())
     return digest.hexdigest()

@@ -3,6 +3,8 @@
 All nodes must see the output folder, and the inputs, under the same paths.
 """
 
+import logging
+import math
 import os
 import secrets
 import socket
@@ -38,7 +40,7 @@ class RayCluster:
             ray.init(
                 address=self._address,
                 log_to_driver=False,
-                logging_level="warning",
+                logging_level=logging.WARNING,
                 runtime_env={"env_vars": ONE_THREAD},
             )
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
@@ -55,12 +57,14 @@ class RayCluster:
 
     def run(self, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> Iterator[int]:
         """See engine.Workers."""
+        from ray.exceptions import RayError, RayTaskError
+
         ray = self._ray
         remote = ray.remote(num_cpus=1, max_retries=RETRIES)(_quiet).remote
         flying: dict[Any, int] = {}
         rest = iter(enumerate(calls))
         while True:
-            room = max(1, int(ray.cluster_resources().get("CPU", 1))) * IN_FLIGHT - len(flying)
+            room = max(1, math.floor(ray.cluster_resources().get("CPU", 1))) * IN_FLIGHT - len(flying)
             for _, (i, call) in zip(range(room), rest, strict=False):
                 flying[remote(function, *call)] = i
             if not flying:
@@ -70,9 +74,9 @@ class RayCluster:
                 index = flying.pop(reference)
                 try:
                     ray.get(reference)
-                except ray.exceptions.RayTaskError as error:
+                except RayTaskError as error:
                     raise error.cause if isinstance(error.cause, DataError) else error from None
-                except ray.exceptions.RayError as error:
+                except RayError as error:
                     raise DataError(
                         f"workers of the cluster died {RETRIES} times over one task: "
                         f"{str(error).splitlines()[0]}; run the same command again, what is done is kept"
@@ -81,19 +85,20 @@ class RayCluster:
 
     def _require_shared_folder(self) -> None:
         """Asks a worker on every node whether it sees what this process wrote into the output folder."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
         ray = self._ray
         token = secrets.token_hex(8)
         path = self._folder / f".seen-{token}"
         path.write_text(token)
         try:
-            strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
             look = ray.remote(num_cpus=0)(_sees)
             nodes = [node for node in ray.nodes() if node["Alive"]]
             seen = ray.get(
                 [
-                    look.options(scheduling_strategy=strategy(node["NodeID"], soft=False)).remote(
-                        str(path), token
-                    )
+                    look.options(
+                        scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+                    ).remote(str(path), token)
                     for node in nodes
                 ]
             )

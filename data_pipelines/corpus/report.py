@@ -46,7 +46,7 @@ def render(found: Mapping[str, Any], name: str) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True
     )
-    environment.filters |= {"mb": lambda size: f"{size / 1e6:,.1f}", "n": lambda number: f"{number:,}"}
+    environment.filters["mb"], environment.filters["n"] = _megabytes, _grouped
     stages = {stage["name"]: stage for stage in found["stages"]}
     funnel = [stages[name] for name in collecting.FUNNEL if name in stages]
     read = funnel[0]["bytes_out"] or 1
@@ -60,6 +60,14 @@ def render(found: Mapping[str, Any], name: str) -> str:
         cpu=sum(s["cpu_seconds"] for s in found["stages"]),
         read=read,
     )
+
+
+def _megabytes(size: float) -> str:
+    return f"{size / 1e6:,.1f}"
+
+
+def _grouped(number: int) -> str:
+    return f"{number:,}"
 
 
 def _examples(directory: BuildDirectory, stage: str, rejected: bool) -> list[dict[str, Any]]:

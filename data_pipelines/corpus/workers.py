@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.context import SpawnContext
@@ -74,7 +74,8 @@ class _RecordingSpawn(SpawnContext):
         super().__init__()
         self._started: list[BaseProcess] = []
 
-    def Process(self, *args: Any, **kwargs: Any) -> BaseProcess:
+    # typeshed has a class in its place; an executor only calls it.
+    def Process(self, *args: Any, **kwargs: Any) -> BaseProcess:  # pyrefly: ignore[bad-override]
         """A process of this context, as the executor makes one for each worker."""
         process = super().Process(*args, **kwargs)
         self._started.append(process)
@@ -96,7 +97,7 @@ def _start(count: int, context: _RecordingSpawn) -> ProcessPoolExecutor:
 
 
 @contextlib.contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
+def _environment(values: Mapping[str, str]) -> Generator[None]:
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -115,7 +116,8 @@ def _begin() -> None:
     parent = multiprocessing.parent_process()
 
     def follow() -> None:
-        parent.join()
+        if parent is not None:
+            parent.join()
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()

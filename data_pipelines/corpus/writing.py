@@ -136,10 +136,11 @@ def _cut(source: str, held: Sequence[tuple[Path, int, int]], shard_bytes: int) -
     # Shards begin at these documents. Cuts that fall into one document are one.
     cuts = np.interp(np.arange(shards + 1) * (weights[-1] / shards), weights, counts)
     edges = np.unique([0, *cuts.round().astype(int)[1:-1], counts[-1]]).tolist()
+    firsts: list[int] = counts.tolist()
     for index, (begin, end) in enumerate(itertools.pairwise(edges)):
         first, last = np.searchsorted(counts, begin, "right") - 1, np.searchsorted(counts, end)
         parts = tuple(
-            Part(held[i][0], int(max(begin - counts[i], 0)), int(min(end, counts[i + 1]) - counts[i]))
+            Part(held[i][0], max(begin - firsts[i], 0), min(end, firsts[i + 1]) - firsts[i])
             for i in range(first, last)
         )
         yield Shard(source, index, len(edges) - 1, parts)

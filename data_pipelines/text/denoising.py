@@ -14,7 +14,7 @@ import bisect
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
@@ -37,10 +37,15 @@ class Example(NamedTuple):
 
 
 class Objective(Protocol):
-    """See the module's docstring. `shortest` is the fewest tokens a piece may have."""
+    """See the module's docstring. A dataclass; `shortest` is the fewest tokens a piece may have."""
 
-    mode: str | None
-    shortest: int
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+    @property
+    def mode(self) -> str | None: ...
+
+    @property
+    def shortest(self) -> int: ...
 
     def capacity(self, encoder_length: int, decoder_length: int) -> tuple[int, ...]: ...
 
@@ -48,6 +53,7 @@ class Objective(Protocol):
 
     def windows(self, encoder_length: int, decoder_length: int) -> tuple[int, ...]:
         """Lengths into which a long document is cut, in turn; a first cut may be shortened to fit."""
+        ...
 
     def __call__(
         self,

@@ -61,7 +61,10 @@ class RandomSource:
             tower: rng.integers(self.data.vocabulary_size, size=(self.batch_size, length), dtype=np.int32)
             for tower, length in sizes.items()
         }
-        batch = {"encoder_input_tokens": tokens["encoder"], "decoder_target_tokens": tokens["decoder"]}
+        batch: dict[str, np.ndarray] = {
+            "encoder_input_tokens": tokens["encoder"],
+            "decoder_target_tokens": tokens["decoder"],
+        }
         batch["decoder_input_tokens"] = np.pad(tokens["decoder"][:, :-1], ((0, 0), (1, 0)))
         batch["decoder_loss_weights"] = np.ones((self.batch_size, self.data.decoder_length), np.float32)
         for tower, length in sizes.items():

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import zipfile
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -62,7 +63,7 @@ class Weights:
         """int64 [2^bits]: weights in units of 2^-24."""
         return np.rint(self.weight.astype(np.float64) * _ONE).astype(np.int64)
 
-    def save(self, path: str) -> None:
+    def save(self, path: str | Path) -> None:
         """As .npz, without pickle."""
         np.savez_compressed(
             path,

@@ -71,7 +71,7 @@ def train_quality(
             f"train_quality: too few different documents to hold out {held_out} of each kind; give more"
         )
     shuffled = np.random.default_rng(0).permutation(labels[~tested])
-    report = {"documents": len(labels), "held_out_documents": int(tested.sum())}
+    report: dict[str, float] = {"documents": len(labels), "held_out_documents": int(tested.sum())}
     for prefix, taught in (("shuffled_", shuffled), ("", labels[~tested])):
         weights = _fit(texts.filter(~tested), taught, features, penalty)
         scores = np.concatenate([score(batch, weights) for _, batch in batches(texts.filter(tested))])

@@ -44,15 +44,18 @@ class Verdict(NamedTuple):
     counts: Mapping[str, np.ndarray] = MappingProxyType({})
 
 
-class Rule:
-    """An `Edit` or a `Filter`."""
+class _Rule(abc.ABC):
+    """What edits and filters have in common."""
 
-    name: str
+    @property
+    @abc.abstractmethod
+    def name(self) -> str: ...
+
     # Whether it pays to drop the documents that are rejected already before this rule looks.
     costly: ClassVar[bool] = False
 
 
-class Edit(Rule, abc.ABC):
+class Edit(_Rule):
     """A rule from text to text."""
 
     costly: ClassVar[bool] = True
@@ -63,7 +66,7 @@ class Edit(Rule, abc.ABC):
     def edit(self, batch: Batch) -> Edited: ...
 
 
-class Filter(Rule, abc.ABC):
+class Filter(_Rule):
     """A rule that keeps or rejects."""
 
     histogram: ClassVar[Histogram | None] = None
@@ -75,6 +78,8 @@ class Filter(Rule, abc.ABC):
         """Samples of documents it rejected, as a report may show them."""
         return texts
 
+
+Rule = Edit | Filter
 
 # Makes a rule known to gin by the name of its class; what gin binds holds wherever rules are made.
 configurable = gin.configurable(module="data_pipelines.corpus.cleaning")

@@ -48,7 +48,8 @@ def _exact(part: int, signed: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
     documents = rows["document"][order]
     new = tables.starts(rows["group"][order], rows["low"][order])
     firsts = documents[new][new.cumsum() - 1]
-    return tables.distinct(documents[~new], firsts[~new])
+    copies, originals = tables.distinct(documents[~new], firsts[~new])
+    return copies, originals
 
 
 def _candidates(

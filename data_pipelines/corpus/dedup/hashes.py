@@ -68,7 +68,7 @@ class Block:
 
     def digests(self) -> np.ndarray:
         """BLAKE2b of each document's letters, of its text where it has none: uint64 [documents, 2]."""
-        view = memoryview(self._letters.astype("<u4", copy=False)).cast("B")
+        view = self._letters.astype("<u4", copy=False).data.cast("B")
         bounds = (4 * self.bounds).tolist()
         found = [
             hashlib.blake2b(view[begin:end], digest_size=16).digest()

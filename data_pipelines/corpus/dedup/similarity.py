@@ -97,7 +97,9 @@ def _texts(files: Mapping[int, Path], part: int, documents: np.ndarray) -> pl.Se
     for chunk, mine in zip(chunks.tolist(), np.split(documents, firsts[1:]), strict=True):
         rows = tables.batch(files[chunk], part)
         pieces.append(rows["text"].take(pa.array(rows["document"].to_numpy().searchsorted(mine))))
-    return pl.from_arrow(pa.chunked_array(pieces))
+    texts = pl.from_arrow(pa.chunked_array(pieces))
+    assert isinstance(texts, pl.Series)  # as of any array of Arrow; a table gives a DataFrame
+    return texts
 
 
 def shingle_sets(texts: pl.Series, settings: Dedup) -> scipy.sparse.csr_array:

@@ -23,7 +23,7 @@ def accepted(
     found = frame.select(tests)
     if not any(column.any() for column in found):
         return frame
-    quarantine.noted["blank documents"] += found["blank"].sum()
+    quarantine.noted["blank documents"] += int(found["blank"].sum())
     limit = f"longer than Reading.max_document_bytes: {settings.max_document_bytes}"
     for test, reason in ("long", limit), ("bad", "not text: control characters"):
         if test in found.columns:

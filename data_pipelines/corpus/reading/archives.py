@@ -24,7 +24,8 @@ def members(stream: io.BufferedReader, place: Place) -> Iterator[tuple[str, str,
     try:
         with tarfile.open(fileobj=stream, mode="r|") as archive:
             for member in archive:
-                archive.members = []  # which would else hold every header
+                # It would else hold every header.
+                archive.members = []  # pyrefly: ignore[missing-attribute]  typeshed leaves it out
                 if member.isdir():
                     continue
                 name, known = printable(member.name), kind_of(member.name)
@@ -35,6 +36,8 @@ def members(stream: io.BufferedReader, place: Place) -> Iterator[tuple[str, str,
                 else:
                     names[name] += 1
                     name = f"{name}#{names[name]}" if names[name] > 1 else name
-                    yield name, known[1], known[2], archive.extractfile(member)
+                    content = archive.extractfile(member)
+                    assert isinstance(content, io.BufferedReader)  # as of every member that is a file
+                    yield name, known[1], known[2], content
     except (tarfile.TarError, EOFError) as error:
         raise BrokenFileError(f"broken archive: {error}") from error

@@ -28,7 +28,8 @@ def blocks(
     if encodings.utf16(head):
         if begin > 0:  # its lines have no end that is found from the middle: the first unit reads it all
             return
-        stream, end = io.BufferedReader(_FromUtf16(stream, place)), None
+        stream = io.BufferedReader(_FromUtf16(stream, place))
+        end = None
     first = _line_after(stream, begin) if begin > 0 else 0
     if end is None or first < end:
         yield from _whole_lines(stream, place, None if end is None else end - first)

@@ -81,12 +81,12 @@ def _opened(part: Slice, max_ratio: float) -> io.BufferedReader:
         import fsspec
 
         try:
-            raw = fsspec.open(file.path, "rb").open()
+            unbuffered = fsspec.open(file.path, "rb").open()
         except Exception as error:  # every file system has its own
             raise BrokenFileError(f"unreadable file: {error}".splitlines()[0]) from error
-        raw = io.BufferedReader(raw, _BUFFER)
     else:
-        raw = Path(file.path).open("rb", buffering=_BUFFER)  # noqa: SIM115 (the caller closes it)
+        unbuffered = Path(file.path).open("rb", buffering=0)  # noqa: SIM115 (the caller closes it)
+    raw = io.BufferedReader(unbuffered, _BUFFER)
     return decompressed(raw, file.compression, max_ratio) if file.compression else raw
 
 

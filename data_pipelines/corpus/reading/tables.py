@@ -23,8 +23,8 @@ def read_csv(stream: io.BufferedReader, place: Place) -> Iterator[Record]:
     settings = place.settings
     csv.field_size_limit(settings.max_document_bytes)  # for the process; a quote that never ends stops there
     reader = csv.reader(_csv_lines(stream, place))
-    header = next(reader, [])
-    wanted = [header.index(name) if name in header else None for name in _columns(place)]
+    header: list[str] = next(reader, [])
+    wanted = [header.index(name) if name is not None and name in header else None for name in _columns(place)]
     if wanted[0] is None:
         if header:
             place.reject(1, f"no column {settings.text_field!r}", ",".join(header))
@@ -56,12 +56,12 @@ def _csv_lines(stream: io.BufferedReader, place: Place) -> Iterator[str]:
 def read_parquet(stream: io.BufferedReader, place: Place) -> Iterator[pl.DataFrame]:
     """The column `text_field`, in frames.SCHEMA, some rows at a time. Rows count from 1."""
     with tempfile.TemporaryFile() as spool:
-        if not _seekable(stream):  # a Parquet file is read from its end
+        seekable = _seekable(stream)
+        if not seekable:  # a Parquet file is read from its end
             shutil.copyfileobj(stream, spool)
             spool.seek(0)
-            stream = spool
         try:
-            yield from _parquet(pq.ParquetFile(stream), place)
+            yield from _parquet(pq.ParquetFile(stream if seekable else spool), place)
         except (pa.ArrowException, ValueError) as error:  # the latter for names that are not UTF-8
             raise BrokenFileError(f"broken Parquet file: {error}".splitlines()[0]) from error
 

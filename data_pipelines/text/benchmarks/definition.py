@@ -138,7 +138,8 @@ def _patterns(
         definition = {**definitions.get(definition.get("like"), {}), **definition}
         definition.pop("like", None)
         _require_known(f"pattern {where}", definition, _PATTERN_KEYS)
-        patterns[own] = Pattern(where, labels, **{"words": words, **definition})
+        settings: dict[str, Any] = {"words": words, **definition}
+        patterns[own] = Pattern(where, labels, **settings)
     return patterns
 
 

@@ -11,7 +11,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.text import folder, quickstart
 from data_pipelines.text.denoising import Objective
 from data_pipelines.text.documents import Document
-from data_pipelines.text.tasks.pangu_corpus import BuiltCorpus, opened
+from data_pipelines.text.tasks.pangu_corpus import opened
 
 # Raise it when the records of a cache change, so that caches of older code are not read.
 FORMAT = 1
@@ -47,7 +47,7 @@ class CorpusSettings:
         """Iterates over the documents, duplicates included. Raises DataError when there is no text."""
         if self.path is None:
             return quickstart.documents()
-        if built := self._built():
+        if built := opened(self.path):
             held_out = built.mixture["validation_fraction"]
             if self.validation_fraction < held_out:
                 raise DataError(
@@ -59,7 +59,7 @@ class CorpusSettings:
 
     def text_key(self) -> str:
         """sha256 over the names and bytes of the text files and over how documents are read from them."""
-        if self.path is not None and (built := self._built()):
+        if self.path is not None and (built := opened(self.path)):
             return hashlib.sha256(f"{FORMAT} {built.fingerprint}".encode()).hexdigest()
         paths = quickstart.files() if self.path is None else folder.files(self.path)
         key = hashlib.sha256(json.dumps([FORMAT, self.text_field, self.documents]).encode())
@@ -72,11 +72,7 @@ class CorpusSettings:
             key.update(f"{path.name} {digest}\n".encode())
         return key.hexdigest()
 
-    def _built(self) -> BuiltCorpus | None:
-        """The corpus that `path` is, if the corpus factory built one there."""
-        return opened(self.path)
-
-    def vocabulary_key(self) -> dict[str, str | int]:
+    def vocabulary_key(self) -> dict[str, str | float]:
         if self.vocabulary_file:
             try:
                 proto = Path(self.vocabulary_file).expanduser().read_bytes()

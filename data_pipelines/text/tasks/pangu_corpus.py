@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
@@ -81,9 +82,17 @@ class Records(Sequence[Record]):
     def __len__(self) -> int:
         return len(self._serialized)
 
-    def __getitem__(self, index: int) -> Record:
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "Records": ...
+
+    def __getitem__(self, index: int | slice) -> "Record | Records":
         from tensorflow_datasets.proto import tf_example_pb2
 
+        if isinstance(index, slice):
+            return Records([self._serialized[i] for i in range(len(self))[index]])
         if not 0 <= index < len(self):
             raise IndexError(index)
         feature = tf_example_pb2.Example.FromString(self._serialized[index]).features.feature
@@ -192,7 +201,8 @@ def _reader(corpus: BuiltCorpus, dataset: str, repeat_clusters: bool):
             order = np.arange(len(records))
             if shuffle_files:
                 np.random.default_rng(seed).shuffle(order)
-            for record in _repeated(records, order) if repeat_clusters else map(records.__getitem__, order):
+            ordered = _repeated(records, order) if repeat_clusters else (records[int(i)] for i in order)
+            for record in ordered:
                 yield {"text": record.text}
 
         return tf.data.Dataset.from_generator(texts, output_signature={"text": tf.TensorSpec([], tf.string)})
