@@ -67,7 +67,7 @@ def test_once_more_does_nothing_and_says_so(recipe, tmp_path, caplog):
     before = (tmp_path / "metrics.jsonl").read_bytes()
     with caplog.at_level(logging.INFO, "pangu_jax"):
         summary = train.run([str(recipe)], bindings, tmp_path)
-    assert "nothing to do: step 5 of 5 is done; raise train.steps to go on" in caplog.text
+    assert "nothing to do: step 5 of 5 is done; raise train.steps to train on" in caplog.text
     assert (tmp_path / "metrics.jsonl").read_bytes() == before
     assert summary["finished"] and summary["step"] == summary["checkpoint"] == 5
     # What the run came to is still told.
