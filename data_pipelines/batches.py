@@ -6,60 +6,40 @@ So batch(step) needs no state, a resumed run goes on with the next batch, and ho
 
 import abc
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 
-from data_pipelines import cache
 from data_pipelines.errors import DataError
-from data_pipelines.text import packing
-from data_pipelines.text.denoising import Objective
-from data_pipelines.text.vocabulary import SpecialTokens
 
 T = TypeVar("T")
 Batch = dict[str, np.ndarray]
 
 
-class Task:
-    """One objective over one split of a cache.
+class Task(Protocol):
+    """One source of windows: one split of a cache, and what an example is made of a record of it.
 
     Attributes:
-      name: the objective's name in the mixture; index: its `task_id`; size: windows an epoch.
+      name: in the mixture; index: its `task_id`; size: windows per epoch.
+      records: random access to the serialized windows, [size].
     """
 
-    def __init__(
-        self,
-        root: Path,
-        dataset: str,
-        split: str,
-        *,
-        name: str,
-        index: int,
-        objective: Objective,
-        special: SpecialTokens,
-        encoder_length: int,
-        decoder_length: int,
-    ):
-        self.name, self.index = name, index
-        self.lengths = (encoder_length, decoder_length)
-        self.records = cache.records(root, dataset, split)
-        self.size = len(self.records)
-        self._objective, self._special = objective, special
+    name: str
+    index: int
+    size: int
+    records: Sequence[bytes]
 
     def window(self, record: bytes, rng: np.random.Generator) -> Batch:
-        """A window's arrays (see packing.assemble) and `task_id` int32 []."""
-        pieces = cache.parse(record).pieces
-        row = packing.assemble(self._objective(pieces, rng, self._special, *self.lengths), *self.lengths)
-        return row | {"task_id": np.asarray(self.index, np.int32)}
+        """A window's arrays, and `task_id` int32 []."""
+        ...
 
     def identity(self, record: bytes) -> str:
-        """Names the window's pieces: `span: 199801.txt:16[0:254] pos.txt:7[0:23]`."""
-        return f"{self.name}: {' '.join(cache.parse(record).ids)}"
+        """Names what the window was made of, for people."""
+        ...
 
     def padding(self) -> Batch:
         """A window without loss, to fill a last batch."""
-        return packing.empty(*self.lengths) | {"task_id": np.asarray(self.index, np.int32)}
+        ...
 
 
 class _Stream(abc.ABC):
@@ -167,10 +147,3 @@ def _there(element: T | None) -> T:
     if element is None:
         raise AssertionError("grain left out an element")
     return element
-
-
-def fill(windows: Sequence[Batch]) -> tuple[float, float]:
-    """Share of the encoder's and of the decoder's positions that are not padding."""
-    encoder = np.mean([(window["encoder_segment_ids"] > 0).mean() for window in windows])
-    decoder = np.mean([(window["decoder_segment_ids"] > 0).mean() for window in windows])
-    return float(encoder), float(decoder)

@@ -1,8 +1,8 @@
-"""The token cache: text is read, split, tokenised and packed once, and then only read.
+"""A cache of what data was made into: text is read, split, tokenised and packed once, and then only read.
 
-A cache is a folder named by the hash of everything it depends on: the text, the vocabulary's settings and the
-objectives. It is written beside its final place and renamed into it, so a half-written one is never found,
-and whoever comes second finds the first one's. Inside, one TFDS dataset an objective:
+A cache is a folder named by the hash of everything it depends on: of text, the text, the vocabulary's
+settings and the objectives. It is written beside its final place and renamed into it, so a half-written one
+is never found, and whoever comes second finds the first one's. Inside, one TFDS dataset per objective:
 
     <root>/<key>/vocabulary.model, manifest.json, quarantine.jsonl
     <root>/<key>/<corpus>_<objective>/1.0.0/<corpus>_<objective>-train.array_record-00000-of-00001, ...
@@ -18,27 +18,19 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 
 from data_pipelines import array_records
 from data_pipelines.array_records import VERSION
 from data_pipelines.errors import DataError
-from data_pipelines.text.denoising import Piece
 
 SHARD_BYTES = 256 * 2**20
 SPLITS = ("train", "validation")
 BUILDING = ".building-"
-
-
-class Window(NamedTuple):
-    """The pieces that share a window, and for each where it is from: `<document id>[begin:end]` in tokens."""
-
-    pieces: list[Piece]
-    ids: list[str]
 
 
 def default_root() -> Path:
@@ -46,68 +38,13 @@ def default_root() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pangu_jax"
 
 
-def features():
-    """The TFDS features of a record: a window's pieces end to end.
-
-    tokens int32 [n] · word_starts uint8 [n] · lengths int32 [pieces] · final uint8 [pieces] · ids [pieces].
-    """
-    import tensorflow_datasets as tfds
-
-    def array(dtype):
-        return tfds.features.Tensor(shape=(None,), dtype=dtype, encoding=tfds.features.Encoding.BYTES)
-
-    return tfds.features.FeaturesDict(
-        {
-            "tokens": array(np.int32),
-            "word_starts": array(np.uint8),
-            "lengths": array(np.int32),
-            "final": array(np.uint8),
-            "ids": tfds.features.Sequence(tfds.features.Text()),
-        }
-    )
-
-
-def serialize(window: Window) -> bytes:
-    """A window as a tf.train.Example, as `features().serialize_example` makes it."""
-    tokens = np.concatenate([piece.tokens for piece in window.pieces]).astype(np.int32)
-    starts = np.concatenate([piece.word_starts for piece in window.pieces]).astype(np.uint8)
-    lengths = np.array([len(piece.tokens) for piece in window.pieces], np.int32)
-    final = np.array([piece.final for piece in window.pieces], np.uint8)
-    return array_records.example(
-        {
-            "tokens": [tokens.tobytes()],
-            "word_starts": [starts.tobytes()],
-            "lengths": [lengths.tobytes()],
-            "final": [final.tobytes()],
-            "ids": [name.encode() for name in window.ids],
-        }
-    )
-
-
-def parse(record: bytes) -> Window:
-    """The inverse of `serialize`."""
-    from tensorflow_datasets.proto import tf_example_pb2
-
-    feature = tf_example_pb2.Example.FromString(record).features.feature
-
-    def array(name: str, dtype) -> np.ndarray:
-        return np.frombuffer(feature[name].bytes_list.value[0], dtype)
-
-    ends = np.cumsum(array("lengths", np.int32))[:-1]
-    tokens = np.split(array("tokens", np.int32), ends)
-    starts = np.split(array("word_starts", np.uint8).astype(bool), ends)
-    final = array("final", np.uint8).astype(bool).tolist()
-    ids = [name.decode() for name in feature["ids"].bytes_list.value]
-    return Window([Piece(*fields) for fields in zip(tokens, starts, final, strict=True)], ids)
-
-
-def write_dataset(root: Path, name: str, windows: Mapping[str, Sequence[Window]]) -> None:
-    """Writes `windows` (by split) as the TFDS dataset `name` under `root`."""
+def write_dataset(root: Path, name: str, splits: Mapping[str, Iterable[bytes]], features: Any) -> None:
+    """Writes serialized examples (by split) as the TFDS dataset `name` of `features` under `root`."""
     folder = root / name / VERSION
     folder.mkdir(parents=True)
     written = {}
-    for split, members in windows.items():
-        records = [serialize(window) for window in members]
+    for split, members in splits.items():
+        records = list(members)
         size = sum(map(len, records))
         shards = max(1, -(-size // SHARD_BYTES))
         edges = np.linspace(0, len(records), shards + 1).astype(int)
@@ -115,11 +52,11 @@ def write_dataset(root: Path, name: str, windows: Mapping[str, Sequence[Window]]
             path = array_records.shard_path(folder, name, split, shard, shards)
             array_records.write_shard(path, records[edges[shard] : edges[shard + 1]])
         written[split] = np.diff(edges).tolist(), size
-    array_records.write_metadata(folder, name, features(), written)
+    array_records.write_metadata(folder, name, features, written)
 
 
 def records(root: Path, name: str, split: str):
-    """Random access to the serialized windows of a split: a grain source of bytes, length len()."""
+    """Random access to the serialized examples of a split: a grain source of bytes, length len()."""
     import grain
 
     folder = root / name / VERSION

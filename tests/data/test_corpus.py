@@ -14,6 +14,7 @@ from data_pipelines import cache
 from data_pipelines.batches import Validation
 from data_pipelines.errors import DataError
 from data_pipelines.text import baselines, documents
+from data_pipelines.text import windows as text_windows
 from data_pipelines.text.documents import Document
 from data_pipelines.text.tasks.mixture import corpus
 
@@ -24,7 +25,7 @@ def same(a: dict, b: dict) -> bool:
 
 def windows(settings, objective, split):
     records = settings.prepared.task(objective, split).records
-    return [cache.parse(records[i]) for i in range(len(records))]
+    return [text_windows.parse(records[i]) for i in range(len(records))]
 
 
 def test_no_validation_text_in_train(small):
@@ -187,9 +188,9 @@ def test_tfds_reads_the_cache(small):
     assert np.array_equal(example["tokens"], np.concatenate([p.tokens for p in ours[0].pieces]))
     assert np.array_equal(example["word_starts"], np.concatenate([p.word_starts for p in ours[0].pieces]))
     assert [name.decode() for name in example["ids"]] == ours[0].ids
-    assert cache.features().deserialize_example_np(cache.serialize(ours[0]))["lengths"].tolist() == [
-        len(piece.tokens) for piece in ours[0].pieces
-    ]
+    assert text_windows.features().deserialize_example_np(text_windows.serialize(ours[0]))[
+        "lengths"
+    ].tolist() == [len(piece.tokens) for piece in ours[0].pieces]
 
 
 def test_seqio_gives_the_same_pieces(small):

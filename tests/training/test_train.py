@@ -258,7 +258,7 @@ def test_what_is_not_finite_is_null_and_what_is_absent_is_absent(tmp_path, caplo
     ]
 
 
-class Interrupted(digits.Digits):
+class Interrupted(digits.PoisonedDigits):
     """Digits under a scheduler that wants the machine back while `last_step` runs."""
 
     def __init__(self, last_step):
@@ -287,7 +287,7 @@ def test_a_validation_that_a_signal_came_before_is_made_up_for(whole, tmp_path, 
     for again in ("resumes", "nothing to do: step 20 of 20 is done"):
         caplog.clear()
         with caplog.at_level(logging.INFO, "pangu_jax"):
-            resumed = trained(tmp_path, digits.Digits(), validate_every=10).summary
+            resumed = trained(tmp_path, digits.PoisonedDigits(), validate_every=10).summary
         assert resumed["finished"] and (again in caplog.text) == (again != "resumes")
     assert losses(tmp_path) == losses(whole)
     rows = metrics.read(tmp_path / "metrics.jsonl")

@@ -13,14 +13,14 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
 
-from data_pipelines import batches, cache
-from data_pipelines.cache import Window
+from data_pipelines import cache
 from data_pipelines.errors import DataError
 from data_pipelines.text import documents, folder, packing, vocabulary
 from data_pipelines.text.denoising import Objective, Piece
 from data_pipelines.text.documents import Document
 from data_pipelines.text.tasks.corpus_settings import CorpusSettings
 from data_pipelines.text.vocabulary import Vocabulary
+from data_pipelines.text.windows import Window, fill, write
 
 # Enough text for the pieces of 8k to settle: twice as much changes the token count by 0.1%.
 VOCABULARY_CHARACTERS = 1_000_000
@@ -62,7 +62,7 @@ def build(corpus: CorpusSettings, key: dict, to: Path) -> dict:
         packing_step = progress.add_task("Packing", total=len(corpus.objectives))
         for name, objective in corpus.objectives.items():
             windows = {split: pack(docs, objective, corpus) for split, docs in tokenised.items()}
-            cache.write_dataset(to, f"{corpus.name}_{name}", windows)
+            write(to, f"{corpus.name}_{name}", windows)
             tasks[name] = describe(windows, objective, codes, corpus)
             progress.advance(packing_step)
     quarantine.write(to / "quarantine.jsonl")
@@ -141,6 +141,6 @@ def describe(
         packing.assemble(objective(window.pieces, rng, codes.special, *lengths), *lengths)
         for window in windows["train"][:200]
     ]
-    encoder, decoder = batches.fill(sample)
+    encoder, decoder = fill(sample)
     counts = {split: len(members) for split, members in windows.items()}
     return {"windows": counts, "encoder_fill": round(encoder, 4), "decoder_fill": round(decoder, 4)}

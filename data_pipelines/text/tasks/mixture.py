@@ -16,13 +16,14 @@ from collections.abc import Mapping
 import gin
 
 from data_pipelines import cache
-from data_pipelines.batches import Mixture, Task, Validation
+from data_pipelines.batches import Mixture, Validation
 from data_pipelines.errors import DataError
 from data_pipelines.text.denoising import Causal, Objective, PrefixLM, SpanCorruption
 from data_pipelines.text.documents import Document
 from data_pipelines.text.tasks import building
 from data_pipelines.text.tasks.corpus_settings import CorpusSettings
 from data_pipelines.text.vocabulary import Vocabulary
+from data_pipelines.text.windows import WindowTask
 
 for _objective in (SpanCorruption, PrefixLM, Causal):
     gin.external_configurable(_objective, module="data_pipelines.text.denoising")
@@ -173,9 +174,9 @@ class Prepared:
         self.corpus, self.root, self.manifest = settings, found.root, found.manifest
         self.vocabulary = Vocabulary(found.root / "vocabulary.model")
 
-    def task(self, name: str, split: str) -> Task:
+    def task(self, name: str, split: str) -> WindowTask:
         """The task of an objective (`span`) over `train` or `validation`."""
-        return Task(
+        return WindowTask(
             self.root,
             f"{self.corpus.name}_{name}",
             split,
