@@ -65,7 +65,7 @@ class Evaluation:
         totals: Tree = None
         rows: list[Tree] = []
         for source in sources:
-            batches = feed.batches(source, self._mesh, self._batch_size, 0)
+            batches = feed.batches(source, self._mesh, self._batch_size, 0, self._workload.batch_axes())
             for _ in range(len(source)):
                 found = jax.device_get(step(variables, next(batches), *begun))
                 totals = found.totals if totals is None else jax.tree.map(np.add, totals, found.totals)
@@ -80,7 +80,8 @@ class Evaluation:
             shardings = rules.storage_shardings(self._mesh, self._workload.logical_axes())
             self._jitted[key] = jax.jit(
                 lambda variables, batch, *begun: measure(variables, batch, *begun, self._run),
-                in_shardings=(shardings, rules.batch_sharding(self._mesh), *[whole] * begun),
+                # Batches are where `feed` placed them: an evaluator's may have arrays of its own.
+                in_shardings=(shardings, None, *[whole] * begun),
                 out_shardings=whole,
             )
         return self._jitted[key]

@@ -25,6 +25,10 @@ class Placement:
         del axes
         return params
 
+    def begin(self, x_BxTxD: jax.Array) -> jax.Array:
+        """The residual stream, from rows that every device has computed whole (an embedding of patches)."""
+        return x_BxTxD
+
     def enter(self, x_BxTxD: jax.Array) -> jax.Array:
         """The residual stream on its way into a tensor-parallel block: every row is whole there."""
         return x_BxTxD

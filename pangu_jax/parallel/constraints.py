@@ -23,6 +23,10 @@ class ConstraintPlacement:
         """Weights from their FSDP shards to whole along `embed`, still split along `model`."""
         return jax.tree.map(lambda w, a: self._constrain(w, rules.compute_spec(a)), params, axes)
 
+    def begin(self, x_BxTxD: jax.Array) -> jax.Array:
+        """As `enter`: the compiler cuts it where it wants."""
+        return self.enter(x_BxTxD)
+
     def enter(self, x_BxTxD: jax.Array) -> jax.Array:
         """The residual stream, whole along its width."""
         return self.inside(x_BxTxD, ("batch", "length", "embed"))

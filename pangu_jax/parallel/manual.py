@@ -46,6 +46,10 @@ class ManualPlacement:
                 weight = lax.all_gather(weight, ring, axis=axes.index("embed"), tiled=True)
         return weight
 
+    def begin(self, x_BxTxD: jax.Array) -> jax.Array:
+        """This device's share of the rows."""
+        return self._own_rows(self.own_length(x_BxTxD, ("batch", "length", "embed")))
+
     def enter(self, x_RxTxD: jax.Array) -> jax.Array:
         """All rows of the examples, [B, T, D], from this device's share of them."""
         if self._sizes["model"] == 1:
@@ -105,13 +109,7 @@ class ManualPlacement:
     def draw(self, sample: Callable[[jax.Array], jax.Array], keys_B: jax.Array) -> jax.Array:
         """The rows of this device, cut from whole examples: every layout draws the same numbers."""
         drawn_BxTxD = self.own_length(jax.vmap(sample)(keys_B), ("batch", "length", "embed"))
-        parts = self._sizes["model"]
-        if parts == 1:
-            return drawn_BxTxD
-        rows_NxD = drawn_BxTxD.reshape(-1, drawn_BxTxD.shape[-1])
-        own = rows_NxD.shape[0] // parts
-        own_NxD = lax.dynamic_slice_in_dim(rows_NxD, lax.axis_index("model") * own, own, 0)
-        return self._residual(own_NxD, drawn_BxTxD.shape[1])
+        return self._own_rows(drawn_BxTxD)
 
     def locally(
         self,
@@ -123,6 +121,17 @@ class ManualPlacement:
         """Local already."""
         del axes, out_axes
         return kernel(*arrays)
+
+    def _own_rows(self, x_BxTxD: jax.Array) -> jax.Array:
+        """Cut from rows that the devices along `model` all have."""
+        parts = self._sizes["model"]
+        if parts == 1:
+            return x_BxTxD
+        rows_NxD = x_BxTxD.reshape(-1, x_BxTxD.shape[-1])
+        self._check(rows_NxD.shape[0])
+        own = rows_NxD.shape[0] // parts
+        own_NxD = lax.dynamic_slice_in_dim(rows_NxD, lax.axis_index("model") * own, own, 0)
+        return self._residual(own_NxD, x_BxTxD.shape[1])
 
     def _residual(self, rows_NxD: jax.Array, length: int) -> jax.Array:
         """Whole examples where a device's share is some, or else a run of rows."""

@@ -3,7 +3,7 @@
 The pair is FSDP (ZeRO-3, arXiv 1910.02054): a weight is stored in shards over `fsdp` and used whole.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -86,6 +86,11 @@ def batch_spec(axes: LogicalAxes = ("batch",)) -> PartitionSpec:
     in space too. UserError for an axis without a rule.
     """
     return activation_spec(axes)
+
+
+def batch_specs(axes: Mapping[str, LogicalAxes], names: Iterable[str]) -> dict[str, PartitionSpec]:
+    """`batch_spec` of each array of a batch by its axes; those without are split over examples alone."""
+    return {name: batch_spec(axes.get(name, ("batch",))) for name in names}
 
 
 def _rule(table: Mapping[str, Any], axis: str, parameter: str = "") -> Any:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding
 
 from pangu_jax.errors import UserError
 from pangu_jax.models.placement import Placement
@@ -46,10 +47,11 @@ def lower_step(
     dtype = {"auto": BACKENDS[platform].compute_dtype}.get(layout.compute_dtype, layout.compute_dtype)
     run = Run(Placement(), layout.remat, jnp.dtype(dtype), "flash" if platform == "tpu" else "plain")
     train_step = step.make_train_step(workload, optimizer, run, layout, mesh, batch_size=batch_size, seed=0)
-    sharding = rules.batch_sharding(mesh)
+    shapes = workload.batch_shapes(batch_size)
+    specs = rules.batch_specs(workload.batch_axes(), shapes)
     batch = {
-        name: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding)
-        for name, shape in workload.batch_shapes(batch_size).items()
+        name: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=NamedSharding(mesh, specs[name]))
+        for name, shape in shapes.items()
     }
     start = step.abstract_start(workload, optimizer, mesh)
     return train_step.lower(start.state, batch, start.constants, workload.phase(0))

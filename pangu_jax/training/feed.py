@@ -1,12 +1,16 @@
 """From a source's host arrays to the mesh: each process reads its own rows and nobody else's."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import jax
-from jax.sharding import Mesh
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
 
 from pangu_jax.parallel import rules
 from pangu_jax.workloads import Batch, Source
+
+BatchAxes = Mapping[str, rules.LogicalAxes]
+NO_AXES: BatchAxes = {}
 
 
 def local_rows(mesh: Mesh, batch_size: int) -> slice:
@@ -19,22 +23,32 @@ def local_rows(mesh: Mesh, batch_size: int) -> slice:
     return slice(min(start for start, _, _ in bounds), max(stop for _, stop, _ in bounds))
 
 
-def place(batch: Batch, mesh: Mesh, batch_size: int) -> Batch:
-    """`local_rows` of a batch as global arrays [batch_size, ...], split over `data` and `fsdp`."""
-    sharding = rules.batch_sharding(mesh)
+def place(batch: Batch, mesh: Mesh, batch_size: int, axes: BatchAxes = NO_AXES) -> Batch:
+    """`local_rows` of a batch as global arrays [batch_size, ...].
+
+    Args:
+      batch: this process's rows of it.
+      mesh: where they go.
+      batch_size: examples of the batch, over all devices.
+      axes: logical axes by array (`Workload.batch_axes`); an array without is split over examples alone.
+    """
     first = local_rows(mesh, batch_size).start
+    specs = rules.batch_specs(axes, batch)
 
-    def put(x):
-        def rows_of_a_device(index):
+    def put(name: str, x: np.ndarray) -> jax.Array:
+        def part_of_a_device(index: tuple[slice, ...]) -> np.ndarray:
             start, stop, _ = index[0].indices(batch_size)
-            return x[start - first : stop - first]
+            return x[(slice(start - first, stop - first), *index[1:])]
 
-        return jax.make_array_from_callback((batch_size, *x.shape[1:]), sharding, rows_of_a_device)
+        sharding = NamedSharding(mesh, specs[name])
+        return jax.make_array_from_callback((batch_size, *x.shape[1:]), sharding, part_of_a_device)
 
-    return jax.tree.map(put, dict(batch))
+    return {name: put(name, x) for name, x in batch.items()}
 
 
-def batches(source: Source, mesh: Mesh, batch_size: int, start_step: int) -> Iterator[Batch]:
+def batches(
+    source: Source, mesh: Mesh, batch_size: int, start_step: int, axes: BatchAxes = NO_AXES
+) -> Iterator[Batch]:
     """Placed batches of the steps from `start_step` on."""
     for batch in source.iterator(start_step, local_rows(mesh, batch_size)):
-        yield place(batch, mesh, batch_size)
+        yield place(batch, mesh, batch_size, axes)

@@ -61,13 +61,16 @@ def make_gradients(
         function = partial(_accumulated, workload, layout, run, trainable)
     else:
         function = partial(_pipelined, workload, layout, run)
-    if manual := _manual_axes(layout):
-        specs = _specs(workload, layout)
-        function = shards.sharded(function, mesh, manual, specs, gradients=_learning(specs.params, trainable))
+    manual = _manual_axes(layout)
 
     def gradients(variables: Variables, batch: Batch, keys: jax.Array | None) -> tuple[Tree, Sums]:
         params, rest = variables.params, Rest(variables.extra, variables.constants)
-        grads, sums = function(stack_by_stage(workload, layout, params), rest, Part(dict(batch), keys))
+        part, on_mesh = Part(dict(batch), keys), function
+        if manual:
+            specs = _specs(workload, layout, part)
+            learning = _learning(specs.params, trainable)
+            on_mesh = shards.sharded(function, mesh, manual, specs, gradients=learning)
+        grads, sums = on_mesh(stack_by_stage(workload, layout, params), rest, part)
         grads = jax.tree.map(lambda g: g.astype(jnp.float32), grads)
         inverse = 1.0 / jnp.maximum(sums.weight, 1e-6)
 
@@ -95,12 +98,14 @@ def make_sums(
         program, parts = workload.program(run, *rest), split(part, layout.microbatches)
         return None, _in_order(pipeline.loss(program, layout, weights, None, parts))
 
-    if manual := _manual_axes(layout):
-        function = shards.sharded(function, mesh, manual, _specs(workload, layout), gradients=None)
+    manual = _manual_axes(layout)
 
     def sums(variables: Variables, batch: Batch) -> Sums:
         params = stack_by_stage(workload, layout, variables.params)
-        found = function(params, Rest(variables.extra, variables.constants), Part(dict(batch), None))[1]
+        part, on_mesh = Part(dict(batch), None), function
+        if manual:
+            on_mesh = shards.sharded(function, mesh, manual, _specs(workload, layout, part), gradients=None)
+        found = on_mesh(params, Rest(variables.extra, variables.constants), part)[1]
         return without_rows(found)[0]
 
     return sums
@@ -252,7 +257,7 @@ def stack_by_stage(workload: Workload, layout: Layout, params: Tree) -> Tree:
     return {name: jax.tree.map(stack, tree) if name in towers else tree for name, tree in params.items()}
 
 
-def _specs(workload: Workload, layout: Layout) -> Specs:
+def _specs(workload: Workload, layout: Layout, part: Part) -> Specs:
     """Where the parameters of `stack_by_stage` are, what else the loss reads, and the batch."""
     axes, towers = workload.logical_axes(), _rounds(workload, layout)[1]
 
@@ -266,7 +271,8 @@ def _specs(workload: Workload, layout: Layout) -> Specs:
     }
     whole = lambda a: rules.without(rules.storage_spec(a), (stage.STAGE,))  # noqa: E731
     rest = jax.tree.map(whole, Rest(axes.extra, axes.constants), is_leaf=rules.is_axes)
-    return Specs(params, rest, PartitionSpec(rules.BATCH))
+    batch = rules.batch_specs(workload.batch_axes(), part.batch)
+    return Specs(params, rest, Part(batch, None if part.keys is None else rules.batch_spec()))
 
 
 def _rounds(workload: Workload, layout: Layout) -> tuple[int, tuple[str, ...]]:

@@ -58,7 +58,9 @@ def run(
             config.batch_size,
             config.validate_every,
         )
-        batches = feed.batches(config.source, config.mesh, config.batch_size, start)
+        batches = feed.batches(
+            config.source, config.mesh, config.batch_size, start, config.workload.batch_axes()
+        )
         saved = start
 
         def record(step: int, metrics: dict[str, jax.Array], finished: float | None = None) -> None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 
 from pangu_jax.parallel import rules
 from pangu_jax.parallel.layout import Layout
@@ -145,11 +145,19 @@ def make_train_step(
         train_step,
         donate_argnums=0,
         static_argnums=3,
-        in_shardings=(shardings.state, rules.batch_sharding(mesh), shardings.constants),
+        in_shardings=(shardings.state, batch_shardings(workload, mesh), shardings.constants),
         out_shardings=(shardings.state, rules.replicated(mesh)),
         compiler_options=compiler_options,
     )
     return TrainStep(jitted, NOTHING if constants is None else constants)
+
+
+def batch_shardings(workload: Workload, mesh: Mesh) -> Any:
+    """Where a jitted function finds a batch: a prefix of its tree, or {name: sharding} where axes differ."""
+    if not (axes := workload.batch_axes()):
+        return rules.batch_sharding(mesh)
+    specs = rules.batch_specs(axes, workload.batch_shapes(1))
+    return {name: NamedSharding(mesh, spec) for name, spec in specs.items()}
 
 
 class TrainStep(NamedTuple):
@@ -185,7 +193,10 @@ def make_eval_step(
     """The jitted sums of a batch under given variables, without randomness."""
     return jax.jit(
         make_sums(workload, layout, mesh, run, batch_size),
-        in_shardings=(rules.storage_shardings(mesh, workload.logical_axes()), rules.batch_sharding(mesh)),
+        in_shardings=(
+            rules.storage_shardings(mesh, workload.logical_axes()),
+            batch_shardings(workload, mesh),
+        ),
         out_shardings=rules.replicated(mesh),
     )
 
