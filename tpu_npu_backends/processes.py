@@ -101,6 +101,22 @@ def joined(
             watch.close()
 
 
+def key_value_store() -> Any:
+    """JAX's store of strings that all processes share and process 0 keeps: jax.distributed's client. (JAX has
+    no public way to it; Orbax takes the same.)
+
+    Raises:
+      BackendError: JAX was not told of several processes.
+    """
+    from jax._src import distributed
+
+    if distributed.global_state.client is None:
+        raise BackendError(
+            "the processes of the run have no coordinator: set PANGU_COORDINATOR in all of them"
+        )
+    return distributed.global_state.client
+
+
 class _Leave:
     """At exit: flush and go, unless the run ended well and the others may be waited for."""
 

@@ -14,7 +14,7 @@ from jax.experimental import multihost_utils
 from pangu_jax.evaluation.evaluators import Evaluation
 from pangu_jax.runs.checkpoints import Checkpoints
 from pangu_jax.runs.run_directory import RunDirectory
-from pangu_jax.training import feed
+from pangu_jax.training import feed, stop_agreement
 from pangu_jax.training.loop_config import LoopConfig
 from pangu_jax.training.progress import Progress
 from pangu_jax.training.recorder import MetricsRecorder
@@ -45,6 +45,7 @@ def run(
     jax.block_until_ready(state)  # what comes next measures the machine
     with (
         StopSignals() as signals,
+        stop_agreement.of_run(signals) as agreement,
         MetricsRecorder(config, directory, start, began, writes) as recorder,
         Progress(config.steps, start) if writes else nullcontext() as progress,
         Watchdog(config.watchdog_seconds, directory.log, config.watchdog_abort_seconds) as watchdog,
@@ -95,7 +96,7 @@ def run(
             if pending:
                 record(*pending, finished)
             pending = step, metrics
-            stopping = signals.requested_anywhere()
+            stopping = agreement.stops_after(step)
             last = step == config.steps or stopping
             # As all processes see it: validation is their common work.
             due = [] if stopping else validation.due(step, last)

@@ -4,11 +4,9 @@ import os
 import signal
 import threading
 
-import numpy as np
-
 
 class StopSignals:
-    """Context manager; the loop asks `requested` after each step.
+    """Context manager; `requested` is asked after each step (`stop_agreement`).
 
     A scheduler that wants a machine back sends SIGTERM and waits a little; a person presses Ctrl-C. Both get
     a checkpoint of the step under way. A person who presses Ctrl-C again gets KeyboardInterrupt. Outside the
@@ -23,15 +21,6 @@ class StopSignals:
     def requested(self) -> bool:
         """Whether a signal has arrived in this process."""
         return self.received is not None
-
-    def requested_anywhere(self) -> bool:
-        """Whether one has arrived in any process. A collective: all processes call it after the same step."""
-        import jax
-        from jax.experimental import multihost_utils
-
-        if jax.process_count() == 1:
-            return self.requested
-        return bool(multihost_utils.process_allgather(np.bool_(self.requested)).any())
 
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():

@@ -182,7 +182,7 @@ def test_a_stream_is_the_same_text_and_comes_in_pieces(generator, queries, greed
 
 def test_new_lengths_meet_programs_that_exist(generator, queries, greedy):
     rng = np.random.default_rng(1)
-    programs = (prefill.read, stepping.advance, generator.prepare)
+    programs = (prefill.read, stepping.advance, prepare)
     before = [program._cache_size() for program in programs]
     for lengths, tokens in (((4, 11, 16), 5), ((1, 2, 13), 16)):
         generator.generate(

@@ -9,11 +9,12 @@ import pytest
 from pangu_jax.runs import checkpoint_files
 
 PROCESS = """
-import os, sys
+import os, sys, time
 import jax, jax.numpy as jnp, numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 from pangu_jax.runs.checkpoints import Checkpoints
+from pangu_jax.training import stop_agreement
 from pangu_jax.training.signals import StopSignals
 
 directory, port, process = sys.argv[1], sys.argv[2], int(sys.argv[3])
@@ -33,10 +34,15 @@ with Checkpoints(directory) as checkpoints:
     assert manifest["step"] == 1
     for shard in state["w"].addressable_shards:
         np.testing.assert_array_equal(shard.data, np.arange(16.0)[shard.index] + 1)
-    with StopSignals() as signals:
-        if process == 1:
-            os.kill(os.getpid(), 15)
-        assert signals.requested == (process == 1) and signals.requested_anywhere()
+    with StopSignals() as signals, stop_agreement.of_run(signals) as agreement:
+        for step in range(1, 10000):
+            if step == 100 and process == 1:
+                os.kill(os.getpid(), 15)
+            if agreement.stops_after(step):
+                break
+            time.sleep(0.001 if process else 0.002)
+        assert signals.requested == (process == 1) and 100 <= step < 9999
+    multihost_utils.assert_equal(step, "both stop after the same step")
     checkpoints.save(2, make(2), {})
 """
 

@@ -42,11 +42,13 @@ synthetic_tokens.validation_batches = 0
 """
 
 
-def start(count: int, recipe, run_dir, *bindings) -> list[subprocess.Popen]:
+def start(
+    count: int, recipe, run_dir, *bindings, program=("-m", "pangu_jax.train")
+) -> list[subprocess.Popen]:
     """Eight devices in so many processes."""
     with socket.create_server(("", 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "pangu_jax.train", "--gin_file", recipe, "--run_dir", run_dir]
+    command = [sys.executable, *program, "--gin_file", recipe, "--run_dir", run_dir]
     command += [f"--gin.train.backend=cpu:{8 // count}", *(f"--gin.{binding}" for binding in bindings)]
     several = {"PANGU_COORDINATOR": f"localhost:{port}", "PANGU_PROCESSES": str(count)}
     return [
@@ -156,6 +158,42 @@ def test_a_killed_process_ends_the_other_and_a_restart_goes_on(recipe, two, tmp_
     proof("rows equal to the bit", len(losses(tmp_path)))
 
 
+TIMED = """
+import json, os, sys, time
+from pangu_jax import cli
+from pangu_jax.training.stop_agreement import StopAgreement
+
+asked, waited = StopAgreement.stops_after, []
+
+def timed(agreement, step):
+    began = time.perf_counter()
+    answer = asked(agreement, step)
+    waited.append(time.perf_counter() - began)
+    return answer
+
+StopAgreement.stops_after = timed
+status = cli.main(["train", *sys.argv[2:]])
+with open(f"{sys.argv[1]}/{os.environ['PANGU_PROCESS']}", "w") as file:
+    json.dump(sum(waited) / len(waited), file)
+sys.exit(status)
+"""
+
+
+def test_the_host_does_not_wait_to_learn_whether_to_stop(tmp_path, proof):
+    recipe, run_dir = tmp_path / "language.gin", tmp_path / "run"
+    recipe.write_text(LANGUAGE)
+    bindings = ("train.steps=60", "train.batch_size=64")
+    finish(start(2, recipe, run_dir, *bindings, program=("-c", TIMED, tmp_path)))
+    steps = [
+        row["step_seconds"] for row in metrics.read(run_dir / "metrics.jsonl") if row.get("step_seconds")
+    ]
+    proof("seconds per step", sum(steps) / len(steps))
+    for process in range(2):
+        share = float((tmp_path / f"{process}").read_text()) * len(steps) / sum(steps)
+        proof(f"share of them that process {process} waits for the answer", share)
+        assert share < 0.02
+
+
 def test_a_signal_to_one_stops_both(recipe, tmp_path):
     started = start(2, recipe, tmp_path, "train.steps=100000")
     wait_for_step(started[0], tmp_path, 3)
@@ -163,6 +201,9 @@ def test_a_signal_to_one_stops_both(recipe, tmp_path):
     finish(started)
     saved = checkpoint_files.verify(tmp_path)["usable"][-1]
     assert saved == max(losses(tmp_path)) < 100000
+    finish(start(2, recipe, tmp_path, f"train.steps={saved}"))
+    validated = [row["step"] for row in metrics.read(tmp_path / "metrics.jsonl") if "validation_loss" in row]
+    assert validated == [saved]
 
 
 def test_a_mistake_that_only_process_0_sees_ends_both(recipe, tmp_path):
