@@ -49,7 +49,7 @@ class Layout:
       remat: what the backward pass recomputes: nothing ("none"), all but products ("dots"), or whole layers
         ("full"); "offload" keeps what "dots" keeps in the host's memory.
       zero: 3 gathers a layer's weights over `fsdp` when they are used; 1 gathers all of them (in a pipeline
-        a stage's) once a step.
+        a stage's) once per step.
       streams: parts of a microbatch that each layer works on side by side, so that collectives of one run
         while another computes; with partitioning "manual".
       partitioning: "auto": the compiler places collectives from annotations; "manual": the step does.
@@ -188,6 +188,6 @@ def _row_problems(layout: Layout, batch_size: int, dimensions: Mapping[str, int]
     for name, size in dimensions.items():
         rows = examples * size // layout.sequence
         if name.endswith("length") and rows % layout.model:
-            a_device = f"{examples} examples x {name.replace('_', ' ')} {size} a device ({rows} rows)"
-            found.append(("Layout.model", f"{a_device} is not divisible by model {layout.model}"))
+            per_device = f"{examples} examples x {name.replace('_', ' ')} {size} per device ({rows} rows)"
+            found.append(("Layout.model", f"{per_device} is not divisible by model {layout.model}"))
     return found
