@@ -121,6 +121,12 @@ def divided_by(dimensions: Iterable[str]) -> list[tuple[str, str]]:
     ]
 
 
+def gathers_by_hand(layout: Layout, dimensions: Mapping[str, int]) -> bool:
+    """Whether a manual step knows a whole weight from its shard over `fsdp`: by the width of all towers."""
+    widths = {size for name, size in dimensions.items() if name == "embed" or name.endswith("_embed")}
+    return layout.fsdp == 1 or len(widths) < 2
+
+
 def check(layout: Layout, batch_size: int, dimensions: Mapping[str, int]) -> list[tuple[str, str]]:
     """What contradicts what, as pairs of the name to change and the two numbers; empty when all is well.
 
@@ -140,6 +146,9 @@ def check(layout: Layout, batch_size: int, dimensions: Mapping[str, int]) -> lis
     problems += _row_problems(layout, batch_size, dimensions)
     if layout.streams > 1 and layout.partitioning != "manual":
         problems.append(("Layout.streams", f"streams {layout.streams} needs Layout.partitioning = 'manual'"))
+    if layout.partitioning == "manual" and not gathers_by_hand(layout, dimensions):
+        what = f"'manual' with fsdp {layout.fsdp} needs towers of one width: use 'auto'"
+        problems.append(("Layout.partitioning", what))
     parts = layout.microbatches * layout.streams * (layout.batch_shards if layout.data > 0 else layout.fsdp)
     if parts < 1 or batch_size % parts:
         named = {
