@@ -49,7 +49,7 @@ class Layout:
       remat: what the backward pass recomputes: nothing ("none"), all but products ("dots"), or whole layers
         ("full"); "offload" keeps what "dots" keeps in the host's memory.
       zero: 3 gathers a layer's weights over `fsdp` when they are used; 1 gathers all of them (in a pipeline
-        a stage's) once a step.
+        a stage's) once per step.
       streams: parts of a microbatch that each layer works on side by side, so that collectives of one run
         while another computes; with partitioning "manual".
       partitioning: "auto": the compiler places collectives from annotations; "manual": the step does.
@@ -121,6 +121,12 @@ def divided_by(dimensions: Iterable[str]) -> list[tuple[str, str]]:
     ]
 
 
+def gathers_by_hand(layout: Layout, dimensions: Mapping[str, int]) -> bool:
+    """Whether a manual step knows a whole weight from its shard over `fsdp`: by the width of all towers."""
+    widths = {size for name, size in dimensions.items() if name == "embed" or name.endswith("_embed")}
+    return layout.fsdp == 1 or len(widths) < 2
+
+
 def check(layout: Layout, batch_size: int, dimensions: Mapping[str, int]) -> list[tuple[str, str]]:
     """What contradicts what, as pairs of the name to change and the two numbers; empty when all is well.
 
@@ -140,6 +146,9 @@ def check(layout: Layout, batch_size: int, dimensions: Mapping[str, int]) -> lis
     problems += _row_problems(layout, batch_size, dimensions)
     if layout.streams > 1 and layout.partitioning != "manual":
         problems.append(("Layout.streams", f"streams {layout.streams} needs Layout.partitioning = 'manual'"))
+    if layout.partitioning == "manual" and not gathers_by_hand(layout, dimensions):
+        what = f"'manual' with fsdp {layout.fsdp} needs towers of one width: use 'auto'"
+        problems.append(("Layout.partitioning", what))
     parts = layout.microbatches * layout.streams * (layout.batch_shards if layout.data > 0 else layout.fsdp)
     if parts < 1 or batch_size % parts:
         named = {
@@ -188,6 +197,6 @@ def _row_problems(layout: Layout, batch_size: int, dimensions: Mapping[str, int]
     for name, size in dimensions.items():
         rows = examples * size // layout.sequence
         if name.endswith("length") and rows % layout.model:
-            a_device = f"{examples} examples x {name.replace('_', ' ')} {size} a device ({rows} rows)"
-            found.append(("Layout.model", f"{a_device} is not divisible by model {layout.model}"))
+            per_device = f"{examples} examples x {name.replace('_', ' ')} {size} per device ({rows} rows)"
+            found.append(("Layout.model", f"{per_device} is not divisible by model {layout.model}"))
     return found

@@ -26,7 +26,7 @@ class ManualPlacement:
     Args:
       mesh: the mesh, for the sizes of its axes.
       examples: examples of a (micro)batch on this device's row of the mesh.
-      embed: the model's width, which tells a weight that is whole from a shard.
+      embed: the model's width, by which a whole weight is known from a shard.
     """
 
     def __init__(self, mesh: Mesh, examples: int, embed: int):
@@ -141,6 +141,6 @@ class ManualPlacement:
     def _check(self, rows: int) -> None:
         if rows % (parts := self._sizes["model"]):
             raise ValueError(
-                f"{self._examples} examples x {rows // self._examples} positions a device are not divisible "
-                f"by model {parts}: change train.batch_size, Layout.microbatches or Layout.model"
+                f"{self._examples} examples x {rows // self._examples} positions per device are not "
+                f"divisible by model {parts}: change train.batch_size, Layout.microbatches or Layout.model"
             )

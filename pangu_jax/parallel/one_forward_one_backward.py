@@ -13,7 +13,7 @@ from jax import lax
 
 from pangu_jax.parallel.collecting import with_rows, without_rows
 from pangu_jax.parallel.schedules import OneForwardOneBackward
-from pangu_jax.parallel.stage import STAGE, Program, Stage, Tree, Weights, add_at, after, at
+from pangu_jax.parallel.stage import STAGE, Program, Stage, Tree, Weights, add_at, at, ordered_after
 
 
 def gradients(program: Program, layout: Any, weights: Weights, parts: Tree) -> tuple[Weights, Any]:
@@ -59,7 +59,7 @@ def gradients(program: Program, layout: Any, weights: Weights, parts: Tree) -> t
         own = stage.own(weights.towers, slot.round)
         payload = stage.send(chunk(own, weights.shared, arrived, at(parts, slot.microbatch), slot))
 
-        tick = after(payload, tick)
+        tick = ordered_after(payload, tick)
         slot = plan.backward(tick, stage.index)
         part = at(parts, slot.microbatch)
         stashed = at(stash, plan.forward_tick(slot.microbatch, slot.round, stage.index) % plan.stash)
@@ -83,7 +83,7 @@ def gradients(program: Program, layout: Any, weights: Weights, parts: Tree) -> t
         new, new_rows = without_rows(new)
         sums = jax.tree.map(jnp.add, sums, new)
         rows = add_at(rows, slot.microbatch, new_rows)
-        d_stashed = jax.tree.map(lambda x: after(grads, x), d_stashed)
+        d_stashed = jax.tree.map(lambda x: ordered_after(grads, x), d_stashed)
         return (payload, stage.send(d_stashed, -1), stash, grads, sums, rows), None
 
     zeros = jax.tree.map(lambda w: jnp.zeros(w.shape, jnp.float32), weights)

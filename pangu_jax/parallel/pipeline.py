@@ -38,7 +38,7 @@ def loss(program: Program, layout: Any, weights: Weights, slots: Weights | None,
     for members in rings:
         begun = _begin(program, members[0], shared, parts, payloads)
         rounds = layout.rounds(len(towers))
-        payloads = ring.around(program, layout, members, rounds, weights, slots, parts, begun)
+        payloads = ring.run_ring(program, layout, members, rounds, weights, slots, parts, begun)
     return _share(program, layout.stage, shared, parts, payloads)
 
 

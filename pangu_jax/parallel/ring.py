@@ -17,7 +17,7 @@ from pangu_jax.parallel.schedules import Ring, Slot
 from pangu_jax.parallel.stage import STAGE, Payload, Program, Stage, Tree, Weights, add_at, at
 
 
-def around(
+def run_ring(
     program: Program,
     layout: Any,
     towers: tuple[int, ...],

@@ -1,4 +1,4 @@
-"""Running a gradient as one program a device: parameters and batch go in in parts, gradients come out summed.
+"""Running a gradient as one program per device: parts of parameters and batch go in, summed gradients out.
 
 Inside, derivatives are taken of the sum over all devices of what each of them returns. Devices that differ
 only along `model` return the same loss, so that sum is `model` times the loss; and a parameter's gradient is

@@ -1,7 +1,7 @@
 """One device of a pipeline: what a stage holds, what it runs in a tick, and what it sends on.
 
 The code runs under a shard_map in which `stage` is manual: each device owns a chunk of every tower, and one
-ppermute a tick hands payloads to the next stage. A bubble computes on zeros, and nothing of it is kept.
+ppermute per tick hands payloads to the next stage. A bubble computes on zeros, and nothing of it is kept.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ Tree = Any
 
 
 class Program(Protocol):
-    """What a model gives a pipeline: its towers of equal layers, and what stands before and after them."""
+    """What a model gives a pipeline: its towers of equal layers, and what is before and after them."""
 
     towers: tuple[str, ...]
 
@@ -153,7 +153,7 @@ class Stage(NamedTuple):
         return jnp.clip(round_ - place * self.rounds, 0, self.rounds - 1)
 
 
-def after(tree: Tree, value: jax.Array) -> jax.Array:
+def ordered_after(tree: Tree, value: jax.Array) -> jax.Array:
     """The value, once the arrays of a tree are there.
 
     Stages take different branches, and collectives inside them concern other devices than those between

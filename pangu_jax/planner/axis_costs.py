@@ -17,7 +17,7 @@ _URGENT = ("model", "sequence", "stage", "data")
 
 
 class Ring(NamedTuple):
-    """Devices of an axis that pass messages around: how many, bytes/s one way, and seconds a hop."""
+    """Devices of an axis that pass messages around: how many, bytes/s one way, and seconds per hop."""
 
     size: int
     bytes_per_s: float

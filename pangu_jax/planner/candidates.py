@@ -24,7 +24,7 @@ Mesh = dict[str, int]
 
 @dataclass(frozen=True)
 class Candidates:
-    """Layouts, one a row. `mesh` numbers the meshes; `schedule` and `remat` are places in their tuples."""
+    """Layouts, one per row. `mesh` numbers the meshes; `schedule` and `remat` are places in their tuples."""
 
     mesh: np.ndarray
     stage: np.ndarray

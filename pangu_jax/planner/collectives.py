@@ -62,7 +62,7 @@ class Collectives:
         return ()
 
     def is_async_start(self, instruction: Instruction) -> bool:
-        """Whether the core goes on while it runs: start/done pairs, SparseCore calls, started fusions."""
+        """Whether the core works while it runs: start/done pairs, SparseCore calls, started fusions."""
         opcode = instruction.opcode
         if opcode == "fusion":
             return instruction.name.startswith("async-collective-start")

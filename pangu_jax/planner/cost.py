@@ -16,7 +16,7 @@ from pangu_jax.planner.hlo import Computation, Instruction, Module
 from pangu_jax.planner.links import Links
 from tpu_npu_backends.topologies import Topology
 
-KERNEL_EFFICIENCY = 0.5  # of the peak, for Pallas attention, whose cycles the compiler does not tell
+KERNEL_EFFICIENCY = 0.5  # of the peak, for Pallas attention, whose cycles the compiler does not know
 TOP = 20
 
 
@@ -111,7 +111,7 @@ class _Counter:
 
     @property
     def notes(self) -> list[str]:
-        """What was assumed, one line a kind."""
+        """What was assumed, one line per kind."""
         return [f"{what}: {', '.join(sorted(names))}" for what, names in self._noted.items()]
 
     def computation(self, computation: Computation) -> _Cost:

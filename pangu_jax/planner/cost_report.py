@@ -1,6 +1,5 @@
-"""What a count of a compiled step found: for people a table, for programs a dict."""
+"""What a count of a compiled step found: numbers, and a table of them for people."""
 
-import dataclasses
 from dataclasses import dataclass
 
 
@@ -79,15 +78,6 @@ class CostReport:
         """Compute and exposed communication."""
         return self.compute_seconds + self.exposed_seconds
 
-    def bytes_by(self, what: str) -> dict[str, float]:
-        """Bytes that a chip sends in a step, by "kind" or by "axes" (several joined with +)."""
-        sums: dict[str, float] = {}
-        for collective in self.collectives:
-            key = getattr(collective, what)
-            key = key if isinstance(key, str) else "+".join(key)
-            sums[key] = sums.get(key, 0.0) + collective.bytes
-        return sums
-
     def mfu(self, model_flops_per_step: float) -> tuple[float, float]:
         """(compute-only, with exposed communication), as fractions of the peak of all chips.
 
@@ -100,17 +90,13 @@ class CostReport:
             at_peak / seconds if seconds else 0.0 for seconds in (self.compute_seconds, self.step_seconds)
         )
 
-    def as_dict(self) -> dict:
-        """Everything, for json."""
-        return {**dataclasses.asdict(self), "step_seconds": self.step_seconds}
-
     def table(self, rows: int = 10) -> str:
         """For people: sums, collectives, and the `rows` instructions that take most."""
         lines = [
             f"{self.topology}: a step of {_time(self.step_seconds)}, estimated from the compiled program",
             f"  compute   {_time(self.compute_seconds)}, of it kernels {_time(self.kernel_seconds)}",
             f"  exposed   {_time(self.exposed_seconds)}, the core waiting for collectives",
-            f"  products  {self.matmul_flops / 1e12:.4g} TFLOP a chip, kernels "
+            f"  products  {self.matmul_flops / 1e12:.4g} TFLOP per chip, kernels "
             f"{self.kernel_flops / 1e12:.4g}",
             "",
             f"{'collective':<20} {'mesh axes':<16} {'count':>7} {'GB sent':>9} {'takes':>10} {'exposed':>10}",

@@ -54,7 +54,7 @@ class Instruction:
       shape: text of the result's shape.
       opcode: such as "fusion".
       operands: names of other instructions.
-      literal: what stands between the parentheses.
+      literal: what is between the parentheses.
       attributes: all that comes after them.
       is_root: whether it is the computation's result.
     """

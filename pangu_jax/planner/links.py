@@ -1,7 +1,7 @@
 """Seconds that a collective takes on the links of a topology.
 
 A model, not a measurement: ring algorithms at the full rate of the links, in all torus dimensions of a
-group at once, and a microsecond a hop. Nothing else is on the wire.
+group at once, and a microsecond per hop. Nothing else is on the wire.
 """
 
 import functools
@@ -13,7 +13,7 @@ import numpy as np
 
 from tpu_npu_backends.topologies import Nodes, Topology, Torus
 
-# Seconds a hop, for the count of compiled programs and for predictions; assumed, not measured here.
+# Seconds per hop, for the count of compiled programs and for predictions; assumed, not measured here.
 HOP_S = 1e-6  # a neighbour of the torus, or of the node
 NODE_HOP_S = 5e-6  # another node
 

@@ -67,6 +67,8 @@ def search(model: Model, topology: Topology, top: int = 10, fixed: Mapping[str, 
     ranking = []
     for row in found.rows:
         layout = found.candidates.layout(row, compute_dtype=model.compute_dtype)
+        if not layouts.gathers_by_hand(layout, model.dimensions):
+            layout = dataclasses.replace(layout, partitioning="auto")
         if not layouts.check(layout, model.batch_size, model.dimensions):
             ranking.append(found.prediction(row, layout))
         if len(ranking) == top:

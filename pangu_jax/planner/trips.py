@@ -10,7 +10,7 @@ _THROUGH = ("copy", "bitcast", "convert", "reshape", "copy-done", "copy-start")
 
 
 def trip_count(module: Module, caller: Computation, loop: Instruction) -> int | None:
-    """Trips of a `while` instruction of `caller`; None where the text does not tell.
+    """Trips of a `while` instruction of `caller`; None where the text does not say.
 
     From `known_trip_count` where the compiler says it, as CPU and GPU do. TPU does not: there the loop counts
     from a constant by a constant to a constant. The step matters: a loop unrolled by two keeps its limit and

@@ -30,7 +30,7 @@ class CompiledStep:
 
     Attributes:
       hlo_text: the optimised program.
-      memory: bytes a chip of "arguments", "results", "aliased" (results in the place of arguments) and
+      memory: bytes per chip of "arguments", "results", "aliased" (results in the place of arguments) and
         "temporary", as the compiler says.
       compile_s: seconds of the compiler, when it ran.
       cached: whether it ran in an earlier call.
@@ -62,7 +62,7 @@ def compile_step(
       workload: what is trained; no data is read.
       optimizer: its update is part of the step.
       layout: how it is spread over the devices.
-      batch_size: examples a step, over all devices.
+      batch_size: examples per step, over all devices.
       topology: gives the compiler and its options.
       devices: `topologies.devices(topology)`.
 
@@ -86,7 +86,7 @@ def compile_step(
 def cost(
     step: CompiledStep, layout: Layout, topology: Topology, devices: Sequence[jax.Device]
 ) -> CostReport | None:
-    """What one run costs, by the count of `parallel.cost`; None for a CPU, whose compiler tells no cycles."""
+    """What one run costs, by the count of `planner.cost`; None for a CPU, whose compiler counts no cycles."""
     if topology.chip.platform == "cpu":
         return None
     from pangu_jax.parallel.mesh import make_mesh

@@ -39,7 +39,7 @@ def plan(
       fixed: fields of Layout with the value they must have.
 
     Raises:
-      UserError, DataError, BackendError: what the caller can mend, in one line.
+      UserError, DataError, BackendError: what the caller can fix, in one line.
     """
     if top < 1 or verify < 0:
         raise UserError(f"--top {top} --verify {verify}: at least 1, and at least 0")

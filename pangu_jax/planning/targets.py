@@ -25,7 +25,7 @@ def compile_step(recipe: Recipe, target: str, out: str | Path | None = None) -> 
       out: a folder for what the compiler made, new or of an earlier call; None writes nothing.
 
     Raises:
-      UserError, DataError, BackendError: what the caller can mend, in one line.
+      UserError, DataError, BackendError: what the caller can fix, in one line.
     """
     chosen = parse(target)
     recipes.require_valid(recipe)

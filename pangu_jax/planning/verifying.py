@@ -20,12 +20,12 @@ from tpu_npu_backends.topologies import Topology
 
 @dataclass(frozen=True)
 class Verified:
-    """A layout and what its compiled program tells.
+    """A layout and what its compiled program says.
 
     Attributes:
       prediction: what was expected.
       bytes_per_chip: arguments, results and temporary memory; None where it did not compile.
-      step_s: from the compiler's cycles and a model of the links; None where no compiler tells cycles.
+      step_s: from the compiler's cycles and a model of the links; None where no compiler counts cycles.
       compute_s: of it, what would be left if links were infinitely fast.
       compile_s: seconds of the compiler, when it ran.
       cached: whether it ran in an earlier call.

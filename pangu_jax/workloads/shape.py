@@ -1,7 +1,6 @@
 """The shape of a model in numbers: what predicting its memory and its time needs, and no more.
 
-A workload that has a `shape()` can be planned (`pangu plan`, `layout="auto"`): the planner reads nothing else
-of a model.
+A workload that has a `shape()` can be planned (`pangu plan`, `layout="auto"`).
 """
 
 from typing import Literal, NamedTuple

@@ -1,7 +1,6 @@
 """The count of a compiled step: on texts by hand, and on small programs whose FLOPs and bytes are known."""
 
 import importlib.util
-import json
 
 import jax
 import jax.numpy as jnp
@@ -61,7 +60,6 @@ def test_what_lies_between_start_and_done_hides_a_collective(before, after, expo
     assert (gather.kind, gather.axes, gather.count) == ("all-gather", ("data",), 1)
     assert gather.bytes == pytest.approx(512e6 * 2 * 7 / 8)
     assert gather.seconds == pytest.approx(GATHER_S)
-    assert report.bytes_by("axes") == {"data": gather.bytes}
 
 
 def test_a_permute_goes_over_one_link_and_round_the_ring():
@@ -101,12 +99,11 @@ def test_of_branches_the_dearest_is_counted():
     assert report.notes == ("conditionals, the dearest branch counted: conditional.5",)
 
 
-def test_a_report_is_a_table_and_json():
+def test_a_report_is_a_table():
     text = texts.AROUND.format(
         before=texts.SPARSE_CORE_START, after=texts.SPARSE_CORE_DONE, groups=ALONG_DATA
     )
     report = cost.report(text, V5P, CUBE)
-    assert json.loads(json.dumps(report.as_dict()))["step_seconds"] == report.step_seconds
     table = report.table()
     assert "all-gather           data                   1     0.896" in table
     assert "jit(g)/neg" in table

@@ -59,7 +59,7 @@ def test_a_layout_that_does_not_fit(layout, devices, words):
         (
             Layout(data=1, model=3, partitioning="manual"),
             "Layout.model",
-            "8 examples x encoder length 8 a device (64 rows) is not divisible by model 3",
+            "8 examples x encoder length 8 per device (64 rows) is not divisible by model 3",
         ),
     ],
 )
