@@ -140,13 +140,14 @@ def _initialize(found: Place | str, seconds: float) -> _Leave:
     jax.config.update("jax_enable_preemption_service", False)
     options: dict[str, Any] = {"initialization_timeout": int(seconds)}
     if isinstance(found, Place):
-        host = f"[{found.host}]" if ":" in found.host else found.host
         options |= {
-            "coordinator_address": f"{host}:{found.port}",
+            "coordinator_address": _address(found.host, found.port),
             "num_processes": found.count,
             "process_id": found.index,
             "cluster_detection_method": "deactivate",  # it gives a task of Slurm one GPU, whatever it has
         }
+        if found.interface:
+            options["coordinator_bind_address"] = _address(found.interface, found.port)
     try:
         jax.distributed.initialize(**options)
     except (RuntimeError, ValueError) as error:
@@ -154,6 +155,10 @@ def _initialize(found: Place | str, seconds: float) -> _Leave:
         reason = str(error).splitlines()[0]
         raise BackendError(f"JAX cannot join the processes of the run: {reason}{how}") from None
     return leave
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _first(environment: Mapping[str, str], names: tuple[str, ...]) -> tuple[str, int]:

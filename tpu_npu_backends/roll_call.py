@@ -8,6 +8,7 @@ collective might wait for it for ever.
 """
 
 import contextlib
+import ipaddress
 import json
 import os
 import selectors
@@ -36,6 +37,18 @@ class Place(NamedTuple):
     def describe(self) -> str:
         """Such as `process 1 of 4`."""
         return f"process {self.index} of {self.count}"
+
+    @property
+    def interface(self) -> str:
+        """Address on which process 0 listens: loopback's where `host` is written so, "" for all otherwise.
+
+        A name is not resolved: to its own machine it often means loopback, and to the others the machine.
+        """
+        host = "127.0.0.1" if self.host == "localhost" else self.host
+        try:
+            return host if ipaddress.ip_address(host).is_loopback else ""
+        except ValueError:
+            return ""
 
 
 class Link:
@@ -84,7 +97,7 @@ def _host(place: Place, seconds: float) -> list[Link]:
     deadline = time.monotonic() + seconds
     links: dict[int, Link] = {}
     try:
-        listener = _listen(place.port)
+        listener = _listen(place)
     except OSError as error:
         raise BackendError(
             f"process 0 cannot listen on port {place.port}: {error.strerror}; is another run there? Choose "
@@ -216,10 +229,12 @@ class Watch:
         os._exit(LOST_STATUS)
 
 
-def _listen(port: int) -> socket.socket:
-    both = socket.has_dualstack_ipv6()
-    family = socket.AF_INET6 if both else socket.AF_INET
-    return socket.create_server(("", port), family=family, backlog=1024, dualstack_ipv6=both)
+def _listen(place: Place) -> socket.socket:
+    both = not place.interface and socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if both or ":" in place.interface else socket.AF_INET
+    return socket.create_server(
+        (place.interface, place.port), family=family, backlog=1024, dualstack_ipv6=both
+    )
 
 
 def _keep_alive(connection: socket.socket) -> None:

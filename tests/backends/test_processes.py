@@ -99,6 +99,16 @@ def test_all_are_there(port):
     assert [[link.index for link in links] for links in others] == [[0], [0]]
 
 
+@pytest.mark.parametrize(
+    ("host", "interface"),
+    [("localhost", "127.0.0.1"), ("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("node1", ""), ("10.0.0.7", "")],
+)
+def test_a_coordinator_on_loopback_hears_nobody_from_outside(host, interface, monkeypatch):
+    """Only where the address says so: a name may well mean loopback to its own machine (Debian's 127.0.1.1)."""
+    monkeypatch.setattr(socket, "getaddrinfo", None)
+    assert Place(host, 9000, 2, 0).interface == interface
+
+
 def test_who_does_not_agree(port):
     host, guest = answers(port, (2, 0), (3, 1))
     assert "says that there are 3 processes, and process 0 that there are 2" in host
