@@ -27,7 +27,7 @@ def ours(bindings: list[str]) -> None:
     import jax.numpy as jnp
 
     from pangu_jax import recipes
-    from pangu_jax.models.placement import Placement
+    from pangu_jax.models.placement import OneDevice
     from pangu_jax.parallel.layout import Layout
     from pangu_jax.parallel.mesh import make_mesh
     from pangu_jax.recipes.functions import TRAIN
@@ -45,7 +45,7 @@ def ours(bindings: list[str]) -> None:
     mesh = make_mesh(layout, list(backend.devices))
     workload, optimizer = LanguageModel(), adamw()
     options = {"batch_size": batch_size, "seed": 0, "compiler_options": backend.compiler_options}
-    run = Run(Placement(), "none", jnp.dtype("float32"))
+    run = Run(OneDevice(), "none", jnp.dtype("float32"))
     train_step = step.make_train_step(workload, optimizer, run, layout, mesh, **options)
     state = step.init_state(workload, optimizer, mesh, 0)
     batches = feed.batches(workload.train_source(batch_size, 0), mesh, batch_size, 0)

@@ -8,7 +8,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -35,12 +35,13 @@ recipes and bindings:
 class Parser(argparse.ArgumentParser):
     """argparse, with one line for a mistake, and the nearest name for an unknown flag."""
 
-    def parse_args(self, args: list[str]) -> argparse.Namespace:
+    def parse(self, args: list[str]) -> argparse.Namespace:
+        """`parse_args`, after a look for flags that there are none of."""
         known = [option for option in self._option_string_actions if option.startswith("--")]
         for option in (argument.split("=")[0] for argument in args if argument.startswith("--")):
             if option not in known:  # before argparse complains about what is missing because of it
                 self.error(f"no flag {option}{suggestion(option, known)}")
-        return super().parse_args(args)
+        return self.parse_args(args)
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}; see `{self.prog} --help`\n")
@@ -56,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(_help(name), end="")
             return 0
         arguments, bindings = _split_bindings(rest) if VERBS[name].takes_recipe else (rest, [])
-        flags = _parser(name).parse_args(arguments)
+        flags = _parser(name).parse(arguments)
         flags.bindings = bindings
         with log_to_stderr(name):
             return _run(VERBS[name], flags)
@@ -93,7 +94,7 @@ def _run(verb: Verb, flags: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
-def _what_libraries_print_on_standard_error() -> Iterator[None]:
+def _what_libraries_print_on_standard_error() -> Generator[None]:
     """Below Python as well: the collectives of several processes print whom they are connected to."""
     kept = os.dup(1)
     os.dup2(2, 1)

@@ -1,5 +1,6 @@
 """Groups of a sweep on Ray, each in a process with one CPU; rows come back one by one as they are known."""
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -28,10 +29,11 @@ def rows(
     """
     try:
         import ray
+        from ray.exceptions import RayError, RayTaskError
     except ImportError:
         raise UserError("a sweep on several workers needs Ray: pip install 'pangu-jax[corpus]'") from None
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning"}
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
     if address:
         require_listening(address)
         options["address"] = address
@@ -43,17 +45,17 @@ def rows(
         raise UserError(f"--ray_address {address}: {str(error).splitlines()[0]}") from None
     try:
         work = ray.remote(num_cpus=1, max_retries=RETRIES, num_returns="streaming")(run)
-        waiting = [work.remote(group) for group in groups]
+        waiting: list[Any] = [work.remote(group) for group in groups]  # Ray types no streams
         while waiting:
-            ready, _ = ray.wait(waiting, num_returns=1, fetch_local=False)
+            ready: list[Any] = ray.wait(waiting, num_returns=1, fetch_local=False)[0]
             for stream in ready:
                 try:
                     yield ray.get(next(stream))
                 except StopIteration:
                     waiting.remove(stream)
-                except ray.exceptions.RayTaskError as error:
+                except RayTaskError as error:
                     raise error.cause if isinstance(error.cause, DataError | UserError) else error from None
-                except ray.exceptions.RayError as error:
+                except RayError as error:
                     raise UserError(
                         f"a worker of the sweep died {RETRIES} times: {str(error).splitlines()[0]}; run the "
                         "same command again, what is done is kept"

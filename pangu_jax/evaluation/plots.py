@@ -59,15 +59,15 @@ def means(summaries: Sequence[Summary]) -> str:
 
 def differences(compared: Sequence[Paired]) -> str:
     """Mean difference by task with its 95% interval, and that of every unit as a small dot, as <svg>."""
-    compared = [paired for paired in compared if paired.mean is not None]
-    salt = {"font.size": 8, "svg.hashsalt": "{0.first}-{0.second}".format(compared[0])}
+    shown = [(paired, paired.mean) for paired in compared if paired.mean is not None]
+    salt = {"font.size": 8, "svg.hashsalt": "{0.first}-{0.second}".format(shown[0][0])}
     with matplotlib.rc_context(STYLE | salt):
-        figure, axes = _axes([paired.task for paired in compared], _NARROW, inches_a_task=0.3)
+        figure, axes = _axes([paired.task for paired, _ in shown], _NARROW, inches_a_task=0.3)
         axes.axvline(0, color=_TEXT, linewidth=0.9)
-        for row, paired in enumerate(compared):
+        for row, (paired, mean) in enumerate(shown):
             values = list(paired.differences.values())
             axes.plot(values, [row + 0.26] * len(values), "o", color=_TEXT, markersize=2.5, alpha=0.8)
-            axes.plot(paired.mean, row, "D", color=_COLOURS[0], markersize=4.5)
+            axes.plot(mean, row, "D", color=_COLOURS[0], markersize=4.5)
             if paired.interval:
                 axes.plot(paired.interval, [row, row], color=_COLOURS[0], linewidth=1.4)
         axes.set_xlabel("difference, percentage points", color=_TEXT)

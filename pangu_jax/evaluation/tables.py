@@ -5,8 +5,7 @@ method or task is left out for being low; a total over tasks is given only where
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from importlib import resources
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -94,7 +93,7 @@ def write(
 
 
 def _view(
-    rows: list[dict[str, Any]],
+    rows: Sequence[Mapping[str, Any]],
     title: str,
     recipe: str,
     commit: str,
@@ -137,7 +136,7 @@ def _view(
     }
 
 
-def _sizes(rows: list[dict[str, Any]]) -> dict[str, str]:
+def _sizes(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """By task: how many examples each method was measured on, where they differ."""
     found: dict[str, dict[int, list[str]]] = {}
     for row in rows:
@@ -185,7 +184,7 @@ def _render(name: str, view: dict[str, Any], escape: bool) -> str:
         keep_trailing_newline=True,
     )
     environment.filters |= {"cell": _cell, "number": _number, "signed": _signed, "interval": _interval}
-    text = resources.files(__package__).joinpath(name).read_text("utf-8")
+    text = Path(__file__).with_name(name).read_text("utf-8")
     return environment.from_string(text).render(view)
 
 

@@ -33,12 +33,14 @@ def attend(
     segments = ("batch", None)
     whole_length = ("batch", "heads", None, "kv")
 
-    def local(q, k, v, query_segments_BxT, key_segments_BxS):
+    def local(q, k, v, query_segments_BxT, key_segments_BxS) -> jax.Array:
         from jax.experimental.pallas.ops.tpu.splash_attention import SegmentIds
 
         kernel = _kernel(q.shape[1], q.shape[2], k.shape[2], sight.query_index_T is not None, interpret)
         ids = SegmentIds(q=query_segments_BxT, kv=key_segments_BxS)
-        return jax.vmap(kernel)(q, k, v, ids)
+        attended = jax.vmap(kernel)(q, k, v, ids)
+        assert isinstance(attended, jax.Array)  # a tuple only of a kernel that saves its residuals
+        return attended
 
     return placement.locally(
         local,

@@ -4,11 +4,11 @@ A model knows logical axes and never a mesh. Where a weight must be whole before
 activation crosses the edge of a tensor-parallel block, or where a row needs all of a window's length, the
 model calls one of these points. `pangu_jax.parallel` hands in an implementation: sharding constraints that
 the compiler carries out (`constraints.py`), or explicit collectives (`manual.py`). On one device every
-point is the identity, which is this class.
+point is the identity, `OneDevice`.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 
@@ -17,11 +17,69 @@ Axes = Mapping[str, Any]
 LogicalAxes = tuple[str | None, ...]
 
 
-class Placement:
-    """The identity placement: everything lives on one device."""
+class Placement(Protocol):
+    """The placement points."""
+
+    def weights(self, params: Params, axes: Axes, /) -> Params:
+        """Bring weights from storage to where they are used (an FSDP gather); whole ones stay as they are."""
+        ...
+
+    def enter(self, x_BxTxD: jax.Array, /) -> jax.Array:
+        """The residual stream on its way into a tensor-parallel block: every row is whole there."""
+        ...
+
+    def inside(self, x: jax.Array, axes: LogicalAxes, /) -> jax.Array:
+        """A tensor inside a tensor-parallel block, with the logical axis of each dimension."""
+        ...
+
+    def leave(self, y_BxTxD: jax.Array, /) -> jax.Array:
+        """A block's output on its way back to the residual stream (partial sums are added here)."""
+        ...
+
+    def own_length(self, x: jax.Array, axes: LogicalAxes, /) -> jax.Array:
+        """The part of a whole `length` dimension that this device works on."""
+        ...
+
+    def whole_length(self, x: jax.Array, axes: LogicalAxes, /) -> jax.Array:
+        """The inverse: all of the `length` dimension, gathered from the devices that share a window."""
+        ...
+
+    def lookup(self, table_VxD: jax.Array, tokens_BxT: jax.Array, /) -> jax.Array:
+        """Rows of a table, [B, T, D]: a partial sum where the vocabulary is split, on its way to `leave`."""
+        ...
+
+    def vocabulary_start(self, rows: int, /) -> jax.Array | int:
+        """The token id of the first of the `rows` rows of a table that live here."""
+        ...
+
+    def vocabulary_sum(self, x: jax.Array, /) -> jax.Array:
+        """A sum over the vocabulary's parts, wherever they live."""
+        ...
+
+    def vocabulary_max(self, x: jax.Array, /) -> jax.Array:
+        """A maximum over the vocabulary's parts; no gradient."""
+        ...
+
+    def draw(self, sample: Callable[[jax.Array], jax.Array], keys_B: jax.Array, /) -> jax.Array:
+        """sample(key) [T, D] of each example, in the parts of the residual stream that live here."""
+        ...
+
+    def locally(
+        self,
+        kernel: Callable[..., jax.Array],
+        arrays: tuple[jax.Array, ...],
+        axes: tuple[LogicalAxes, ...],
+        out_axes: LogicalAxes,
+        /,
+    ) -> jax.Array:
+        """kernel(*arrays) on each device's own parts: for kernels that the compiler cannot split."""
+        ...
+
+
+class OneDevice(Placement):
+    """Everything lives on one device: every point is the identity."""
 
     def weights(self, params: Params, axes: Axes) -> Params:
-        """Bring weights from storage to where they are used (an FSDP gather); whole ones stay as they are."""
         del axes
         return params
 
@@ -30,47 +88,37 @@ class Placement:
         return x_BxTxD
 
     def enter(self, x_BxTxD: jax.Array) -> jax.Array:
-        """The residual stream on its way into a tensor-parallel block: every row is whole there."""
         return x_BxTxD
 
     def inside(self, x: jax.Array, axes: LogicalAxes) -> jax.Array:
-        """A tensor inside a tensor-parallel block, with the logical axis of each dimension."""
         del axes
         return x
 
     def leave(self, y_BxTxD: jax.Array) -> jax.Array:
-        """A block's output on its way back to the residual stream (partial sums are added here)."""
         return y_BxTxD
 
     def own_length(self, x: jax.Array, axes: LogicalAxes) -> jax.Array:
-        """The part of a whole `length` dimension that this device works on."""
         del axes
         return x
 
     def whole_length(self, x: jax.Array, axes: LogicalAxes) -> jax.Array:
-        """The inverse: all of the `length` dimension, gathered from the devices that share a window."""
         del axes
         return x
 
     def lookup(self, table_VxD: jax.Array, tokens_BxT: jax.Array) -> jax.Array:
-        """Rows of a table, [B, T, D]: a partial sum where the vocabulary is split, on its way to `leave`."""
         return table_VxD[tokens_BxT]
 
-    def vocabulary_start(self, rows: int) -> jax.Array | int:
-        """The token id of the first of the `rows` rows of a table that live here."""
+    def vocabulary_start(self, rows: int) -> int:
         del rows
         return 0
 
     def vocabulary_sum(self, x: jax.Array) -> jax.Array:
-        """A sum over the vocabulary's parts, wherever they live."""
         return x
 
     def vocabulary_max(self, x: jax.Array) -> jax.Array:
-        """A maximum over the vocabulary's parts; no gradient."""
         return x
 
     def draw(self, sample: Callable[[jax.Array], jax.Array], keys_B: jax.Array) -> jax.Array:
-        """sample(key) [T, D] of each example, in the parts of the residual stream that live here."""
         return jax.vmap(sample)(keys_B)
 
     def locally(
@@ -80,6 +128,5 @@ class Placement:
         axes: tuple[LogicalAxes, ...],
         out_axes: LogicalAxes,
     ) -> jax.Array:
-        """kernel(*arrays) on each device's own parts: for kernels that the compiler cannot split."""
         del axes, out_axes
         return kernel(*arrays)

@@ -64,7 +64,9 @@ def gradients(program: Program, layout: Any, weights: Weights, parts: Tree) -> t
         part = at(parts, slot.microbatch)
         stashed = at(stash, plan.forward_tick(slot.microbatch, slot.round, stage.index) % plan.stash)
         own = stage.own(weights.towers, slot.round)
-        output, pull = jax.vjp(lambda *args: chunk(*args, part, slot), own, weights.shared, stashed)
+        output, pull = jax.vjp(
+            lambda own, shared, arrived: chunk(own, shared, arrived, part, slot), own, weights.shared, stashed
+        )
         nothing = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), (weights.shared, output, one))
         ends = slot.valid & (stage.index == layout.stage - 1) & (slot.round == plan.rounds - 1)
         d_shared, d_output, new = lax.cond(ends, lambda: end(weights.shared, output, part), lambda: nothing)

@@ -24,21 +24,26 @@ Tree = Any
 class Program(Protocol):
     """What a model gives a pipeline: its towers of equal layers, and what is before and after them."""
 
-    towers: tuple[str, ...]
+    @property
+    def towers(self) -> tuple[str, ...]: ...
 
     def begin(self, tower: int, shared: Tree, payload: Payload, part: Tree) -> Payload:
         """What enters the first layer of a tower, from what left the tower before ({} for the first)."""
+        ...
 
     def run(
         self, tower: int, layers: Tree, shared: Tree, payload: Payload, part: Tree, first: jax.Array
     ) -> Payload:
         """The payload after some layers, stacked in `layers`, of which the first is number `first`."""
+        ...
 
     def finish(self, shared: Tree, payload: Payload, part: Tree) -> Any:
         """Sums over a microbatch; their `loss` is differentiated."""
+        ...
 
     def remember(self, function: Callable) -> Callable:
         """The function, remembering of its forward pass what the layout's remat policy says."""
+        ...
 
 
 class Weights(NamedTuple):
@@ -165,7 +170,7 @@ def ordered_after(tree: Tree, value: jax.Array) -> jax.Array:
     return jnp.where(impossible, jnp.zeros_like(value), value)
 
 
-def at(parts: Tree, microbatch: jax.Array) -> Tree:
+def at(parts: Tree, microbatch: jax.Array | int) -> Tree:
     """One microbatch of parts [microbatches, ...]."""
     return jax.tree.map(lambda x: _at(x, microbatch), parts)
 
@@ -180,5 +185,5 @@ def _add_at(total: jax.Array, index: jax.Array, gradient: jax.Array) -> jax.Arra
     return sum_[None] if total.shape[0] == 1 else lax.dynamic_update_index_in_dim(total, sum_, index, 0)
 
 
-def _at(x: jax.Array, index: jax.Array) -> jax.Array:
+def _at(x: jax.Array, index: jax.Array | int) -> jax.Array:
     return x[0] if x.shape[0] == 1 else lax.dynamic_index_in_dim(x, index, 0, keepdims=False)

@@ -40,7 +40,8 @@ class AxisCost(NamedTuple):
 
 def axis_costs(topology: Topology, sizes: Mapping[str, int]) -> dict[str, AxisCost]:
     """The cost of each mesh axis of these sizes."""
-    rings = _on_torus(topology, sizes) if isinstance(topology.links, Torus) else _on_nodes(topology, sizes)
+    links = topology.links
+    rings = _on_torus(topology, links, sizes) if isinstance(links, Torus) else _on_nodes(links, sizes)
     return {axis: _cost(rings[axis]) for axis in AXES}
 
 
@@ -63,8 +64,7 @@ def _cost(rings: list[Ring]) -> AxisCost:
     return AxisCost(latency, seconds_per_byte, 1 / slowest)
 
 
-def _on_torus(topology: Topology, sizes: Mapping[str, int]) -> dict[str, list[Ring]]:
-    links: Torus = topology.links
+def _on_torus(topology: Topology, links: Torus, sizes: Mapping[str, int]) -> dict[str, list[Ring]]:
     free = [[size, index] for index, size in enumerate(topology.shape)]
 
     def ring(size: int, index: int) -> Ring:
@@ -91,9 +91,8 @@ def _on_torus(topology: Topology, sizes: Mapping[str, int]) -> dict[str, list[Ri
     return rings
 
 
-def _on_nodes(topology: Topology, sizes: Mapping[str, int]) -> dict[str, list[Ring]]:
+def _on_nodes(links: Nodes, sizes: Mapping[str, int]) -> dict[str, list[Ring]]:
     """The last axis of the mesh has neighbouring devices, so it lies inside a node first."""
-    links: Nodes = topology.links
     rings: dict[str, list[Ring]] = {}
     room = links.size
     for axis in reversed(AXES):

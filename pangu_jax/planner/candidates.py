@@ -65,7 +65,7 @@ class Candidates:
         """One row as a layout; manual partitioning wherever there is something to part."""
         axes = {axis: int(getattr(self, axis)[row]) for axis in AXES}
         whole = all(size == 1 for size in axes.values())
-        found = {
+        found: dict[str, Any] = {
             **axes,
             "schedule": SCHEDULES[self.schedule[row]],
             "repeats": int(self.repeats[row]),

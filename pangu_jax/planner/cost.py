@@ -8,6 +8,7 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from pangu_jax.planner import hlo, products, trips
 from pangu_jax.planner.collectives import KINDS, Collectives
@@ -18,6 +19,8 @@ from tpu_npu_backends.topologies import Topology
 
 KERNEL_EFFICIENCY = 0.5  # of the peak, for Pallas attention, whose cycles the compiler does not know
 TOP = 20
+
+Entry = TypeVar("Entry", CollectiveCost, Contribution)
 
 
 def report(
@@ -72,12 +75,10 @@ class _Cost:
     def add(self, other: "_Cost", times: int = 1) -> None:
         for name in ("compute", "kernels", "exposed", "matmul_flops", "kernel_flops"):
             setattr(self, name, getattr(self, name) + times * getattr(other, name))
-        for mine, theirs in (
-            (self.collectives, other.collectives),
-            (self.contributions, other.contributions),
-        ):
-            for key, entry in theirs.items():
-                mine[key] = _sum(mine.get(key), entry, times)
+        for key, collective in other.collectives.items():
+            self.collectives[key] = _sum(self.collectives.get(key), collective, times)
+        for name, entry in other.contributions.items():
+            self.contributions[name] = _sum(self.contributions.get(name), entry, times)
 
     def add_collective(self, collective, exposed: float) -> None:
         key = (collective.kind, collective.axes)
@@ -90,7 +91,7 @@ class _Cost:
             self.contributions[instruction.name] = _sum(self.contributions.get(entry.name), entry, 1)
 
 
-def _sum(mine, theirs, times: int):
+def _sum(mine: Entry | None, theirs: Entry, times: int) -> Entry:
     """Two entries of the same key: numbers add up, names stay."""
     changes = {}
     for entry in dataclasses.fields(theirs):
@@ -165,7 +166,7 @@ class _Counter:
             count = trips.trip_count(self._module, computation, instruction)
             if count is None:
                 self._noted["loops of unknown length, counted once"].add(instruction.name)
-            body = instruction.attribute("body").lstrip("%")
+            body = instruction.required("body").lstrip("%")
             cost.add(self.computation(self._module.computations[body]), 1 if count is None else count)
         elif opcode == "conditional":
             self._noted["conditionals, the dearest branch counted"].add(instruction.name)

@@ -86,9 +86,10 @@ class CostReport:
             sees, and attention, causal halved; nothing that is computed again.
         """
         at_peak = model_flops_per_step / self.chips / self.peak_flops
-        return tuple(
+        compute, step = (
             at_peak / seconds if seconds else 0.0 for seconds in (self.compute_seconds, self.step_seconds)
         )
+        return compute, step
 
     def table(self, rows: int = 10) -> str:
         """For people: sums, collectives, and the `rows` instructions that take most."""

@@ -39,9 +39,8 @@ class Array:
     @property
     def bytes(self) -> int:
         """Bytes without padding."""
-        if self.dtype == "token":
-            return 0
-        bits = 8 if self.dtype == "pred" else int(_BITS.search(self.dtype)[0])
+        width = _BITS.search(self.dtype)
+        bits = 8 if self.dtype == "pred" else int(width[0]) if width else 0  # a token, or something opaque
         return math.prod(self.dims) * bits // 8
 
 
@@ -108,6 +107,13 @@ class Instruction:
             elif letter == "," and depth == 0:
                 return self.attributes[start:at]
         return self.attributes[start:]
+
+    def required(self, name: str) -> str:
+        """The text of an attribute; HloError where absent."""
+        text = self.attribute(name)
+        if text is None:
+            raise HloError(f"the {self.opcode} {self.name} has no attribute {name}")
+        return text
 
 
 @dataclass(frozen=True)

@@ -64,16 +64,17 @@ class Links:
         share = (size - 1) / size
         sent = payload * (2 * share if kind == "all-reduce" else 1.0 if "broadcast" in kind else share)
         rounds = 2 if kind == "all-reduce" else 1
-        if isinstance(self.topology.links, Nodes):
-            return Traffic(sent, self._between_nodes(payload, rounds, tuple(group)))
+        linked = self.topology.links
+        if isinstance(linked, Nodes):
+            return Traffic(sent, self._between_nodes(linked, payload, rounds, tuple(group)))
         rings = self._rings(tuple(group))
-        rate = sum(links for _, links in rings) * self.topology.links.link_bytes_per_s
+        rate = sum(links for _, links in rings) * linked.link_bytes_per_s
         hops = rounds * sum(size // 2 if links == 2 else size - 1 for size, links in rings)
         if kind == "all-to-all":
             # Half the ring's links carry a quarter of all; a line's middle link carries half of all, halved.
             longest, links = max(rings)
             per_link = payload * longest / (8 if links == 2 else 4)
-            return Traffic(sent, per_link / self.topology.links.link_bytes_per_s + hops * HOP_S)
+            return Traffic(sent, per_link / linked.link_bytes_per_s + hops * HOP_S)
         return Traffic(sent, sent / rate + hops * HOP_S)
 
     def permute(self, payload: float, pairs: np.ndarray) -> Traffic:
@@ -91,12 +92,12 @@ class Links:
             outside = bool((node[moved[:, 0]] != node[moved[:, 1]]).any())
             rate, hop = (links.inter_bytes_per_s, NODE_HOP_S) if outside else (links.intra_bytes_per_s, HOP_S)
             return Traffic(payload, payload / rate + hop)
-        messages, hops = self._busiest_link(moved)
+        messages, hops = self._busiest_link(links, moved)
         return Traffic(payload, payload * messages / links.link_bytes_per_s + hops * HOP_S)
 
-    def _busiest_link(self, pairs: np.ndarray) -> tuple[int, int]:
+    def _busiest_link(self, torus: Torus, pairs: np.ndarray) -> tuple[int, int]:
         """(messages over the busiest directed link, hops of the longest way)."""
-        shape, wraps = self.topology.shape, self.topology.links.wraps
+        shape, wraps = self.topology.shape, torus.wraps
         at, target = self._places[pairs[:, 0]], self._places[pairs[:, 1]]
         load = np.zeros((*shape, 2), int)
         busiest, hops = 0, np.zeros(len(pairs), int)
@@ -131,9 +132,8 @@ class Links:
                 rings.append((values, 2 if full else 1))
         return tuple(rings)
 
-    def _between_nodes(self, payload: float, rounds: int, group: tuple[int, ...]) -> float:
+    def _between_nodes(self, links: Nodes, payload: float, rounds: int, group: tuple[int, ...]) -> float:
         """Inside the nodes and between them at once, the slower counts."""
-        links = self.topology.links
         nodes = len(np.unique(self._places[list(group), 0] // links.size))
         inside = len(group) / nodes
         seconds = payload * (inside - 1) / inside / links.intra_bytes_per_s

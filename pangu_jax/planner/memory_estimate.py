@@ -1,5 +1,6 @@
 """Bytes per device of a training step, item by item, for all candidates at once."""
 
+from collections.abc import Iterable
 from functools import reduce
 
 import numpy as np
@@ -66,6 +67,11 @@ def parts(c: Candidates, end: End, side: str | None = None) -> np.ndarray:
     return c.model if split else np.ones_like(c.model)
 
 
+def summed(c: Candidates, arrays: Iterable[np.ndarray]) -> np.ndarray:
+    """Added up, in their order; zeros where there is none."""
+    return sum(arrays, np.zeros(len(c)))
+
+
 def positions(context: SearchContext, c: Candidates, end: End) -> np.ndarray:
     """Positions of a microbatch that pass an end on one device: its own alone where the end is not split."""
     own = c.sequence if end.split else c.sequence * c.model
@@ -80,7 +86,7 @@ def kept(context: SearchContext, c: Candidates, tower: Tower) -> dict[int, np.nd
     attention = sum(n.queries * n.heads * (n.width * a + 4) for n in tower.attentions) * b / tq
     dots = tower.blocks * stream + products + attention
     entered = tower.blocks * stream * c.model  # normed, whole along `model`
-    scores = sum(_scores(context, c, n) for n in tower.attentions)
+    scores = summed(c, (_scores(context, c, n) for n in tower.attentions))
     weights = np.where(c.fsdp > 1, a, 0.0) * tower.parameters / c.model
     everything = dots + entered + tower.blocks * stream * 4 / a + products + scores + weights
     return {KEEP_ALL: everything, DOTS: dots, FULL: stream, OFFLOAD: stream}
@@ -100,7 +106,7 @@ def payloads(context: SearchContext, c: Candidates) -> tuple[np.ndarray, np.ndar
     A tower's payload takes along what the towers before it made.
     """
     streams = [residual(context, c, tower.tokens, tower.width) for tower in context.shape.towers]
-    return sum(np.cumsum(streams, axis=0)), sum(streams)
+    return summed(c, np.cumsum(streams, axis=0)), summed(c, streams)
 
 
 def _activations(context: SearchContext, c: Candidates) -> np.ndarray:
@@ -111,7 +117,7 @@ def _activations(context: SearchContext, c: Candidates) -> np.ndarray:
         # With full remat a tick of a pipeline keeps its input alone, and the layers' while it goes back.
         each[FULL] = np.where((c.schedule == GPIPE) | (c.schedule == CIRCULAR), 0.0, each[FULL])
         chunks.append(chunk_layers(context, c, tower) * np.choose(c.remat, [each[r] for r in range(4)]))
-    whole, largest, count = sum(chunks), np.max(chunks, axis=0), ticks(context, c)
+    whole, largest, count = summed(c, chunks), np.max(chunks, axis=0), ticks(context, c)
     stash = (2 * c.stage * c.repeats - 1) * together + largest
     # A tick keeps what arrives and what leaves. Branches for the towers of a circular pipeline share the room
     # of the largest.
@@ -137,7 +143,7 @@ def _working(context: SearchContext, c: Candidates) -> np.ndarray:
         size = e.working * (entered + inner * b * a / (c.model * c.sequence)) / c.streams
         entered = residual(context, c, tower.memory_tokens, tower.memory_width) * c.model
         memory = 2 * entered  # and its gradient
-        scores = 3 * sum(_scores(context, c, n) for n in tower.attentions)
+        scores = 3 * summed(c, (_scores(context, c, n) for n in tower.attentions))
         again = np.where((c.remat == FULL) | (c.remat == OFFLOAD), kept(context, c, tower)[DOTS], 0.0)
         ticked = (c.remat == FULL) & (c.schedule != NONE)
         inputs = np.where(ticked, stream * chunk_layers(context, c, tower), 0.0)

@@ -28,7 +28,7 @@ def product_flops(computation: Computation, product: Instruction) -> int:
 
 
 def _convolution_flops(product: Instruction, left: Array, right: Array) -> int:
-    labels, result_label = product.attribute("dim_labels").split("->")
+    labels, result_label = product.required("dim_labels").split("->")
     left_label, right_label = labels.split("_")
     window = dict(_WINDOW.findall(product.attribute("window") or ""))
     spatial = sorted(letter for letter in left_label if letter.isdigit())

@@ -24,10 +24,13 @@ from pangu_jax.planner.memory_estimate import (
     payloads,
     positions,
     residual,
+    summed,
     ticks,
 )
 from pangu_jax.planner.search_context import SearchContext
 from pangu_jax.workloads.shape import Tower
+
+_NOTHING = np.zeros(())
 
 
 class Times(NamedTuple):
@@ -59,7 +62,7 @@ class _Work(NamedTuple):
         both = [axis for axis in AXES if axis in self.axes or axis in other.axes]
         return _Work(
             self.compute + other.compute,
-            {axis: self.axes.get(axis, 0.0) + other.axes.get(axis, 0.0) for axis in both},
+            {axis: self.axes.get(axis, _NOTHING) + other.axes.get(axis, _NOTHING) for axis in both},
         )
 
 
@@ -81,7 +84,7 @@ def times(context: SearchContext, c: Candidates) -> Times:
     return Times(
         step=work.compute + exposed,
         compute=work.compute,
-        collectives={axis: np.broadcast_to(work.axes.get(axis, 0.0), len(c)) for axis in AXES},
+        collectives={axis: np.broadcast_to(work.axes.get(axis, _NOTHING), len(c)) for axis in AXES},
         bubble=1.0 - useful,
     )
 
@@ -107,9 +110,9 @@ def _scheduled(context: SearchContext, c: Candidates, chunks: list[_Work]) -> tu
     sends = np.where(c.schedule == NONE, 0, 2 * count)
     # Microbatches without a pipeline add to all gradients, in fp32: stacked, then read, added to, written. A
     # tick cuts its chunk's weights out of the stage's and adds to their gradients alone.
-    chunks = np.where(c.schedule == GPIPE, c.repeats, c.repeats / n)
+    cuts = np.where(c.schedule == GPIPE, c.repeats, c.repeats / n)
     adds = np.where(
-        c.schedule == NONE, np.where(c.microbatches > 1, 24.0 * c.microbatches, 0), 14.0 * count / chunks
+        c.schedule == NONE, np.where(c.microbatches > 1, 24.0 * c.microbatches, 0), 14.0 * count / cuts
     )
     moved = adds * stage_parameters(context, c) / context.topology.chip.hbm_bytes_per_s
     return total.plus(_Work(moved, {"stage": sends * sending})), useful
@@ -206,10 +209,11 @@ def _ends(context: SearchContext, c: Candidates) -> _Work:
         compute = compute + 6.0 * examples * batch * 4 / chip.hbm_bytes_per_s
     # Only what is split over `model` is crossed into: a head from the residual stream, the others to it.
     split = [end for end in shape.ends if end.split]
-    streams = sum(_stream(context, c, end.tokens, end.columns) for end in split if end.kind != "product")
-    memory = sum(_stream(context, c, tower.memory_tokens, tower.memory_width) for tower in shape.towers)
-    heads = sum(_stream(context, c, end.tokens, end.rows) for end in split if end.kind == "product")
-    crossed = (streams + memory + heads) * model.seconds_per_byte
+    products = [end for end in split if end.kind == "product"]
+    streams = [_stream(context, c, end.tokens, end.columns) for end in split if end.kind != "product"]
+    memory = [_stream(context, c, tower.memory_tokens, tower.memory_width) for tower in shape.towers]
+    heads = [_stream(context, c, end.tokens, end.rows) for end in products]
+    crossed = (summed(c, streams) + summed(c, memory) + summed(c, heads)) * model.seconds_per_byte
     return _Work(compute, {"model": 2 * (crossed + len(split) * model.latency_s)})
 
 

@@ -1,6 +1,7 @@
 """How often a loop of a compiled program runs its body."""
 
 import re
+from typing import NamedTuple
 
 from pangu_jax.planner.hlo import Computation, Instruction, Module
 
@@ -19,21 +20,21 @@ def trip_count(module: Module, caller: Computation, loop: Instruction) -> int | 
     known = _KNOWN.search(loop.attributes)
     if known:
         return int(known[1])
-    condition = module.computations[loop.attribute("condition").lstrip("%")]
-    body = module.computations[loop.attribute("body").lstrip("%")]
+    condition = module.computations[loop.required("condition").lstrip("%")]
+    body = module.computations[loop.required("body").lstrip("%")]
     compared = _comparison(module, condition)
     if compared is None:
         return None
     computation, compare, arguments = compared
-    found = [_side(module, computation, name, arguments, condition) for name in compare.operands]
-    limit = next((value for kind, value in found if kind == "constant"), None)
-    index = next((value for kind, value in found if kind == "index"), None)
-    if limit is None and [kind for kind, _ in found] == ["index", "index"]:
+    sides = [_side(computation, name, arguments, condition) for name in compare.operands]
+    limit = next((side.constant for side in sides if side.constant is not None), None)
+    carried = [side.index for side in sides if side.index is not None]
+    index = carried[0] if carried else None
+    if limit is None and len(carried) == 2:
         # Both sides are carried: the limit is the one that the body leaves as it is.
-        steps = [_step(module, body, value) for _, value in found]
-        moving = 0 if steps[0] else 1
-        index = found[moving][1]
-        limit = _initial(caller, loop, found[1 - moving][1])
+        moving = 0 if _step(module, body, carried[0]) else 1
+        index = carried[moving]
+        limit = _initial(caller, loop, carried[1 - moving])
     if index is None or limit is None:
         return None
     start, step = _initial(caller, loop, index), _step(module, body, index)
@@ -45,7 +46,9 @@ def trip_count(module: Module, caller: Computation, loop: Instruction) -> int | 
     return max(0, (distance + abs(step) - (0 if inclusive else 1)) // abs(step))
 
 
-def _comparison(module: Module, condition: Computation):
+def _comparison(
+    module: Module, condition: Computation
+) -> tuple[Computation, Instruction, tuple[str, ...] | None] | None:
     """The comparison that decides, with the computation that holds it and what its parameters stand for."""
     root = condition.root
     if root.opcode == "compare":
@@ -57,16 +60,25 @@ def _comparison(module: Module, condition: Computation):
     return None
 
 
-def _side(module, computation, name, arguments, condition):
+class _Side(NamedTuple):
+    """What a comparison compares: a constant, an element of the loop's tuple by its index, or neither."""
+
+    constant: int | None = None
+    index: int | None = None
+
+
+def _side(
+    computation: Computation, name: str, arguments: tuple[str, ...] | None, condition: Computation
+) -> _Side:
     instruction = _through(computation, name)
     if arguments is not None and instruction.opcode == "parameter":
         computation = condition
         instruction = _through(condition, arguments[int(instruction.literal)])
     if instruction.opcode == "constant":
-        return "constant", _value(instruction)
+        return _Side(constant=_value(instruction))
     if instruction.opcode == "get-tuple-element":
-        return "index", int(instruction.attribute("index"))
-    return "unknown", None
+        return _Side(index=int(instruction.required("index")))
+    return _Side()
 
 
 def _through(computation: Computation, name: str) -> Instruction:
@@ -99,7 +111,7 @@ def _added(module: Module, body: Computation, name: str, index: int) -> int | No
     instruction = _through(body, name)
     if instruction.opcode == "get-tuple-element":
         source = body.by_name[instruction.operands[0]]
-        is_carried = source.opcode == "parameter" and int(instruction.attribute("index")) == index
+        is_carried = source.opcode == "parameter" and int(instruction.required("index")) == index
         return 0 if is_carried else None
     if instruction.opcode == "fusion":
         return _added_in_fusion(module, body, instruction, index)

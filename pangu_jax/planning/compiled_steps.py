@@ -19,6 +19,7 @@ from pangu_jax.parallel.layout import Layout
 from pangu_jax.planner.cost_report import CostReport
 from tpu_npu_backends import cpu, tpu, user_cache
 from tpu_npu_backends.compiling import compile_for
+from tpu_npu_backends.errors import BackendError
 from tpu_npu_backends.topologies import Topology
 
 FORMAT = 2  # of what is kept
@@ -78,7 +79,10 @@ def compile_step(
         return kept.read()
     began = time.monotonic()
     compiled = compile_for(topology, lowered)
-    step = CompiledStep(compiled.as_text(), _memory(compiled), round(time.monotonic() - began, 3), False)
+    text = compiled.as_text()
+    if text is None:
+        raise BackendError(f"the compiler for {topology.name} gives no text of what it compiled")
+    step = CompiledStep(text, _memory(compiled), round(time.monotonic() - began, 3), False)
     kept.write(step)
     return step
 

@@ -62,7 +62,7 @@ def plan(
 
 def parse_fixed(texts: Iterable[str]) -> dict[str, Any]:
     """Fields of Layout from "NAME=VALUE" each; UserError for what is not of that form."""
-    fixed = {}
+    fixed: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not value:
@@ -87,5 +87,5 @@ def _best(search: Search, verified: list[Verified], topology: Topology) -> Predi
     ]
     if not fit:
         return search.ranking[0]
-    known = [found for found in fit if found.step_s is not None]
-    return min(known, key=lambda found: found.step_s).prediction if known else fit[0].prediction
+    known = [(found.step_s, found.prediction) for found in fit if found.step_s is not None]
+    return min(known, key=lambda pair: pair[0])[1] if known else fit[0].prediction

@@ -3,14 +3,14 @@
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from pangu_jax.errors import UserError
 
 
 @contextlib.contextmanager
-def replacing(out: Path, marker: str) -> Iterator[Path]:
+def replacing(out: Path, marker: str) -> Generator[Path]:
     """A new folder beside `out`, which takes its place when the body has ended well.
 
     Asked before the body runs, which may take minutes: whether `out` may be replaced at all.

@@ -68,8 +68,8 @@ def _verified(verified: list[Verified]) -> str:
     rows = []
     for number, found in enumerate(verified, start=1):
         layout, prediction = found.prediction.layout.describe(), found.prediction
-        if found.error:
-            rows.append([str(number), layout, found.error])
+        if found.bytes_per_chip is None:
+            rows.append([str(number), layout, found.error or ""])
             continue
         step_s = "not estimated"
         if found.step_s:

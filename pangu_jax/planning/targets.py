@@ -14,6 +14,7 @@ class Target(Protocol):
 
     def compile_step(self, recipe: Recipe, out: Path | None) -> Result:
         """See `targets.compile_step`."""
+        ...
 
 
 def compile_step(recipe: Recipe, target: str, out: str | Path | None = None) -> Result:

@@ -99,8 +99,8 @@ class Verifier:
         return Verified(
             prediction=prediction,
             bytes_per_chip=step.bytes_per_chip,
-            step_s=cost and cost.step_seconds,
-            compute_s=cost and cost.compute_seconds,
+            step_s=cost.step_seconds if cost else None,
+            compute_s=cost.compute_seconds if cost else None,
             compile_s=step.compile_s,
             cached=step.cached,
             hlo_file=self._dump(step.hlo_text, f"{number:02d}-{_file_name(layout)}.hlo"),

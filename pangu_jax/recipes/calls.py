@@ -69,7 +69,9 @@ def _callees(recipe: Recipe, call: Call) -> Iterator[tuple[Call, Where]]:
     """What gin calls to fill the parameters of `call`, with the place that says so."""
     for name in recipe.bound_parameters(call.selector):
         binding = recipe.effective(Key(call.scope, call.selector, name))
-        for leaf in leaves(recipe.expand(binding.value)) if binding else ():
+        if binding is None:
+            continue
+        for leaf in leaves(recipe.expand(binding.value)):
             if isinstance(leaf, Reference) and leaf.evaluate and recipe.knows(leaf):
                 yield Call(leaf.scope or call.scope, look_up(leaf.selector).selector), binding.where
 

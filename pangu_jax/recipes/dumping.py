@@ -64,7 +64,7 @@ def _section(lines: Any) -> list[str]:
 
 
 def _line(recipe: Recipe, key: Key) -> str:
-    value = recipe.binding(key).value
+    value = recipe.bindings()[key].value
     expanded = recipe.expand(value)
     comment = f"  # {expanded!r}" if repr(expanded) != repr(value) and _is_gin(expanded) else ""
     return f"{key} = {value!r}{comment}"

@@ -48,6 +48,10 @@ class Recipe:
         """The binding that counts for `key`, or None."""
         return self.history[key][-1] if key in self.history else None
 
+    def bindings(self) -> dict[Key, Binding]:
+        """The binding that counts, of every key that has one."""
+        return {key: bindings[-1] for key, bindings in self.history.items()}
+
     def key(self, name: str) -> Key:
         """The key a person means by `name`: a macro, `[scope/]configurable.parameter`, or a parameter of the
         verb's function. UserError, with a suggestion, when it is none of these."""

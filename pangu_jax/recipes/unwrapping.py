@@ -5,11 +5,11 @@ configurable ...". A mistake that a person can mend is told in one line of its o
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 
 
 @contextlib.contextmanager
-def plain_errors() -> Iterator[None]:
+def plain_errors() -> Generator[None]:
     """What is raised within leaves as it was, without gin's proxy. A decorator too, above `gin.configurable`:
     then callers from Python see the same error as those with a recipe."""
     try:
@@ -21,12 +21,14 @@ def plain_errors() -> Iterator[None]:
 
 def unwrap(error: Exception) -> Exception:
     """The exception that gin's proxy, or a proxy of a proxy, stands for; any other is given back as it is."""
-    while _is_proxy_of(error, error.__context__):
-        error = error.__context__
+    while (original := _original(error)) is not None:
+        error = original
     return error
 
 
-def _is_proxy_of(error: Exception, original: BaseException | None) -> bool:
-    """A proxy's class is made on the spot, below that of the original and of the same name."""
-    kind, below = type(error), type(original)
-    return kind.__bases__ == (below,) and kind.__qualname__ == below.__qualname__
+def _original(error: Exception) -> Exception | None:
+    """What a proxy stands for: its class is made on the spot, below the original's and of the same name."""
+    kind, original = type(error), error.__context__
+    below = type(original)
+    is_proxy = kind.__bases__ == (below,) and kind.__qualname__ == below.__qualname__
+    return original if is_proxy and isinstance(original, Exception) else None

@@ -36,7 +36,7 @@ def scopes(bindings: Iterable[Binding]) -> set[str]:
 
 def in_effect(recipe: Recipe) -> dict[Key, Binding]:
     """The bindings that count, without macros and scopes that, after overriding, nothing uses any more."""
-    kept = {key: recipe.binding(key) for key in recipe.history}
+    kept = recipe.bindings()
     while True:
         used_macros, used_scopes = macros(kept.values()), scopes(kept.values())
         still = {

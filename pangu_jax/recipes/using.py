@@ -1,7 +1,7 @@
 """A recipe in use: read, found sound, and seen by every configurable."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 
 from pangu_jax.recipes.checking import require_valid
@@ -16,7 +16,7 @@ def using(
     bindings: Iterable[str],
     *,
     function: str | Callable | None = None,
-) -> Iterator[Recipe]:
+) -> Generator[Recipe]:
     """`load`, `require_valid` and `apply`; what is raised inside comes out as it was, without gin's proxy.
 
     Raises:

@@ -51,9 +51,10 @@ def parse_value(text: str) -> Any:
         statements = list(config_parser.ConfigParser(f"value = {text}", Delegate()))
     except Exception as error:  # gin raises SyntaxError, tokenize raises its own, ast.literal_eval ValueError
         raise ValueError(f"not a gin value: {text}") from error
-    if len(statements) != 1 or statements[0].selector != "value":
-        raise ValueError(f"not one gin value: {text}")
-    return statements[0].value
+    match statements:
+        case [config_parser.BindingStatement(selector="value") as statement]:
+            return statement.value
+    raise ValueError(f"not one gin value: {text}")
 
 
 def parse_flag_value(text: str) -> Any:

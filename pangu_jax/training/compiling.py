@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding
 
 from pangu_jax.errors import UserError
-from pangu_jax.models.placement import Placement
+from pangu_jax.models.placement import OneDevice
 from pangu_jax.parallel import layout as layouts
 from pangu_jax.parallel import rules
 from pangu_jax.parallel.layout import Layout
@@ -45,7 +45,7 @@ def lower_step(
         raise UserError("; ".join(f"{name}: {what}" for name, what in problems))
     mesh = make_mesh(layout, list(devices))
     dtype = {"auto": BACKENDS[platform].compute_dtype}.get(layout.compute_dtype, layout.compute_dtype)
-    run = Run(Placement(), layout.remat, jnp.dtype(dtype), "flash" if platform == "tpu" else "plain")
+    run = Run(OneDevice(), layout.remat, jnp.dtype(dtype), "flash" if platform == "tpu" else "plain")
     train_step = step.make_train_step(workload, optimizer, run, layout, mesh, batch_size=batch_size, seed=0)
     shapes = workload.batch_shapes(batch_size)
     specs = rules.batch_specs(workload.batch_axes(), shapes)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
 from pangu_jax.errors import UserError
-from pangu_jax.models.placement import Placement
+from pangu_jax.models.placement import OneDevice
 from pangu_jax.parallel import one_forward_one_backward, pipeline, rules, shards, stage
 from pangu_jax.parallel.collecting import joined, split, with_rows, without_rows
 from pangu_jax.parallel.constraints import ConstraintPlacement
@@ -289,4 +289,4 @@ def _rounds(workload: Workload, layout: Layout) -> tuple[int, tuple[str, ...]]:
 
 
 def _towers(workload: PipelinedWorkload) -> tuple[str, ...]:
-    return workload.program(Run(Placement()), {}, {}).towers
+    return workload.program(Run(OneDevice()), {}, {}).towers

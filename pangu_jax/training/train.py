@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from pangu_jax import recipes
 from pangu_jax.errors import UserError
-from pangu_jax.models.placement import Placement
+from pangu_jax.models.placement import OneDevice
 from pangu_jax.parallel import layout as layouts
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.mesh import make_mesh
@@ -107,7 +107,7 @@ def train(
         raise UserError("; ".join(f"{name}: {what}" for name, what in problems))
     mesh = make_mesh(layout, list(chosen.devices))
     dtype = jnp.dtype(chosen.compute_dtype if layout.compute_dtype == "auto" else layout.compute_dtype)
-    run = Run(Placement(), layout.remat, dtype, "flash" if chosen.platform == "tpu" else "plain")
+    run = Run(OneDevice(), layout.remat, dtype, "flash" if chosen.platform == "tpu" else "plain")
     source = workload.train_source(batch_size, seed)
     with (
         _owned(RunDirectory(run_dir)) as directory,

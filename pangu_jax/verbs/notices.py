@@ -5,7 +5,7 @@ Everything is in run.log. An error is not shown: it ends the verb, which tells i
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 OURS = "pangu_jax"
@@ -31,7 +31,7 @@ class Notices(logging.Handler):
 
 
 @contextmanager
-def log_to_stderr(name: str) -> Iterator[None]:
+def log_to_stderr(name: str) -> Generator[None]:
     """Within it the log of the verb `name` is shown so, and libraries find a log that is set up already."""
     handler = Notices(name)
     logging.getLogger().addHandler(handler)

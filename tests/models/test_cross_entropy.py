@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pangu_jax.models.placement import Placement
+from pangu_jax.models.placement import OneDevice
 from pangu_jax.workloads.language.model.cross_entropy import cross_entropy
 
 
@@ -30,13 +30,13 @@ def test_value_and_gradient(chunks, z_loss):
         return jax.value_and_grad(scaled, argnums=(0, 1), has_aux=True)(hidden, table)
 
     expected = of(lambda h, t: textbook(h, t, targets, weights, z_loss))
-    actual = of(lambda h, t: cross_entropy(h, t, targets, weights, z_loss, chunks, Placement()))
+    actual = of(lambda h, t: cross_entropy(h, t, targets, weights, z_loss, chunks, OneDevice()))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-5), actual, expected)
 
 
 def test_huge_logits_stay_finite():
     hidden, table = jnp.full((1, 2, 4), 1e3), jnp.eye(4) * 1e3
-    loss, _ = cross_entropy(hidden, table, jnp.array([[0, 1]]), jnp.ones((1, 2)), 1e-4, 1, Placement())
+    loss, _ = cross_entropy(hidden, table, jnp.array([[0, 1]]), jnp.ones((1, 2)), 1e-4, 1, OneDevice())
     assert jnp.isfinite(loss)
 
 
@@ -45,6 +45,6 @@ def test_no_program_holds_all_logits():
     tokens, vocabulary, chunks = 512, 4096, 16
     shapes = [jax.ShapeDtypeStruct(s, jnp.float32) for s in ((2, tokens // 2, 8), (vocabulary, 8))]
     targets, weights = jnp.zeros((2, tokens // 2), jnp.int32), jnp.ones((2, tokens // 2))
-    loss = lambda h, t: cross_entropy(h, t, targets, weights, 1e-4, chunks, Placement())[0]  # noqa: E731
+    loss = lambda h, t: cross_entropy(h, t, targets, weights, 1e-4, chunks, OneDevice())[0]  # noqa: E731
     memory = jax.jit(jax.grad(loss, argnums=(0, 1))).lower(*shapes).compile().memory_analysis()
     assert memory.temp_size_in_bytes < tokens * vocabulary * 4 / 2

@@ -7,7 +7,7 @@ import pytest
 
 from pangu_jax.models import attention, flash
 from pangu_jax.models.attention import Sight
-from pangu_jax.models.placement import Placement
+from pangu_jax.models.placement import OneDevice
 
 LENGTH, WIDTH = 256, 128
 
@@ -25,7 +25,7 @@ def test_value_and_gradients(causal):
         loss = lambda q, k, v: jnp.sum(attend(q, k, v) * out)  # noqa: E731
         return jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)))(q, k, v)
 
-    actual = of(lambda q, k, v: flash.attend(q, k, v, sight, Placement(), interpret=True))
+    actual = of(lambda q, k, v: flash.attend(q, k, v, sight, OneDevice(), interpret=True))
     expected = of(lambda q, k, v: attention.attend(q, k, v, sight.mask(), None))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4), actual, expected)
 

@@ -18,9 +18,11 @@ class Model(Protocol):
 
     def query(self, text: str) -> Query:
         """What asks the model to go on from a text."""
+        ...
 
     def decode(self, tokens: np.ndarray) -> str:
         """Text of decoder tokens."""
+        ...
 
 
 class Asked(NamedTuple):

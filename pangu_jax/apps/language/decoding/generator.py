@@ -85,7 +85,7 @@ class Generator:
     def stream(
         self,
         query: Query,
-        settings: Greedy | Sampling,
+        settings: Greedy | Sampling | Beam,
         max_tokens: int,
         choices: Choices | None = None,
         chunk: int = 4,

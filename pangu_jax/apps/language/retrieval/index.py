@@ -24,9 +24,11 @@ class Index(Protocol):
 
     def search(self, question: str, count: int) -> list[tuple[int, float]]:
         """(passage's number, score), best first."""
+        ...
 
     def save(self, directory: Path) -> None:
         """Writes it into a directory that exists."""
+        ...
 
 
 Kind = TypeVar("Kind", bound=Index)

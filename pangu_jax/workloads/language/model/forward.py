@@ -17,7 +17,7 @@ from pangu_jax.models.attention import Attend, Sight
 from pangu_jax.models.feed_forward import feed_forward
 from pangu_jax.models.normalization import rms_norm
 from pangu_jax.models.parameters import Tree
-from pangu_jax.models.placement import Placement
+from pangu_jax.models.placement import OneDevice, Placement
 from pangu_jax.models.stack import Remat, run_layers
 from pangu_jax.workloads.language.model import encoder_decoder
 from pangu_jax.workloads.language.model.cross_entropy import cross_entropy
@@ -54,7 +54,7 @@ class Forward:
     """
 
     config: EncoderDecoderConfig
-    placement: Placement = Placement()  # noqa: RUF009 - stateless
+    placement: Placement = OneDevice()  # noqa: RUF009 - stateless
     remat: Remat = "none"
     dtype: jnp.dtype = jnp.float32
     kernel: Literal["plain", "flash"] = "plain"
