@@ -86,7 +86,7 @@ def compile_step(
 def cost(
     step: CompiledStep, layout: Layout, topology: Topology, devices: Sequence[jax.Device]
 ) -> CostReport | None:
-    """What one run costs, by the count of `parallel.cost`; None for a CPU, whose compiler tells no cycles."""
+    """What one run costs, by the count of `planner.cost`; None for a CPU, whose compiler tells no cycles."""
     if topology.chip.platform == "cpu":
         return None
     from pangu_jax.parallel.mesh import make_mesh
