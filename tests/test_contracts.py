@@ -1,7 +1,10 @@
 """The house rules that a program can check: who imports whom, lint and format."""
 
+import functools
+import graphlib
 import tomllib
 
+import grimp
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -35,3 +38,37 @@ def test_the_lock_satisfies_every_requirement(locks, extras):
         if requirement.name == project["name"]:  # another extra of this project
             continue
         assert pinned[canonicalize_name(requirement.name)] in requirement.specifier
+
+
+@functools.cache
+def imports() -> dict[str, set[str]]:
+    """Module -> the modules of ours that it imports, wherever in it; but for its own package's face."""
+    graph = grimp.build_graph("pangu_jax", "data_pipelines", "tpu_npu_backends")
+    return {
+        module: {
+            other for other in graph.find_modules_directly_imported_by(module) if not within(module, other)
+        }
+        for module in graph.modules
+    }
+
+
+def within(module: str, package: str) -> bool:
+    return module.startswith(f"{package}.")
+
+
+def test_no_files_import_each_other_in_a_circle():
+    """Sideways at least: what a package shows of itself in its __init__ its files may name again."""
+    graphlib.TopologicalSorter(imports()).prepare()  # CycleError, with the files in their order
+
+
+def test_the_library_has_nine_floors_at_most():
+    """The longest way down through packages of pangu_jax, each importing the next."""
+    packages: dict[str, set[str]] = {}
+    for module, others in imports().items():
+        names = [name.split(".")[1] for name in (module, *others) if within(name, "pangu_jax")]
+        if within(module, "pangu_jax"):
+            packages.setdefault(names[0], set()).update(set(names[1:]) - {names[0]})
+    height: dict[str, int] = {}
+    for name in graphlib.TopologicalSorter(packages).static_order():
+        height[name] = 1 + max((height[below] for below in packages[name]), default=0)
+    assert max(height.values()) <= 9, height

@@ -1,6 +1,6 @@
 """Makes rouge_golden.json: scores of the reference tool, ROUGE-1.5.5.pl, on made-up character sequences.
 
-    python tests/evaluation/make_rouge_golden.py RELEASE-1.5.5/     # needs perl with XML::Parser and DB_File
+    python tests/apps/language/benchmarks/make_rouge_golden.py RELEASE-1.5.5/   # perl: XML::Parser, DB_File
 
 Characters become numbers, since the tool drops what is not ASCII; one number a character, as at NLPCC2018.
 """

@@ -1,6 +1,6 @@
 """Writes golden.npz: what transformers' T5 writes with the weights of three small models, by every setting.
 
-    python -m tests.inference.golden
+    python -m tests.apps.language.decoding.golden
 
 Weights come from a seed of NumPy's, so the file holds tokens only. Needs torch and transformers.
 """

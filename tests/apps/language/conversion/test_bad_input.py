@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from pangu_jax.apps.language.conversion import exporting, importing
 from pangu_jax.cli import main
-from tests.conversion import t5_folders
+from tests.apps.language.conversion import t5_folders
 
 SAFETENSORS = "model.safetensors"
 QUERY = "encoder.block.0.layer.0.SelfAttention.q.weight"

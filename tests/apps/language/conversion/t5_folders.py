@@ -9,7 +9,7 @@ import sentencepiece
 from safetensors.numpy import save_file
 from sentencepiece import sentencepiece_model_pb2
 
-from tests.conversion.golden import FILE
+from tests.apps.language.conversion.golden import FILE
 from tests.data.made_up import sentences
 
 Tensors = dict[str, np.ndarray]

@@ -22,9 +22,9 @@ from pangu_jax.apps.language.tuning.tune import tune
 from pangu_jax.errors import UserError
 from pangu_jax.runs.run_directory import RunDirectory
 from pangu_jax.workloads.language.model import encoder_decoder
-from tests.tuning import toy
+from tests.apps.language.tuning import toy
 
-DATA = Path(os.environ.get("PANGU_DATA_DIR", Path(__file__).parents[3] / "shared" / "data"))
+DATA = Path(os.environ.get("PANGU_DATA_DIR", Path(__file__).parents[5] / "shared" / "data"))
 
 
 def keep(path: Path, method, base: Loaded, base_dir: Path) -> Tuned:

@@ -51,7 +51,7 @@ def texts(count: int, seed: int, asked: bool = False, shuffled: bool = False) ->
 
 @functools.cache
 def base() -> Tree:
-    """The model that answers what it is asked for; `python tests/tuning/toy.py` makes it again."""
+    """The model that answers what it is asked for; running this file makes it again."""
     with np.load(STORED) as stored:
         tree: Tree = {}
         for path in stored.files:

@@ -24,7 +24,7 @@ from pangu_jax.apps.language.tuning.methods import FineTuning, Head
 from pangu_jax.errors import UserError
 from pangu_jax.runs.run_directory import RunDirectory
 from pangu_jax.workloads.language.model import encoder_decoder
-from tests.tuning import toy
+from tests.apps.language.tuning import toy
 
 GOOD = ["很好用，物流也快", "屏幕清晰，喜欢", "满意，会再来"]
 BAD = ["用了几天就坏了", "客服不理人，差", "失望，不值这个价"]

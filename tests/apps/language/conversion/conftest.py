@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.conversion import t5_folders
+from tests.apps.language.conversion import t5_folders
 
 
 @pytest.fixture(scope="session")

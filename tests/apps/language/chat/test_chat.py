@@ -21,7 +21,7 @@ from pangu_jax.apps.language.retrieval.knowledge import Knowledge
 from pangu_jax.errors import UserError
 
 PROMPTS = prompting.load()
-DATA = Path(os.environ.get("PANGU_DATA_DIR") or Path(__file__).parents[2] / "../shared/data")
+DATA = Path(os.environ.get("PANGU_DATA_DIR") or Path(__file__).parents[4] / "../shared/data")
 CROSSWOZ = DATA / "dialogue/crosswoz/test.json.zip"
 
 SEVERAL = [

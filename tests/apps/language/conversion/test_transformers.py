@@ -5,8 +5,8 @@ import pytest
 
 from pangu_jax.apps.language.conversion.exporting import export_hugging_face
 from pangu_jax.apps.language.conversion.importing import import_hugging_face
-from tests.conversion import golden
-from tests.conversion.test_round_trip import ATOL, computed
+from tests.apps.language.conversion import golden
+from tests.apps.language.conversion.test_round_trip import ATOL, computed
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

@@ -18,7 +18,7 @@ from pangu_jax.apps.language.tuning.prompts import PrefixTuning, PromptTuning
 from pangu_jax.apps.language.tuning.settings import Descent, Objective, Regularisation
 from pangu_jax.errors import UserError
 from pangu_jax.workloads.language.model.forward import Forward
-from tests.tuning import toy
+from tests.apps.language.tuning import toy
 
 METHODS = {
     "fine-tuning": (FineTuning(), 1e-2),

@@ -10,7 +10,7 @@ from jax.sharding import Mesh, NamedSharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
 
 from pangu_jax.planner import cost, hlo
-from tests.parallel import compiled_texts as texts
+from tests.planner import compiled_texts as texts
 from tpu_npu_backends import compiling, topologies
 
 needs_libtpu = pytest.mark.skipif(

@@ -20,7 +20,7 @@ from pangu_jax.cli import main
 from pangu_jax.runs.checkpoints import Checkpoints
 from pangu_jax.workloads.language.model import encoder_decoder
 from pangu_jax.workloads.language.model.forward import Forward
-from tests.conversion import golden, t5_folders
+from tests.apps.language.conversion import golden, t5_folders
 
 ATOL = 1e-4  # what the project promises; 1e-5 is seen
 

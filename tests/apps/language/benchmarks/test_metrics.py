@@ -13,7 +13,7 @@ from pangu_jax.apps.language.benchmarks.metrics import classification, clue, int
 from pangu_jax.errors import UserError
 
 GOLDEN = json.loads(Path(__file__).with_name("rouge_golden.json").read_text(encoding="utf-8"))
-DATA = Path(os.environ.get("PANGU_DATA_DIR") or Path(__file__).parents[2] / "../shared/data")
+DATA = Path(os.environ.get("PANGU_DATA_DIR") or Path(__file__).parents[4] / "../shared/data")
 CMRC2018 = DATA / "clue/cmrc2018/squad-style-data/cmrc2018_dev.json.gz"
 TEXT = st.text("一二三ab 。", max_size=12)
 

@@ -17,7 +17,7 @@ from pangu_jax.errors import UserError
 from pangu_jax.workloads.language.model import encoder_decoder
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.workloads.language.model.forward import Forward
-from tests.inference import golden
+from tests.apps.language.decoding import golden
 
 CONFIG = EncoderDecoderConfig(
     vocab_size=40, d_model=16, d_ff=16, heads=2, encoder_layers=1, decoder_layers=2, gated=False

@@ -1,6 +1,6 @@
 """Writes golden.npz: three small models of transformers, what they were given and what they made of it.
 
-    python tests/conversion/golden.py
+    python tests/apps/language/conversion/golden.py
 
 Weights are fp32 numbers that fp16 and bf16 hold exactly, and are stored so. Needs torch and transformers.
 """
