@@ -73,7 +73,7 @@ def run(
     with (
         StopSignals() as signals,
         _Books(plan, directory, start, began, writes) as books,
-        Progress(plan.steps, start) if writes else nullcontext() as progress,
+        Progress(plan.steps, start, plan.workload.throughput_unit) if writes else nullcontext() as progress,
         Watchdog(plan.watchdog_seconds, directory.log, plan.watchdog_abort_seconds) as watchdog,
     ):
         evaluation = _Evaluation(plan)
