@@ -54,6 +54,7 @@ class Digits(Workload):
 
     name = "digits"
     loss_unit = "nats per example"
+    throughput_unit = "pixels"
 
     def __init__(self, hidden: int = 64):
         self.hidden = hidden

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import runpy
 import sys
@@ -18,6 +19,7 @@ from tpu_npu_backends import processes
 
 if TYPE_CHECKING:
     from pangu_jax.training.train import Trained
+    from pangu_jax.workloads.exhibits import Exhibit
 
 
 def run(gin_files: Sequence[str], bindings: Sequence[str], run_dir: str | Path) -> dict[str, Any]:
@@ -35,7 +37,7 @@ def run(gin_files: Sequence[str], bindings: Sequence[str], run_dir: str | Path) 
       empty in all processes but the first of several.
 
     Raises:
-      UserError, DataError, BackendError: what the caller can mend, in one line.
+      UserError, DataError, BackendError: what the caller can fix, in one line.
     """
     with (
         recipes.using(gin_files, bindings, function=functions.TRAIN) as recipe,
@@ -47,37 +49,42 @@ def run(gin_files: Sequence[str], bindings: Sequence[str], run_dir: str | Path) 
 def _run(recipe: str, run_dir: str | Path) -> dict[str, Any]:
     import jax
 
-    from pangu_jax.runs import report, summary
+    from pangu_jax.runs import exhibit_files, report, results, summary
     from pangu_jax.training.train import train
 
     trained = train(run_dir=str(run_dir), recipe=recipe)
     if jax.process_index():
         return {}
-    samples, baselines = _look_at(trained)
+    exhibits, baselines = _exhibits_and_baselines(trained)
     directory = RunDirectory(run_dir)
-    for path, content in ((directory.samples, samples), (directory.baselines, baselines)):
-        if content:
-            write_atomically(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
-    page = report.write(run_dir)
-    text = summary.summary_table(trained.summary, baselines, samples, page)
+    exhibit_files.write(directory, exhibits)
+    if baselines:
+        write_atomically(directory.baselines, json.dumps(baselines, ensure_ascii=False, indent=1) + "\n")
+    found = results.read(run_dir)
+    page = report.write(run_dir, found)
+    if not exhibits:  # what an earlier session left is in the report alone
+        found = dataclasses.replace(found, exhibits=exhibit_files.Exhibits())
+    text = summary.summary_table(trained.summary, found, page)
     return trained.summary | {"report": str(page), "baselines": baselines, "text": text}
 
 
-def _look_at(trained: Trained) -> tuple[list[dict[str, str]], dict[str, dict[str, float]]]:
-    """Samples, and n-gram baselines a task, of a finished run; nothing of one that stops half-way.
+def _exhibits_and_baselines(trained: Trained) -> tuple[list[Exhibit], dict[str, dict[str, float]]]:
+    """What a finished run shows, and the baselines of its tasks; nothing of one that stops half-way.
 
-    Several processes draw no samples: none of them has all parameters.
+    Of several processes none has all parameters, so they show nothing.
     """
     import jax
 
-    from pangu_jax.apps.language.decoding.samples import samples
-    from pangu_jax.workloads.language import LanguageModel
+    from pangu_jax.apps import families
 
-    if not isinstance(trained.workload, LanguageModel) or not trained.summary["finished"]:
+    workload = trained.workload
+    if not trained.summary["finished"]:
         return [], {}
-    alone = jax.process_count() == 1
-    shown = samples(trained.workload, trained.variables.params, trained.run.dtype) if alone else []
-    return shown, trained.workload.baselines()
+    if jax.process_count() > 1:
+        return [], workload.baselines()
+    return families.exhibits(
+        workload, workload.evaluated(trained.variables), trained.run
+    ), workload.baselines()
 
 
 if __name__ == "__main__":  # the command line is a floor above: it is run, not imported

@@ -15,6 +15,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from pangu_jax.runs.formats import count, plain
 from pangu_jax.runs.results import Series
 
 POINTS = 400  # more cannot be told apart at this width
@@ -36,28 +37,6 @@ STYLE.pop("backend", None)
 _METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 Format = Callable[[float], str]
-
-
-def plain(value: float) -> str:
-    """4.5 and 0.001 and 2.5e-4."""
-    if value == 0 or abs(value) >= 1e-3:
-        return f"{value:.4g}"
-    digits, exponent = f"{value:.3e}".split("e")
-    return f"{float(digits):g}e{int(exponent)}"
-
-
-def percent(value: float) -> str:
-    """0.5 as 50%."""
-    return f"{100 * value:.3g}%"
-
-
-def count(value: float) -> str:
-    """1,500 and 25k and 1.2M."""
-    for limit, divisor, suffix in ((1e4, 1, ""), (1e6, 1e3, "k"), (1e9, 1e6, "M"), (np.inf, 1e9, "G")):
-        if abs(value) < limit:
-            number = value / divisor
-            return (f"{number:,.0f}" if number == round(number) or not suffix else f"{number:.3g}") + suffix
-    return plain(value)
 
 
 def chart(

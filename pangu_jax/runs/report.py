@@ -1,9 +1,10 @@
 """report.html of a run: one file that needs nothing else, neither network nor script.
 
-It can be written while a run goes on; what is not there yet is left out.
+It can be written in mid-training; what is not there yet is left out.
 """
 
 import shlex
+from collections.abc import Mapping
 from datetime import datetime
 from importlib import resources
 from pathlib import Path
@@ -13,10 +14,14 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from pangu_jax.runs import charts, results
+from pangu_jax.runs import formats, measured, results
 from pangu_jax.runs.charts import chart
+from pangu_jax.runs.inline_pictures import inline_pictures
+from pangu_jax.runs.measured import Metric, Task
 from pangu_jax.runs.results import VALIDATION, Results, Series
 from pangu_jax.runs.run_directory import write_atomically
+
+ROWS = 200  # of each table
 
 
 class Figure(NamedTuple):
@@ -27,13 +32,17 @@ class Figure(NamedTuple):
     svg: Markup
 
 
-def write(run_dir: str | Path) -> Path:
+def write(run_dir: str | Path, run: Results | None = None) -> Path:
     """Write report.html into a run directory; returns its path.
+
+    Args:
+      run_dir: as it is shown in the page's commands.
+      run: what was read of it; read here when None.
 
     Raises:
       UserError: there is no run, one of its files is damaged, or the directory cannot be written.
     """
-    run = results.read(run_dir)
+    run = run or results.read(run_dir)
     write_atomically(run.directory.report, render(run, run_dir))
     return run.directory.report
 
@@ -44,6 +53,8 @@ def render(run: Results, run_dir: str | Path) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["number"] = lambda value, form="{:.3f}": "–" if value is None else form.format(value)
+    environment.filters["cell"] = formats.cell
+    pictures, left_out = inline_pictures(run.exhibits.pictures)
     text = resources.files(__package__).joinpath("report.html.jinja").read_text("utf-8")
     return environment.from_string(text).render(
         run=run,
@@ -52,7 +63,13 @@ def render(run: Results, run_dir: str | Path) -> str:
         where=_where(run),
         facts=_facts(run),
         losses=_losses(run),
+        baseline_names=measured.baseline_names(run.tasks),
+        below=_below(run.tasks),
         others=_others(run),
+        pictures=pictures,
+        pictures_left_out=left_out,
+        tables=run.exhibits.tables,
+        rows=ROWS,
         training=_training(run),
         validated_at=_last_step(run.series(f"{VALIDATION}loss")),
         resume=shlex.join(["pangu", "train", "--run_dir", f"{run_dir}"]),
@@ -69,7 +86,7 @@ def headline(run: Results) -> str:
     over = run.steps is None or run.step >= run.steps
     sentence = f"{run.step:,} steps" if over else f"At step {run.step:,} of {run.steps:,}"
     if run.seconds:
-        sentence += f" {'in' if over else 'after'} {results.duration(run.seconds)}"
+        sentence += f" {'in' if over else 'after'} {formats.duration(run.seconds)}"
     loss, held_out = run.newest.get("loss"), run.newest.get(f"{VALIDATION}loss")
     if held_out is not None:
         sentence += f"; held-out loss {held_out:.3f}"
@@ -85,7 +102,9 @@ def _against_baselines(run: Results) -> str:
     better = [task.name for task in compared if task.beats_baselines]
     if len(better) == len(compared):
         names = "Every task" if len(better) > 1 else f"The {better[0]} task"
-        return f"{names} is below its unigram and bigram baselines."
+        kinds = measured.baseline_names(compared)
+        listed = " and ".join(filter(None, [", ".join(kinds[:-1]), kinds[-1]]))
+        return f"{names} is below its {listed} baseline{'s' if len(kinds) > 1 else ''}."
     if better:
         return f"Below the baselines: {', '.join(better)}; {len(compared) - len(better)} not yet."
     return "No task is below its baselines yet."
@@ -102,19 +121,19 @@ def _where(run: Results) -> str:
 
 def _facts(run: Results) -> list[tuple[str, str]]:
     """The tiles under the headline: (name, value)."""
-    newest = run.newest
+    newest, throughput = run.newest, _sentence(run.throughput_unit)
     facts = []
     for label, name in (("Held-out loss", f"{VALIDATION}loss"), ("Training loss", "loss")):
         if name in newest:
             facts.append((label, f"{newest[name]:.3f}"))
     for label, name, form in (
-        ("Tokens per second", "tokens_per_second", charts.count),
-        ("MFU", "mfu", charts.percent),
+        (f"{throughput} per second", "tokens_per_second", formats.count),
+        ("MFU", "mfu", formats.percent),
     ):
         if len(values_N := run.series(name).values_N):
             facts.append((f"{label}, median", form(float(np.median(values_N)))))
     if run.tokens:
-        facts.append(("Tokens seen", charts.count(run.tokens)))
+        facts.append((f"{throughput} seen", formats.count(run.tokens)))
     if "host_memory_gib" in newest:
         facts.append(("Peak memory, host", f"{newest['host_memory_gib']:.2f} GiB"))
     if "device_memory_gib" in newest:
@@ -126,44 +145,45 @@ def _facts(run: Results) -> list[tuple[str, str]]:
     return facts
 
 
+def _below(tasks: list[Task]) -> str:
+    """What a held-out loss in green is below."""
+    return {1: "the baseline", 2: "both baselines"}.get(len(measured.baseline_names(tasks)), "all baselines")
+
+
 def _losses(run: Results) -> list[Figure]:
-    """The whole loss, then a figure a task with its baselines; one task alone is the whole."""
-    whole = [] if len(run.tasks) == 1 else [_with_held_out(run, "loss", "All tasks", {})]
-    each = []
-    for task in run.tasks:
-        levels = {"unigram": task.unigram, "bigram": task.bigram}
-        levels = {name: value for name, value in levels.items() if value is not None}
-        each.append(_with_held_out(run, f"loss/{task.name}", task.name, levels))
+    """The whole loss, then a figure per task with its baselines; one task alone is the whole."""
+    whole = (
+        [] if len(run.tasks) == 1 else [_loss(run, "loss", "All tasks" if run.tasks else "All examples", {})]
+    )
+    each = [_loss(run, f"loss/{task.name}", task.name, task.baselines) for task in run.tasks]
     return [figure for figure in whole + each if figure]
 
 
-def _others(run: Results) -> list[Figure]:
-    """What a workload measures besides its loss, such as accuracy."""
-    known = {"loss", "seconds", "step_seconds", *_TRAINING}
-    names = dict.fromkeys(name.removeprefix(VALIDATION) for name in run.names)
-    figures = [
-        _with_held_out(run, name, name.replace("_", " "), {})
-        for name in names
-        if name not in known and not name.startswith("loss/")
-    ]
-    return [figure for figure in figures if figure]
-
-
-def _with_held_out(run: Results, name: str, title: str, levels: dict[str, float]) -> Figure | None:
-    train, held_out = run.series(name), run.series(VALIDATION + name)
-    if not len(train.steps_N) and not len(held_out.steps_N):
-        return None
+def _loss(run: Results, name: str, title: str, levels: Mapping[str, float]) -> Figure | None:
+    train, held_out = run.curves(name)
     newest = (train, "train"), (held_out, "held-out")
     note = ", ".join(f"{what} {series.values_N[-1]:.3f}" for series, what in newest if len(series.values_N))
-    return Figure(title, note, Markup(chart(train, held_out, levels, run.resumes)))
+    return Figure(title, note, Markup(chart(train, held_out, levels, run.resumes))) if note else None
 
 
-# Metric -> title, and how it is drawn.
+def _others(run: Results) -> list[Figure]:
+    """What workload and evaluators measure besides losses, such as accuracy."""
+    return [_other(run, metric) for metric in run.other_metrics]
+
+
+def _other(run: Results, metric: Metric) -> Figure:
+    newest = ("train", metric.train), ("held-out", metric.held_out)
+    note = ", ".join(f"{what} {formats.plain(value)}" for what, value in newest if value is not None)
+    svg = chart(*run.curves(metric.name), {}, run.resumes)
+    return Figure(metric.name.replace("_", " "), f"{note} {metric.unit}".strip(), Markup(svg))
+
+
+# Metric -> title (its unit where empty), and how it is drawn.
 _TRAINING: dict[str, tuple[str, dict[str, Any]]] = {
     "learning_rate": ("Learning rate", {"from_zero": True, "smooth": False}),
     "grad_norm": ("Gradient norm, before clipping", {"log": True}),
-    "tokens_per_second": ("Tokens per second", {"form": charts.count, "from_zero": True}),
-    "mfu": ("Model FLOPs utilisation", {"form": charts.percent, "from_zero": True}),
+    "tokens_per_second": ("", {"form": formats.count, "from_zero": True}),
+    "mfu": ("Model FLOPs utilisation", {"form": formats.percent, "from_zero": True}),
     "host_memory_gib": ("Peak memory of the host process, GiB", {"from_zero": True, "smooth": False}),
     "device_memory_gib": ("Peak memory of the fullest device, GiB", {"from_zero": True, "smooth": False}),
 }
@@ -176,9 +196,14 @@ def _training(run: Results) -> list[Figure]:
         if how.get("log"):
             series = Series(*(array[series.values_N > 0] for array in series))
         if len(series.steps_N):
-            newest = how.get("form", charts.plain)(series.values_N[-1])
+            newest = how.get("form", formats.plain)(series.values_N[-1])
+            title = title or _sentence(f"{run.throughput_unit} per second")
             figures.append(Figure(title, f"last {newest}", Markup(chart(series, marks=run.resumes, **how))))
     return figures
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def _last_step(series: Series) -> int | None:

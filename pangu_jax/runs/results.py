@@ -1,10 +1,7 @@
-"""What a run directory tells of its run: series, sessions, a line a task."""
+"""What a run directory holds of its run: series, sessions, a line per task, exhibits."""
 
-import json
-import math
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,10 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pangu_jax.errors import UserError
-from pangu_jax.runs import metrics
+from pangu_jax.runs import exhibit_files, measured, metrics, sessions, units
+from pangu_jax.runs.exhibit_files import Exhibits
+from pangu_jax.runs.json_files import read_json
+from pangu_jax.runs.measured import Metric, Task, is_number
 from pangu_jax.runs.run_directory import RunDirectory
-
-VALIDATION = "validation_"
+from pangu_jax.runs.sessions import Session
+from pangu_jax.runs.units import NATS_PER_TOKEN, VALIDATION
 
 
 class Series(NamedTuple):
@@ -30,34 +30,6 @@ class Series(NamedTuple):
     values_N: np.ndarray
 
 
-class Task(NamedTuple):
-    """Losses of one task of the mixture in nats a token; None where it was not measured.
-
-    `unigram` and `bigram` are the add-one baselines on the same held-out tokens.
-    """
-
-    name: str
-    train: float | None
-    validation: float | None
-    unigram: float | None
-    bigram: float | None
-
-    @property
-    def perplexity(self) -> float | None:
-        """exp of the held-out loss; infinity where that overflows."""
-        if self.validation is None:
-            return None
-        return math.exp(self.validation) if self.validation < 700 else math.inf
-
-    @property
-    def beats_baselines(self) -> bool | None:
-        """Whether the held-out loss is below all baselines there are; None without either."""
-        baselines = [value for value in (self.unigram, self.bigram) if value is not None]
-        if self.validation is None or not baselines:
-            return None
-        return self.validation < min(baselines)
-
-
 @dataclass(frozen=True)
 class Results:
     """All that was read from a run directory; what is missing there is empty here.
@@ -65,41 +37,77 @@ class Results:
     Attributes:
       directory: where the run is.
       rows: of metrics.jsonl, in order.
-      baselines: task -> {"unigram": nats, "bigram": nats}.
-      samples: {"task", "prompt", "output", "reference"} each, texts of the model and of the data.
+      units: metric -> unit, of those that have one.
+      sessions: oldest first.
+      baselines: task -> name -> held-out loss of predictors that are no model.
+      exhibits: what the finished run shows.
       environment: what `environment.describe` wrote.
       recipe: text of the resolved recipe.
     """
 
     directory: RunDirectory
-    rows: list[dict[str, Any]]
-    baselines: dict[str, dict[str, float]]
-    samples: list[dict[str, str]]
-    environment: dict[str, Any]
-    recipe: str
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    units: dict[str, str] = field(default_factory=dict)
+    sessions: list[Session] = field(default_factory=list)
+    baselines: dict[str, dict[str, float]] = field(default_factory=dict)
+    exhibits: Exhibits = field(default_factory=Exhibits)
+    environment: dict[str, Any] = field(default_factory=dict)
+    recipe: str = ""
 
     @cached_property
     def names(self) -> list[str]:
         """Every metric of the rows, in order of appearance."""
         return list(dict.fromkeys(name for row in self.rows for name in row if name != "step"))
 
+    @cached_property
+    def in_training(self) -> frozenset[str]:
+        """The metrics of training's rows, which all have a loss; all others were held out."""
+        return frozenset(name for row in self.rows if "loss" in row for name in row)
+
     def series(self, name: str) -> Series:
         """The finite values of a metric; empty when there are none."""
-        points = [(row["step"], row[name]) for row in self.rows if _is_number(row.get(name))]
+        points = [(row["step"], row[name]) for row in self.rows if is_number(row.get(name))]
         steps, values = zip(*points, strict=True) if points else ((), ())
         return Series(np.array(steps, np.int64), np.array(values, np.float64))
+
+    def curves(self, name: str) -> tuple[Series, Series]:
+        """A metric's values in training and held out; each empty when there are none."""
+        held_out = VALIDATION + name if VALIDATION + name in self.names else name
+        if name in self.in_training:
+            return self.series(name), self.series(VALIDATION + name)
+        return Series(np.zeros(0, np.int64), np.zeros(0)), self.series(held_out)
 
     @cached_property
     def newest(self) -> dict[str, float]:
         """The last finite value of every metric."""
         return {
-            name: row[name] for row in self.rows for name in row if name != "step" and _is_number(row[name])
+            name: row[name] for row in self.rows for name in row if name != "step" and is_number(row[name])
         }
 
     @cached_property
     def tasks(self) -> list[Task]:
-        """A line a task, newest values."""
-        return tasks(self.newest, self.baselines)
+        """A line per task, newest values."""
+        return measured.tasks(self.newest, self.baselines)
+
+    @cached_property
+    def other_metrics(self) -> list[Metric]:
+        """What workload and evaluators measured besides losses, newest values."""
+        return measured.other_metrics(self.newest, self.in_training, self.units)
+
+    @property
+    def loss_unit(self) -> str:
+        """Of the loss and its parts; "" where it has none."""
+        return units.unit_of("loss", self.units)
+
+    @property
+    def has_perplexity(self) -> bool:
+        """Whether exp of the loss is the perplexity of a token."""
+        return self.loss_unit == NATS_PER_TOKEN
+
+    @property
+    def throughput_unit(self) -> str:
+        """What `tokens_per_second` counts."""
+        return units.unit_of("tokens_per_second", self.units).removesuffix(" per second") or "tokens"
 
     @property
     def step(self) -> int:
@@ -108,17 +116,13 @@ class Results:
 
     @property
     def steps(self) -> int | None:
-        """What the recipe asks for: `train.steps = 60`, or `train.steps = %STEPS  # 60`."""
-        found = re.search(r"^train\.steps = .*?(\d+)$", self.recipe, re.MULTILINE)
-        return int(found[1]) if found else None
+        """What the last session was asked for; None where that is not on record."""
+        return self.sessions[-1].steps if self.sessions else None
 
     @cached_property
     def resumes(self) -> list[int]:
-        """Steps from which the run went on in a new process, as run.log tells (see `train`)."""
-        log = self.directory.log
-        text = log.read_text("utf-8", errors="replace") if log.is_file() else ""
-        steps = {int(step) for step in re.findall(r": resuming .* from step (\d+)$", text, re.MULTILINE)}
-        return sorted(step for step in steps if step < self.step)
+        """Steps after which the run was continued in a new process."""
+        return [step for step in sessions.resumes(self.sessions) if step < self.step]
 
     @property
     def seconds(self) -> float:
@@ -145,7 +149,7 @@ class Results:
 
 
 def read(run_dir: str | Path) -> Results:
-    """Read a run directory, of a run that is over or still going.
+    """Read a run directory, of a run that is over or still in training.
 
     Raises:
       UserError: there is no run, or one of its files is damaged.
@@ -162,72 +166,21 @@ def read(run_dir: str | Path) -> Results:
     return Results(
         directory=directory,
         rows=metrics.read(directory.metrics),
-        baselines=read_baselines(directory.baselines),
-        samples=read_samples(directory.samples),
-        environment=_read_json(directory.environment, {}),
+        units=units.read(directory),
+        sessions=sessions.read(directory),
+        baselines=_read_baselines(directory.baselines),
+        exhibits=exhibit_files.read(directory),
+        environment=read_json(directory.environment, {}),
         recipe=directory.previous_recipe() or "",
     )
 
 
-def read_baselines(path: Path) -> dict[str, dict[str, float]]:
-    """baselines.json: task -> {"unigram": nats, "bigram": nats}; {} when there is none."""
-    found = _read_json(path, {})
-    return {task: values for task, values in found.items() if isinstance(values, dict)}
-
-
-def read_samples(path: Path) -> list[dict[str, str]]:
-    """samples.json: a list of {"task", "prompt", "output", "reference"}; [] when there is none."""
-    return [
-        {name: str(sample.get(name) or "") for name in ("task", "prompt", "output", "reference")}
-        for sample in _read_json(path, [])
-        if isinstance(sample, dict)
-    ]
-
-
-def tasks(values: Mapping[str, Any], baselines: Mapping[str, Mapping[str, float]]) -> list[Task]:
-    """A line for each `loss/TASK` or `validation_loss/TASK` in `values`, in their order."""
-    prefixes = ("loss/", f"{VALIDATION}loss/")
-    names = dict.fromkeys(
-        name.removeprefix(prefix) for prefix in prefixes for name in values if name.startswith(prefix)
-    )
-    return [
-        Task(
-            name,
-            _finite(values.get(f"loss/{name}")),
-            _finite(values.get(f"{VALIDATION}loss/{name}")),
-            _finite(baselines.get(name, {}).get("unigram")),
-            _finite(baselines.get(name, {}).get("bigram")),
-        )
-        for name in names
-    ]
-
-
-def duration(seconds: float) -> str:
-    """Such as `42 s`, `6 min 12 s` or `3 h 05 min`."""
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes == 0:
-        return f"{rest} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
-
-
-def _finite(value: Any) -> float | None:
-    return value if _is_number(value) else None
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _read_json(path: Path, empty: Any) -> Any:
-    """The JSON in a file, `empty` when there is no file; UserError when it is of another type."""
-    if not path.is_file():
-        return empty
-    try:
-        value = json.loads(path.read_bytes())
-    except ValueError:
-        value = None
-    if not isinstance(value, type(empty)):
-        kind = "object" if isinstance(empty, dict) else "list"
-        raise UserError(f"{path} is damaged: no JSON {kind}; mend or delete it")
-    return value
+def _read_baselines(path: Path) -> dict[str, dict[str, float]]:
+    """baselines.json; {} when there is none."""
+    found: dict[str, Any] = read_json(path, {})
+    return {
+        # Version 0.1 also kept how many tokens they were measured on.
+        task: {name: value for name, value in losses.items() if name != "tokens"}
+        for task, losses in found.items()
+        if isinstance(losses, Mapping)
+    }

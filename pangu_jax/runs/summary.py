@@ -2,26 +2,29 @@
 
 import io
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
-from rich.text import Text
+from rich.text import Text, TextType
 
-from pangu_jax.runs import results
-from pangu_jax.runs.results import Task
+from pangu_jax.runs import formats, measured
+from pangu_jax.runs.measured import Task
+from pangu_jax.runs.results import Results
+from pangu_jax.workloads import exhibits
+from pangu_jax.workloads.exhibits import Text as Sample
 
 SAMPLES = 4  # more are in the report
 SHOWN = 120  # characters of each
+ROWS = 8  # of each table
 
 
 def summary_table(
     summary: Mapping[str, Any],
-    baselines: Mapping[str, Mapping[str, float]],
-    samples: Sequence[Mapping[str, str]] = (),
+    run: Results | None = None,
     report: Path | None = None,
     width: int | None = None,
 ) -> str:
@@ -29,16 +32,13 @@ def summary_table(
 
     Args:
       summary: of the loop: `step`, `steps`, `seconds`, newest metrics; whatever is missing is left out.
-      baselines: task -> {"unigram": nats, "bigram": nats}.
-      samples: {"task", "prompt", "output", "reference"} each; the first SAMPLES are shown.
+      run: its directory; tables, samples and pictures are those that are there.
       report: path of report.html.
       width: columns; those of the terminal when None.
     """
-    parts = [Text(_first_line(summary))]
-    if tasks := results.tasks(summary, baselines):
-        parts += [Text(), _losses(tasks)]
-    if samples:
-        parts += [Text(), _samples(samples[:SAMPLES])]
+    parts: list[RenderableType] = [Text(_first_line(summary, run))]
+    for part in _of_directory(run) if run else []:
+        parts += [Text(), part]
     if report:
         parts += [Text(), Text(f"report: {report}", overflow="fold", no_wrap=True)]
     stream = io.StringIO()
@@ -51,57 +51,104 @@ def summary_table(
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
 
 
-def _first_line(summary: Mapping[str, Any]) -> str:
+def _of_directory(run: Results) -> Iterator[RenderableType]:
+    """What is there of losses, other metrics, samples, tables and pictures."""
+    if run.tasks:
+        yield _losses(run)
+    if run.other_metrics:
+        yield _other_metrics(run)
+    if run.exhibits.texts:
+        yield _samples(run.exhibits.texts[:SAMPLES])
+    for table in run.exhibits.tables:
+        yield _table(table)
+    if count := len(run.exhibits.pictures):
+        yield Text(f"{count} picture{'s' if count > 1 else ''} in the report")
+
+
+def _first_line(summary: Mapping[str, Any], run: Results | None) -> str:
     step, steps = summary.get("step", 0), summary.get("steps")
     said = [f"step {step:,} of {steps:,}" if steps else f"step {step:,}"]
     for name, form in (
-        ("seconds", results.duration),
-        ("tokens_per_second", "{:,.0f} tokens/s".format),
+        ("seconds", formats.duration),
+        ("tokens_per_second", f"{{:,.0f}} {run.throughput_unit if run else 'tokens'}/s".format),
         ("mfu", "MFU {:.1%}".format),
         ("loss", "loss {:.3f}".format),
         ("validation_loss", "held-out loss {:.3f}".format),
     ):
         if (value := summary.get(name)) is not None:
             said.append(form(value))
+    if run and run.loss_unit and not run.tasks and "loss" in summary:  # no table says it
+        said[-1] += f" {run.loss_unit}"
     if steps and (step < steps or not summary.get("finished", True)):
-        said.append("stopped early: the same command goes on")
+        said.append("stopped early: the same command resumes it")
     return ", ".join(said)
 
 
-def _losses(tasks: Sequence[Task]) -> Table:
-    table = Table(
-        box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, title="loss, nats a token", title_justify="left"
-    )
-    table.add_column("task")
-    for column in ("train", "held-out", "perplexity", "unigram", "bigram"):
-        table.add_column(column, justify="right")
+def _losses(run: Results) -> Table:
+    names = measured.baseline_names(run.tasks)
+    table = _numbers(Text("loss" + (f", {run.loss_unit}" if run.loss_unit else "")), "task")
+    for column in ("train", "held-out", *(["perplexity"] if run.has_perplexity else []), *names):
+        table.add_column(Text(column), justify="right")
     table.add_column("")
-    verdicts = {True: "below both baselines", False: "not below both baselines", None: ""}
-    for task in tasks:
+    for task in run.tasks:
         table.add_row(
             Text(task.name),
             _number(task.train),
             _number(task.validation),
-            _number(task.perplexity, "{:,.1f}"),
-            _number(task.unigram),
-            _number(task.bigram),
-            verdicts[task.beats_baselines],
+            *([_number(task.perplexity, "{:,.1f}")] if run.has_perplexity else []),
+            *[_number(task.baselines.get(name)) for name in names],
+            _verdict(task),
         )
     return table
 
 
-def _samples(samples: Sequence[Mapping[str, str]]) -> Table:
+def _verdict(task: Task) -> str:
+    if task.beats_baselines is None:
+        return ""
+    of_all = {1: "the baseline", 2: "both baselines"}.get(len(task.baselines), "all baselines")
+    return f"{'' if task.beats_baselines else 'not '}below {of_all}"
+
+
+def _other_metrics(run: Results) -> Table:
+    table = _numbers("other metrics", "metric")
+    for column in ("train", "held-out"):
+        table.add_column(column, justify="right")
+    table.add_column("")
+    for metric in run.other_metrics:
+        values = formats.cell(metric.train), formats.cell(metric.held_out)
+        table.add_row(Text(metric.name), *values, Text(metric.unit))
+    return table
+
+
+def _table(shown: exhibits.Table) -> Table:
+    headings = [Text(heading) for heading in shown.headings]
+    table = _numbers(Text(shown.title), headings[0] if headings else "")
+    for heading in headings[1:]:
+        table.add_column(heading, justify="right")
+    for row in shown.rows[:ROWS]:
+        table.add_row(*[Text(formats.cell(value)) for value in row])
+    if (more := len(shown.rows) - ROWS) > 0:
+        table.add_row(f"and {more} more in the report")
+    return table
+
+
+def _numbers(title: TextType, first: TextType) -> Table:
+    """A table whose first column names what the others are numbers of."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, title=title, title_justify="left")
+    table.add_column(first)
+    return table
+
+
+def _samples(samples: Sequence[Sample]) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for sample in samples:
         # Text, not str: brackets in what the model wrote are no markup.
-        table.add_row(
-            Text(f"{sample.get('task') or 'sample'}, prompt"), Text(_shortened(sample.get("prompt") or ""))
-        )
-        table.add_row(Text("  output"), Text(_shortened(sample.get("output") or "(nothing)")))
-        if reference := sample.get("reference"):
-            table.add_row(Text("  reference"), Text(_shortened(reference)))
+        table.add_row(Text(f"{sample.task or 'sample'}, prompt"), Text(_shortened(sample.prompt)))
+        table.add_row(Text("  output"), Text(_shortened(sample.output or "(nothing)")))
+        if sample.reference:
+            table.add_row(Text("  reference"), Text(_shortened(sample.reference)))
     return table
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from pangu_jax.evaluation.evaluators import Evaluation
+from pangu_jax.runs import units
 from pangu_jax.runs.checkpoints import Checkpoints
 from pangu_jax.runs.run_directory import RunDirectory
 from pangu_jax.training import feed, stop_agreement
@@ -47,7 +48,9 @@ def run(
         StopSignals() as signals,
         stop_agreement.of_run(signals) as agreement,
         MetricsRecorder(config, directory, start, began, writes) as recorder,
-        Progress(config.steps, start) if writes else nullcontext() as progress,
+        Progress(config.steps, start, config.workload.throughput_unit)
+        if writes
+        else nullcontext() as progress,
         Watchdog(config.watchdog_seconds, directory.log, config.watchdog_abort_seconds) as watchdog,
     ):
         validation = Validation(
@@ -73,6 +76,8 @@ def run(
         def validate(step: int, due: Sequence[Evaluation]) -> bool:
             variables = Variables(state.params, state.extra, config.constants)
             found = validation(due, variables, partial(watchdog.beat, step))
+            if writes:
+                units.record(directory, {name: value.unit for name, value in found.items()})
             recorder.write(step, {name: value.value for name, value in found.items()})
             return bool(found)
 

@@ -17,14 +17,21 @@ class Progress:
     Args:
         steps: the last step of the run.
         start_step: steps done before this process (a resumed run); the time left counts only what is left.
+        throughput_unit: what "tokens_per_second" counts.
         every_seconds: shortest time between log lines.
         terminal: whether to draw the bar; by default, whether stderr is a terminal.
     """
 
     def __init__(
-        self, steps: int, start_step: int = 0, every_seconds: float = 30.0, terminal: bool | None = None
+        self,
+        steps: int,
+        start_step: int = 0,
+        throughput_unit: str = "tokens",
+        every_seconds: float = 30.0,
+        terminal: bool | None = None,
     ):
         self._steps = steps
+        self._throughput_unit = throughput_unit
         self._start_step = start_step
         self._every_seconds = every_seconds
         self._terminal = sys.stderr.isatty() if terminal is None else terminal
@@ -79,7 +86,7 @@ class Progress:
         if (loss := self._values.get("loss")) is not None:
             parts.append(f"loss {loss:.4f}")
         if (speed := self._values.get("tokens_per_second")) is not None:
-            parts.append(f"{speed:,.0f} tokens/s")
+            parts.append(f"{speed:,.0f} {self._throughput_unit}/s")
         if (mfu := self._values.get("mfu")) is not None:
             parts.append(f"MFU {mfu:.1%}")
         return ", ".join(parts)

@@ -16,7 +16,7 @@ from pangu_jax.parallel import layout as layouts
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.mesh import make_mesh
 from pangu_jax.planner import planner
-from pangu_jax.runs import environment
+from pangu_jax.runs import environment, sessions, units
 from pangu_jax.runs.checkpoints import Checkpoints
 from pangu_jax.runs.run_directory import RunDirectory, write_atomically
 from pangu_jax.training import consistency, loop, step
@@ -114,6 +114,7 @@ def train(
         Checkpoints(directory.checkpoints, keep=keep) as checkpoints,
     ):
         log.info("%s, layout %s, %s", chosen.describe(), layout.describe(), dtype.name)
+        earlier = sessions.read(directory)
         (state, constants), rows_through = _start(directory, checkpoints, workload, optimizer, mesh, seed)
         train_step = step.make_train_step(
             workload,
@@ -133,6 +134,8 @@ def train(
             for name, content in workload.files().items():
                 write_atomically(directory.path / name, content)
             environment.write(directory.environment, chosen, layout)
+            units.record(directory, units.of_trainer(workload.loss_unit, workload.throughput_unit))
+            sessions.write(directory, [*earlier, sessions.begun(rows_through, steps)])
         config = LoopConfig(
             workload=workload,
             run=run,

@@ -122,12 +122,14 @@ class Workload(ABC):
     from a recipe, so that `pangu config check` finds a misfit before anything is made.
 
     Attributes:
-      name: of the family, in messages.
-      loss_unit: of the loss, such as "nats per token".
+      name: of the family.
+      loss_unit: of the loss and its parts, such as "nats per token"; "" where it has none.
+      throughput_unit: what `tokens_per_step` counts: "tokens", "pixels", "cells".
     """
 
     name: str
     loss_unit: str = ""
+    throughput_unit: str = "tokens"
 
     @abstractmethod
     def init(self, key: jax.Array) -> Variables:
@@ -215,7 +217,14 @@ class Workload(ABC):
         return {}
 
     def exhibits(self, variables: Variables, run: Run) -> Sequence[Exhibit]:
-        """What a finished run shows in its report: texts, pictures and tables."""
+        """What a finished run shows in its report: texts, pictures and tables.
+
+        What needs decoding, or anything else above the workloads, is in `pangu_jax.apps.families`.
+
+        Args:
+          variables: as `evaluated` gives them, on the mesh; one process has all of them.
+          run: how the loss was carried out.
+        """
         del variables, run
         return ()
 

@@ -104,7 +104,7 @@ def test_all_are_there(port):
     [("localhost", "127.0.0.1"), ("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("node1", ""), ("10.0.0.7", "")],
 )
 def test_a_coordinator_on_loopback_hears_nobody_from_outside(host, interface, monkeypatch):
-    """Only where the address says so: a name may well mean loopback to its own machine (Debian's 127.0.1.1)."""
+    """Only where the address says so: a name may mean loopback to its own machine (Debian's 127.0.1.1)."""
     monkeypatch.setattr(socket, "getaddrinfo", None)
     assert Place(host, 9000, 2, 0).interface == interface
 

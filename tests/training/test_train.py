@@ -17,7 +17,7 @@ import pytest
 from examples.digits import DigitSource
 from pangu_jax import cli, train
 from pangu_jax.errors import UserError
-from pangu_jax.runs import checkpoint_files, metrics
+from pangu_jax.runs import checkpoint_files, metrics, results
 from pangu_jax.runs.run_directory import RunDirectory
 from pangu_jax.training import recorder
 from pangu_jax.training import step as training_step
@@ -136,6 +136,9 @@ def test_resumed_from_an_older_checkpoint_is_the_same_to_the_bit(recipe, whole, 
         os.truncate(max(files, key=lambda f: f.stat().st_size), 10)
     train.run([str(recipe)], [], tmp_path)
     assert losses(tmp_path) == losses(whole)
+    run, good = results.read(tmp_path), {1: 12, 2: 6}[lost]
+    assert [(session.from_step, session.steps) for session in run.sessions] == [(0, 15), (good, 20)]
+    assert run.resumes == [good]
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ from pangu_jax.workloads.shape import Attention, End, Product, Shape, Tower
 
 gin.external_configurable(EncoderDecoderConfig, "EncoderDecoder", module="pangu_jax.models")
 
+NGRAMS = ("unigram", "bigram")
+
 
 class TokenData(Protocol):
     """What the workload needs of a corpus: windows of tokens with seqio's packed feature names."""
@@ -150,11 +152,12 @@ class LanguageModel(PipelinedWorkload):
         return {"vocabulary.model": vocabulary.file.read_bytes()} if vocabulary else {}
 
     def baselines(self) -> dict[str, dict[str, float]]:
-        """Task -> held-out nats a token of n-gram models on the same targets; {} for data without text."""
+        """Task -> held-out loss of n-gram models on the same targets; {} for data without text."""
         if not hasattr(self.data, "baselines"):
             return {}
         objectives = zip(self.data.task_names, self.data.objectives, strict=False)
-        return {task: self.data.baselines(objective) for task, objective in objectives}
+        measured = {task: self.data.baselines(objective) for task, objective in objectives}
+        return {task: {name: losses[name] for name in NGRAMS} for task, losses in measured.items()}
 
     def tokens_per_step(self, batch_size: int) -> int:
         """Positions of both windows, padding included: what the devices work on."""

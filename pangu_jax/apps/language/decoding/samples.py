@@ -1,38 +1,37 @@
 """What a language model writes: blanks filled in and texts continued, from held-out documents."""
 
-from typing import Any
-
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from pangu_jax.apps.language.decoding.generator import Generator
 from pangu_jax.apps.language.decoding.queries import Query
 from pangu_jax.apps.language.decoding.settings import Greedy, Sampling
 from pangu_jax.errors import UserError
+from pangu_jax.workloads import Run, Variables
+from pangu_jax.workloads.exhibits import Text
 from pangu_jax.workloads.language import LanguageModel
 
 SHORTEST_PROMPT = 8  # tokens; an objective without a prompt has nothing to show
 LONGEST_OUTPUT = 48
 
 
-def samples(
-    workload: LanguageModel, params: Any, dtype: jnp.dtype, per_task: int = 4
-) -> list[dict[str, str]]:
-    """A few held-out prompts of each task, what the model makes of them, and what stood there.
+def exhibits(workload: LanguageModel, variables: Variables, run: Run, per_task: int = 4) -> list[Text]:
+    """A few held-out prompts of each task, what the model makes of them, and what is there in the data.
 
     Blanks (targets that begin with a sentinel) are filled with the likeliest tokens; continuations are drawn
     from the 20 likeliest at temperature 0.8, always with the same key.
 
     Returns:
-      {"task", "prompt", "output", "reference"} each, as text, the tasks in turn; [] for data without text.
+      The tasks in turn; [] for data without text.
     """
     if not hasattr(workload.data, "vocabulary"):
         return []
-    params = jax.device_put(jax.device_get(params))  # on one device, whatever mesh they were trained on
-    generator = Generator(workload.model, params, dtype)
+    params = jax.device_put(
+        jax.device_get(variables.params)
+    )  # on one device, whatever mesh they were trained on
+    generator = Generator(workload.model, params, run.dtype)
     decode = workload.data.vocabulary.decode
-    shown: list[list[dict[str, str]]] = []
+    shown: list[list[Text]] = []
     for task, source in workload.validation_sources(per_task).items():
         prompts, references = _first_examples(source.batch(0))
         if max(map(len, prompts)) < SHORTEST_PROMPT or not min(map(len, prompts)):
@@ -45,12 +44,7 @@ def samples(
             continue
         shown.append(
             [
-                {
-                    "task": task,
-                    "prompt": decode(prompt),
-                    "output": decode(output.tokens),
-                    "reference": decode(reference[:LONGEST_OUTPUT]),
-                }
+                Text(task, decode(prompt), decode(output.tokens), decode(reference[:LONGEST_OUTPUT]))
                 for prompt, output, reference in zip(prompts, outputs, references, strict=True)
             ]
         )

@@ -2,7 +2,7 @@
 
 N-grams and L are Google's rouge-score, given characters as tokens (its own tokenizer drops all that is not
 ASCII). It has no SU and no W, and the library that has (rouge-metric) installs a top-level package `tests`;
-so these two are here. All seven agree with the Perl tool on the pairs of tests/apps/language/benchmarks/rouge_golden.json.
+so these two are here. All seven agree with the Perl tool on the pairs of rouge_golden.json beside its tests.
 
 Source: Lin, ROUGE: A Package for Automatic Evaluation of Summaries, 2004, and ROUGE-1.5.5.pl where it differs
 from the paper (see `_skip_bigrams` and `_weighted_subsequence`).
