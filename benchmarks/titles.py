@@ -22,7 +22,7 @@ from data_pipelines.text.benchmarks import Example
 from pangu_jax.apps.language import loaded as loading
 from pangu_jax.apps.language.benchmarks.metrics import rouge
 from pangu_jax.apps.language.decoding.queries import Query
-from pangu_jax.apps.language.loaded import Loaded
+from pangu_jax.apps.language.loaded import LoadedModel
 from pangu_jax.apps.language.tuning.examples import Labelled, shape_of
 from pangu_jax.apps.language.tuning.fitting import fit, measure
 from pangu_jax.apps.language.tuning.settings import Descent, Objective
@@ -62,7 +62,7 @@ def nearest(example: Example) -> int:
     return scores.index(max(scores))
 
 
-def choosing(loaded: Loaded, examples: Sequence[Example]) -> list[Labelled]:
+def choosing(loaded: LoadedModel, examples: Sequence[Example]) -> list[Labelled]:
     """Clauses as candidates, each with its place."""
     inputs, prefix = loaded.encode_inputs(""), loaded.encode_target("标题")
     return [
@@ -82,7 +82,7 @@ def choosing(loaded: Loaded, examples: Sequence[Example]) -> list[Labelled]:
 
 
 def chosen(
-    loaded: Loaded, train: Sequence[Example], test: Sequence[Example], seed: int, steps: int
+    loaded: LoadedModel, train: Sequence[Example], test: Sequence[Example], seed: int, steps: int
 ) -> list[str]:
     """The clause that a tuned model chooses for each test example."""
     learnt, asked = choosing(loaded, train), choosing(loaded, test)
@@ -108,7 +108,7 @@ def chosen(
 
 
 def written(
-    loaded: Loaded, train: Sequence[Example], test: Sequence[Example], seed: int, steps: int
+    loaded: LoadedModel, train: Sequence[Example], test: Sequence[Example], seed: int, steps: int
 ) -> list[str]:
     """The title that a tuned model writes."""
     from pangu_jax.apps.language.benchmarks import free_text
@@ -128,7 +128,7 @@ def written(
         seed=seed,
         tell=lambda row: print(f"  writing, seed {seed}: {row}", flush=True),
     )
-    model = Loaded(loaded.config, tuned.params, loaded.vocabulary)
+    model = LoadedModel(loaded.config, tuned.params, loaded.vocabulary)
     texts = free_text.answer(model, pattern, test, Beam(beams=4, length_penalty=1.0), 32, 220, 220).texts
     return [texts[example.id] for example in test]
 

@@ -85,13 +85,13 @@ class Layout:
             if devices % taken:
                 raise UserError(
                     f"the layout {self.describe()} does not fit {devices} devices: its other axes take "
-                    f"{taken}, which does not divide {devices}; change Layout.* or train.backend"
+                    f"{taken}, which does not divide {devices}; change Layout.* or the backend"
                 )
             return dataclasses.replace(self, data=devices // taken)
         if taken != devices:
             raise UserError(
                 f"the layout {self.describe()} needs {taken} devices and there are {devices}; "
-                f"change Layout.* or train.backend (data = -1 takes what is left)"
+                f"change Layout.* or the backend (data = -1 takes what is left)"
             )
         return self
 

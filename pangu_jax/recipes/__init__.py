@@ -12,12 +12,13 @@ a device is touched.
 Importing this package loads gin and nothing heavier; the modules that a recipe names are imported by `load`.
 """
 
-from pangu_jax.recipes.checking import Constraint, check, constraint, require_valid
+from pangu_jax.recipes.checking import Constraint, check, check_values, constraint, require_valid
 from pangu_jax.recipes.dumping import changes, dump
 from pangu_jax.recipes.explaining import Difference, Explanation, diff, explain
 from pangu_jax.recipes.files import available, find
 from pangu_jax.recipes.findings import Finding
 from pangu_jax.recipes.loading import apply, load
+from pangu_jax.recipes.making import make
 from pangu_jax.recipes.recipe import Recipe
 from pangu_jax.recipes.unwrapping import plain_errors
 from pangu_jax.recipes.using import using
@@ -35,12 +36,14 @@ __all__ = [
     "available",
     "changes",
     "check",
+    "check_values",
     "constraint",
     "diff",
     "dump",
     "explain",
     "find",
     "load",
+    "make",
     "parse_flag_value",
     "parse_value",
     "plain_errors",

@@ -52,6 +52,11 @@ def check(recipe: Recipe) -> list[Finding]:
     return list(dict.fromkeys(findings))
 
 
+def check_values(recipe: Recipe) -> list[Finding]:
+    """Findings about names and single values, not about the whole: of a recipe that is not to be run."""
+    return [*recipe.findings, *_types(recipe)]
+
+
 def require_valid(recipe: Recipe) -> None:
     """UserError that lists the findings, a line each, when there are any."""
     findings = check(recipe)

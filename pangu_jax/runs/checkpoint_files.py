@@ -14,6 +14,7 @@ it is no defence against someone who forges a checkpoint.
 """
 
 import datetime
+import hashlib
 import json
 import math
 import os
@@ -86,15 +87,26 @@ def read_manifest(step_directory: Path) -> dict:
 
 def write_checksums(step_directory: Path) -> None:
     """Sum every file of `step_directory` into its checksums.json (atomically)."""
-    paths = (file for file in step_directory.rglob("*") if file.is_file())
-    names = sorted(file.relative_to(step_directory).as_posix() for file in paths)
-    names = [name for name in names if name not in UNSUMMED_FILES]
-    with ThreadPoolExecutor(max_workers=_summing_threads()) as pool:
-        sums = list(pool.map(lambda name: _size_and_crc(step_directory / name), names))
-    files = {name: {"bytes": size, "crc32": crc} for name, (size, crc) in zip(names, sums, strict=True)}
+    sums = _sum_files(step_directory)
+    files = {name: {"bytes": size, "crc32": crc} for name, (size, crc) in sums.items()}
     partial = step_directory / (CHECKSUMS + ".partial")
     partial.write_text(json.dumps({"files": files}, indent=1), encoding="utf-8")
     partial.replace(step_directory / CHECKSUMS)
+
+
+def digest(step_directory: Path) -> str:
+    """sha256 of the sizes and CRC-32s of a step's files, hex: which checkpoint it is.
+
+    Of a step without checksums, which has to be read through.
+
+    Raises:
+        UserError: its checksums cannot be read.
+    """
+    try:
+        sums = _read_checksums(step_directory) if is_summed(step_directory) else _sum_files(step_directory)
+    except UNREADABLE as error:
+        raise UserError(f"{step_directory} is damaged: its checksums cannot be read ({error})") from None
+    return hashlib.sha256(json.dumps(sorted(sums.items())).encode()).hexdigest()
 
 
 def is_summed(step_directory: Path) -> bool:
@@ -212,6 +224,16 @@ def _facts(manifest: dict) -> dict:
         "parameters": totals.get("params", {}).get("elements", 0),
         "bytes": sum(total["bytes"] for total in totals.values()),
     }
+
+
+def _sum_files(step_directory: Path) -> dict[str, tuple[int, str]]:
+    """Size and CRC-32 of every file, by its name in the step."""
+    paths = (file for file in step_directory.rglob("*") if file.is_file())
+    names = sorted(file.relative_to(step_directory).as_posix() for file in paths)
+    names = [name for name in names if name not in UNSUMMED_FILES]
+    with ThreadPoolExecutor(max_workers=_summing_threads()) as pool:
+        sums = pool.map(lambda name: _size_and_crc(step_directory / name), names)
+        return dict(zip(names, sums, strict=True))
 
 
 def _read_checksums(step_directory: Path) -> dict[str, tuple[int, str]]:

@@ -32,6 +32,7 @@ from pangu_jax.runs.checkpoint_structure import (
     require_same_structure,
 )
 from pangu_jax.runs.orbax_setup import disk_trouble, open_manager
+from pangu_jax.runs.sound_steps import SoundSteps
 
 PyTree = Any
 log = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ class Checkpoints:
         self._asynchronous = asynchronous
         self._checksums = checksums
         self._read_only = read_only
+        self._sound = SoundSteps(self.directory, read_only)
         self._saving: int | None = None
         self._background = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoints")
         self._sweeping: Future | None = None
@@ -142,17 +144,35 @@ class Checkpoints:
         """
         return self._restore(abstract_state, step, fingerprint, partial=False)
 
-    def restore_params(
+    def restore_entries(
         self,
-        abstract_params: PyTree,
+        abstract_entries: Mapping[str, PyTree],
         step: int | None = None,
         fingerprint: Mapping[str, str] | None = None,
-        name: str = "params",
-    ) -> tuple[PyTree, dict[str, Any]]:
-        """As `restore`, reading only the parameters (entry `name` of the state): for evaluation,
-        generation."""
-        state, manifest = self._restore({name: abstract_params}, step, fingerprint, partial=True)
-        return state[name], manifest
+    ) -> tuple[dict[str, PyTree], dict[str, Any]]:
+        """As `restore`, reading only the entries of the state that are named, such as `params`."""
+        return self._restore(dict(abstract_entries), step, fingerprint, partial=True)
+
+    def read_array(self, step: int, path: str, wanted: jax.ShapeDtypeStruct) -> jax.Array:
+        """One array of a step that was found sound, such as "params/embedding", without the others."""
+        target: PyTree = wanted
+        for name in reversed(path.split("/")):
+            target = {name: target}
+        (array,) = jax.tree.leaves(self._read(step, target, partial=True))
+        return array
+
+    def newest_sound(self, step: int | None = None) -> tuple[int, dict[str, Any]]:
+        """The step that `restore` begins with, and its manifest; no array is read.
+
+        Damaged steps are reported and set aside as there; raises as it does.
+        """
+        self.wait()
+        faults: dict[int, str] = {}
+        chosen = self._sound.first(self._sound.candidates(step), faults)
+        if chosen is None:
+            raise self._sound.none_usable(faults)
+        self._step_over(faults, chosen)
+        return chosen, files.read_manifest(self.directory / str(chosen))
 
     def wait(self) -> None:
         """Wait for the save under way, if any.
@@ -186,16 +206,9 @@ class Checkpoints:
         self, target: PyTree, step: int | None, fingerprint: Mapping[str, str] | None, partial: bool
     ) -> tuple[PyTree, dict[str, Any]]:
         self.wait()
-        steps = files.committed_steps(self.directory)
-        if not steps or (step is not None and step not in steps):
-            wanted = "no checkpoint" if step is None else f"no checkpoint of step {step}"
-            there = (
-                f"it has steps {', '.join(map(str, steps))}" if steps else "train first, or name another run"
-            )
-            raise UserError(f"{wanted} in {self.directory}; {there}")
         faults: dict[int, str] = {}
-        candidates = steps[::-1] if step is None else [step]
-        while (chosen := self._first_sound(candidates, faults)) is not None:
+        candidates = self._sound.candidates(step)
+        while (chosen := self._sound.first(candidates, faults)) is not None:
             step_directory = self.directory / str(chosen)
             manifest = files.read_manifest(step_directory)
             if fingerprint is not None:
@@ -212,26 +225,7 @@ class Checkpoints:
                 continue
             self._step_over(faults, chosen)
             return state, manifest
-        raise UserError(
-            f"no usable checkpoint in {self.directory}: {files.list_faults(faults.items())}; "
-            "bring the files back from a copy, or train anew in another run directory"
-        )
-
-    def _first_sound(self, steps: list[int], faults: dict[int, str]) -> int | None:
-        """The first of `steps` without a fault; what is wrong with those before it goes into `faults`."""
-        chosen = -1
-        if jax.process_index() == 0:
-            for step in steps:
-                if step in faults:
-                    continue
-                why = files.fault(self.directory / str(step))
-                if why is None:
-                    chosen = step
-                    break
-                faults[step] = why
-        if jax.process_count() > 1:
-            chosen = int(multihost_utils.broadcast_one_to_all(np.int32(chosen)))
-        return None if chosen < 0 else chosen
+        raise self._sound.none_usable(faults)
 
     def _read(self, step: int, target: PyTree, partial: bool) -> PyTree:
         default = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -245,18 +239,9 @@ class Checkpoints:
         arguments = ocp.args.PyTreeRestore(item=target, restore_args=restore_args, partial_restore=partial)
         return self._manager.restore(step, args=ocp.args.Composite(state=arguments)).state
 
-    def _step_over(self, faults: dict[int, str], chosen: int) -> None:
-        """Report damaged steps and rename them: they neither count as kept nor stand in the way of a save."""
-        for step, why in faults.items():
-            damaged = self.directory / str(step)
-            log.warning("checkpoint %s is damaged: %s; going on from step %d", damaged, why, chosen)
-            if not self._read_only:
-                aside = damaged.with_name(damaged.name + files.CORRUPT_SUFFIX)
-                shutil.rmtree(aside, ignore_errors=True)  # of an earlier time
-                damaged.rename(aside)
+    def _step_over(self, faults: Mapping[int, str], chosen: int) -> None:
+        self._sound.step_over(faults, chosen)
         if not self._read_only:
-            if jax.process_count() > 1:
-                multihost_utils.sync_global_devices("pangu_jax: damaged checkpoints set aside")
             self._manager.reload()
 
     def _sweep(self) -> None:

@@ -12,7 +12,7 @@ from pangu_jax.verbs.sampling_flags import SamplingFlags
 from pangu_jax.verbs.verb import Verb
 
 if TYPE_CHECKING:
-    from pangu_jax.apps.language.loaded import Loaded
+    from pangu_jax.apps.language.loaded import LoadedModel
     from pangu_jax.apps.language.retrieval.knowledge import Knowledge
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ def _chat(flags: argparse.Namespace) -> Result:
     return Result(value, "")
 
 
-def _knowledge(loaded: "Loaded", flags: argparse.Namespace) -> "Knowledge":
+def _knowledge(loaded: "LoadedModel", flags: argparse.Namespace) -> "Knowledge":
     from pangu_jax.apps.language.retrieval.embeddings import Encoder
     from pangu_jax.apps.language.retrieval.knowledge import Knowledge
     from pangu_jax.workloads.language.model.forward import Forward

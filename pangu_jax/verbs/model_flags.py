@@ -7,7 +7,7 @@ from pangu_jax.errors import UserError
 
 if TYPE_CHECKING:
     from pangu_jax.apps.language.decoding.generator import Generator
-    from pangu_jax.apps.language.loaded import Loaded
+    from pangu_jax.apps.language.loaded import LoadedModel
 
 MAX_TOKENS = 128
 
@@ -21,7 +21,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def opened(run_dir: str, step: int | None) -> "tuple[Loaded, Generator]":
+def opened(run_dir: str, step: int | None) -> "tuple[LoadedModel, Generator]":
     """The model of a run, and what writes with it."""
     from pangu_jax.apps.language import loaded as loading
     from pangu_jax.apps.language.decoding.generator import Generator

@@ -6,6 +6,7 @@ a recipe that names it; docs/adding_a_workload.md builds one.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pangu_jax.models.placement import Placement
+from pangu_jax.recipes import Recipe, Reference, make
 from pangu_jax.workloads.exhibits import Exhibit
 
 Tree = Any  # a pytree of arrays, nested dicts as a rule
@@ -169,6 +171,15 @@ class Workload(ABC):
     @abstractmethod
     def tokens_per_step(self, batch_size: int) -> int:
         """What throughput counts: positions of all windows of a batch (or pixels, cells, ...)."""
+
+    @classmethod
+    def from_run(cls, recipe: Recipe, reference: Reference, directory: Path) -> "Workload":
+        """The workload of a finished run, from `@reference()` of its recipe and its directory.
+
+        Made whole; what a family overrides whose data need not be there for its models to be used.
+        """
+        del directory
+        return make(recipe, reference)
 
     def after_step(self, variables: Variables, updates: Updates) -> Tree:
         """The next `extra`, from the updated parameters and what the step's losses handed up; jitted.

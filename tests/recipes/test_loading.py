@@ -127,6 +127,28 @@ def test_changes_between_resolved_recipes(load):
     assert recipes.changes(older, before) == ["fit.batch 3 -> 4"]
 
 
+def test_what_is_made_of_one_recipe_while_gin_holds_another(load):
+    """References are called with the arguments of their scope, and gin is not asked."""
+    text = """
+    fit.network = @wide/Network()
+    fit.schedule = @decay
+    fit.workload = @Pipeline()
+    wide/Network.width = %WIDTH
+    Network.heads = 4
+    WIDTH = 32
+    decay.rate = 0.5
+    Pipeline.inner = (@Network(), {"a": @wide/Network()})
+    """
+    recipe = load(text, complete=True)
+    recipes.apply(load("Network.width = 1"))
+    made = recipes.make(recipe, recipe.arguments(recipe.function.selector))
+    assert (made["network"].width, made["network"].heads) == (32, 4)
+    assert made["schedule"]()(2) == 0.25
+    first, second = made["workload"].options["inner"]
+    assert (first.width, second["a"].width) == (8, 32)
+    assert gin.query_parameter("Network.width") == 1
+
+
 def test_apply_gives_gin_these_values_and_no_others(load):
     gin.parse_config("Network.width = 99")
     recipes.apply(load("STEPS = 5\nfit.steps = %STEPS\nfit.network = @Network()\n", "backend=cpu:8"))

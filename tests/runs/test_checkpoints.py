@@ -123,8 +123,8 @@ def test_parameters_alone(saved):
     directory, states = saved
     target = abstract(states[20], mesh(model=2)).params
     with Checkpoints(directory, read_only=True) as checkpoints:
-        params, manifest = checkpoints.restore_params(target, step=20)
-    assert_equal(params, states[20].params)
+        entries, manifest = checkpoints.restore_entries({"params": target}, step=20)
+    assert_equal(entries, {"params": states[20].params})
     assert manifest["step"] == 20
 
 
@@ -256,7 +256,7 @@ def test_another_model_is_refused_by_name(saved):
         with pytest.raises(UserError, match=r"params/decoder/scale is not in the checkpoint.* more; "):
             checkpoints.restore(extra)
         with pytest.raises(UserError, match="params/encoder/w is only in the checkpoint"):
-            checkpoints.restore_params({"encoder": {"scale": extra.params["decoder"]["scale"]}})
+            checkpoints.restore_entries({"params": {"encoder": {"scale": extra.params["decoder"]["scale"]}}})
     assert checkpoint_files.committed_steps(directory) == [10, 20, 30]
 
 

@@ -377,11 +377,11 @@ def test_standard_error_of_a_process_holds_progress_warnings_and_the_error(recip
     ran = subprocess.run(command, capture_output=True, text=True)
     damaged, changed, error = ran.stderr.splitlines()
     assert ran.returncode == 2 and not ran.stdout
-    assert damaged.startswith("pangu train: warning: checkpoint ") and "going on from step 6" in damaged
+    assert damaged.startswith("pangu train: warning: checkpoint ") and "step 6 is taken instead" in damaged
     assert changed.startswith("pangu train: warning: the recipe differs")
     assert error.startswith("pangu train: the loss is nan at step 9; ")
     log = (tmp_path / "run.log").read_text()
-    assert "WARNING pangu_jax.runs.checkpoints: checkpoint " in log
+    assert "WARNING pangu_jax.runs.sound_steps: checkpoint " in log
     assert "ERROR pangu_jax.training.recorder: loss nan at step 9; " in log and "resuming" in log
 
 

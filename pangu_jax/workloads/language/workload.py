@@ -1,6 +1,7 @@
 """Pangu NLP under the trainer: an encoder-decoder over packed windows of a weighted mixture of tasks."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import gin
@@ -9,11 +10,12 @@ import jax.numpy as jnp
 
 from pangu_jax.errors import UserError
 from pangu_jax.models import stack
-from pangu_jax.recipes import Recipe, Reference
+from pangu_jax.recipes import Recipe, Reference, make
 from pangu_jax.workloads import Batch, Params, Part, PipelinedWorkload, Run, Source, Sums, Tree, Variables
 from pangu_jax.workloads.language.model import encoder_decoder, forward
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.workloads.language.model.forward import Forward, Loss
+from pangu_jax.workloads.language.stored_vocabulary import FILE, StoredVocabulary
 from pangu_jax.workloads.shape import Attention, End, Product, Shape, Tower
 
 gin.external_configurable(EncoderDecoderConfig, "EncoderDecoder", module="pangu_jax.models")
@@ -79,6 +81,18 @@ class LanguageModel(PipelinedWorkload):
         if not isinstance(model, Reference):
             return {}
         return _dimensions(EncoderDecoderConfig(**recipe.arguments(model)))
+
+    @classmethod
+    def from_run(cls, recipe: Recipe, reference: Reference, directory: Path) -> "LanguageModel":
+        """The workload of a finished run, its data apart: the corpus need not be there.
+
+        Raises:
+          UserError: the recipe has no such model, or its shape contradicts itself.
+        """
+        model = recipe.arguments(reference).get("model")
+        if not isinstance(model, Reference):
+            raise UserError(f"{recipe.where_missing()} has no LanguageModel.model: there is no model in it")
+        return cls(make(recipe, model, reference.scope), StoredVocabulary(directory))
 
     def init(self, key: jax.Array) -> Variables:
         """Fresh fp32 parameters."""
@@ -149,7 +163,7 @@ class LanguageModel(PipelinedWorkload):
     def files(self) -> dict[str, bytes]:
         """The vocabulary, which a run needs to be used by itself; {} for data without text."""
         vocabulary = getattr(self.data, "vocabulary", None)
-        return {"vocabulary.model": vocabulary.file.read_bytes()} if vocabulary else {}
+        return {FILE: vocabulary.file.read_bytes()} if vocabulary else {}
 
     def baselines(self) -> dict[str, dict[str, float]]:
         """Task -> held-out loss of n-gram models on the same targets; {} for data without text."""

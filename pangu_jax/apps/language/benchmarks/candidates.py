@@ -12,7 +12,7 @@ import numpy as np
 from data_pipelines.text.benchmarks import Example, Pattern
 from data_pipelines.text.benchmarks.examples import windows
 from pangu_jax.apps.language.decoding import encoding
-from pangu_jax.apps.language.loaded import Loaded
+from pangu_jax.apps.language.loaded import LoadedModel
 from pangu_jax.apps.language.tuning.examples import Labelled
 
 
@@ -60,7 +60,9 @@ class Asked(NamedTuple):
         return 100 * float(np.mean(right)) if right else float("nan")
 
 
-def ask(loaded: Loaded, pattern: Pattern, examples: Sequence[Example], length: int, stride: int) -> Asked:
+def ask(
+    loaded: LoadedModel, pattern: Pattern, examples: Sequence[Example], length: int, stride: int
+) -> Asked:
     """The queries of examples, in their order.
 
     Args:

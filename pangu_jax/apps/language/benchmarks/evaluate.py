@@ -15,7 +15,7 @@ from pangu_jax.apps.language.benchmarks.approach import pattern_name
 from pangu_jax.apps.language.benchmarks.candidates import Asked, ask
 from pangu_jax.apps.language.benchmarks.subsets import test_examples
 from pangu_jax.apps.language.decoding.settings import Greedy, Settings
-from pangu_jax.apps.language.loaded import Loaded
+from pangu_jax.apps.language.loaded import LoadedModel
 from pangu_jax.apps.language.tuning import stored
 from pangu_jax.apps.language.tuning.fitting import measure
 from pangu_jax.apps.language.tuning.settings import Objective
@@ -97,13 +97,17 @@ def evaluate(
     return Evaluated(rows, predictions)
 
 
-def _pattern(loaded: Loaded, task: BenchmarkTask, wanted: str | Mapping[str, str]) -> str:
+def _pattern(loaded: LoadedModel, task: BenchmarkTask, wanted: str | Mapping[str, str]) -> str:
     tuning = loaded.manifest.get("tuning", {})
     return tuning["pattern"] if tuning.get("task") == task.name else pattern_name(wanted, task)
 
 
 def _choose(
-    loaded: Loaded, task: BenchmarkTask, examples: list[Example], asked: Asked, objective: Objective | None
+    loaded: LoadedModel,
+    task: BenchmarkTask,
+    examples: list[Example],
+    asked: Asked,
+    objective: Objective | None,
 ) -> tuple[dict[str, Any], Predictions]:
     """By the scores of candidates."""
     tuning = loaded.manifest.get("tuning")

@@ -10,14 +10,14 @@ from data_pipelines.text.benchmarks import BenchmarkTask, Example
 from pangu_jax.apps.language.benchmarks.approach import Approach, pattern_name
 from pangu_jax.apps.language.benchmarks.candidates import Asked, ask
 from pangu_jax.apps.language.benchmarks.subsets import limited
-from pangu_jax.apps.language.loaded import Loaded
+from pangu_jax.apps.language.loaded import LoadedModel
 from pangu_jax.apps.language.tuning import examples as rows
 from pangu_jax.apps.language.tuning.fitting import fit, measure
 from pangu_jax.evaluation.journal import Cell, Row
 
 
 def run(
-    loaded: Loaded,
+    loaded: LoadedModel,
     task: BenchmarkTask,
     approach: Approach,
     cells: Sequence[Cell],

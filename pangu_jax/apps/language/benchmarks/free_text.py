@@ -8,7 +8,7 @@ from data_pipelines.text.benchmarks.examples import windows
 from pangu_jax.apps.language.decoding import encoding
 from pangu_jax.apps.language.decoding.generator import Generator
 from pangu_jax.apps.language.decoding.settings import Settings
-from pangu_jax.apps.language.loaded import Loaded
+from pangu_jax.apps.language.loaded import LoadedModel
 from pangu_jax.errors import UserError
 
 
@@ -25,7 +25,7 @@ class Answered(NamedTuple):
 
 
 def answer(
-    loaded: Loaded,
+    loaded: LoadedModel,
     pattern: Pattern,
     examples: Sequence[Example],
     settings: Settings,

@@ -112,7 +112,7 @@ def sweep(
     ]
     for task, name in pairs:
         pattern_name(approaches[name].pattern, chosen[task])
-    identity = {"model": stored.fingerprint(loading.load(run_dir).params), "recipe": recipe}
+    identity = {"model": stored.fingerprint(loading.load(run_dir, float32=True).params), "recipe": recipe}
     with Journal(Path(out) / "rows.jsonl", identity) as journal:
         done = journal.done()
 
@@ -148,7 +148,7 @@ def run_group(group: Group) -> Iterator[Row]:
     """The rows of a group, one by one."""
     task = benchmarks.get(group.cells[0].task)
     test = test_examples(task, group.test_split, group.limit, group.data_dir).examples
-    loaded = loading.load(group.run_dir)
+    loaded = loading.load(group.run_dir, float32=True)
     yield from few_shot.run(loaded, task, group.approach, group.cells, test, group.data_dir)
 
 

@@ -14,7 +14,7 @@ from pangu_jax.errors import UserError
 
 
 class Model(Protocol):
-    """Text to tokens and back, such as `pangu_jax.apps.language.loaded.Loaded`."""
+    """Text to tokens and back, such as `pangu_jax.apps.language.loaded.LoadedModel`."""
 
     def query(self, text: str) -> Query:
         """What asks the model to go on from a text."""

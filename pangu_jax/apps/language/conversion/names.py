@@ -5,11 +5,12 @@ heads as an axis of their own, and keep projections of the same input in one arr
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from pangu_jax.models.parameters import Tree
 from pangu_jax.workloads.language.model import encoder_decoder
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 
@@ -106,8 +107,13 @@ UNUSED = ("decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weigh
 def shapes(config: EncoderDecoderConfig) -> dict[str, Shape]:
     """Path ("encoder/attention/qkv") -> shape of every parameter of ours."""
     tree = jax.eval_shape(lambda: encoder_decoder.init(config, jax.random.key(0)))
-    leaves = jax.tree.leaves_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape for path, leaf in leaves}
+    return {path: leaf.shape for path, leaf in by_path(tree).items()}
+
+
+def by_path(params: Tree) -> dict[str, Any]:
+    """The arrays of a tree of parameters by path ("encoder/attention/qkv")."""
+    leaves = jax.tree.leaves_with_path(params)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
 def pieces(config: EncoderDecoderConfig) -> dict[str, list[Piece]]:

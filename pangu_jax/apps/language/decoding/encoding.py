@@ -7,10 +7,10 @@ import numpy as np
 from data_pipelines.text.benchmarks import Rendered
 from data_pipelines.text.vocabulary import EOS, Vocabulary
 from pangu_jax.apps.language.decoding.queries import Query
-from pangu_jax.apps.language.loaded import Loaded
+from pangu_jax.apps.language.loaded import LoadedModel
 
 
-def query(loaded: Loaded, rendered: Rendered, ends: bool = False) -> Query:
+def query(loaded: LoadedModel, rendered: Rendered, ends: bool = False) -> Query:
     """The tokens of a rendered example.
 
     Prefix and candidates are tokenised apart, so that candidates of one slot differ in the slot only.

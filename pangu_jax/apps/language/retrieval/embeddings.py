@@ -30,7 +30,7 @@ class Encoder:
     Args:
       forward: the model.
       params: its parameters.
-      encode: text to int32 [tokens], such as `Loaded.encode_inputs`.
+      encode: text to int32 [tokens], such as `LoadedModel.encode_inputs`.
       longest: tokens of a text that are looked at; passages are cut to size before they get here.
     """
 

@@ -11,7 +11,7 @@ from data_pipelines.text import benchmarks
 from data_pipelines.text.benchmarks import Pattern, Rendered
 from pangu_jax.apps.language import loaded as loading
 from pangu_jax.apps.language.decoding import encoding
-from pangu_jax.apps.language.loaded import Loaded
+from pangu_jax.apps.language.loaded import LoadedModel
 from pangu_jax.apps.language.tuning import modes, stored  # noqa: F401 - modes are for recipes to name
 from pangu_jax.apps.language.tuning.examples import Labelled
 from pangu_jax.apps.language.tuning.fitting import fit, prompt_ids
@@ -83,7 +83,7 @@ def tune(
     directory = RunDirectory(out)
     if directory.checkpoints.is_dir() and any(directory.checkpoints.iterdir()):
         raise UserError(f"{directory.path} holds a model already; choose another directory with --run_dir")
-    base = loading.load(run_dir, step)
+    base = loading.load(run_dir, step, float32=True)
     chosen_task = benchmarks.get(task)
     if pattern not in chosen_task.patterns:
         there = ", ".join(chosen_task.patterns)
@@ -125,7 +125,7 @@ def tune(
     return {**told, "method": type(method).__name__, "trainable": size(tuned.trainable), **row}
 
 
-def labelled(loaded: Loaded, pattern: Pattern, examples: list[benchmarks.Example]) -> list[Labelled]:
+def labelled(loaded: LoadedModel, pattern: Pattern, examples: list[benchmarks.Example]) -> list[Labelled]:
     """Examples of a task as tokens; of an entailment pattern, each of its questions is one.
 
     Raises:
@@ -134,7 +134,7 @@ def labelled(loaded: Loaded, pattern: Pattern, examples: list[benchmarks.Example
     return [_labelled(loaded, asked) for example in examples for asked in pattern.queries(example)]
 
 
-def _labelled(loaded: Loaded, asked: Rendered) -> Labelled:
+def _labelled(loaded: LoadedModel, asked: Rendered) -> Labelled:
     if asked.candidates and asked.answer is None:
         raise DataError(f"{asked.id}: its label is not public; tune on another split")
     if not asked.candidates and not asked.reference:

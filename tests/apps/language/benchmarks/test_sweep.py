@@ -17,7 +17,7 @@ from pangu_jax.apps.language.benchmarks.approach import Approach
 from pangu_jax.apps.language.benchmarks.candidates import ask
 from pangu_jax.apps.language.benchmarks.evaluate import evaluate
 from pangu_jax.apps.language.benchmarks.sweep import sweep
-from pangu_jax.apps.language.loaded import Loaded
+from pangu_jax.apps.language.loaded import LoadedModel
 from pangu_jax.apps.language.tuning import stored
 from pangu_jax.apps.language.tuning.fitting import Tuned
 from pangu_jax.apps.language.tuning.methods import FineTuning, Head
@@ -38,7 +38,7 @@ def loaded(tmp_path_factory):
     vocabulary.train([*GOOD, *BAD, "总之很好差，好评，差评：这条评论是还"] * 30, 430, model)
     words = vocabulary.Vocabulary(model)
     config = dataclasses.replace(toy.MODEL, vocab_size=words.size)
-    return Loaded(config, encoder_decoder.init(config, jax.random.key(0)), words)
+    return LoadedModel(config, encoder_decoder.init(config, jax.random.key(0)), words)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def run_dir(loaded, tmp_path_factory):
     """Its run directory."""
     path = tmp_path_factory.mktemp("run")
     with RunDirectory(path) as directory:
-        stored.save(directory, Tuned(loaded.params, loaded.params, [], 1), FineTuning(), loaded, path)
+        stored.save(directory, Tuned(loaded.params, loaded.params, [], 1), FineTuning(), loaded, None)
     return str(path)
 
 

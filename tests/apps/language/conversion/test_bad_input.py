@@ -171,10 +171,10 @@ def other_vocabulary(run_dir: Path) -> None:
 
 
 RUNS = {
-    "no run": (shutil.rmtree, "no checkpoint in"),
+    "no run": (shutil.rmtree, "there is no run directory"),
     "damaged": (damaged, "has changed since it was written"),
     "rotary": (rotary, "EncoderDecoder.position is 'rotary', and a T5 has 'relative'"),
-    "soft prompt": (with_prompt, "params/embedding is [244, 16] instead of [224, 16]"),
+    "soft prompt": (with_prompt, "embedding is [244, 16] instead of [224, 16]"),
     "vocabulary": (other_vocabulary, "is not the vocabulary that step 0 was trained with"),
     "no vocabulary": (lambda run: (run / "vocabulary.model").unlink(), "text cannot be read without it"),
     "no recipe": (lambda run: (run / "recipe.gin").unlink(), "has no recipe.gin"),

@@ -13,12 +13,13 @@ import pytest
 from safetensors.numpy import load_file
 
 from pangu_jax import recipes
+from pangu_jax.apps.language import loaded as loading
 from pangu_jax.apps.language.conversion import config as configs
-from pangu_jax.apps.language.conversion.exporting import examine, export_hugging_face
+from pangu_jax.apps.language.conversion.exporting import export_hugging_face
 from pangu_jax.apps.language.conversion.importing import import_hugging_face
 from pangu_jax.cli import main
 from pangu_jax.runs.checkpoints import Checkpoints
-from pangu_jax.workloads.language.model import encoder_decoder
+from pangu_jax.runs.inference_layout import Devices
 from pangu_jax.workloads.language.model.forward import Forward
 from tests.apps.language.conversion import golden, t5_folders
 
@@ -74,10 +75,8 @@ def batch_of(given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def restored(run_dir: Path):
     """The model's configuration, and its parameters in fp32."""
-    config = examine(run_dir, None).config
-    target = jax.eval_shape(lambda: encoder_decoder.init(config, jax.random.key(0)))
-    with Checkpoints(run_dir / "checkpoints", read_only=True) as checkpoints:
-        return config, checkpoints.restore_params(target)[0]
+    model = loading.load(run_dir, devices=Devices("cpu"), float32=True)
+    return model.config, model.params
 
 
 def computed(run_dir: Path, given: dict[str, np.ndarray]) -> tuple[np.ndarray, float]:

@@ -1,0 +1,268 @@
+"""The one way into a finished run: its recipe, its workload without the data, its parameters on devices.
+
+    with opening.find("runs/quickstart") as found:        # the newest sound checkpoint
+        described = opening.describe(found)               # recipe, workload, layout: no array is read yet
+        run = opening.restore(found, described)           # run.variables, run.workload, run.spread, ...
+
+`open_run` is the three in one. Nothing in the run directory is changed: a run can be opened in mid-training.
+"""
+
+import dataclasses
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from pangu_jax import recipes
+from pangu_jax.errors import UserError
+from pangu_jax.parallel import rules
+from pangu_jax.parallel.layout import Layout
+from pangu_jax.parallel.rules import LogicalAxes
+from pangu_jax.recipes import Recipe, Reference
+from pangu_jax.recipes.findings import COMMAND_LINE
+from pangu_jax.recipes.functions import TRAIN
+from pangu_jax.recipes.signatures import look_up
+from pangu_jax.runs import checkpoint_files, inference_layout
+from pangu_jax.runs.checkpoints import Checkpoints
+from pangu_jax.runs.inference_layout import ANY, Devices, Spread
+from pangu_jax.runs.run_directory import RunDirectory
+from pangu_jax.workloads import NOTHING, Tree, Variables, Workload
+from tpu_npu_backends.selection import Backend
+
+LAYOUT = Reference("", "Layout", True)
+OF_EVERY_FAMILY = "pangu train (resumes it), pangu report, pangu checkpoint inspect, pangu checkpoint verify"
+
+
+class Found(NamedTuple):
+    """A run with a checkpoint that can be used; no array is read yet.
+
+    Attributes:
+      directory: the run.
+      asked: the step that was asked for, or None for the newest.
+      step: the step found.
+      manifest: of that step.
+      checkpoints: reads it.
+      devices: where it is to be opened.
+      backend: those devices.
+    """
+
+    directory: RunDirectory
+    asked: int | None
+    step: int
+    manifest: dict[str, Any]
+    checkpoints: Checkpoints
+    devices: Devices
+    backend: Backend
+
+    def restore(
+        self, entries: Mapping[str, Any], fingerprint: Mapping[str, str]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Entries of the state by abstract trees, and the manifest of the checkpoint that they are from."""
+        return self.checkpoints.restore_entries(entries, self.asked, fingerprint)
+
+
+class Description(NamedTuple):
+    """What a run is, before its parameters are read.
+
+    Attributes:
+      recipe: what it was trained by.
+      workload: its model family, without the data.
+      spread: the devices it is opened on, and how a forward pass uses them.
+    """
+
+    recipe: Recipe
+    workload: Workload
+    spread: Spread
+
+
+class OpenedRun(NamedTuple):
+    """A run that can be used.
+
+    Attributes:
+      directory: the run.
+      recipe: what it was trained by.
+      workload: its model family, without the data.
+      spread: the devices it is opened on, and how a forward pass uses them.
+      variables: its parameters, extra state and constants, as `spread` keeps them.
+      manifest: what its checkpoint says of itself (step, recipe, fingerprint, ...).
+    """
+
+    directory: RunDirectory
+    recipe: Recipe
+    workload: Workload
+    spread: Spread
+    variables: Variables
+    manifest: dict[str, Any]
+
+
+def open_run(
+    run_dir: str | Path,
+    step: int | None = None,
+    devices: Devices = ANY,
+    *,
+    family: str | None = None,
+    float32: bool = False,
+) -> OpenedRun:
+    """The model of a run directory, ready to be used.
+
+    Args:
+      run_dir: the run.
+      step: the checkpoint; the newest sound one when None.
+      devices: where; see `inference_layout.Devices`.
+      family: the model family that the caller can use; any when None.
+      float32: keep parameters in fp32 to go on training them; else matrices have the dtype of products.
+
+    Raises:
+      UserError, DataError, BackendError: there is no such run, checkpoint or device, the run is of another
+        family, or the layout does not fit.
+    """
+    with find(run_dir, step, devices) as found:
+        return restore(found, describe(found, family), float32=float32)
+
+
+@contextmanager
+def find(run_dir: str | Path, step: int | None = None, devices: Devices = ANY) -> Generator[Found]:
+    """The newest sound checkpoint of a run, or that of `step`; it can be read while the context lasts.
+
+    A damaged checkpoint, whether arrays or manifest, is reported and the one before it is taken; it stays
+    where it is.
+
+    Raises:
+      UserError, BackendError: as `open_run`.
+    """
+    directory = RunDirectory(run_dir)
+    if not directory.path.is_dir():
+        raise UserError(f"there is no run directory {directory.path}; name one with --run_dir")
+    if not checkpoint_files.committed_steps(directory.checkpoints):
+        raise UserError(f"no checkpoint in {directory.checkpoints}; train first, or name another run")
+    backend = devices.select()
+    with Checkpoints(directory.checkpoints, read_only=True) as checkpoints:
+        chosen, manifest = checkpoints.newest_sound(step)
+        yield Found(directory, step, chosen, manifest, checkpoints, devices, backend)
+
+
+def describe(found: Found, family: str | None = None) -> Description:
+    """What a run is, by its recipe; of its files no array is read.
+
+    Raises:
+      UserError: as `open_run`.
+    """
+    recipe = _recipe(found)
+    workload = _workload(recipe, found.directory, family)
+    return Description(recipe, workload, spread(found, recipe, workload.dimensions()))
+
+
+def restore(found: Found, described: Description, *, float32: bool = False) -> OpenedRun:
+    """The run with its variables.
+
+    Raises:
+      UserError: as `open_run`.
+    """
+    workload, spread = described.workload, described.spread
+    wanted = abstract_variables(workload, spread, jnp.float32 if float32 else spread.run.dtype)
+    entries = {"params": wanted.params, "extra": wanted.extra}
+    entries = {name: tree for name, tree in entries.items() if jax.tree.leaves(tree)}
+    restored, manifest = found.restore(entries, workload.fingerprint())
+    variables = Variables(restored["params"], restored.get("extra", NOTHING), _constants(workload, wanted))
+    return OpenedRun(found.directory, *described, variables, manifest)
+
+
+def abstract_variables(workload: Workload, spread: Spread, dtype: jnp.dtype) -> Variables:
+    """Shapes, dtypes and shardings of a run's variables.
+
+    As in a train step, parameters that are gathered to be multiplied are of the dtype of products; norms,
+    biases and extra state stay as they are.
+    """
+    shapes = jax.eval_shape(workload.start, jax.random.key(0), jax.eval_shape(workload.given))
+    axes = workload.logical_axes()
+
+    def leaf(axes: LogicalAxes, shape: jax.ShapeDtypeStruct, sharding) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding)
+
+    def param(axes: LogicalAxes, shape: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        rounded = "embed" in axes and shape.dtype == jnp.float32
+        return shape.update(dtype=dtype) if rounded else shape
+
+    placed = jax.tree.map(leaf, axes, shapes, spread.shardings(axes), is_leaf=rules.is_axes)
+    return placed._replace(params=jax.tree.map(param, axes.params, placed.params, is_leaf=rules.is_axes))
+
+
+def _constants(workload: Workload, wanted: Variables) -> Tree:
+    """What no checkpoint holds, such as a base that lies in another run directory."""
+    if not jax.tree.leaves(wanted.constants):
+        return NOTHING
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, wanted.constants)
+    make = jax.jit(lambda key, given: workload.start(key, given).constants, out_shardings=shardings)
+    return make(jax.random.key(0), workload.given())
+
+
+def spread(found: Found, recipe: Recipe | None, dimensions: Mapping[str, int]) -> Spread:
+    """How a model of these dimensions is spread: as the caller asks, or as the run was in training.
+
+    Args:
+      found: the run.
+      recipe: its recipe; None where that has no layout, and the mesh of its checkpoint says how it was.
+      dimensions: the model's sizes by logical axis.
+
+    Raises:
+      UserError: the layout that the caller asks for does not fit.
+    """
+    asked = found.devices.layout
+    own = asked if isinstance(asked, Layout) else _own_layout(found, recipe or _checked([], asked))
+    return inference_layout.spread(
+        found.backend, own, dimensions, str(found.directory.path), required=bool(asked)
+    )
+
+
+def _own_layout(found: Found, recipe: Recipe) -> Layout:
+    """The recipe's; that of the mesh trained on where there is no recipe, or it left that to the planner."""
+    reference = recipe.arguments(TRAIN).get("layout")
+    if recipe.files and reference != "auto":
+        return recipes.make(recipe, reference or LAYOUT)
+    bound = recipe.bound_parameters(look_up(LAYOUT.selector).selector)
+    changes = {name: value for name, value in recipe.arguments(LAYOUT).items() if name in bound}
+    return dataclasses.replace(inference_layout.of_mesh(found.manifest.get("mesh", {})), **changes)
+
+
+def _recipe(found: Found) -> Recipe:
+    """The run's recipe, with the caller's bindings of the layout over it."""
+    file, layout = found.directory.recipe, found.devices.layout
+    if not file.is_file():
+        raise UserError(
+            f"{found.directory.path} has no recipe.gin, which says what model it is; bring it back"
+        )
+    return _checked([file], () if isinstance(layout, Layout) else layout)
+
+
+def _checked(files: Sequence[Path], bindings: tuple[str, ...]) -> Recipe:
+    """UserError where a binding names nothing or has a value of another type."""
+    recipe = recipes.load(files, bindings, function=TRAIN)
+    wrong = [finding for finding in recipes.check_values(recipe) if finding.where.file == COMMAND_LINE]
+    if wrong:
+        raise UserError("\n".join(map(str, wrong)))
+    return recipe
+
+
+def _workload(recipe: Recipe, directory: RunDirectory, family: str | None) -> Workload:
+    """By the workload's class, without its data where it can be without."""
+    reference = recipe.arguments(TRAIN).get("workload")
+    if not isinstance(reference, Reference) or not reference.evaluate:
+        raise UserError(f"{directory.recipe} names no train.workload: it is not the recipe of a run")
+    try:
+        made_by: Any = look_up(reference.selector).target
+    except LookupError as error:
+        why = "; ".join(map(str, recipe.findings[:1])) or error
+        raise UserError(f"{directory.recipe}: train.workload = {reference!r}: {why}") from None
+    name = getattr(made_by, "name", reference.selector)
+    if family is not None and name != family:
+        raise UserError(
+            f"{directory.path} is a run of the family {name!r}, and this is for one of {family!r}; "
+            f"what can be done with it: {OF_EVERY_FAMILY}"
+        )
+    try:
+        return made_by.from_run(recipe, reference, directory.path)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{directory.recipe}: {error}") from None
