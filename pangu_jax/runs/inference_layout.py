@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec, SingleDeviceSharding
 
 from pangu_jax.errors import UserError
-from pangu_jax.models.placement import Placement
+from pangu_jax.models.placement import OneDevice
 from pangu_jax.parallel import layout as layouts
 from pangu_jax.parallel import rules
 from pangu_jax.parallel.constraints import ConstraintPlacement
@@ -120,7 +120,7 @@ def spread(
             log.warning("%s is opened with the layout %s: %s", name, layout.describe(), changed)
     dtype = jnp.dtype(backend.compute_dtype if own.compute_dtype == "auto" else own.compute_dtype)
     if _devices(layout) == 1:
-        return Spread(backend, layout, None, Run(Placement(), dtype=dtype))
+        return Spread(backend, layout, None, Run(OneDevice(), dtype=dtype))
     mesh = make_mesh(layout, list(backend.devices))
     return Spread(backend, layout, mesh, Run(ConstraintPlacement(mesh), dtype=dtype))
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from pangu_jax.models.placement import Placement
+from pangu_jax.models.placement import OneDevice
 from pangu_jax.parallel import layout as layouts
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.mesh import make_mesh
@@ -42,7 +42,7 @@ def optimizer():
 def trained(workload, optimizer, layout):
     assert layouts.check(layout, BATCH, workload.dimensions()) == []
     mesh = make_mesh(layout, jax.devices()[: math.prod(layout.axis_sizes().values())])
-    run = Run(Placement(), layout.remat)
+    run = Run(OneDevice(), layout.remat)
     train_step = step.make_train_step(workload, optimizer, run, layout, mesh, batch_size=BATCH, seed=0)
     state = step.init_state(workload, optimizer, mesh, 0)
     losses, batches = [], feed.batches(workload.train_source(BATCH, 0), mesh, BATCH, 0)

@@ -10,7 +10,7 @@ from data_pipelines.text.vocabulary import EOS, Vocabulary
 from pangu_jax.apps.language.decoding.queries import Query
 from pangu_jax.errors import UserError
 from pangu_jax.models.parameters import Tree
-from pangu_jax.models.placement import Placement
+from pangu_jax.models.placement import OneDevice
 from pangu_jax.recipes import Recipe, Reference
 from pangu_jax.runs import opening
 from pangu_jax.runs.inference_layout import ANY, Devices
@@ -46,7 +46,7 @@ class LoadedModel:
     manifest: dict[str, Any] = dataclasses.field(default_factory=dict)
     prompt: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int32))
     causal_only: bool = False
-    run: Run = Run(Placement())  # noqa: RUF009 - immutable
+    run: Run = Run(OneDevice())  # noqa: RUF009 - immutable
 
     @property
     def forward(self) -> Forward:
