@@ -33,11 +33,24 @@ def called(recipe: Recipe) -> dict[Call, Where]:
 
 
 def incomplete(recipe: Recipe) -> Iterator[Finding]:
-    """Parameters without a default that nothing binds, of whatever gin calls by itself."""
+    """Of whatever gin calls by itself: parameters without a default that nothing binds, and methods that a
+    class should have and has not."""
     root = Call("", recipe.function.selector)
     yield from _missing(recipe, root, recipe.where_missing(), recipe.supplied)
     for call, where in called(recipe).items():
         yield from _missing(recipe, call, where)
+        yield from _abstract(call, where)
+
+
+def _abstract(call: Call, where: Where) -> Iterator[Finding]:
+    """A class that leaves out what its base asks for: Python would say so when it is made, in a traceback."""
+    configurable = look_up(call.selector)
+    absent = sorted(getattr(configurable.target, "__abstractmethods__", ()))
+    if absent:
+        base = next(base for base in configurable.target.__mro__[::-1] if absent[0] in vars(base))
+        methods = "method" if len(absent) == 1 else "methods"
+        message = f"{configurable.short} lacks the {methods} {', '.join(absent)} of {base.__name__}"
+        yield Finding(where, f"{message}; its docstrings tell what each gives")
 
 
 def circular(recipe: Recipe) -> Iterator[Finding]:

@@ -68,7 +68,7 @@ def make_gradients(
         part, on_mesh = Part(dict(batch), keys), function
         if manual:
             specs = _specs(workload, layout, part)
-            learning = _learning(specs.params, trainable)
+            learning = specs.params if layout.schedule != "none" else _learning(specs.params, trainable)
             on_mesh = shards.sharded(function, mesh, manual, specs, gradients=learning)
         grads, sums = on_mesh(stack_by_stage(workload, layout, params), rest, part)
         grads = jax.tree.map(lambda g: g.astype(jnp.float32), grads)

@@ -72,7 +72,7 @@ def numbers(params: Tree, groups: Sequence[ParameterGroup]) -> Tree:
       UserError: a group matches no parameter, which is a slip in its pattern.
     """
     named = paths(params)
-    for group in groups:
+    for group in groups if jax.tree.leaves(named) else ():  # optax looks at states by a tree without leaves
         if not any(re.search(group.pattern, path) for path in jax.tree.leaves(named)):
             near = difflib.get_close_matches(
                 group.pattern.strip("^$/"), jax.tree.leaves(named), n=1, cutoff=0.3

@@ -60,6 +60,8 @@ def abstract_start(workload: Workload, optimizer: Optimizer, mesh: Mesh) -> Star
     whole = rules.replicated(mesh)
 
     def like_its_parameter(leaf, param):
+        if isinstance(leaf, optax.MaskedNode):  # a parameter that is frozen, or another group's
+            return leaf
         # Adafactor's factored moments belong to a parameter without having its shape: they are small.
         return _with_sharding(leaf, param.sharding if leaf.shape == param.shape else whole)
 
@@ -69,6 +71,7 @@ def abstract_start(workload: Workload, optimizer: Optimizer, mesh: Mesh) -> Star
         jax.eval_shape(optimizer.transformation.init, params),
         params,
         transform_non_params=lambda leaf: _with_sharding(leaf, whole),
+        is_leaf=lambda node: isinstance(node, optax.MaskedNode),
     )
     step = jax.ShapeDtypeStruct((), jnp.int32, sharding=whole)
     return Start(TrainState(step, params, opt_state, extra), constants)

@@ -1,5 +1,6 @@
 """A small program to configure: what gin_traps of the recipe tests bind their values to."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -31,6 +32,26 @@ class Network:
     shape: tuple[int, ...] = (1,)
     name: str | None = None
     tags: dict[str, int] | None = None
+
+
+class Family(ABC):
+    """What every family must have."""
+
+    @abstractmethod
+    def loss(self) -> float:
+        """Of a batch."""
+
+    @abstractmethod
+    def axes(self) -> str:
+        """Of every array."""
+
+
+@gin.configurable(module="toy")
+class Unfinished(Family):
+    """A family that forgot one of its methods."""
+
+    def loss(self) -> float:
+        return 0.0
 
 
 @gin.configurable(module="toy")

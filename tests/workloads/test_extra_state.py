@@ -13,7 +13,7 @@ from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.mesh import make_mesh
 from pangu_jax.training import feed, optimizers, schedules, step
 from pangu_jax.workloads import Run
-from tests.seam.stateful_digits import QUEUE, StatefulDigits, numpy_tree
+from tests.workloads.stateful_digits import QUEUE, StatefulDigits, numpy_tree
 
 BATCH, STEPS = 32, 5
 LAYOUTS = {
