@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pangu_jax.errors import UserError
+from pangu_jax.models.placement import OneDevice
 from pangu_jax.runs import metrics
 from pangu_jax.runs.checkpoints import Checkpoints
 from pangu_jax.runs.run_directory import RunDirectory
