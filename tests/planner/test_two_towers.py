@@ -11,7 +11,7 @@ from pangu_jax.parallel.layout import AXES, Layout
 from pangu_jax.planner import cost, planner, predictions
 from pangu_jax.planner.axis_costs import axis_costs
 from pangu_jax.workloads.shape import Attention, Product, Shape, Tower
-from tests.parallel.two_towers import TwoTowers
+from tests.planner.two_towers import TwoTowers
 from tpu_npu_backends import compiling, topologies
 
 BATCH = 8
