@@ -121,10 +121,14 @@ def divided_by(dimensions: Iterable[str]) -> list[tuple[str, str]]:
     ]
 
 
+def widths(dimensions: Mapping[str, int]) -> set[int]:
+    """Of a model's towers."""
+    return {size for name, size in dimensions.items() if name == "embed" or name.endswith("_embed")}
+
+
 def gathers_by_hand(layout: Layout, dimensions: Mapping[str, int]) -> bool:
     """Whether a manual step knows a whole weight from its shard over `fsdp`: by the width of all towers."""
-    widths = {size for name, size in dimensions.items() if name == "embed" or name.endswith("_embed")}
-    return layout.fsdp == 1 or len(widths) < 2
+    return layout.fsdp == 1 or len(widths(dimensions)) < 2
 
 
 def check(layout: Layout, batch_size: int, dimensions: Mapping[str, int]) -> list[tuple[str, str]]:

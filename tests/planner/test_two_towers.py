@@ -11,7 +11,7 @@ from pangu_jax.parallel.layout import AXES, Layout
 from pangu_jax.planner import cost, planner, predictions
 from pangu_jax.planner.axis_costs import axis_costs
 from pangu_jax.workloads.shape import Attention, Product, Shape, Tower
-from tests.parallel.two_towers import TwoTowers
+from tests.planner.two_towers import TwoTowers
 from tpu_npu_backends import compiling, topologies
 
 BATCH = 8
@@ -120,6 +120,55 @@ def test_ends_are_stored_over_the_axes_that_split_them():
     whole = 768 * 1024 + 1024 * 512 + 512 * 512
     assert memory["parameters"] == 4 * (split / 4 + whole / 2)
     assert memory["optimizer"] == 2 * memory["parameters"]
+
+
+@pytest.mark.parametrize(
+    ("layout", "largest", "split"),
+    [(Layout(data=1), 128 * 32, 1), (Layout(data=1, model=2), 48 * 64, 2)],
+    ids=["table", "patches, whole where the table is split"],
+)
+def test_ends_take_memory(layout, largest, split):
+    """The largest and its gradients; the wider head, for own examples alone; similarities with all texts."""
+    memory = predicted(SMALL, f"cpu:{split}", layout).memory
+    head = BATCH / split * (16 * 2 * 4 + 64 * 3 * 4)
+    similarities = BATCH * BATCH * (8 + 4) + BATCH * 16 * 2 * 4
+    assert memory["vocabulary"] == largest * (2 * 4 + 4) + head + similarities
+
+
+def test_pixels_want_no_gradient():
+    """Two products of three, in time as in FLOPs."""
+    shape = LARGE.shape()
+
+    def seconds(kind: str) -> float:
+        ends = (shape.ends[0]._replace(kind=kind), *shape.ends[1:])
+        model = predictions.Model("two towers", shape._replace(ends=ends), {}, 1.0, 64)
+        return predictions.predict(model, topologies.parse("v5p:1x1x1"), Layout(data=1)).compute_s
+
+    none, two, three = (seconds(kind) for kind in ("lookup", "input", "product"))
+    assert 0 < two - none == pytest.approx(2 / 3 * (three - none))
+
+
+def test_a_contrast_takes_time():
+    """Similarities of each example with the whole batch, and the embeddings gathered for them, both ways."""
+    topology, batch, shape = topologies.parse("v5p:2x2x1"), 4096, LARGE.shape()
+    layout = Layout(data=2, fsdp=2)
+    links = axis_costs(topology, dict.fromkeys(AXES, 1) | {"data": 2, "fsdp": 2})
+    with_it, without = (
+        predictions.predict(
+            predictions.Model("two towers", shape._replace(contrast_width=width), {}, 1.0, batch),
+            topology,
+            layout,
+        )
+        for width in (512, 0)
+    )
+    embeddings = 2 * batch * 512
+    for axis, gathered in (("fsdp", embeddings), ("data", embeddings / 2)):
+        more = with_it.collectives[axis] - without.collectives[axis]
+        link = links[axis]
+        assert more == pytest.approx(2 * (link.latency_s + gathered * link.seconds_per_byte))
+    pairs, chip = batch / 4 * batch, topology.chip
+    least = 3 * 2 * pairs * 512 / chip.peak_flops + 6 * 4 * pairs / chip.hbm_bytes_per_s
+    assert least < with_it.compute_s - without.compute_s < 1.2 * least
 
 
 def test_windows_of_other_devices_are_not_asked_for():
