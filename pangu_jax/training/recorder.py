@@ -22,6 +22,7 @@ VITAL = {
     "loss": ("the loss", OTHER_EXAMPLES),
     "grad_norm": ("the norm of the gradient", OTHER_EXAMPLES),
     "learning_rate": ("the learning rate", "correct its schedule"),
+    "extra_norm": ("the norm of the extra state", OTHER_EXAMPLES),
 }
 
 
@@ -67,7 +68,7 @@ class MetricsRecorder:
         """
         values = means(metrics)
         for name in VITAL:
-            if not math.isfinite(values[name]):
+            if name in values and not math.isfinite(values[name]):
                 self._alarm(step, name, values[name], checkpoints)
         if self._mark is None:
             # The first step after a start or a pause is not timed: it may have compiled, or overlapped.

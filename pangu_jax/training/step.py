@@ -119,8 +119,8 @@ def make_train_step(
 ) -> "TrainStep":
     """The jitted step (state, batch) -> (state, metrics). The given state's buffers are reused.
 
-    Metrics are fp32 scalars: loss, grad_norm and learning_rate; and pairs of them, sum and weight, of the
-    workload's own (`means` divides).
+    Metrics are fp32 scalars: loss, grad_norm, learning_rate and, where there is extra state, extra_norm; and
+    pairs of them, sum and weight, of the workload's own (`means` divides).
     """
     target = abstract_start(workload, optimizer, mesh)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, target)
@@ -142,6 +142,10 @@ def make_train_step(
             "learning_rate": jnp.asarray(optimizer.schedule(state.step), jnp.float32),
             **sums.metrics,
         }
+        if numbers := [
+            x.astype(jnp.float32) for x in jax.tree.leaves(extra) if jnp.issubdtype(x.dtype, jnp.inexact)
+        ]:
+            metrics["extra_norm"] = optax.global_norm(numbers)
         return TrainState(state.step + 1, params, opt_state, extra), metrics
 
     jitted = jax.jit(

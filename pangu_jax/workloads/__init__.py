@@ -184,7 +184,8 @@ class Workload(ABC):
     def after_step(self, variables: Variables, updates: Updates) -> Tree:
         """The next `extra`, from the updated parameters and what the step's losses handed up; jitted.
 
-        Called once per optimizer step, whatever the number of microbatches, devices and pipeline stages.
+        Called once per optimizer step, whatever the number of microbatches, devices and pipeline stages. The
+        trainer stops at numbers that are not finite: a checkpoint holds none.
         """
         del updates
         return variables.extra

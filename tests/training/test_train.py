@@ -23,6 +23,7 @@ from pangu_jax.training import recorder
 from pangu_jax.training import step as training_step
 from pangu_jax.training.optimizers import adamw
 from pangu_jax.training.train import train as train_in_python
+from pangu_jax.workloads import Updates
 from tests.training import digits
 from tpu_npu_backends.errors import BackendError
 
@@ -231,6 +232,31 @@ def test_a_learning_rate_that_is_not_finite_reaches_no_checkpoint(tmp_path):
     optimizer = adamw(schedule=lambda step: jnp.where(step == 5, jnp.nan, 1e-3))
     with pytest.raises(UserError, match=r"the learning rate is nan at step 6; .* no checkpoint yet"):
         trained(tmp_path, Cliff(), optimizer)
+
+
+class Statistics(Cliff):
+    """Digits with a running statistic, which a count of nothing spoils at one step."""
+
+    def init(self, key):
+        return super().init(key)._replace(extra={"mean": jnp.zeros(())})
+
+    def logical_axes(self):
+        return super().logical_axes()._replace(extra={"mean": ()})
+
+    def loss(self, variables, batch, keys, run):
+        sums = digits.PoisonedDigits.loss(self, variables, batch, keys, run)
+        count = jnp.sum(batch["slope"])
+        return sums._replace(updates=Updates({"sum": count, "count": count}))
+
+    def after_step(self, variables, updates):
+        return {"mean": updates.totals["sum"] / updates.totals["count"]}
+
+
+def test_extra_state_that_is_not_finite_reaches_no_checkpoint(tmp_path):
+    with pytest.raises(UserError, match=r"the norm of the extra state is nan at step 12; .* step 6;"):
+        trained(tmp_path, Statistics(12))
+    assert checkpoint_files.verify(tmp_path)["usable"] == [6]
+    assert trained(tmp_path, Statistics()).summary["extra_norm"] == 1.0
 
 
 class Odd(digits.PoisonedDigits):
