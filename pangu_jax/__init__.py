@@ -4,4 +4,4 @@ Importing the package is cheap on purpose: no backend, no TensorFlow. Reach for 
 sub-packages (`pangu_jax.models`, `pangu_jax.training`, ...) when they are needed.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

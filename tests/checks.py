@@ -15,6 +15,7 @@ CHECKS = {
     "lint": ("ruff", "check", "--no-cache"),
     "format": ("ruff", "format", "--check", "--no-cache"),
     "imports": ("lint-imports", "--no-cache"),
+    "types": ("pyrefly", "check", "--python-interpreter-path", sys.executable),
 }
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import graphlib
+import re
 import tomllib
 
 import grimp
@@ -9,6 +10,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import pangu_jax
 from tests.checks import CHECKS, ROOT, run
 
 
@@ -16,6 +18,16 @@ from tests.checks import CHECKS, ROOT, run
 def test_house_rule(name):
     ran = run(name)
     assert ran.returncode == 0, ran.stdout
+
+
+def test_one_version_everywhere():
+    """The code says it; the newest section of the changelog and the citation say it with the same date."""
+    heading, date = re.search(
+        r"^## (\S+) - (\S+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE
+    ).groups()
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert heading == pangu_jax.__version__
+    assert f'version: {heading}\ndate-released: "{date}"\n' in citation
 
 
 @pytest.mark.parametrize(
