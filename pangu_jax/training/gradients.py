@@ -14,6 +14,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from pangu_jax.errors import UserError
 from pangu_jax.models.placement import OneDevice
+from pangu_jax.parallel import layout as layouts
 from pangu_jax.parallel import one_forward_one_backward, pipeline, rules, shards, stage
 from pangu_jax.parallel.collecting import joined, split, with_rows, without_rows
 from pangu_jax.parallel.constraints import ConstraintPlacement
@@ -116,7 +117,8 @@ def placed(run: Run, layout: Layout, mesh: Mesh, workload: Workload, examples: i
     if layout.partitioning == "auto":
         return run._replace(placement=ConstraintPlacement(mesh))
     examples //= layout.batch_shards * layout.streams
-    placement = ManualPlacement(mesh, examples, workload.dimensions().get("embed", 0))
+    width = max(layouts.widths(workload.dimensions()), default=0)
+    placement = ManualPlacement(mesh, examples, width)
     return run._replace(placement=placement, streams=layout.streams)
 
 
