@@ -67,11 +67,11 @@ RENAMED = {
             "planner",
             "predictions",
             "products",
-            "setting",
             "time_estimate",
             "trips",
         )
     },
+    "pangu_jax.parallel.setting": "pangu_jax.planner.search_context",
     "pangu_jax.training.closing": "pangu_jax.runs.summary",
     **{
         f"pangu_jax.training.{name}": f"pangu_jax.runs.{name}"
