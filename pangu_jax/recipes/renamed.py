@@ -37,7 +37,7 @@ RENAMED = {
     "pangu_jax.inference.chat": f"{_LANGUAGE}.chat",
     "pangu_jax.inference.choosing": f"{_LANGUAGE}.decoding.sampling",
     "pangu_jax.inference.decoding": f"{_LANGUAGE}.decoding.generator",
-    "pangu_jax.inference.loading": f"{_LANGUAGE}.loaded",
+    "pangu_jax.inference.loading": f"{_LANGUAGE}.loading",
     "pangu_jax.inference.reading": f"{_LANGUAGE}.decoding.prefill",
     "pangu_jax.inference.retrieval": f"{_LANGUAGE}.retrieval",
     "pangu_jax.evaluation.asking": f"{_LANGUAGE}.benchmarks.candidates",
