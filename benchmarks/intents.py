@@ -61,7 +61,7 @@ def linear(
 
 def written(run_dir: str, test: Sequence[Example]) -> list[frozenset[str]]:
     """What a tuned model writes, greedily, under the pattern that it was tuned with."""
-    from pangu_jax.apps.language import loaded as loading
+    from pangu_jax.apps.language import loading
     from pangu_jax.apps.language.benchmarks import free_text
     from pangu_jax.apps.language.decoding.settings import Greedy
 

@@ -284,7 +284,7 @@ def measured(flags: argparse.Namespace, folder: Path) -> dict[str, dict]:
         "reader": Encoder(forward, params, vocabulary.encode),
     }
     if flags.run_dir:
-        from pangu_jax.apps.language import loaded as loading
+        from pangu_jax.apps.language import loading
 
         run = loading.load(flags.run_dir)
         encoders["run"] = Encoder(Forward(run.config, dtype=jnp.float32), run.params, run.encode_inputs)

@@ -19,7 +19,7 @@ import numpy as np
 
 from data_pipelines.text import benchmarks
 from data_pipelines.text.benchmarks import Example
-from pangu_jax.apps.language import loaded as loading
+from pangu_jax.apps.language import loading
 from pangu_jax.apps.language.benchmarks.metrics import rouge
 from pangu_jax.apps.language.decoding.queries import Query
 from pangu_jax.apps.language.loaded import LoadedModel

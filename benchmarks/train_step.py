@@ -28,10 +28,11 @@ def ours(bindings: list[str]) -> None:
 
     from pangu_jax import recipes
     from pangu_jax.models.placement import OneDevice
+    from pangu_jax.parallel import feed
     from pangu_jax.parallel.layout import Layout
     from pangu_jax.parallel.mesh import make_mesh
     from pangu_jax.recipes.functions import TRAIN
-    from pangu_jax.training import feed, step
+    from pangu_jax.training import step
     from pangu_jax.training.optimizers import adamw
     from pangu_jax.workloads import Run
     from pangu_jax.workloads.language import LanguageModel

@@ -7,9 +7,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from pangu_jax.parallel import rules
+from pangu_jax.parallel import feed, rules
 from pangu_jax.parallel.constraints import ConstraintPlacement
-from pangu_jax.training import feed
 from pangu_jax.workloads import Batch, Run, Source, Sums, Tree, Updates, Variables, Workload
 from pangu_jax.workloads.evaluator import Evaluator, Measure, Value
 

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pangu_jax.evaluation.statistics import BASELINES, Paired, Summary
-from pangu_jax.runs.charts import STYLE, svg
+from pangu_jax.inline_svg import STYLE, svg
 
 # What tells methods apart: a colour of the page and a shape, since colours alone do not for everybody.
 MARKERS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "X": "✖", "*": "★"}

@@ -37,7 +37,7 @@ RENAMED = {
     "pangu_jax.inference.chat": f"{_LANGUAGE}.chat",
     "pangu_jax.inference.choosing": f"{_LANGUAGE}.decoding.sampling",
     "pangu_jax.inference.decoding": f"{_LANGUAGE}.decoding.generator",
-    "pangu_jax.inference.loading": f"{_LANGUAGE}.loaded",
+    "pangu_jax.inference.loading": f"{_LANGUAGE}.loading",
     "pangu_jax.inference.reading": f"{_LANGUAGE}.decoding.prefill",
     "pangu_jax.inference.retrieval": f"{_LANGUAGE}.retrieval",
     "pangu_jax.evaluation.asking": f"{_LANGUAGE}.benchmarks.candidates",
@@ -67,11 +67,11 @@ RENAMED = {
             "planner",
             "predictions",
             "products",
-            "setting",
             "time_estimate",
             "trips",
         )
     },
+    "pangu_jax.parallel.setting": "pangu_jax.planner.search_context",
     "pangu_jax.training.closing": "pangu_jax.runs.summary",
     **{
         f"pangu_jax.training.{name}": f"pangu_jax.runs.{name}"

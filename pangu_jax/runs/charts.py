@@ -4,17 +4,15 @@ A figure is drawn in placeholder colours, which become CSS variables, so one dra
 No pyplot: no backend is chosen and no figure is kept alive.
 """
 
-import io
-import re
 from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from pangu_jax.inline_svg import STYLE, svg
 from pangu_jax.runs.formats import count, plain
 from pangu_jax.runs.results import Series
 
@@ -30,12 +28,6 @@ _VARIABLES = {
     _TEXT: "var(--muted)",
     _GRID: "var(--line)",
 }
-# Not the caller's matplotlibrc; text stays text, which the page's font draws.
-STYLE = {**matplotlib.rcParamsDefault, "svg.fonttype": "none", "font.size": 7.5}
-STYLE |= {"figure.facecolor": "none", "axes.facecolor": "none"}
-STYLE.pop("backend", None)
-_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-
 Format = Callable[[float], str]
 
 
@@ -142,24 +134,3 @@ def _thinned(series: Series) -> Series:
     starts_N = np.concatenate([[0], ends_N[:-1]])
     means_N = np.add.reduceat(series.values_N, starts_N) / (ends_N - starts_N)
     return Series(series.steps_N[ends_N - 1], means_N)
-
-
-def svg(figure: Figure, variables: Mapping[str, str]) -> str:
-    """A figure as an <svg> element to stand in a page; placeholder colours become the page's `variables`."""
-    stream = io.StringIO()
-    FigureCanvasSVG(figure).print_svg(stream, metadata=_METADATA)  # savefig would draw everything twice
-    text = stream.getvalue()
-    text = text[text.index("<svg") :]
-    # Ids of groups would repeat from chart to chart; clip paths and markers have hashed ones, and need them.
-    for clutter in (
-        r' id="[a-zA-Z]+[\w.]*_\d+"',
-        r"font-family: [^;]*; ",
-        r"<defs>\s*<style.*?</defs>",
-        r' (?:width|height)="[\d.]+pt"',
-        r' xmlns(?::xlink)?="[^"]*"',
-        r' transform="rotate\(-0 [^"]*"',
-    ):
-        text = re.sub(clutter, "", text, flags=re.DOTALL)
-    for colour, variable in variables.items():
-        text = text.replace(colour, variable)
-    return text

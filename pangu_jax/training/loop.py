@@ -12,10 +12,11 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from pangu_jax.evaluation.evaluators import Evaluation
+from pangu_jax.parallel import feed
 from pangu_jax.runs import units
 from pangu_jax.runs.checkpoints import Checkpoints
 from pangu_jax.runs.run_directory import RunDirectory
-from pangu_jax.training import feed, stop_agreement
+from pangu_jax.training import stop_agreement
 from pangu_jax.training.loop_config import LoopConfig
 from pangu_jax.training.progress import Progress
 from pangu_jax.training.recorder import MetricsRecorder

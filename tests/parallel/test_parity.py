@@ -10,11 +10,11 @@ import pytest
 
 from data_pipelines.text.synthetic import SyntheticTokens
 from pangu_jax.models.placement import OneDevice
+from pangu_jax.parallel import feed, stage
 from pangu_jax.parallel import layout as layouts
-from pangu_jax.parallel import stage
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.mesh import make_mesh
-from pangu_jax.training import feed, gradients, optimizers, schedules, step
+from pangu_jax.training import gradients, optimizers, schedules, step
 from pangu_jax.workloads import Run, Variables
 from pangu_jax.workloads.language import LanguageModel
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig

@@ -91,7 +91,7 @@ def test_a_dump_names_todays_modules(load):
         "import pangu_jax.apps.language.tuning.modes",
         "import pangu_jax.apps.language.tuning.tune",
         "from pangu_jax.apps.language import chat",
-        "import pangu_jax.apps.language.loaded as opening",
+        "import pangu_jax.apps.language.loading as opening",
     ]
 
 

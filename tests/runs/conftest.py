@@ -1,12 +1,5 @@
-"""The recipe of the small workload that several tests of the trainer share."""
+"""What is done with runs is tried on runs of the trainer's small workload."""
 
-import pytest
+from tests.training.conftest import recipe
 
-from tests.training import digits
-
-
-@pytest.fixture(scope="session")
-def recipe(tmp_path_factory):
-    path = tmp_path_factory.mktemp("recipe") / "digits.gin"
-    path.write_text(digits.RECIPE)
-    return path
+__all__ = ["recipe"]

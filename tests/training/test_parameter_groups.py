@@ -11,10 +11,11 @@ import pytest
 
 from pangu_jax.errors import UserError
 from pangu_jax.models.placement import OneDevice
+from pangu_jax.parallel import feed
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.mesh import make_mesh
 from pangu_jax.recipes.unwrapping import unwrap
-from pangu_jax.training import feed, step
+from pangu_jax.training import step
 from pangu_jax.training.optimizers import adafactor, adamw
 from pangu_jax.training.parameter_groups import ParameterGroup, is_decayed, paths
 from pangu_jax.training.schedules import constant_schedule, linear_schedule

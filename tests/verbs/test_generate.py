@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from pangu_jax import cli, recipes
-from pangu_jax.apps.language import loaded as loading
 from pangu_jax.apps.language.decoding.generator import Generator
 from pangu_jax.apps.language.decoding.queries import Query
 from pangu_jax.apps.language.decoding.settings import Beam, Greedy, Sampling
+from pangu_jax.apps.language.loaded import LoadedModel, writes_causally
 from pangu_jax.verbs import model_flags
 from pangu_jax.verbs.generate import read_prompts
 from pangu_jax.verbs.sampling_flags import SamplingFlags
@@ -219,10 +219,10 @@ def test_what_cannot_be_talked_about_is_said_in_one_line(pangu, monkeypatch, arg
 def test_a_run_of_causal_modelling_goes_on_from_its_own_text(tmp_path, recipe, alone):
     (tmp_path / "recipe.gin").write_text(Path(f"gin/nlp/{recipe}.gin").read_text("utf-8"), "utf-8")
     read = recipes.load([tmp_path / "recipe.gin"])
-    assert loading.writes_causally(read) is alone
+    assert writes_causally(read) is alone
     special = SimpleNamespace(modes={"[S]": 1, "[C]": 2})
     letters = SimpleNamespace(encode=lambda text: np.array([*text.encode()], np.int32), special=special)
-    model = loading.LoadedModel(CONFIG, {}, letters, causal_only=alone)
+    model = LoadedModel(CONFIG, {}, letters, causal_only=alone)
     encoder, decoder = ([2], [97, 98]) if alone else ([1, 97, 98], [])
     assert [part.tolist() for part in model.query("ab")[:2]] == [encoder, decoder]
     assert [part.tolist() for part in model.query("ab", "[C]")[:2]] == [[2], [97, 98]]

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from pangu_jax.models.placement import OneDevice
+from pangu_jax.parallel import feed
 from pangu_jax.parallel import layout as layouts
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.mesh import make_mesh
-from pangu_jax.training import feed, optimizers, schedules, step
+from pangu_jax.training import optimizers, schedules, step
 from pangu_jax.workloads import Run
 from tests.workloads.stateful_digits import QUEUE, StatefulDigits, numpy_tree
 

@@ -1,7 +1,6 @@
 """A run's language model, ready to be asked: parameters on devices, and text to tokens and back."""
 
 import dataclasses
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +12,6 @@ from pangu_jax.models.parameters import Tree
 from pangu_jax.models.placement import OneDevice
 from pangu_jax.recipes import Recipe, Reference
 from pangu_jax.runs import opening
-from pangu_jax.runs.inference_layout import ANY, Devices
 from pangu_jax.runs.opening import Found
 from pangu_jax.workloads import Run
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
@@ -84,43 +82,6 @@ class LoadedModel:
         return self.vocabulary.decode(tokens)
 
 
-def load(
-    run_dir: str | Path, step: int | None = None, devices: Devices = ANY, *, float32: bool = False
-) -> LoadedModel:
-    """The model of a run directory: one that was trained here, imported, or tuned.
-
-    Args:
-      run_dir: the run.
-      step: the checkpoint; the newest sound one when None.
-      devices: where; see `inference_layout.Devices`.
-      float32: keep parameters in fp32 to go on training them; else matrices have the dtype of products.
-
-    Raises:
-      UserError, DataError, BackendError: there is no such run, checkpoint or device, it is no language model,
-        its vocabulary is missing or another, or the layout does not fit.
-    """
-    with opening.find(run_dir, step, devices) as found:
-        return load_found(found, float32=float32)
-
-
-def load_found(found: Found, *, float32: bool = False) -> LoadedModel:
-    """As `load`, of a run that was found."""
-    if "tuning" in found.manifest:
-        from pangu_jax.apps.language.tuning import stored
-
-        return stored.load(found, float32=float32)
-    described, config, vocabulary = describe(found)
-    opened = opening.restore(found, described, float32=float32)
-    return LoadedModel(
-        config,
-        opened.variables.params,
-        vocabulary,
-        opened.manifest,
-        causal_only=writes_causally(described.recipe),
-        run=described.spread.run,
-    )
-
-
 class LanguageRun(NamedTuple):
     """What a run is that was not tuned, before its parameters are read."""
 
@@ -155,4 +116,18 @@ def writes_causally(recipe: Recipe) -> bool:
         return False
     return bool(objectives) and all(
         isinstance(of, Reference) and of.selector.rpartition(".")[2] == "Causal" for of in objectives.values()
+    )
+
+
+def untuned(found: Found, *, float32: bool = False) -> LoadedModel:
+    """The model of a run that was trained here or imported; see `loading.load`."""
+    described, config, vocabulary = describe(found)
+    opened = opening.restore(found, described, float32=float32)
+    return LoadedModel(
+        config,
+        opened.variables.params,
+        vocabulary,
+        opened.manifest,
+        causal_only=writes_causally(described.recipe),
+        run=described.spread.run,
     )

@@ -9,7 +9,7 @@ from data_pipelines.text import benchmarks
 from data_pipelines.text.benchmarks import BenchmarkTask, Example
 from data_pipelines.text.benchmarks.task import chance, majority
 from data_pipelines.text.folder import Quarantine
-from pangu_jax.apps.language import loaded as loading
+from pangu_jax.apps.language import loading
 from pangu_jax.apps.language.benchmarks import free_text
 from pangu_jax.apps.language.benchmarks.approach import pattern_name
 from pangu_jax.apps.language.benchmarks.candidates import Asked, ask

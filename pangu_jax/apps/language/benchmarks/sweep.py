@@ -12,7 +12,7 @@ import gin
 
 from data_pipelines.text import benchmarks
 from data_pipelines.text.benchmarks.task import chance, majority
-from pangu_jax.apps.language import loaded as loading
+from pangu_jax.apps.language import loading
 from pangu_jax.apps.language.benchmarks import few_shot
 from pangu_jax.apps.language.benchmarks.approach import Approach, limit_of, pattern_name
 from pangu_jax.apps.language.benchmarks.metrics import clue

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from data_pipelines.text.vocabulary import Vocabulary
-from pangu_jax.apps.language import loaded as loading
+from pangu_jax.apps.language import loaded, loading
 from pangu_jax.apps.language.conversion import config as configs
 from pangu_jax.apps.language.conversion import folders, names
 from pangu_jax.apps.language.conversion.importing import KEY, SPIECE
@@ -115,7 +115,7 @@ def examine(found: Found) -> Saved:
         shapes = {path: leaf.shape for path, leaf in in_memory.items()}
         read = lambda path: np.asarray(in_memory[path])  # noqa: E731
     else:
-        described, config, vocabulary = loading.describe(found)
+        described, config, vocabulary = loaded.describe(found)
         arrays = found.manifest["arrays"].items()
         shapes = {
             path.removeprefix("params/"): tuple(array["shape"])

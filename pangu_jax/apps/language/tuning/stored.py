@@ -7,14 +7,13 @@ import dataclasses
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import SingleDeviceSharding
 
-from pangu_jax.apps.language import loaded as loading
 from pangu_jax.apps.language.loaded import LoadedModel
 from pangu_jax.apps.language.tuning.fitting import Tuned, prompt_ids
 from pangu_jax.apps.language.tuning.lora import LoRA
@@ -26,7 +25,7 @@ from pangu_jax.models.placement import LogicalAxes
 from pangu_jax.runs import base as bases
 from pangu_jax.runs import opening
 from pangu_jax.runs.checkpoints import Checkpoints
-from pangu_jax.runs.inference_layout import Spread
+from pangu_jax.runs.inference_layout import Devices, Spread
 from pangu_jax.runs.opening import Found
 from pangu_jax.runs.run_directory import RunDirectory, write_atomically
 from pangu_jax.workloads.language import LanguageModel
@@ -83,8 +82,21 @@ def save(
         checkpoints.save(tuned.step, jax.tree.map(jnp.asarray, state), manifest, force=True)
 
 
-def load(found: Found, *, float32: bool = False) -> LoadedModel:
-    """The tuned model of a run that was found, complete; `loaded.load` comes here by itself.
+class Load(Protocol):
+    """`loading.load`, which is above: what was tuned may be tuned itself."""
+
+    def __call__(
+        self, run_dir: str | Path, step: int | None, devices: Devices, *, float32: bool
+    ) -> LoadedModel: ...
+
+
+def load(found: Found, load_base: Load, *, float32: bool = False) -> LoadedModel:
+    """The tuned model of a run that was found, complete; `loading.load` comes here by itself.
+
+    Args:
+      found: the run.
+      load_base: opens what was tuned.
+      float32: see `loading.load`.
 
     Raises:
       UserError: the checkpoint is not of a known method; the base is missing, or another one.
@@ -104,7 +116,7 @@ def load(found: Found, *, float32: bool = False) -> LoadedModel:
         restored, manifest = found.restore({"params": _complete(found, config, spread, dtype)}, wanted)
         tree = restored["params"]
     else:
-        base = _base(found, tuning)
+        base = _base(found, load_base)
         run, dtype = base.run, jnp.dtype(jnp.float32) if float32 else base.run.dtype
         restored, manifest = found.restore({"trainable": _small(found)}, wanted)
         # By way of the host, so that they are not bound to a device and go wherever the base is.
@@ -131,15 +143,16 @@ def fingerprint(params: Tree) -> str:
     return total.hexdigest()
 
 
-def _base(found: Found, tuning: Mapping[str, Any]) -> LoadedModel:
+def _base(found: Found, load: Load) -> LoadedModel:
     """What was tuned, in fp32."""
-    directory, named = found.directory.path, tuning["base"]
+    directory, tuning = found.directory.path, found.manifest["tuning"]
+    named = tuning["base"]
     if not isinstance(named, str):
-        return loading.load(bases.find(directory, named), named["step"], found.devices, float32=True)
+        return load(bases.find(directory, named), named["step"], found.devices, float32=True)
     # Version 0.1 has an absolute path, and a hash of the weights.
     if not Path(named).is_dir():
         raise UserError(f"{directory} was made from {named}, which is not there; bring it back")
-    base = loading.load(named, tuning["base_step"], found.devices, float32=True)
+    base = load(named, tuning["base_step"], found.devices, float32=True)
     if fingerprint(base.params) != tuning["base_fingerprint"]:
         raise UserError(
             f"{directory} was made from other weights than {named} now has at step {tuning['base_step']}; "

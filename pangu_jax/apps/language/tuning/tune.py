@@ -9,7 +9,7 @@ import gin
 from data_pipelines.errors import DataError
 from data_pipelines.text import benchmarks
 from data_pipelines.text.benchmarks import Pattern, Rendered
-from pangu_jax.apps.language import loaded as loading
+from pangu_jax.apps.language import loading
 from pangu_jax.apps.language.decoding import encoding
 from pangu_jax.apps.language.loaded import LoadedModel
 from pangu_jax.apps.language.tuning import modes, stored  # noqa: F401 - modes are for recipes to name

@@ -13,7 +13,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from pangu_jax import recipes
-from pangu_jax.apps.language import loaded as loading
+from pangu_jax.apps.language import loading
 from pangu_jax.apps.language.conversion import config as configs
 from pangu_jax.apps.language.conversion.exporting import export_hugging_face
 from pangu_jax.apps.language.conversion.importing import import_hugging_face

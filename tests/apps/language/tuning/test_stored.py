@@ -12,7 +12,7 @@ import pytest
 
 from data_pipelines.errors import DataError
 from data_pipelines.text import vocabulary
-from pangu_jax.apps.language import loaded as loading
+from pangu_jax.apps.language import loading
 from pangu_jax.apps.language.loaded import LoadedModel
 from pangu_jax.apps.language.tuning import stored
 from pangu_jax.apps.language.tuning.fitting import Tuned

@@ -1,16 +1,23 @@
 """From a source's host arrays to the mesh: each process reads its own rows and nobody else's."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
 from pangu_jax.parallel import rules
-from pangu_jax.workloads import Batch, Source
 
+Batch = Mapping[str, Any]
 BatchAxes = Mapping[str, rules.LogicalAxes]
 NO_AXES: BatchAxes = {}
+
+
+class Source(Protocol):
+    """Host arrays by step, such as `pangu_jax.workloads.Source`."""
+
+    def iterator(self, start_step: int, rows: slice | None = None) -> Iterator[Batch]: ...
 
 
 def local_rows(mesh: Mesh, batch_size: int) -> slice:
