@@ -25,8 +25,8 @@ def local_rows(mesh: Mesh, batch_size: int) -> slice:
 
     On CPU they are one run. Where a mesh follows a torus, a process's devices may need two runs apart.
     """
-    indices = rules.batch_sharding(mesh).addressable_devices_indices_map((batch_size,))
-    bounds = [index[0].indices(batch_size) for index in indices.values()]
+    found = rules.batch_sharding(mesh).addressable_devices_indices_map((batch_size,))
+    bounds = [index[0].indices(batch_size) for index in found.values() if index is not None]
     return slice(min(start for start, _, _ in bounds), max(stop for _, stop, _ in bounds))
 
 
@@ -43,7 +43,7 @@ def place(batch: Batch, mesh: Mesh, batch_size: int, axes: BatchAxes = NO_AXES) 
     specs = rules.batch_specs(axes, batch)
 
     def put(name: str, x: np.ndarray) -> jax.Array:
-        def part_of_a_device(index: tuple[slice, ...]) -> np.ndarray:
+        def part_of_a_device(index: Any) -> np.ndarray:
             start, stop, _ = index[0].indices(batch_size)
             return x[(slice(start - first, stop - first), *index[1:])]
 

@@ -4,7 +4,7 @@ A reference `@a/f()` is called in scope a, and so is what its own bindings refer
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pangu_jax.recipes.findings import Finding, Where
 from pangu_jax.recipes.recipe import Key, Recipe
@@ -45,9 +45,10 @@ def incomplete(recipe: Recipe) -> Iterator[Finding]:
 def _abstract(call: Call, where: Where) -> Iterator[Finding]:
     """A class that leaves out what its base asks for: Python would say so when it is made, in a traceback."""
     configurable = look_up(call.selector)
-    absent = sorted(getattr(configurable.target, "__abstractmethods__", ()))
+    target: Any = configurable.target
+    absent = sorted(getattr(target, "__abstractmethods__", ()))
     if absent:
-        base = next(base for base in configurable.target.__mro__[::-1] if absent[0] in vars(base))
+        base = next(base for base in target.__mro__[::-1] if absent[0] in vars(base))
         methods = "method" if len(absent) == 1 else "methods"
         message = f"{configurable.short} lacks the {methods} {', '.join(absent)} of {base.__name__}"
         yield Finding(where, f"{message}; its docstrings tell what each gives")

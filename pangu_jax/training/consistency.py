@@ -12,13 +12,14 @@ from tpu_npu_backends.errors import BackendError
 
 
 def layout_divides(recipe: Recipe) -> Iterable[tuple[str, str]]:
-    """A constraint of recipes: names to mend, and what is wrong with them. Touches no device."""
+    """A constraint of recipes: names to change, and what is wrong with them. Touches no device."""
     arguments = recipe.arguments("train")
     try:
         devices = selection.promised_devices(arguments["backend"])
     except BackendError as error:
         return [("train.backend", str(error))]
-    devices = devices and processes.promised() and devices * processes.promised()
+    count = processes.promised()
+    devices = devices * count if devices and count else None
     if arguments.get("layout") == "auto":
         return []  # the planner gives layouts that divide, or says why there are none
     reference = arguments.get("layout") or Reference("", "Layout", True)

@@ -61,7 +61,7 @@ def make_gradients(
     if layout.schedule == "none":
         function = partial(_accumulated, workload, layout, run, trainable)
     else:
-        function = partial(_pipelined, workload, layout, run)
+        function = partial(_pipelined, _with_pipeline(workload, layout), layout, run)
     manual = _manual_axes(layout)
 
     def gradients(variables: Variables, batch: Batch, keys: jax.Array | None) -> tuple[Tree, Sums]:
@@ -95,8 +95,9 @@ def make_sums(
     def function(params: Tree, rest: Rest, part: Part) -> tuple[None, Sums]:
         if not pipelined:
             return None, workload.loss(Variables(params, *rest), part.batch, None, run)
-        weights, _ = stage_weights(workload, layout, run, params)
-        program, parts = workload.program(run, *rest), split(part, layout.microbatches)
+        in_stages = _with_pipeline(workload, layout)
+        weights, _ = stage_weights(in_stages, layout, run, params)
+        program, parts = in_stages.program(run, *rest), split(part, layout.microbatches)
         return None, _in_order(pipeline.loss(program, layout, weights, None, parts))
 
     manual = _manual_axes(layout)
@@ -274,20 +275,26 @@ def _specs(workload: Workload, layout: Layout, part: Part) -> Specs:
     whole = lambda a: rules.without(rules.storage_spec(a), (stage.STAGE,))  # noqa: E731
     rest = jax.tree.map(whole, Rest(axes.extra, axes.constants), is_leaf=rules.is_axes)
     batch = rules.batch_specs(workload.batch_axes(), part.batch)
-    return Specs(params, rest, Part(batch, None if part.keys is None else rules.batch_spec()))
+    keys: Any = None if part.keys is None else rules.batch_spec()
+    return Specs(params, rest, Part(batch, keys))
 
 
 def _rounds(workload: Workload, layout: Layout) -> tuple[int, tuple[str, ...]]:
     """Rounds that each tower makes around the stages, and the towers; none without a pipeline."""
     if layout.schedule == "none":
         return 1, ()
+    towers = _towers(_with_pipeline(workload, layout))
+    return layout.rounds(len(towers)), towers
+
+
+def _with_pipeline(workload: Workload, layout: Layout) -> PipelinedWorkload:
+    """UserError where the family has none."""
     if not isinstance(workload, PipelinedWorkload):
         raise UserError(
             f"Layout.schedule = {layout.schedule!r}: the workload {workload.name!r} has no pipeline; "
             "use 'none'"
         )
-    towers = _towers(workload)
-    return layout.rounds(len(towers)), towers
+    return workload
 
 
 def _towers(workload: PipelinedWorkload) -> tuple[str, ...]:

@@ -97,7 +97,7 @@ def run(
         for step in range(start + 1, config.steps + 1):
             batch = next(batches)
             # A platform may run a step where it is dispatched: by then the one before has long ended.
-            finished = time.monotonic() if pending and pending[1]["loss"].is_ready() else None
+            finished = time.monotonic() if pending and _is_ready(pending[1]["loss"]) else None
             state, metrics = config.train_step(state, batch, config.workload.phase(step - 1))
             if pending:
                 record(*pending, finished)
@@ -128,6 +128,11 @@ def run(
         "seconds": time.monotonic() - began,
     }
     return state, summary
+
+
+def _is_ready(array: Any) -> bool:
+    """Whether an array has been computed; jax's type for arrays does not speak of it."""
+    return array.is_ready()
 
 
 def _as_process_0_sees(flag: bool) -> bool:

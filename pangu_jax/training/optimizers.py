@@ -1,6 +1,6 @@
 """Optimizers, named for recipes; the arithmetic is optax's."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -111,7 +111,9 @@ def _grouped(
             return update(scaled, weight_decay, is_decayed)
         return update(scaled, group.weight_decay, lambda params: jax.tree.map(lambda _: True, params))
 
-    transforms = {str(number): of(group) for number, group in enumerate(groups)} | {"-1": plain}
+    transforms: dict[Hashable, optax.GradientTransformation] = {
+        str(number): of(group) for number, group in enumerate(groups)
+    } | {"-1": plain}
     labels = lambda params: jax.tree.map(str, parameter_groups.numbers(params, groups))  # noqa: E731
     return Optimizer(_clipped(optax.partition(transforms, labels), clip), schedule, tuple(groups))
 
@@ -123,10 +125,10 @@ def _clipped(update: optax.GradientTransformation, clip: float) -> optax.Gradien
 def _clip_by_global_norm(largest: float) -> optax.GradientTransformation:
     """As optax.clip_by_global_norm, by one multiplication that fuses into what follows."""
 
-    def update(grads, state, params=None):
+    def update(updates: Tree, state: Tree, params: Tree = None) -> tuple[Tree, Tree]:
         del params
-        scale = jnp.minimum(1.0, largest / jnp.maximum(optax.global_norm(grads), 1e-12))
-        return jax.tree.map(lambda g: g * scale, grads), state
+        scale = jnp.minimum(1.0, largest / jnp.maximum(optax.global_norm(updates), 1e-12))
+        return jax.tree.map(lambda g: g * scale, updates), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 

@@ -86,7 +86,8 @@ class MetricsRecorder:
             timings = {name: self.last.get(name) for name in ("tokens_per_second", "mfu", "step_seconds")}
             memory = peaks(self._config.backend.devices)
             self.write(step, values | timings | memory | {"seconds": now - self._began})
-        return values | {name: self.last[name] for name in ("tokens_per_second", "mfu") if name in self.last}
+        speed = {name: self.last.get(name) for name in ("tokens_per_second", "mfu")}
+        return values | {name: value for name, value in speed.items() if value is not None}
 
     def write(self, step: int, values: dict[str, float | None]) -> None:
         """Append a row, where it has anything. What is not finite is null there, and warned of once."""

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from typing import Any
 
 
 class StopSignals:
@@ -15,7 +16,7 @@ class StopSignals:
 
     def __init__(self):
         self.received: signal.Signals | None = None
-        self._previous: dict[signal.Signals, object] = {}
+        self._previous: dict[signal.Signals, Any] = {}
 
     @property
     def requested(self) -> bool:

@@ -66,14 +66,14 @@ def abstract_start(workload: Workload, optimizer: Optimizer, mesh: Mesh) -> Star
         return _with_sharding(leaf, param.sharding if leaf.shape == param.shape else whole)
 
     opt_state = optax.tree_utils.tree_map_params(
-        optimizer.transformation,
+        optimizer.transformation.init,
         like_its_parameter,
         jax.eval_shape(optimizer.transformation.init, params),
         params,
         transform_non_params=lambda leaf: _with_sharding(leaf, whole),
         is_leaf=lambda node: isinstance(node, optax.MaskedNode),
     )
-    step = jax.ShapeDtypeStruct((), jnp.int32, sharding=whole)
+    step: Any = jax.ShapeDtypeStruct((), jnp.int32, sharding=whole)
     return Start(TrainState(step, params, opt_state, extra), constants)
 
 

@@ -114,9 +114,11 @@ class StopAgreement:
             self._over.set()
 
     def _set(self, key: str, value: int) -> None:
+        assert self._store is not None  # several processes have one
         self._store.key_value_set(f"{self._name}/{key}", str(value), allow_overwrite=True)
 
     def _get(self, key: str) -> int:
+        assert self._store is not None
         while True:
             try:
                 return int(self._store.blocking_key_value_get(f"{self._name}/{key}", WAIT_MS))

@@ -90,7 +90,8 @@ class Watchdog:
         with self._wake:
             self._stopping = True
             self._wake.notify()
-        self._thread.join()
+        if self._thread:
+            self._thread.join()
 
     def _watch(self) -> None:
         with self._wake:
