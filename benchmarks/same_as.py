@@ -24,7 +24,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("commit", nargs="?", default="8072cd0", help="8072cd0, version 0.1, unless given")
+    parser.add_argument("commit", nargs="?", default="8072cd0", help="version 0.1 (8072cd0) unless given")
     parser.add_argument("--steps", type=int, default=60)
     flags = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="pangu_same_as_") as folder:
