@@ -234,6 +234,19 @@ def test_a_learning_rate_that_is_not_finite_reaches_no_checkpoint(tmp_path):
         trained(tmp_path, Cliff(), optimizer)
 
 
+class NothingHeldOut(Cliff):
+    """Digits with a task of whose held-out examples none are evaluated."""
+
+    def validation_sources(self, batch_size):
+        images, labels = self.held_out
+        return {"digits": DigitSource(images[:0], labels[:0], batch_size, None)}
+
+
+def test_a_held_out_source_without_batches_is_none(tmp_path):
+    assert trained(tmp_path, NothingHeldOut(), steps=2).summary["finished"]
+    assert validations(tmp_path) == []
+
+
 class Statistics(Cliff):
     """Digits with a running statistic, which a count of nothing spoils at one step."""
 
