@@ -41,7 +41,8 @@ class Evaluation:
           on_batch: called after each batch, as a sign of life.
         """
         if self._sources is None:
-            self._sources = self.evaluator.sources(self._batch_size)
+            sources = self.evaluator.sources(self._batch_size)
+            self._sources = [source for source in sources if len(source)]
 
         def collect(measure: Measure, sources: Sequence[Source]) -> Updates:
             return self._collect(measure, variables, (), sources, on_batch)
@@ -110,14 +111,12 @@ class HeldOutLoss(Evaluator):
 
     def finish(self, measured: Updates, begun: Tree) -> Mapping[str, Value]:
         del begun
-        loss, weight = measured.totals["loss"]
-        metrics = {
+        means = {"loss": measured.totals["loss"], **measured.totals["metrics"]}
+        return {
             f"validation_{name}": Value(float(value / weight), _unit(self._workload, name))
-            for name, (value, weight) in measured.totals["metrics"].items()
+            for name, (value, weight) in means.items()
             if weight > 0
         }
-        unit = self._workload.loss_unit
-        return {"validation_loss": Value(float(loss / weight), unit), **metrics}
 
 
 def _unit(workload: Workload, metric: str) -> str:

@@ -1,30 +1,22 @@
 """The trainer on an unrelated workload: it learns, resumes to the bit, and says in a line what is wrong."""
 
-import json
 import logging
 import os
-import signal
 import subprocess
 import sys
 import time
 
-import gin
 import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
 
-from examples.digits import DigitSource
 from pangu_jax import cli, train
 from pangu_jax.errors import UserError
 from pangu_jax.runs import checkpoint_files, metrics, results
 from pangu_jax.runs.run_directory import RunDirectory
 from pangu_jax.training import recorder
 from pangu_jax.training import step as training_step
-from pangu_jax.training.optimizers import adamw
-from pangu_jax.training.train import train as train_in_python
-from pangu_jax.workloads import Updates
 from tests.training import digits
+from tests.training.toy_runs import losses, trained, validations
 from tpu_npu_backends.errors import BackendError
 
 
@@ -34,18 +26,6 @@ def whole(recipe, tmp_path_factory):
     run_dir = tmp_path_factory.mktemp("whole")
     train.run([str(recipe)], [], run_dir)
     return run_dir
-
-
-def losses(run_dir) -> dict[int, float]:
-    """Step -> loss; fails where a step was written twice."""
-    rows = [(row["step"], row["loss"]) for row in metrics.read(run_dir / "metrics.jsonl") if "loss" in row]
-    assert len(dict(rows)) == len(rows)
-    return dict(rows)
-
-
-def validations(run_dir) -> list[float]:
-    rows = metrics.read(run_dir / "metrics.jsonl")
-    return [row["validation_loss"] for row in rows if "validation_loss" in row]
 
 
 def test_learns(recipe, tmp_path):
@@ -176,152 +156,6 @@ def test_a_poisoned_run_resumes_without_its_poison(recipe, whole, tmp_path):
     for name in ("early", "late"):
         train.run([str(recipe)], [], tmp_path / name)
         assert losses(tmp_path / name) == losses(whole)
-
-
-class Cliff(digits.PoisonedDigits):
-    """Digits whose gradient is NaN at one step, while its loss is finite: d sqrt(x) / dx at 0."""
-
-    def __init__(self, cliff_step=None):
-        super().__init__(poison_step=None)
-        self.cliff_step = cliff_step
-
-    def loss(self, variables, batch, keys, run):
-        sums = super().loss(variables, batch, keys, run)
-        squares = jnp.sum(variables.params["first"]["kernel"] ** 2) * batch["slope"]
-        return sums._replace(loss=sums.loss + 0.0 * jnp.sum(jnp.sqrt(squares)))
-
-    def train_source(self, batch_size, seed):
-        source = super().train_source(batch_size, seed)
-        flat = source.batch
-
-        def steep(step, rows=None):
-            batch = flat(step, rows)
-            return batch | {"slope": np.full(len(batch["labels"]), step + 1 != self.cliff_step, np.float32)}
-
-        source.batch = steep
-        return source
-
-    def validation_sources(self, batch_size):
-        return {}
-
-
-def trained(run_dir, workload, optimizer=None, steps=20, validate_every=0):
-    """`train` from Python; nothing of another test's recipe is bound."""
-    gin.clear_config()
-    settings = {"batch_size": 32, "backend": "cpu", "log_every": 1, "checkpoint_every": 6}
-    settings |= {"steps": steps, "validate_every": validate_every}
-    return train_in_python(run_dir, workload, optimizer, **settings)
-
-
-@pytest.mark.parametrize("step", [9, 12])
-def test_a_gradient_that_is_not_finite_reaches_no_checkpoint(tmp_path, step):
-    """Its loss is finite, and so may be that of the steps after it; step 12 would be saved."""
-    with pytest.raises(UserError) as caught:
-        trained(tmp_path, Cliff(step))
-    said = str(caught.value)
-    assert f"the norm of the gradient is nan at step {step}; its batch is " in said
-    assert ", ".join(digits.PoisonedDigits().train_source(32, 0).identity(step - 1)[:4]) in said
-    assert "the last good checkpoint is step 6" in said
-    assert checkpoint_files.verify(tmp_path)["usable"] == [6]
-    assert max(losses(tmp_path)) == step - 1
-    assert trained(tmp_path, Cliff()).summary["finished"]
-    assert np.isfinite(list(losses(tmp_path).values())).all() and len(losses(tmp_path)) == 20
-
-
-def test_a_learning_rate_that_is_not_finite_reaches_no_checkpoint(tmp_path):
-    optimizer = adamw(schedule=lambda step: jnp.where(step == 5, jnp.nan, 1e-3))
-    with pytest.raises(UserError, match=r"the learning rate is nan at step 6; .* no checkpoint yet"):
-        trained(tmp_path, Cliff(), optimizer)
-
-
-class Statistics(Cliff):
-    """Digits with a running statistic, which a count of nothing spoils at one step."""
-
-    def init(self, key):
-        return super().init(key)._replace(extra={"mean": jnp.zeros(())})
-
-    def logical_axes(self):
-        return super().logical_axes()._replace(extra={"mean": ()})
-
-    def loss(self, variables, batch, keys, run):
-        sums = digits.PoisonedDigits.loss(self, variables, batch, keys, run)
-        count = jnp.sum(batch["slope"])
-        return sums._replace(updates=Updates({"sum": count, "count": count}))
-
-    def after_step(self, variables, updates):
-        return {"mean": updates.totals["sum"] / updates.totals["count"]}
-
-
-def test_extra_state_that_is_not_finite_reaches_no_checkpoint(tmp_path):
-    with pytest.raises(UserError, match=r"the norm of the extra state is nan at step 12; .* step 6;"):
-        trained(tmp_path, Statistics(12))
-    assert checkpoint_files.verify(tmp_path)["usable"] == [6]
-    assert trained(tmp_path, Statistics()).summary["extra_norm"] == 1.0
-
-
-class Odd(digits.PoisonedDigits):
-    """Digits with a task that no batch holds, a metric that is NaN, and a NaN among what is held out."""
-
-    def loss(self, variables, batch, keys, run):
-        sums = super().loss(variables, batch, keys, run)
-        zero, one = jnp.zeros(()), jnp.ones(())
-        return sums._replace(metrics=sums.metrics | {"absent": (zero, zero), "odd": (zero / zero, one)})
-
-    def validation_sources(self, batch_size):
-        images, labels = self.held_out
-        return {"digits": DigitSource(images * np.nan, labels, batch_size, None)}
-
-
-def test_what_is_not_finite_is_null_and_what_is_absent_is_absent(tmp_path, caplog):
-    summary = trained(tmp_path, Odd(), steps=2).summary
-    assert summary["validation_loss"] is None and summary["odd"] is None
-    json.dumps(summary, allow_nan=False)
-    row, _, validated = metrics.read(tmp_path / "metrics.jsonl")
-    assert row["odd"] is None and row["loss/digits"] > 0 and "absent" not in row
-    assert validated["validation_loss"] is validated["validation_odd"] is None
-    assert "validation_absent" not in validated
-    warned = [record.message for record in caplog.records if "not finite" in record.message]
-    assert warned == [
-        "step 1: not finite, null in metrics.jsonl: odd",
-        "step 2: not finite, null in metrics.jsonl: validation_loss, validation_loss/digits, validation_odd",
-    ]
-
-
-class Interrupted(digits.PoisonedDigits):
-    """Digits under a scheduler that wants the machine back while `last_step` runs."""
-
-    def __init__(self, last_step):
-        super().__init__(poison_step=None)
-        self.last_step = last_step
-
-    def train_source(self, batch_size, seed):
-        source = super().train_source(batch_size, seed)
-        calm = source.batch
-
-        def batch(step, rows=None):
-            if step + 1 == self.last_step:
-                os.kill(os.getpid(), signal.SIGTERM)
-            return calm(step, rows)
-
-        source.batch = batch
-        return source
-
-
-@pytest.mark.parametrize("last_step", [20, 10, 12])
-def test_a_validation_that_a_signal_came_before_is_made_up_for(whole, tmp_path, caplog, last_step):
-    """At the last step, or where one was due: the run resumed has the rows of one that nothing stopped."""
-    stopped = trained(tmp_path, Interrupted(last_step), validate_every=10).summary
-    assert (stopped["step"], stopped["checkpoint"], stopped["finished"]) == (last_step, last_step, False)
-    assert len(validations(tmp_path)) == (last_step > 10)
-    for again in ("resumes", "nothing to do: step 20 of 20 is done"):
-        caplog.clear()
-        with caplog.at_level(logging.INFO, "pangu_jax"):
-            resumed = trained(tmp_path, digits.PoisonedDigits(), validate_every=10).summary
-        assert resumed["finished"] and (again in caplog.text) == (again != "resumes")
-    assert losses(tmp_path) == losses(whole)
-    rows = metrics.read(tmp_path / "metrics.jsonl")
-    assert [row["step"] for row in rows if "validation_loss" in row] == [10, 20]
-    assert validations(tmp_path)[-1] == validations(whole)[-1]
 
 
 def another_fingerprint(run_dir, monkeypatch):
