@@ -66,3 +66,5 @@ def test_a_wheel_holds_the_recipes_and_finds_them_by_name(tmp_path, proof):
     ]
     assert found
     proof("recipes in the wheel", len(found))
+    typed = {path.parent.name for path in (tmp_path / "site").glob("*/py.typed")}
+    assert typed == {"pangu_jax", "data_pipelines", "tpu_npu_backends"}

@@ -51,7 +51,7 @@ def run(
             return asked("test", splits[0])
         found = test if kind == "test" else task.examples(f"{kind}_{split}", data_dir)
         if kind == "dev":
-            found = limited(found, approach.dev_limit)
+            found = limited(list(found), approach.dev_limit)
         return ask(loaded, shown, found, approach.length, approach.stride)
 
     every = [asked(kind, split) for kind in ("train", "dev", "test") for split in splits]

@@ -132,7 +132,7 @@ def sweep(
             cells = [Cell(task, name, split, seed) for split in splits for seed in over]
             if left := tuple(cell for cell in cells if cell not in done):
                 most = limit_of(approach.limit, task) or limit
-                groups.append(Group(str(run_dir), approach, left, test_split, most, data_dir))
+                groups.append(Group(run_dir, approach, left, test_split, most, data_dir))
         for row in _carried_out(groups, workers, ray_address):
             add(row)
         order = {name: number for number, name in enumerate((*BASELINES, *approaches))}

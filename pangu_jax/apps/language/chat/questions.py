@@ -10,7 +10,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from pangu_jax.errors import UserError
@@ -128,7 +128,7 @@ class Rules:
 @functools.cache
 def rules() -> Rules:
     """The rules that come with the library."""
-    text = resources.files(__package__).joinpath("questions.toml").read_text("utf-8")
+    text = Path(__file__).with_name("questions.toml").read_text("utf-8")
     return Rules(tomllib.loads(text))
 
 

@@ -1,7 +1,7 @@
 """A conversation: a turn's questions one by one, passages found for each, and a bounded history."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -91,7 +91,7 @@ class Session:
         """Forgets the conversation."""
         self._history.clear()
 
-    def answer(self, turn: str) -> Iterator[Asked | Piece | Answered]:
+    def answer(self, turn: str) -> Generator[Asked | Piece | Answered]:
         """The turn's questions, each as `Asked`, its answer in pieces, and `Answered`.
 
         An answer that is stopped half-way (the iterator is closed) is not remembered.
@@ -137,7 +137,7 @@ class Session:
         written: list[int] = []
         shown = ""
         for token in self._stream(query):
-            written.append(int(token))
+            written.append(token)
             text = self._model.decode(np.array(written, np.int32))
             ready = text.rstrip("\ufffd")
             if ready.startswith(shown) and len(ready) > len(shown):

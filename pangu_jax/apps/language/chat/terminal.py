@@ -11,7 +11,7 @@ import sys
 import tomllib
 import unicodedata
 from collections.abc import Iterator
-from importlib import resources
+from pathlib import Path
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -24,7 +24,7 @@ from pangu_jax.errors import UserError
 @functools.cache
 def texts() -> dict[str, Any]:
     """What the terminal says: terminal.toml."""
-    return tomllib.loads(resources.files(__package__).joinpath("terminal.toml").read_text("utf-8"))
+    return tomllib.loads(Path(__file__).with_name("terminal.toml").read_text("utf-8"))
 
 
 def talk(

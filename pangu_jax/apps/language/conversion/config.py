@@ -9,14 +9,14 @@ files without `scale_decoder_outputs`, is whether the output is scaled.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pangu_jax.errors import UserError
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 
 KINDS = ("t5", "mt5")
 # `feed_forward_proj` -> activation, gated. T5's "gated-gelu" and "gelu_new" are GELU's tanh form, ours too.
-FEED_FORWARD = {
+FEED_FORWARD: dict[str, tuple[Literal["relu", "gelu", "silu"], bool]] = {
     "relu": ("relu", False),
     "gated-relu": ("relu", True),
     "gated-gelu": ("gelu", True),
@@ -143,7 +143,7 @@ def to_theirs(config: EncoderDecoderConfig, origin: Mapping[str, Any], where: st
     kind = origin.get("model_type", "t5") if config.head_scale == 1.0 else "t5"
     form = (config.activation, config.gated)
     spelling = origin.get("feed_forward_proj")
-    if FEED_FORWARD.get(spelling) != form:
+    if spelling is None or FEED_FORWARD.get(spelling) != form:
         spelling = next(name for name, known in FEED_FORWARD.items() if known == form)
     sizes = {theirs: getattr(config, ours) for theirs, ours in SIZES.items()}
     return {

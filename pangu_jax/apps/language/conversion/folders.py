@@ -1,7 +1,7 @@
 """A folder that is there whole or not at all."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from pangu_jax.errors import UserError
 
 
 @contextmanager
-def made(folder: Path, flag: str) -> Iterator[Path]:
+def made(folder: Path, flag: str) -> Generator[Path]:
     """A folder to fill beside `folder`, which takes its name when the context ends without an error.
 
     Args:

@@ -1,7 +1,7 @@
 """Folders of safetensors: which file holds which tensor, reading one after the other, writing in shards."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -55,11 +55,12 @@ class Tensors:
         """Where `name` is missing, let the first of `others` that is there be it as well."""
         known = next((other for other in others if other in self.shapes), None)
         if name not in self.shapes and known:
-            for told in (self.shapes, self.dtypes, self._places):
-                told[name] = told[known]
+            self.shapes[name] = self.shapes[known]
+            self.dtypes[name] = self.dtypes[known]
+            self._places[name] = self._places[known]
 
     @contextmanager
-    def reading(self) -> Iterator[Callable[[str], np.ndarray]]:
+    def reading(self) -> Generator[Callable[[str], np.ndarray]]:
         """A function that reads a tensor by name.
 
         Files are mapped into memory while the context lasts: to leave it is to give their pages back.
@@ -80,7 +81,7 @@ class Tensors:
         if (self.shapes[name], self.dtypes[name]) != (self.shapes[other], self.dtypes[other]):
             return False
         with self.reading() as read:
-            return bool(np.array_equal(_bits(read(name)), _bits(read(other))))
+            return np.array_equal(_bits(read(name)), _bits(read(other)))
 
 
 def _bits(array: np.ndarray) -> np.ndarray:
@@ -110,7 +111,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 @contextmanager
-def _opened(file: Path) -> Iterator[safe_open]:
+def _opened(file: Path) -> Generator[safe_open]:
     try:
         with safe_open(file, "np") as tensors:
             yield tensors

@@ -73,13 +73,16 @@ class Generator:
             logits that are not numbers.
         """
         self._check(asked, settings, max_tokens)
-        answer = self._search if isinstance(settings, Beam) else self._write
         order = sorted(range(len(asked)), key=lambda i: (len(asked[i].prefix), len(asked[i].inputs)))
         answers: dict[int, Generated] = {}
         for first in range(0, len(order), self.batch_size):
             numbers = order[first : first + self.batch_size]
             batch = self._open([asked[i] for i in numbers], settings, max_tokens)
-            answers.update(zip(numbers, answer(batch, numbers, settings, max_tokens, choices), strict=True))
+            if isinstance(settings, Beam):
+                texts = self._search(batch, numbers, settings, max_tokens, choices)
+            else:
+                texts = self._write(batch, numbers, settings, max_tokens, choices)
+            answers.update(zip(numbers, texts, strict=True))
         return [answers[i] for i in range(len(asked))]
 
     def stream(

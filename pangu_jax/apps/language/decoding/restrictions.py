@@ -70,21 +70,21 @@ def restrict(logits_VxR: jax.Array, history_RxW: jax.Array, repetition: Repetiti
     The last token of a row is that of the last column that is not EMPTY in any row.
     """
     if repetition.repetition_penalty != 1.0:
-        seen_VxR = _mark(history_RxW, logits_VxR.shape)
+        seen_VxR = _mark(history_RxW, logits_VxR.shape[0])
         factor = jnp.where(logits_VxR > 0, 1 / repetition.repetition_penalty, repetition.repetition_penalty)
         logits_VxR = jnp.where(seen_VxR, logits_VxR * factor, logits_VxR)
     if repetition.no_repeat_ngram:
         banned_RxW = _ends_of_repeats(history_RxW, repetition.no_repeat_ngram)
-        logits_VxR = jnp.where(_mark(banned_RxW, logits_VxR.shape), -jnp.inf, logits_VxR)
+        logits_VxR = jnp.where(_mark(banned_RxW, logits_VxR.shape[0]), -jnp.inf, logits_VxR)
     return logits_VxR
 
 
-def _mark(tokens_RxW: jax.Array, shape: tuple[int, int]) -> jax.Array:
+def _mark(tokens_RxW: jax.Array, vocabulary: int) -> jax.Array:
     """bool [V, R], True for each token of a row."""
     rows, width = tokens_RxW.shape
-    tokens = jnp.where(tokens_RxW == EMPTY, shape[0], tokens_RxW)
+    tokens = jnp.where(tokens_RxW == EMPTY, vocabulary, tokens_RxW)
     row_RxW = jnp.broadcast_to(jnp.arange(rows)[:, None], (rows, width))
-    return jnp.zeros(shape, bool).at[tokens, row_RxW].set(True, mode="drop")
+    return jnp.zeros((vocabulary, rows), bool).at[tokens, row_RxW].set(True, mode="drop")
 
 
 def _ends_of_repeats(history_RxW: jax.Array, size: int) -> jax.Array:

@@ -121,8 +121,11 @@ def _trie(candidates: tuple[bytes, ...]) -> Plan:
             pairs.append((columns[before], token, number))
     column_P, token_P, candidate_P = np.array(pairs, np.int32).T
     read_N, at_P = np.unique(column_P, return_inverse=True)
+    tokens_M, depth_M, parent_M = (np.array(x, np.int32) for x in (tokens, depths, parents))
     return Plan(
-        *(np.array(x, np.int32) for x in (tokens, depths, parents)),
+        tokens_M,
+        depth_M,
+        parent_M,
         read_N,
         at_P.astype(np.int32),
         token_P,

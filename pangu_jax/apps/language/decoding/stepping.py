@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from pangu_jax.apps.language.decoding import prefill, sampling
 from pangu_jax.apps.language.decoding.prefill import Reading
@@ -39,7 +40,7 @@ class Texts(NamedTuple):
     broken_B: jax.Array
 
 
-def begin(known: Reading, cache: Cache, history_BxG: jax.Array, own: int, finished_B: jax.Array) -> Texts:
+def begin(known: Reading, cache: Cache, history_BxG: np.ndarray, own: int, finished_B: np.ndarray) -> Texts:
     """Nothing written yet; rows that only fill the batch are `finished`."""
     batch, width = history_BxG.shape
     return Texts(

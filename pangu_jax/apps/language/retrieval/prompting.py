@@ -4,7 +4,6 @@ import functools
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from importlib import resources
 from pathlib import Path
 from string import Formatter
 
@@ -61,7 +60,7 @@ def load(file: str | Path | None = None) -> Prompts:
     Raises:
       UserError: the file cannot be read, or a template is missing, or names what is not put in.
     """
-    path = Path(file) if file else resources.files(__package__) / "prompts.toml"
+    path = Path(file) if file else Path(__file__).with_name("prompts.toml")
     try:
         found = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:

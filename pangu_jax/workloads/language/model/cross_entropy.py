@@ -87,7 +87,7 @@ def _chunked(hidden, table_VxD, targets, weights, z_loss, chunks, placement, wit
         body, start, (split(hidden), split(targets), split(weights))
     )
     gradients = None
-    if with_gradients:
+    if table_gradient_VxD is not None:
         gradients = join(hidden_gradient), table_gradient_VxD.astype(table_VxD.dtype)
     return jnp.sum(losses), join(token_loss), gradients
 

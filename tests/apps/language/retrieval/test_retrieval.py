@@ -3,6 +3,7 @@
 import itertools
 import json
 import sqlite3
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -263,7 +264,7 @@ def test_prompts_number_passages_as_citations_do():
     ],
 )
 def test_templates_are_checked(tmp_path, change, error):
-    text = (prompting.resources.files(prompting.__package__) / "prompts.toml").read_text("utf-8")
+    text = Path(prompting.__file__).with_name("prompts.toml").read_text("utf-8")
     file = tmp_path / "prompts.toml"
     file.write_text(text.replace(*change, 1), "utf-8")
     with pytest.raises(UserError, match=error):
