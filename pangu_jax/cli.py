@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from data_pipelines.errors import DataError
 from pangu_jax import __version__
-from pangu_jax.errors import UserError, suggestion
+from pangu_jax.errors import OtherFamilyError, UserError, suggestion
 from pangu_jax.verbs import VERBS, outputs
 from pangu_jax.verbs.notices import log_to_stderr
 from pangu_jax.verbs.verb import Verb
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with log_to_stderr(name):
             return _run(VERBS[name], flags)
     except (UserError, DataError, BackendError) as error:
-        for line in str(error).splitlines():
+        for line in _words(error).splitlines():
             print(f"pangu {name}: {line}" if name in VERBS else f"pangu: {line}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -71,6 +71,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `pangu config show | head`: nobody is reading any more, which is no error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _words(error: Exception) -> str:
+    """An error's own, and what can be done with a run that is of another family than the verb's."""
+    if not isinstance(error, OtherFamilyError):
+        return str(error)
+    from pangu_jax.apps import families
+
+    verbs = ", ".join(f"pangu {verb}" for verb in families.verbs(error.family))
+    return f"{error}; what can be done with it: {verbs}"
 
 
 def _run(verb: Verb, flags: argparse.Namespace) -> int:

@@ -11,6 +11,19 @@ class UserError(Exception):
     """
 
 
+class OtherFamilyError(UserError):
+    """A run of another model family than is asked for; the command line adds what can be done with it.
+
+    Args:
+      message: the line.
+      family: the run's.
+    """
+
+    def __init__(self, message: str, family: str):
+        super().__init__(message)
+        self.family = family
+
+
 def suggestion(word: str, candidates: Iterable[str], cutoff: float = 0.6) -> str:
     """ "; did you mean 'x'?" for the nearest of `candidates`, or "" when nothing is near."""
     candidates = sorted(set(candidates))

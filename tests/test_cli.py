@@ -10,6 +10,7 @@ import pytest
 
 from data_pipelines.errors import DataError
 from pangu_jax import cli, verbs
+from pangu_jax.apps import families
 from pangu_jax.errors import UserError
 from tests.recipes.conftest import COMPLETE, FUNCTION
 from tpu_npu_backends.errors import BackendError
@@ -205,3 +206,9 @@ def test_a_closed_pipe_is_no_error(recipe):
     script = f"{sys.executable} -m pangu_jax.cli --help | head -n 1"
     ran = subprocess.run(["bash", "-o", "pipefail", "-c", script], capture_output=True, text=True)
     assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_what_can_be_done_with_a_run_is_a_verb():
+    offered = {verb for family in [*families.FAMILIES, "another"] for verb in families.verbs(family)}
+    assert offered <= set(verbs.VERBS) and {"chat", "report"} <= offered
+    assert "chat" not in families.verbs("another")

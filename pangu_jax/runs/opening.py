@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from pangu_jax import recipes
-from pangu_jax.errors import UserError
+from pangu_jax.errors import OtherFamilyError, UserError
 from pangu_jax.parallel import rules
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.rules import LogicalAxes
@@ -33,7 +33,6 @@ from pangu_jax.workloads import NOTHING, Tree, Variables, Workload
 from tpu_npu_backends.selection import Backend
 
 LAYOUT = Reference("", "Layout", True)
-OF_EVERY_FAMILY = "pangu train (resumes it), pangu report, pangu checkpoint inspect, pangu checkpoint verify"
 
 
 class Found(NamedTuple):
@@ -258,9 +257,8 @@ def _workload(recipe: Recipe, directory: RunDirectory, family: str | None) -> Wo
         raise UserError(f"{directory.recipe}: train.workload = {reference!r}: {why}") from None
     name = getattr(made_by, "name", reference.selector)
     if family is not None and name != family:
-        raise UserError(
-            f"{directory.path} is a run of the family {name!r}, and this is for one of {family!r}; "
-            f"what can be done with it: {OF_EVERY_FAMILY}"
+        raise OtherFamilyError(
+            f"{directory.path} is a run of the family {name!r}, and this is for one of {family!r}", name
         )
     try:
         return made_by.from_run(recipe, reference, directory.path)

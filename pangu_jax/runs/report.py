@@ -55,7 +55,7 @@ def render(run: Results, run_dir: str | Path) -> str:
     environment.filters["number"] = lambda value, form="{:.3f}": "–" if value is None else form.format(value)
     environment.filters["cell"] = formats.cell
     pictures, left_out = inline_pictures(run.exhibits.pictures)
-    text = resources.files(__package__).joinpath("report.html.jinja").read_text("utf-8")
+    text = resources.files("pangu_jax.runs").joinpath("report.html.jinja").read_text("utf-8")
     return environment.from_string(text).render(
         run=run,
         title=run.directory.path.name,

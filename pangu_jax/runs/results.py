@@ -17,6 +17,8 @@ from pangu_jax.runs.run_directory import RunDirectory
 from pangu_jax.runs.sessions import Session
 from pangu_jax.runs.units import NATS_PER_TOKEN, VALIDATION
 
+SPEED = ("tokens_per_second", "mfu", "step_seconds")
+
 
 class Series(NamedTuple):
     """One metric over the run.
@@ -79,10 +81,19 @@ class Results:
 
     @cached_property
     def newest(self) -> dict[str, float]:
-        """The last finite value of every metric."""
-        return {
-            name: row[name] for row in self.rows for name in row if name != "step" and is_number(row[name])
-        }
+        """The last value of every metric; without those that were not finite there.
+
+        Speed is not measured in every row: its last value stays.
+        """
+        last: dict[str, float] = {}
+        for row in self.rows:
+            for name, value in row.items():
+                if is_number(value):
+                    last[name] = value
+                elif name not in SPEED:
+                    last.pop(name, None)
+        last.pop("step", None)
+        return last
 
     @cached_property
     def tasks(self) -> list[Task]:

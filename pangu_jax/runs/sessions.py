@@ -73,10 +73,9 @@ def _session(directory: RunDirectory, number: int, line: str) -> Session:
         values: dict[str, Any] = json.loads(line)
         # A later version may say more of a session.
         session = Session(**{name: value for name, value in values.items() if name in known})
-        is_session = isinstance(session.from_step, int)
     except (ValueError, TypeError, AttributeError):
-        is_session = False
-    if not is_session:
+        session = None
+    if session is None or not isinstance(session.from_step, int):
         raise UserError(f"{directory.sessions}, line {number} is not a session; fix or delete that line")
     return session
 

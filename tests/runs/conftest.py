@@ -1,5 +1,13 @@
-"""What is done with runs is tried on runs of the trainer's small workload."""
+"""The run that tests of its report share."""
 
-from tests.training.conftest import recipe
+import pytest
 
-__all__ = ["recipe"]
+from tests.runs import reported
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    """A language model's run, whose name has to be escaped."""
+    folder = tmp_path / 'run <b>&"1'
+    reported.write(folder)
+    return folder

@@ -1,83 +1,18 @@
 """report.html and the closing table of a run: what they say, and that data cannot break them."""
 
-import base64
-import io
 import json
 import re
-from html.parser import HTMLParser
 
 import matplotlib
 import numpy as np
 import pytest
-from PIL import Image as PillowImage
 
-from pangu_jax import train
 from pangu_jax.errors import UserError
-from pangu_jax.runs import charts, exhibit_files, inline_pictures, report, results, sessions, units
+from pangu_jax.runs import charts, report, results, units
 from pangu_jax.runs.run_directory import RunDirectory
 from pangu_jax.runs.sessions import Session
 from pangu_jax.runs.summary import summary_table
-from pangu_jax.workloads.exhibits import Image, Table
-
-TASKS = {"causal": 5.1, "prefix": 5.0, "span": 4.4}
-BASELINES = {task: {"unigram": 6.9, "bigram": 5.05} for task in TASKS}
-SAMPLE = {
-    "task": "prefix",
-    "prompt": "今天<script>alert(1)</script>",
-    "output": "[red]天气[/red]",
-    "reference": "",
-}
-
-
-@pytest.fixture
-def run_dir(tmp_path):
-    """A language model's run as the loop leaves it: killed after step 20, resumed, validated twice."""
-    folder = tmp_path / 'run <b>&"1'
-    (folder / "checkpoints" / "40").mkdir(parents=True)
-    rows = []
-    for step in range(2, 41, 2):
-        losses = {f"loss/{task}": 4 / step + end for task, end in TASKS.items()}
-        seconds = 10.0 + step if step <= 20 else step + 5.0
-        speed = {"tokens_per_second": 1500.0, "mfu": 0.5, "step_seconds": 2.0} if step > 2 else {"mfu": None}
-        rows.append({"step": step, "loss": 4 / step + 4.8, "grad_norm": 1.0, "learning_rate": 1e-3} | losses)
-        rows[-1] |= speed | {"seconds": seconds, "host_memory_gib": 1.5, "accuracy": 0.1}
-        if step % 20 == 0:
-            held_out = {f"validation_loss/{task}": end + 0.1 for task, end in TASKS.items()}
-            rows.append({"step": step, "validation_loss": 4.9} | held_out)
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (folder / "recipe.gin").write_text("train.workload = @LanguageModel()\ntrain.steps = %STEPS  # 40\n")
-    directory = RunDirectory(folder)
-    units.record(directory, units.of_trainer("nats per token", "tokens"))
-    sessions.write(directory, [Session(step, 40) for step in (0, 20, 40)])
-    (folder / "baselines.json").write_text(json.dumps(BASELINES))
-    (folder / "samples.json").write_text(json.dumps([SAMPLE]))
-    (folder / "environment.json").write_text(
-        json.dumps({"devices": "1 x cpu", "libraries": {"jax": "0.10.2"}})
-    )
-    return folder
-
-
-class Page(HTMLParser):
-    """Tags, addresses and text of a page."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.links, self.words = [], [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        self.links += [
-            v for k, v in attributes if k in ("src", "href", "xlink:href", "srcset", "action", "data")
-        ]
-
-    def handle_data(self, data):
-        self.words.append(data)
-
-
-def words_of(run_dir) -> str:
-    """The text of a run's report, written anew."""
-    return " ".join(" ".join(Page(report.write(run_dir).read_text("utf-8")).words).split())
+from tests.runs.reported import BASELINES, SAMPLE, Page, words_of
 
 
 def test_a_whole_report(run_dir):
@@ -162,6 +97,15 @@ def test_a_long_run_is_thinned_without_losing_its_mean():
     assert charts.moving_mean(np.array([1.0, 2.0, 3.0, 10.0])) == pytest.approx([1.5, 2.0, 5.0, 6.5])
 
 
+def test_a_value_that_is_not_finite_is_no_older_one(run_dir):
+    with (run_dir / "metrics.jsonl").open("a") as stream:
+        stream.write('{"step": 41, "loss": 4.0, "loss/span": null, "tokens_per_second": null}\n')
+    run = results.read(run_dir)
+    assert [task.train is None for task in run.tasks] == [False, False, True]
+    assert run.newest["tokens_per_second"] == 1500.0 and "step" not in run.newest
+    assert "span – 4.500 90.0" in words_of(run_dir)
+
+
 def test_a_directory_of_version_0_1_has_the_same_report(run_dir):
     """It says its sessions in run.log, its steps in recipe.gin, and its unit nowhere."""
     now = words_of(run_dir)
@@ -176,12 +120,6 @@ def test_a_directory_of_version_0_1_has_the_same_report(run_dir):
     (run_dir / "baselines.json").write_text(json.dumps(tokens))
     assert words_of(run_dir) == now
     assert results.read(run_dir).sessions == [Session(0), Session(20), Session(40, steps=40)]
-
-
-def test_a_session_that_resumes_from_before_another_takes_its_place():
-    assert sessions.resumes([Session(step) for step in (0, 12, 18)]) == [12, 18]
-    assert sessions.resumes([Session(step) for step in (0, 12, 18, 12)]) == [12]
-    assert sessions.resumes([Session(step) for step in (0, 12, 6, 0)]) == []
 
 
 def test_metrics_of_other_evaluators(run_dir):
@@ -200,111 +138,6 @@ def test_metrics_of_other_evaluators(run_dir):
     assert [len(series.steps_N) for series in run.curves("accuracy")] == [20, 1]
     table = summary_table({}, run, width=100)
     assert re.search(r"^knn/accuracy +– +5 +percent$", table, re.MULTILINE)
-
-
-def test_units_are_written_when_one_is_new(tmp_path):
-    directory = RunDirectory(tmp_path)
-    units.record(directory, {"loss": "nats per token", "mfu": ""})
-    assert units.read(directory) == {"loss": "nats per token"}
-    written = directory.units.stat().st_ino
-    units.record(directory, {"loss": "nats per token", "mfu": ""})
-    assert directory.units.stat().st_ino == written
-    units.record(directory, {"rmse/z500": "m", "loss": ""})
-    assert units.read(directory) == {"rmse/z500": "m"}
-    parts = {"loss": "nats", "rmse": "K"}
-    assert units.unit_of("validation_loss/span", parts) == "nats"
-    assert units.unit_of("validation_rmse", parts) == "K" and units.unit_of("lossless", parts) == ""
-
-
-def test_pictures_and_tables(run_dir):
-    """They are in the page itself, escaped and bounded; a later finish replaces them."""
-    directory, dots = RunDirectory(run_dir), np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
-    wide = np.zeros((4, 3000, 1), np.uint8)
-    rows = [("<i>a</i>", np.float32(0.5), 1234), ("b", float("nan"), 2)] + [("more", 0.1, 1)] * 500
-    shown = [Image("a/../<b>", dots), Image("天气", wide), Table("T & [red]", ("name", "[bold]x", "n"), rows)]
-    exhibit_files.write(directory, shown)
-    assert sorted(path.name for path in directory.pictures.iterdir()) == ["001-a-b.png", "002-天气.png"]
-    page = Page(text := report.write(run_dir).read_text("utf-8"))
-    words = " ".join(" ".join(page.words).split())
-    assert (
-        "T & [red] name [bold]x n <i>a</i> 0.5 1,234 b – 2 more" in words
-        and "302 more rows in exhibits.json" in words
-    )
-    assert page.tags.count("img") == 2 and "<i>a<" not in text
-    small, large = [
-        base64.b64decode(link.partition(",")[2]) for link in page.links if link.startswith("data:")
-    ]
-    assert np.array_equal(np.asarray(PillowImage.open(io.BytesIO(small))), dots)
-    assert PillowImage.open(io.BytesIO(large)).size[0] == exhibit_files.LARGEST_SIDE
-    assert 'width="160" height="160" alt="a/../&lt;b&gt;" class="enlarged"' in text
-    table = summary_table({}, results.read(run_dir), width=100)
-    assert (
-        "T & [red]" in table and "and 494 more in the report" in table and "2 pictures in the report" in table
-    )
-
-    exhibit_files.write(directory, [])
-    assert len(results.read(run_dir).exhibits.pictures) == 2
-    exhibit_files.write(directory, [Image("", dots[..., :1])])
-    assert [path.name for path in directory.pictures.iterdir()] == ["001.png"]
-    assert results.read(run_dir).exhibits.tables == []
-
-
-def test_a_page_shows_no_other_file_and_stays_small(run_dir, monkeypatch):
-    directory = RunDirectory(run_dir)
-    dots = np.random.default_rng(0).integers(256, size=(16, 16, 3), dtype=np.uint8)
-    exhibit_files.write(directory, [Image(str(number), dots) for number in range(3)])
-    monkeypatch.setattr(inline_pictures, "ALL_FILES", 2 * (directory.pictures / "001-0.png").stat().st_size)
-    assert "1 more in exhibits/, too large for this page." in words_of(run_dir)
-    kept = json.loads(directory.exhibits.read_text())
-    kept["pictures"][0]["file"] = "../samples.json"
-    directory.exhibits.write_text(json.dumps(kept))
-    assert [picture.title for picture in results.read(run_dir).exhibits.pictures] == ["1", "2"]
-    (directory.pictures / "002-1.png").write_text("GIF89a")
-    with pytest.raises(UserError, match=r"002-1.png is damaged: no PNG"):
-        report.write(run_dir)
-
-
-@pytest.mark.parametrize(
-    ("pixels", "why"),
-    [
-        (np.zeros((2, 2, 1)), r"picture 'a': its pixels are float64 \[2, 2, 1\]; give uint8"),
-        (np.zeros((2, 2), np.uint8), r"are uint8 \[2, 2\]"),
-        (np.zeros((2, 0, 3), np.uint8), r"are uint8 \[2, 0, 3\]"),
-        (np.zeros((2, 2, 4), np.uint8), r"are uint8 \[2, 2, 4\]"),
-    ],
-)
-def test_a_picture_that_is_none(pixels, why):
-    with pytest.raises(UserError, match=why):
-        Image("a", pixels)
-
-
-def test_a_table_with_a_short_row():
-    with pytest.raises(UserError, match="table 'a': row 2 has 1 cells and there are 2 headings"):
-        Table("a", ("x", "y"), [(1, 2), (1,)])
-
-
-def test_the_report_of_another_family(recipe, tmp_path):
-    """Its loss has another unit and no perplexity; its baselines and exhibits are shown by kind."""
-    bindings = ["train.workload=@ShownDigits()", "train.validate_every=10"]
-    text = train.run([str(recipe)], bindings, tmp_path)["text"]
-    page = Page(report.write(tmp_path).read_text("utf-8"))
-    words = " ".join(" ".join(page.words).split())
-    titles = ["Result by task", "Other metrics", "Generated", "Pictures", "Tables", "Optimisation and speed"]
-    assert [word for word in page.words if word in titles] == titles
-    assert "Loss, nats per example" in words and "Loss in nats per example; train at" in words
-    assert re.search(r"Task Train Held-out Class frequencies digits \d\.\d{3} \d\.\d{3} 2\.\d{3} ", words)
-    assert "The digits task is below its class frequencies baseline." in words
-    assert re.search(r"accuracy train 0\.\d+, held-out 0\.\d+", words)
-    assert "Pixels per second, median" in words and "Pixels seen" in words and "oken" not in words
-    assert page.tags.count("img") == 6 and "unit 5 & more" in words
-    assert re.search(r"recognised digit share <0> [01]\.?\d*", words) and "[bold]seven" in words
-    assert re.search(r"\d pixels/s, .*\n\nloss, nats per example\n", text)
-    assert re.search(r"^task +train +held-out +class frequencies$", text, re.MULTILINE)
-    assert "below the baseline" in text and "6 pictures in the report" in text and "[bold]seven" in text
-    kept = json.loads((tmp_path / "units.json").read_text())
-    assert kept["loss"] == "nats per example" and kept["tokens_per_second"] == "pixels per second"
-    [session] = results.read(tmp_path).sessions
-    assert (session.from_step, session.steps) == (0, 20) and session.version and session.started
 
 
 def test_the_closing_table(run_dir):
