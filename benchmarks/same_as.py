@@ -51,9 +51,7 @@ def compared(other: Path, runs: Path, commit: str, steps: int) -> int:
         if a.get(name) != b.get(name)
     ]
     count = sum(len(row.keys() - TIMINGS) for row in then)
-    print(
-        f"{len(then)} rows of {steps} steps and a validation, {count} numbers: {len(different)} differ from {commit}"
-    )
+    print(f"{steps} steps and a validation, {count} numbers: {len(different)} differ from {commit}")
     print("\n".join(different[:20]))
     shutil.copytree(runs / "then", runs / "resumed")
     pangu(
