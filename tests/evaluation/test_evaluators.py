@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 
 from examples.digits import Digits, DigitSource
+from pangu_jax import train as launch
+from pangu_jax.evaluation import finished_run
 from pangu_jax.evaluation.evaluators import Evaluation, HeldOutLoss
 from pangu_jax.models.placement import OneDevice
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.mesh import make_mesh
-from pangu_jax.runs import metrics
+from pangu_jax.runs import metrics, opening
+from pangu_jax.runs.inference_layout import Devices
 from pangu_jax.training import step
 from pangu_jax.training.optimizers import adamw
 from pangu_jax.training.train import train
@@ -126,3 +129,41 @@ def test_in_training_each_evaluator_has_its_turn(workload, tmp_path):
     assert trained.summary["nearest/accuracy"] == measured[5]
     units = json.loads((tmp_path / "units.json").read_text())
     assert units["nearest/accuracy"] == "percent" and units["validation_loss"] == "nats per example"
+
+
+RECIPE = """
+import examples.digits
+import tests.evaluation.test_evaluators
+
+train.workload = @Digits()
+train.steps = 3
+train.batch_size = 32
+train.backend = 'cpu'
+train.evaluators = [@NearestOfDigits()]
+"""
+
+
+@gin.configurable
+class NearestOfDigits(Nearest):
+    """As a recipe names it: an evaluator has data of its own."""
+
+    def __init__(self):
+        super().__init__(Digits())
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "digits.gin").write_text(RECIPE)
+    launch.run([str(folder / "digits.gin")], [], folder / "run")
+    return folder / "run"
+
+
+@pytest.mark.parametrize("devices", [Devices("cpu"), Devices("cpu:8", ("Layout.fsdp=4", "Layout.model=2"))])
+def test_a_finished_run_measures_what_it_measured_in_training(run_dir, devices):
+    *_, validated = metrics.read(run_dir / "metrics.jsonl")
+    found = finished_run.evaluate(opening.open_run(run_dir, devices=devices, float32=True))
+    assert {name: value.value for name, value in found.items()} == pytest.approx(
+        {name: value for name, value in validated.items() if name != "step"}, rel=1e-5
+    )
+    assert found["nearest/accuracy"].unit == "percent"

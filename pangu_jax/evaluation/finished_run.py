@@ -1,0 +1,44 @@
+"""A finished run, measured as it was in training: its held-out loss and the evaluators of its recipe."""
+
+from collections.abc import Callable
+
+import jax
+
+from pangu_jax import recipes
+from pangu_jax.evaluation.evaluators import Evaluation, HeldOutLoss
+from pangu_jax.parallel import rules
+from pangu_jax.parallel.layout import Layout
+from pangu_jax.parallel.mesh import make_mesh
+from pangu_jax.recipes.functions import TRAIN
+from pangu_jax.runs.opening import OpenedRun
+from pangu_jax.workloads import Run, Workload
+from pangu_jax.workloads.evaluator import Value
+
+
+def evaluate(run: OpenedRun, on_batch: Callable[[], None] = lambda: None) -> dict[str, Value]:
+    """Metrics by name, in the order of their evaluators; {} where the run holds nothing out.
+
+    The run's recipe says what is held out, so its data must be there.
+
+    Args:
+      run: opened with parameters in fp32, as training has them.
+      on_batch: called after each batch.
+
+    Raises:
+      UserError, DataError: the recipe's data is not there, or its batch does not divide over the devices.
+    """
+    arguments = run.recipe.arguments(TRAIN)
+    with recipes.plain_errors():
+        workload: Workload = recipes.make(run.recipe, arguments["workload"])
+        evaluators = recipes.make(run.recipe, arguments.get("evaluators", ()))
+    spread, mesh = run.spread, run.spread.mesh
+    if mesh is None:
+        mesh = make_mesh(Layout(data=1), [spread.backend.devices[0]])
+    shardings = rules.storage_shardings(mesh, workload.logical_axes())
+    variables = workload.evaluated(jax.device_put(run.variables, shardings))
+    context = Run(spread.run.placement, dtype=spread.run.dtype, kernel=spread.run.kernel)
+    found: dict[str, Value] = {}
+    for evaluator in (HeldOutLoss(workload), *evaluators):
+        evaluation = Evaluation(evaluator, workload, context, mesh, arguments["batch_size"])
+        found |= evaluation(variables, on_batch)
+    return found
