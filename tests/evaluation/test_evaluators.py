@@ -10,7 +10,7 @@ import pytest
 
 from examples.digits import Digits, DigitSource
 from pangu_jax import train as launch
-from pangu_jax.evaluation import finished_run
+from pangu_jax.apps import held_out
 from pangu_jax.evaluation.evaluators import Evaluation, HeldOutLoss
 from pangu_jax.models.placement import OneDevice
 from pangu_jax.parallel.layout import Layout
@@ -162,7 +162,7 @@ def run_dir(tmp_path_factory):
 @pytest.mark.parametrize("devices", [Devices("cpu"), Devices("cpu:8", ("Layout.fsdp=4", "Layout.model=2"))])
 def test_a_finished_run_measures_what_it_measured_in_training(run_dir, devices):
     *_, validated = metrics.read(run_dir / "metrics.jsonl")
-    found = finished_run.evaluate(opening.open_run(run_dir, devices=devices, float32=True))
+    found = held_out.evaluate(opening.open_run(run_dir, devices=devices, float32=True))
     assert {name: value.value for name, value in found.items()} == pytest.approx(
         {name: value for name, value in validated.items() if name != "step"}, rel=1e-5
     )
