@@ -52,8 +52,10 @@ def test_validation_reads_the_averaged_teacher(whole):
     source = workload.validation_sources(32)["digits"]
     batches = [source.batch(number) for number in range(len(source))]
 
+    loss = jax.jit(lambda variables, batch: workload.loss(variables, batch, None, Run(OneDevice())))
+
     def mean_loss(variables: Variables) -> float:
-        sums = [workload.loss(variables, batch, None, Run(OneDevice())) for batch in batches]
+        sums = [loss(variables, batch) for batch in batches]
         return sum(float(s.loss) for s in sums) / sum(float(s.weight) for s in sums)
 
     assert validated == pytest.approx(mean_loss(workload.evaluated(variables)), rel=1e-5)
