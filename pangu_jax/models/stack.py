@@ -1,7 +1,7 @@
 """Running a stack of equal layers: one compiled body, and what to remember for the backward pass."""
 
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import jax
 import jax.numpy as jnp
@@ -9,14 +9,14 @@ import jax.numpy as jnp
 from pangu_jax.models.parameters import Tree
 
 Remat = Literal["none", "dots", "full", "offload"]
-Body = Callable[[Tree, Tree, jax.Array], Tree]
+Carry = TypeVar("Carry")  # what a layer takes and gives: any tree of arrays
 
 # What "dots" keeps of a layer, by the names that the modules give: results of products, of attention, and
 # the residual stream. Norms, activations and rotations are cheap to compute again.
 SAVED = ("heads", "attention", "up", "residual")
 
 
-def rematerialise(body: Body, policy: Remat) -> Body:
+def rematerialise(body: Callable[..., Carry], policy: Remat) -> Callable[..., Carry]:
     """What the backward pass finds of a layer, and what it computes again.
 
     "none" keeps everything; "dots" keeps products (`SAVED`); "full" keeps a layer's input; "offload" keeps
@@ -40,8 +40,14 @@ def rematerialise(body: Body, policy: Remat) -> Body:
 
 
 def run_layers(
-    body: Body, params: Tree, x: Tree, *, remat: Remat, unroll: int, first: jax.Array | int = 0
-) -> Tree:
+    body: Callable[[Carry, Tree, jax.Array], Carry],
+    params: Tree,
+    x: Carry,
+    *,
+    remat: Remat,
+    unroll: int,
+    first: jax.Array | int = 0,
+) -> Carry:
     """x -> body(x, params of layer 0, first) -> body(.., params of layer 1, first + 1) -> ...
 
     `params` holds every weight with a leading `layers` dimension: all layers, or a pipeline stage's, of which
@@ -57,7 +63,7 @@ def run_layers(
             x = body(x, structure.unflatten(layer), first + jnp.int32(index))
         return x
 
-    def step(x: Tree, layer: tuple[Tree, jax.Array]) -> tuple[Tree, None]:
+    def step(x: Carry, layer: tuple[Tree, jax.Array]) -> tuple[Carry, None]:
         return body(x, *layer), None
 
     return jax.lax.scan(step, x, (params, first + jnp.arange(layers)), unroll=unroll)[0]

@@ -13,7 +13,8 @@ RECIPE_LINES = 12
 def render(found: dict, width: int = 110) -> str:
     """The dictionary of `checkpoint_files.inspect` or `.verify` as text, without colours, `width` columns at
     most."""
-    console = Console(file=io.StringIO(), width=width, color_system=None, force_jupyter=False)
+    text = io.StringIO()
+    console = Console(file=text, width=width, color_system=None, force_jupyter=False)
     if "usable" in found:
         _render_verified(found, console)
     else:
@@ -21,7 +22,7 @@ def render(found: dict, width: int = 110) -> str:
     for name, meaning in (("set_aside", "damaged, set aside"), ("unfinished", "unfinished, ignored")):
         if found[name]:
             console.print(f"{meaning}: {', '.join(found[name])}")
-    return console.file.getvalue().rstrip() + "\n"
+    return text.getvalue().rstrip() + "\n"
 
 
 def _render_verified(found: dict, console: Console) -> None:

@@ -7,11 +7,12 @@ from those saved.
 """
 
 import datetime
+import functools
 import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -155,9 +156,9 @@ class Checkpoints:
 
     def read_array(self, step: int, path: str, wanted: jax.ShapeDtypeStruct) -> jax.Array:
         """One array of a step that was found sound, such as "params/embedding", without the others."""
-        target: PyTree = wanted
-        for name in reversed(path.split("/")):
-            target = {name: target}
+        target: PyTree = functools.reduce(
+            lambda inner, name: {name: inner}, reversed(path.split("/")), wanted
+        )
         (array,) = jax.tree.leaves(self._read(step, target, partial=True))
         return array
 
@@ -237,7 +238,7 @@ class Checkpoints:
         target = jax.tree.map(with_sharding, target)
         restore_args = ocp.checkpoint_utils.construct_restore_args(target)
         arguments = ocp.args.PyTreeRestore(item=target, restore_args=restore_args, partial_restore=partial)
-        return self._manager.restore(step, args=ocp.args.Composite(state=arguments)).state
+        return self._manager.restore(step, args=ocp.args.Composite(state=arguments))["state"]
 
     def _step_over(self, faults: Mapping[int, str], chosen: int) -> None:
         self._sound.step_over(faults, chosen)
@@ -256,7 +257,7 @@ class Checkpoints:
                 files.write_checksums(step_directory)
 
     @contextmanager
-    def _disk_errors(self) -> Iterator[None]:
+    def _disk_errors(self) -> Generator[None]:
         """Turn a failed write into one line for a person, and remove what it left, which frees the disk."""
         try:
             yield

@@ -118,7 +118,7 @@ def _rows(path: Path) -> list[tuple[dict, bytes]]:
             row = json.loads(line)
             is_row = isinstance(row["step"], int)
         except (ValueError, TypeError, KeyError):
-            is_row = False
+            row, is_row = {}, False
         if not is_row:
             raise UserError(f"{path}, line {number} is not a row of metrics; mend or delete that line")
         rows.append((row, line + b"\n"))

@@ -37,7 +37,7 @@ def open_manager(
     does not yet stand under its number.
     """
     quiet_orbax()
-    policies = [ocp.checkpoint_managers.LatestN(keep)]
+    policies: list[ocp.checkpoint_managers.PreservationPolicy] = [ocp.checkpoint_managers.LatestN(keep)]
     if keep_every:
         policies.append(ocp.checkpoint_managers.EveryNSteps(keep_every))
     options = ocp.CheckpointManagerOptions(

@@ -7,13 +7,14 @@ a recipe that names it; docs/adding_a_workload.md builds one.
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from pangu_jax.models.placement import Placement
+from pangu_jax.models.stack import Remat
 from pangu_jax.recipes import Recipe, Reference, make
 from pangu_jax.workloads.exhibits import Exhibit
 
@@ -99,9 +100,9 @@ class Run(NamedTuple):
     """
 
     placement: Placement
-    remat: str = "none"
+    remat: Remat = "none"
     dtype: Any = jnp.float32
-    kernel: str = "plain"
+    kernel: Literal["plain", "flash"] = "plain"
     streams: int = 1
     phase: int = 0
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import gin
 import jax
@@ -14,7 +14,7 @@ from pangu_jax.recipes import Recipe, Reference, make
 from pangu_jax.workloads import Batch, Params, Part, PipelinedWorkload, Run, Source, Sums, Tree, Variables
 from pangu_jax.workloads.language.model import encoder_decoder, forward
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
-from pangu_jax.workloads.language.model.forward import Forward, Loss
+from pangu_jax.workloads.language.model.forward import Forward, Loss, Payload
 from pangu_jax.workloads.language.stored_vocabulary import FILE, StoredVocabulary
 from pangu_jax.workloads.shape import Attention, End, Product, Shape, Tower
 
@@ -32,19 +32,35 @@ class TokenData(Protocol):
     @property
     def vocabulary_size(self) -> int:
         """Token ids are below it."""
+        ...
 
     @property
     def task_names(self) -> tuple[str, ...]:
         """The mixture's tasks, in the order of `task_id`."""
+        ...
 
     def train_source(self, batch_size: int, seed: int) -> Source:
         """Endless batches of the mixture."""
+        ...
 
     def validation_sources(self, batch_size: int) -> Mapping[str, Source]:
         """A finite source for each task, from held-out documents."""
+        ...
 
     def fingerprint(self) -> dict[str, str]:
         """The vocabulary's hash."""
+        ...
+
+
+@runtime_checkable
+class TextData(Protocol):
+    """What a corpus of text has besides: n-gram models to compare with."""
+
+    objectives: Mapping[str, object]  # in the order of `task_names`
+
+    def baselines(self, objective: str) -> dict[str, float]:
+        """Held-out nats per token of n-gram models on an objective's targets."""
+        ...
 
 
 def _dimensions(model: EncoderDecoderConfig) -> dict[str, int]:
@@ -167,7 +183,7 @@ class LanguageModel(PipelinedWorkload):
 
     def baselines(self) -> dict[str, dict[str, float]]:
         """Task -> held-out loss of n-gram models on the same targets; {} for data without text."""
-        if not hasattr(self.data, "baselines"):
+        if not isinstance(self.data, TextData):
             return {}
         objectives = zip(self.data.task_names, self.data.objectives, strict=False)
         measured = {task: self.data.baselines(objective) for task, objective in objectives}
@@ -230,15 +246,17 @@ class Program(NamedTuple):
         """Names of the towers, first to last."""
         return forward.TOWERS
 
-    def begin(self, tower: int, shared: Params, payload: dict[str, jax.Array], part: Part):
+    def begin(self, tower: int, shared: Params, payload: Payload, part: Part) -> Payload:
         """Embeddings of a tower, with the encoder's output for the decoder."""
         return self.forward.begin_tower(tower, shared, payload, part.batch)
 
-    def run(self, tower: int, layers: Params, shared: Params, payload, part: Part, first: jax.Array):
+    def run(
+        self, tower: int, layers: Params, shared: Params, payload: Payload, part: Part, first: jax.Array
+    ) -> Payload:
         """Some layers of a tower."""
         return self.forward.run_tower(tower, layers, shared, payload, part.batch, part.keys, first)
 
-    def finish(self, shared: Params, payload, part: Part) -> Sums:
+    def finish(self, shared: Params, payload: Payload, part: Part) -> Sums:
         """The loss of a microbatch."""
         return self.workload.sums(self.forward.finish(shared, payload, part.batch), part.batch)
 

@@ -5,6 +5,7 @@ heads as an axis of their own, and keep projections of the same input in one arr
 """
 
 from collections.abc import Iterator
+from types import EllipsisType
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +16,7 @@ from pangu_jax.workloads.language.model import encoder_decoder
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 
 Shape = tuple[int, ...]
+Index = tuple[int | slice | EllipsisType, ...]
 
 
 class Entry(NamedTuple):
@@ -44,7 +46,7 @@ class Piece(NamedTuple):
 
     name: str
     shape: Shape
-    index: tuple[int | slice, ...]
+    index: Index
     ours: Shape
     turned: bool
 
@@ -127,7 +129,8 @@ def _pieces(entry: Entry, shape: Shape) -> Iterator[Piece]:
     for layer in range(shape[0] if stacked else 1):
         before = (layer,) if stacked else ()
         for number, part in enumerate(entry.parts or [""]):
-            index, ours = before, shape[len(before) :]
+            index: Index = before
+            ours = shape[len(before) :]
             if entry.parts:
                 index, ours = (*before, ..., number, slice(None)), ours[:-2] + ours[-1:]
             matrix = (ours[0], int(np.prod(ours[1:]))) if len(ours) > 1 else ours

@@ -55,4 +55,7 @@ def _first_examples(batch: dict[str, np.ndarray]) -> tuple[list[np.ndarray], lis
     """Of each packed window its first example: inputs and targets, int32 [n] each."""
     inputs = zip(batch["encoder_input_tokens"], batch["encoder_segment_ids"], strict=True)
     targets = zip(batch["decoder_target_tokens"], batch["decoder_segment_ids"], strict=True)
-    return tuple([tokens[segments == 1] for tokens, segments in rows] for rows in (inputs, targets))
+    first_inputs, first_targets = (
+        [tokens[segments == 1] for tokens, segments in rows] for rows in (inputs, targets)
+    )
+    return first_inputs, first_targets

@@ -59,7 +59,7 @@ class Encoder:
         digest = hashlib.sha256(repr(self._forward.config).encode())
         parts = {name: self._params[name] for name in sorted(self._params) if not name.startswith("decoder")}
         for leaf in jax.tree.leaves(parts):
-            digest.update(np.ascontiguousarray(leaf))
+            digest.update(np.ascontiguousarray(leaf).data)
         return digest.hexdigest()
 
 

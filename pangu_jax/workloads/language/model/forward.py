@@ -6,7 +6,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,9 @@ TOWERS = ("encoder", "decoder")
 TOKENS = ("batch", "length")
 TABLE = {"table": ("vocab", "embed")}
 Batch = Mapping[str, jax.Array]
-Payload = dict[str, tuple[jax.Array, ...]]  # of each tower, its residual stream for each stream of examples
+Split = TypeVar("Split")
+Streams = tuple[jax.Array, ...]  # a residual stream for each stream of examples
+Payload = dict[str, Streams]  # of each tower
 
 
 class Loss(NamedTuple):
@@ -138,8 +140,8 @@ class Forward:
 
         blocks = {"attention": attend, "cross_attention": attend_memory, "feed_forward": feed}
 
-        def body(streams, layer, index):
-            layer = placement.weights(jax.tree.map(lambda w: w.astype(self.dtype), layer), layer_axes)
+        def body(streams: Streams, stored: Tree, index: jax.Array) -> Streams:
+            layer = placement.weights(jax.tree.map(lambda w: w.astype(self.dtype), stored), layer_axes)
             for number, (kind, compute) in enumerate(blocks.items()):
                 if kind not in layer:
                     continue
@@ -171,9 +173,9 @@ class Forward:
         token_loss_BxT, weights_BxT = (
             jnp.concatenate(parts) for parts in list(zip(*losses, strict=True))[1:]
         )
-        return Loss(sum(loss.total for loss in losses), token_loss_BxT, weights_BxT)
+        return Loss(sum((loss.total for loss in losses), start=jnp.float32(0)), token_loss_BxT, weights_BxT)
 
-    def _split(self, tree: Tree) -> list[Tree]:
+    def _split(self, tree: Split) -> list[Split]:
         """Each stream's examples of a tree [B, ...]."""
         if self.streams == 1:
             return [tree]
@@ -184,7 +186,7 @@ class Forward:
     def _hidden(self, params: Tree, x_BxTxD: jax.Array) -> jax.Array:
         return rms_norm(x_BxTxD, params["decoder_norm"]["scale"]) * self.config.head_scale
 
-    def _embed(self, params: Tree, batch: Batch, tower: str) -> tuple[jax.Array, ...]:
+    def _embed(self, params: Tree, batch: Batch, tower: str) -> Streams:
         placement = self.placement
         table_VxD = placement.weights({"table": params["embedding"].astype(self.dtype)}, TABLE)["table"]
         tokens_BxT = placement.own_length(batch[f"{tower}_input_tokens"], TOKENS)
@@ -200,19 +202,17 @@ class Forward:
         self, tower: str, params: Tree, batch: Batch, keys_B: jax.Array | None, memory_BxSxD: jax.Array
     ) -> "_View":
         own_segments_BxT = self.placement.own_length(batch[f"{tower}_segment_ids"], TOKENS)
-        memory = {}
+        entered_BxSxD = attend_memory = None
         if tower == "decoder":
             sight = Sight(own_segments_BxT, batch["encoder_segment_ids"])
-            memory = {
-                "memory_BxSxD": self.placement.enter(memory_BxSxD),
-                "attend_memory": self._attend(sight),
-            }
+            entered_BxSxD, attend_memory = self.placement.enter(memory_BxSxD), self._attend(sight)
         return _View(
             window=batch[f"{tower}_segment_ids"].shape[1],
             keys_B=keys_B,
             rotation=self._rotation(batch[f"{tower}_positions"]),
             attend=self._attention(tower, params, own_segments_BxT, batch),
-            **memory,
+            memory_BxSxD=entered_BxSxD,
+            attend_memory=attend_memory,
         )
 
     def _rotation(self, positions_BxT: jax.Array) -> positions.Rotation | None:
