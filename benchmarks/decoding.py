@@ -35,11 +35,11 @@ def ours(flags: argparse.Namespace) -> dict:
     from pangu_jax.apps.language.decoding.generator import Generator
     from pangu_jax.apps.language.decoding.prefill import encoder_batch
     from pangu_jax.apps.language.decoding.settings import Beam, Greedy
+    from pangu_jax.workloads.language.model.forward import Forward
 
     config = _shape(flags)
-    generator = Generator(
-        config, _t5_peer.parameters(config, 0), end=-5
-    )  # no end: as many tokens as asked for
+    forward = Forward(config)
+    generator = Generator(forward, _t5_peer.parameters(config, 0), end=-5)  # no end: all tokens asked for
     inputs = _inputs(flags)
     asked = [queries.Query(row) for row in inputs]
     encode = jax.jit(lambda params, tokens: generator.forward.encode(params, encoder_batch(tokens)))

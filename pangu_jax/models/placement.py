@@ -8,6 +8,7 @@ point is the identity, `OneDevice`.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import jax
@@ -18,10 +19,26 @@ LogicalAxes = tuple[str | None, ...]
 
 
 class Placement(Protocol):
-    """The placement points."""
+    """The placement points.
+
+    Placements compare by value: a program compiled for one serves an equal one.
+    """
+
+    @property
+    def batch_shards(self) -> int:
+        """Parts of equal size into which the examples of a batch are split."""
+        ...
 
     def weights(self, params: Params, axes: Axes, /) -> Params:
         """Bring weights from storage to where they are used (an FSDP gather); whole ones stay as they are."""
+        ...
+
+    def begin(self, x_BxTxD: jax.Array, /) -> jax.Array:
+        """The residual stream, from rows that every device has computed whole (an embedding of patches)."""
+        ...
+
+    def stored(self, params: Params, axes: Axes, /) -> Params:
+        """Weights that were made of others, back into the shards that weights are stored in."""
         ...
 
     def enter(self, x_BxTxD: jax.Array, /) -> jax.Array:
@@ -76,16 +93,24 @@ class Placement(Protocol):
         ...
 
 
+@dataclass(frozen=True)
 class OneDevice(Placement):
     """Everything lives on one device: every point is the identity."""
+
+    @property
+    def batch_shards(self) -> int:
+        return 1
 
     def weights(self, params: Params, axes: Axes) -> Params:
         del axes
         return params
 
     def begin(self, x_BxTxD: jax.Array) -> jax.Array:
-        """The residual stream, from rows that every device has computed whole (an embedding of patches)."""
         return x_BxTxD
+
+    def stored(self, params: Params, axes: Axes) -> Params:
+        del axes
+        return params
 
     def enter(self, x_BxTxD: jax.Array) -> jax.Array:
         return x_BxTxD

@@ -1,6 +1,8 @@
 """Placement by sharding constraints: the compiler sees where tensors must be and adds the collectives."""
 
+import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -10,14 +12,19 @@ from pangu_jax.parallel import rules
 from pangu_jax.parallel.rules import LogicalAxes
 
 
+@dataclass(frozen=True)
 class ConstraintPlacement:
     """Implements `pangu_jax.models.placement.Placement` for a mesh whose axes the compiler manages.
 
     Inside a pipeline, where `stage` is manual, the same points speak of the axes that are left.
     """
 
-    def __init__(self, mesh: Mesh):
-        self._mesh = mesh
+    mesh: Mesh
+
+    @property
+    def batch_shards(self) -> int:
+        """Devices along the axes of a batch."""
+        return math.prod(self.mesh.shape[axis] for axis in rules.BATCH)
 
     def weights(self, params: Mapping[str, Any], axes: Mapping[str, Any]) -> Mapping[str, Any]:
         """Weights from their FSDP shards to whole along `embed`, still split along `model`."""
@@ -26,6 +33,10 @@ class ConstraintPlacement:
     def begin(self, x_BxTxD: jax.Array) -> jax.Array:
         """As `enter`: the compiler cuts it where it wants."""
         return self.enter(x_BxTxD)
+
+    def stored(self, params: Mapping[str, Any], axes: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Split over FSDP's shards along `embed`, and along `model`."""
+        return jax.tree.map(lambda w, a: self._constrain(w, rules.storage_spec(a)), params, axes)
 
     def enter(self, x_BxTxD: jax.Array) -> jax.Array:
         """The residual stream, whole along its width."""
@@ -102,4 +113,4 @@ class ConstraintPlacement:
     def _here(self) -> Any:
         """The mesh as the code being traced sees it: with manual axes inside a pipeline."""
         abstract = jax.sharding.get_abstract_mesh()
-        return self._mesh if abstract.empty else abstract
+        return self.mesh if abstract.empty else abstract

@@ -34,9 +34,19 @@ class ManualPlacement:
         self._examples = examples
         self._embed = embed
 
+    @property
+    def batch_shards(self) -> int:
+        """A device's own examples are not split further."""
+        return 1
+
     def weights(self, params: Mapping[str, Any], axes: Mapping[str, Any]) -> Mapping[str, Any]:
         """All-gathers along `embed`, ring by ring; in their dtype, as their gradients' scatters."""
         return jax.tree.map(self._gather, params, axes)
+
+    def stored(self, params: Mapping[str, Any], axes: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Made of shards, they are shards."""
+        del axes
+        return params
 
     def _gather(self, weight: jax.Array, axes: LogicalAxes) -> jax.Array:
         if "embed" not in axes or weight.shape[axes.index("embed")] == self._embed:

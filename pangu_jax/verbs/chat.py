@@ -81,11 +81,10 @@ def _chat(flags: argparse.Namespace) -> Result:
 def _knowledge(loaded: "LoadedModel", flags: argparse.Namespace) -> "Knowledge":
     from pangu_jax.apps.language.retrieval.embeddings import Encoder
     from pangu_jax.apps.language.retrieval.knowledge import Knowledge
-    from pangu_jax.workloads.language.model.forward import Forward
 
     encoder = None
     if flags.retriever == "embeddings":
-        encoder = Encoder(Forward(loaded.config), loaded.params, loaded.encode_inputs)
+        encoder = Encoder(loaded.forward, loaded.params, loaded.encode_inputs)
     known = Knowledge.open(flags.knowledge, flags.retriever, encoder=encoder, cache=flags.cache)
     if known.quarantine.counts:
         first = known.quarantine.entries[0]

@@ -27,7 +27,7 @@ def opened(run_dir: str, step: int | None) -> "tuple[LoadedModel, Generator]":
     from pangu_jax.apps.language.decoding.generator import Generator
 
     loaded = loading.load(run_dir, step)
-    return loaded, Generator(loaded.config, loaded.params)
+    return loaded, Generator(loaded.forward, loaded.params)
 
 
 def require_tokens(max_tokens: int) -> None:

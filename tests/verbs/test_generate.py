@@ -20,6 +20,7 @@ from pangu_jax.verbs.generate import read_prompts
 from pangu_jax.verbs.sampling_flags import SamplingFlags
 from pangu_jax.workloads.language.model import encoder_decoder
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
+from pangu_jax.workloads.language.model.forward import Forward
 
 CONFIG = EncoderDecoderConfig(
     vocab_size=260, d_model=16, d_ff=16, heads=2, encoder_layers=1, decoder_layers=1
@@ -30,7 +31,7 @@ class Bytes:
     """What `loading.load` gives, with a vocabulary of bytes; remembers the modes that it was asked for."""
 
     def __init__(self):
-        self.config, self.params = CONFIG, encoder_decoder.init(CONFIG, jax.random.key(0))
+        self.forward, self.params = Forward(CONFIG), encoder_decoder.init(CONFIG, jax.random.key(0))
         self.vocabulary = SimpleNamespace(special=SimpleNamespace(modes={"[S]": 1, "[C]": 2}))
         self.modes = []
 
@@ -48,7 +49,7 @@ class Bytes:
 @pytest.fixture(scope="module")
 def model():
     loaded = Bytes()
-    return loaded, Generator(loaded.config, loaded.params, batch_size=1)  # one shape, one program
+    return loaded, Generator(loaded.forward, loaded.params, batch_size=1)  # one shape, one program
 
 
 @pytest.fixture

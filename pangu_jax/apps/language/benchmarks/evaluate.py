@@ -112,7 +112,9 @@ def _choose(
     """By the scores of candidates."""
     tuning = loaded.manifest.get("tuning")
     method = stored.method(tuning) if tuning else None
-    found = measure(loaded.config, loaded.params, asked.labelled, method=method, objective=objective)
+    found = measure(
+        loaded.config, loaded.params, asked.labelled, method=method, objective=objective, run=loaded.run
+    )
     choices = asked.choices(found.scores)
     labels = [int(choice) if task.kind == "choice" else task.labels[choice] for choice in choices]
     row: dict[str, Any] = {"windowed": asked.cut}

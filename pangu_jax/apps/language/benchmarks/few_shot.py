@@ -57,7 +57,12 @@ def run(
     every = [asked(kind, split) for kind in ("train", "dev", "test") for split in splits]
     shape = _shape(approach, [one for some in every for one in some.labelled])
     asks = functools.partial(
-        measure, loaded.config, method=approach.method, objective=approach.objective, shape=shape
+        measure,
+        loaded.config,
+        method=approach.method,
+        objective=approach.objective,
+        shape=shape,
+        run=loaded.run,
     )
     untouched: dict[int, np.ndarray] = {}
     for cell in cells:
@@ -86,6 +91,7 @@ def run(
                 patience=approach.patience,
                 seed=cell.seed,
                 shape=shape,
+                run=loaded.run,
             )
             params = tuned.params
             best = next(seen for seen in tuned.history if seen["step"] == tuned.step)

@@ -15,7 +15,7 @@ from pangu_jax.apps.language.decoding.prefill import Reading
 from pangu_jax.apps.language.decoding.queries import EMPTY
 from pangu_jax.apps.language.decoding.restrictions import Choices, restrict
 from pangu_jax.apps.language.decoding.settings import Beam
-from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
+from pangu_jax.workloads.language.model.forward import Forward
 from pangu_jax.workloads.language.model.incremental import Cache
 
 OUT = -1e9  # a score that never wins
@@ -38,9 +38,9 @@ class Beams(NamedTuple):
     broken_B: jax.Array
 
 
-@partial(jax.jit, static_argnames=("config", "own", "settings", "end"))
+@partial(jax.jit, static_argnames=("forward", "own", "settings", "end"))
 def search(
-    config: EncoderDecoderConfig,
+    forward: Forward,
     known: Reading,
     cache: Cache,
     history_BxG: jax.Array,
@@ -55,7 +55,7 @@ def search(
     """The best text of each example, int32 [B, own], its score [B], and whether its logits were not numbers.
 
     Args:
-      config: the model's shape.
+      forward: the model's shape, its dtype and placement.
       known: what is read.
       cache: its cache, with `own * beams` columns to write.
       history_BxG: int32, start token and prefix.
@@ -90,7 +90,7 @@ def search(
         previous_BxMx1 = jax.lax.dynamic_slice_in_dim(state.running_BxMxT, jnp.maximum(number - 1, 0), 1, 2)
         token_BxM = jnp.where(number == 0, history_BxG[:, -1:], previous_BxMx1[:, :, 0])
         raw_VxR, cache, visible_BxMxC = prefill.step(
-            config, known, state.cache, token_BxM, number, given, state.visible_BxMxC
+            forward, known, state.cache, token_BxM, number, given, state.visible_BxMxC
         )
         normaliser_R = sampling.log_normaliser(raw_VxR)
         best_BxN, token_BxN, parent_BxN = continuations(state, raw_VxR, normaliser_R)
@@ -124,7 +124,7 @@ def search(
         possible_B = score_BxM[:, 0] / longest.astype(jnp.float32) ** settings.length_penalty
         worst_B = jnp.min(jnp.where(is_finished_BxM, jnp.min(finished_score_BxM, 1, keepdims=True), OUT), 1)
         open_B = state.improvable_B & ~full_B
-        return Beams(
+        after = Beams(
             number + 1,
             cache,
             _take(visible_BxMxC, parent_BxM),
@@ -138,6 +138,11 @@ def search(
             ~jnp.all(ends_BxN),
             state.broken_B | (open_B & ~jnp.all(jnp.isfinite(normaliser_R.reshape(batch, beams)), axis=1)),
         )
+        return placed(after)
+
+    def placed(beams: Beams) -> Beams:
+        """Where each step leaves them, so that the next finds them there."""
+        return prefill.by_rows(forward, beams._replace(cache=()))._replace(cache=beams.cache)
 
     def continuations(state: Beams, raw_VxR: jax.Array, normaliser_R: jax.Array) -> tuple[jax.Array, ...]:
         """Log p, token and beam of the 2M best continuations of each example, best first, each [B, 2M]."""
@@ -166,7 +171,7 @@ def search(
             improvable &= ~jnp.all(state.is_finished_BxM | filling_B[:, None])
         return (state.number < max_tokens) & improvable & state.extendable
 
-    state = jax.lax.while_loop(unfinished, body, start)
+    state = jax.lax.while_loop(unfinished, body, placed(start))
     return state.finished_BxMxT[:, 0], state.finished_score_BxM[:, 0], state.broken_B
 
 

@@ -11,7 +11,6 @@ from functools import partial
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from pangu_jax.apps.language.decoding import beam, queries, stepping
@@ -22,35 +21,26 @@ from pangu_jax.apps.language.decoding.settings import Beam, Greedy, Sampling, Se
 from pangu_jax.errors import UserError
 from pangu_jax.models.parameters import Tree
 from pangu_jax.workloads.language.model import incremental
-from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.workloads.language.model.forward import Forward
 
-prepare = jax.jit(incremental.prepare, static_argnames=("config", "dtype"))
+prepare = jax.jit(incremental.prepare, static_argnames=("forward",))
 
 
 class Generator:
     """A model that writes: its parameters, and the decoder's weights in the form that steps are fastest in.
 
     Args:
-      config: the model's shape.
-      params: its parameters, fp32, also those of a tuned model.
-      dtype: of weights, cache and activations.
-      batch_size: most queries answered at once.
+      forward: the model's shape; the dtype of weights, cache and activations; where they are.
+      params: its parameters, also those of a tuned model.
+      batch_size: most queries answered at once; on a mesh at least one for each part of a batch.
       end: the token that finishes a text.
     """
 
-    def __init__(
-        self,
-        config: EncoderDecoderConfig,
-        params: Tree,
-        dtype: jnp.dtype = jnp.float32,
-        batch_size: int = 16,
-        end: int = END,
-    ):
-        self.forward = Forward(config, dtype=dtype)
+    def __init__(self, forward: Forward, params: Tree, batch_size: int = 16, end: int = END):
+        self.forward = forward
         self.params = params
-        self.weights = prepare(config, params, dtype)
-        self.batch_size = batch_size
+        self.weights = prepare(forward, params)
+        self.batch_size = queries.whole_shards(batch_size, forward.placement.batch_shards)
         self.end = end
 
     def generate(
@@ -144,7 +134,7 @@ class Generator:
         choices: Choices | None,
     ) -> list[Generated]:
         tokens_BxT, score_B, broken_B = beam.search(
-            self.forward.config,
+            self.forward,
             batch.known,
             batch.cache,
             batch.history_BxG,
@@ -159,6 +149,7 @@ class Generator:
 
     def _open(self, asked: Sequence[Query], settings: Settings, max_tokens: int) -> "_Batch":
         size = min(round_up(len(asked)), max(self.batch_size, len(asked)))
+        size = queries.whole_shards(size, self.forward.placement.batch_shards)
         prefix = max(len(query.prefix) for query in asked)
         length = round_up(max(len(query.inputs) for query in asked), queries.SHORTEST)
         history_BxG = queries.histories(
@@ -178,10 +169,12 @@ class Generator:
         if isinstance(settings, Sampling):  # the keys hold the seed: a program serves them all
             seed, settings = settings.seed, dataclasses.replace(settings, seed=0)
         rows = np.pad(np.asarray(numbers, np.int32), (0, len(batch.filling_B) - len(numbers)))
-        texts = stepping.begin(batch.known, batch.cache, batch.history_BxG, batch.own, batch.filling_B)
+        texts = stepping.begin(
+            self.forward, batch.known, batch.cache, batch.history_BxG, batch.own, batch.filling_B
+        )
         advance = partial(
             stepping.advance,
-            self.forward.config,
+            self.forward,
             batch.known,
             keys_B=_keys(seed, rows),
             choices=choices,

@@ -1,7 +1,7 @@
 """Reading a batch of queries: the encoder once, the given prefixes in one pass, and then step by step."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from pangu_jax.apps.language.decoding.queries import EMPTY
 from pangu_jax.models.parameters import Tree
 from pangu_jax.workloads.language.model import incremental
-from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.workloads.language.model.forward import Forward
 from pangu_jax.workloads.language.model.incremental import Cache, Memory
 
@@ -47,18 +46,17 @@ def read(
 
     All tokens of the histories but the last are in the cache's first columns.
     """
-    config = forward.config
     batch = encoder_batch(inputs_BxS)
     seen_BxS = batch["encoder_segment_ids"]
-    memory = incremental.remember(weights, forward.encode(params, batch), seen_BxS)
+    memory = incremental.encode_memory(forward, weights, forward.encode(params, batch), seen_BxS)
     given = history_BxW.shape[1] - 1
     reading = Reading(
         weights,
         memory,
         jnp.sum(history_BxW == EMPTY, axis=1, dtype=jnp.int32),
-        incremental.bias_by_distance(config, weights, given + own),
+        incremental.bias_by_distance(forward.config, weights, given + own),
     )
-    cache = incremental.empty_cache(config, weights, inputs_BxS.shape[0], given + own)
+    cache = incremental.empty_cache(forward, weights, inputs_BxS.shape[0], given + own)
     if given:
         column_C = jnp.arange(given + own)
         query_G = column_C[:given]
@@ -68,9 +66,16 @@ def read(
         positions_BxG = jnp.maximum(query_G - reading.first_B[:, None], 0)
         tokens_BxG = jnp.maximum(history_BxW[:, :-1], 0)
         _, cache = incremental.extend(
-            config, weights, memory, cache, tokens_BxG, positions_BxG, 0, visible_BxGxC, bias
+            forward, weights, memory, cache, tokens_BxG, positions_BxG, 0, visible_BxGxC, bias
         )
     return reading, cache
+
+
+def by_rows(forward: Forward, tree: Any) -> Any:
+    """Arrays [B, ...] where the rows of a batch are, whole otherwise; scalars everywhere."""
+    return jax.tree.map(
+        lambda x: forward.placement.inside(x, ("batch",) + (None,) * (x.ndim - 1)) if x.ndim else x, tree
+    )
 
 
 def shown_at_first(reading: Reading, given: int, beams: int, columns: int) -> jax.Array:
@@ -81,7 +86,7 @@ def shown_at_first(reading: Reading, given: int, beams: int, columns: int) -> ja
 
 
 def step(
-    config: EncoderDecoderConfig,
+    forward: Forward,
     reading: Reading,
     cache: Cache,
     tokens_BxM: jax.Array,
@@ -104,9 +109,13 @@ def step(
         None if reading.bias_HxL is None else _bias(reading.bias_HxL, (given + number)[None, None], place_C)
     )
     hidden_DxR, cache = incremental.extend(
-        config, reading.weights, reading.memory, cache, tokens_BxM, positions_BxM, first, visible_BxMxC, bias
+        forward, reading.weights, reading.memory, cache, tokens_BxM, positions_BxM, first, visible_BxMxC, bias
     )
-    return incremental.logits(reading.weights, hidden_DxR), cache, visible_BxMxC
+    # Every row chooses among all words, so they are brought together.
+    logits_VxR = forward.placement.inside(
+        incremental.logits(forward, reading.weights, hidden_DxR), (None, "batch")
+    )
+    return logits_VxR, cache, visible_BxMxC
 
 
 def _bias(bias_HxL: jax.Array, query_Mx1: jax.Array, key_C: jax.Array) -> jax.Array:

@@ -49,6 +49,11 @@ def round_up(size: int, shortest: int = 1) -> int:
     return next(s for s in (1, *SIZES) if s >= max(size, shortest))
 
 
+def whole_shards(rows: int, shards: int) -> int:
+    """The fewest rows, at least `rows`, that a mesh splits evenly into its parts of a batch."""
+    return -(-rows // shards) * shards
+
+
 def check(queries: Sequence[Query], longest: int = LONGEST) -> None:
     """Raises UserError for a query with nothing to read, or more than the largest shape holds."""
     for number, query in enumerate(queries, start=1):

@@ -10,6 +10,7 @@ from pangu_jax.errors import UserError
 from pangu_jax.workloads import Run, Variables
 from pangu_jax.workloads.exhibits import Text
 from pangu_jax.workloads.language import LanguageModel
+from pangu_jax.workloads.language.model.forward import Forward
 
 SHORTEST_PROMPT = 8  # tokens; an objective without a prompt has nothing to show
 LONGEST_OUTPUT = 48
@@ -29,7 +30,7 @@ def exhibits(workload: LanguageModel, variables: Variables, run: Run, per_task: 
     params = jax.device_put(
         jax.device_get(variables.params)
     )  # on one device, whatever mesh they were trained on
-    generator = Generator(workload.model, params, run.dtype)
+    generator = Generator(Forward(workload.model, dtype=run.dtype), params)
     decode = workload.data.vocabulary.decode
     shown: list[list[Text]] = []
     for task, source in workload.validation_sources(per_task).items():

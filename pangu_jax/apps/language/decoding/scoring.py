@@ -23,8 +23,8 @@ from pangu_jax.models.parameters import Tree
 from pangu_jax.workloads.language.model import incremental
 from pangu_jax.workloads.language.model.forward import Forward
 
-TOKENS = 8192  # of encoder and decoder in a batch, at most: bounds its memory
-READS = 2048  # columns of logits in a batch, at most: 260 MB of a vocabulary of 32k
+TOKENS = 8192  # of encoder and decoder in a shard of a batch, at most: bounds its memory
+READS = 2048  # columns of logits in a shard of a batch, at most: 260 MB of a vocabulary of 32k
 
 
 class Plan(NamedTuple):
@@ -68,12 +68,12 @@ def score(
     for number, query in enumerate(asked, start=1):
         if not query.candidates or any(len(candidate) == 0 for candidate in query.candidates):
             raise UserError(f"query {number} needs candidates of at least one token each")
-    weights = prepare(forward.config, params, forward.dtype)
+    weights = prepare(forward, params)
     plans = [plan(query) for query in asked]
     shapes = [_shape(query, plan_) for query, plan_ in zip(asked, plans, strict=True)]
     out: list[np.ndarray] = [np.zeros(0, np.float32)] * len(asked)
     order = sorted(range(len(asked)), key=lambda i: (shapes[i], len(asked[i].inputs)))
-    for numbers, shape, size in _batches(order, shapes, batch_size):
+    for numbers, shape, size in _batches(order, shapes, batch_size, forward.placement.batch_shards):
         rows = [_row(asked[i], plans[i], shape) for i in numbers]
         rows += rows[:1] * (size - len(rows))
         log_p_BxP = np.asarray(_log_p(forward, params, weights, *map(np.stack, zip(*rows, strict=True))))
@@ -143,14 +143,15 @@ def _shape(query: Query, plan_: Plan) -> tuple[int, ...]:
     )
 
 
-def _batches(order: list[int], shapes: list[tuple[int, ...]], batch_size: int):
-    """(numbers, shape, rows) of neighbours in the order that share a shape."""
+def _batches(order: list[int], shapes: list[tuple[int, ...]], batch_size: int, shards: int):
+    """(numbers, shape, rows) of neighbours in the order that share a shape; all shards have as many."""
     first = 0
     while first < len(order):
         shape = shapes[order[first]]
-        rows = max(1, min(batch_size, TOKENS // (shape[0] + shape[1]), READS // shape[2]))
+        of_a_shard = max(1, min(TOKENS // (shape[0] + shape[1]), READS // shape[2]))
+        rows = queries.whole_shards(min(batch_size, shards * of_a_shard), shards)
         same = [i for i in order[first : first + rows] if shapes[i] == shape]
-        yield same, shape, min(round_up(len(same)), rows)
+        yield same, shape, queries.whole_shards(min(round_up(len(same)), rows), shards)
         first += len(same)
 
 
@@ -186,20 +187,19 @@ def _log_p(
     token_BxP: jax.Array,
 ) -> jax.Array:
     """log p of each pair's token, fp32 [B, P]."""
-    config = forward.config
     (batch, columns), reads = tokens_BxM.shape, read_BxN.shape[1]
     features = encoder_batch(inputs_BxS)
     memory_BxSxD = forward.encode(params, features)
-    memory = incremental.remember(weights, memory_BxSxD, features["encoder_segment_ids"])
-    bias = incremental.bias_by_distance(config, weights, columns)
+    memory = incremental.encode_memory(forward, weights, memory_BxSxD, features["encoder_segment_ids"])
+    bias = incremental.bias_by_distance(forward.config, weights, columns)
     if bias is not None:
         distance_BxMxM = jnp.maximum(depth_BxM[:, :, None] - depth_BxM[:, None], 0)
         bias = jnp.moveaxis(bias[:, distance_BxMxM], 0, 1)
     hidden_DxR, _ = incremental.extend(
-        config,
+        forward,
         weights,
         memory,
-        incremental.empty_cache(config, weights, batch, columns),
+        incremental.empty_cache(forward, weights, batch, columns),
         tokens_BxM,
         depth_BxM,
         0,
@@ -208,6 +208,8 @@ def _log_p(
     )
     hidden_DxBxM = hidden_DxR.reshape(-1, batch, columns)
     hidden_DxBxN = jnp.take_along_axis(hidden_DxBxM, read_BxN[None], axis=2)
-    logits_VxR = incremental.logits(weights, hidden_DxBxN.reshape(-1, batch * reads))
-    row_BxP = jnp.arange(batch)[:, None] * reads + at_BxP
-    return logits_VxR[token_BxP, row_BxP] - sampling.log_normaliser(logits_VxR)[row_BxP]
+    logits_VxR = incremental.logits(forward, weights, hidden_DxBxN.reshape(-1, batch * reads))
+    logits_VxBxN = logits_VxR.reshape(-1, batch, reads)
+    token_logits_BxP = logits_VxBxN[token_BxP, jnp.arange(batch)[:, None], at_BxP]
+    normaliser_BxN = sampling.log_normaliser(logits_VxR).reshape(batch, reads)
+    return token_logits_BxP - jnp.take_along_axis(normaliser_BxN, at_BxP, axis=1)

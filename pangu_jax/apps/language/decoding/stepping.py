@@ -12,7 +12,7 @@ from pangu_jax.apps.language.decoding.prefill import Reading
 from pangu_jax.apps.language.decoding.queries import EMPTY
 from pangu_jax.apps.language.decoding.restrictions import Choices, restrict
 from pangu_jax.apps.language.decoding.settings import Greedy, Sampling
-from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
+from pangu_jax.workloads.language.model.forward import Forward
 from pangu_jax.workloads.language.model.incremental import Cache
 
 
@@ -40,24 +40,33 @@ class Texts(NamedTuple):
     broken_B: jax.Array
 
 
-def begin(known: Reading, cache: Cache, history_BxG: np.ndarray, own: int, finished_B: np.ndarray) -> Texts:
+@partial(jax.jit, static_argnames=("forward", "own"), donate_argnames=("cache",))
+def begin(
+    forward: Forward, known: Reading, cache: Cache, history_BxG: jax.Array, own: int, finished_B: jax.Array
+) -> Texts:
     """Nothing written yet; rows that only fill the batch are `finished`."""
     batch, width = history_BxG.shape
-    return Texts(
+    texts = Texts(
         number=jnp.int32(0),
         history_BxW=jnp.pad(history_BxG, ((0, 0), (0, own)), constant_values=EMPTY),
         cache=cache,
         visible_BxMxC=prefill.shown_at_first(known, width - 1, 1, width - 1 + own),
         choice_B=jnp.zeros(batch, jnp.int32),
-        finished_B=jnp.asarray(finished_B),
+        finished_B=finished_B,
         score_B=jnp.zeros(batch),
         broken_B=jnp.zeros(batch, bool),
     )
+    return _placed(forward, texts)
 
 
-@partial(jax.jit, static_argnames=("config", "given", "settings", "end"), donate_argnames=("texts",))
+def _placed(forward: Forward, texts: Texts) -> Texts:
+    """Where each step leaves them, so that the next finds them there."""
+    return prefill.by_rows(forward, texts._replace(cache=()))._replace(cache=texts.cache)
+
+
+@partial(jax.jit, static_argnames=("forward", "given", "settings", "end"), donate_argnames=("texts",))
 def advance(
-    config: EncoderDecoderConfig,
+    forward: Forward,
     known: Reading,
     texts: Texts,
     keys_B: jax.Array,
@@ -71,7 +80,7 @@ def advance(
     """Writes until every text is finished or `until` tokens long.
 
     Args:
-      config: the model's shape.
+      forward: the model's shape, its dtype and placement.
       known: what is read.
       texts: what is written; its memory is used again.
       keys_B: a PRNG key a text.
@@ -86,7 +95,7 @@ def advance(
         number = texts.number
         token_Bx1 = jax.lax.dynamic_slice_in_dim(texts.history_BxW, given + number, 1, axis=1)
         raw_VxB, cache, visible_BxMxC = prefill.step(
-            config, known, texts.cache, token_Bx1, number, given, texts.visible_BxMxC
+            forward, known, texts.cache, token_Bx1, number, given, texts.visible_BxMxC
         )
         logits_VxB = restrict(raw_VxB, texts.history_BxW, settings)
         if choices is not None:
@@ -103,7 +112,7 @@ def advance(
         history_BxW = jax.lax.dynamic_update_slice_in_dim(
             texts.history_BxW, token_B[:, None], given + number + 1, axis=1
         )
-        return Texts(
+        after = Texts(
             number + 1,
             history_BxW,
             cache,
@@ -113,6 +122,7 @@ def advance(
             texts.score_B + jnp.where(running_B, log_p_B, 0.0),
             texts.broken_B | (running_B & ~jnp.isfinite(normaliser_B)),
         )
+        return _placed(forward, after)
 
     def unfinished(texts: Texts) -> jax.Array:
         return (texts.number < until) & ~jnp.all(texts.finished_B)

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pangu_jax.apps.language.decoding import queries
 from pangu_jax.apps.language.decoding.prefill import encoder_batch
 from pangu_jax.errors import UserError
 from pangu_jax.models.parameters import Tree
@@ -44,11 +45,12 @@ class Encoder:
         tokens = [self._encode(text)[: self._longest] for text in texts]
         found = np.zeros((len(texts), self._forward.config.d_model), np.float32)
         by_length = sorted(range(len(texts)), key=lambda i: len(tokens[i]))
-        for start in range(0, len(texts), _BATCH):
-            rows = by_length[start : start + _BATCH]
+        batch = queries.whole_shards(_BATCH, self._forward.placement.batch_shards)
+        for start in range(0, len(texts), batch):
+            rows = by_length[start : start + batch]
             longest = max(len(tokens[i]) for i in rows)
             window = max(_SHORTEST, 1 << (longest - 1).bit_length())  # powers of two: few programs
-            tokens_BxS = np.zeros((_BATCH, window), np.int32)
+            tokens_BxS = np.zeros((batch, window), np.int32)
             for row, i in enumerate(rows):
                 tokens_BxS[row, : len(tokens[i])] = tokens[i]
             found[rows] = np.asarray(_pooled(self._forward, self._params, tokens_BxS))[: len(rows)]

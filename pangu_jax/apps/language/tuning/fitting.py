@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pangu_jax.apps.language.decoding import queries
 from pangu_jax.apps.language.decoding.queries import Query
 from pangu_jax.apps.language.tuning import examples
 from pangu_jax.apps.language.tuning.examples import Labelled, Rows, Shape
@@ -16,9 +17,12 @@ from pangu_jax.apps.language.tuning.programs import Programs, Recipe, programs, 
 from pangu_jax.apps.language.tuning.settings import Descent, Objective, Regularisation
 from pangu_jax.errors import UserError
 from pangu_jax.models.parameters import Tree
+from pangu_jax.models.placement import OneDevice
+from pangu_jax.workloads import Run
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 
 EVALUATION_BATCH = 32
+ONE_DEVICE = Run(OneDevice())
 
 
 class Tuned(NamedTuple):
@@ -62,7 +66,7 @@ def fit(
     patience: int = 0,
     seed: int = 0,
     shape: Shape | None = None,
-    dtype: Any = jnp.float32,
+    run: Run = ONE_DEVICE,
     tell: Callable[[dict[str, float]], None] | None = None,
 ) -> Tuned:
     """Tune a model on labelled examples; a pure function of its arguments.
@@ -86,7 +90,7 @@ def fit(
       patience: stop after so many measurements without a better one; 0 never stops.
       seed: of what is fresh, of the order of examples, of dropout and of random masks.
       shape: rows are padded to; that of the examples when None. Give a task's shape to share programs.
-      dtype: of products.
+      run: where the parameters are, and the dtype of products.
       tell: called with each row of the history.
 
     Raises:
@@ -101,10 +105,10 @@ def fit(
         objective or Objective(),
         optimizer or Descent(),
         steps,
-        jnp.dtype(dtype),
+        run,
     )
     compiled = programs(recipe)
-    scored = scorer(config, recipe.method.pool, recipe.objective, recipe.dtype)
+    scored = scorer(config, recipe.method.pool, recipe.objective, recipe.run)
     train, dev = (with_prompt(config, some or (), recipe.method.prompt) for some in (train, dev))
     if recipe.method.pool:
         train, dev = examples.numbered(train), examples.numbered(dev)
@@ -135,7 +139,7 @@ def fit(
         if not np.isfinite(row["loss"]):
             raise UserError(f"the loss at step {step} is not finite; lower Descent.learning_rate")
         if dev_rows:
-            measured = _measure(scored, recipe.method.merge(config, trainable, frozen), dev_rows)
+            measured = _measure(scored, recipe.method.merge(config, trainable, frozen), dev_rows, run)
             row |= {"dev_accuracy": measured.accuracy, "dev_loss": measured.loss}
             worse += 1
             rank = (-measured.accuracy, measured.loss)
@@ -159,7 +163,7 @@ def measure(
     method: Method | None = None,
     objective: Objective | None = None,
     shape: Shape | None = None,
-    dtype: Any = jnp.float32,
+    run: Run = ONE_DEVICE,
 ) -> Measured:
     """Scores and accuracy of a model, tuned or not, by the programs of `fit`.
 
@@ -174,8 +178,8 @@ def measure(
     if pool:
         asked = examples.numbered(asked)
     shape = shape or examples.shape_of(asked)
-    scored = scorer(config, pool, objective or Objective(), jnp.dtype(dtype))
-    return _measure(scored, params, examples.rows(asked, shape))
+    scored = scorer(config, pool, objective or Objective(), run)
+    return _measure(scored, params, examples.rows(asked, shape), run)
 
 
 def prompt_ids(config: EncoderDecoderConfig, length: int) -> np.ndarray:
@@ -223,14 +227,15 @@ def _fisher(compiled: Programs, trainable: Tree, frozen: Tree, rows: Rows, batch
     return total
 
 
-def _measure(scored: Any, params: Tree, rows: Rows) -> Measured:
+def _measure(scored: Any, params: Tree, rows: Rows, run: Run) -> Measured:
     """In batches of one size, of rows about as long; the last one is filled up with its own rows, which are
     not counted."""
     order_N = np.argsort(rows.needed_N, kind="stable")
     scores, losses = [], []
-    for first in range(0, len(order_N), EVALUATION_BATCH):
-        own_N = order_N[first : first + EVALUATION_BATCH]
-        numbers = np.resize(own_N, EVALUATION_BATCH)
+    size = queries.whole_shards(EVALUATION_BATCH, run.placement.batch_shards)
+    for first in range(0, len(order_N), size):
+        own_N = order_N[first : first + size]
+        numbers = np.resize(own_N, size)
         score_BxC, loss_B = scored(params, rows.batch(numbers, rows.width(own_N)))
         scores.append(np.asarray(score_BxC)[: len(own_N)])
         losses.append(np.asarray(loss_B)[: len(own_N)])

@@ -14,6 +14,7 @@ from pangu_jax.apps.language.tuning.methods import Method
 from pangu_jax.apps.language.tuning.reading import Batch, Scores, TrieForward
 from pangu_jax.apps.language.tuning.settings import Descent, Objective, Regularisation
 from pangu_jax.models.parameters import Tree
+from pangu_jax.workloads import Run
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 
 
@@ -27,7 +28,7 @@ class Recipe(NamedTuple):
     objective: Objective
     descent: Descent
     steps: int
-    dtype: Any
+    run: Run
 
     @property
     def extent(self) -> Extent:
@@ -58,8 +59,8 @@ class Programs(NamedTuple):
 def programs(recipe: Recipe) -> Programs:
     """The programs of a recipe; the same ones for an equal recipe."""
     method, objective, regularisation = recipe.method, recipe.objective, recipe.regularisation
-    still = TrieForward(recipe.config, dtype=recipe.dtype)
-    training = TrieForward(_with_dropout(recipe.config, regularisation.dropout), dtype=recipe.dtype)
+    still = trie_forward(recipe.config, recipe.run)
+    training = trie_forward(_with_dropout(recipe.config, regularisation.dropout), recipe.run)
 
     def loss(trainable, frozen, batch, key, state: FrozenState, lowest: int):
         known = Known(recipe.extent, state.key, state.start, state.chosen)
@@ -93,12 +94,12 @@ def programs(recipe: Recipe) -> Programs:
 
 
 @functools.lru_cache(maxsize=32)
-def scorer(config: EncoderDecoderConfig, pool: reading.Pool | None, objective: Objective, dtype: Any) -> Any:
+def scorer(config: EncoderDecoderConfig, pool: reading.Pool | None, objective: Objective, run: Run) -> Any:
     """Jitted (complete params, batch) -> (score BxC by which candidates are chosen, loss B).
 
     Whatever learnt, its complete parameters are scored alike: one program serves all methods, tuned or not.
     """
-    forward = TrieForward(config, dtype=dtype)
+    forward = trie_forward(config, run)
 
     @jax.jit
     def scores(params, batch):
@@ -106,6 +107,11 @@ def scorer(config: EncoderDecoderConfig, pool: reading.Pool | None, objective: O
         return chosen_by(found, objective), jnp.sum(_losses(found, batch, objective, 0.0), axis=1)
 
     return scores
+
+
+def trie_forward(config: EncoderDecoderConfig, run: Run) -> TrieForward:
+    """The forward pass over rows of `examples`, where and in the dtype that a run has it."""
+    return TrieForward(config, run.placement, dtype=run.dtype)
 
 
 def chosen_by(found: Scores, objective: Objective) -> jax.Array:

@@ -117,6 +117,7 @@ def tune(
             evaluate_every=evaluate_every,
             patience=patience,
             seed=seed,
+            run=base.run,
             tell=tell,
         )
         told = {"task": task, "split": split, "pattern": pattern, "seed": seed}

@@ -187,10 +187,23 @@ class Forward:
         return rms_norm(x_BxTxD, params["decoder_norm"]["scale"]) * self.config.head_scale
 
     def _embed(self, params: Tree, batch: Batch, tower: str) -> Streams:
-        placement = self.placement
-        table_VxD = placement.weights({"table": params["embedding"].astype(self.dtype)}, TABLE)["table"]
+        placement, words = self.placement, self.config.vocab_size
+        table_VxD = params["embedding"].astype(self.dtype)
+        prompted = table_VxD.shape[0] > words
+        words_VxD = table_VxD[:words] if prompted else table_VxD
+        words_VxD = placement.weights({"table": words_VxD}, TABLE)["table"]
         tokens_BxT = placement.own_length(batch[f"{tower}_input_tokens"], TOKENS)
-        return tuple(placement.leave(placement.lookup(table_VxD, part)) for part in self._split(tokens_BxT))
+
+        def look_up(tokens_BxT: jax.Array) -> jax.Array:
+            if not prompted:
+                return placement.lookup(words_VxD, tokens_BxT)
+            # Below the words a soft prompt's vectors, too few to be split: who has the first word adds them.
+            found_BxTxD = placement.lookup(words_VxD, jnp.minimum(tokens_BxT, words - 1))
+            vectors_BxTxD = table_VxD[words:][jnp.maximum(tokens_BxT - words, 0)]
+            vectors_BxTxD *= placement.vocabulary_start(words_VxD.shape[0]) == 0
+            return jnp.where(tokens_BxT[..., None] < words, found_BxTxD, vectors_BxTxD)
+
+        return tuple(placement.leave(look_up(part)) for part in self._split(tokens_BxT))
 
     def _head(self, params: Tree) -> jax.Array:
         table_VxD = params["embedding" if self.config.tied_head else "head"].astype(self.dtype)

@@ -2,13 +2,18 @@
 
 Activations are feature-major here, [features, rows], and every weight is stored output first. A product is
 then weight [N, D] times rows [D, R], which a CPU computes for 8 to 32 rows at the speed at which it reads the
-weight, twice as fast as rows times weight; `prepare` brings the weights into that form once.
+weight, twice as fast as rows times weight; `prepare` brings the weights into that form once. N and D may be
+several dimensions, which the compiler flattens: heads stay one of them and can be split over devices.
 
 One function, `extend`, is a step of greedy search (one token an example), of beam search (a token a beam, the
 beams of an example sharing its memory), the reading of a given prefix and the scoring of candidates: new
 tokens of an example look at the columns of its cache that the caller shows them, and at its encoder's output.
+
+On a mesh the placement points are those of training: weights are kept in the shards of storage and gathered
+when they are used, an example's rows are where its batch row is, and its cache is split by heads as well.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -19,6 +24,7 @@ from pangu_jax.models.feed_forward import ACTIVATIONS
 from pangu_jax.models.normalization import rms_norm
 from pangu_jax.models.parameters import Tree
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
+from pangu_jax.workloads.language.model.forward import Forward
 
 KeyValue = tuple[jax.Array, jax.Array]  # keys [B, H, K, C] and values [B, H, C, K] of a layer
 Cache = tuple[KeyValue, ...]
@@ -36,11 +42,27 @@ class Memory(NamedTuple):
     seen_BxS: jax.Array
 
 
-def prepare(config: EncoderDecoderConfig, params: Tree, dtype: jnp.dtype) -> Tree:
-    """The decoder's weights for `extend`: a dict a layer, each weight [outputs, inputs] in `dtype`.
+# Logical axes of the weights of a layer, in the form of `prepare`, and of those outside of the layers.
+LAYER_AXES = {
+    "qkv": (None, "heads", "kv", "embed"),
+    "out": ("embed", "heads", "kv"),
+    "query": ("heads", "kv", "embed"),
+    "key_value": (None, "heads", "kv", "embed"),
+    "cross_out": ("embed", "heads", "kv"),
+    "up": (None, "mlp", "embed"),
+    "down": ("embed", "mlp"),
+    "prefix": attention.PREFIX,
+}
+TABLE = ("vocab", "embed")
+KEYS, VALUES = ("batch", "heads", "kv", None), ("batch", "heads", None, "kv")
+
+
+def prepare(forward: Forward, params: Tree) -> Tree:
+    """The decoder's weights for `extend`: a dict per layer, outputs first, in the dtype of products.
 
     Queries carry the factor on the scores; q, k and v are one weight, as are gate and up.
     """
+    config, placement = forward.config, forward.placement
     tower = params["decoder"]
 
     def layer(index: int) -> Tree:
@@ -48,54 +70,55 @@ def prepare(config: EncoderDecoderConfig, params: Tree, dtype: jnp.dtype) -> Tre
             {name: weight[index] for name, weight in tower[block].items()}
             for block in ("attention", "cross_attention", "feed_forward")
         )
-        qkv_3xHxKxD = jnp.transpose(own["qkv"], (2, 1, 3, 0)).at[0].multiply(config.scale)
-        halves = [feed[name].T for name in ("gate", "up") if name in feed]
         weights = {
-            "qkv": qkv_3xHxKxD.reshape(-1, config.d_model),
-            "out": own["out"].reshape(config.d_model, -1),
-            "query": jnp.moveaxis(cross["query"] * config.scale, 0, -1).reshape(-1, config.d_model),
+            "qkv": jnp.transpose(own["qkv"], (2, 1, 3, 0)).at[0].multiply(config.scale),
+            "out": own["out"],
+            "query": jnp.moveaxis(cross["query"] * config.scale, 0, -1),
             "key_value": jnp.moveaxis(cross["key_value"], (2, 0), (0, 3)),
-            "cross_out": cross["out"].reshape(config.d_model, -1),
-            "up": jnp.concatenate(halves),
+            "cross_out": cross["out"],
+            "up": jnp.stack([feed[name].T for name in ("gate", "up") if name in feed]),
             "down": feed["down"],
         }
         if "prefix" in own:
             weights["prefix"] = own["prefix"]
-        weights = {name: weight.astype(dtype) for name, weight in weights.items()}
+        weights = {name: weight.astype(forward.dtype) for name, weight in weights.items()}
+        weights = placement.stored(weights, {name: LAYER_AXES[name] for name in weights})
         norms = {name: tower[name]["scale"][index] for name in tower if name.endswith("_norm")}
-        return weights | norms
+        return {**weights, **norms}
 
-    table = params["embedding" if config.tied_head else "head"][: config.vocab_size]
+    # The decoder reads and writes words; the rows below them are a soft prompt's, which the encoder reads.
+    tables = {"embedding": params["embedding"], "head": params["embedding" if config.tied_head else "head"]}
+    tables = {name: table[: config.vocab_size].astype(forward.dtype) for name, table in tables.items()}
     return {
         "layers": tuple(layer(index) for index in range(config.decoder_layers)),
-        "embedding": params["embedding"].astype(dtype),
-        "head": table.astype(dtype),
+        **placement.stored(tables, dict.fromkeys(tables, TABLE)),
         "norm": params["decoder_norm"]["scale"],
         **({"bias": params["decoder_bias"]["table"]} if "decoder_bias" in params else {}),
     }
 
 
-def remember(weights: Tree, memory_BxSxD: jax.Array, seen_BxS: jax.Array) -> Memory:
+def encode_memory(forward: Forward, weights: Tree, memory_BxSxD: jax.Array, seen_BxS: jax.Array) -> Memory:
     """Keys and values of the encoder's output for every layer of the decoder."""
 
-    def layer(key_value_2xHxKxD: jax.Array) -> KeyValue:
-        key_HxKxD, value_HxKxD = key_value_2xHxKxD
+    def layer(layer_: Tree) -> KeyValue:
+        key_HxKxD, value_HxKxD = _gathered(forward, layer_, "key_value")
         keys_BxHxKxS = jnp.einsum("hkd,bsd->bhks", key_HxKxD, memory_BxSxD)
-        return keys_BxHxKxS, jnp.einsum("hkd,bsd->bhsk", value_HxKxD, memory_BxSxD)
+        values_BxHxSxK = jnp.einsum("hkd,bsd->bhsk", value_HxKxD, memory_BxSxD)
+        return forward.placement.inside(keys_BxHxKxS, KEYS), forward.placement.inside(values_BxHxSxK, VALUES)
 
-    return Memory(tuple(layer(layer_["key_value"]) for layer_ in weights["layers"]), seen_BxS.astype(bool))
+    return Memory(tuple(layer(layer_) for layer_ in weights["layers"]), seen_BxS.astype(bool))
 
 
-def empty_cache(config: EncoderDecoderConfig, weights: Tree, batch: int, columns: int) -> Cache:
+def empty_cache(forward: Forward, weights: Tree, batch: int, columns: int) -> Cache:
     """A cache of zeros with `columns` columns, behind a tuned model's prefix where it has one."""
 
     def layer(layer_: Tree) -> KeyValue:
-        dtype = layer_["qkv"].dtype
-        keys = jnp.zeros((batch, config.heads, columns, config.width), dtype)
+        keys = jnp.zeros((batch, forward.config.heads, columns, forward.config.width), forward.dtype)
         values = keys
         if "prefix" in layer_:
             keys, values = attention.put_before(layer_["prefix"], keys, values)
-        return jnp.swapaxes(keys, 2, 3), values
+        keys_BxHxKxC = jnp.swapaxes(keys, 2, 3)
+        return forward.placement.inside(keys_BxHxKxC, KEYS), forward.placement.inside(values, VALUES)
 
     return tuple(layer(layer_) for layer_ in weights["layers"])
 
@@ -115,7 +138,7 @@ def bias_by_distance(config: EncoderDecoderConfig, weights: Tree, length: int) -
 
 
 def extend(
-    config: EncoderDecoderConfig,
+    forward: Forward,
     weights: Tree,
     memory: Memory,
     cache: Cache,
@@ -128,9 +151,9 @@ def extend(
     """M new tokens of each example, written into the cache's columns from `column` on.
 
     Args:
-      config: the model's shape.
+      forward: the model's shape, its dtype and placement.
       weights: from `prepare`.
-      memory: from `remember`.
+      memory: from `encode_memory`.
       cache: from `empty_cache` or an earlier call.
       tokens_BxM: int32 decoder inputs.
       positions_BxM: int32, where each stands in its sequence (for rotary positions).
@@ -141,51 +164,69 @@ def extend(
     Returns:
       final hidden states scaled for the head, [D, B * M], and the new cache.
     """
+    config, placement = forward.config, forward.placement
     batch, new = tokens_BxM.shape
-    x_DxR = weights["embedding"][tokens_BxM.reshape(-1)].T
+    embedded_BxMxD = placement.leave(placement.lookup(_gathered(forward, weights, "embedding"), tokens_BxM))
+    x_DxR = embedded_BxMxD.reshape(batch * new, -1).T
     rotation = None
     if config.position == "rotary":
         rotation = positions.rotation(positions_BxM, config.width)
     mask_Bx1xMxC, seen_Bx1x1xS = visible_BxMxC[:, None], memory.seen_BxS[:, None, None]
 
-    def heads(projected: jax.Array) -> jax.Array:
-        return projected.reshape(config.heads, config.width, batch, new).transpose(2, 0, 3, 1)
+    def heads(projected_HxKxR: jax.Array) -> jax.Array:
+        heads_HxKxBxM = projected_HxKxR.reshape(config.heads, config.width, batch, new)
+        return placement.inside(heads_HxKxBxM.transpose(2, 0, 3, 1), VALUES)
 
     def merged(heads_BxHxMxK: jax.Array) -> jax.Array:
-        return heads_BxHxMxK.transpose(1, 3, 0, 2).reshape(-1, batch * new)
+        heads_HxKxBxM = placement.inside(heads_BxHxMxK, VALUES).transpose(1, 3, 0, 2)
+        return heads_HxKxBxM.reshape(config.heads, config.width, batch * new)
+
+    def leave(y_DxR: jax.Array) -> jax.Array:
+        return placement.inside(y_DxR, ("embed", "batch"))
 
     written = []
     for layer, (keys, values), memory_keys_values in zip(
         weights["layers"], cache, memory.layers, strict=True
     ):
-        projected = jnp.split(layer["qkv"] @ _norm(x_DxR, layer["attention_norm"]), 3)
-        q, k, v = (heads(part) for part in projected)
+        gathered = partial(_gathered, forward, layer)
+        projected_3xHxKxR = jnp.einsum(
+            "chkd,dr->chkr", gathered("qkv"), _norm(x_DxR, layer["attention_norm"])
+        )
+        q, k, v = (heads(part_HxKxR) for part_HxKxR in projected_3xHxKxR)
         if rotation is not None:
             q, k = positions.rotate(q, rotation), positions.rotate(k, rotation)
         at = keys.shape[3] - visible_BxMxC.shape[2] + column
         keys = jax.lax.dynamic_update_slice(keys, jnp.swapaxes(k, 2, 3), (0, 0, 0, at))
         values = jax.lax.dynamic_update_slice(values, v, (0, 0, at, 0))
+        keys, values = placement.inside(keys, KEYS), placement.inside(values, VALUES)
         written.append((keys, values))
         sees = attention.over_prefix(keys.shape[3], mask_Bx1xMxC, bias)
-        x_DxR += layer["out"] @ merged(_attend(q, keys, values, *sees))
+        attended_HxKxR = merged(_attend(q, keys, values, *sees))
+        x_DxR += leave(jnp.einsum("dhk,hkr->dr", gathered("out"), attended_HxKxR))
 
-        q = heads(layer["query"] @ _norm(x_DxR, layer["cross_attention_norm"]))
-        x_DxR += layer["cross_out"] @ merged(_attend(q, *memory_keys_values, seen_Bx1x1xS, None))
+        normed_DxR = _norm(x_DxR, layer["cross_attention_norm"])
+        q = heads(jnp.einsum("hkd,dr->hkr", gathered("query"), normed_DxR))
+        attended_HxKxR = merged(_attend(q, *memory_keys_values, seen_Bx1x1xS, None))
+        x_DxR += leave(jnp.einsum("dhk,hkr->dr", gathered("cross_out"), attended_HxKxR))
 
-        hidden = layer["up"] @ _norm(x_DxR, layer["feed_forward_norm"])
+        halves = jnp.einsum("nfd,dr->nfr", gathered("up"), _norm(x_DxR, layer["feed_forward_norm"]))
         act = ACTIVATIONS[config.activation]
-        if config.gated:
-            gate, up = jnp.split(hidden, 2)
-            hidden = act(gate) * up
-        else:
-            hidden = act(hidden)
-        x_DxR += layer["down"] @ hidden
+        hidden_FxR = act(halves[0]) * halves[1] if config.gated else act(halves[0])
+        x_DxR += leave(gathered("down") @ placement.inside(hidden_FxR, ("mlp", "batch")))
     return _norm(x_DxR, weights["norm"]) * config.head_scale, tuple(written)
 
 
-def logits(weights: Tree, hidden_DxR: jax.Array) -> jax.Array:
-    """fp32 logits [V, R] of hidden states [D, R]."""
-    return jnp.matmul(weights["head"], hidden_DxR, preferred_element_type=jnp.float32)
+def logits(forward: Forward, weights: Tree, hidden_DxR: jax.Array) -> jax.Array:
+    """fp32 logits [V, R] of hidden states [D, R]; on a mesh in parts of the vocabulary."""
+    head_VxD = _gathered(forward, weights, "head")
+    logits_VxR = jnp.matmul(head_VxD, hidden_DxR, preferred_element_type=jnp.float32)
+    return forward.placement.inside(logits_VxR, ("vocab", "batch"))
+
+
+def _gathered(forward: Forward, weights: Tree, name: str) -> jax.Array:
+    """A weight as it is multiplied."""
+    axes = LAYER_AXES.get(name, TABLE)
+    return forward.placement.weights({name: weights[name]}, {name: axes})[name]
 
 
 def _norm(x_DxR: jax.Array, scale_D: jax.Array) -> jax.Array:

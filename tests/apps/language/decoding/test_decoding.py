@@ -22,6 +22,7 @@ from tests.apps.language.decoding import golden
 CONFIG = EncoderDecoderConfig(
     vocab_size=40, d_model=16, d_ff=16, heads=2, encoder_layers=1, decoder_layers=2, gated=False
 )
+FORWARD = Forward(CONFIG)
 NEVER = 39
 
 
@@ -33,7 +34,7 @@ def params():
 
 @pytest.fixture(scope="module")
 def generator(params):
-    return Generator(CONFIG, params, batch_size=4, end=NEVER)
+    return Generator(FORWARD, params, batch_size=4, end=NEVER)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,7 @@ def full_pass(config, params, query, written, dtype=jnp.float32):
 def assert_written(kind, names, expected):
     """Our texts under the golden settings against tokens [queries, TOKENS] padded with 0."""
     config = golden.KINDS[kind]
-    generator = Generator(config, golden.parameters(config), batch_size=8)
+    generator = Generator(Forward(config), golden.parameters(config), batch_size=8)
     for name in names:
         written = generator.generate(golden.queries(), golden.SETTINGS[name][0], golden.TOKENS)
         padded = np.zeros((len(written), golden.TOKENS), np.int32)
@@ -130,15 +131,15 @@ def test_the_cached_pass_is_the_full_pass(change, prefixed, dtype, tolerance):
     expected = full_pass(config, params, plain, [8, 9], dtype)
     assert expected.shape[1] == 40  # the soft prompt's rows are no words
     assert not prefixed or np.abs(expected - without).max() > 0.1
-    weights = prepare(config, params, dtype)
-    history = np.array([[-1, 0, 5, 6, 7]], np.int32)  # padded to a rounded width
     forward = Forward(config, dtype=dtype)
+    weights = prepare(forward, params)
+    history = np.array([[-1, 0, 5, 6, 7]], np.int32)  # padded to a rounded width
     known, cache = prefill.read(forward, params, weights, plain.inputs[None], history, 4)
     visible = prefill.shown_at_first(known, 4, 1, 8)
-    step = jax.jit(prefill.step, static_argnames=("config", "given"))
+    step = jax.jit(prefill.step, static_argnames=("forward", "given"))
     for number, token in enumerate((7, 8, 9)):
         logits, cache, visible = step(
-            config, known, cache, jnp.array([[token]]), jnp.int32(number), 4, visible
+            forward, known, cache, jnp.array([[token]]), jnp.int32(number), 4, visible
         )
         np.testing.assert_allclose(logits[:, 0], expected[3 + number], atol=tolerance, rtol=0)
 
@@ -242,7 +243,7 @@ def test_what_cannot_be_answered_is_told_in_a_line(generator, asked, settings, t
 def test_logits_that_are_not_numbers_are_told(params, queries, settings):
     broken = params | {"decoder_norm": {"scale": jnp.full(16, jnp.nan)}}
     with pytest.raises(UserError, match="not finite numbers"):
-        Generator(CONFIG, broken, batch_size=4, end=NEVER).generate(queries, settings, 8)
+        Generator(FORWARD, broken, batch_size=4, end=NEVER).generate(queries, settings, 8)
 
 
 @pytest.mark.parametrize(
@@ -291,7 +292,7 @@ def test_beams_that_change_parents_copy_no_cache(generator, queries):
     batch = generator._open(queries, settings, 16)
     known, cache, history, filling, own = batch
     lowered = beam.search.lower(
-        CONFIG, known, cache, history, filling, None, 16, own=own, settings=settings, end=NEVER
+        FORWARD, known, cache, history, filling, None, 16, own=own, settings=settings, end=NEVER
     )
     result = r"^ *(?:ROOT )?%(\S+) = f32\[3,2,(?:8,32|32,8)\]\S* (\S+?)\("
     found = [

@@ -9,7 +9,7 @@ from pangu_jax.apps.language.decoding.queries import Query
 from pangu_jax.apps.language.decoding.scoring import score
 from pangu_jax.apps.language.tuning import reading
 from pangu_jax.apps.language.tuning.examples import Labelled, rows
-from pangu_jax.apps.language.tuning.fitting import fit, measure, with_prompt
+from pangu_jax.apps.language.tuning.fitting import ONE_DEVICE, fit, measure, with_prompt
 from pangu_jax.apps.language.tuning.freezing import Freezing
 from pangu_jax.apps.language.tuning.lora import LoRA
 from pangu_jax.apps.language.tuning.methods import FineTuning, Head, size
@@ -70,7 +70,7 @@ def test_fits_share_one_program_and_shuffled_labels_teach_nothing():
         Objective(),
         rate,
         RUN["steps"],
-        jnp.dtype("float32"),
+        ONE_DEVICE,
     )
     results = [
         fit(toy.MODEL, toy.base(), toy.texts(64, split, shuffled=True), optimizer=rate, seed=split, **RUN)
