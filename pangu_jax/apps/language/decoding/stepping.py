@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from pangu_jax.apps.language.decoding import prefill, sampling
 from pangu_jax.apps.language.decoding.prefill import Reading
