@@ -2,6 +2,7 @@
 
 import functools
 import graphlib
+import importlib.util
 import re
 import tomllib
 
@@ -66,6 +67,18 @@ def imports() -> dict[str, set[str]]:
 
 def within(module: str, package: str) -> bool:
     return module.startswith(f"{package}.")
+
+
+def test_contracts_see_every_folder_and_every_name():
+    """Neither is an error of import-linter (findings/import_linter_skips_folders_without_init.sh)."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    for package in contracts["root_packages"]:
+        for path in (ROOT / package).rglob("*.py"):
+            assert path.with_name("__init__.py").exists(), path
+    outside = {name for contract in contracts["contracts"] for name in contract.get("forbidden_modules", [])}
+    for name in outside:
+        if name.split(".")[0] not in contracts["root_packages"]:
+            assert importlib.util.find_spec(name), name
 
 
 def test_no_files_import_each_other_in_a_circle():
