@@ -80,11 +80,10 @@ def _exhibits_and_baselines(trained: Trained) -> tuple[list[Exhibit], dict[str, 
     workload = trained.workload
     if not trained.summary["finished"]:
         return [], {}
-    if jax.process_count() > 1:
-        return [], workload.baselines()
-    return families.exhibits(
-        workload, workload.evaluated(trained.variables), trained.run
-    ), workload.baselines()
+    exhibits = []
+    if jax.process_count() == 1:
+        exhibits = families.exhibits(workload, workload.evaluated(trained.variables), trained.run)
+    return exhibits, workload.baselines()
 
 
 if __name__ == "__main__":  # the command line is a floor above: it is run, not imported

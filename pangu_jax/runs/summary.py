@@ -128,7 +128,7 @@ def _table(shown: exhibits.Table) -> Table:
     for row in shown.rows[:ROWS]:
         table.add_row(*[Text(formats.cell(value)) for value in row])
     if (more := len(shown.rows) - ROWS) > 0:
-        table.add_row(f"and {more} more in the report")
+        table.caption, table.caption_justify = f"and {more} more", "left"
     return table
 
 
