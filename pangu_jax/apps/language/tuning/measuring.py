@@ -20,7 +20,7 @@ from pangu_jax.workloads import Run
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 
 BATCH = 32
-HERE = Run(OneDevice())
+ONE_DEVICE = Run(OneDevice())
 
 
 class Measured(NamedTuple):
@@ -37,7 +37,7 @@ def measure(
     asked: Sequence[Labelled],
     tuning: Tuning = Tuning(),  # noqa: B008 - immutable
     shape: Shape | None = None,
-    run: Run = HERE,
+    run: Run = ONE_DEVICE,
 ) -> Measured:
     """Scores and accuracy of a model.
 
@@ -61,7 +61,7 @@ def measure(
 
 
 def measure_rows(
-    config: EncoderDecoderConfig, params: Tree, rows: Rows, tuning: Tuning, run: Run = HERE
+    config: EncoderDecoderConfig, params: Tree, rows: Rows, tuning: Tuning, run: Run = ONE_DEVICE
 ) -> Measured:
     """As `measure`, of examples that are arrays already."""
     forward = TrieForward(config, run.placement, dtype=run.dtype)
