@@ -24,8 +24,9 @@ from pangu_jax.apps.language.benchmarks.metrics import rouge
 from pangu_jax.apps.language.decoding.queries import Query
 from pangu_jax.apps.language.loaded import LoadedModel
 from pangu_jax.apps.language.tuning.examples import Labelled, shape_of
-from pangu_jax.apps.language.tuning.fitting import fit, measure
-from pangu_jax.apps.language.tuning.settings import Descent, Objective
+from pangu_jax.apps.language.tuning.measuring import measure
+from pangu_jax.apps.language.tuning.settings import Descent, Fit, Objective, Tuning
+from pangu_jax.apps.language.tuning.trials import Trials
 
 DATA = Path(os.environ.get("PANGU_DATA_DIR") or Path(__file__).parents[1] / "../shared/data")
 CLAUSES, SHORTEST, LONGEST = 8, 6, 24  # how many are weighed, and their characters
@@ -81,26 +82,22 @@ def choosing(loaded: LoadedModel, examples: Sequence[Example]) -> list[Labelled]
     ]
 
 
+def fit(steps: int) -> Fit:
+    """Of both ways."""
+    return Fit(Descent(learning_rate=1e-3), steps, evaluate_every=50)
+
+
 def chosen(
     loaded: LoadedModel, train: Sequence[Example], test: Sequence[Example], seed: int, steps: int
 ) -> list[str]:
     """The clause that a tuned model chooses for each test example."""
     learnt, asked = choosing(loaded, train), choosing(loaded, test)
     shape = shape_of([*learnt, *asked])
-    objective = Objective(normalised=True)  # clauses differ in length
-    tuned = fit(
-        loaded.config,
-        loaded.params,
-        learnt,
-        objective=objective,
-        optimizer=Descent(learning_rate=1e-3),
-        steps=steps,
-        evaluate_every=50,
-        seed=seed,
-        shape=shape,
-        tell=lambda row: print(f"  choosing, seed {seed}: {row}", flush=True),
+    tuning = Tuning(objective=Objective(normalised=True))  # clauses differ in length
+    tuned = Trials(loaded.config, loaded.params, tuning, fit(steps), shape)(
+        learnt, seed=seed, on_row=lambda row: print(f"  choosing, seed {seed}: {row}", flush=True)
     )
-    scores_NxC = measure(loaded.config, tuned.params, asked, objective=objective, shape=shape).scores
+    scores_NxC = measure(loaded.config, tuned.params, asked, tuning, shape).scores
     return [
         clauses(example.fields["text"])[choice]
         for example, choice in zip(test, np.argmax(scores_NxC, axis=1), strict=True)
@@ -117,16 +114,11 @@ def written(
 
     pattern = benchmarks.get("csl/title").patterns["close"]
     short = [example for example in train if len(example.fields["text"]) <= 220]
-    tuned = fit(
-        loaded.config,
-        loaded.params,
+    tuning = Tuning(objective=Objective(kind="answer"))
+    tuned = Trials(loaded.config, loaded.params, tuning, fit(steps))(
         labelled(loaded, pattern, short),
-        objective=Objective(kind="answer"),
-        optimizer=Descent(learning_rate=1e-3),
-        steps=steps,
-        evaluate_every=50,
         seed=seed,
-        tell=lambda row: print(f"  writing, seed {seed}: {row}", flush=True),
+        on_row=lambda row: print(f"  writing, seed {seed}: {row}", flush=True),
     )
     model = LoadedModel(loaded.config, tuned.params, loaded.vocabulary)
     texts = free_text.answer(model, pattern, test, Beam(beams=4, length_penalty=1.0), 32, 220, 220).texts

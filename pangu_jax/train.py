@@ -22,7 +22,12 @@ if TYPE_CHECKING:
     from pangu_jax.workloads.exhibits import Exhibit
 
 
-def run(gin_files: Sequence[str], bindings: Sequence[str], run_dir: str | Path) -> dict[str, Any]:
+def run(
+    gin_files: Sequence[str],
+    bindings: Sequence[str],
+    run_dir: str | Path,
+    function: str | None = functions.TRAIN,
+) -> dict[str, Any]:
     """Train as the recipes and bindings say, in `run_dir`, resuming what is there.
 
     Where the environment names several processes (`tpu_npu_backends.processes`), this is one of them.
@@ -31,6 +36,7 @@ def run(gin_files: Sequence[str], bindings: Sequence[str], run_dir: str | Path) 
       gin_files: recipes by path or name; later ones win.
       bindings: "NAME=VALUE" each, over the recipes.
       run_dir: made when missing.
+      function: the one the recipe is for, `functions.TRAIN` or `TUNE`; None where the recipe says so itself.
 
     Returns:
       The run's result, as JSON can hold it, with "report" (a path) and "text" (a table for people);
@@ -40,19 +46,27 @@ def run(gin_files: Sequence[str], bindings: Sequence[str], run_dir: str | Path) 
       UserError, DataError, BackendError: what the caller can fix, in one line.
     """
     with (
-        recipes.using(gin_files, bindings, function=functions.TRAIN) as recipe,
+        recipes.using(gin_files, bindings, function=function) as recipe,
         processes.joined(mistakes=(UserError, DataError)),
     ):
-        return _run(recipes.dump(recipe), run_dir)
+        return _run(recipe.function.selector, recipes.dump(recipe), run_dir)
 
 
-def _run(recipe: str, run_dir: str | Path) -> dict[str, Any]:
+def _run(function: str, recipe: str, run_dir: str | Path) -> dict[str, Any]:
     import jax
 
     from pangu_jax.runs import exhibit_files, report, results, summary
-    from pangu_jax.training.train import train
 
-    trained = train(run_dir=str(run_dir), recipe=recipe)
+    if function == functions.TUNE:
+        from pangu_jax.apps.language.tuning.tune import tune
+
+        trained = tune(out=str(run_dir), recipe=recipe)
+    elif function == functions.TRAIN:
+        from pangu_jax.training.train import train
+
+        trained = train(run_dir=str(run_dir), recipe=recipe)
+    else:
+        raise UserError(f"this is a recipe of {function}, which trains nothing; see `pangu --help`")
     if jax.process_index():
         return {}
     exhibits, baselines = _exhibits_and_baselines(trained)

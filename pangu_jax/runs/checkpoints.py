@@ -75,7 +75,10 @@ class Checkpoints:
         files.require_usable(self.directory, read_only)
         if not read_only and jax.process_index() == 0:
             shutil.rmtree(self.directory / files.EXPIRED, ignore_errors=True)
-        self._manager = open_manager(self.directory, keep, keep_every, read_only, self._before_commit)
+        self._kept_also: set[int] = set()
+        self._manager = open_manager(
+            self.directory, keep, keep_every, self._kept_also, read_only, self._before_commit
+        )
 
     def save(self, step: int, state: PyTree, manifest: Mapping[str, Any], force: bool = False) -> bool:
         """Save `state` as `step`. Every process calls it.
@@ -109,6 +112,11 @@ class Checkpoints:
         if not self._asynchronous:
             self.wait()
         return True
+
+    def keep_also(self, step: int) -> None:
+        """Keep this step besides the newest ones, and no longer the one that was named before."""
+        self._kept_also.clear()
+        self._kept_also.add(step)
 
     def latest(self) -> int | None:
         """The newest committed step, or None."""

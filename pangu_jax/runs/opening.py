@@ -8,6 +8,7 @@
 """
 
 import dataclasses
+import logging
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,13 +26,14 @@ from pangu_jax.recipes import Recipe, Reference
 from pangu_jax.recipes.findings import COMMAND_LINE
 from pangu_jax.recipes.functions import TRAIN
 from pangu_jax.recipes.signatures import look_up
-from pangu_jax.runs import checkpoint_files, inference_layout
+from pangu_jax.runs import best_step, checkpoint_files, inference_layout
 from pangu_jax.runs.checkpoints import Checkpoints
 from pangu_jax.runs.inference_layout import ANY, Devices, Spread
 from pangu_jax.runs.run_directory import RunDirectory
 from pangu_jax.workloads import NOTHING, Tree, Variables, Workload
 from tpu_npu_backends.selection import Backend
 
+log = logging.getLogger(__name__)
 LAYOUT = Reference("", "Layout", True)
 
 
@@ -40,7 +42,7 @@ class Found(NamedTuple):
 
     Attributes:
       directory: the run.
-      asked: the step that was asked for, or None for the newest.
+      asked: the step that was asked for, or the best; None for the newest.
       step: the step found.
       manifest: of that step.
       checkpoints: reads it.
@@ -124,7 +126,8 @@ def open_run(
 
 @contextmanager
 def find(run_dir: str | Path, step: int | None = None, devices: Devices = ANY) -> Generator[Found]:
-    """The newest sound checkpoint of a run, or that of `step`; it can be read while the context lasts.
+    """The checkpoint of a run to be used: that of `step`, or the best one where the run names it, or the
+    newest. It can be read while the context lasts.
 
     A damaged checkpoint, whether arrays or manifest, is reported and the one before it is taken; it stays
     where it is.
@@ -139,8 +142,21 @@ def find(run_dir: str | Path, step: int | None = None, devices: Devices = ANY) -
         raise UserError(f"no checkpoint in {directory.checkpoints}; train first, or name another run")
     backend = devices.select()
     with Checkpoints(directory.checkpoints, read_only=True) as checkpoints:
+        if step is None:
+            step = _best(directory, checkpoints)
         chosen, manifest = checkpoints.newest_sound(step)
         yield Found(directory, step, chosen, manifest, checkpoints, devices, backend)
+
+
+def _best(directory: RunDirectory, checkpoints: Checkpoints) -> int | None:
+    """The step that a run names as its best; None where it names none, or that one is damaged."""
+    if (best := best_step.read(directory)) is None:
+        return None
+    try:
+        return checkpoints.newest_sound(best.step)[0]
+    except UserError as error:
+        log.warning("the best step of %s cannot be used: %s", directory.path, error)
+        return None
 
 
 def describe(found: Found, family: str | None = None) -> Description:
@@ -165,7 +181,8 @@ def restore(found: Found, described: Description, *, float32: bool = False) -> O
     entries = {"params": wanted.params, "extra": wanted.extra}
     entries = {name: tree for name, tree in entries.items() if jax.tree.leaves(tree)}
     restored, manifest = found.restore(entries, workload.fingerprint())
-    variables = Variables(restored["params"], restored.get("extra", NOTHING), _constants(workload, wanted))
+    constants = _constants(workload, wanted, spread)
+    variables = Variables(restored["params"], restored.get("extra", NOTHING), constants)
     return OpenedRun(found.directory, *described, variables, manifest)
 
 
@@ -175,7 +192,7 @@ def abstract_variables(workload: Workload, spread: Spread, dtype: jnp.dtype) -> 
     As in a train step, parameters that are gathered to be multiplied are of the dtype of products; norms,
     biases and extra state stay as they are.
     """
-    shapes = jax.eval_shape(workload.start, jax.random.key(0), jax.eval_shape(workload.given))
+    shapes = jax.eval_shape(workload.start, jax.random.key(0), workload.given())
     axes = workload.logical_axes()
 
     def leaf(axes: LogicalAxes, shape: jax.ShapeDtypeStruct, sharding) -> jax.ShapeDtypeStruct:
@@ -189,13 +206,13 @@ def abstract_variables(workload: Workload, spread: Spread, dtype: jnp.dtype) -> 
     return placed._replace(params=jax.tree.map(param, axes.params, placed.params, is_leaf=rules.is_axes))
 
 
-def _constants(workload: Workload, wanted: Variables) -> Tree:
+def _constants(workload: Workload, wanted: Variables, spread: Spread) -> Tree:
     """What no checkpoint holds, such as a base that lies in another run directory."""
     if not jax.tree.leaves(wanted.constants):
         return NOTHING
     shardings = jax.tree.map(lambda leaf: leaf.sharding, wanted.constants)
     make = jax.jit(lambda key, given: workload.start(key, given).constants, out_shardings=shardings)
-    return make(jax.random.key(0), workload.given())
+    return make(jax.random.key(0), workload.restore_given(spread.shardings(workload.given_axes())))
 
 
 def spread(found: Found, recipe: Recipe | None, dimensions: Mapping[str, int]) -> Spread:

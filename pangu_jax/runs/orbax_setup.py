@@ -7,8 +7,10 @@ compression is off.
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import orbax.checkpoint as ocp
 
@@ -29,15 +31,23 @@ DISK_TROUBLES = (
 
 
 def open_manager(
-    directory: Path, keep: int, keep_every: int | None, read_only: bool, before_commit: Callable[[], None]
+    directory: Path,
+    keep: int,
+    keep_every: int | None,
+    keep_also: Collection[int],
+    read_only: bool,
+    before_commit: Callable[[], None],
 ) -> ocp.CheckpointManager:
     """The manager of `directory`, with the items "state" (a pytree) and "manifest" (JSON) in every step.
 
-    `before_commit` runs in the first process's writing thread when all files of a step are written, but it
-    does not yet stand under its number.
+    `keep_also` may change; what is in it when a step is saved is kept. `before_commit` runs in the first
+    process's writing thread when all files of a step are written, but it does not yet stand under its number.
     """
     quiet_orbax()
-    policies: list[ocp.checkpoint_managers.PreservationPolicy] = [ocp.checkpoint_managers.LatestN(keep)]
+    policies: list[ocp.checkpoint_managers.PreservationPolicy] = [
+        ocp.checkpoint_managers.LatestN(keep),
+        _Named(keep_also),
+    ]
     if keep_every:
         policies.append(ocp.checkpoint_managers.EveryNSteps(keep_every))
     options = ocp.CheckpointManagerOptions(
@@ -57,6 +67,17 @@ def open_manager(
     registry.add("state", ocp.args.PyTreeRestore, arrays)
     registry.add("manifest", ocp.args.JsonSave, ocp.JsonCheckpointHandler())
     return ocp.CheckpointManager(directory, options=options, handler_registry=registry)
+
+
+@dataclass
+class _Named:
+    """Preserves the steps of a collection (`ocp.checkpoint_managers.PreservationPolicy`)."""
+
+    steps: Collection[int]
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
+        del context
+        return [checkpoint.step in self.steps for checkpoint in checkpoints]
 
 
 def quiet_orbax() -> None:

@@ -8,6 +8,7 @@ import jax
 from jax.sharding import Mesh
 
 from pangu_jax.parallel.layout import Layout
+from pangu_jax.training.selection import Selection
 from pangu_jax.training.step import TrainState
 from pangu_jax.workloads import Batch, Run, Source, Tree, Workload
 from pangu_jax.workloads.evaluator import Evaluator
@@ -31,6 +32,7 @@ class LoopConfig:
     log_every: int
     validate_every: int
     evaluators: Sequence[Evaluator]
+    selection: Selection | None
     checkpoint_every: int
     watchdog_seconds: float
     watchdog_abort_seconds: float

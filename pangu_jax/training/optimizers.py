@@ -135,7 +135,8 @@ def _clip_by_global_norm(largest: float) -> optax.GradientTransformation:
 
 def state_bytes(optimizer: Optimizer, workload: Any) -> float:
     """Bytes of the optimizer's state per parameter; nothing is allocated, and no device looked for."""
-    params = jax.eval_shape(lambda: workload.init(jax.random.key(0))).params
+    start = lambda given: workload.start(jax.random.key(0), given)  # noqa: E731
+    params = jax.eval_shape(start, workload.given()).params
     state = jax.eval_shape(optimizer.transformation.init, params)
     size = lambda tree: sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))  # noqa: E731
     return size(state) / sum(leaf.size for leaf in jax.tree.leaves(params))

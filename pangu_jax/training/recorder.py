@@ -31,7 +31,8 @@ class MetricsRecorder:
 
     Attributes:
       last: the newest value of everything.
-      validated: the last step on file that was validated when the run began.
+      evaluations: rows on file when the run began, of what was measured beside training.
+      validated: the last step of these.
     """
 
     def __init__(self, config: LoopConfig, directory: RunDirectory, start: int, began: float, writes: bool):
@@ -45,11 +46,11 @@ class MetricsRecorder:
         self._mark: tuple[int, float] | None = None
         self._odd: set[str] = set()
         self.last: dict[str, float | None] = {}
-        self.validated: int | None = None
-        for row in read(directory.metrics):
+        rows = read(directory.metrics)
+        for row in rows:
             self.last |= row
-            if "loss" not in row:
-                self.validated = row["step"]
+        self.evaluations = [row for row in rows if "loss" not in row]
+        self.validated: int | None = self.evaluations[-1]["step"] if self.evaluations else None
 
     def __enter__(self) -> "MetricsRecorder":
         return self

@@ -1,7 +1,8 @@
 """One optimizer step: a jitted function over a mesh, and the state that it turns."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -53,8 +54,7 @@ class Start(NamedTuple):
 
 def abstract_start(workload: Workload, optimizer: Optimizer, mesh: Mesh) -> Start:
     """Shapes, dtypes and shardings of all arrays on a mesh; nothing is allocated."""
-    given = jax.eval_shape(workload.given)
-    variables = jax.eval_shape(workload.start, jax.random.key(0), given)
+    variables = jax.eval_shape(workload.start, jax.random.key(0), workload.given())
     shardings = rules.storage_shardings(mesh, workload.logical_axes())
     params, extra, constants = jax.tree.map(_with_sharding, variables, shardings)
     whole = rules.replicated(mesh)
@@ -84,8 +84,12 @@ def abstract_state(workload: Workload, optimizer: Optimizer, mesh: Mesh) -> Trai
 
 def start(workload: Workload, optimizer: Optimizer, mesh: Mesh, seed: int) -> Start:
     """A fresh state, made on the devices where it stays; the same values on every mesh."""
+    return make_start(workload, optimizer, mesh)(jax.random.key(seed), restored_given(workload, mesh))
+
+
+def make_start(workload: Workload, optimizer: Optimizer, mesh: Mesh) -> Callable[[jax.Array, Tree], Start]:
+    """The jitted start (key, given) -> fresh state and constants."""
     target = abstract_start(workload, optimizer, mesh)
-    given_shardings = rules.storage_shardings(mesh, workload.given_axes())
 
     @partial(jax.jit, out_shardings=jax.tree.map(lambda leaf: leaf.sharding, target))
     def init(key: jax.Array, given: Tree) -> Start:
@@ -93,7 +97,12 @@ def start(workload: Workload, optimizer: Optimizer, mesh: Mesh, seed: int) -> St
         opt_state = optimizer.transformation.init(params)
         return Start(TrainState(jnp.zeros((), jnp.int32), params, opt_state, extra), constants)
 
-    return init(jax.random.key(seed), jax.device_put(workload.given(), given_shardings))
+    return init
+
+
+def restored_given(workload: Workload, mesh: Mesh) -> Tree:
+    """What a workload starts from, on a mesh."""
+    return workload.restore_given(rules.storage_shardings(mesh, workload.given_axes()))
 
 
 def init_state(workload: Workload, optimizer: Optimizer, mesh: Mesh, seed: int) -> TrainState:
@@ -119,6 +128,8 @@ def make_train_step(
 ) -> "TrainStep":
     """The jitted step (state, batch) -> (state, metrics). The given state's buffers are reused.
 
+    The seed and the constants are arguments of the program, so runs that differ in them alone share it.
+
     Metrics are fp32 scalars: loss, grad_norm, learning_rate and, where there is extra state, extra_norm; and
     pairs of them, sum and weight, of the workload's own (`means` divides).
     """
@@ -127,10 +138,10 @@ def make_train_step(
     trainable = optimizer.trainable(target.state.params)
     transformation = optax.with_extra_args_support(optimizer.transformation)
 
-    def train_step(state: TrainState, batch: Batch, constants: Tree, phase: int):
+    def train_step(state: TrainState, batch: Batch, constants: Tree, key: jax.Array, phase: int):
         gradients = make_gradients(workload, layout, mesh, run._replace(phase=phase), batch_size, trainable)
         variables = Variables(state.params, state.extra, constants)
-        grads, sums = gradients(variables, batch, example_keys(seed, state.step, batch_size))
+        grads, sums = gradients(variables, batch, example_keys(key, state.step, batch_size))
         updates, opt_state = transformation.update(
             grads, state.opt_state, state.params, variables=variables, step=state.step
         )
@@ -151,12 +162,17 @@ def make_train_step(
     jitted = jax.jit(
         train_step,
         donate_argnums=0,
-        static_argnums=3,
-        in_shardings=(shardings.state, batch_shardings(workload, mesh), shardings.constants),
+        static_argnums=4,
+        in_shardings=(
+            shardings.state,
+            batch_shardings(workload, mesh),
+            shardings.constants,
+            rules.replicated(mesh),
+        ),
         out_shardings=(shardings.state, rules.replicated(mesh)),
         compiler_options=compiler_options,
     )
-    return TrainStep(jitted, NOTHING if constants is None else constants)
+    return TrainStep(jitted, NOTHING if constants is None else constants, seed)
 
 
 def batch_shardings(workload: Workload, mesh: Mesh) -> Any:
@@ -167,30 +183,39 @@ def batch_shardings(workload: Workload, mesh: Mesh) -> Any:
     return {name: NamedSharding(mesh, spec) for name, spec in specs.items()}
 
 
-class TrainStep(NamedTuple):
+@dataclass(frozen=True)
+class TrainStep:
     """A step: `train_step(state, batch)`, or with the phase of `Workload.phase`.
 
     Attributes:
-      jitted: (state, batch, constants, phase) -> (state, metrics).
+      jitted: (state, batch, constants, key, phase) -> (state, metrics).
       constants: what it is called with.
+      seed: of all that is random in a step.
     """
 
     jitted: Any
     constants: Tree
+    seed: int
+
+    @cached_property
+    def key(self) -> jax.Array:
+        """Of the seed; not made where a step is only lowered, for devices that are not there."""
+        return jax.random.key(self.seed)
 
     def __call__(
         self, state: TrainState, batch: Batch, phase: int = 0
     ) -> tuple[TrainState, dict[str, jax.Array]]:
-        return self.jitted(state, batch, self.constants, phase)
+        return self.jitted(state, batch, self.constants, self.key, phase)
 
     def lower(self, state: TrainState, batch: Batch, constants: Tree, phase: int = 0) -> jax.stages.Lowered:
         """For abstract arrays."""
-        return self.jitted.lower(state, batch, constants, phase)
+        key = jax.eval_shape(lambda: jax.random.key(self.seed))
+        return self.jitted.lower(state, batch, constants, key, phase)
 
 
-def example_keys(seed: int, step: jax.Array, batch_size: int) -> jax.Array:
+def example_keys(key: jax.Array, step: jax.Array, batch_size: int) -> jax.Array:
     """One PRNG key per example of a step's batch: what is random is the same on every layout."""
-    key = jax.random.fold_in(jax.random.key(seed), step)
+    key = jax.random.fold_in(key, step)
     return jax.vmap(lambda row: jax.random.fold_in(key, row))(jnp.arange(batch_size))
 
 

@@ -22,9 +22,11 @@ from pangu_jax.runs.run_directory import RunDirectory, write_atomically
 from pangu_jax.training import consistency, loop, step
 from pangu_jax.training.loop_config import LoopConfig
 from pangu_jax.training.optimizers import Optimizer, adamw, state_bytes
+from pangu_jax.training.selection import Selection
 from pangu_jax.workloads import Run, Variables, Workload
 from pangu_jax.workloads.evaluator import Evaluator
-from tpu_npu_backends import attached, compilation_cache, selection
+from tpu_npu_backends import attached, compilation_cache
+from tpu_npu_backends import selection as backends
 from tpu_npu_backends.selection import Backend
 
 log = logging.getLogger(__name__)
@@ -35,7 +37,7 @@ class Trained(NamedTuple):
 
     Attributes:
       workload: the model family.
-      variables: trained, on the mesh.
+      variables: trained, on the mesh: of a finished run those of the step that counts.
       run: how the loss was carried out.
       summary: step, loss, validation, seconds and the like, for people and JSON.
     """
@@ -63,6 +65,7 @@ def train(
     log_every: int = 10,
     validate_every: int = 0,
     evaluators: Sequence[Evaluator] = (),
+    selection: Selection | None = None,
     checkpoint_every: int = 1000,
     keep: int = 3,
     watchdog_seconds: float = 300.0,
@@ -83,6 +86,8 @@ def train(
       log_every: steps between lines of metrics.jsonl.
       validate_every: steps between validations; 0 validates at the end only.
       evaluators: measured besides the held-out loss, such as [@KNearestNeighbours()].
+      selection: which step is kept as the run's result, and when it ends early, such as @Selection(); the
+        last one, and never, when None.
       checkpoint_every: steps between checkpoints; the last step is always saved.
       keep: newest checkpoints kept.
       watchdog_seconds: a step longer than this (and than 20 median steps) has its stacks written to run.log.
@@ -99,7 +104,7 @@ def train(
     )
     optimizer, layout = optimizer or adamw(), layout or Layout()
     compilation_cache.use()
-    chosen = selection.select(backend)
+    chosen = backends.select(backend)
     if layout == "auto":
         layout = _planned(workload, optimizer, batch_size, chosen)
     layout = layout.on(len(chosen.devices))
@@ -150,12 +155,17 @@ def train(
             log_every=log_every,
             validate_every=validate_every,
             evaluators=evaluators,
+            selection=selection,
             checkpoint_every=checkpoint_every,
             watchdog_seconds=watchdog_seconds,
             watchdog_abort_seconds=watchdog_abort_seconds,
-            manifest={"recipe": recipe, "fingerprint": workload.fingerprint()},
+            manifest={"recipe": recipe, "fingerprint": workload.fingerprint(), **workload.manifest()},
         )
         state, summary = loop.run(config, state, rows_through, directory, checkpoints)
+        if summary["finished"] and summary.get("best_step", summary["step"]) != summary["step"]:
+            target = step.abstract_state(workload, optimizer, mesh)
+            stored, _ = checkpoints.restore(target.stored(), summary["best_step"], workload.fingerprint())
+            state = step.TrainState(**stored)
     return Trained(workload, Variables(state.params, state.extra, constants), run, summary)
 
 

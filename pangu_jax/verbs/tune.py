@@ -1,28 +1,37 @@
 """Tuning a model on a task."""
 
 import argparse
+from pathlib import Path
 
 from pangu_jax.result import Result
 from pangu_jax.verbs.verb import Verb
 
+SHOWN = ("task", "pattern", "split", "seed", "method", "trainable", "best_step", "dev_accuracy", "dev_loss")
+
 
 def _flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--run_dir", required=True, metavar="DIR", help="where the tuned model goes; a new directory"
+        "--run_dir",
+        required=True,
+        metavar="DIR",
+        help="where the tuned model goes; a run that is there resumes, by its own recipe unless another is "
+        "given",
     )
+    parser.add_argument("--backend", metavar="NAME", help="where: auto, cpu, cpu:8, tpu, cuda or npu")
 
 
 def _tune(flags: argparse.Namespace) -> Result:
-    from pangu_jax import recipes
+    from pangu_jax import train
     from pangu_jax.recipes.functions import TUNE
 
-    files = flags.gin_file or ["tuning/prompt.gin"]
-    with recipes.using(files, flags.bindings, function=TUNE) as recipe:
-        from pangu_jax.apps.language.tuning.tune import tune
-
-        value = tune(out=flags.run_dir, recipe=recipes.dump(recipe))
-    lines = [f"{name:<14} {_four_digits(number)}" for name, number in value.items()]
-    return Result(value, "\n".join([*lines, f"{'model':<14} {flags.run_dir}"]))
+    kept = Path(flags.run_dir, "recipe.gin")
+    files = flags.gin_file or [str(kept) if kept.is_file() else "tuning/prompt.gin"]
+    bindings = [*flags.bindings, *([f"tune.backend={flags.backend!r}"] if flags.backend else [])]
+    value = train.run(files, bindings, flags.run_dir, TUNE)
+    if not value:  # another process of the run reports
+        return Result(None, "")
+    lines = [f"{name:<14} {_four_digits(value[name])}" for name in SHOWN if name in value]
+    return Result(value, "\n".join([*lines, f"{'model':<14} {flags.run_dir}", "", value.pop("text")]))
 
 
 def _four_digits(value: object) -> str:

@@ -196,15 +196,20 @@ class Workload(ABC):
         return variables
 
     def given(self) -> Tree:
-        """Arrays that `start` makes variables of and that no key gives: the parameters of a base."""
+        """What `start` makes variables of and no key gives: shapes and dtypes of a base's parameters, say."""
         return {}
 
     def given_axes(self) -> Tree:
         """Logical axes of `given`, in its structure."""
         return {}
 
+    def restore_given(self, shardings: Tree) -> Tree:
+        """The arrays of `given`, where they are to be; nobody changes them."""
+        del shardings
+        return {}
+
     def start(self, key: jax.Array, given: Tree) -> Variables:
-        """The variables before the first step; what a workload overrides that starts from a base."""
+        """The variables before the first step; what a workload overrides that starts from a base. Jitted."""
         del given
         return self.init(key)
 
@@ -223,6 +228,10 @@ class Workload(ABC):
 
     def fingerprint(self) -> dict[str, str]:
         """What a checkpoint of this workload depends on besides shapes, such as the vocabulary's hash."""
+        return {}
+
+    def manifest(self) -> dict[str, Any]:
+        """What else a checkpoint says of itself, as JSON can hold it: how to make a model of its arrays."""
         return {}
 
     def files(self) -> dict[str, bytes]:

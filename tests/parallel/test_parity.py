@@ -78,7 +78,7 @@ def three_steps(layout, optimizer, workload=WORKLOAD):
     shardings = jax.tree.map(lambda leaf: leaf.sharding, step.abstract_state(workload, optimizer, mesh))
 
     def advance(state, batch):
-        keys = step.example_keys(0, state.step, BATCH)
+        keys = step.example_keys(jax.random.key(0), state.step, BATCH)
         grads, sums = gradient(Variables(state.params), batch, keys)
         updates, opt_state = optimizer.transformation.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)

@@ -9,8 +9,9 @@ import gin
 from data_pipelines.text.benchmarks import BenchmarkTask
 from pangu_jax.apps.language.tuning.freezing import Freezing
 from pangu_jax.apps.language.tuning.methods import Method
-from pangu_jax.apps.language.tuning.settings import Descent, Objective, Regularisation
+from pangu_jax.apps.language.tuning.settings import Descent, Fit, Objective, Regularisation, Tuning
 from pangu_jax.errors import UserError
+from pangu_jax.training.optimizers import Optimizer
 
 Calibration = Literal["none", "prior", "content_free"]
 
@@ -47,7 +48,7 @@ class Approach:
     freezing: Freezing | None = None
     regularisation: Regularisation | None = None
     objective: Objective | None = None
-    optimizer: Descent | None = None
+    optimizer: Optimizer | Descent | None = None
     steps: int = 200
     batch_size: int = 16
     evaluate_every: int = 20
@@ -58,6 +59,16 @@ class Approach:
     tasks: Sequence[str] = ()
     limit: int | Mapping[str, int] = 0
     dev_limit: int = 0
+
+    @property
+    def tuning(self) -> Tuning:
+        """What learns, and by which loss; without a method, how candidates are chosen."""
+        return Tuning.of(self.method, self.freezing, self.regularisation, self.objective)
+
+    @property
+    def fit(self) -> Fit:
+        """For how long."""
+        return Fit(self.optimizer, self.steps, self.batch_size, self.evaluate_every, self.patience)
 
     def __post_init__(self):
         if self.calibration not in ("none", "prior", "content_free"):

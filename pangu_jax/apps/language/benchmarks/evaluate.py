@@ -17,8 +17,8 @@ from pangu_jax.apps.language.benchmarks.subsets import test_examples
 from pangu_jax.apps.language.decoding.settings import Greedy, Settings
 from pangu_jax.apps.language.loaded import LoadedModel
 from pangu_jax.apps.language.tuning import stored
-from pangu_jax.apps.language.tuning.fitting import measure
-from pangu_jax.apps.language.tuning.settings import Objective
+from pangu_jax.apps.language.tuning.measuring import measure
+from pangu_jax.apps.language.tuning.settings import Objective, Tuning
 from pangu_jax.recipes import plain_errors
 
 Predictions = list[tuple[str, str | int]]
@@ -112,9 +112,8 @@ def _choose(
     """By the scores of candidates."""
     tuning = loaded.manifest.get("tuning")
     method = stored.method(tuning) if tuning else None
-    found = measure(
-        loaded.config, loaded.params, asked.labelled, method=method, objective=objective, run=loaded.run
-    )
+    how = Tuning.of(method, None, None, objective)
+    found = measure(loaded.config, loaded.params, asked.labelled, how, run=loaded.run)
     choices = asked.choices(found.scores)
     labels = [int(choice) if task.kind == "choice" else task.labels[choice] for choice in choices]
     row: dict[str, Any] = {"windowed": asked.cut}

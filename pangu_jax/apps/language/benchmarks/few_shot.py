@@ -12,7 +12,9 @@ from pangu_jax.apps.language.benchmarks.candidates import Asked, ask
 from pangu_jax.apps.language.benchmarks.subsets import limited
 from pangu_jax.apps.language.loaded import LoadedModel
 from pangu_jax.apps.language.tuning import examples as rows
-from pangu_jax.apps.language.tuning.fitting import fit, measure
+from pangu_jax.apps.language.tuning.measuring import measure
+from pangu_jax.apps.language.tuning.methods import asked_by
+from pangu_jax.apps.language.tuning.trials import Trials
 from pangu_jax.evaluation.journal import Cell, Row
 
 
@@ -49,21 +51,15 @@ def run(
             shown = pattern.with_demonstrations(task.examples(f"train_{split}", data_dir))
         elif kind == "test" and split != splits[0]:
             return asked("test", splits[0])
-        found = test if kind == "test" else task.examples(f"{kind}_{split}", data_dir)
+        found = list(test) if kind == "test" else task.examples(f"{kind}_{split}", data_dir)
         if kind == "dev":
-            found = limited(list(found), approach.dev_limit)
+            found = limited(found, approach.dev_limit)
         return ask(loaded, shown, found, approach.length, approach.stride)
 
     every = [asked(kind, split) for kind in ("train", "dev", "test") for split in splits]
-    shape = _shape(approach, [one for some in every for one in some.labelled])
-    asks = functools.partial(
-        measure,
-        loaded.config,
-        method=approach.method,
-        objective=approach.objective,
-        shape=shape,
-        run=loaded.run,
-    )
+    shape = _shape(loaded, approach, [one for some in every for one in some.labelled])
+    asks = functools.partial(measure, loaded.config, tuning=approach.tuning, shape=shape, run=loaded.run)
+    trials = Trials(loaded.config, loaded.params, approach.tuning, approach.fit, shape, loaded.run)
     untouched: dict[int, np.ndarray] = {}
     for cell in cells:
         began = time.perf_counter()
@@ -75,24 +71,7 @@ def run(
                 untouched[id(tested)] = asks(params, tested.labelled).scores
             scores_NxC = untouched[id(tested)]
         else:
-            tuned = fit(
-                loaded.config,
-                params,
-                train.labelled,
-                dev.labelled,
-                method=approach.method,
-                freezing=approach.freezing,
-                regularisation=approach.regularisation,
-                objective=approach.objective,
-                optimizer=approach.optimizer,
-                steps=approach.steps,
-                batch_size=approach.batch_size,
-                evaluate_every=approach.evaluate_every,
-                patience=approach.patience,
-                seed=cell.seed,
-                shape=shape,
-                run=loaded.run,
-            )
+            tuned = trials(train.labelled, dev.labelled, cell.seed)
             params = tuned.params
             best = next(seen for seen in tuned.history if seen["step"] == tuned.step)
             row |= {"step": tuned.step, "dev_accuracy": round(best["dev_accuracy"], 2)}
@@ -117,9 +96,5 @@ def _mean_scores(asked: Asked, scores_NxC: np.ndarray) -> np.ndarray:
     return np.mean([one for found in asked.scores(scores_NxC) for one in found], axis=0)
 
 
-def _shape(approach: Approach, labelled: Sequence[rows.Labelled]) -> rows.Shape:
-    if approach.method is None:
-        return rows.shape_of(labelled)
-    return rows.shape_of(
-        rows.numbered(labelled) if approach.method.pool else labelled, approach.method.prompt
-    )
+def _shape(loaded: LoadedModel, approach: Approach, labelled: Sequence[rows.Labelled]) -> rows.Shape:
+    return rows.shape_of(asked_by(approach.tuning.method, loaded.config, labelled))

@@ -5,13 +5,15 @@ as a trie (see `pangu_jax.apps.language.decoding.scoring`), in which what candid
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from pangu_jax.apps.language.decoding import queries, scoring
 from pangu_jax.apps.language.decoding.queries import Query, round_up
 from pangu_jax.errors import UserError
+from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 
 WIDTHS = 2  # of a batch: each has programs of its own
 
@@ -87,6 +89,47 @@ class Rows(NamedTuple):
         return taken | {"sees": sees_BxMxM}
 
 
+@dataclass(frozen=True)
+class TaskRows:
+    """A task's examples as arrays of one shape.
+
+    Attributes:
+      train: what is learnt.
+      dev: by which the step is chosen; None where it is the last.
+      classes: how many candidates an example has.
+      names: of the two splits, for messages.
+    """
+
+    train: Rows
+    dev: Rows | None
+    classes: int
+    names: tuple[str, str] = ("train", "dev")
+
+    @classmethod
+    def of(
+        cls,
+        train: Sequence[Labelled],
+        dev: Sequence[Labelled] | None = None,
+        shape: Shape | None = None,
+        names: tuple[str, str] = ("train", "dev"),
+    ) -> "TaskRows":
+        """The rows of examples that are as the method wants them (see `asked_by`).
+
+        Args:
+          train: what is learnt.
+          dev: by which the step is chosen.
+          shape: rows are padded to; that of the examples when None. Give one shape to runs that are to share
+            their compiled step.
+          names: of the two splits.
+
+        Raises:
+          UserError: as `shape_of`, or an example is larger than the shape.
+        """
+        _check(train)
+        shape = shape or shape_of([*train, *(dev or ())])
+        return cls(rows(train, shape), rows(dev, shape) if dev else None, shape.candidates, names)
+
+
 def numbered(examples: Sequence[Labelled]) -> list[Labelled]:
     """For a classifier: candidates by their numbers. Their words are not read, so they need no columns."""
     tokens: dict[int, tuple[np.ndarray, ...]] = {}
@@ -97,6 +140,23 @@ def numbered(examples: Sequence[Labelled]) -> list[Labelled]:
         one._replace(query=one.query._replace(candidates=tokens[len(one.query.candidates)]))
         for one in examples
     ]
+
+
+def prompt_ids(config: EncoderDecoderConfig, length: int) -> np.ndarray:
+    """Ids of a soft prompt's vectors: those after the vocabulary's. int32 [length]."""
+    return np.arange(config.vocab_size, config.vocab_size + length, dtype=np.int32)
+
+
+def with_prompt(config: EncoderDecoderConfig, asked: Sequence[Labelled], length: int) -> list[Labelled]:
+    """Examples with a soft prompt before the encoder's tokens, except where they hold one already."""
+    prompt = prompt_ids(config, length)
+
+    def prompted(query: Query) -> Query:
+        if not length or np.any(np.asarray(query.inputs) >= config.vocab_size):
+            return query
+        return query._replace(inputs=np.concatenate([prompt, query.inputs]).astype(np.int32))
+
+    return [example._replace(query=prompted(example.query)) for example in asked]
 
 
 def shape_of(examples: Sequence[Labelled], prompt: int = 0) -> Shape:
@@ -132,7 +192,7 @@ def rows(examples: Sequence[Labelled], shape: Shape) -> Rows:
     return Rows(*map(np.stack, zip(*(_row(example, shape) for example in examples), strict=True)))
 
 
-def _row(example: Labelled, shape: Shape) -> tuple[np.ndarray, ...]:
+def _row(example: Labelled, shape: Shape) -> tuple[Any, ...]:
     query, plan = example.query, scoring.plan(example.query)
 
     def pad(values: np.ndarray, size: int, value: int = 0) -> np.ndarray:

@@ -6,8 +6,7 @@ weight decay and hence movement behind. Layers are stacked, so a mask has an axi
 has. The announced "dynamic freezing" has no public description; the modes are published ones.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +15,8 @@ import numpy as np
 import optax
 
 from pangu_jax.models.parameters import Tree
+from pangu_jax.training.optimizers import Optimizer
+from pangu_jax.workloads import Variables
 
 Path = tuple[str, ...]  # names from the root to a weight, such as ("encoder", "attention", "qkv")
 
@@ -51,28 +52,41 @@ class Extent(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What a mode may look at besides the step: it is part of the optimizer's state.
+    """What a mode may look at besides the step.
 
     Attributes:
       extent: layers and steps.
-      key: PRNG key of the run.
+      key: PRNG key of the run; None for a mode that draws nothing.
       start: the trainable tree before the first step; None for a mode that does not ask for it.
       chosen: bool tree of the weights that a mode chose before the first step, or None.
     """
 
     extent: Extent
-    key: jax.Array
+    key: jax.Array | None = None
     start: Tree | None = None
     chosen: Tree | None = None
+
+    def key_of(self, step: Any) -> jax.Array:
+        """PRNG key of a step, for a mode that asked for one."""
+        assert self.key is not None
+        return jax.random.fold_in(self.key, step)
+
+    @classmethod
+    def of(cls, extent: Extent, variables: Variables) -> "Known":
+        """What the variables of a `TunedLanguageModel` hold for the mode."""
+        constants = variables.constants
+        return cls(extent, constants.get("key"), constants.get("start"), variables.extra.get("chosen"))
 
 
 @dataclass(frozen=True)
 class Freezing:
     """A mode; whatever it does not override leaves training as it is, so this one freezes nothing.
 
-    `needs_start` asks for `Known.start`; `choose` is handed the mean squared gradients where `needs_fisher`.
+    `needs_key` and `needs_start` ask for `Known.key` and `.start`; `choose` is handed the squared gradients
+    where `needs_fisher`.
     """
 
+    needs_key = False
     needs_start = False
     needs_fisher = False
 
@@ -109,66 +123,41 @@ class Freezing:
         del step, extent
         return 0
 
-    def choose(self, fisher: Tree) -> Tree | None:
-        """The weights that may move at all, from the mean squared gradients before the first step."""
-        del fisher
-        return None
+    def choose(self, fisher: Tree) -> Tree:
+        """The weights that may move at all, from the squared gradients before the first step; jitted."""
+        return jax.tree.map(lambda leaf: jnp.ones(leaf.shape, bool), fisher)
 
 
-class FrozenState(NamedTuple):
-    """State of the wrapped optimizer: steps done, the optimizer's own, and what the mode knows."""
-
-    step: jax.Array
-    inner: Any
-    key: jax.Array
-    start: Tree | None
-    chosen: Tree | None
-
-
-def wrap(
-    transformation: optax.GradientTransformation,
-    schedule: Callable[[jax.Array], Any],
-    freezing: Freezing,
-    extent: Extent,
-    key: jax.Array,
-    chosen: Tree | None = None,
-) -> optax.GradientTransformation:
+def wrap(optimizer: Optimizer, freezing: Freezing, extent: Extent) -> Optimizer:
     """The optimizer, with its updates masked by a freezing mode.
 
-    Args:
-      transformation: gradients -> updates.
-      schedule: step -> learning rate, for modes that pull.
-      freezing: the mode.
-      extent: layers and steps.
-      key: of random masks; it is kept in the state.
-      chosen: what `Freezing.choose` gave.
+    Its state is the optimizer's own: the step comes from the trainer, and what the mode knows is in the
+    variables (see `Known.of`).
     """
+    inner = optax.with_extra_args_support(optimizer.transformation)
 
-    def init(params: Tree) -> FrozenState:
-        start = jax.tree.map(jnp.copy, params) if freezing.needs_start else None
-        return FrozenState(jnp.int32(0), transformation.init(params), key, start, chosen)
-
-    def update(gradients: Tree, state: FrozenState, params: Tree) -> tuple[Tree, FrozenState]:
-        updates, inner = transformation.update(gradients, state.inner, params)
-        known = Known(extent, state.key, state.start, state.chosen)
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
+        gradients = updates
+        updates, state = inner.update(gradients, state, params, **extra)
+        step, known = extra["step"], Known.of(extent, extra["variables"])
         if freezing.needs_start:
-            rate = schedule(state.step)
+            rate = optimizer.schedule(step)
             updates = jax.tree.map(
-                lambda u, w, start: freezing.pull(u, w, start, state.step, rate, known),
+                lambda u, w, start: freezing.pull(u, w, start, step, rate, known),
                 updates,
                 params,
-                state.start,
+                known.start,
             )
 
         def masked(path, update: jax.Array, gradient: jax.Array) -> jax.Array:
             names = path_names(path)
-            mask = freezing.freeze_mask(state.step, names, gradient, known)
-            return update * mask * over_layers(freezing.rate(state.step, names, known), update)
+            mask = freezing.freeze_mask(step, names, gradient, known)
+            return update * mask * over_layers(freezing.rate(step, names, known), update)
 
-        updates = jax.tree_util.tree_map_with_path(masked, updates, gradients)
-        return updates, state._replace(step=state.step + 1, inner=inner)
+        return jax.tree_util.tree_map_with_path(masked, updates, gradients), state
 
-    return optax.GradientTransformation(init, update)
+    transformation = optax.GradientTransformationExtraArgs(inner.init, update)
+    return replace(optimizer, transformation=transformation)
 
 
 def path_names(path: tuple) -> Path:

@@ -4,6 +4,7 @@ A method splits a model into a trainable tree, which alone has optimizer state, 
 complete parameters together again, in which everything the method adds has its place (see docs/tuning.md).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ import gin
 import jax
 import jax.numpy as jnp
 
+from pangu_jax.apps.language.tuning.examples import Labelled, numbered, with_prompt
 from pangu_jax.apps.language.tuning.reading import Pool
 from pangu_jax.models.parameters import Tree
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
@@ -89,6 +91,14 @@ class Head:
     def merge(self, config: EncoderDecoderConfig, trainable: Tree, frozen: Tree) -> Tree:
         del config
         return frozen | trainable
+
+
+def asked_by(
+    method: Method, config: EncoderDecoderConfig, examples: Sequence[Labelled] | None
+) -> list[Labelled]:
+    """Examples as a method asks for them: with its prompt, or for a classifier with numbers for words."""
+    found = with_prompt(config, examples or (), method.prompt)
+    return numbered(found) if method.pool else found
 
 
 def overlaid(base: Tree, over: Tree) -> Tree:

@@ -30,6 +30,23 @@ def _require_share(name: str, value: float, most: float = 1.0) -> None:
         raise UserError(f"{name} = {value}: give a share above 0 and at most {most:g}")
 
 
+def _at_rank(tree: Tree, rank: int) -> jax.Array:
+    """The value number `rank`, from 1 for the largest, of all numbers of a tree, none of them negative.
+
+    By bisection over the bits of fp32, which are in the order of the numbers: 31 counts, each of them sharded
+    as the tree is, and nothing is gathered or sorted.
+    """
+
+    def tighten(bit: jax.Array, least: jax.Array) -> jax.Array:
+        higher = least | (jnp.int32(1) << (30 - bit))
+        value = jax.lax.bitcast_convert_type(higher, jnp.float32)
+        count = sum(jnp.sum(leaf >= value).astype(jnp.float32) for leaf in jax.tree.leaves(tree))
+        return jnp.where(count >= rank, higher, least)
+
+    bits = jax.lax.fori_loop(0, 31, tighten, jnp.int32(0))
+    return jax.lax.bitcast_convert_type(bits, jnp.float32)
+
+
 @gin.configurable
 @dataclass(frozen=True)
 class GradualUnfreezing(Freezing):
@@ -105,11 +122,13 @@ class ChildTuningF(Freezing):
 
     share: float = 0.3
 
+    needs_key = True
+
     def __post_init__(self):
         _require_share("ChildTuningF.share", self.share)
 
     def freeze_mask(self, step: jax.Array, path: Path, gradient: jax.Array, known: Known) -> Any:
-        key = jax.random.fold_in(jax.random.fold_in(known.key, step), zlib.crc32("/".join(path).encode()))
+        key = jax.random.fold_in(known.key_of(step), zlib.crc32("/".join(path).encode()))
         return jax.random.bernoulli(key, self.share, gradient.shape).astype(gradient.dtype)
 
 
@@ -132,12 +151,13 @@ class ChildTuningD(Freezing):
         _require_share("ChildTuningD.share", self.share)
 
     def choose(self, fisher: Tree) -> Tree:
-        values = np.concatenate([np.asarray(leaf).ravel() for leaf in jax.tree.leaves(fisher)])
-        count = max(1, round(self.share * values.size))
-        least = np.partition(values, values.size - count)[values.size - count]
+        least = _at_rank(
+            fisher, max(1, round(self.share * sum(leaf.size for leaf in jax.tree.leaves(fisher))))
+        )
         return jax.tree.map(lambda leaf: leaf >= least, fisher)
 
     def freeze_mask(self, step: jax.Array, path: Path, gradient: jax.Array, known: Known) -> Any:
+        assert known.chosen is not None
         return look_up(known.chosen, path).astype(gradient.dtype)
 
 
@@ -154,13 +174,14 @@ class Mixout(Freezing):
 
     share: float = 0.3
 
+    needs_key = True
     needs_start = True
 
     def __post_init__(self):
         _require_share("Mixout.share", self.share, most=0.99)
 
     def perturbed(self, trainable: Tree, step: jax.Array, known: Known) -> Tree:
-        key = jax.random.fold_in(known.key, step)
+        key = known.key_of(step)
 
         def mixed(path, weight: jax.Array, start: jax.Array) -> jax.Array:
             own = jax.random.fold_in(key, zlib.crc32("/".join(path_names(path)).encode()))
@@ -210,6 +231,8 @@ class LayerDrop(Freezing):
 
     share: float = 0.2
 
+    needs_key = True
+
     def __post_init__(self):
         _require_share("LayerDrop.share", self.share, most=0.99)
 
@@ -218,7 +241,7 @@ class LayerDrop(Freezing):
         height = known.extent.height(path)
         if not isinstance(height, np.ndarray):
             return 1.0
-        key = jax.random.fold_in(known.key, step)
+        key = known.key_of(step)
         kept_T = jax.random.bernoulli(key, 1 - self.share, (known.extent.top + 1,))
         return kept_T[height].astype(jnp.float32)
 

@@ -21,22 +21,32 @@ Pool = Literal["encoder", "decoder_mean", "decoder_last"]
 Batch = Mapping[str, jax.Array]
 
 
+class TokenScores(NamedTuple):
+    """What the tokens of candidates got.
+
+    Attributes:
+      token_BxP: fp32 log p of each token of each candidate.
+      smooth_BxP: fp32 mean of log p over the vocabulary where that token is.
+      log_p_BxRxV: fp32 log p over the vocabulary at the columns that are read.
+    """
+
+    token_BxP: jax.Array
+    smooth_BxP: jax.Array
+    log_p_BxRxV: jax.Array
+
+
 class Scores(NamedTuple):
     """What a batch's candidates got.
 
     Attributes:
       candidate_BxC: fp32 sum of log p of each candidate's tokens, or a classifier's logits; -inf for padding.
       length_BxC: fp32 number of tokens of each; ones for a classifier.
-      token_BxP: fp32 log p of each token of each candidate; None for a classifier.
-      smooth_BxP: fp32 mean of log p over the vocabulary where that token stands.
-      log_p_BxRxV: fp32 log p over the vocabulary at the columns that are read.
+      tokens: of which it is a sum; None for a classifier.
     """
 
     candidate_BxC: jax.Array
     length_BxC: jax.Array
-    token_BxP: jax.Array | None = None
-    smooth_BxP: jax.Array | None = None
-    log_p_BxRxV: jax.Array | None = None
+    tokens: TokenScores | None = None
 
 
 @dataclass(frozen=True)
@@ -131,9 +141,7 @@ def scores(
     return Scores(
         jnp.where(batch["choices"], candidate_BxC, -jnp.inf),
         jnp.maximum(length_BxC, 1),
-        token_BxP,
-        smooth_BxP,
-        log_p_BxRxV,
+        TokenScores(token_BxP, smooth_BxP, log_p_BxRxV),
     )
 
 

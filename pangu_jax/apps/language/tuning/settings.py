@@ -1,10 +1,12 @@
-"""What a fit is told besides its method: loss, regularisation, optimizer. Equal settings share programs."""
+"""What tuning is told besides its method: loss, regularisation, optimizer, and for how long."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import gin
 
+from pangu_jax.apps.language.tuning.freezing import Freezing
+from pangu_jax.apps.language.tuning.methods import FineTuning, Method
 from pangu_jax.errors import UserError
 from pangu_jax.training.optimizers import Optimizer, adafactor, adamw
 from pangu_jax.training.schedules import constant_schedule, linear_schedule
@@ -61,7 +63,7 @@ class Regularisation:
 @gin.configurable
 @dataclass(frozen=True)
 class Descent:
-    """The optimizer of a fit, by value; `pangu_jax.training.optimizers` has the arithmetic.
+    """An optimizer for a run whose length is not known yet; `pangu_jax.training.optimizers` has them all.
 
     Args:
       name: "adamw", or "adafactor", which Lester et al. tune prompts with (learning rate .3).
@@ -98,3 +100,65 @@ class Descent:
             schedule = constant_schedule(learning_rate=self.learning_rate, warmup=warmup)
         rest = {"schedule": schedule, "weight_decay": self.weight_decay, "clip": self.clip}
         return adafactor(**rest) if self.name == "adafactor" else adamw(beta2=self.beta2, **rest)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How long a model is tuned, and by which optimizer.
+
+    Args:
+      optimizer: one of `pangu_jax.training.optimizers`, or `Descent`; Descent() when None.
+      steps: updates.
+      batch_size: examples per step.
+      evaluate_every: steps between looks at the dev split; the last step is always looked at.
+      patience: looks without a better one after which it stops; 0 never stops.
+    """
+
+    optimizer: Optimizer | Descent | None = None
+    steps: int = 200
+    batch_size: int = 16
+    evaluate_every: int = 20
+    patience: int = 0
+
+    def __post_init__(self):
+        for name in ("steps", "batch_size", "evaluate_every"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} = {getattr(self, name)}: it must be at least 1")
+
+    def made(self) -> Optimizer:
+        """The optimizer for these steps."""
+        optimizer = Descent() if self.optimizer is None else self.optimizer
+        return optimizer.optimizer(self.steps) if isinstance(optimizer, Descent) else optimizer
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What learns, and by which loss.
+
+    Args:
+      method: what learns; all weights when it is left out.
+      freezing: a mode of dynamic freezing.
+      regularisation: dropout and the like.
+      objective: the loss.
+    """
+
+    method: Method = field(default_factory=FineTuning)
+    freezing: Freezing = field(default_factory=Freezing)
+    regularisation: Regularisation = field(default_factory=Regularisation)
+    objective: Objective = field(default_factory=Objective)
+
+    @classmethod
+    def of(
+        cls,
+        method: Method | None,
+        freezing: Freezing | None,
+        regularisation: Regularisation | None,
+        objective: Objective | None,
+    ) -> "Tuning":
+        """With the defaults in place of None."""
+        return cls(
+            method or FineTuning(),
+            freezing or Freezing(),
+            regularisation or Regularisation(),
+            objective or Objective(),
+        )

@@ -4,6 +4,7 @@ A checkpoint's manifest has "tuning": the method by name and settings, and the b
 """
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,8 @@ import numpy as np
 from jax.sharding import SingleDeviceSharding
 
 from pangu_jax.apps.language.loaded import LoadedModel
-from pangu_jax.apps.language.tuning.fitting import Tuned, prompt_ids
+from pangu_jax.apps.language.tuning import axes as axes_
+from pangu_jax.apps.language.tuning.examples import prompt_ids
 from pangu_jax.apps.language.tuning.lora import LoRA
 from pangu_jax.apps.language.tuning.methods import FineTuning, Head, Method
 from pangu_jax.apps.language.tuning.prompts import PrefixTuning, PromptTuning
@@ -23,63 +25,62 @@ from pangu_jax.errors import UserError
 from pangu_jax.models.parameters import Tree
 from pangu_jax.models.placement import LogicalAxes
 from pangu_jax.runs import base as bases
-from pangu_jax.runs import opening
-from pangu_jax.runs.checkpoints import Checkpoints
+from pangu_jax.runs import checkpoint_files, opening
 from pangu_jax.runs.inference_layout import Devices, Spread
 from pangu_jax.runs.opening import Found
-from pangu_jax.runs.run_directory import RunDirectory, write_atomically
+from pangu_jax.runs.run_directory import RunDirectory
 from pangu_jax.workloads.language import LanguageModel
-from pangu_jax.workloads.language.model import encoder_decoder
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.workloads.language.stored_vocabulary import StoredVocabulary
 
-METHODS = {method.__name__: method for method in (FineTuning, Head, PromptTuning, PrefixTuning, LoRA)}
+METHODS: dict[str, Any] = {
+    method.__name__: method for method in (FineTuning, Head, PromptTuning, PrefixTuning, LoRA)
+}
 
 
-def save(
-    directory: RunDirectory,
-    tuned: Tuned,
-    method: Method,
-    base: LoadedModel,
-    base_dir: str | Path | None,
-    *,
-    recipe: str = "",
-    told: Mapping[str, Any] | None = None,
-) -> None:
-    """Writes checkpoint and vocabulary of a tuned model into a run directory that the caller holds.
+class StoredCheckpoint(Protocol):
+    """What is tuned: a checkpoint of a run."""
 
-    Where all weights learnt they are stored as `params`; else `trainable` alone, with the name of the base,
-    without which the model cannot be used (`pangu_jax.runs.base`).
+    directory: Path
+    step: int
+    config: EncoderDecoderConfig
+    shapes: Tree
 
-    Args:
-      directory: the run directory.
-      tuned: what `fit` gave.
-      method: its method.
-      base: the model it began with.
-      base_dir: where that one is kept; None for a complete model that is to be remembered without one.
-      recipe: text of the resolved recipe.
-      told: what else the manifest's "tuning" is to hold, JSON.
+
+def about(directory: Path, base: StoredCheckpoint, method: Method) -> dict[str, Any]:
+    """What a manifest's "tuning" says of a model that is being tuned in a run directory, JSON.
+
+    Its checkpoints have what learns as `params`; the base is named (`pangu_jax.runs.base`), without which
+    that is no model, unless all weights learn.
 
     Raises:
-      UserError: the disk is full or cannot be written; the base is not where it was.
+      UserError: the base's checkpoint is not there.
     """
-    complete = "embedding" in tuned.trainable
-    tuning = {
-        "method": {"name": type(method).__name__, **dataclasses.asdict(method)},
+    prepare = functools.partial(method.prepare, base.config, classes=1)
+    trainable, _ = jax.eval_shape(lambda params: prepare(params, jax.random.key(0)), base.shapes)
+    how: Any = method  # a dataclass, which no protocol can say
+    return {
+        "method": {"name": type(method).__name__, **dataclasses.asdict(how)},
         "model": dataclasses.asdict(base.config),
-        "complete": complete,
-        "base": base_dir and bases.name(directory.path, Path(base_dir), base.manifest["step"]),
-        **(told or {}),
+        "complete": "embedding" in trainable,
+        "merged": False,
+        "base": bases.name(directory, base.directory, base.step),
     }
-    manifest = {
-        "recipe": recipe,
-        "fingerprint": {"vocabulary": base.vocabulary.fingerprint},
-        "tuning": tuning,
-    }
-    state = {"params": tuned.params} if complete else {"trainable": tuned.trainable}
-    write_atomically(directory.vocabulary, base.vocabulary.file.read_bytes())
-    with Checkpoints(directory.checkpoints, keep=1) as checkpoints:
-        checkpoints.save(tuned.step, jax.tree.map(jnp.asarray, state), manifest, force=True)
+
+
+def base_of(run_dir: str | Path) -> tuple[Path, int] | None:
+    """The base that a tuned run names, and its checkpoint; None where it is no run yet.
+
+    Raises:
+      UserError: the base was moved, deleted or trained on since.
+    """
+    directory = RunDirectory(run_dir)
+    for step in reversed(checkpoint_files.committed_steps(directory.checkpoints)):
+        if checkpoint_files.fault(directory.checkpoints / str(step)) is None:
+            manifest = checkpoint_files.read_manifest(directory.checkpoints / str(step))
+            named = manifest.get("tuning", {}).get("base")
+            return (bases.find(directory.path, named), named["step"]) if isinstance(named, Mapping) else None
+    return None
 
 
 class Load(Protocol):
@@ -109,28 +110,34 @@ def load(found: Found, load_base: Load, *, float32: bool = False) -> LoadedModel
         where = directory.checkpoints / str(found.step)
         raise UserError(f"{where} does not say how it was tuned ({error}); tune it again") from None
     wanted = {"vocabulary": vocabulary.fingerprint}
+    # Version 0.1 has what learnt under a name of its own, and complete parameters merged.
+    old = any(name.startswith("trainable/") for name in found.manifest["arrays"])
+    entry = "trainable" if old else "params"
     if tuning["complete"]:
         dimensions = LanguageModel(config, StoredVocabulary(directory.path)).dimensions()
         spread = opening.spread(found, None, dimensions)
         run, dtype = spread.run, jnp.dtype(jnp.float32) if float32 else spread.run.dtype
         restored, manifest = found.restore({"params": _complete(found, config, spread, dtype)}, wanted)
         tree = restored["params"]
+        if not tuning.get("merged", True):
+            tree = how.merge(config, tree, {})
     else:
         base = _base(found, load_base)
         run, dtype = base.run, jnp.dtype(jnp.float32) if float32 else base.run.dtype
-        restored, manifest = found.restore({"trainable": _small(found)}, wanted)
+        restored, manifest = found.restore({entry: _small(found, entry)}, wanted)
         # By way of the host, so that they are not bound to a device and go wherever the base is.
-        trainable = jax.tree.map(jnp.asarray, jax.device_get(restored["trainable"]))
+        trainable = jax.tree.map(jnp.asarray, jax.device_get(restored[entry]))
         tree = how.merge(config, trainable, base.params)
-        tree = jax.tree.map_with_path(lambda path, leaf: leaf.astype(_dtype(config, path, dtype)), tree)
+        tree = jax.tree.map(lambda leaf, axes: leaf.astype(_dtype(axes, dtype)), tree, axes_.of(config, tree))
     prompt = prompt_ids(config, len(tree["embedding"]) - config.vocab_size)
     return LoadedModel(config, tree, vocabulary, manifest, prompt, run=run)
 
 
 def method(tuning: Mapping[str, Any]) -> Method:
     """The method that a manifest's "tuning" tells of. KeyError or TypeError if it is none of ours."""
-    settings = {name: tuple(v) if isinstance(v, list) else v for name, v in tuning["method"].items()}
-    return METHODS[settings.pop("name")](**settings)
+    settings: dict[str, Any] = dict(tuning["method"])
+    made_by = METHODS[settings.pop("name")]
+    return made_by(**{name: tuple(v) if isinstance(v, list) else v for name, v in settings.items()})
 
 
 def fingerprint(params: Tree) -> str:
@@ -162,39 +169,28 @@ def _base(found: Found, load: Load) -> LoadedModel:
 
 
 def _complete(found: Found, config: EncoderDecoderConfig, spread: Spread, dtype: jnp.dtype) -> Tree:
-    """The abstract tree of complete parameters; what a method added to a model is on every device."""
+    """The abstract tree of complete parameters; what the layout does not divide is on every device."""
 
-    def leaf(path: tuple, shape: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-        axes = _axes(config, path)
-        fits = axes is not None and spread.fits(axes, shape.shape)  # a soft prompt's rows may not
-        sharding = spread.shardings(axes) if fits else spread.whole()
-        return jax.ShapeDtypeStruct(shape.shape, _dtype(config, path, dtype), sharding=sharding)
+    def leaf(shape: jax.ShapeDtypeStruct, axes: LogicalAxes) -> jax.ShapeDtypeStruct:
+        sharding = spread.shardings(axes) if spread.fits(axes, shape.shape) else spread.whole()
+        return jax.ShapeDtypeStruct(shape.shape, _dtype(axes, dtype), sharding=sharding)
 
-    return jax.tree.map_with_path(leaf, _abstract(found.manifest["arrays"], "params"))
+    shapes = _abstract(found.manifest["arrays"], "params")
+    return jax.tree.map(leaf, shapes, axes_.of(config, shapes))
 
 
-def _small(found: Found) -> Tree:
+def _small(found: Found, entry: str) -> Tree:
     """The abstract tree of what learnt, on one device."""
     one = SingleDeviceSharding(found.backend.devices[0])
     return jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=one),
-        _abstract(found.manifest["arrays"], "trainable"),
+        _abstract(found.manifest["arrays"], entry),
     )
 
 
-def _dtype(config: EncoderDecoderConfig, path: tuple, dtype: jnp.dtype) -> jnp.dtype:
+def _dtype(axes: LogicalAxes, dtype: jnp.dtype) -> jnp.dtype:
     """That of products for the model's matrices, fp32 for all else."""
-    return dtype if "embed" in (_axes(config, path) or ()) else jnp.dtype(jnp.float32)
-
-
-def _axes(config: EncoderDecoderConfig, path: tuple) -> LogicalAxes | None:
-    """Logical axes of a parameter of the model; None for what a method added."""
-    found: Any = encoder_decoder.axes(config)
-    for entry in path:
-        if not isinstance(found, Mapping) or entry.key not in found:
-            return None
-        found = found[entry.key]
-    return found
+    return dtype if "embed" in axes else jnp.dtype(jnp.float32)
 
 
 def _abstract(arrays: Mapping[str, Mapping[str, Any]], entry: str) -> Tree:

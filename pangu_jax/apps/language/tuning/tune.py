@@ -1,30 +1,76 @@
-"""`tune`: a checkpoint, a benchmark task and a method make a run directory with the tuned model."""
+"""`tune`: a base, a benchmark task and a method become a workload, and the trainer trains it."""
 
 import dataclasses
-import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gin
 
 from data_pipelines.errors import DataError
 from data_pipelines.text import benchmarks
-from data_pipelines.text.benchmarks import Pattern, Rendered
-from pangu_jax.apps.language import loading
+from data_pipelines.text.benchmarks import BenchmarkTask, Pattern, Rendered
 from pangu_jax.apps.language.decoding import encoding
 from pangu_jax.apps.language.loaded import LoadedModel
 from pangu_jax.apps.language.tuning import modes, stored  # noqa: F401 - modes are for recipes to name
-from pangu_jax.apps.language.tuning.examples import Labelled
-from pangu_jax.apps.language.tuning.fitting import fit, prompt_ids
+from pangu_jax.apps.language.tuning.examples import Labelled, TaskRows, prompt_ids
 from pangu_jax.apps.language.tuning.freezing import Freezing
-from pangu_jax.apps.language.tuning.methods import FineTuning, Method, size
-from pangu_jax.apps.language.tuning.settings import Descent, Objective, Regularisation
+from pangu_jax.apps.language.tuning.methods import Method, asked_by, size
+from pangu_jax.apps.language.tuning.settings import Descent, Fit, Objective, Regularisation, Tuning
+from pangu_jax.apps.language.tuning.stored_base import StoredBase
+from pangu_jax.apps.language.tuning.workload import TunedLanguageModel
 from pangu_jax.errors import UserError
+from pangu_jax.parallel.layout import Layout
 from pangu_jax.recipes import plain_errors
-from pangu_jax.runs.metrics import Metrics
-from pangu_jax.runs.run_directory import RunDirectory
-from pangu_jax.training.progress import Progress
+from pangu_jax.runs.inference_layout import Devices
+from pangu_jax.training.optimizers import Optimizer
+from pangu_jax.training.selection import Selection
+from pangu_jax.training.train import Trained, train
 
-log = logging.getLogger(__name__)
+
+@dataclass(frozen=True)
+class TaskData:
+    """A task, asked by one of its patterns.
+
+    Args:
+      task: such as "fewclue/eprstmt".
+      pattern: name of one of the task's patterns.
+      split: what is learnt.
+      dev_split: by which the step is chosen; None takes the last one.
+      data_dir: where the data lie; $PANGU_DATA_DIR when None.
+    """
+
+    task: str
+    pattern: str
+    split: str
+    dev_split: str | None
+    data_dir: str | None
+
+    def rows(self, reader: LoadedModel, method: Method) -> TaskRows:
+        """The examples as arrays, as a model reads them and a method wants them.
+
+        Raises:
+          DataError: there is no such task, pattern or split, or its labels are not public.
+          UserError: an example is over-long, or has no candidates.
+        """
+        task = benchmarks.get(self.task)
+        pattern = self._pattern(task)
+        if method.prompt:
+            reader = dataclasses.replace(reader, prompt=prompt_ids(reader.config, method.prompt))
+
+        def examples(split: str) -> list[Labelled]:
+            found = task.examples(split, self.data_dir)
+            return asked_by(method, reader.config, labelled(reader, pattern, found))
+
+        dev = examples(self.dev_split) if self.dev_split else None
+        return TaskRows.of(examples(self.split), dev, names=(self.split, self.dev_split or ""))
+
+    def _pattern(self, task: BenchmarkTask) -> Pattern:
+        if self.pattern not in task.patterns:
+            there = ", ".join(task.patterns)
+            raise DataError(f"{self.task}: no pattern {self.pattern!r}; there are {there}")
+        return task.patterns[self.pattern]
 
 
 @plain_errors()
@@ -42,88 +88,74 @@ def tune(
     freezing: Freezing | None = None,
     regularisation: Regularisation | None = None,
     objective: Objective | None = None,
-    optimizer: Descent | None = None,
+    optimizer: Optimizer | Descent | None = None,
     steps: int = 200,
     batch_size: int = 16,
     evaluate_every: int = 20,
     patience: int = 0,
     seed: int = 0,
+    backend: str = "auto",
     recipe: str = "",
-) -> dict[str, Any]:
-    """Tune the model of a run on a split of a task, into another run directory.
+) -> Trained:
+    """Tune the model of a run on a split of a task, in another run directory; the same call again resumes.
+
+    It is a run of `train`, whose other settings (`train.log_every`, `train.checkpoint_every`, `Layout`, ...)
+    count for it as well.
 
     Args:
-      out: the new run directory; one that holds a checkpoint is refused.
+      out: the run directory of what is tuned.
       run_dir: the base model's.
       task: such as "fewclue/eprstmt".
       pattern: name of one of the task's patterns.
       split: what is learnt.
       dev_split: by which the step is chosen; None takes the last one.
-      step: the base's checkpoint; the newest when None.
+      step: the base's checkpoint; the best or the newest when None.
       data_dir: where the data lie; $PANGU_DATA_DIR when None.
       method: what learns; @FineTuning() when None.
       freezing: a mode of dynamic freezing, or none.
       regularisation: dropout and the like, or none.
       objective: the loss; @Objective() when None.
-      optimizer: @Descent() when None.
+      optimizer: @Descent(), or one of training's such as @adamw(); Descent() when None.
       steps: updates.
-      batch_size: examples a step.
-      evaluate_every: steps between measurements.
+      batch_size: examples per step.
+      evaluate_every: steps between measurements of dev.
       patience: stop after so many measurements without a better one; 0 never stops.
       seed: of everything random.
+      backend: where, as in `train`.
       recipe: text of the resolved recipe, kept in the run directory.
 
     Returns:
-      task, split, seed, method, step, trainable (numbers), dev_accuracy and the like, for people and JSON.
+      What `train` returns; its summary also has task, pattern, split, seed, method, trainable (numbers) and,
+      of the step that counts, dev_accuracy (percent) and dev_loss.
 
     Raises:
-      UserError, DataError: what the caller can mend, in one line.
+      UserError, DataError, BackendError: what the caller can fix, in one line.
     """
-    method = method or FineTuning()
-    directory = RunDirectory(out)
-    if directory.checkpoints.is_dir() and any(directory.checkpoints.iterdir()):
-        raise UserError(f"{directory.path} holds a model already; choose another directory with --run_dir")
-    base = loading.load(run_dir, step, float32=True)
-    chosen_task = benchmarks.get(task)
-    if pattern not in chosen_task.patterns:
-        there = ", ".join(chosen_task.patterns)
-        raise DataError(f"{task}: no pattern {pattern!r}; there are {there}")
-    reader = dataclasses.replace(base, prompt=prompt_ids(base.config, method.prompt))
-    wanted = chosen_task.patterns[pattern]
-    train, dev = (
-        labelled(reader, wanted, chosen_task.examples(name, data_dir)) if name else None
-        for name in (split, dev_split)
+    layout = Layout()
+    _require_partitioned_by_the_compiler(layout)
+    tuning = Tuning.of(method, freezing, regularisation, objective)
+    data = TaskData(task, pattern, split, dev_split, data_dir)
+    fit = Fit(optimizer, steps, batch_size, evaluate_every, patience)
+    base = _base(out, run_dir, step, Devices(backend, layout))
+    rows = data.rows(base.reader, tuning.method)
+    about = {"task": task, "split": split, "pattern": pattern, "seed": seed}
+    workload = TunedLanguageModel(
+        base, tuning, rows, fit.steps, fit.batch_size, about | stored.about(Path(out), base, tuning.method)
     )
-    with directory, Metrics(directory) as metrics, Progress(steps) as progress:
-        directory.write_recipe(recipe)
-
-        def tell(row: dict[str, float]) -> None:
-            metrics.write(row["step"], {name: value for name, value in row.items() if name != "step"})
-            log.info("%s", ", ".join(f"{name} {value:.4g}" for name, value in row.items()))
-            progress.update(int(row["step"]), row)
-
-        tuned = fit(
-            base.config,
-            base.params,
-            train,
-            dev,
-            method=method,
-            freezing=freezing,
-            regularisation=regularisation,
-            objective=objective,
-            optimizer=optimizer,
-            steps=steps,
-            batch_size=batch_size,
-            evaluate_every=evaluate_every,
-            patience=patience,
-            seed=seed,
-            run=base.run,
-            tell=tell,
-        )
-        told = {"task": task, "split": split, "pattern": pattern, "seed": seed}
-        stored.save(directory, tuned, method, base, run_dir, recipe=recipe, told=told)
-    row = next(row for row in tuned.history if row["step"] == tuned.step)
-    return {**told, "method": type(method).__name__, "trainable": size(tuned.trainable), **row}
+    trained = train(
+        run_dir=out,
+        workload=workload,
+        optimizer=workload.optimizer(fit.made()),
+        layout=layout,
+        steps=fit.steps,
+        batch_size=fit.batch_size,
+        seed=seed,
+        backend=backend,
+        validate_every=fit.evaluate_every,
+        selection=_selection(rows, fit) if rows.dev else None,
+        recipe=recipe,
+    )
+    return trained._replace(summary=_summary(trained, about, tuning.method))
 
 
 def labelled(loaded: LoadedModel, pattern: Pattern, examples: list[benchmarks.Example]) -> list[Labelled]:
@@ -141,3 +173,41 @@ def _labelled(loaded: LoadedModel, asked: Rendered) -> Labelled:
     if not asked.candidates and not asked.reference:
         raise DataError(f"{asked.id}: there is no reference to learn; tune on another split")
     return Labelled(encoding.query(loaded, asked, ends=not asked.candidates), asked.answer or 0)
+
+
+def _base(out: str, run_dir: str, step: int | None, devices: Devices) -> StoredBase:
+    """The base; of a run that is resumed the checkpoint that it began with, however far it was trained since.
+
+    Raises:
+      UserError: that is no longer there.
+    """
+    if (began := stored.base_of(out)) is not None:
+        directory, at = began
+        if os.path.realpath(directory) == os.path.realpath(run_dir) and step in (None, at):
+            step = at
+    return StoredBase(run_dir, step, devices)
+
+
+def _selection(rows: TaskRows, fit: Fit) -> Selection:
+    """By accuracy, and the loss among equals; by the loss where there is nothing to choose."""
+    if rows.classes == 1:
+        return Selection("validation_loss", "min", fit.patience)
+    return Selection("validation_accuracy", "max", fit.patience, "validation_loss")
+
+
+def _summary(trained: Trained, about: dict[str, Any], method: Method) -> dict[str, Any]:
+    found = about | {"method": type(method).__name__, "trainable": size(trained.variables.params)}
+    if (accuracy := trained.summary.get("best_values", {}).get("validation_accuracy")) is not None:
+        found["dev_accuracy"] = 100 * accuracy
+    if (loss := trained.summary.get("best_values", {}).get("validation_loss")) is not None:
+        found["dev_loss"] = loss
+    return trained.summary | found
+
+
+def _require_partitioned_by_the_compiler(layout: Layout) -> None:
+    for name, value in (("partitioning", "auto"), ("schedule", "none"), ("sequence", 1)):
+        if getattr(layout, name) != value:
+            raise UserError(
+                f"Layout.{name} = {getattr(layout, name)!r}: tuning is for layouts with {name} {value!r}; "
+                "use data, fsdp, model and microbatches"
+            )

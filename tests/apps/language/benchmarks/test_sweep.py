@@ -1,6 +1,5 @@
 """Sweeps end to end on a tiny model: rows, resumption after a kill, refusals; and `evaluate`."""
 
-import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -18,13 +17,10 @@ from pangu_jax.apps.language.benchmarks.candidates import ask
 from pangu_jax.apps.language.benchmarks.evaluate import evaluate
 from pangu_jax.apps.language.benchmarks.sweep import sweep
 from pangu_jax.apps.language.loaded import LoadedModel
-from pangu_jax.apps.language.tuning import stored
-from pangu_jax.apps.language.tuning.fitting import Tuned
-from pangu_jax.apps.language.tuning.methods import FineTuning, Head
+from pangu_jax.apps.language.tuning.methods import Head
 from pangu_jax.errors import UserError
-from pangu_jax.runs.run_directory import RunDirectory
 from pangu_jax.workloads.language.model import encoder_decoder
-from tests.apps.language.tuning import toy
+from tests.apps.language.tuning import runs
 
 GOOD = ["很好用，物流也快", "屏幕清晰，喜欢", "满意，会再来"]
 BAD = ["用了几天就坏了", "客服不理人，差", "失望，不值这个价"]
@@ -34,10 +30,9 @@ TASK = "fewclue/eprstmt"
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory):
     """A model that has learnt nothing."""
-    model = tmp_path_factory.mktemp("words") / "made.model"
-    vocabulary.train([*GOOD, *BAD, "总之很好差，好评，差评：这条评论是还"] * 30, 430, model)
-    words = vocabulary.Vocabulary(model)
-    config = dataclasses.replace(toy.MODEL, vocab_size=words.size)
+    folder = tmp_path_factory.mktemp("words")
+    words = runs.words(folder, *GOOD, *BAD, "总之很好差，好评，差评：这条评论是还", size=430)
+    config = runs.model(words)
     return LoadedModel(config, encoder_decoder.init(config, jax.random.key(0)), words)
 
 
@@ -45,9 +40,7 @@ def loaded(tmp_path_factory):
 def run_dir(loaded, tmp_path_factory):
     """Its run directory."""
     path = tmp_path_factory.mktemp("run")
-    with RunDirectory(path) as directory:
-        stored.save(directory, Tuned(loaded.params, loaded.params, [], 1), FineTuning(), loaded, None)
-    return str(path)
+    return str(runs.keep(path, loaded.vocabulary, loaded.config, loaded.params))
 
 
 @pytest.fixture(scope="module")

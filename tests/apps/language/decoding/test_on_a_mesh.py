@@ -15,7 +15,7 @@ from pangu_jax.apps.language.decoding.queries import Query
 from pangu_jax.apps.language.decoding.settings import Beam, Greedy, Sampling
 from pangu_jax.apps.language.retrieval.embeddings import Encoder
 from pangu_jax.apps.language.tuning.examples import Labelled
-from pangu_jax.apps.language.tuning.fitting import ONE_DEVICE, measure
+from pangu_jax.apps.language.tuning.measuring import ONE_DEVICE, measure
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.runs import inference_layout
 from pangu_jax.runs.inference_layout import Devices

@@ -1,8 +1,5 @@
-"""A tuned run directory opens as any other, complete or beside its base; `tune` makes one."""
+"""A tuned run directory opens as any other, complete or beside its base, and also those of version 0.1."""
 
-import dataclasses
-import json
-import os
 import shutil
 from pathlib import Path
 
@@ -10,69 +7,50 @@ import jax
 import numpy as np
 import pytest
 
-from data_pipelines.errors import DataError
-from data_pipelines.text import vocabulary
 from pangu_jax.apps.language import loading
-from pangu_jax.apps.language.loaded import LoadedModel
 from pangu_jax.apps.language.tuning import stored
-from pangu_jax.apps.language.tuning.fitting import Tuned
 from pangu_jax.apps.language.tuning.lora import LoRA
 from pangu_jax.apps.language.tuning.methods import FineTuning, Head
 from pangu_jax.apps.language.tuning.prompts import PrefixTuning, PromptTuning
-from pangu_jax.apps.language.tuning.tune import tune
 from pangu_jax.errors import UserError
-from pangu_jax.runs import checkpoint_files
-from pangu_jax.runs.run_directory import RunDirectory
-from pangu_jax.workloads.language.model import encoder_decoder
-from tests.apps.language.tuning import toy
+from tests.apps.language.tuning import runs
 
-DATA = Path(os.environ.get("PANGU_DATA_DIR", Path(__file__).parents[5] / "shared" / "data"))
-
-
-def keep(path: Path, method, base: LoadedModel, base_dir: Path | None) -> Tuned:
-    trainable, frozen = method.prepare(base.config, base.params, jax.random.key(5), 2)
-    trainable = jax.tree.map(lambda leaf: leaf + 0.25, trainable)
-    tuned = Tuned(method.merge(base.config, trainable, frozen), trainable, [], 7)
-    with RunDirectory(path) as directory:
-        stored.save(directory, tuned, method, base, base_dir, recipe="# none\n")
-    return tuned
+METHODS = [
+    FineTuning(),
+    Head(alone=True),
+    PromptTuning(3, reparametrised=True),
+    PromptTuning(3, tune_model=True),
+    PrefixTuning(2),
+    LoRA(2),
+]
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    """A run directory with a complete model."""
+    """A run directory of a model."""
     path = tmp_path_factory.mktemp("base")
-    model = path / "made.model"
-    vocabulary.train(["这家店的东西很好，价格也便宜。", "质量太差了，不会再买，失望。"] * 50, 420, model)
-    words = vocabulary.Vocabulary(model)
-    config = dataclasses.replace(toy.MODEL, vocab_size=words.size)
-    fresh = LoadedModel(config, encoder_decoder.init(config, jax.random.key(0)), words)
-    keep(path / "run", FineTuning(), fresh, None)
-    return path / "run"
+    known = runs.words(path, "这家店的东西很好，价格也便宜。", "质量太差了，不会再买，失望。")
+    return runs.keep(path / "run", known, runs.model(known))
 
 
-@pytest.mark.parametrize(
-    "method",
-    [FineTuning(), Head(alone=True), PromptTuning(3, reparametrised=True), PrefixTuning(2), LoRA(2)],
-    ids=lambda method: type(method).__name__,
-)
-def test_what_was_stored_is_what_is_loaded(base, tmp_path, method):
-    tuned = keep(tmp_path / "run", method, loading.load(base), base)
+@pytest.mark.parametrize("version_0_1", [False, True], ids=["today", "version 0.1"])
+@pytest.mark.parametrize("method", METHODS, ids=str)
+def test_what_was_stored_is_what_is_loaded(base, tmp_path, method, version_0_1):
+    complete = runs.keep_tuned(tmp_path / "run", method, base, version_0_1=version_0_1)
     loaded = loading.load(tmp_path / "run")
-    jax.tree.map(np.testing.assert_array_equal, loaded.params, tuned.params)
+    jax.tree.map(np.testing.assert_array_equal, loaded.params, complete)
     assert stored.method(loaded.manifest["tuning"]) == method
     first = loaded.config.vocab_size
     assert loaded.prompt.tolist() == list(range(first, first + method.prompt))
-    if not isinstance(method, FineTuning):
-        kept = loaded.manifest["arrays"]
-        assert all(name.startswith("trainable/") for name in kept)
+    holds_the_model = any(name.endswith("decoder/attention/qkv") for name in loaded.manifest["arrays"])
+    assert holds_the_model == loaded.manifest["tuning"]["complete"]
 
 
 @pytest.fixture
 def family(base, tmp_path):
     """A folder of two runs, a base and what was tuned on it."""
     shutil.copytree(base, tmp_path / "runs" / "base")
-    keep(tmp_path / "runs" / "tuned", LoRA(2), loading.load(base), tmp_path / "runs" / "base")
+    runs.keep_tuned(tmp_path / "runs" / "tuned", LoRA(2), tmp_path / "runs" / "base")
     return tmp_path / "runs"
 
 
@@ -84,18 +62,18 @@ def test_runs_are_moved_together(family, tmp_path, monkeypatch):
     jax.tree.map(np.testing.assert_array_equal, after.params, before.params)
 
 
-def moved(runs: Path) -> None:
-    (runs / "base").rename(runs / "other")
+def moved(runs_: Path) -> None:
+    (runs_ / "base").rename(runs_ / "other")
 
 
-def trained_since(runs: Path) -> None:
-    (runs / "base" / "checkpoints" / "7").rename(runs / "base" / "checkpoints" / "9")
+def trained_since(runs_: Path) -> None:
+    (runs_ / "base" / "checkpoints" / "7").rename(runs_ / "base" / "checkpoints" / "9")
 
 
-def replaced(runs: Path) -> None:
-    fresh = loading.load(runs / "base")
+def replaced(runs_: Path) -> None:
+    fresh = loading.load(runs_ / "base")
     changed = fresh.params | {"embedding": fresh.params["embedding"] + 1}
-    keep(runs / "base", FineTuning(), dataclasses.replace(fresh, params=changed), None)
+    runs.keep(runs_ / "base", fresh.vocabulary, fresh.config, changed)
 
 
 @pytest.mark.parametrize(
@@ -115,45 +93,11 @@ def test_a_base_that_is_not_what_it_was_is_told(family, harm, words):
 
 def test_a_run_tuned_by_version_0_1_names_its_base_by_path_and_weights(family):
     """Its manifest has an absolute path and a hash of the weights."""
-    base, step = loading.load(family / "base"), family / "tuned" / "checkpoints" / "7"
-    expected = loading.load(family / "tuned").params
-    manifest = json.loads((step / checkpoint_files.MANIFEST).read_text())
-    manifest["tuning"] |= {
-        "base": str(family / "base"),
-        "base_step": 7,
-        "base_fingerprint": stored.fingerprint(base.params),
-    }
-    (step / checkpoint_files.MANIFEST).write_text(json.dumps(manifest))
-    checkpoint_files.write_checksums(step)
-    jax.tree.map(np.testing.assert_array_equal, loading.load(family / "tuned").params, expected)
+    runs.keep_tuned(family / "old", LoRA(2), family / "base", version_0_1=True)
+    loading.load(family / "old")
     replaced(family)
     with pytest.raises(UserError, match="from other weights than"):
-        loading.load(family / "tuned")
+        loading.load(family / "old")
     moved(family)
     with pytest.raises(UserError, match="which is not there"):
-        loading.load(family / "tuned")
-
-
-@pytest.mark.skipif(not (DATA / "fewclue" / "bustm").is_dir(), reason="needs $PANGU_DATA_DIR/fewclue/bustm")
-def test_tune_makes_a_run_directory_and_refuses_to_overwrite_it(base, tmp_path):
-    settings = {
-        "run_dir": str(base),
-        "task": "fewclue/bustm",
-        "pattern": "ask",
-        "data_dir": str(DATA),
-        "method": PromptTuning(2),
-        "dev_split": None,
-        "steps": 2,
-        "batch_size": 2,
-    }
-    found = tune(str(tmp_path / "out"), **settings)
-    assert found["trainable"] == 2 * toy.MODEL.d_model
-    assert found["step"] == 2
-    loaded = loading.load(tmp_path / "out")
-    assert loaded.manifest["tuning"]["task"] == "fewclue/bustm"
-    assert len(loaded.prompt) == 2
-    assert (tmp_path / "out" / "metrics.jsonl").read_text().count("\n") == 1
-    with pytest.raises(UserError, match="holds a model already"):
-        tune(str(tmp_path / "out"), **settings)
-    with pytest.raises(DataError, match="no pattern 'asks'; there are ask"):
-        tune(str(tmp_path / "other"), **(settings | {"pattern": "asks"}))
+        loading.load(family / "old")

@@ -13,8 +13,8 @@ import numpy as np
 
 from pangu_jax.apps.language.decoding.queries import Query
 from pangu_jax.apps.language.tuning.examples import Labelled, Shape
-from pangu_jax.apps.language.tuning.fitting import fit
-from pangu_jax.apps.language.tuning.settings import Descent
+from pangu_jax.apps.language.tuning.settings import Descent, Fit, Tuning
+from pangu_jax.apps.language.tuning.trials import Trials
 from pangu_jax.models.parameters import Tree
 from pangu_jax.workloads.language.model import encoder_decoder
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
@@ -66,8 +66,8 @@ def base() -> Tree:
 def make() -> None:
     """Trains the base model and stores it."""
     fresh = encoder_decoder.init(MODEL, jax.random.key(0))
-    learn = {"steps": 600, "evaluate_every": 300, "batch_size": 32, "optimizer": Descent(learning_rate=1e-2)}
-    params = fit(MODEL, fresh, texts(1000, 1, asked=True), shape=SHAPE, **learn).params
+    fit = Fit(Descent(learning_rate=1e-2), steps=600, batch_size=32, evaluate_every=300)
+    params = Trials(MODEL, fresh, Tuning(), fit, SHAPE)(texts(1000, 1, asked=True)).params
     leaves = jax.tree.leaves_with_path(params)
     np.savez(STORED, **{jax.tree_util.keystr(p, simple=True, separator="/"): leaf for p, leaf in leaves})
 

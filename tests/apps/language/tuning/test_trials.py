@@ -8,14 +8,15 @@ import pytest
 from pangu_jax.apps.language.decoding.queries import Query
 from pangu_jax.apps.language.decoding.scoring import score
 from pangu_jax.apps.language.tuning import reading
-from pangu_jax.apps.language.tuning.examples import Labelled, rows
-from pangu_jax.apps.language.tuning.fitting import ONE_DEVICE, fit, measure, with_prompt
-from pangu_jax.apps.language.tuning.freezing import Freezing
+from pangu_jax.apps.language.tuning.base import InMemoryBase
+from pangu_jax.apps.language.tuning.examples import Labelled, TaskRows, rows, with_prompt
 from pangu_jax.apps.language.tuning.lora import LoRA
+from pangu_jax.apps.language.tuning.measuring import measure
 from pangu_jax.apps.language.tuning.methods import FineTuning, Head, size
-from pangu_jax.apps.language.tuning.programs import Recipe, programs
 from pangu_jax.apps.language.tuning.prompts import PrefixTuning, PromptTuning
-from pangu_jax.apps.language.tuning.settings import Descent, Objective, Regularisation
+from pangu_jax.apps.language.tuning.settings import Descent, Fit, Tuning
+from pangu_jax.apps.language.tuning.trials import Trials
+from pangu_jax.apps.language.tuning.workload import TunedLanguageModel
 from pangu_jax.errors import UserError
 from pangu_jax.workloads.language.model.forward import Forward
 from tests.apps.language.tuning import toy
@@ -27,23 +28,28 @@ METHODS = {
     "prefix": (PrefixTuning(2), 1e-1),
     "lora": (LoRA(2, targets=("qkv", "query", "out")), 2e-2),
 }
-RUN = {"steps": 80, "evaluate_every": 40, "shape": toy.SHAPE}
+STEPS = 80
 
 
-def accuracy(params, method=None) -> float:
-    return measure(toy.MODEL, params, toy.texts(200, 3), method=method, shape=toy.SHAPE).accuracy
+def trials(name="fine-tuning", evaluate_every=40, patience=0) -> Trials:
+    method, rate = METHODS[name]
+    fit = Fit(Descent(learning_rate=rate), STEPS, evaluate_every=evaluate_every, patience=patience)
+    return Trials(toy.MODEL, toy.base(), Tuning(method), fit, toy.SHAPE)
+
+
+def accuracy(params, name="fine-tuning") -> float:
+    tuning = Tuning(METHODS[name][0])
+    return measure(toy.MODEL, params, toy.texts(200, 3), tuning, toy.SHAPE).accuracy
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_learns_what_the_base_does_not_know(name):
-    method, rate = METHODS[name]
+    method, _ = METHODS[name]
     base = toy.base()
     before = jax.tree.map(np.array, base)
-    tuned = fit(
-        toy.MODEL, base, toy.texts(64, 4), method=method, optimizer=Descent(learning_rate=rate), **RUN
-    )
+    tuned = trials(name)(toy.texts(64, 4))
     assert 35 < accuracy(base) < 65
-    assert accuracy(tuned.params, method) > 90
+    assert accuracy(tuned.params, name) > 90
     jax.tree.map(np.testing.assert_array_equal, base, before)  # the caller's, not given up
     if name == "prompt":
         rows_VxD = tuned.params["embedding"][: toy.MODEL.vocab_size]
@@ -60,23 +66,10 @@ def test_a_method_learns_what_the_base_does_not_know(name):
         np.testing.assert_allclose(np.stack(scores), here, atol=1e-4)
 
 
-def test_fits_share_one_program_and_shuffled_labels_teach_nothing():
-    rate = Descent(learning_rate=METHODS["fine-tuning"][1])
-    recipe = Recipe(
-        toy.MODEL,
-        FineTuning(),
-        Freezing(),
-        Regularisation(),
-        Objective(),
-        rate,
-        RUN["steps"],
-        ONE_DEVICE,
-    )
-    results = [
-        fit(toy.MODEL, toy.base(), toy.texts(64, split, shuffled=True), optimizer=rate, seed=split, **RUN)
-        for split in (4, 5, 5)
-    ]
-    assert programs(recipe).step._cache_size() == 1
+def test_trials_share_one_program_and_shuffled_labels_teach_nothing():
+    run = trials()
+    results = [run(toy.texts(64, split, shuffled=True), seed=split) for split in (4, 5, 5)]
+    assert run.programs == 1
     assert all(30 < accuracy(tuned.params) < 70 for tuned in results)
     jax.tree.map(np.testing.assert_array_equal, results[1].params, results[2].params)
     assert not np.array_equal(results[0].params["embedding"], results[1].params["embedding"])
@@ -84,37 +77,27 @@ def test_fits_share_one_program_and_shuffled_labels_teach_nothing():
 
 def test_the_best_step_on_dev_is_kept_and_patience_stops():
     told = []
-    tuned = fit(
-        toy.MODEL,
-        toy.base(),
-        toy.texts(64, 4),
-        toy.texts(32, 6),
-        optimizer=Descent(learning_rate=METHODS["fine-tuning"][1]),
-        steps=RUN["steps"],
-        evaluate_every=5,
-        patience=2,
-        shape=toy.SHAPE,
-        tell=told.append,
-    )
+    dev = toy.texts(32, 6)
+    tuned = trials(evaluate_every=5, patience=2)(toy.texts(64, 4), dev, on_row=told.append)
     assert tuned.history == told
-    assert told[-1]["step"] < RUN["steps"] or told[-1]["step"] == tuned.step
+    assert told[-1]["step"] < STEPS or told[-1]["step"] == tuned.step
     best = min(told, key=lambda row: (-row["dev_accuracy"], row["dev_loss"]))
     assert tuned.step == best["step"]
-    found = measure(toy.MODEL, tuned.params, toy.texts(32, 6), shape=toy.SHAPE)
+    found = measure(toy.MODEL, tuned.params, dev, shape=toy.SHAPE)
     assert found.accuracy == best["dev_accuracy"]
 
 
 @pytest.mark.parametrize("name", ["head", "prompt", "prefix", "lora"])
 def test_only_what_learns_has_optimizer_state(name):
     method, _ = METHODS[name]
-    trainable, frozen = method.prepare(toy.MODEL, toy.base(), jax.random.key(0), 2)
-    recipe = Recipe(
-        toy.MODEL, method, Freezing(), Regularisation(), Objective(), Descent(), 5, jnp.dtype("float32")
-    )
-    state = recipe.optimizer(jax.random.key(0), None).init(trainable)
-    arrays = [leaf for leaf in jax.tree.leaves(state.inner) if leaf.ndim]
-    assert sum(leaf.size for leaf in arrays) == 2 * size(trainable)
-    assert size(trainable) < size(frozen) / 10
+    rows_ = TaskRows.of(toy.texts(4, 4), shape=toy.SHAPE)
+    workload = TunedLanguageModel(InMemoryBase(toy.MODEL, toy.base()), Tuning(method), rows_, 5, 2)
+    variables = jax.eval_shape(workload.start, jax.random.key(0), workload.given())
+    optimizer = workload.optimizer(Fit(steps=5).made())
+    state = jax.eval_shape(optimizer.transformation.init, variables.params)
+    arrays = [leaf for leaf in jax.tree.leaves(state) if leaf.ndim]
+    assert sum(leaf.size for leaf in arrays) == 2 * size(variables.params)
+    assert size(variables.params) < size(variables.constants) / 10
 
 
 def test_a_merged_difference_is_the_difference_beside_the_weight():
@@ -195,5 +178,5 @@ def test_below_the_cut_there_is_no_gradient_and_above_it_the_same():
 )
 def test_a_bad_example_is_told_in_one_line(example, message):
     with pytest.raises(UserError, match=message) as caught:
-        fit(toy.MODEL, toy.base(), [example])
+        trials()([example])
     assert "\n" not in str(caught.value)

@@ -1,0 +1,90 @@
+"""What a model chooses, tuned or not: scores of labelled examples, their accuracy and their loss."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from pangu_jax.apps.language.decoding import queries
+from pangu_jax.apps.language.tuning import examples, losses, reading
+from pangu_jax.apps.language.tuning.examples import Labelled, Rows, Shape
+from pangu_jax.apps.language.tuning.methods import asked_by
+from pangu_jax.apps.language.tuning.reading import Batch, Pool, TrieForward
+from pangu_jax.apps.language.tuning.settings import Objective, Tuning
+from pangu_jax.apps.language.tuning.sources import HeldOutSource
+from pangu_jax.models.parameters import Tree
+from pangu_jax.models.placement import OneDevice
+from pangu_jax.workloads import Run
+from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
+
+BATCH = 32
+ONE_DEVICE = Run(OneDevice())
+
+
+class Measured(NamedTuple):
+    """Scores of examples: fp32 [N, C], -inf where there is no candidate; accuracy in percent; mean loss."""
+
+    scores: np.ndarray
+    accuracy: float
+    loss: float
+
+
+def measure(
+    config: EncoderDecoderConfig,
+    params: Tree,
+    asked: Sequence[Labelled],
+    tuning: Tuning = Tuning(),  # noqa: B008 - immutable
+    shape: Shape | None = None,
+    run: Run = ONE_DEVICE,
+) -> Measured:
+    """Scores and accuracy of a model.
+
+    The scores of candidates by their tokens are those of `pangu_jax.apps.language.decoding.scoring.score`.
+
+    Args:
+      config: the model's shape.
+      params: its complete parameters.
+      asked: the examples.
+      tuning: its method says whether a classifier is asked, and its objective how one chooses.
+      shape: rows are padded to; that of the examples when None. Give a task's shape to share programs.
+      run: placement and dtype of the forward pass.
+
+    Raises:
+      UserError: as `examples.shape_of`.
+    """
+    asked = examples.with_prompt(config, asked, len(params["embedding"]) - config.vocab_size)
+    asked = asked_by(tuning.method, config, asked)
+    rows = examples.rows(asked, shape or examples.shape_of(asked))
+    return measure_rows(config, params, rows, tuning, run)
+
+
+def measure_rows(
+    config: EncoderDecoderConfig, params: Tree, rows: Rows, tuning: Tuning, run: Run = ONE_DEVICE
+) -> Measured:
+    """As `measure`, of examples that are arrays already."""
+    forward = TrieForward(config, run.placement, dtype=run.dtype)
+    source = HeldOutSource(rows, queries.whole_shards(BATCH, run.placement.batch_shards))
+    scores, losses_ = [], []
+    for batch in source.iterator(0):
+        own_B = batch["counted"] > 0
+        score_BxC, loss_B = _scores(params, batch, forward, tuning.method.pool, tuning.objective)
+        scores.append(np.asarray(score_BxC)[own_B])
+        losses_.append(np.asarray(loss_B)[own_B])
+    back_N = np.argsort(source.order_N)
+    score_NxC = np.concatenate(scores)[back_N]
+    right = np.mean(np.argmax(score_NxC, axis=1) == rows.answer_N)
+    return Measured(score_NxC, 100 * float(right), float(np.mean(np.concatenate(losses_))))
+
+
+@partial(jax.jit, static_argnames=("forward", "pool", "objective"))
+def _scores(
+    params: Tree, batch: Batch, forward: TrieForward, pool: Pool | None, objective: Objective
+) -> tuple[jax.Array, jax.Array]:
+    """The score [B, C] by which candidates are chosen, and the loss [B].
+
+    Whatever learnt, its complete parameters are scored alike: one program serves all methods, tuned or not.
+    """
+    found = reading.scores(forward, params, batch, pool)
+    return losses.chosen_by(found, objective), losses.of_examples(found, batch, objective)
