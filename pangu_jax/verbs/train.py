@@ -15,6 +15,9 @@ def _run_dir(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where the run is kept; one that is there goes on, by its own recipe unless another is given",
     )
+    parser.add_argument(
+        "--backend", metavar="NAME", help="as --gin.train.backend=NAME: auto, cpu, cpu:8, tpu, ..."
+    )
 
 
 def _report_dir(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +31,8 @@ def _train(flags: argparse.Namespace) -> Result:
     files = flags.gin_file or ([str(kept)] if kept.is_file() else [])
     if not files:
         raise UserError(f"give a recipe with --gin_file; there are: {', '.join(recipes.available())}")
-    value = train.run(files, flags.bindings, flags.run_dir)
+    bindings = [*flags.bindings, *([f"backend={flags.backend}"] if flags.backend else [])]
+    value = train.run(files, bindings, flags.run_dir)
     if not value:  # another process of the run reports
         return Result(None, "")
     return Result(value, value.pop("text"))
