@@ -27,7 +27,7 @@ FAMILIES = {
         exhibits="pangu_jax.apps.language.decoding.samples",
     ),
 }
-FOR_EVERY_FAMILY = ("train", "report", "checkpoint inspect", "checkpoint verify")
+FOR_EVERY_FAMILY = ("train", "report", "eval --held_out", "checkpoint inspect", "checkpoint verify")
 
 
 def verbs(family: str) -> tuple[str, ...]:

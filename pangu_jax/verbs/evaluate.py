@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pangu_jax.errors import UserError
 from pangu_jax.result import Result
 from pangu_jax.verbs import device_flags, outputs
 from pangu_jax.verbs.progress_rows import print_row
@@ -21,6 +22,12 @@ def _flags(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="a task instead of the recipe's; may be repeated",
     )
+    parser.add_argument(
+        "--held_out",
+        action="store_true",
+        help="measure the held-out loss and the evaluators of the run's own recipe, as training does: for "
+        "runs of every family; its data must be there",
+    )
     parser.add_argument("--predictions", metavar="FILE", help="write each answer there, a JSON object a line")
     parser.add_argument("--submission", metavar="ZIP", help="write the leaderboard's files there")
 
@@ -29,6 +36,8 @@ def _evaluate(flags: argparse.Namespace) -> Result:
     from pangu_jax import recipes
     from pangu_jax.recipes.functions import EVALUATE
 
+    if flags.held_out:
+        return _held_out(flags)
     for path, flag in ((flags.predictions, "--predictions"), (flags.submission, "--submission")):
         if path:
             outputs.require_writable(path, flag)
@@ -45,6 +54,26 @@ def _evaluate(flags: argparse.Namespace) -> Result:
             submissions.write(flags.submission, found.predictions)
     value = {"run_dir": flags.run_dir, "recipe": recipes.dump(recipe), "rows": found.rows}
     return Result(value, _table(found.rows))
+
+
+def _held_out(flags: argparse.Namespace) -> Result:
+    from pangu_jax.apps import held_out
+    from pangu_jax.runs import opening
+
+    of_benchmarks = ("gin_file", "task", "predictions", "submission")
+    others = [f"--{name}" for name in of_benchmarks if getattr(flags, name)]
+    if others:
+        raise UserError(f"--held_out measures what the run's own recipe says: leave out {', '.join(others)}")
+    device_flags.require_none(flags.bindings)
+    run = opening.open_run(flags.run_dir, devices=device_flags.devices(flags), float32=True)
+    found = held_out.evaluate(run)
+    value = {
+        "run_dir": flags.run_dir,
+        "step": run.manifest["step"],
+        "metrics": {name: {"value": value, "unit": unit} for name, (value, unit) in found.items()},
+    }
+    lines = [f"{name:<32} {value:.4g} {unit}".rstrip() for name, (value, unit) in found.items()]
+    return Result(value, "\n".join(lines) or "the run holds nothing out")
 
 
 def _write_predictions(path: str, predictions: dict[str, list[tuple[str, str | int]]]) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from examples.digits import Digits, DigitSource
+from pangu_jax import cli
 from pangu_jax import train as launch
 from pangu_jax.apps import held_out
 from pangu_jax.evaluation.evaluators import Evaluation, HeldOutLoss
@@ -167,3 +168,27 @@ def test_a_finished_run_measures_what_it_measured_in_training(run_dir, devices):
         {name: value for name, value in validated.items() if name != "step"}, rel=1e-5
     )
     assert found["nearest/accuracy"].unit == "percent"
+
+
+def test_the_verb_measures_runs_of_every_family(run_dir, capsys):
+    assert cli.main(["eval", "--held_out", "--run_dir", str(run_dir), "--json", "-"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    *_, validated = metrics.read(run_dir / "metrics.jsonl")
+    assert told["step"] == 3 and told["metrics"]["validation_loss"]["value"] == validated["validation_loss"]
+    assert told["metrics"]["nearest/accuracy"]["unit"] == "percent"
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--held_out", "--task", "fewclue/eprstmt"], "--held_out measures what the run's own recipe says: "),
+        (
+            [],
+            "is a run of the family 'digits', and this is for one of 'language'; what can be done with it: ",
+        ),
+    ],
+)
+def test_what_is_not_for_this_run_is_one_line(run_dir, capsys, flags, words):
+    assert cli.main(["eval", "--run_dir", str(run_dir), *flags]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
