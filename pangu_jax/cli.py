@@ -15,7 +15,7 @@ from typing import NoReturn
 from data_pipelines.errors import DataError
 from pangu_jax import __version__
 from pangu_jax.errors import OtherFamilyError, UserError, suggestion
-from pangu_jax.verbs import VERBS, outputs
+from pangu_jax.verbs import VERBS, device_flags, outputs
 from pangu_jax.verbs.notices import log_to_stderr
 from pangu_jax.verbs.verb import Verb
 from tpu_npu_backends.errors import BackendError
@@ -56,11 +56,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         if name not in VERBS:
             print(_help(name), end="")
             return 0
-        arguments, bindings = _split_bindings(rest) if VERBS[name].takes_recipe else (rest, [])
+        verb = VERBS[name]
+        arguments, bindings = _split_bindings(rest) if verb.takes_recipe or verb.opens_run else (rest, [])
         flags = _parser(name).parse(arguments)
         flags.bindings = bindings
+        if verb.opens_run:
+            flags.layout, flags.bindings = device_flags.split(bindings)
+            if not verb.takes_recipe:
+                device_flags.require_none(flags.bindings)
         with log_to_stderr(name):
-            return _run(VERBS[name], flags)
+            return _run(verb, flags)
     except (UserError, DataError, BackendError) as error:
         for line in _words(error).splitlines():
             print(f"pangu {name}: {line}" if name in VERBS else f"pangu: {line}", file=sys.stderr)
@@ -159,11 +164,14 @@ def _parser(name: str) -> Parser:
     parser = Parser(
         prog=f"pangu {name}",
         description=verb.summary,
-        epilog=f"{RECIPE_FLAGS if verb.takes_recipe else ''}\nexample:\n  {verb.example}\n",
+        epilog=f"{RECIPE_FLAGS * verb.takes_recipe}{device_flags.HELP * verb.opens_run}\n"
+        f"example:\n  {verb.example}\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     verb.arguments(parser)
+    if verb.opens_run:
+        device_flags.add_to(parser)
     if verb.takes_recipe:
         parser.add_argument("--gin_file", action="append", default=[], metavar="RECIPE", help="see below")
     parser.add_argument(

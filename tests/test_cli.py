@@ -77,6 +77,13 @@ def test_help_lists_every_verb_and_every_verb_has_help_with_an_example(pangu):
         assert verb.example in said
         assert "--json" in said
         assert ("--gin.NAME=VALUE" in said) == verb.takes_recipe
+        assert ("--gin.Layout.NAME=VALUE" in said) == verb.opens_run
+        assert "--backend NAME" in said or not verb.opens_run
+
+
+def test_every_verb_that_uses_a_model_opens_its_run():
+    using = set(families.FAMILIES["language"].verbs) - {"tune"}  # which trains: its devices are train's
+    assert {name for name, verb in verbs.VERBS.items() if verb.opens_run} == using
 
 
 def test_module_train_is_the_same_program():
@@ -95,6 +102,10 @@ def test_module_train_is_the_same_program():
         (["train", "--run_dri", "x"], "pangu train: no flag --run_dri; did you mean '--run_dir'?"),
         (["train"], "pangu train: the following arguments are required: --run_dir"),
         (["report", "--gin.x=1", "--run_dir", "x"], "pangu report: no flag --gin.x"),
+        (
+            ["train", "--gin_file", "nlp/quickstart.gin", "--backend", "gpu9", "--run_dir", "x"],
+            "pangu train: command line: train.backend: no backend 'gpu9'",
+        ),
         (["config", "show", "--gin.steps"], "pangu config show: --gin.steps has no value"),
         (["config", "show", "zebra.gin"], "pangu config show: no recipe 'zebra.gin'"),
     ],

@@ -23,7 +23,7 @@ from pangu_jax.parallel.constraints import ConstraintPlacement
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.mesh import RINGS, make_mesh
 from pangu_jax.parallel.rules import LogicalAxes
-from pangu_jax.workloads import Run
+from pangu_jax.workloads import Run, Tree
 from tpu_npu_backends import compilation_cache, selection
 from tpu_npu_backends.selection import Backend
 
@@ -142,6 +142,24 @@ def of_mesh(axes: Mapping[str, int]) -> Layout:
     stage, data, model, sequence = (axes.get(name, 1) for name in ("stage", "data", "model", "sequence"))
     fsdp = math.prod(axes.get(ring, 1) for ring in RINGS)
     return Layout(stage=stage, data=data, fsdp=fsdp, model=model, sequence=sequence)
+
+
+def of_trained(params: Tree, axes: Tree, dimensions: Mapping[str, int], dtype: jnp.dtype) -> tuple[Tree, Run]:
+    """Parameters as training leaves them, moved to where they serve to use the model, on the same devices.
+
+    Args:
+      params: on a mesh, or on one device.
+      axes: their logical axes.
+      dimensions: the model's sizes by logical axis.
+      dtype: of products.
+    """
+    mesh = getattr(jax.tree.leaves(params)[0].sharding, "mesh", None)
+    if mesh is None or mesh.size == 1:
+        return params, Run(OneDevice(), dtype=dtype)
+    mesh = make_mesh(without_pipeline(of_mesh(mesh.shape), dimensions), list(mesh.devices.flat))
+    return jax.device_put(params, rules.storage_shardings(mesh, axes)), Run(
+        ConstraintPlacement(mesh), dtype=dtype
+    )
 
 
 def _fitting(layout: Layout, devices: int, dimensions: Mapping[str, int]) -> Layout:

@@ -54,7 +54,7 @@ def _chat(flags: argparse.Namespace) -> Result:
     for name, least in (("passages", 1), ("window", 1), ("turns", 0)):
         if (value := getattr(flags, name)) < least:
             raise UserError(f"--{name} {value}: give a number from {least} on")
-    loaded, generator = model_flags.opened(flags.run_dir, flags.step)
+    loaded, generator = model_flags.opened(flags)
     session = Session(
         loaded,
         partial(generator.stream, settings=settings, max_tokens=flags.max_tokens),
@@ -101,5 +101,6 @@ VERBS: dict[str, Verb] = {
         "pangu chat --run_dir runs/quickstart --knowledge manual.md products.db",
         _flags,
         _chat,
+        opens_run=True,
     ),
 }

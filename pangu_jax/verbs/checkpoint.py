@@ -5,6 +5,7 @@ import importlib.util
 
 from pangu_jax.errors import UserError
 from pangu_jax.result import Result
+from pangu_jax.verbs import device_flags
 from pangu_jax.verbs.verb import Verb
 
 
@@ -61,7 +62,8 @@ def _export(flags: argparse.Namespace) -> Result:
     _require_extra()
     from pangu_jax.apps.language.conversion import exporting
 
-    found = exporting.export_hugging_face(flags.run_dir, flags.out, flags.step, flags.shard_gb)
+    devices = device_flags.devices(flags)
+    found = exporting.export_hugging_face(flags.run_dir, flags.out, flags.step, flags.shard_gb, devices)
     text = (
         f"step {found['step']}: {found['tensors']} tensors ({', '.join(found['dtypes'])}), "
         f"{found['bytes'] / 1e9:.2f} GB in {len(found['files'])} file(s): {found['out']}"
@@ -98,5 +100,6 @@ VERBS: dict[str, Verb] = {
         "pangu checkpoint export --format hf --run_dir runs/mengzi --out mengzi-tuned/",
         _export_flags,
         _export,
+        opens_run=True,
     ),
 }

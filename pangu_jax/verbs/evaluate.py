@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pangu_jax.result import Result
-from pangu_jax.verbs import outputs
+from pangu_jax.verbs import device_flags, outputs
 from pangu_jax.verbs.progress_rows import print_row
 from pangu_jax.verbs.verb import Verb
 
@@ -38,7 +38,7 @@ def _evaluate(flags: argparse.Namespace) -> Result:
         from pangu_jax.apps.language.benchmarks import submissions
         from pangu_jax.apps.language.benchmarks.evaluate import evaluate
 
-        found = evaluate(run_dir=flags.run_dir, tell=print_row)
+        found = evaluate(run_dir=flags.run_dir, tell=print_row, devices=device_flags.devices(flags, recipe))
         if flags.predictions:
             _write_predictions(flags.predictions, found.predictions)
         if flags.submission:
@@ -74,5 +74,6 @@ VERBS: dict[str, Verb] = {
         _flags,
         _evaluate,
         takes_recipe=True,
+        opens_run=True,
     ),
 }

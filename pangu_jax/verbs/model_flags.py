@@ -4,6 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from pangu_jax.errors import UserError
+from pangu_jax.verbs import device_flags
 
 if TYPE_CHECKING:
     from pangu_jax.apps.language.decoding.generator import Generator
@@ -21,12 +22,12 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def opened(run_dir: str, step: int | None) -> "tuple[LoadedModel, Generator]":
-    """The model of a run, and what writes with it."""
+def opened(flags: argparse.Namespace) -> "tuple[LoadedModel, Generator]":
+    """The model of the run that flags name, on the devices that they name, and what writes with it."""
     from pangu_jax.apps.language import loading
     from pangu_jax.apps.language.decoding.generator import Generator
 
-    loaded = loading.load(run_dir, step)
+    loaded = loading.load(flags.run_dir, flags.step, device_flags.devices(flags))
     return loaded, Generator(loaded.forward, loaded.params)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pangu_jax.errors import UserError
 from pangu_jax.result import Result
+from pangu_jax.verbs import device_flags
 from pangu_jax.verbs.progress_rows import print_row
 from pangu_jax.verbs.verb import Verb
 
@@ -36,6 +37,7 @@ def _sweep(flags: argparse.Namespace) -> Result:
             ray_address=flags.ray_address,
             tell=print_row,
             recipe=recipes.dump(recipe),
+            devices=device_flags.devices(flags, recipe),
         )
     value = json.loads(Path(written.json).read_text("utf-8"))
     return Result(value, Path(written.markdown).read_text("utf-8") + f"\n{written.html}")
@@ -48,5 +50,6 @@ VERBS: dict[str, Verb] = {
         _flags,
         _sweep,
         takes_recipe=True,
+        opens_run=True,
     ),
 }

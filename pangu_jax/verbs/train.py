@@ -15,6 +15,9 @@ def _run_dir(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where the run is kept; one that is there goes on, by its own recipe unless another is given",
     )
+    parser.add_argument(
+        "--backend", metavar="NAME", help="as --gin.train.backend=NAME: auto, cpu, cpu:8, tpu, ..."
+    )
 
 
 def _report_dir(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +33,8 @@ def _train(flags: argparse.Namespace) -> Result:
     if not files:
         raise UserError(f"give a recipe with --gin_file; there are: {', '.join(recipes.available())}")
     function = functions.TRAIN if flags.gin_file else None  # a run of `pangu tune` resumes as what it is
-    value = train.run(files, flags.bindings, flags.run_dir, function)
+    bindings = [*flags.bindings, *([f"backend={flags.backend}"] if flags.backend else [])]
+    value = train.run(files, bindings, flags.run_dir, function)
     if not value:  # another process of the run reports
         return Result(None, "")
     return Result(value, value.pop("text"))

@@ -11,8 +11,10 @@ from jax.sharding import PartitionSpec
 
 from pangu_jax import cli
 from pangu_jax.errors import UserError
+from pangu_jax.parallel import rules
 from pangu_jax.parallel.constraints import ConstraintPlacement
 from pangu_jax.parallel.layout import Layout
+from pangu_jax.parallel.mesh import make_mesh
 from pangu_jax.runs import checkpoint_files, inference_layout, opening
 from pangu_jax.runs.inference_layout import Devices
 from tests.runs import made_up
@@ -120,6 +122,22 @@ def test_stages_become_examples_where_the_width_cannot_be_split():
     assert inference_layout.without_pipeline(Layout(stage=4, fsdp=2, data=-1), {"embed": 18}) == Layout(
         fsdp=2
     )
+
+
+def test_what_left_a_pipeline_is_spread_anew_over_its_devices():
+    trained = make_mesh(Layout(stage=2, fsdp=2, model=2, data=1), jax.devices())
+    axes = {"table": ("vocab", "embed"), "stack": ("layers", "embed", "mlp")}
+    params = {"table": np.arange(64.0).reshape(8, 8), "stack": np.arange(256.0).reshape(2, 8, 16)}
+    there = jax.device_put(params, rules.storage_shardings(trained, axes))
+    moved, run = inference_layout.of_trained(there, axes, {"embed": 8}, np.dtype("float32"))
+    jax.tree.map(np.testing.assert_array_equal, moved, params)
+    assert {name: len(leaf.addressable_shards[0].data) for name, leaf in moved.items()} == {
+        "table": 4,
+        "stack": 2,
+    }
+    assert run.placement.batch_shards == 4
+    alone = jax.device_put(params, jax.devices()[0])
+    assert inference_layout.of_trained(alone, axes, {"embed": 8}, np.dtype("float32"))[0] is alone
 
 
 def test_a_layout_that_was_the_planners_is_read_from_the_checkpoint(run, copy):

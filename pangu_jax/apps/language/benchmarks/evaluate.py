@@ -20,6 +20,7 @@ from pangu_jax.apps.language.tuning import stored
 from pangu_jax.apps.language.tuning.measuring import measure
 from pangu_jax.apps.language.tuning.settings import Objective, Tuning
 from pangu_jax.recipes import plain_errors
+from pangu_jax.runs.inference_layout import ANY, Devices
 
 Predictions = list[tuple[str, str | int]]
 
@@ -52,6 +53,7 @@ def evaluate(
     step: int | None = None,
     data_dir: str | None = None,
     tell: Callable[[dict[str, Any]], None] | None = None,
+    devices: Devices = ANY,
 ) -> Evaluated:
     """Measure a model on tasks, without tuning it; one that was tuned answers as it was tuned to.
 
@@ -70,12 +72,13 @@ def evaluate(
       step: the checkpoint; the newest when None.
       data_dir: the data folder; None is $PANGU_DATA_DIR.
       tell: called with every row.
+      devices: where the run is opened.
 
     Raises:
       UserError, DataError: a run, task, split or pattern is missing.
     """
     chosen = [benchmarks.get(name) for name in tasks]
-    loaded = loading.load(run_dir, step)
+    loaded = loading.load(run_dir, step, devices)
     rows, predictions = [], {}
     for task in chosen:
         quarantine = Quarantine()

@@ -24,6 +24,7 @@ from pangu_jax.evaluation.journal import Cell, Journal, Row
 from pangu_jax.evaluation.source_code import commit
 from pangu_jax.evaluation.statistics import BASELINES
 from pangu_jax.recipes import plain_errors
+from pangu_jax.runs.inference_layout import ANY, Devices
 
 FEWCLUE = ("eprstmt", "csldcp", "tnews", "iflytek", "ocnli", "bustm", "chid", "csl", "cluewsc")
 
@@ -47,6 +48,7 @@ class Group(NamedTuple):
       test_split: measured on; None as in `subsets.test_examples`.
       limit: most examples of it, drawn once for all; 0 for all.
       data_dir: the data folder.
+      devices: where the model is opened.
     """
 
     run_dir: str
@@ -55,6 +57,7 @@ class Group(NamedTuple):
     test_split: str | None
     limit: int
     data_dir: str | None
+    devices: Devices
 
 
 @plain_errors()
@@ -75,6 +78,7 @@ def sweep(
     ray_address: str | None = None,
     tell: Callable[[Row], None] | None = None,
     recipe: str = "",
+    devices: Devices = ANY,
 ) -> tables.Written:
     """Every approach on every split of every task, and the tables of it in `out`.
 
@@ -94,6 +98,7 @@ def sweep(
       ray_address: a Ray cluster to use; it needs `run_dir` and the data at the same paths.
       tell: called with every row.
       recipe: text of the resolved recipe.
+      devices: where the run is opened, by each process.
 
     Raises:
       UserError, DataError: settings that make no sense, a task or split that is missing, or an `out` that
@@ -112,7 +117,10 @@ def sweep(
     ]
     for task, name in pairs:
         pattern_name(approaches[name].pattern, chosen[task])
-    identity = {"model": stored.fingerprint(loading.load(run_dir, float32=True).params), "recipe": recipe}
+    identity = {
+        "model": stored.fingerprint(loading.load(run_dir, devices=devices, float32=True).params),
+        "recipe": recipe,
+    }
     with Journal(Path(out) / "rows.jsonl", identity) as journal:
         done = journal.done()
 
@@ -132,7 +140,7 @@ def sweep(
             cells = [Cell(task, name, split, seed) for split in splits for seed in over]
             if left := tuple(cell for cell in cells if cell not in done):
                 most = limit_of(approach.limit, task) or limit
-                groups.append(Group(run_dir, approach, left, test_split, most, data_dir))
+                groups.append(Group(run_dir, approach, left, test_split, most, data_dir, devices))
         for row in _carried_out(groups, workers, ray_address):
             add(row)
         order = {name: number for number, name in enumerate((*BASELINES, *approaches))}
@@ -148,7 +156,7 @@ def run_group(group: Group) -> Iterator[Row]:
     """The rows of a group, one by one."""
     task = benchmarks.get(group.cells[0].task)
     test = test_examples(task, group.test_split, group.limit, group.data_dir).examples
-    loaded = loading.load(group.run_dir, float32=True)
+    loaded = loading.load(group.run_dir, devices=group.devices, float32=True)
     yield from few_shot.run(loaded, task, group.approach, group.cells, test, group.data_dir)
 
 

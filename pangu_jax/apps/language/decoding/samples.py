@@ -1,12 +1,12 @@
 """What a language model writes: blanks filled in and texts continued, from held-out documents."""
 
-import jax
 import numpy as np
 
 from pangu_jax.apps.language.decoding.generator import Generator
 from pangu_jax.apps.language.decoding.queries import Query
 from pangu_jax.apps.language.decoding.settings import Greedy, Sampling
 from pangu_jax.errors import UserError
+from pangu_jax.runs import inference_layout
 from pangu_jax.workloads import Run, Variables
 from pangu_jax.workloads.exhibits import Text
 from pangu_jax.workloads.language import LanguageModel
@@ -27,10 +27,9 @@ def exhibits(workload: LanguageModel, variables: Variables, run: Run, per_task: 
     """
     if not hasattr(workload.data, "vocabulary"):
         return []
-    params = jax.device_put(
-        jax.device_get(variables.params)
-    )  # on one device, whatever mesh they were trained on
-    generator = Generator(Forward(workload.model, dtype=run.dtype), params)
+    axes = workload.logical_axes().params
+    params, run = inference_layout.of_trained(variables.params, axes, workload.dimensions(), run.dtype)
+    generator = Generator(Forward(workload.model, run.placement, dtype=run.dtype), params)
     decode = workload.data.vocabulary.decode
     shown: list[list[Text]] = []
     for task, source in workload.validation_sources(per_task).items():
