@@ -74,8 +74,8 @@ class _RecordingSpawn(SpawnContext):
         super().__init__()
         self._started: list[BaseProcess] = []
 
-    # typeshed has a class in its place; an executor only calls it.
-    def Process(self, *args: Any, **kwargs: Any) -> BaseProcess:  # pyrefly: ignore[bad-override]
+    # pyrefly: ignore[bad-override]  typeshed has a class in its place; an executor only calls it
+    def Process(self, *args: Any, **kwargs: Any) -> BaseProcess:
         """A process of this context, as the executor makes one for each worker."""
         process = super().Process(*args, **kwargs)
         self._started.append(process)

@@ -63,7 +63,7 @@ class Metrics:
         Raises:
             UserError: the disk is full.
         """
-        row = {"step": int(step)} | {name: _plain(value) for name, value in values.items()}
+        row = {"step": step} | {name: _plain(value) for name, value in values.items()}
         try:
             line = json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n"
             while line:

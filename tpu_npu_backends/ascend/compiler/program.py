@@ -64,8 +64,8 @@ class Program:
                 (folder / "kernels" / f"{key}.hivm.mlir").write_text(kernel.hivm, "utf-8")
                 (folder / "kernels" / f"{key}.instructions.mlir").write_text(kernel.instructions, "utf-8")
             raw = {name: _storable(values) for name, values in self.constants.items()}
-            # Names are constant_0, constant_1, ...: never savez's own `allow_pickle`.
-            np.savez(folder / "constants.npz", **raw)  # pyrefly: ignore[bad-argument-type]
+            # pyrefly: ignore[bad-argument-type]  names are constant_0, ...: never savez's own `allow_pickle`
+            np.savez(folder / "constants.npz", **raw)
             (folder / "report.json").write_text(json.dumps(self.report, indent=1), "utf-8")
             (folder / "plan.json").write_text(json.dumps(self.plan.to_json()), "utf-8")
         except OSError as error:
