@@ -111,7 +111,7 @@ class Mixture(_Stream):
         return [task.identity(record) for task, record in pairs]
 
 
-class Validation(_Stream):
+class ValidationBatches(_Stream):
     """A split once, in the order of the cache, corrupted the same way each time; len() batches.
 
     The rows after the last window are padding without loss. `limit` keeps the first so many windows:

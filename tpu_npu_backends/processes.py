@@ -19,7 +19,7 @@ from typing import Any
 
 from tpu_npu_backends import roll_call
 from tpu_npu_backends.errors import BackendError
-from tpu_npu_backends.roll_call import Place, Watch
+from tpu_npu_backends.roll_call import ProcessPlacement, Watch
 
 COUNT = ("PANGU_PROCESSES", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
 INDEX = ("PANGU_PROCESS", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "JOB_COMPLETION_INDEX")
@@ -27,7 +27,7 @@ AUTO = "auto"
 WORD_SECONDS = 10.0  # for the watch to tell that another process has ended, once a collective failed
 
 
-def place(environment: Mapping[str, str] = os.environ) -> Place | str | None:
+def place(environment: Mapping[str, str] = os.environ) -> ProcessPlacement | str | None:
     """This process's place as the environment has it, "auto", or None for one process alone.
 
     Raises:
@@ -48,7 +48,7 @@ def place(environment: Mapping[str, str] = os.environ) -> Place | str | None:
         raise BackendError(f"{count_name} = {count}: it is how many processes there are, at least 1")
     if index >= count:
         raise BackendError(f"{index_name} = {index}: of {count} processes ({count_name}), counted from 0")
-    return Place(match["host"], int(match["port"]), count, index)
+    return ProcessPlacement(match["host"], int(match["port"]), count, index)
 
 
 def promised(environment: Mapping[str, str] = os.environ) -> int | None:
@@ -76,11 +76,11 @@ def joined(
       BackendError: the others cannot be reached, or do not agree.
     """
     found = place(environment)
-    if found is None or (isinstance(found, Place) and found.count == 1):
+    if found is None or (isinstance(found, ProcessPlacement) and found.count == 1):
         yield
         return
     seconds = _seconds(environment)
-    watch = Watch(found, roll_call.answer(found, seconds)) if isinstance(found, Place) else None
+    watch = Watch(found, roll_call.answer(found, seconds)) if isinstance(found, ProcessPlacement) else None
     leave = _initialize(found, seconds)
     try:
         yield
@@ -130,7 +130,7 @@ class _Leave:
             os._exit(1 if hasattr(sys, "last_type") else 2)  # an exception that nobody caught is a bug
 
 
-def _initialize(found: Place | str, seconds: float) -> _Leave:
+def _initialize(found: ProcessPlacement | str, seconds: float) -> _Leave:
     import jax
 
     leave = _Leave()
@@ -139,7 +139,7 @@ def _initialize(found: Place | str, seconds: float) -> _Leave:
     # The loop has its own signals, and this one complains when process 0 is gone.
     jax.config.update("jax_enable_preemption_service", False)
     options: dict[str, Any] = {"initialization_timeout": int(seconds)}
-    if isinstance(found, Place):
+    if isinstance(found, ProcessPlacement):
         options |= {
             "coordinator_address": _address(found.host, found.port),
             "num_processes": found.count,

@@ -26,7 +26,7 @@ KNOCK_SECONDS = 10.0  # to say who one is, once connected
 OK, BYE = "ok", "bye"
 
 
-class Place(NamedTuple):
+class ProcessPlacement(NamedTuple):
     """A process's place in a run: where process 0 listens, how many there are, and which this one is."""
 
     host: str
@@ -84,7 +84,7 @@ class Link:
         return line.decode(errors="replace")
 
 
-def answer(place: Place, seconds: float) -> list[Link]:
+def answer(place: ProcessPlacement, seconds: float) -> list[Link]:
     """Take part in the roll call; links to the others (of process 0) or to process 0 (of the others).
 
     Raises:
@@ -93,7 +93,7 @@ def answer(place: Place, seconds: float) -> list[Link]:
     return _host(place, seconds) if place.index == 0 else [_guest(place, seconds)]
 
 
-def _host(place: Place, seconds: float) -> list[Link]:
+def _host(place: ProcessPlacement, seconds: float) -> list[Link]:
     deadline = time.monotonic() + seconds
     links: dict[int, Link] = {}
     try:
@@ -125,7 +125,7 @@ def _host(place: Place, seconds: float) -> list[Link]:
     return list(links.values())
 
 
-def _welcome(place: Place, connection: socket.socket, links: dict[int, Link]) -> str | None:
+def _welcome(place: ProcessPlacement, connection: socket.socket, links: dict[int, Link]) -> str | None:
     """Hear who has come, and add it to the links; what is wrong with it, if something is."""
     link = Link(connection, -1)
     try:
@@ -149,7 +149,7 @@ def _welcome(place: Place, connection: socket.socket, links: dict[int, Link]) ->
     return trouble
 
 
-def _guest(place: Place, seconds: float) -> Link:
+def _guest(place: ProcessPlacement, seconds: float) -> Link:
     deadline = time.monotonic() + seconds
     where = f"{place.host}:{place.port}"
     while True:
@@ -184,7 +184,7 @@ class Watch:
     Process 0 sees it of all others, and tells them.
     """
 
-    def __init__(self, place: Place, links: list[Link]):
+    def __init__(self, place: ProcessPlacement, links: list[Link]):
         self._place, self._links = place, links
         self._closed = False
         self._over = threading.Event()  # heard `bye` from whoever it may come from
@@ -229,7 +229,7 @@ class Watch:
         os._exit(LOST_STATUS)
 
 
-def _listen(place: Place) -> socket.socket:
+def _listen(place: ProcessPlacement) -> socket.socket:
     both = not place.interface and socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if both or ":" in place.interface else socket.AF_INET
     return socket.create_server(

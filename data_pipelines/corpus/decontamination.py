@@ -83,13 +83,13 @@ class Decontamination:
 gin.external_configurable(Decontamination, module="data_pipelines.corpus.decontamination")
 
 
-class Index(NamedTuple):
+class EvaluationIndex(NamedTuple):
     """The evaluation sets' texts (`overlap`), and whose they are.
 
     `examples`: a row for every text and every example that holds it: text u32, set, example.
     """
 
-    overlap: overlap.Index
+    overlap: overlap.OverlapIndex
     remove: str
     examples: pl.DataFrame
 
@@ -180,10 +180,10 @@ def _distinct(examples: Iterable[tuple[str, list[str]]]) -> Iterator[tuple[str, 
 
 
 @functools.lru_cache(maxsize=2)
-def read_index(folder: Path) -> Index:
+def read_index(folder: Path) -> EvaluationIndex:
     """The index that `build_index` wrote."""
     remove = json.loads((folder / _REMOVE).read_text("utf-8"))
-    return Index(overlap.read(folder), remove, pl.read_ipc(folder / _EXAMPLES))
+    return EvaluationIndex(overlap.read(folder), remove, pl.read_ipc(folder / _EXAMPLES))
 
 
 def decontaminate(documents: Path, index: Path, out: Path) -> dict:
@@ -204,7 +204,7 @@ def decontaminate(documents: Path, index: Path, out: Path) -> dict:
     return statistics(frame, left, hits, known)
 
 
-def remove(frame: pl.DataFrame, index: Index) -> tuple[pl.DataFrame, dict]:
+def remove(frame: pl.DataFrame, index: EvaluationIndex) -> tuple[pl.DataFrame, dict]:
     """The documents without what overlaps with an evaluation set, and `statistics`.
 
     What is returned holds no overlap: lines that become neighbours are looked at again. A document with no
@@ -215,7 +215,7 @@ def remove(frame: pl.DataFrame, index: Index) -> tuple[pl.DataFrame, dict]:
     return left, statistics(frame, left, hits, index)
 
 
-def touched(texts: pl.Series, index: Index) -> pl.DataFrame:
+def touched(texts: pl.Series, index: EvaluationIndex) -> pl.DataFrame:
     """Lines that an overlap touches, once for each evaluation text: row, line, removed (the line), text."""
     hits: list[tuple[int, int, str, int]] = []
     left: dict[int, list[tuple[int, str]]] = {}
@@ -256,7 +256,7 @@ def without(frame: pl.DataFrame, hits: pl.DataFrame, mode: str) -> pl.DataFrame:
     return frame.with_columns(text=replaced).filter(~pl.int_range(pl.len()).is_in(bare))
 
 
-def statistics(frame: pl.DataFrame, left: pl.DataFrame, hits: pl.DataFrame, index: Index) -> dict:
+def statistics(frame: pl.DataFrame, left: pl.DataFrame, hits: pl.DataFrame, index: EvaluationIndex) -> dict:
     """What every stage counts, and because of which evaluation sets something went.
 
     {"evaluation_sets": {set: {"documents", "paragraphs", "characters"}}}: touched by an overlap; what two

@@ -16,7 +16,7 @@ ONCE = ("index",)
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class CorpusPlan:
     """What `raw_tb` in `days` needs.
 
     Attributes:
@@ -30,7 +30,7 @@ class Plan:
 
 def plan(
     raw_tb: float, days: float, measured: str, cores_per_machine: int = 16, memory_gb: float = 64.0
-) -> Plan:
+) -> CorpusPlan:
     """Scales the stages of a finished build to `raw_tb` of the same kind of text.
 
     CPU seconds and bytes grow with the text; per byte they are those of the build. TB are 10^12 bytes of
@@ -78,7 +78,7 @@ def plan(
         "peak_gb_per_worker": round(peak / 1e9, 2), "workers_that_fit_memory": workers_fit,
         "measured_on_mb": round(text / 1e6, 1), "efficiency": EFFICIENCY,
     }  # fmt: skip
-    return Plan(value, _text(value))
+    return CorpusPlan(value, _text(value))
 
 
 def _text(v: dict[str, Any]) -> str:

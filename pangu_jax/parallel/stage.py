@@ -58,7 +58,7 @@ class Weights(NamedTuple):
     shared: Tree
 
 
-class Stage(NamedTuple):
+class PipelineStage(NamedTuple):
     """One device of the ring and the weights that it holds.
 
     Attributes:

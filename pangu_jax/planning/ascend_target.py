@@ -9,7 +9,7 @@ from pangu_jax.errors import UserError
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.planning import target_tables
 from pangu_jax.planning.output_folder import replacing
-from pangu_jax.planning.progress import Progress
+from pangu_jax.planning.progress import PlanningProgress
 from pangu_jax.recipes import Recipe
 from pangu_jax.result import Result
 from pangu_jax.training import compiling, step_recipe
@@ -35,7 +35,7 @@ class AscendTarget:
         if installation:
             binaries.hivmc_version(installation)
         place = replacing(out, REPORT) if out is not None else contextlib.nullcontext()
-        with Progress() as progress, place as folder:
+        with PlanningProgress() as progress, place as folder:
             progress.now("reading the recipe")
             told = step_recipe.read(recipe)
             layout = _one_device(told.layout or Layout())

@@ -8,7 +8,7 @@ from pangu_jax import recipes
 from pangu_jax.errors import UserError
 from pangu_jax.planner import planner, predictions
 from pangu_jax.planner.planner import Search
-from pangu_jax.planner.predictions import Model, Prediction
+from pangu_jax.planner.predictions import PlannedModel, Prediction
 from pangu_jax.planning import tables
 from pangu_jax.planning.plan import Plan
 from pangu_jax.planning.verifying import Verified, Verifier
@@ -71,7 +71,7 @@ def parse_fixed(texts: Iterable[str]) -> dict[str, Any]:
     return fixed
 
 
-def _own(model: Model, topology: Topology, layout: Any) -> Prediction | None:
+def _own(model: PlannedModel, topology: Topology, layout: Any) -> Prediction | None:
     """What is expected of the recipe's own layout; None where it is for other chips."""
     try:
         return predictions.predict(model, topology, layout) if layout else None

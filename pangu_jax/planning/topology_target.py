@@ -12,7 +12,7 @@ from pangu_jax.planner.cost_report import CostReport
 from pangu_jax.planning import compiled_steps, target_tables
 from pangu_jax.planning.compiled_steps import CompiledStep
 from pangu_jax.planning.output_folder import replacing
-from pangu_jax.planning.progress import Progress
+from pangu_jax.planning.progress import PlanningProgress
 from pangu_jax.recipes import Recipe
 from pangu_jax.result import Result
 from pangu_jax.training import step_recipe
@@ -36,7 +36,7 @@ class TopologyTarget:
         selection.select(topology.name if topology.chip.platform == "cpu" else "cpu")
         devices = topologies.devices(topology)
         place = replacing(out, REPORT) if out is not None else contextlib.nullcontext()
-        with Progress() as progress, place as folder:
+        with PlanningProgress() as progress, place as folder:
             progress.now("reading the recipe")
             told = step_recipe.read(recipe)
             layout = _layout(told, topology)

@@ -21,7 +21,7 @@ class Where:
 
 
 @dataclass(frozen=True)
-class Finding:
+class RecipeFinding:
     """One thing that is wrong with a recipe. `str()` is the line shown to a person.
 
     `unread` says that the rest of the file is unknown because of it.

@@ -4,12 +4,12 @@ from collections.abc import Collection, Sequence
 
 from pangu_jax import text_tables
 from tpu_npu_backends.doctor.findings import Examination
-from tpu_npu_backends.doctor.inventory import Entry
+from tpu_npu_backends.doctor.inventory import BackendEntry
 
 _MARKS = {"ok": "ok", "absent": "-", "wrong": "WRONG", "untried": "not tried"}
 
 
-def inventory(entries: Sequence[Entry]) -> str:
+def inventory(entries: Sequence[BackendEntry]) -> str:
     """A row a backend, and the versions of the libraries."""
     rows = [
         [

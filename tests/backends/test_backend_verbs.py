@@ -152,7 +152,7 @@ def test_a_step_for_ascend(backend, small_step, tmp_path):
     (asked,) = small_step
     assert asked[3:] == (1, "npu")
     x = jnp.arange(32.0 * 32).reshape(32, 32) / 1024
-    (got,) = compiler.Program.read(out).run([x])
+    (got,) = compiler.AscendProgram.read(out).run([x])
     assert got == pytest.approx(float(jnp.sum(x @ x)), rel=1e-6)
 
 

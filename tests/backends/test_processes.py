@@ -11,7 +11,7 @@ import pytest
 
 from tpu_npu_backends import processes, roll_call
 from tpu_npu_backends.errors import BackendError
-from tpu_npu_backends.roll_call import Place
+from tpu_npu_backends.roll_call import ProcessPlacement
 
 HERE = {"PANGU_COORDINATOR": "node1:1234"}
 
@@ -79,7 +79,7 @@ def answers(port, *places: tuple[int, int], seconds: float = 10.0) -> list[str |
 
     def take_part(number, count, index):
         try:
-            results[number] = roll_call.answer(Place("localhost", port, count, index), seconds)
+            results[number] = roll_call.answer(ProcessPlacement("localhost", port, count, index), seconds)
         except BackendError as error:
             results[number] = str(error)
 
@@ -106,7 +106,7 @@ def test_all_are_there(port):
 def test_a_coordinator_on_loopback_hears_nobody_from_outside(host, interface, monkeypatch):
     """Only where the address says so: a name may mean loopback to its own machine (Debian's 127.0.1.1)."""
     monkeypatch.setattr(socket, "getaddrinfo", None)
-    assert Place(host, 9000, 2, 0).interface == interface
+    assert ProcessPlacement(host, 9000, 2, 0).interface == interface
 
 
 def test_who_does_not_agree(port):
@@ -156,7 +156,7 @@ def test_somebody_else_at_the_door(port):
 WATCHED = """
 import sys, time
 from tpu_npu_backends import roll_call
-place = roll_call.Place("localhost", int(sys.argv[1]), 3, int(sys.argv[2]))
+place = roll_call.ProcessPlacement("localhost", int(sys.argv[1]), 3, int(sys.argv[2]))
 watch = roll_call.Watch(place, roll_call.answer(place, 30.0))
 print("up", flush=True)
 if sys.stdin.readline() == "finish\\n":

@@ -32,7 +32,7 @@ from tpu_npu_backends.ascend.sensitivity import Sensitivity
 from tpu_npu_backends.errors import BackendError
 
 if TYPE_CHECKING:
-    from tpu_npu_backends.ascend.compiler.program import Program
+    from tpu_npu_backends.ascend.compiler.program import AscendProgram
 
 MODES = ("off", "compile", "verify")
 TARGET = "Ascend910B1"
@@ -84,7 +84,7 @@ def _file_name(name: str) -> str:
 
 
 @dataclass
-class Record:
+class ProgramRecord:
     """What is kept of one program, in `plugin.json` of its folder beside the compiler's own files.
 
     Attributes:
@@ -110,10 +110,10 @@ class Record:
 
 @dataclass
 class _Watched:
-    record: Record
+    record: ProgramRecord
     folder: Path
     code: bytes
-    program: "Program | None" = None
+    program: "AscendProgram | None" = None
     half_precision: bool = False
     sensitivity: Sensitivity | None = None  # made when first needed
 
@@ -139,7 +139,9 @@ class Watcher:
         from tpu_npu_backends.ascend import compiler
 
         alone = program.devices == 1
-        record = Record(program.name, program.devices, "whole" if alone else "unpartitioned", "not asked for")
+        record = ProgramRecord(
+            program.name, program.devices, "whole" if alone else "unpartitioned", "not asked for"
+        )
         watched = _Watched(record, self.folder / f"{_file_name(program.name)}-{program.id}", program.code)
         watched.folder.mkdir(parents=True, exist_ok=True)
         self._programs[program.id] = watched

@@ -16,7 +16,7 @@ from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
 from data_pipelines import cache
 from data_pipelines.errors import DataError
 from data_pipelines.text import documents, folder, packing, vocabulary
-from data_pipelines.text.denoising import Objective, Piece
+from data_pipelines.text.denoising import DenoisingObjective, Piece
 from data_pipelines.text.documents import Document
 from data_pipelines.text.tasks.corpus_settings import CorpusSettings
 from data_pipelines.text.vocabulary import Vocabulary
@@ -109,7 +109,7 @@ def tokenise(docs: Sequence[Document], codes: Vocabulary, done) -> list[Tokenise
     return tokenised
 
 
-def pack(docs: Sequence[Tokenised], objective: Objective, corpus: CorpusSettings) -> list[Window]:
+def pack(docs: Sequence[Tokenised], objective: DenoisingObjective, corpus: CorpusSettings) -> list[Window]:
     """Windows for one objective, in an order that says nothing about their lengths."""
     lengths = corpus.encoder_length, corpus.decoder_length
     cuts = [c for i, doc in enumerate(docs) for c in packing.cut(i, doc.word_starts, objective, *lengths)]
@@ -130,7 +130,7 @@ def _window(cuts: Sequence[packing.Cut], docs: Sequence[Tokenised]) -> Window:
 
 
 def describe(
-    windows: dict[str, list[Window]], objective: Objective, codes: Vocabulary, corpus: CorpusSettings
+    windows: dict[str, list[Window]], objective: DenoisingObjective, codes: Vocabulary, corpus: CorpusSettings
 ) -> dict:
     """Windows by split, and the fill of the encoder and the decoder over a sample of train windows."""
     if not windows["validation"] or not windows["train"]:

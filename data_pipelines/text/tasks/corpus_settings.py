@@ -9,7 +9,7 @@ from pathlib import Path
 from data_pipelines import cache
 from data_pipelines.errors import DataError
 from data_pipelines.text import folder, quickstart
-from data_pipelines.text.denoising import Objective
+from data_pipelines.text.denoising import DenoisingObjective
 from data_pipelines.text.documents import Document
 from data_pipelines.text.tasks.pangu_corpus import opened
 
@@ -28,7 +28,7 @@ class CorpusSettings:
     vocabulary_file: str | None
     encoder_length: int
     decoder_length: int
-    objectives: Mapping[str, Objective]
+    objectives: Mapping[str, DenoisingObjective]
     weights: Mapping[str, float]
     validation_fraction: float
     validation_windows: int

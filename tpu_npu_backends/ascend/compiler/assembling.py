@@ -148,7 +148,7 @@ class Planner:
         self._assembled = assembled
         self.constants: dict[str, np.ndarray] = {}
 
-    def write(self, name: str) -> plan.Plan:
+    def write(self, name: str) -> plan.ExecutionPlan:
         """The plan of a function."""
         return _FunctionPlanner(self, self._assembled[name]).write()
 
@@ -167,9 +167,9 @@ class _FunctionPlanner:
         self._planner = planner
         self._assembled = assembled
         self._numbers: dict[Value, int] = {}
-        self._plan = plan.Plan([], [], [], [])
+        self._plan = plan.ExecutionPlan([], [], [], [])
 
-    def write(self) -> plan.Plan:
+    def write(self) -> plan.ExecutionPlan:
         function = self._assembled.function
         self._plan.arguments = [self._number(argument) for argument in function.arguments]
         for part in self._assembled.parts:

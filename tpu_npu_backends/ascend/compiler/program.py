@@ -13,12 +13,12 @@ from tpu_npu_backends.ascend.compiler import folding, graph, lowering, report, t
 from tpu_npu_backends.ascend.compiler.assembling import Planner, assemble
 from tpu_npu_backends.ascend.compiler.executing import Executor
 from tpu_npu_backends.ascend.compiler.kernels import Compiler, Kernel
-from tpu_npu_backends.ascend.compiler.plan import Plan
+from tpu_npu_backends.ascend.compiler.plan import ExecutionPlan
 from tpu_npu_backends.errors import BackendError
 
 
 @dataclass
-class Program:
+class AscendProgram:
     """What a compiled program is.
 
     Attributes:
@@ -28,7 +28,7 @@ class Program:
       report: see `report.make`.
     """
 
-    plan: Plan
+    plan: ExecutionPlan
     kernels: dict[str, Kernel]
     constants: dict[str, np.ndarray]
     report: dict[str, Any]
@@ -72,11 +72,11 @@ class Program:
             raise BackendError(f"{folder}: {error.strerror}; name a folder that can be written") from None
 
     @staticmethod
-    def read(folder: str | Path) -> "Program":
+    def read(folder: str | Path) -> "AscendProgram":
         """What `write` wrote."""
         folder = Path(folder)
         try:
-            plan = Plan.from_json(json.loads((folder / "plan.json").read_text("utf-8")))
+            plan = ExecutionPlan.from_json(json.loads((folder / "plan.json").read_text("utf-8")))
             told = json.loads((folder / "report.json").read_text("utf-8"))
             kernels = {}
             for path in sorted((folder / "kernels").glob("*.instructions.mlir")):
@@ -89,7 +89,7 @@ class Program:
                 constants = {name: kept[name] for name in kept.files}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BackendError(f"{folder} holds no compiled program: {str(error)[:200]}") from None
-        return Program(plan, kernels, constants, told)
+        return AscendProgram(plan, kernels, constants, told)
 
 
 def _storable(values: np.ndarray) -> np.ndarray:
@@ -103,7 +103,7 @@ def compile_program(
     target: str = "Ascend910B1",
     cache_dir: Path | None = None,
     tell: Callable[[str, int, int], None] | None = None,
-) -> Program:
+) -> AscendProgram:
     """Compile StableHLO for an Ascend chip.
 
     Args:
@@ -138,4 +138,4 @@ def compile_program(
         }
         seconds = {"lowering": lowered_s, "total": time.monotonic() - began}
         told = report.make(assembled, plan, kernels, compiler, seconds)
-    return Program(plan, kernels, planner.constants, told)
+    return AscendProgram(plan, kernels, planner.constants, told)

@@ -8,7 +8,7 @@ from typing import Any
 from tpu_npu_backends.ascend.compiler.assembling import Assembled
 from tpu_npu_backends.ascend.compiler.graph import Node
 from tpu_npu_backends.ascend.compiler.kernels import Compiler, Kernel
-from tpu_npu_backends.ascend.compiler.plan import Branch, Host, Launch, Loop, Plan, SliceAt, UpdateAt
+from tpu_npu_backends.ascend.compiler.plan import Branch, ExecutionPlan, Host, Launch, Loop, SliceAt, UpdateAt
 from tpu_npu_backends.ascend.compiler.workspace import bytes_of
 from tpu_npu_backends.ascend.simulator import memory
 
@@ -17,7 +17,7 @@ _CORES = re.compile(r"func_core_type<(\w+)>")
 
 def make(
     assembled: dict[str, Assembled],
-    plan: Plan,
+    plan: ExecutionPlan,
     kernels: dict[str, Kernel],
     compiler: Compiler,
     seconds: dict[str, float],
