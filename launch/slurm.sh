@@ -9,7 +9,7 @@
 #SBATCH --requeue
 #SBATCH --open-mode=append
 #SBATCH --signal=TERM@300
-# --signal: five minutes before the time is over all processes save and leave; submit again to go on.
+# --signal: five minutes before the time is over all processes save and leave; submit again to resume.
 
 set -euo pipefail
 RESTARTS=${RESTARTS:-10}

@@ -20,7 +20,7 @@ class Description:
     Attributes:
       name: "cpu", "tpu", "cuda" or "npu", as train.backend and a device's platform name it.
       jax_platforms: what JAX_PLATFORMS has to be for it alone.
-      packages: the installed ones tell the versions that matter.
+      packages: those whose installed versions matter.
       plugins: where its PJRT plugin may be: a package, and a file below it.
       device_files: glob patterns below /dev; empty where there is no driver.
       tool: the driver's command that lists devices, one a line; empty where there is none.
@@ -106,7 +106,7 @@ _NPU = Description(
     compute_dtype="float32",
     virtual=True,
     count=SIMULATED_DEVICES,
-    # XLA on CPU is what runs the programs: it wants to be told the same.
+    # XLA on CPU is what runs the programs: it takes the same options.
     compiler_options=lambda device_kind: cpu.COMPILER_OPTIONS,
     chip_of_kind={"Ascend910B1": "ascend910b"},
     node=8,

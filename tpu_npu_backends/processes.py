@@ -51,8 +51,8 @@ def place(environment: Mapping[str, str] = os.environ) -> ProcessPlacement | str
     return ProcessPlacement(match["host"], int(match["port"]), count, index)
 
 
-def promised(environment: Mapping[str, str] = os.environ) -> int | None:
-    """How many processes the environment stands for; None where only JAX can tell. Touches no device."""
+def expected_count(environment: Mapping[str, str] = os.environ) -> int | None:
+    """How many processes the environment stands for; None where only JAX knows. Touches no device."""
     found = place(environment)
     if isinstance(found, str):
         return None
@@ -60,7 +60,7 @@ def promised(environment: Mapping[str, str] = os.environ) -> int | None:
 
 
 @contextmanager
-def joined(
+def join_processes(
     mistakes: tuple[type[Exception], ...] = (), environment: Mapping[str, str] = os.environ
 ) -> Generator[None]:
     """Within it this process is one of those that the environment names. Before JAX has started.
@@ -106,7 +106,7 @@ def key_value_store() -> Any:
     no public way to it; Orbax takes the same.)
 
     Raises:
-      BackendError: JAX was not told of several processes.
+      BackendError: JAX was not started as one of several processes.
     """
     from jax._src import distributed
 

@@ -1,9 +1,9 @@
 """Who takes part in a run of several processes: all of them at its start, and whoever ends before its time.
 
 Process 0 listens where JAX's coordinator will, hears from every other process its index and count, and lets
-all go on together or none. A wrong count, an index given twice and a process that never comes are so told in
-one line: JAX's own registration would abort the process with a stack trace. The connections stay open. The
-system closes those of a process that ends, however it ends, so the others know in a moment, where a
+all continue together or none. A wrong count, an index given twice and a process that never comes are so
+reported in one line: JAX's own registration would abort the process with a stack trace. The connections stay
+open. The system closes those of a process that ends, however it ends, so the others know in a moment, where a
 collective might wait for it for ever.
 """
 
@@ -222,8 +222,8 @@ class Watch:
         for link in self._links:
             if self._place.index == 0 and link is not but:
                 link.send(what)
-        line = f"pangu: {what}, and {self._place.describe()} cannot go on without it; "
-        line += "the same command goes on from the last checkpoint\n"
+        line = f"pangu: {what}, and {self._place.describe()} cannot continue without it; "
+        line += "the same command resumes from the last checkpoint\n"
         with contextlib.suppress(OSError):
             os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, line.encode())
         os._exit(LOST_STATUS)

@@ -21,7 +21,7 @@ from data_pipelines.corpus import card, collecting, dedup, engine, frames, rejec
 from data_pipelines.corpus.cleaning import Rule, chinese_rules, clean_chunk
 from data_pipelines.corpus.decontamination import Decontamination, build_index, decontaminate
 from data_pipelines.corpus.dedup import Dedup
-from data_pipelines.corpus.directory import BuildDirectory, claimed, plain
+from data_pipelines.corpus.directory import BuildDirectory, lock, plain
 from data_pipelines.corpus.engine import Stage, StageCall, Workers
 from data_pipelines.corpus.finishing import finish_dataset
 from data_pipelines.corpus.ray_workers import RayCluster
@@ -48,7 +48,7 @@ def build(
     keep_work: bool = True,
     recipe: str = "",
 ) -> dict[str, Any]:
-    """Makes a corpus of `inputs` in the folder `output`, or goes on with one that was stopped.
+    """Makes a corpus of `inputs` in the folder `output`, or resumes one that was stopped.
 
     The same inputs and settings give the same bytes, whatever the workers and whoever was killed meanwhile.
 
@@ -71,7 +71,7 @@ def build(
       the report, see `report.collect`.
 
     Raises:
-      DataError: what a person can mend, in a line; what is done is kept.
+      DataError: what a person can fix, in a line; what is done is kept.
     """
     settings = {
         "reading": reading or Reading(),
@@ -88,7 +88,7 @@ def build(
         "evaluation sets": settings["decontamination"].files(),
         "versions of libraries": card.versions(),
     }
-    with claimed(output, identity) as directory, contextlib.ExitStack() as stack:
+    with lock(output, identity) as directory, contextlib.ExitStack() as stack:
         stack.enter_context(engine.telling_of_a_full_disk(directory.root))
         pool = RayCluster(ray_address, directory.root) if ray_address else ProcessPool(workers)
         directory.recipe.write_text(recipe, "utf-8")
@@ -181,11 +181,11 @@ class _Factory:
         return engine.run(self.workers, Stage(self.directory.stage(name), function, tasks))[0]
 
     def _chunks(self, name: str, function: Any, documents: list[Path], *rest: Any) -> list[Path]:
-        """A task a chunk: function(documents, *rest)."""
+        """A task per chunk: function(documents, *rest)."""
         return self._stage(name, function, _each(documents, *rest))
 
     def _numbered(self, name: str, function: Any, documents: list[Path], *rest: Any) -> list[Path]:
-        """A task a chunk: function(documents, number, *rest)."""
+        """A task per chunk: function(documents, number, *rest)."""
         tasks = [StageCall(f"{i:06d}", (path, i, *rest), _size(path)) for i, path in enumerate(documents)]
         return self._stage(name, function, tasks)
 
@@ -195,7 +195,7 @@ class _Factory:
 
 
 def _each(documents: list[Path], *rest: Any) -> list[StageCall]:
-    """A task a chunk: function(documents, *rest)."""
+    """A task per chunk: function(documents, *rest)."""
     return [StageCall(f"{i:06d}", (path, *rest), _size(path)) for i, path in enumerate(documents)]
 
 

@@ -1,4 +1,4 @@
-"""HTML to text: the main text of a page, a block element a line.
+"""HTML to text: the main text of a page, a block element per line.
 
 lexbor (by selectolax) parses a page and throws away what its tags call no content: menus, headers, footers,
 asides, forms. A page without such tags goes to resiliparse, which finds the main content by its shape. Lines
@@ -127,8 +127,8 @@ def drop_repeated_lines(
         .filter(pl.col("on") > share * pl.col("of"))
     )
     kept = lines.join(repeated, on=["site", "line"], how="anti", maintain_order="left")
-    mended = kept.group_by("page", maintain_order=True).agg(pl.col("line").str.join("\n"))
-    # A text that is all boilerplate has no row in `mended`.
+    repaired = kept.group_by("page", maintain_order=True).agg(pl.col("line").str.join("\n"))
+    # A text that is all boilerplate has no row in `repaired`.
     text = pl.when(pl.col("page").is_in(some["page"].implode())).then(pl.col("line").fill_null(""))
-    result = table.join(mended, on="page", how="left", maintain_order="left").select(text.otherwise("text"))
+    result = table.join(repaired, on="page", how="left", maintain_order="left").select(text.otherwise("text"))
     return result.to_series(), len(lines) - len(kept)

@@ -54,7 +54,7 @@ class OverlapIndex(NamedTuple):
 
     @property
     def reach(self) -> int:
-        """Letters that a seed is extended by, on each side: enough to tell, and to get to the next seed."""
+        """Letters that a seed is extended by, on each side: enough to decide, and to get to the next seed."""
         return self.characters - self.shortest
 
 

@@ -27,7 +27,7 @@ def typed(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def examples(frame: pl.DataFrame) -> Iterator[bytes]:
-    """Serialized, a record a row of `typed`."""
+    """Serialized, a record per row of `typed`."""
     packed = frame.with_columns(pl.col(*frames.SCHEMA).fill_null("").cast(pl.Binary))
     for row in packed.iter_rows():
         yield array_records.example({name: [value] for name, value in zip(frame.columns, row, strict=True)})

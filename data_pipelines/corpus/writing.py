@@ -33,7 +33,7 @@ class Writing:
     """The form of the corpus.
 
     Attributes:
-      shard_bytes: UTF-8 text a shard, about.
+      shard_bytes: UTF-8 text per shard, about.
       compression: of ArrayRecord: "zstd:LEVEL", "brotli:LEVEL", "snappy" or "uncompressed".
       parquet: also write Parquet.
       validation_fraction: share of the documents held out, by the rule of `text.documents.split`.

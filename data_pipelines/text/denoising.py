@@ -37,7 +37,7 @@ class DenoisingExample(NamedTuple):
 
 
 class DenoisingObjective(Protocol):
-    """See the module's docstring. A dataclass; `shortest` is the fewest tokens a piece may have."""
+    """See the module's docstring. A dataclass; `shortest` is the fewest tokens that a piece may have."""
 
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
@@ -174,7 +174,7 @@ class PrefixLM:
         return tokens + 2, 2, 2  # mode and eos; at least a token of prefix and one of the rest
 
     def windows(self, encoder_length: int, decoder_length: int) -> tuple[int, int]:
-        # Two pieces a window: a single one that fills it could be split at one place only.
+        # Two pieces per window: a single one that fills it could be split at one place only.
         return encoder_length - 1, max(decoder_length - 3, self.shortest)
 
     def __call__(self, pieces, rng, special, encoder_length, decoder_length) -> list[DenoisingExample]:

@@ -71,7 +71,7 @@ def run_layers(
 
 @jax.custom_vjp
 def _unstack(weight: jax.Array) -> tuple[jax.Array, ...]:
-    """The layers of a stacked weight. Its gradient is one copy; that of indexing is a padded sum a layer."""
+    """The layers of a stacked weight. Its gradient is one copy; indexing would pad a sum per layer."""
     return tuple(weight[index] for index in range(weight.shape[0]))
 
 

@@ -51,7 +51,7 @@ def _abstract(call: Call, where: Where) -> Iterator[RecipeFinding]:
         base = next(base for base in target.__mro__[::-1] if absent[0] in vars(base))
         methods = "method" if len(absent) == 1 else "methods"
         message = f"{configurable.short} lacks the {methods} {', '.join(absent)} of {base.__name__}"
-        yield RecipeFinding(where, f"{message}; its docstrings tell what each gives")
+        yield RecipeFinding(where, f"{message}; its docstrings say what each gives")
 
 
 def circular(recipe: Recipe) -> Iterator[RecipeFinding]:

@@ -7,15 +7,15 @@ from typing import Any
 from pangu_jax.errors import UserError, suggestion
 from pangu_jax.recipes.calls import circular, incomplete
 from pangu_jax.recipes.findings import COMMAND_LINE, RecipeFinding
-from pangu_jax.recipes.fitting import describe, expected, fits
 from pangu_jax.recipes.parsing import Binding
 from pangu_jax.recipes.recipe import Key, Recipe
 from pangu_jax.recipes.signatures import REQUIRED, is_constant, look_up
+from pangu_jax.recipes.type_checks import describe, expected, fits
 from pangu_jax.recipes.uses import leaves, macros, scopes
 from pangu_jax.recipes.values import Macro, Reference
 
 # Says, for a recipe whose single values are all right, which of them contradict each other: pairs of the
-# name to mend ("Layout.model") and what is wrong. It must not touch a device.
+# name to change ("Layout.model") and what is wrong. It must not touch a device.
 Constraint = Callable[[Recipe], Iterable[tuple[str, str]]]
 
 _constraints: list[tuple[Constraint, str | None]] = []

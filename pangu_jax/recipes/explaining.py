@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from pangu_jax.recipes.fitting import describe, expected
 from pangu_jax.recipes.recipe import Key, Recipe
 from pangu_jax.recipes.signatures import EMPTY, REQUIRED, look_up
+from pangu_jax.recipes.type_checks import describe, expected
 
 
 @dataclass(frozen=True)

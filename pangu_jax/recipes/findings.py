@@ -1,4 +1,4 @@
-"""What a check says: one line each, with the place to mend it and, for a misspelling, the likely name."""
+"""What a check says: one line each, with the place to fix it and, for a misspelling, the likely name."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -16,10 +16,10 @@ from pangu_jax.recipes import functions
 from pangu_jax.recipes.dumping import dump
 from pangu_jax.recipes.files import find
 from pangu_jax.recipes.findings import COMMAND_LINE, RecipeFinding, Where
-from pangu_jax.recipes.fitting import expected, fits
 from pangu_jax.recipes.parsing import Binding, Import, read
 from pangu_jax.recipes.recipe import Key, Recipe
 from pangu_jax.recipes.signatures import Configurable, present_selector, registered
+from pangu_jax.recipes.type_checks import expected, fits
 from pangu_jax.recipes.values import Reference, parse_flag_value
 
 
@@ -42,7 +42,7 @@ def load(
       supplied: the parameters of that function which the program passes itself and a recipe must not set;
         None: as `functions.supplied` says.
 
-    What is wrong inside the files is not raised but kept, for `check` to tell all of it at once.
+    What is wrong inside the files is not raised but kept, for `check` to report all of it at once.
     """
     paths = [find(name) for name in files]
     statements = [statement for path in paths for statement in read(path)]

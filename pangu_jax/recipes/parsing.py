@@ -49,7 +49,8 @@ def read(path: Path, including: tuple[Path, ...] = ()) -> Iterator[Statement]:
     """The statements of a file in the order gin would carry them out.
 
     What cannot be read is yielded as a RecipeFinding, and reading resumes wherever that has a meaning: after
-    a missing include, but not after a syntax error in the same file. `including` are the files on the way here.
+    a missing include, but not after a syntax error in the same file. `including` are the files on the way
+    here.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")

@@ -144,7 +144,7 @@ class Recipe:
             return False
 
     def where(self, name: str) -> Where:
-        """The place to mend `name`: where it is bound, else the recipe's last file."""
+        """The place to change `name`: where it is bound, else the recipe's last file."""
         binding = self.effective(self.key(name))
         return binding.where if binding else self.where_missing()
 

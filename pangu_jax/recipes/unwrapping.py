@@ -1,7 +1,7 @@
 """Exceptions as they were raised, without what gin makes of them.
 
-gin wraps whatever passes through a configurable in a proxy whose text goes on for a line: "In call to
-configurable ...". A mistake that a person can mend is told in one line of its own.
+gin wraps whatever passes through a configurable in a proxy whose text is a line longer: "In call to
+configurable ...". A mistake that a person can fix is reported in one line of its own.
 """
 
 import contextlib

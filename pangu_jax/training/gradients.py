@@ -57,7 +57,7 @@ def make_gradients(
       trainable: a bool for each parameter; the gradient of others is zero, and without a pipeline it is not
         computed. All when None.
     """
-    run = placed(run, layout, mesh, workload, batch_size // layout.microbatches)
+    run = with_placement(run, layout, mesh, workload, batch_size // layout.microbatches)
     if layout.schedule == "none":
         function = partial(_accumulated, workload, layout, run, trainable)
     else:
@@ -90,7 +90,7 @@ def make_sums(
     """(variables, batch) -> sums, without gradients and without randomness."""
     pipelined = layout.schedule != "none"
     examples = batch_size // layout.microbatches if pipelined else batch_size
-    run = placed(run, layout, mesh, workload, examples)
+    run = with_placement(run, layout, mesh, workload, examples)
 
     def function(params: Tree, rest: Rest, part: Part) -> tuple[None, Sums]:
         if not pipelined:
@@ -113,7 +113,7 @@ def make_sums(
     return sums
 
 
-def placed(run: Run, layout: Layout, mesh: Mesh, workload: Workload, examples: int) -> Run:
+def with_placement(run: Run, layout: Layout, mesh: Mesh, workload: Workload, examples: int) -> Run:
     """The run with the placement of its layout, for a (micro)batch of `examples` over all devices."""
     if layout.partitioning == "auto":
         return run._replace(placement=ConstraintPlacement(mesh))

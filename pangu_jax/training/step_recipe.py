@@ -35,7 +35,7 @@ def read(recipe: Recipe) -> StepRecipe:
     """Of a recipe of `train` that was found valid.
 
     Raises:
-      UserError, DataError, BackendError: what the caller can mend, in one line.
+      UserError, DataError, BackendError: what the caller can fix, in one line.
     """
     import gin
 

@@ -47,7 +47,7 @@ def _doctor(flags: argparse.Namespace) -> Result:
     with PlanningProgress() as progress:
         for platform in [name] if name else BACKENDS:
             seconds = silent_seconds or running.SILENT_SECONDS
-            found.append(examination.examine(platform, silent_seconds=seconds, tell=progress.now))
+            found.append(examination.examine(platform, silent_seconds=seconds, on_check=progress.now))
     wanted = {one.platform for one in found if name or examination.is_here(one.platform)}
     usable = all(one.usable for one in found if one.platform in wanted)
     value = {"usable": usable, "backends": [one.value for one in found]}
@@ -71,7 +71,7 @@ def _compile(flags: argparse.Namespace) -> Result:
 
 VERBS: dict[str, Verb] = {
     "backend list": Verb(
-        "tell what this machine has to compute with, and what could be installed",
+        "list what this machine has to compute with, and what could be installed",
         "pangu backend list",
         _no_flags,
         _list,

@@ -17,7 +17,7 @@ HERE = {"PANGU_COORDINATOR": "node1:1234"}
 
 
 @pytest.mark.parametrize(
-    ("environment", "expected", "promised"),
+    ("environment", "expected", "count"),
     [
         ({}, None, 1),
         ({"SLURM_NTASKS": "4", "SLURM_PROCID": "1"}, None, 1),
@@ -34,9 +34,9 @@ HERE = {"PANGU_COORDINATOR": "node1:1234"}
         ({"PANGU_COORDINATOR": "[::1]:80", "SLURM_NTASKS": "1", "SLURM_PROCID": "0"}, ("::1", 80, 1, 0), 1),
     ],
 )
-def test_the_place_of_a_process(environment, expected, promised):
+def test_the_place_of_a_process(environment, expected, count):
     assert processes.place(environment) == expected
-    assert processes.promised(environment) == promised
+    assert processes.expected_count(environment) == count
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_an_environment_that_names_no_place(environment, holds):
 @pytest.mark.parametrize("environment", [{}, {**HERE, "PANGU_PROCESSES": "1", "PANGU_PROCESS": "0"}])
 def test_one_process_calls_nobody(environment, monkeypatch):
     monkeypatch.setattr(roll_call, "answer", None)
-    with processes.joined(environment=environment):
+    with processes.join_processes(environment=environment):
         pass
 
 
@@ -183,7 +183,7 @@ def test_who_dies_ends_the_others(port, dead):
         if index != dead:
             assert status == 2
             assert error.startswith(f"pangu: process {dead} (on ") and error.count("\n") == 1
-            assert f"and process {index} of 3 cannot go on without it" in error
+            assert f"and process {index} of 3 cannot continue without it" in error
 
 
 def test_who_is_done_waits_for_process_0(port):
@@ -201,5 +201,5 @@ def test_who_is_done_waits_for_process_0(port):
 
 def test_the_variables_are_those_of_this_process(monkeypatch):
     monkeypatch.setitem(os.environ, "PANGU_COORDINATOR", "nowhere")
-    with pytest.raises(BackendError, match="'nowhere'"), processes.joined():
+    with pytest.raises(BackendError, match="'nowhere'"), processes.join_processes():
         pass

@@ -146,7 +146,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_done(tmp_path, pool):
 
 
 def test_workers_end_with_a_killed_driver(tmp_path):
-    """SIGKILL leaves the driver no time to say goodbye; a second driver goes on where it was."""
+    """SIGKILL leaves the driver no time to say goodbye; a second driver resumes where it was."""
     log = tmp_path / "log"
     program = (
         "import sys; sys.path.insert(0, sys.argv[1]); import test_engine as t; from pathlib import Path\n"

@@ -37,7 +37,7 @@ def test_forward_passes_arrive_when_they_are_needed(shape):
     ticks = chunks(ring, ring.forward)
     for microbatch in range(ring.microbatches):
         path = [ticks[chunk] for chunk in order(ring, microbatch)]
-        assert path == list(range(path[0], path[0] + len(path)))  # one tick a hop, without waiting
+        assert path == list(range(path[0], path[0] + len(path)))  # one tick per hop, without waiting
     assert all(tick == ring.forward_tick(*chunk) for chunk, tick in ticks.items())
     assert ring.ticks == ring.microbatches * rounds + stages - 1
     work = len(ticks) / (ring.ticks * stages)

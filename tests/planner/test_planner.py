@@ -25,7 +25,7 @@ V5P_512 = topologies.parse("v5p:8x8x8")
 
 
 def model_of(batch_size=1024, encoder=1024, decoder=1024, **config) -> predictions.PlannedModel:
-    """A model to plan for: the 107B one unless told otherwise."""
+    """A model to plan for: the 107B one unless given another."""
     large = {
         "vocab_size": 131072, "d_model": 10240, "d_ff": 40960, "heads": 80, "gated": False,
         "encoder_layers": 36, "decoder_layers": 36,

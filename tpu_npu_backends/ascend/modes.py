@@ -124,7 +124,7 @@ class Watcher:
 
     Attributes:
       mode: "compile" or "verify".
-      folder: where a folder a program is made.
+      folder: where a folder per program is made.
     """
 
     mode: str
@@ -198,12 +198,12 @@ class Watcher:
         outputs: list[np.ndarray],
         simulated: list[np.ndarray],
     ) -> list[Difference] | None:
-        """The differences that rounding alone does not make; None where it cannot be told or makes many."""
+        """The differences that rounding alone does not make; None where it is unknown or makes many."""
         try:
             watched.sensitivity = watched.sensitivity or Sensitivity(watched.code)
             spread = watched.sensitivity.spread(inputs, outputs, watched.half_precision)
         except Exception as error:  # XLA's own, of a program that its CPU client cannot run
-            _log.warning("%s: what rounding does to it cannot be told: %s", watched.record.name, error)
+            _log.warning("%s: what rounding does to it is unknown: %s", watched.record.name, error)
             return None
         found = differences(outputs, simulated, watched.half_precision, spread)
         part = sum(it.magnified for it in found) / max(1, sum(x.size for x in outputs))

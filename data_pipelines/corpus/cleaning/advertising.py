@@ -31,7 +31,7 @@ class Advertising(Edit):
     Args:
       longest: characters of a line that may be dropped.
       keywords: what such a line holds.
-      more: a file of further keywords, one a line.
+      more: a file of further keywords, one per line.
       menu: items of menus; other items have at most 12 characters, or 6 of Han where spaces divide them.
 
     Raises:
@@ -101,13 +101,13 @@ def _menus(lines: pl.Series, menu: Sequence[str]) -> np.ndarray:
 
 @functools.cache
 def _own(path: str | None) -> tuple[str, ...]:
-    """The words of a file, one a line."""
+    """The words of a file, one per line."""
     if path is None:
         return ()
     try:
         lines = Path(path).read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"Advertising.more: cannot read {path}: {error}; give a UTF-8 file, a word a line"
+            f"Advertising.more: cannot read {path}: {error}; give a UTF-8 file, a word per line"
         ) from None
     return tuple(filter(None, map(str.strip, lines)))

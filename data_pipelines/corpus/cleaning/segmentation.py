@@ -1,6 +1,6 @@
 """The words of a batch, by jieba's segmentation (rjieba).
 
-Words are told by where they begin in the text without white space. Their strings are never kept: what rules
+Words are known by where they begin in the text without white space. Their strings are never kept: what rules
 ask is how long a word is, and whether a sequence of words occurs again (`spans.Spans`).
 """
 

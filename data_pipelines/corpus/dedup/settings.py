@@ -59,7 +59,7 @@ class Dedup:
         Args:
           documents: how many there are in the corpus.
           text_bytes: UTF-8 bytes of their texts. A paragraph that counts is taken to be of the shortest
-            Chinese ones, three bytes a letter.
+            Chinese ones, three bytes per letter.
         """
         letters = self.min_paragraph_characters
         paragraphs = text_bytes / (3 * letters) if letters else 0

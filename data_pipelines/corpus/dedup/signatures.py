@@ -26,7 +26,7 @@ def sign(documents: Path, number: int, parts: int, settings: Dedup, *, out: Path
     others by a chance of 2^-32. paragraphs.arrow (hash uint64; row, paragraph uint32): paragraphs long
     enough to count.
 
-    Memory: the chunk, and about 60 bytes a letter of its longest document.
+    Memory: the chunk, and about 60 bytes per letter of its longest document.
 
     Args:
       documents: a file of `frames`.

@@ -51,7 +51,7 @@ def verify(
 ) -> dict:
     """Writes edges.arrow (a, b uint64; similarity float32): pairs of a part that are similar enough.
 
-    Memory: about 100 bytes a pair and, for what is compared at a time, about 100 bytes a letter: that is
+    Memory: about 100 bytes per pair and, for what is compared at a time, about 100 bytes per letter: that is
     `_GROUP_BYTES` of text, or the longest pair.
 
     Args:

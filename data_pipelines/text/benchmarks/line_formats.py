@@ -28,7 +28,7 @@ def records(file: File) -> Iterator[Example]:
 
 
 def idioms(file: File) -> Iterator[Example]:
-    """FewCLUE's ChID: one blank a text, which is cut there into the fields `before` and `after`."""
+    """FewCLUE's ChID: one blank per text, which is cut there into the fields `before` and `after`."""
 
     def parse(record: Mapping[str, Any], number: int) -> Iterator[Example]:
         before, after = _BLANK.split(record["content"])
@@ -89,7 +89,7 @@ def pronouns(file: File) -> Iterator[Example]:
 
 
 def articles(file: File) -> Iterator[Example]:
-    """NLPCC2018 (TTNews): {"summarization", "article"} a line; <Paragraph> marks the ends of paragraphs."""
+    """NLPCC2018 (TTNews): {"summarization", "article"} per line; <Paragraph> marks the ends of paragraphs."""
 
     def parse(record: Mapping[str, Any], number: int) -> Iterator[Example]:
         parts = [part.strip() for part in record["article"].split("<Paragraph>")]

@@ -116,8 +116,8 @@ def corpus(
       documents: what one document of a .txt is: "file", "paragraph" (up to a blank line) or "line".
       vocabulary_size: ids in all, mode tokens and 100 sentinels included, of the vocabulary to train.
       vocabulary_file: a sentencepiece model to use instead; it is renumbered to pad 0, eos 1, unk 2.
-      encoder_length: tokens an encoder window.
-      decoder_length: tokens a decoder window.
+      encoder_length: tokens per encoder window.
+      decoder_length: tokens per decoder window.
       objectives: by name; None is span corruption, prefix LM and causal as published.
       weights: share of each objective in the mixture, relative; an objective left out is not trained on.
       validation_fraction: share of the documents held out.

@@ -1,7 +1,7 @@
 """A corpus that the corpus factory built: its documents, and its sources as seqio tasks.
 
 `register` adds a task for every source, `pangu_corpus_<name>`, and their mixture `pangu_corpus`, by the
-corpus's own weights or by others. `opened` is also how `corpus.path` of a recipe reads such a folder.
+corpus's own weights or by others. `open_` is also how `corpus.path` of a recipe reads such a folder.
 Importing this module is cheap, and reading needs nothing of the extra `corpus`.
 """
 
@@ -100,7 +100,7 @@ class Records(Sequence[CorpusDocument]):
         return CorpusDocument(**texts, cluster_size=feature["cluster_size"].int64_list.value[0])
 
 
-def opened(path: str | Path) -> BuiltCorpus | None:
+def open_(path: str | Path) -> BuiltCorpus | None:
     """The corpus in the folder of a build or in its `dataset`; None where there is none.
 
     Raises:
@@ -149,7 +149,7 @@ def register(
     import seqio
     import tensorflow as tf
 
-    corpus = opened(path)
+    corpus = open_(path)
     if corpus is None:
         raise DataError(f"{path} holds no built corpus: `pangu corpus build --output {path} ...` makes one")
     share = _shares(corpus, weights, temperature, name)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from tpu_npu_backends.ascend.compiler import checking, emission, plan, tool_forms, workspace
+from tpu_npu_backends.ascend.compiler import bishengir_workarounds, checking, emission, plan, workspace
 from tpu_npu_backends.ascend.compiler.emission import Emitted, base_of
 from tpu_npu_backends.ascend.compiler.evaluating import KINDS
 from tpu_npu_backends.ascend.compiler.graph import Function, Node, Value, unsupported
@@ -93,7 +93,7 @@ def _otherwise(assembled: Assembled, part: Part) -> list[Part]:
         others = [Part(part.nodes[:middle]), Part(part.nodes[middle:])]
     else:
         (node,) = part.nodes
-        if not (nodes := tool_forms.alternative(node)):
+        if not (nodes := bishengir_workarounds.alternative(node)):
             return []
         others = [Part(nodes)]
         at = assembled.function.nodes.index(node)

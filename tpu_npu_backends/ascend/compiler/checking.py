@@ -75,7 +75,7 @@ def check(nodes: Sequence[Node], emitted: Emitted, instructions: str) -> KernelV
 
 
 def _draws(emitted: Emitted) -> int:
-    """How often inputs are drawn: one number may by chance tell nothing of its sign, a thousand do."""
+    """How often inputs are drawn: one number may by chance show nothing of its sign, a thousand do."""
     largest = max((value.size for value, _ in (*emitted.inputs, *emitted.outputs)), default=1)
     return max(1, min(_MOST_DRAWS, _NUMBERS // max(largest, 1)))
 

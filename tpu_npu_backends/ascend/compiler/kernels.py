@@ -80,7 +80,7 @@ class Compiler:
     Args:
       target: an Ascend chip, such as "Ascend910B1".
       cache_dir: where kernels are kept; `default_cache()` when None.
-      tell: called with what is being done, how many are done, and of how many.
+      on_progress: called with what is being done, how many are done, and of how many.
 
     Raises:
       BackendError: the tool is not installed, does not run here, or does not know the target.
@@ -90,19 +90,19 @@ class Compiler:
         self,
         target: str,
         cache_dir: Path | None = None,
-        tell: Callable[[str, int, int], None] | None = None,
+        on_progress: Callable[[str, int, int], None] | None = None,
     ):
         self.target = bishengir.check_target(target)
         self.version = bishengir.version()
         self._folder = Path(cache_dir) if cache_dir else default_cache()
-        self.tell = tell or (lambda what, done, total: None)
+        self.on_progress = on_progress or (lambda what, done, total: None)
         self.runs = 0  # of the tool, kernels from the cache not counted
         self.seconds: list[float] = []  # of each run
 
     def key(self, text: str) -> str:
         """What a kernel is kept by."""
-        told = json.dumps([FORMAT, self.version, self.target, bishengir.FLAGS])
-        return hashlib.sha256(f"{told}\n{text}".encode()).hexdigest()[:24]
+        settings = json.dumps([FORMAT, self.version, self.target, bishengir.FLAGS])
+        return hashlib.sha256(f"{settings}\n{text}".encode()).hexdigest()[:24]
 
     def compile(self, texts: Sequence[str], check: Callable[[Kernel], Kernel]) -> list[Kernel]:
         """A kernel for each text, refused ones too; the same text is compiled once.
@@ -119,7 +119,7 @@ class Compiler:
             for done, finished in enumerate(as_completed(made), start=1):
                 kernel = check(finished.result())
                 found[kernel.key] = kernel
-                self.tell("compiling kernels", done, len(missing))
+                self.on_progress("compiling kernels", done, len(missing))
         return [found[key] for key in keys]
 
     def _read(self, key: str) -> Kernel | None:

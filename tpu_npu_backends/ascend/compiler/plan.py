@@ -83,7 +83,7 @@ class Loop:
 
     Attributes:
       body: takes carried and captured values, returns carried ones.
-      condition: takes the same, returns whether to go on; None where the trips are known.
+      condition: takes the same, returns whether another trip is due; None where the trips are known.
       inputs: first values of what is carried, then what is captured.
       outputs: last values of what is carried.
       trips: how often it runs; None where the condition says.
@@ -125,7 +125,8 @@ class ExecutionPlan:
       arguments: buffers that a caller fills.
       results: buffers that a caller reads, with the shape it reads.
       result_shapes: those shapes.
-      result_dtypes: their types, by NumPy's name: buffers do not tell unsigned integers from signed ones.
+      result_dtypes: their types, by NumPy's name: buffers do not distinguish unsigned integers from signed
+        ones.
       constants: buffer -> name of its values.
       steps: what is done.
       workspace_bytes: memory for buffers that are neither arguments, results nor constants.

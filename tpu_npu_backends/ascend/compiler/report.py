@@ -24,8 +24,8 @@ def make(
 ) -> dict[str, Any]:
     """The report, for JSON.
 
-    FLOPs are those of the program: products (2 a multiplication), elementwise ops (1 an element) and sums.
-    What rewrites add (a lookup that became a product) is told apart and covers nothing.
+    FLOPs are those of the program: products (2 per multiplication), elementwise ops (1 per element) and sums.
+    What rewrites add (a lookup that became a product) is counted apart and covers nothing.
     """
     times = _times(assembled)
     total, covered, added = 0, 0, 0

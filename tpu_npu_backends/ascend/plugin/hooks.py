@@ -22,7 +22,7 @@ class Answer(enum.IntEnum):
 
 
 class RefusedError(Exception):
-    """Raised by a hook: the program is not to go on, and JAX raises this text."""
+    """Raised by a hook: the program is not to run on, and JAX raises this text."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Operations to Python closures: each runs once a parse, its closure once a step of the kernel."""
+"""Operations to Python closures: each runs once per parse, its closure once per step of the kernel."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
