@@ -1,4 +1,4 @@
-"""Fused chains and int8 products for Ascend against the same in one kernel an op: kernels, bytes, accuracy.
+"""Fused chains and int8 products for Ascend against the same in one kernel per op: kernels, bytes, accuracy.
 
 Nothing here has run on hardware: kernels are compiled by bishengir-compile, and run in the simulator, which
 counts the bytes that they move from and to global memory. Fused is what the Ascend compiler makes of the

@@ -16,8 +16,8 @@ class Chip:
       hbm_bytes: device memory that a program may use. For TPU what libtpu 0.0.42 says it gives: less than
         the data sheet by what the runtime keeps.
       hbm_bytes_per_s: device memory bandwidth.
-      clock_hz: cycles per second of `estimated_cycles` in compiled programs; 0 where no compiler tells
-        cycles.
+      clock_hz: cycles per second of `estimated_cycles` in compiled programs; 0 where no compiler
+        reports cycles.
       link_bytes_per_s: one link, one way. For chips without a torus, all links inside a node together.
       torus_dims: dimensions of the torus that chips form: 3, 2, or 0 for none.
       sparse_cores: whether collectives can be handed to SparseCores.

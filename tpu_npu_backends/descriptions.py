@@ -1,4 +1,6 @@
-"""One description a backend: all that is known of it before JAX starts. Imports neither JAX nor a plugin."""
+"""One description per backend: all that is known of it before JAX starts. Imports neither JAX nor a
+plugin.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -30,7 +32,7 @@ class Description:
       compute_dtype: what "auto" means: float32 where the devices are threads of this machine, which has no
         fast half precision (and, for npu, where losses are compared with cpu's), bfloat16 on chips.
       virtual: devices are threads of one machine and share its speed.
-      count: how many devices the bare name stands for; None for all that are found.
+      count: how many devices the bare name means; None for all that are found.
       donates: whether donated arguments are reused.
       compiler_options: XLA options for jit by `device_kind`, each with its reason in the backend's module.
       chip_of_kind: `device_kind` -> chip in tpu_npu_backends.chips, for topologies and predictions.

@@ -24,7 +24,7 @@ from tpu_npu_backends.roll_call import ProcessPlacement, Watch
 COUNT = ("PANGU_PROCESSES", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
 INDEX = ("PANGU_PROCESS", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "JOB_COMPLETION_INDEX")
 AUTO = "auto"
-WORD_SECONDS = 10.0  # for the watch to tell that another process has ended, once a collective failed
+WORD_SECONDS = 10.0  # for the watch to report that another process has ended, once a collective failed
 
 
 def place(environment: Mapping[str, str] = os.environ) -> ProcessPlacement | str | None:
@@ -52,7 +52,7 @@ def place(environment: Mapping[str, str] = os.environ) -> ProcessPlacement | str
 
 
 def expected_count(environment: Mapping[str, str] = os.environ) -> int | None:
-    """How many processes the environment stands for; None where only JAX knows. Touches no device."""
+    """How many processes the environment announces; None where only JAX knows. Touches no device."""
     found = place(environment)
     if isinstance(found, str):
         return None

@@ -168,7 +168,7 @@ def _guest(place: ProcessPlacement, seconds: float) -> Link:
     link = Link(connection, 0, place.host)
     link.send(json.dumps({"index": place.index, "count": place.count, "host": socket.gethostname()}))
     try:
-        # Process 0 may have begun to wait later than this one, and tells when its own time is over.
+        # Process 0 may have begun to wait later than this one, and answers when its own time is over.
         reply = link.receive(max(deadline - time.monotonic(), 0.0) + seconds)
     except TimeoutError:
         reply = "it accepts connections and says nothing"
@@ -181,7 +181,7 @@ def _guest(place: ProcessPlacement, seconds: float) -> Link:
 class Watch:
     """Ends this process, with a line and exit status 2, when another one ends before the run does.
 
-    Process 0 sees it of all others, and tells them.
+    Process 0 sees it of all others, and reports it to them.
     """
 
     def __init__(self, place: ProcessPlacement, links: list[Link]):

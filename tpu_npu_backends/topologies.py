@@ -30,7 +30,7 @@ _MOST_ANALYTIC = 2**17
 
 @dataclass(frozen=True)
 class Torus:
-    """Neighbours in each dimension are linked, two links a dimension where it closes to a ring.
+    """Neighbours in each dimension are linked, two links per dimension where it closes to a ring.
 
     Attributes:
       link_bytes_per_s: one link, one way.

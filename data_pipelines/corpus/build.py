@@ -55,7 +55,7 @@ def build(
     Args:
       inputs: folders, files, globs or URLs, each may begin with `NAME=`, the source of its documents.
       output: the folder; `directory.py` says what is in it.
-      workers: processes on this machine; None is one a CPU.
+      workers: processes on this machine; None is one per CPU.
       ray_address: of a Ray cluster to use instead.
       reading: how documents come out of files.
       rules: of cleaning, in order; None is `chinese_rules()`.
@@ -119,7 +119,7 @@ class _Factory:
         read = self._stage("read", stages.read, [StageCall(u.key, (u, self.reading), u.size) for u in units])
         raw = [path for folder in read for path in stages.chunk_files(folder)]
         if not raw:
-            raise DataError("no documents could be read; work/read/*/quarantine.jsonl tells the reasons")
+            raise DataError("no documents could be read; work/read/*/quarantine.jsonl has the reasons")
         # The index of evaluation sets is one long task: beside many others it delays nobody.
         examined = sum(size for _, _, size in self.decontamination.files())
         (index,), clean = engine.run(
@@ -190,7 +190,7 @@ class _Factory:
         return self._stage(name, function, tasks)
 
     def _parts(self, name: str, function: Any, parts: int, *rest: Any) -> list[Path]:
-        """A task a part of the hashes: function(part, *rest)."""
+        """A task per part of the hashes: function(part, *rest)."""
         return self._stage(name, function, [StageCall(f"{part:06d}", (part, *rest)) for part in range(parts)])
 
 

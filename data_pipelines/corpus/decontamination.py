@@ -1,4 +1,4 @@
-"""Takes out of a corpus what also stands in an evaluation set; `overlap.py` says what is found and how."""
+"""Takes out of a corpus what is also in an evaluation set; `overlap.py` says what is found and how."""
 
 import contextlib
 import dataclasses
@@ -33,8 +33,8 @@ class Decontamination:
 
     Attributes:
       characters: letters and digits in a row that make an overlap.
-      shortest: evaluation texts of fewer letters are left alone: much of them stands everywhere by chance.
-        One between `shortest` and `characters` must stand in a document whole.
+      shortest: evaluation texts of fewer letters are left alone: much of them is everywhere by chance.
+        One between `shortest` and `characters` must be in a document whole.
       remove: "paragraph" removes the lines that an overlap touches, "document" the whole document.
       data_dir: folder of the evaluation sets; None is $PANGU_DATA_DIR.
       sets: names of sets or how they begin ("fewclue/"); None is all.
@@ -102,7 +102,7 @@ def build_index(settings: Decontamination, out: Path) -> dict:
     Returns:
       {"evaluation_sets": {name: {"files", "examples", "texts", "undecidable", "published"}}, "missing":
       {name: published}}. Examples and texts are counted once where several files hold them; undecidable are
-      the texts that are too short to tell.
+      the texts that are too short to decide.
 
     Raises:
       DataError: the data folder is not there, or a file cannot be read.
@@ -260,7 +260,7 @@ def statistics(frame: pl.DataFrame, left: pl.DataFrame, hits: pl.DataFrame, inde
     """What every stage counts, and because of which evaluation sets something went.
 
     {"evaluation_sets": {set: {"documents", "paragraphs", "characters"}}}: touched by an overlap; what two
-    sets share counts in both. {"found": {set: {example: paragraphs}}}: so many of its examples stood here.
+    sets share counts in both. {"found": {set: {example: paragraphs}}}: so many of its examples were here.
     """
     counted = _counted(frame).join(_counted(left), "source", how="left", suffix="_out").fill_null(0)
     sources: dict[str, dict[str, Any]] = {}

@@ -37,7 +37,7 @@ Reading = Callable[[str], Iterator[Example]]  # takes a file's content apart
 class JsonLines:
     """An example per line. A field is a path, `*` for every member; a list of strings it ends at is one text.
 
-    A text is cut at the pattern `blank`, which stands for words that are missing.
+    A text is cut at the pattern `blank`, which takes the place of missing words.
     """
 
     fields: tuple[str, ...]

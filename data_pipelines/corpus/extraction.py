@@ -40,7 +40,7 @@ _CELLS |= {f"<{name}": f" <{name}" for name in ("td", "th")}  # for a cell befor
 _MARKS = _CARE | _LINES | _CELLS | _CARE
 _SEMANTIC = b'<header <nav <main <footer <article <aside role="main" role="navigation"'.split()
 _ROLES = "[role=navigation], [role=banner], [role=contentinfo], [role=complementary], [role=search]"
-# Whole pages stand in a form on some sites (ASP.NET): such a one is content.
+# Whole pages are in a form on some sites (ASP.NET): such a one is content.
 _FORMS = "form:not(:has(p, h1, h2, table, article))"
 # resiliparse takes the square of the depth of nesting: 2 s for as many nested elements.
 _MAX_TAGS = 10_000
@@ -110,7 +110,7 @@ def drop_repeated_lines(
 ) -> tuple[pl.Series, int]:
     """Texts without boilerplate, and the number of lines dropped.
 
-    A line is boilerplate when it stands on more than `share` of the texts of its site, if there are at least
+    A line is boilerplate when it is on more than `share` of the texts of its site, if there are at least
     `pages` of those. A text whose site is null is left as it is.
     """
     table = pl.DataFrame({"text": texts, "site": sites}).with_row_index("page")

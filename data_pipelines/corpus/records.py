@@ -8,7 +8,7 @@ import polars as pl
 from data_pipelines import array_records
 from data_pipelines.corpus import frames
 
-CLUSTER_SIZE = "cluster_size"  # documents that this one stands for
+CLUSTER_SIZE = "cluster_size"  # documents that this one represents
 
 
 def features():
@@ -20,7 +20,7 @@ def features():
 
 
 def typed(frame: pl.DataFrame) -> pl.DataFrame:
-    """The columns of a record; a document that nobody counted stands for itself."""
+    """The columns of a record; a document that nobody counted represents itself."""
     if CLUSTER_SIZE not in frame.columns:
         frame = frame.with_columns(pl.lit(1).alias(CLUSTER_SIZE))
     return frame.select(*frames.SCHEMA, pl.col(CLUSTER_SIZE).cast(pl.UInt32))

@@ -10,7 +10,7 @@ from data_pipelines.batches import Batch, ValidationBatches
 def contexts(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
     """The tokens the loss counts and, for each, the token before it in the text: two int64 [N].
 
-    Inside a target that is the decoder's input; before its first token stands the last token of the same
+    Inside a target that is the decoder's input; before its first token comes the last token of the same
     example's encoder input: of the prefix, or the mode token alone.
     """
     segments_BxT = batch["encoder_segment_ids"]

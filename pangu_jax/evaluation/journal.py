@@ -23,7 +23,7 @@ class Cell(NamedTuple):
 class Journal:
     """A JSON object per line, for one sweep at a time.
 
-    The first line tells what the sweep is; one of another sweep is refused. A line that a kill left half
+    The first line is what the sweep is of; one of another sweep is refused. A line that a kill left half
     written is dropped.
 
     Attributes:

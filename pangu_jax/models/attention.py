@@ -64,7 +64,7 @@ class Sight(NamedTuple):
     Attributes:
       query_segments_BxT: int32, the queries of this device.
       key_segments_BxS: int32, all keys.
-      query_index_T: int32, where each query stands in its window; None when it may look ahead.
+      query_index_T: int32, the position of each query in its window; None when it may look ahead.
     """
 
     query_segments_BxT: jax.Array
@@ -110,7 +110,7 @@ def put_before(prefix_Hx2xPxK: jax.Array, k: jax.Array, v: jax.Array) -> tuple[j
 
 
 def over_prefix(keys: int, mask: jax.Array, bias: jax.Array | None) -> tuple[jax.Array, jax.Array | None]:
-    """A mask and a bias [.., S] for all `keys`: whatever stands before the S is seen, and has no bias."""
+    """A mask and a bias [.., S] for all `keys`: whatever is before the S is seen, and has no bias."""
     before = keys - mask.shape[-1]
     if not before:
         return mask, bias

@@ -1,4 +1,4 @@
-"""Where a token stands: rotary embeddings (the default) and T5's relative position bias (an option)."""
+"""Positions of tokens: rotary embeddings (the default) and T5's relative position bias (an option)."""
 
 import math
 

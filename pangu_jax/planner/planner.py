@@ -163,7 +163,7 @@ def _larger(topology: Topology) -> Iterator[Topology]:
 
 
 def bindings(layout: Layout) -> str:
-    """The gin lines that say this layout. All of it: a recipe may have bound what is at its default here."""
+    """The gin lines of this layout. All of it: a recipe may have bound what is at its default here."""
     return "\n".join(f"Layout.{name} = {value!r}" for name, value in dataclasses.asdict(layout).items())
 
 

@@ -29,7 +29,7 @@ def topology(chosen: Topology, layout: Layout, value: dict[str, Any], out: Path 
         ["model FLOPs", f"{value['model_flops_per_step'] / 1e9:.4g} GFLOP per step, of all chips"],
     ]
     if value["collectives"] is None:
-        rows.append(["time", "not estimated: no CPU compiler tells cycles"])
+        rows.append(["time", "not estimated: no CPU compiler reports cycles"])
     else:
         flops, step_s = value["matmul_flops_per_chip"], value["estimated_step_s"]
         rows.append(["products", f"{flops / 1e9:.4g} GFLOP per chip, what is computed again included"])

@@ -54,7 +54,7 @@ class TopologyTarget:
 def _value(
     topology: Topology, spec: StepRecipe, layout: Layout, step: CompiledStep, cost: CostReport | None
 ) -> dict[str, Any]:
-    """For JSON; the cost is None where no compiler tells it."""
+    """For JSON; the cost is None where no compiler reports it."""
     return {
         "target": topology.name,
         "chips": topology.chips,

@@ -5,7 +5,7 @@ lets the run find out; this package remembers where every value came from and re
 a device is touched.
 
     recipe = recipes.load(["nlp/quickstart"], ["train.steps=10"])
-    recipes.require_valid(recipe)        # UserError, one line a finding
+    recipes.require_valid(recipe)        # UserError, one line per finding
     recipes.apply(recipe)                # into gin's registry: configurables now see these values
     Path("recipe.gin").write_text(recipes.dump(recipe))
 

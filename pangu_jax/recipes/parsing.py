@@ -1,4 +1,4 @@
-"""From gin files to a list of statements, each with its file and line, includes laid in where they stand."""
+"""From gin files to a list of statements, each with its file and line, includes laid in where they are."""
 
 import tokenize
 from collections.abc import Iterator

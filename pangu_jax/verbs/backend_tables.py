@@ -10,7 +10,7 @@ _MARKS = {"ok": "ok", "absent": "-", "wrong": "WRONG", "untried": "not tried"}
 
 
 def inventory(entries: Sequence[BackendEntry]) -> str:
-    """A row a backend, and the versions of the libraries."""
+    """A row per backend, and the versions of the libraries."""
     rows = [
         [
             entry.backend,
@@ -28,7 +28,7 @@ def inventory(entries: Sequence[BackendEntry]) -> str:
 
 
 def doctor(found: Sequence[Examination], wanted: Collection[str]) -> str:
-    """A row a check, and a line a backend that says whether it is usable.
+    """A row per check, and a line per backend that says whether it is usable.
 
     Args:
       found: what the doctor found.

@@ -24,7 +24,7 @@ def _build_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", required=True, metavar="DIR", help="where the corpus goes; one that was stopped resumes"
     )
-    parser.add_argument("--workers", type=int, metavar="N", help="processes; one a CPU unless given")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes; one per CPU unless given")
     parser.add_argument("--ray_address", metavar="HOST:PORT", help="use the Ray cluster whose head this is")
 
 

@@ -87,7 +87,7 @@ def test_a_version_that_is_not_known(tmp_path, version):
 
 def test_an_installation_without_a_version(tmp_path):
     home = fake_cann.make(tmp_path, version="latest")
-    with pytest.raises(BackendError, match="tells no version"):
+    with pytest.raises(BackendError, match="names no version"):
         found(home)
 
 

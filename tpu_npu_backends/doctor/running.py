@@ -1,4 +1,4 @@
-"""Starting the probe, reading what it tells, and ending it when it says nothing any more."""
+"""Starting the probe, reading its answers, and ending it when it has fallen silent."""
 
 import json
 import os

@@ -80,7 +80,7 @@ def _holds(texts: pl.Series, words: Sequence[str]) -> np.ndarray:
 
 
 def _follows(texts: pl.Series, menu: Sequence[str]) -> np.ndarray:
-    """bool [texts]: after one of the words of `menu` stands what divides items."""
+    """bool [texts]: one of the words of `menu` is followed by what divides items."""
     if not menu:
         return np.zeros(len(texts), bool)
     return texts.str.contains(f"(?:{'|'.join(map(re.escape, menu))})[ |｜>›»•]").to_numpy()

@@ -28,7 +28,7 @@ def train_quality(
     penalty: float = 1.0,
     text_field: str = "text",
 ) -> dict[str, float]:
-    """Trains a classifier that tells good text from bad, and writes its weights to `out` (.npz).
+    """Trains a classifier of good and bad text, and writes its weights to `out` (.npz).
 
     Logistic regression with both kinds weighted alike, on texts as the edits of `chinese_rules` leave them.
     Documents are held out by a hash of their text, so that copies stay on one side.

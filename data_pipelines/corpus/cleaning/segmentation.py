@@ -18,7 +18,7 @@ _SEPARATOR = "\0"
 
 
 class Words:
-    """The words of a batch's documents. White space is none, and stands between words or in none.
+    """The words of a batch's documents. White space is none, and is between words or in none.
 
     Attributes:
       codes: uint32, the code points of the batch without white space.

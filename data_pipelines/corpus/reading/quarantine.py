@@ -14,7 +14,7 @@ class Quarantine:
 
     Attributes:
       entries: {file, where, reason, text}; `where` is a line, or the name of a member or record.
-      counts: by reason, without what stands behind its colon.
+      counts: by reason, without what follows its colon.
       noted: what was repaired or passed over on purpose: bad bytes replaced, blank documents and the like.
       kept: as many entries are kept; counting continues.
     """

@@ -20,7 +20,7 @@ class Rule(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Without:
-    """`of` without the examples whose `field` also stands in a split of `others`.
+    """`of` without the examples whose `field` is also in a split of `others`.
 
     The text is compared as it is. What also differs in punctuation is a matter of the pretraining text, from
     which `unlabelled` removes it.

@@ -85,7 +85,7 @@ def dialogues(file: File) -> Iterator[Example]:
 def tagged(file: File) -> Iterator[Example]:
     """Words with tags, an empty line between utterances: MixATIS and MixSNIPS (English).
 
-    The intents stand behind the words, joined by "#".
+    The intents follow the words, joined by "#".
     """
     line = 1
     for block in file.text().split("\n\n"):

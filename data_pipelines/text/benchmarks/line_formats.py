@@ -1,4 +1,4 @@
-"""Sets with an example a line of .jsonl. A line that is broken goes to the quarantine with its number."""
+"""Sets with an example per line of .jsonl. A line that is broken goes to the quarantine with its number."""
 
 import dataclasses
 import json
@@ -11,7 +11,7 @@ from data_pipelines.text.benchmarks.examples import Example
 from data_pipelines.text.benchmarks.files import File
 
 _BLANK = re.compile(r"#idiom\d*#")
-_EMPTY = "（　　）"  # what stands at a blank that is not asked about
+_EMPTY = "（　　）"  # what is put at a blank that is not asked about
 
 
 def records(file: File) -> Iterator[Example]:
@@ -42,7 +42,7 @@ def idioms(file: File) -> Iterator[Example]:
 def idiom_groups(file: File) -> Iterator[Example]:
     """CLUE's ChID: several texts share their candidates, and the answers lie in NAME_answer.json.
 
-    An example a blank; it shows the text's other blanks empty.
+    An example per blank; it shows the text's other blanks empty.
     """
     kept = file.beside(f"{file.path.name.split('.')[0]}_answer")
     answers = json.loads(kept) if kept else {}
@@ -119,7 +119,7 @@ def _each(file: File, parse: Callable[[Mapping[str, Any], int], Iterator[Example
 
 
 def _labelled(file: File, example: Example, record: Mapping[str, Any], number: int) -> Iterator[Example]:
-    """The example with its record's label; nothing when that stands for none."""
+    """The example with its record's label; nothing when that is none."""
     value = record.get(file.label)
     if value is None:
         yield example

@@ -28,7 +28,7 @@ _GOLDEN = (5**0.5 - 1) / 2
 
 @dataclasses.dataclass(frozen=True)
 class CorpusDocument:
-    """A document of the corpus. cluster_size: documents of the raw text that it stands for."""
+    """A document of the corpus. cluster_size: documents of the raw text that it represents."""
 
     id: str
     source: str

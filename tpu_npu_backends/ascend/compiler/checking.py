@@ -108,7 +108,8 @@ def _random(value: Value, generator: np.random.Generator) -> np.ndarray:
     if value.dtype == "i1":
         return generator.random(value.shape) < 0.5
     if value.dtype.startswith("i"):
-        # Small ones are indices; large ones tell signed from unsigned, and whole from rounded arithmetic.
+        # Small ones are indices; large ones distinguish signed from unsigned, and whole from rounded
+        # arithmetic.
         limits = np.iinfo(DTYPES[value.dtype])
         small = generator.integers(1, 8, value.shape)
         large = generator.integers(limits.min, limits.max, value.shape, DTYPES[value.dtype])

@@ -27,7 +27,7 @@ class Executor:
 
     Args:
       instructions: kernel -> HIVM as instructions, generic form.
-      constants: name -> values; a scalar stands for a whole buffer of it.
+      constants: name -> values; a scalar fills a whole buffer.
     """
 
     def __init__(self, instructions: Mapping[str, str], constants: Mapping[str, np.ndarray]):

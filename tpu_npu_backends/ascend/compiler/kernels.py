@@ -28,7 +28,7 @@ _SECONDS = 20  # of CPU time, after which the tool is stopped
 _WAIT = 300  # seconds, for a machine that does something else: what was stopped after it is tried again
 _MEMORY = 6 << 30  # bytes of address space that it may take
 _DUMP = re.compile(r"(?m)^// -----// IR Dump Before [^\n]*\n")
-# What is simulated is the module as it stands before instructions become calls of the tool's library.
+# What is simulated is the module as it is before instructions become calls of the tool's library.
 _DUMP_FLAGS = (
     "--mlir-disable-threading",
     "--mlir-print-ir-before=convert-hivm-to-std",

@@ -138,7 +138,7 @@ def _mmad(op: ir.Operation, function: FunctionBuilder) -> Step:
     """hivm.hir.mmadL1: C = (0 or C) + A B, from L1 by MTE1 and M to L0C.
 
     The macro waits for the flags of MTE2 that its first two event numbers name, and sets those back to MTE2
-    that the next two name, once it has read L1; -1 stands for none. Its own steps through L0A and L0B, and
+    that the next two name, once it has read L1; -1 means none. Its own steps through L0A and L0B, and
     its accumulations, it orders itself.
     """
     where, numbers = function.where(op), function.numbers(op.operands)
