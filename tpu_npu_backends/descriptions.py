@@ -1,6 +1,4 @@
-"""One description per backend: all that is known of it before JAX starts. Imports neither JAX nor a
-plugin.
-"""
+"""One description per backend: what is known of it before JAX starts. Imports neither JAX nor a plugin."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
