@@ -21,7 +21,9 @@ def _flags(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="a task instead of the recipe's; may be repeated",
     )
-    parser.add_argument("--predictions", metavar="FILE", help="write each answer there, a JSON object a line")
+    parser.add_argument(
+        "--predictions", metavar="FILE", help="write each answer there, a JSON object per line"
+    )
     parser.add_argument("--submission", metavar="ZIP", help="write the leaderboard's files there")
 
 

@@ -12,7 +12,7 @@ from data_pipelines.text.folder import Quarantine
 from pangu_jax.apps.language import loading
 from pangu_jax.apps.language.benchmarks import free_text
 from pangu_jax.apps.language.benchmarks.approach import pattern_name
-from pangu_jax.apps.language.benchmarks.candidates import Asked, ask
+from pangu_jax.apps.language.benchmarks.candidates import CandidateQueries, ask
 from pangu_jax.apps.language.benchmarks.subsets import test_examples
 from pangu_jax.apps.language.decoding.settings import Greedy, Settings
 from pangu_jax.apps.language.loaded import LoadedModel
@@ -106,7 +106,7 @@ def _choose(
     loaded: LoadedModel,
     task: BenchmarkTask,
     examples: list[Example],
-    asked: Asked,
+    asked: CandidateQueries,
     objective: Objective | None,
 ) -> tuple[dict[str, Any], Predictions]:
     """By the scores of candidates."""
@@ -128,7 +128,7 @@ def _choose(
 
 
 def _judge(
-    task: BenchmarkTask, examples: list[Example], found: free_text.Answered
+    task: BenchmarkTask, examples: list[Example], found: free_text.WrittenAnswers
 ) -> tuple[dict[str, Any], Predictions]:
     """By what the model wrote."""
     row: dict[str, Any] = {"windowed": found.cut}

@@ -1,4 +1,4 @@
-"""From a rendered example to a query: text to the tokens that a model reads, goes on from, and may say."""
+"""From a rendered example to a query: text to the tokens that a model reads, continues, and may say."""
 
 import functools
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 # A sentence ends at a newline or at end marks with the quotes and brackets that close it. An ASCII full stop
-# ends one only before a space: 3.14 and example.com go on.
+# ends one only before a space: 3.14 and example.com continue.
 _SENTENCE = re.compile(r".*?(?:[。！？；!?;…]+[”’」』）)\"']*|\.(?=\s)|\n|$)", re.DOTALL)
 
 

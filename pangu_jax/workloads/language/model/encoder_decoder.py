@@ -32,7 +32,7 @@ class EncoderDecoderConfig:
       decoder_layers: layers of the decoder.
       activation: "relu", "gelu" or "silu".
       gated: gated feed-forward (T5 v1.1) or plain (T5).
-      position: "rotary", or "relative": T5's bias, one table a tower.
+      position: "rotary", or "relative": T5's bias, one table per tower.
       tied_head: the head is the embedding table, or else a table of its own.
       head_scale: factor on the head's input; T5 checkpoints with a tied head have d_model^-0.5.
       attention_scale: factor on the scores; head_dim^-0.5 when None. T5 checkpoints have 1.0.

@@ -148,7 +148,9 @@ def test_what_lies_where(params):
     list(stream)
     assert stepping.advance._cache_size() == before + 1, "one program for the first step and the others"
     batch = generator._open(queries()[:3], Greedy(), TOKENS)
-    assert all(lies(array, examples, "model") for array in (*batch.cache[0], *batch.known.memory.layers[0]))
+    assert all(
+        lies(array, examples, "model") for array in (*batch.cache[0], *batch.prefilled.memory.layers[0])
+    )
 
 
 def test_a_plan_of_many_rows_is_split_evenly(params, one_device):
