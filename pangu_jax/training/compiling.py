@@ -32,7 +32,7 @@ def lower_step(
       workload: what is trained; no data is read.
       optimizer: its update is part of the step.
       layout: how it is spread over the devices.
-      batch_size: examples a step, over all devices.
+      batch_size: examples per step, over all devices.
       devices: real ones, or those of a topology.
       platform: the backend: its compute dtype, unless the layout says otherwise; "tpu" attends with the
         flash kernel, others plainly.

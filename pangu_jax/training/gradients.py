@@ -1,6 +1,6 @@
 """The gradient of a workload's loss on a mesh: one way in for every layout.
 
-Compiler-partitioned, the loss is differentiated as it stands and constraints say where tensors are. Manual,
+Compiler-partitioned, the loss is differentiated as it is and constraints say where tensors are. Manual,
 and for pipelines, the same loss runs as one program per device (`parallel/shards.py`).
 """
 
@@ -26,7 +26,7 @@ from pangu_jax.parallel.stage import Weights
 from pangu_jax.workloads import Batch, Part, PipelinedWorkload, Run, Sums, Variables, Workload
 
 Tree = Any
-FROZEN = None  # stands in a tree of gradients where a parameter is not differentiated
+FROZEN = None  # in a tree of gradients, where a parameter is not differentiated
 
 
 class Rest(NamedTuple):

@@ -17,9 +17,9 @@ class StepRecipe(NamedTuple):
     Attributes:
       workload: what is trained.
       optimizer: its update.
-      batch_size: examples a step, over all devices.
+      batch_size: examples per step, over all devices.
       layout: the recipe's own; None where it leaves that to the planner (`layout = "auto"`).
-      optimizer_bytes: of the optimizer's state a parameter.
+      optimizer_bytes: of the optimizer's state per parameter.
       compute_dtype: as in a layout.
     """
 

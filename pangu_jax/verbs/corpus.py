@@ -149,7 +149,7 @@ def _summary(found: dict[str, Any], directory: str) -> str:
     ]
     if found["quarantined"]:
         total = sum(found["quarantined"].values())
-        lines.append(f"unreadable: {total:,}; work/read/*/quarantine.jsonl tells each")
+        lines.append(f"unreadable: {total:,}; work/read/*/quarantine.jsonl lists each")
     if found["evaluation"].get("missing"):
         lines.append(f"not kept out, files missing: {', '.join(found['evaluation']['missing'])}")
     return "\n".join([*lines, "", f"{directory}/dataset, {directory}/report.html"])

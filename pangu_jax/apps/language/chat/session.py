@@ -101,7 +101,7 @@ class ChatSession:
         """
         asked = questions.split(turn)
         for number, question in enumerate(asked):
-            # A later question may leave out what it is about: 地址在哪？评分呢？ The first one tells.
+            # A later question may leave out what it is about: 地址在哪？评分呢？ The first one says it.
             sought = question if number == 0 else f"{question} {asked[0]}"
             found = self._knowledge.search(sought, self._passages) if self._knowledge else []
             query, passages, forgotten = self._fitted(question, found)

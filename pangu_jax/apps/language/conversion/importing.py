@@ -102,7 +102,7 @@ def import_hugging_face(source: str | Path, run_dir: str | Path) -> dict[str, An
 
 
 def examine(source: Path) -> ImportableFolder:
-    """Whether and as what a folder can be imported, told without reading a tensor (but a doubtful head).
+    """Whether and as what a folder can be imported, known without reading a tensor (but a doubtful head).
 
     Raises:
       UserError, DataError: it cannot.
@@ -180,7 +180,7 @@ def _require_same_tensors(config: EncoderDecoderConfig, tensors: Tensors) -> Non
     if wrong:
         more = f", and {len(wrong) - FIRST_FEW} more" if len(wrong) > FIRST_FEW else ""
         raise UserError(
-            f"{tensors.folder}: the tensors are not those its config.json tells of: "
+            f"{tensors.folder}: the tensors are not those its config.json describes: "
             f"{', '.join(wrong[:FIRST_FEW])}{more}; bring config.json and tensors of one model"
         )
 

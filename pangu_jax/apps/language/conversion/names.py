@@ -25,7 +25,7 @@ class Entry(NamedTuple):
     Attributes:
       theirs: their name, with `{layer}` where ours is stacked over layers, `{part}` where it holds several.
       turned: ours is stored input first, [in, out], and theirs output first.
-      parts: what `{part}` stands for, in the order of our axis -2.
+      parts: what `{part}` may be, in the order of our axis -2.
     """
 
     theirs: str

@@ -19,7 +19,7 @@ def query(loaded: LoadedModel, rendered: Rendered, ends: bool = False) -> Query:
       loaded: whose vocabulary and conventions count.
       rendered: a pattern's text.
       ends: whether a candidate is followed by the end of the sequence, as an answer is that a model writes;
-        in scoring, the end would favour what often stands last.
+        in scoring, the end would favour what is often last.
     """
     texts = rendered.candidates or ((rendered.reference,) if rendered.reference else ())
     return Query(

@@ -21,7 +21,7 @@ class Passage(NamedTuple):
     """A piece of the knowledge.
 
     Attributes:
-      text: as it stands there.
+      text: as it is there.
       source: `file:line` of its first character, or `table:rowid`.
       score: of the search that found it: BM25, or a cosine; 0 outside a search.
     """
@@ -69,7 +69,7 @@ class Knowledge:
           encoder: needed for embeddings only.
           cache: folder of the indexes; the user's cache directory when None.
           size: characters of a passage, at most.
-          overlap: characters of a passage that may stand in the next, at most.
+          overlap: characters of a passage that may be in the next, at most.
 
         Raises:
           DataError: a path cannot be read, or nothing is in there.

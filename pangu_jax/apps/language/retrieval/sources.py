@@ -84,7 +84,7 @@ def _text(file: Path, name: str) -> Iterator[SourceText]:
 
 
 def _records(file: Path, name: str, quarantine: Quarantine) -> Iterator[SourceText]:
-    # Not splitlines: U+2028 and the like may stand inside a JSON string.
+    # Not splitlines: U+2028 and the like may be inside a JSON string.
     for number, line in enumerate(_read(file).split("\n"), 1):
         if not line.strip():
             continue

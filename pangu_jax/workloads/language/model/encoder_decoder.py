@@ -1,6 +1,6 @@
 """The Pangu NLP model: a pre-norm encoder-decoder over packed windows of tokens.
 
-The announced ~100B model has no public description. What stands here is a chosen, well-known
+The announced ~100B model has no public description. What is here is a chosen, well-known
 formulation: T5's layout (Raffel et al., arXiv 1910.10683) with rotary positions by default.
 Modules hold parameters; the forward pass (`forward.py`) is plain JAX over their arrays.
 """

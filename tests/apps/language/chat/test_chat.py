@@ -1,4 +1,4 @@
-"""Chat: questions of one turn are told apart, each is answered with what was found for it, and cited."""
+"""Chat: questions of one turn are separated, each is answered with what was found for it, and cited."""
 
 import io
 import json
