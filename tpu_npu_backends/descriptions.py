@@ -23,7 +23,7 @@ class Description:
       packages: those whose installed versions matter.
       plugins: where its PJRT plugin may be: a package, and a file below it.
       device_files: glob patterns below /dev; empty where there is no driver.
-      tool: the driver's command that lists devices, one a line; empty where there is none.
+      tool: the driver's command that lists devices, one per line; empty where there is none.
       install: how to get the plugin and what it takes.
       bring_device: what to do where there is no device.
       without_device: what the plugin is good for there.

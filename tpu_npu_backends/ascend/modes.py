@@ -27,7 +27,7 @@ import numpy as np
 
 from tpu_npu_backends import user_cache
 from tpu_npu_backends.ascend.comparison import Difference, differences, has_half_precision
-from tpu_npu_backends.ascend.plugin.hooks import Answer, CompiledProgram, RefusedError
+from tpu_npu_backends.ascend.plugin.hooks import CompiledProgram, HookAnswer, RefusedError
 from tpu_npu_backends.ascend.sensitivity import Sensitivity
 from tpu_npu_backends.errors import BackendError
 
@@ -131,7 +131,7 @@ class Watcher:
     folder: Path
     _programs: dict[int, _Watched] = field(default_factory=dict)
 
-    def compiled(self, program: CompiledProgram) -> Answer:
+    def compiled(self, program: CompiledProgram) -> HookAnswer:
         """A hook: compiles a program to kernels and writes its report.
 
         RefusedError in `verify` where that cannot be done; in `compile` the report and a warning say why.
@@ -154,7 +154,7 @@ class Watcher:
             if self.mode == "verify" and alone:
                 raise RefusedError(f"{program.name} cannot be compiled for {TARGET}: {error}") from None
             _log.warning("%s was not compiled for %s: %s", program.name, TARGET, error)
-            return Answer.GO_ON
+            return HookAnswer.GO_ON
         if self.mode == "verify":
             record.verification = (
                 "every execution"
@@ -163,9 +163,9 @@ class Watcher:
             )
         self._write(watched)
         if self.mode == "compile" or not alone:
-            return Answer.GO_ON
+            return HookAnswer.GO_ON
         watched.half_precision = has_half_precision(program.code)
-        return Answer.WATCH_EXECUTIONS
+        return HookAnswer.WATCH_EXECUTIONS
 
     def executed(self, id: int, inputs: list[np.ndarray], outputs: list[np.ndarray]) -> None:
         """A hook: runs the kernels on the same inputs. RefusedError where an output differs too much."""
