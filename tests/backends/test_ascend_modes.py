@@ -234,14 +234,14 @@ print("donated", x.is_deleted())
 sharded = jax.device_put(w, NamedSharding(Mesh(np.array(jax.devices()), "i"), P("i")))
 jax.jit(jnp.sin)(sharded)
 
-right = compiler.Program.run
-compiler.Program.run = lambda self, inputs: [x * np.float32(1.001) for x in right(self, inputs)]
+right = compiler.AscendProgram.run
+compiler.AscendProgram.run = lambda self, inputs: [x * np.float32(1.001) for x in right(self, inputs)]
 try:
     step(jax.device_put(w.copy()), w)
     print("agreed")
 except (jax.errors.JaxRuntimeError, ValueError) as error:  # JAX's fast path raises the second
     print(error)
-compiler.Program.run = right
+compiler.AscendProgram.run = right
 step(jax.device_put(w.copy()), w)
 """
 
