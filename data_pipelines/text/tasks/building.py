@@ -19,7 +19,7 @@ from data_pipelines.text import documents, folder, packing
 from data_pipelines.text.denoising import DenoisingObjective, Piece
 from data_pipelines.text.documents import Document
 from data_pipelines.text.tasks.corpus_settings import CorpusSettings
-from data_pipelines.text.vocabulary import Vocabulary, adopt
+from data_pipelines.text.vocabulary import Vocabulary
 from data_pipelines.text.windows import Window, fill, write
 
 # Enough text for the pieces of 8k to settle: twice as much changes the token count by 0.1%.
@@ -86,11 +86,11 @@ def vocabulary_of(corpus: CorpusSettings, text_key: str, train: Sequence[Documen
 
     def make(to: Path) -> dict:
         if corpus.vocabulary_file:
-            old_ids = adopt(Path(corpus.vocabulary_file).expanduser(), to / "vocabulary.model")
+            old_ids = adopt_vocabulary(Path(corpus.vocabulary_file).expanduser(), to / "vocabulary.model")
             np.save(to / "old_ids.npy", old_ids)
         else:
             lines = documents.lines_of(train, VOCABULARY_CHARACTERS)
-            train(lines, corpus.trained_size, to / "vocabulary.model")
+            train_vocabulary(lines, corpus.trained_size, to / "vocabulary.model")
         return key
 
     name = "vocabulary-" + hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
