@@ -20,6 +20,8 @@ from data_pipelines.text.denoising import DenoisingObjective, Piece
 from data_pipelines.text.documents import Document
 from data_pipelines.text.tasks.corpus_settings import CorpusSettings
 from data_pipelines.text.vocabulary import Vocabulary
+from data_pipelines.text.vocabulary import adopt as adopt_vocabulary
+from data_pipelines.text.vocabulary import train as train_vocabulary
 from data_pipelines.text.windows import Window, fill, write
 
 # Enough text for the pieces of 8k to settle: twice as much changes the token count by 0.1%.
