@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from pangu_jax.parallel import feed, rules
 from pangu_jax.parallel.constraints import ConstraintPlacement
 from pangu_jax.workloads import Batch, Run, Source, Sums, Tree, Updates, Variables, Workload
-from pangu_jax.workloads.evaluator import Evaluator, Measure, Value
+from pangu_jax.workloads.evaluator import Evaluator, Measure, MeasuredValue
 
 
 class Evaluation:
@@ -33,7 +33,9 @@ class Evaluation:
         self._sources: Sequence[Source] | None = None
         self._jitted: dict[Any, Callable[..., Updates]] = {}
 
-    def __call__(self, variables: Variables, on_batch: Callable[[], None] = lambda: None) -> dict[str, Value]:
+    def __call__(
+        self, variables: Variables, on_batch: Callable[[], None] = lambda: None
+    ) -> dict[str, MeasuredValue]:
         """The values of these variables, as `Workload.evaluated` gives them; {} where nothing is held out.
 
         Args:
@@ -109,11 +111,11 @@ class HeldOutLoss(Evaluator):
             sums = self._workload.loss(variables, batch, None, run)
         return Updates({"loss": (sums.loss, sums.weight), "metrics": sums.metrics})
 
-    def finish(self, measured: Updates, begun: Tree) -> Mapping[str, Value]:
+    def finish(self, measured: Updates, begun: Tree) -> Mapping[str, MeasuredValue]:
         del begun
         means = {"loss": measured.totals["loss"], **measured.totals["metrics"]}
         return {
-            f"validation_{name}": Value(float(value / weight), _unit(self._workload, name))
+            f"validation_{name}": MeasuredValue(float(value / weight), _unit(self._workload, name))
             for name, (value, weight) in means.items()
             if weight > 0
         }

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from pangu_jax.workloads import NOTHING, Batch, Run, Source, Tree, Updates, Variables
 
 
-class Value(NamedTuple):
+class MeasuredValue(NamedTuple):
     """A measured number and its unit, such as "percent" or "nats per token"; "" where it has none."""
 
     value: float
@@ -52,5 +52,5 @@ class Evaluator(ABC):
         """Totals and rows of a batch; jitted."""
 
     @abstractmethod
-    def finish(self, measured: Updates, begun: Tree) -> Mapping[str, Value]:
-        """Named values, such as {"knn/accuracy": Value(93.1, "percent")}, of host arrays."""
+    def finish(self, measured: Updates, begun: Tree) -> Mapping[str, MeasuredValue]:
+        """Named values, such as {"knn/accuracy": MeasuredValue(93.1, "percent")}, of host arrays."""

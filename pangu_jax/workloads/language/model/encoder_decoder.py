@@ -96,7 +96,7 @@ class EncoderDecoderConfig:
         return self.width**-0.5 if self.attention_scale is None else self.attention_scale
 
 
-class Tower(nnx.Module):
+class StackedLayers(nnx.Module):
     """The stacked layers of the encoder, or of the decoder (with cross-attention)."""
 
     def __init__(self, config: EncoderDecoderConfig, layers: int, decoder: bool, rngs: nnx.Rngs):
@@ -116,9 +116,9 @@ class EncoderDecoder(nnx.Module):
     def __init__(self, config: EncoderDecoderConfig, rngs: nnx.Rngs):
         table_axes = ("vocab", "embed")
         self.embedding = normal(rngs, (config.vocab_size, config.d_model), table_axes, fan_in=config.d_model)
-        self.encoder = Tower(config, config.encoder_layers, False, rngs)
+        self.encoder = StackedLayers(config, config.encoder_layers, False, rngs)
         self.encoder_norm = RMSNorm(config.d_model)
-        self.decoder = Tower(config, config.decoder_layers, True, rngs)
+        self.decoder = StackedLayers(config, config.decoder_layers, True, rngs)
         self.decoder_norm = RMSNorm(config.d_model)
         if config.position == "relative":
             self.encoder_bias = positions.RelativeBias(config.relative_buckets, config.heads, rngs)
