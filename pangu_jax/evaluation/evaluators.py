@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 from pangu_jax.parallel import feed, rules
 from pangu_jax.parallel.constraints import ConstraintPlacement
-from pangu_jax.workloads import Batch, Run, Source, Sums, Tree, Updates, Variables, Workload
+from pangu_jax.workloads import Batch, RunContext, Source, Sums, Tree, Updates, Variables, Workload
 from pangu_jax.workloads.evaluator import Evaluator, Measure, MeasuredValue
 
 
@@ -26,7 +26,9 @@ class Evaluation:
       batch_size: examples of a batch, over all devices.
     """
 
-    def __init__(self, evaluator: Evaluator, workload: Workload, run: Run, mesh: Mesh, batch_size: int):
+    def __init__(
+        self, evaluator: Evaluator, workload: Workload, run: RunContext, mesh: Mesh, batch_size: int
+    ):
         self.evaluator = evaluator
         self._workload, self._mesh, self._batch_size = workload, mesh, batch_size
         self._run = run._replace(placement=ConstraintPlacement(mesh))
@@ -103,7 +105,7 @@ class HeldOutLoss(Evaluator):
     def sources(self, batch_size: int) -> Sequence[Source]:
         return list(self._workload.validation_sources(batch_size).values())
 
-    def measure(self, variables: Variables, batch: Batch, begun: Tree, run: Run) -> Updates:
+    def measure(self, variables: Variables, batch: Batch, begun: Tree, run: RunContext) -> Updates:
         del begun
         if self._sums:
             sums = self._sums(variables, batch)

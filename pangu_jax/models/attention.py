@@ -56,7 +56,7 @@ def _output(layers: int, d_model: int, heads: int, head_dim: int, rngs: nnx.Rngs
     )
 
 
-class Sight(NamedTuple):
+class AttentionMask(NamedTuple):
     """Which keys a query looks at: those of its own packed example, and none ahead of it if causal.
 
     Padding has segment 0 and sees only padding; its outputs carry no loss.
@@ -71,7 +71,7 @@ class Sight(NamedTuple):
     key_segments_BxS: jax.Array
     query_index_T: jax.Array | None = None
 
-    def mask(self) -> jax.Array:
+    def as_array(self) -> jax.Array:
         """True where a query may look, bool [B, 1, T, S]."""
         mask_BxTxS = self.query_segments_BxT[:, :, None] == self.key_segments_BxS[:, None, :]
         if self.query_index_T is not None:

@@ -1,4 +1,4 @@
-"""Running a stack of equal layers: one compiled body, and what to remember for the backward pass."""
+"""Running a stack of equal layers: one compiled body, and what to keep for the backward pass."""
 
 from collections.abc import Callable
 from typing import Literal, TypeVar, get_args

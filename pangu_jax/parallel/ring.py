@@ -1,8 +1,8 @@
 """Microbatches around a ring of stages, with a backward pass of its own: the ticks again, in reverse.
 
 Differentiating a scan over ticks would add a whole stage's gradients to a sum in every tick, and stack what a
-chunk remembers twice, over its layers and over ticks. Here each tick adds the gradients of the chunk that it
-ran, in place, and what a chunk remembers is stacked once; of that, what can be cut again from the weights and
+chunk keeps twice, over its layers and over ticks. Here each tick adds the gradients of the chunk that it
+ran, in place, and what a chunk keeps is stacked once; of that, what can be cut again from the weights and
 the batch is not kept at all.
 """
 
@@ -57,7 +57,7 @@ def run_ring(
 
         def tick(arrived, tick):
             cut, (part, slot) = inputs(stage, weights, parts, begun, tick)
-            chunk = program.remember(_chunk(stage, part, slot))
+            chunk = program.rematerialise(_chunk(stage, part, slot))
             kept = []
             if keep:
                 payload, pull = jax.vjp(chunk, arrived, *cut)

@@ -7,7 +7,7 @@ from jax.sharding import Mesh
 from pangu_jax.evaluation.evaluators import Evaluation, HeldOutLoss
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.training.gradients import make_sums
-from pangu_jax.workloads import Run, Variables, Workload
+from pangu_jax.workloads import RunContext, Variables, Workload
 from pangu_jax.workloads.evaluator import Evaluator, MeasuredValue
 
 
@@ -28,7 +28,7 @@ class Validation:
         self,
         workload: Workload,
         evaluators: Sequence[Evaluator],
-        run: Run,
+        run: RunContext,
         layout: Layout,
         mesh: Mesh,
         batch_size: int,

@@ -54,7 +54,7 @@ def _chat(flags: argparse.Namespace) -> Result:
     for name, least in (("passages", 1), ("window", 1), ("turns", 0)):
         if (value := getattr(flags, name)) < least:
             raise UserError(f"--{name} {value}: give a number from {least} on")
-    loaded, generator = model_flags.opened(flags.run_dir, flags.step)
+    loaded, generator = model_flags.open_run(flags.run_dir, flags.step)
     session = ChatSession(
         loaded,
         partial(generator.stream, settings=settings, max_tokens=flags.max_tokens),

@@ -40,7 +40,7 @@ def _evaluate(flags: argparse.Namespace) -> Result:
         from pangu_jax.apps.language.benchmarks import submissions
         from pangu_jax.apps.language.benchmarks.evaluate import evaluate
 
-        found = evaluate(run_dir=flags.run_dir, tell=print_row)
+        found = evaluate(run_dir=flags.run_dir, on_row=print_row)
         if flags.predictions:
             _write_predictions(flags.predictions, found.predictions)
         if flags.submission:

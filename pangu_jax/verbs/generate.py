@@ -34,7 +34,7 @@ def _generate(flags: argparse.Namespace) -> Result:
     model_flags.require_tokens(flags.max_tokens)
     if flags.out is not None:
         outputs.require_writable(flags.out, "--out")
-    loaded, generator = model_flags.opened(flags.run_dir, flags.step)
+    loaded, generator = model_flags.open_run(flags.run_dir, flags.step)
     mode, modes = flags.mode, loaded.vocabulary.special.modes
     if mode is not None and mode not in modes:
         raise UserError(f"--mode {mode}: this model knows {', '.join(modes) or 'no modes; leave it out'}")

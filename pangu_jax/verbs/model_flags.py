@@ -21,7 +21,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def opened(run_dir: str, step: int | None) -> "tuple[LoadedModel, Generator]":
+def open_run(run_dir: str, step: int | None) -> "tuple[LoadedModel, Generator]":
     """The model of a run, and what writes with it."""
     from pangu_jax.apps.language import loading
     from pangu_jax.apps.language.decoding.generator import Generator

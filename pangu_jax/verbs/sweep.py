@@ -34,7 +34,7 @@ def _sweep(flags: argparse.Namespace) -> Result:
             out=flags.out,
             workers=flags.workers,
             ray_address=flags.ray_address,
-            tell=print_row,
+            on_row=print_row,
             recipe=recipes.dump(recipe),
         )
     value = json.loads(Path(written.json).read_text("utf-8"))

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from pangu_jax.workloads import NOTHING, Batch, Run, Source, Tree, Updates, Variables
+from pangu_jax.workloads import NOTHING, Batch, RunContext, Source, Tree, Updates, Variables
 
 
 class MeasuredValue(NamedTuple):
@@ -15,7 +15,7 @@ class MeasuredValue(NamedTuple):
 
 
 # measure(variables, batch, run) over all batches of some sources: totals add up, rows are laid end to end.
-Measure = Callable[[Variables, Batch, Run], Updates]
+Measure = Callable[[Variables, Batch, RunContext], Updates]
 Collect = Callable[[Measure, Sequence[Source]], Updates]
 
 
@@ -48,7 +48,7 @@ class Evaluator(ABC):
         return NOTHING
 
     @abstractmethod
-    def measure(self, variables: Variables, batch: Batch, begun: Tree, run: Run) -> Updates:
+    def measure(self, variables: Variables, batch: Batch, begun: Tree, run: RunContext) -> Updates:
         """Totals and rows of a batch; jitted."""
 
     @abstractmethod

@@ -20,7 +20,7 @@ from pangu_jax.runs.inference_layout import Devices
 from pangu_jax.training import step
 from pangu_jax.training.optimizers import adamw
 from pangu_jax.training.train import train
-from pangu_jax.workloads import Run, Updates, Variables
+from pangu_jax.workloads import RunContext, Updates, Variables
 from pangu_jax.workloads.evaluator import Evaluator, MeasuredValue
 
 BATCH = 32
@@ -69,7 +69,7 @@ def evaluated(workload, evaluator, layout):
     devices = jax.devices()[: layout.data * layout.fsdp * layout.model]
     mesh = make_mesh(layout, devices)
     params = step.init_state(workload, adamw(), mesh, 0).params
-    evaluation = Evaluation(evaluator, workload, Run(OneDevice()), mesh, BATCH)
+    evaluation = Evaluation(evaluator, workload, RunContext(OneDevice()), mesh, BATCH)
     return evaluation, Variables(params)
 
 

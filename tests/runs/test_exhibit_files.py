@@ -38,9 +38,7 @@ def test_pictures_and_tables(run_dir):
     assert PillowImage.open(io.BytesIO(large)).size[0] == exhibit_files.LARGEST_SIDE
     assert 'width="160" height="160" alt="a/../&lt;b&gt;" class="enlarged"' in text
     table = summary_table({}, results.read(run_dir), width=100)
-    assert (
-        "T & [red]" in table and "and 494 more" in table and "2 pictures in the report" in table
-    )
+    assert "T & [red]" in table and "and 494 more" in table and "2 pictures in the report" in table
 
     exhibit_files.write(directory, [])
     assert len(results.read(run_dir).exhibits.pictures) == 2

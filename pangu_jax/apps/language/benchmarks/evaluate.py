@@ -28,7 +28,7 @@ class Evaluated(NamedTuple):
     """What an evaluation found.
 
     Attributes:
-      rows: one a task: its metrics in percent, and how many examples, over-long ones and malformed lines.
+      rows: one per task: its metrics in percent, and how many examples, over-long ones and malformed lines.
       predictions: (id, label or text) of each example, by task, in the order of its file.
     """
 
@@ -51,7 +51,7 @@ def evaluate(
     stride: int = 300,
     step: int | None = None,
     data_dir: str | None = None,
-    tell: Callable[[dict[str, Any]], None] | None = None,
+    on_row: Callable[[dict[str, Any]], None] | None = None,
 ) -> Evaluated:
     """Measure a model on tasks, without tuning it; one that was tuned answers as it was tuned to.
 
@@ -69,7 +69,7 @@ def evaluate(
       stride: characters from one window to the next.
       step: the checkpoint; the newest when None.
       data_dir: the data folder; None is $PANGU_DATA_DIR.
-      tell: called with every row.
+      on_row: called with every row.
 
     Raises:
       UserError, DataError: a run, task, split or pattern is missing.
@@ -92,8 +92,8 @@ def evaluate(
             measured, predictions[task.name] = _judge(task, found.examples, texts)
         row |= {"pattern": name, **measured, "malformed": sum(quarantine.counts.values())}
         rows.append(row)
-        if tell:
-            tell(row)
+        if on_row:
+            on_row(row)
     return Evaluated(rows, predictions)
 
 

@@ -96,5 +96,5 @@ def _mean_scores(asked: CandidateQueries, scores_NxC: np.ndarray) -> np.ndarray:
     return np.mean([one for found in asked.scores(scores_NxC) for one in found], axis=0)
 
 
-def _shape(loaded: LoadedModel, approach: Approach, labelled: Sequence[rows.Labelled]) -> rows.Shape:
+def _shape(loaded: LoadedModel, approach: Approach, labelled: Sequence[rows.Labelled]) -> rows.RowShape:
     return rows.shape_of(asked_by(approach.tuning.method, loaded.config, labelled))
