@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import gin
 import pytest
 from hypothesis import settings
 
@@ -30,6 +31,13 @@ def proof(request: pytest.FixtureRequest) -> Proof:
         request.node.user_properties.append((what, f"{figure:.4g}" if isinstance(figure, float) else figure))
 
     return record
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_bound():
+    """A recipe's bindings outlive its run, and would change what other tests make in Python."""
+    yield
+    gin.clear_config()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

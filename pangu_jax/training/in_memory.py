@@ -69,7 +69,8 @@ class InMemoryRuns:
     ):
         layout = of_mesh(mesh.shape)
         if problems := layouts.check(layout, batch_size, workload.dimensions()):
-            raise UserError("; ".join(f"{name}: {what}" for name, what in problems))
+            said = "; ".join(what for _, what in problems)
+            raise UserError(f"{said}; change the batch size, or Layout.*")
         self._mesh = mesh
         self._start = step.make_start(workload, optimizer, mesh)
         self.jitted = step.make_train_step(

@@ -17,7 +17,9 @@ def _flags(parser: argparse.ArgumentParser) -> None:
         help="where the tuned model goes; a run that is there resumes, by its own recipe unless another is "
         "given",
     )
-    parser.add_argument("--backend", metavar="NAME", help="where: auto, cpu, cpu:8, tpu, cuda or npu")
+    parser.add_argument(
+        "--backend", metavar="NAME", help="as --gin.tune.backend=NAME: auto, cpu, cpu:8, tpu, ..."
+    )
 
 
 def _tune(flags: argparse.Namespace) -> Result:
@@ -26,7 +28,7 @@ def _tune(flags: argparse.Namespace) -> Result:
 
     kept = Path(flags.run_dir, "recipe.gin")
     files = flags.gin_file or [str(kept) if kept.is_file() else "tuning/prompt.gin"]
-    bindings = [*flags.bindings, *([f"tune.backend={flags.backend!r}"] if flags.backend else [])]
+    bindings = [*flags.bindings, *([f"backend={flags.backend}"] if flags.backend else [])]
     value = train.run(files, bindings, flags.run_dir, TUNE)
     if not value:  # another process of the run reports
         return Result(None, "")

@@ -1,6 +1,7 @@
 """Run directories of a tiny language model and of what was tuned on it, written without training."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import jax
@@ -18,18 +19,14 @@ from pangu_jax.runs.run_directory import RunDirectory
 from pangu_jax.workloads.language.model import encoder_decoder
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from tests.apps.language.tuning import toy
+from tests.runs import made_up
 
 STEP = 7
 RECIPE = """
 import pangu_jax.workloads.language
 
 train.workload = @LanguageModel()
-train.layout = @Layout()
-
 LanguageModel.model = @EncoderDecoder()
-
-Layout.data = 1
-
 """
 
 
@@ -48,14 +45,11 @@ def keep(path: Path, known: Vocabulary, config: EncoderDecoderConfig, params: Tr
     """A run of `pangu train`; a model that has learnt nothing unless parameters are given."""
     if params is None:
         params = encoder_decoder.init(config, jax.random.key(0))
-    recipe = RECIPE + "".join(
-        f"EncoderDecoder.{name} = {value!r}\n" for name, value in dataclasses.asdict(config).items()
-    )
-    manifest = {"recipe": recipe, "fingerprint": {"vocabulary": known.fingerprint}}
-    with RunDirectory(path) as directory, Checkpoints(directory.checkpoints) as checkpoints:
-        directory.write_recipe(recipe)
-        directory.vocabulary.write_bytes(known.file.read_bytes())
-        checkpoints.save(STEP, {"params": params}, manifest, force=True)
+    shape = dataclasses.asdict(config).items()
+    recipe = RECIPE + "".join(f"EncoderDecoder.{name} = {value!r}\n" for name, value in shape)
+    shutil.rmtree(path / "checkpoints", ignore_errors=True)
+    made_up.write(path, recipe, {STEP: params}, known.fingerprint)
+    (path / "vocabulary.model").write_bytes(known.file.read_bytes())
     return path
 
 
