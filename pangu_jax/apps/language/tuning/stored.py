@@ -197,11 +197,12 @@ def _abstract(arrays: Mapping[str, Mapping[str, Any]], entry: str) -> Tree:
     """The tree of an entry of a checkpoint, by its manifest."""
     tree: Tree = {}
     for path, array in arrays.items():
-        first, *inner, name = path.split("/")
+        first, *inner = path.split("/")
         if first != entry:
             continue
+        *folders, name = inner
         at = tree
-        for part in inner:
+        for part in folders:
             at = at.setdefault(part, {})
         at[name] = jax.ShapeDtypeStruct(tuple(array["shape"]), jnp.dtype(array["dtype"]))
     return tree
