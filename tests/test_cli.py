@@ -12,6 +12,7 @@ from data_pipelines.errors import DataError
 from pangu_jax import cli, verbs
 from pangu_jax.apps import families
 from pangu_jax.errors import UserError
+from pangu_jax.recipes.functions import TRAIN
 from tests.recipes.conftest import COMPLETE, FUNCTION
 from tpu_npu_backends.errors import BackendError
 
