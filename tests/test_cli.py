@@ -12,7 +12,6 @@ from data_pipelines.errors import DataError
 from pangu_jax import cli, verbs
 from pangu_jax.apps import families
 from pangu_jax.errors import UserError
-from pangu_jax.recipes.functions import TRAIN
 from tests.recipes.conftest import COMPLETE, FUNCTION
 from tpu_npu_backends.errors import BackendError
 
@@ -145,7 +144,7 @@ def test_train_is_handed_files_bindings_and_directory(pangu, recipe, monkeypatch
     )
     assert (status, out) == (0, "a table\n")
     bindings = ["steps=3", "fit.backend=cpu:8", "Network.name=my run = 1"]
-    assert seen == [([str(recipe)], bindings, "x", TRAIN)]
+    assert seen == [([str(recipe)], bindings, "x", FUNCTION)]
     assert json.loads((tmp_path / "out.json").read_text()) == {"loss": 1.5}
 
 
