@@ -3,7 +3,7 @@ VENV ?= .venv
 # The first that runs: version managers leave commands behind for versions that are not installed.
 PYTHON ?= $(shell for it in python3.11 python3.12 python3; do "$$it" -c "" 2>&- && command -v "$$it" && break; done)
 
-# Processes of `make test`, a file of tests each; one takes up to 3 GB of memory.
+# Processes of `make test`, one file of tests each; one takes up to 3 GB of memory.
 WORKERS ?= 2
 
 STAMP := $(VENV)/.pangu_env

@@ -1,7 +1,7 @@
 """A tiny reader for `benchmarks.retrieval`: an encoder-decoder that learns on a CPU to answer from a passage.
 
-It learns to say how a sentence of a passage goes on (long answers: that is where copying is learned), to fill
-blanks, both made of running text, and from CMRC2018's questions about articles that are held out of the
+It learns to say how a sentence of a passage continues (long answers: that is where copying is learned), to
+fill blanks, both made of running text, and from CMRC2018's questions about articles that are held out of the
 measurement. A share of its examples has no passage, and a share a wrong one, so that the closed book and a
 knowledge base without the answer are nothing new to it.
 """
@@ -92,7 +92,7 @@ class Examples:
                 return text, sentences[rng.integers(len(sentences))]
 
     def _continued(self, rng: np.random.Generator) -> tuple[str, str, str]:
-        """How a sentence begins, and how it goes on."""
+        """How a sentence begins, and how it continues."""
         text, sentence = self._sentence(rng)
         begin = int(rng.integers(4, len(sentence) - 10))
         question = sentence[max(0, begin - 10) : begin] + "后面是什么？"
@@ -129,7 +129,7 @@ def answer_tokens(vocabulary: Vocabulary, answer: str) -> np.ndarray:
 
 
 def windows(vocabulary: Vocabulary, prompts: Sequence[str], answers: Sequence[str]) -> dict[str, np.ndarray]:
-    """seqio's features, one example a row: int32 [B, WINDOW] and [B, ANSWER]; what is longer is cut."""
+    """seqio's features, one example per row: int32 [B, WINDOW] and [B, ANSWER]; what is longer is cut."""
     count = len(prompts)
     inputs_BxS = np.zeros((count, WINDOW), np.int32)
     targets_BxT = np.zeros((count, ANSWER), np.int32)

@@ -1,4 +1,4 @@
-"""Fused chains and int8 products for Ascend against the same in one kernel an op: kernels, bytes, accuracy.
+"""Fused chains and int8 products for Ascend against the same in one kernel per op: kernels, bytes, accuracy.
 
 Nothing here has run on hardware: kernels are compiled by bishengir-compile, and run in the simulator, which
 counts the bytes that they move from and to global memory. Fused is what the Ascend compiler makes of the
@@ -36,7 +36,7 @@ _VIEWS = ("broadcast_in_dim", "reshape", "squeeze", "expand_dims")
 _CALLS = ("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call")
 
 
-def compiled(function: Callable, arguments: list[np.ndarray]) -> tuple[compiler.Program, list[str]]:
+def compiled(function: Callable, arguments: list[np.ndarray]) -> tuple[compiler.AscendProgram, list[str]]:
     """The compiled function, and the ops of it that were left to the host."""
     program = compiler.compile_program(jax.jit(function).lower(*arguments).as_text())
     return program, [f"{op['count']} x {op['op']}" for op in program.report["host_ops"]]
@@ -44,10 +44,10 @@ def compiled(function: Callable, arguments: list[np.ndarray]) -> tuple[compiler.
 
 def run_unfused(
     function: Callable, arguments: list[np.ndarray]
-) -> tuple[list[np.ndarray], simulator.Traffic]:
+) -> tuple[list[np.ndarray], simulator.KernelTraffic]:
     """The function's results, each arithmetic op in a program of its own, and what those moved."""
     closed = jax.make_jaxpr(function)(*arguments)
-    total = simulator.Traffic()
+    total = simulator.KernelTraffic()
     # What a value is: a function of arrays, and those arrays; views are not run until somebody reads them.
     values: dict = {}
 
@@ -79,7 +79,7 @@ def _whole(array) -> tuple[Callable, list[np.ndarray]]:
     return lambda x: x, [np.asarray(array)]
 
 
-def _apply(equation, operands, total: simulator.Traffic):
+def _apply(equation, operands, total: simulator.KernelTraffic):
     """One op: composed with its operands' views, and run unless it is a view itself."""
     counts = [len(arrays) for _, arrays in operands]
     arrays = [array for _, each in operands for array in each]

@@ -45,7 +45,7 @@ def built(raw: Path, output: Path, workers: int) -> tuple[dict, float]:
 
 
 def rates(report: dict) -> dict[str, float]:
-    """MB a CPU-second, of text as it was read."""
+    """MB per CPU-second, of text as it was read."""
     stages = {stage["name"]: stage for stage in report["stages"]}
     text = stages["read"]["bytes_out"] / 1e6
     cost = {name: stage["cpu_seconds"] for name, stage in stages.items()}
@@ -80,7 +80,7 @@ def pages(data: Path) -> tuple[int, int, list[float]]:
 
 
 def segmentation(raw: Path) -> float:
-    """MB a CPU-second of `rjieba.cut` alone: how fast this machine is today."""
+    """MB per CPU-second of `rjieba.cut` alone: how fast this machine is today."""
     import rjieba
 
     from benchmarks.corpus_peers import sample
@@ -112,12 +112,12 @@ def main() -> None:
             after = segmentation(raw)
             _, two = built(raw, Path(scratch, "two"), 2)
             warm, first = rates(report), rates(cold)
-            print("| stage | MB a CPU-second | cold | goal |\n| --- | --- | --- | --- |")
+            print("| stage | MB per CPU-second | cold | goal |\n| --- | --- | --- | --- |")
             for name, rate in warm.items():
                 print(f"| {name} | {rate:,.1f} | {first[name]:,.1f} | {GOALS.get(name, '')} |")
             print(f"\nworkers: 1 in {one:.1f} s, 2 in {two:.1f} s, {one / two:.2f} times as fast (goal 1.7)")
             print(
-                f"rjieba.cut alone: {before:.1f} MB a CPU-second before the build by one worker, "
+                f"rjieba.cut alone: {before:.1f} MB per CPU-second before the build by one worker, "
                 f"{after:.1f} after it"
             )
             print(
@@ -128,7 +128,7 @@ def main() -> None:
         if count:
             slow, middle, fast = (count / of(seconds) for of in (max, statistics.median, min))
             print(
-                f"HTML: {count:,} pages, {full:,} with text, {middle:,.0f} a CPU-second (goal 3,000), "
+                f"HTML: {count:,} pages, {full:,} with text, {middle:,.0f} per CPU-second (goal 3,000), "
                 f"{slow:,.0f} to {fast:,.0f} in {PASSES} passes"
             )
         if flags.peers:

@@ -195,13 +195,13 @@ def compare(raw: Path, megabytes: float = 5.0) -> None:
     theirs, own = json.loads(ran.stdout.splitlines()[-1]), measured(texts, ours)
     speeds = [result["megabytes"] / result["seconds"] for result in (own, theirs)]
     agreed = sum((a is None) == (b is None) for a, b in zip(own["fates"], theirs["fates"], strict=True))
-    print("| filters of FineWeb-2 for Chinese | MB a CPU-second |\n| --- | --- |")
+    print("| filters of FineWeb-2 for Chinese | MB per CPU-second |\n| --- | --- |")
     print(f"| ours | {speeds[0]:.2f} |\n| datatrove | {speeds[1]:.3f} |")
     print(
         f"\n{speeds[0] / speeds[1]:.0f} times as fast (goal 20); agreed on {agreed} of {len(texts)} texts\n"
     )
     speeds = [own["megabytes"] / our_near_duplicates(texts), own["megabytes"] / theirs["near_duplicates"]]
-    print("| near duplicates, whole | MB a CPU-second |\n| --- | --- |")
+    print("| near duplicates, whole | MB per CPU-second |\n| --- | --- |")
     print(f"| ours | {speeds[0]:.1f} |\n| datatrove | {speeds[1]:.3f} |")
     print(f"\n{speeds[0] / speeds[1]:.0f} times as fast (goal 20)")
 

@@ -3,7 +3,7 @@
 Generation: the small shape (d 512, ff 2048, 6 + 6 layers, fp32), the same weights for both, batch 8, 256
 random tokens in, 128 out, greedy and 4 beams; each library lives in a process of its own, and they work in
 turn. The time of the encoder is measured too, as both spend it once and neither decodes in it.
-Scoring: FewCLUE tnews, test_public under 15 labels, against this library scoring one candidate a query.
+Scoring: FewCLUE tnews, test_public under 15 labels, against this library scoring one candidate per query.
 
     pip install torch==2.13.0 transformers==5.23.0     # the peer; without it, this library alone is timed
     python -m benchmarks.decoding [--rounds 3] [--vocabulary 8192] [--gated] [--threads 2] [--part scoring]
@@ -140,14 +140,14 @@ def generation(flags: argparse.Namespace) -> None:
     middle = {
         key: [statistics.median(part) for part in zip(*rounds, strict=True)] for key, rounds in taken.items()
     }
-    print(f"{'':<10}{'':<14}{'seconds':>9}{'CPU s':>9}{'tokens/s':>10}{'ms a step':>11}")
+    print(f"{'':<10}{'':<14}{'seconds':>9}{'CPU s':>9}{'tokens/s':>10}{'ms per step':>12}")
     for way in WAYS:
         for name in names:
             wall, cpu = middle[name, way]
             line = f"{way:<10}{name:<14}{wall:>9.2f}{cpu:>9.2f}"
             if WAYS[way]:
                 step = (wall - middle[name, "encoder"][0]) / OUTPUTS * 1e3
-                line += f"{BATCH * OUTPUTS / wall:>10.0f}{step:>11.1f}"
+                line += f"{BATCH * OUTPUTS / wall:>10.0f}{step:>12.1f}"
             print(line)
         if len(names) > 1:
             pairs = list(zip(taken["pangu_jax", way], taken["transformers", way], strict=True))
@@ -160,7 +160,7 @@ def generation(flags: argparse.Namespace) -> None:
 
 
 def scoring(flags: argparse.Namespace) -> None:
-    """tnews under its labels: all candidates at once against one a query, on a slice of it, in turns."""
+    """tnews under its labels: all candidates at once against one per query, on a slice of it, in turns."""
     import jax
     import numpy as np
 
@@ -194,7 +194,7 @@ def scoring(flags: argparse.Namespace) -> None:
         ratios.append([b / a for a, b in zip(one, many, strict=True)])
     difference = np.abs(np.concatenate(loop) - np.concatenate(together[few[0]])).max()
     print(f"tnews, {len(asked)} x {len(labels)}: {whole[0]:.1f} s, {whole[1]:.1f} CPU s")
-    print(f"largest difference from one candidate a query: {difference:.1e}")
+    print(f"largest difference from one candidate per query: {difference:.1e}")
     for number, clock in enumerate(("wall", "CPU")):
         part = [ratio[number] for ratio in ratios]
         spread = f"{min(part):.1f} to {max(part):.1f}"

@@ -40,7 +40,7 @@ def flat(fsdp: int) -> dict[str, object]:
     return {"fsdp": fsdp, "model": 8}
 
 
-# A ring for each tower, around which microbatches go nine times: one layer a stage and round.
+# A ring for each tower, around which microbatches go nine times: one layer per stage and round.
 PIPELINE = {"stage": 4, "schedule": "gpipe", "repeats": 9, "microbatches": 8}
 CASES = {
     "110b on 256": Case("nlp/110b.gin", "v5p:8x8x4", 512, flat(32)),
@@ -114,7 +114,7 @@ def table(rows: dict[str, dict[str, object]]) -> str:
             continue
         linearity = 100 * base["step_s"] / r["step_s"]
         lines.append(f"\nstep time 512 -> {r['chips']} chips at {r['batch_size'] / r['chips']:g} "
-                     f"examples a chip: {linearity:.1f}% of linear")  # fmt: skip
+                     f"examples per chip: {linearity:.1f}% of linear")  # fmt: skip
     return "\n".join(lines)
 
 

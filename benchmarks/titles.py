@@ -25,7 +25,7 @@ from pangu_jax.apps.language.decoding.queries import Query
 from pangu_jax.apps.language.loaded import LoadedModel
 from pangu_jax.apps.language.tuning.examples import Labelled, shape_of
 from pangu_jax.apps.language.tuning.measuring import measure
-from pangu_jax.apps.language.tuning.settings import Descent, Fit, Objective, Tuning
+from pangu_jax.apps.language.tuning.settings import Fit, Objective, OptimizerSpec, Tuning
 from pangu_jax.apps.language.tuning.trials import Trials
 
 DATA = Path(os.environ.get("PANGU_DATA_DIR") or Path(__file__).parents[1] / "../shared/data")
@@ -84,7 +84,7 @@ def choosing(loaded: LoadedModel, examples: Sequence[Example]) -> list[Labelled]
 
 def fit(steps: int) -> Fit:
     """Of both ways."""
-    return Fit(Descent(learning_rate=1e-3), steps, evaluate_every=50)
+    return Fit(OptimizerSpec(learning_rate=1e-3), steps, evaluate_every=50)
 
 
 def chosen(

@@ -34,7 +34,7 @@ def ours(bindings: list[str]) -> None:
     from pangu_jax.recipes.functions import TRAIN
     from pangu_jax.training import step
     from pangu_jax.training.optimizers import adamw
-    from pangu_jax.workloads import Run
+    from pangu_jax.workloads import RunContext
     from pangu_jax.workloads.language import LanguageModel
     from tpu_npu_backends import selection
 
@@ -46,7 +46,7 @@ def ours(bindings: list[str]) -> None:
     mesh = make_mesh(layout, list(backend.devices))
     workload, optimizer = LanguageModel(), adamw()
     options = {"batch_size": batch_size, "seed": 0, "compiler_options": backend.compiler_options}
-    run = Run(OneDevice(), "none", jnp.dtype("float32"))
+    run = RunContext(OneDevice(), "none", jnp.dtype("float32"))
     train_step = step.make_train_step(workload, optimizer, run, layout, mesh, **options)
     state = step.init_state(workload, optimizer, mesh, 0)
     batches = feed.batches(workload.train_source(batch_size, 0), mesh, batch_size, 0)

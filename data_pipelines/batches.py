@@ -1,7 +1,7 @@
 """Batches: a mixture of cached tasks as a pure function of (cache, seed, step), iterated by Grain.
 
 Window i of the global stream, its corruption and its place in a batch depend on nothing but the seed and i.
-So batch(step) needs no state, a resumed run goes on with the next batch, and hosts take their rows of it.
+So batch(step) needs no state, a resumed run takes the next batch, and hosts take their rows of it.
 """
 
 import abc
@@ -79,7 +79,7 @@ class Mixture(_Stream):
 
     Args:
       tasks: with a weight each (> 0), by name.
-      batch_size: windows a global batch.
+      batch_size: windows per global batch.
       seed: of the order and of the corruption.
     """
 
@@ -92,7 +92,7 @@ class Mixture(_Stream):
                 raise DataError(f"the corpus is too small for the task {name!r}: it fills no window")
         parents, windows = [], []
         for task, _ in tasks.values():
-            # One seed a task, so that adding a task does not change the others' order.
+            # One seed per task, so that adding a task does not change the others' order.
             own = int(np.random.SeedSequence([seed, task.index]).generate_state(1)[0])
             records = grain.MapDataset.source(task.records).shuffle(seed=own).repeat()
             parents.append(records.map(lambda record, task=task: (task, record)))
@@ -111,7 +111,7 @@ class Mixture(_Stream):
         return [task.identity(record) for task, record in pairs]
 
 
-class Validation(_Stream):
+class ValidationBatches(_Stream):
     """A split once, in the order of the cache, corrupted the same way each time; len() batches.
 
     The rows after the last window are padding without loss. `limit` keeps the first so many windows:

@@ -1,4 +1,4 @@
-"""Trains on the nodes of a Ray cluster, one process a node, and starts all again when one dies.
+"""Trains on the nodes of a Ray cluster, one process per node, and starts all again when one dies.
 
     ray job submit --address http://HEAD:8265 --working-dir . -- \\
         python launch/ray_job.py --nodes 4 --gpus 8 -- --gin_file nlp/13b.gin --run_dir /shared/runs/13b

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Trains on the nodes of a Slurm job: sbatch launch/slurm.sh --gin_file nlp/13b.gin --run_dir /shared/runs/13b
-# One process a node, which uses all of the node's chips. Never run on a Slurm cluster; see docs/clusters.md.
+# One process per node, which uses all of the node's chips. Never run on a Slurm cluster; see docs/clusters.md.
 #SBATCH --job-name=pangu
 #SBATCH --nodes=4
 #SBATCH --ntasks-per-node=1
@@ -9,7 +9,7 @@
 #SBATCH --requeue
 #SBATCH --open-mode=append
 #SBATCH --signal=TERM@300
-# --signal: five minutes before the time is over all processes save and leave; submit again to go on.
+# --signal: five minutes before the time is over all processes save and leave; submit again to resume.
 
 set -euo pipefail
 RESTARTS=${RESTARTS:-10}

@@ -1,4 +1,4 @@
-"""`pangu VERB`: reads flags, calls one public function a verb, shows its result. Nothing else happens here.
+"""`pangu VERB`: reads flags, calls one public function per verb, shows its result. Nothing else happens here.
 
 The verbs themselves are the table in pangu_jax/verbs/.
 """
@@ -48,7 +48,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line. 0 for success, 2 for what the caller can mend, 130 after Ctrl-C."""
+    """Run the command line. 0 for success, 2 for what the caller can fix, 130 after Ctrl-C."""
     argv = list(sys.argv[1:] if argv is None else argv)
     name = "pangu"
     try:

@@ -19,7 +19,7 @@ _METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 
 def svg(figure: Figure, variables: Mapping[str, str]) -> str:
-    """A figure as an <svg> element to stand in a page; placeholder colours become the page's `variables`."""
+    """A figure as an <svg> element for a page; placeholder colours become the page's `variables`."""
     stream = io.StringIO()
     FigureCanvasSVG(figure).print_svg(stream, metadata=_METADATA)  # savefig would draw everything twice
     text = stream.getvalue()

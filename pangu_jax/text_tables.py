@@ -14,7 +14,7 @@ def render(headings: Sequence[str], rows: Iterable[Sequence[str]], width: int = 
     """Columns under their headings, long cells folded at words, without colours or frames.
 
     Args:
-      headings: one a column; where all are empty there is no line of headings.
+      headings: one per column; where all are empty there is no line of headings.
       rows: cells each, shown as they are; fewer than headings leaves the last ones empty.
       width: columns of characters at most.
     """

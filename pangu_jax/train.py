@@ -47,7 +47,7 @@ def run(
     """
     with (
         recipes.using(gin_files, bindings, function=function) as recipe,
-        processes.joined(mistakes=(UserError, DataError)),
+        processes.join_processes(mistakes=(UserError, DataError)),
     ):
         return _run(recipe.function.selector, recipes.dump(recipe), run_dir)
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tpu_npu_backends import processes
-from tpu_npu_backends.roll_call import Place
+from tpu_npu_backends.roll_call import ProcessPlacement
 
 LAUNCH = Path(__file__).parents[1] / "launch"
 STANDINS = {
@@ -41,7 +41,9 @@ def test_slurm(tmp_path):
     assert command == "pangu train --run_dir a run"
     # As srun sets them for the second of two tasks.
     task = {"SLURM_NTASKS": "2", "SLURM_PROCID": "1"}
-    assert processes.place({"PANGU_COORDINATOR": coordinator, **task}) == Place("node07", 23456, 2, 1)
+    assert processes.place({"PANGU_COORDINATOR": coordinator, **task}) == ProcessPlacement(
+        "node07", 23456, 2, 1
+    )
 
 
 def test_jobset():

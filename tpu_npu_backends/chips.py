@@ -16,7 +16,8 @@ class Chip:
       hbm_bytes: device memory that a program may use. For TPU what libtpu 0.0.42 says it gives: less than
         the data sheet by what the runtime keeps.
       hbm_bytes_per_s: device memory bandwidth.
-      clock_hz: cycles a second of `estimated_cycles` in compiled programs; 0 where no compiler tells cycles.
+      clock_hz: cycles per second of `estimated_cycles` in compiled programs; 0 where no compiler
+        reports cycles.
       link_bytes_per_s: one link, one way. For chips without a torus, all links inside a node together.
       torus_dims: dimensions of the torus that chips form: 3, 2, or 0 for none.
       sparse_cores: whether collectives can be handed to SparseCores.
@@ -83,7 +84,7 @@ _CPU = Chip(
     "nominal: virtual devices of one machine, for ratios only; tpu_npu_backends.peak measures",
 )  # fmt: skip
 
-# One network card a chip: bytes/s one way between nodes.
+# One network card per chip: bytes/s one way between nodes.
 NODE_LINK_BYTES_PER_S = {
     "ascend910": 12.5e9,  # RoCE, 100 Gb/s
     "ascend910b": 25e9,  # RoCE, 200 Gb/s

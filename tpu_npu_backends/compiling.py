@@ -12,7 +12,7 @@ from tpu_npu_backends.topologies import Topology
 def compile_for(topology: Topology, lowered: jax.stages.Lowered, **options: str) -> jax.stages.Compiled:
     """The compiled program of a step that was lowered for the devices of a topology.
 
-    `.as_text()` is for pangu_jax.planner.cost; `.memory_analysis()` gives bytes a chip. It runs only where
+    `.as_text()` is for pangu_jax.planner.cost; `.memory_analysis()` gives bytes per chip. It runs only where
     the devices are real. BackendError in one line where it does not fit a chip's memory.
 
     Args:

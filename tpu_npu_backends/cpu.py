@@ -1,4 +1,4 @@
-"""What XLA on CPU wants to be told, each with its reason."""
+"""Options of XLA on CPU, each with its reason."""
 
 import ctypes
 import importlib.metadata

@@ -1,4 +1,4 @@
-"""One description a backend: all that is known of it before JAX starts. Imports neither JAX nor a plugin."""
+"""One description per backend: what is known of it before JAX starts. Imports neither JAX nor a plugin."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,17 +20,17 @@ class Description:
     Attributes:
       name: "cpu", "tpu", "cuda" or "npu", as train.backend and a device's platform name it.
       jax_platforms: what JAX_PLATFORMS has to be for it alone.
-      packages: the installed ones tell the versions that matter.
+      packages: those whose installed versions matter.
       plugins: where its PJRT plugin may be: a package, and a file below it.
       device_files: glob patterns below /dev; empty where there is no driver.
-      tool: the driver's command that lists devices, one a line; empty where there is none.
+      tool: the driver's command that lists devices, one per line; empty where there is none.
       install: how to get the plugin and what it takes.
       bring_device: what to do where there is no device.
       without_device: what the plugin is good for there.
       compute_dtype: what "auto" means: float32 where the devices are threads of this machine, which has no
         fast half precision (and, for npu, where losses are compared with cpu's), bfloat16 on chips.
       virtual: devices are threads of one machine and share its speed.
-      count: how many devices the bare name stands for; None for all that are found.
+      count: how many devices the bare name means; None for all that are found.
       donates: whether donated arguments are reused.
       compiler_options: XLA options for jit by `device_kind`, each with its reason in the backend's module.
       chip_of_kind: `device_kind` -> chip in tpu_npu_backends.chips, for topologies and predictions.
@@ -106,7 +106,7 @@ _NPU = Description(
     compute_dtype="float32",
     virtual=True,
     count=SIMULATED_DEVICES,
-    # XLA on CPU is what runs the programs: it wants to be told the same.
+    # XLA on CPU is what runs the programs: it takes the same options.
     compiler_options=lambda device_kind: cpu.COMPILER_OPTIONS,
     chip_of_kind={"Ascend910B1": "ascend910b"},
     node=8,

@@ -1,5 +1,5 @@
-"""Errors about devices that a person can mend."""
+"""Errors about devices that a person can fix."""
 
 
 class BackendError(Exception):
-    """One line for a person: which backend is wrong, how, and how to go on."""
+    """One line for a person: which backend is wrong, how, and what to do."""

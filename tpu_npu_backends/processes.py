@@ -19,15 +19,15 @@ from typing import Any
 
 from tpu_npu_backends import roll_call
 from tpu_npu_backends.errors import BackendError
-from tpu_npu_backends.roll_call import Place, Watch
+from tpu_npu_backends.roll_call import ProcessPlacement, Watch
 
 COUNT = ("PANGU_PROCESSES", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
 INDEX = ("PANGU_PROCESS", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "JOB_COMPLETION_INDEX")
 AUTO = "auto"
-WORD_SECONDS = 10.0  # for the watch to tell that another process has ended, once a collective failed
+WORD_SECONDS = 10.0  # for the watch to report that another process has ended, once a collective failed
 
 
-def place(environment: Mapping[str, str] = os.environ) -> Place | str | None:
+def place(environment: Mapping[str, str] = os.environ) -> ProcessPlacement | str | None:
     """This process's place as the environment has it, "auto", or None for one process alone.
 
     Raises:
@@ -48,11 +48,11 @@ def place(environment: Mapping[str, str] = os.environ) -> Place | str | None:
         raise BackendError(f"{count_name} = {count}: it is how many processes there are, at least 1")
     if index >= count:
         raise BackendError(f"{index_name} = {index}: of {count} processes ({count_name}), counted from 0")
-    return Place(match["host"], int(match["port"]), count, index)
+    return ProcessPlacement(match["host"], int(match["port"]), count, index)
 
 
-def promised(environment: Mapping[str, str] = os.environ) -> int | None:
-    """How many processes the environment stands for; None where only JAX can tell. Touches no device."""
+def expected_count(environment: Mapping[str, str] = os.environ) -> int | None:
+    """How many processes the environment announces; None where only JAX knows. Touches no device."""
     found = place(environment)
     if isinstance(found, str):
         return None
@@ -60,7 +60,7 @@ def promised(environment: Mapping[str, str] = os.environ) -> int | None:
 
 
 @contextmanager
-def joined(
+def join_processes(
     mistakes: tuple[type[Exception], ...] = (), environment: Mapping[str, str] = os.environ
 ) -> Generator[None]:
     """Within it this process is one of those that the environment names. Before JAX has started.
@@ -76,11 +76,11 @@ def joined(
       BackendError: the others cannot be reached, or do not agree.
     """
     found = place(environment)
-    if found is None or (isinstance(found, Place) and found.count == 1):
+    if found is None or (isinstance(found, ProcessPlacement) and found.count == 1):
         yield
         return
     seconds = _seconds(environment)
-    watch = Watch(found, roll_call.answer(found, seconds)) if isinstance(found, Place) else None
+    watch = Watch(found, roll_call.answer(found, seconds)) if isinstance(found, ProcessPlacement) else None
     leave = _initialize(found, seconds)
     try:
         yield
@@ -106,7 +106,7 @@ def key_value_store() -> Any:
     no public way to it; Orbax takes the same.)
 
     Raises:
-      BackendError: JAX was not told of several processes.
+      BackendError: JAX was not started as one of several processes.
     """
     from jax._src import distributed
 
@@ -130,7 +130,7 @@ class _Leave:
             os._exit(1 if hasattr(sys, "last_type") else 2)  # an exception that nobody caught is a bug
 
 
-def _initialize(found: Place | str, seconds: float) -> _Leave:
+def _initialize(found: ProcessPlacement | str, seconds: float) -> _Leave:
     import jax
 
     leave = _Leave()
@@ -139,7 +139,7 @@ def _initialize(found: Place | str, seconds: float) -> _Leave:
     # The loop has its own signals, and this one complains when process 0 is gone.
     jax.config.update("jax_enable_preemption_service", False)
     options: dict[str, Any] = {"initialization_timeout": int(seconds)}
-    if isinstance(found, Place):
+    if isinstance(found, ProcessPlacement):
         options |= {
             "coordinator_address": _address(found.host, found.port),
             "num_processes": found.count,

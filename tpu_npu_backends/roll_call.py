@@ -1,9 +1,9 @@
 """Who takes part in a run of several processes: all of them at its start, and whoever ends before its time.
 
 Process 0 listens where JAX's coordinator will, hears from every other process its index and count, and lets
-all go on together or none. A wrong count, an index given twice and a process that never comes are so told in
-one line: JAX's own registration would abort the process with a stack trace. The connections stay open. The
-system closes those of a process that ends, however it ends, so the others know in a moment, where a
+all continue together or none. A wrong count, an index given twice and a process that never comes are so
+reported in one line: JAX's own registration would abort the process with a stack trace. The connections stay
+open. The system closes those of a process that ends, however it ends, so the others know in a moment, where a
 collective might wait for it for ever.
 """
 
@@ -26,7 +26,7 @@ KNOCK_SECONDS = 10.0  # to say who one is, once connected
 OK, BYE = "ok", "bye"
 
 
-class Place(NamedTuple):
+class ProcessPlacement(NamedTuple):
     """A process's place in a run: where process 0 listens, how many there are, and which this one is."""
 
     host: str
@@ -84,7 +84,7 @@ class Link:
         return line.decode(errors="replace")
 
 
-def answer(place: Place, seconds: float) -> list[Link]:
+def answer(place: ProcessPlacement, seconds: float) -> list[Link]:
     """Take part in the roll call; links to the others (of process 0) or to process 0 (of the others).
 
     Raises:
@@ -93,7 +93,7 @@ def answer(place: Place, seconds: float) -> list[Link]:
     return _host(place, seconds) if place.index == 0 else [_guest(place, seconds)]
 
 
-def _host(place: Place, seconds: float) -> list[Link]:
+def _host(place: ProcessPlacement, seconds: float) -> list[Link]:
     deadline = time.monotonic() + seconds
     links: dict[int, Link] = {}
     try:
@@ -125,7 +125,7 @@ def _host(place: Place, seconds: float) -> list[Link]:
     return list(links.values())
 
 
-def _welcome(place: Place, connection: socket.socket, links: dict[int, Link]) -> str | None:
+def _welcome(place: ProcessPlacement, connection: socket.socket, links: dict[int, Link]) -> str | None:
     """Hear who has come, and add it to the links; what is wrong with it, if something is."""
     link = Link(connection, -1)
     try:
@@ -149,7 +149,7 @@ def _welcome(place: Place, connection: socket.socket, links: dict[int, Link]) ->
     return trouble
 
 
-def _guest(place: Place, seconds: float) -> Link:
+def _guest(place: ProcessPlacement, seconds: float) -> Link:
     deadline = time.monotonic() + seconds
     where = f"{place.host}:{place.port}"
     while True:
@@ -168,7 +168,7 @@ def _guest(place: Place, seconds: float) -> Link:
     link = Link(connection, 0, place.host)
     link.send(json.dumps({"index": place.index, "count": place.count, "host": socket.gethostname()}))
     try:
-        # Process 0 may have begun to wait later than this one, and tells when its own time is over.
+        # Process 0 may have begun to wait later than this one, and answers when its own time is over.
         reply = link.receive(max(deadline - time.monotonic(), 0.0) + seconds)
     except TimeoutError:
         reply = "it accepts connections and says nothing"
@@ -181,10 +181,10 @@ def _guest(place: Place, seconds: float) -> Link:
 class Watch:
     """Ends this process, with a line and exit status 2, when another one ends before the run does.
 
-    Process 0 sees it of all others, and tells them.
+    Process 0 sees it of all others, and reports it to them.
     """
 
-    def __init__(self, place: Place, links: list[Link]):
+    def __init__(self, place: ProcessPlacement, links: list[Link]):
         self._place, self._links = place, links
         self._closed = False
         self._over = threading.Event()  # heard `bye` from whoever it may come from
@@ -222,14 +222,14 @@ class Watch:
         for link in self._links:
             if self._place.index == 0 and link is not but:
                 link.send(what)
-        line = f"pangu: {what}, and {self._place.describe()} cannot go on without it; "
-        line += "the same command goes on from the last checkpoint\n"
+        line = f"pangu: {what}, and {self._place.describe()} cannot continue without it; "
+        line += "the same command resumes from the last checkpoint\n"
         with contextlib.suppress(OSError):
             os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, line.encode())
         os._exit(LOST_STATUS)
 
 
-def _listen(place: Place) -> socket.socket:
+def _listen(place: ProcessPlacement) -> socket.socket:
     both = not place.interface and socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if both or ":" in place.interface else socket.AF_INET
     return socket.create_server(

@@ -48,7 +48,7 @@ def check_name(name: str) -> str:
 
 
 def promised_devices(name: str) -> int | None:
-    """How many devices a name stands for, where the name alone tells: `cpu` is 1, `cpu:8` is 8."""
+    """How many devices a name means, where the name alone decides: `cpu` is 1, `cpu:8` is 8."""
     platform, count = _parse(name)
     if count or platform == "auto":
         return count

@@ -1,4 +1,4 @@
-"""Whether this machine can load a shared library or run a program, told before it is tried.
+"""Whether this machine can load a shared library or run a program, known before it is tried.
 
 The dynamic linker says "wrong ELF class" or "cannot open shared object file" at best; here it is one line
 with what to do about it.
@@ -31,24 +31,24 @@ def machine(path: Path) -> str | None:
     return _MACHINES.get(number, f"machine {number}")
 
 
-def require_for_this_machine(path: Path, mend: str) -> Path:
+def require_for_this_machine(path: Path, remedy: str) -> Path:
     """The path itself when it is an ELF file for this processor.
 
-    Args:
-      path: a library or a program.
-      mend: how to go on, the end of the line when it is not.
+        Args:
+          path: a library or a program.
+    remedy: what to do, the end of the line when it is not.
 
-    Raises:
-      BackendError: it is missing, no ELF file, or for another processor.
+        Raises:
+          BackendError: it is missing, no ELF file, or for another processor.
     """
     try:
         built_for = machine(path)
     except OSError as error:
-        raise BackendError(f"{path}: {error.strerror}; {mend}") from None
+        raise BackendError(f"{path}: {error.strerror}; {remedy}") from None
     if built_for is None:
-        raise BackendError(f"{path} is no ELF file: it is damaged, or something else; {mend}")
+        raise BackendError(f"{path} is no ELF file: it is damaged, or something else; {remedy}")
     if built_for != platform.machine():
         raise BackendError(
-            f"{path} is built for {built_for} and this machine is {platform.machine()}; {mend}"
+            f"{path} is built for {built_for} and this machine is {platform.machine()}; {remedy}"
         )
     return path

@@ -30,7 +30,7 @@ _MOST_ANALYTIC = 2**17
 
 @dataclass(frozen=True)
 class Torus:
-    """Neighbours in each dimension are linked, two links a dimension where it closes to a ring.
+    """Neighbours in each dimension are linked, two links per dimension where it closes to a ring.
 
     Attributes:
       link_bytes_per_s: one link, one way.
@@ -43,7 +43,7 @@ class Torus:
 
 @dataclass(frozen=True)
 class Nodes:
-    """Nodes of `size` chips: fast links inside, one network link a chip between them.
+    """Nodes of `size` chips: fast links inside, one network link per chip between them.
 
     Attributes:
       size: chips of a node.
@@ -80,10 +80,10 @@ class Topology:
         return math.prod(self.shape)
 
     def describe(self) -> str:
-        """Such as `512 x v5p as 8x8x8` or `64 x a100, 8 a node (analytic only)`."""
+        """Such as `512 x v5p as 8x8x8` or `64 x a100, 8 per node (analytic only)`."""
         if isinstance(self.links, Torus):
             return f"{self.chips} x {self.chip.name} as {'x'.join(map(str, self.shape))}"
-        node = f", {self.links.size} a node" if self.chip.platform != "cpu" else ""
+        node = f", {self.links.size} per node" if self.chip.platform != "cpu" else ""
         return f"{self.chips} x {self.chip.name}{node}" + " (analytic only)" * self.analytic
 
 

@@ -1,4 +1,4 @@
-"""What XLA for TPU wants to be told: the one table of compiler options, each with its reason.
+"""Options of XLA for TPU: the one table of them, each with its reason.
 
 Measured by compiling, never run on hardware: figures are MFU by the count of docs/scaling.md, of a 107B
 encoder-decoder with tensor and fully sharded data parallelism, on 64 chips of v5p unless said otherwise.
@@ -6,7 +6,7 @@ encoder-decoder with tensor and fully sharded data parallelism, on 64 chips of v
 
 COMPILER_OPTIONS = {
     # Vector memory that one fused program may take, instead of a small default: most of the 128 MiB of v5e
-    # and v6e, all of the 64 MiB a core of v5p (the compiler takes the limit down to what there is). Large
+    # and v6e, all of the 64 MiB per core of v5p (the compiler takes the limit down to what there is). Large
     # products get larger tiles: 71.9% -> 81.2% compute-only, together with saving the residual stream.
     "xla_tpu_scoped_vmem_limit_kib": "98304",
     # Orders the program so that what a collective waits for lies between its start and its done.
@@ -29,7 +29,7 @@ SPARSE_CORE_OPTIONS = {
     "xla_tpu_enable_async_collective_fusion_fuse_reduce_scatter": "false",
 }
 
-# v4 has 16 MiB a core: a large product takes the same cycles with the limit and without.
+# v4 has 16 MiB per core: a large product takes the same cycles with the limit and without.
 _SMALL_VECTOR_MEMORY = ("v4",)
 _SPARSE_CORE_OFFLOAD = ("v5p", "v6e")
 

@@ -21,8 +21,8 @@ from data_pipelines.corpus import card, collecting, dedup, engine, frames, rejec
 from data_pipelines.corpus.cleaning import Rule, chinese_rules, clean_chunk
 from data_pipelines.corpus.decontamination import Decontamination, build_index, decontaminate
 from data_pipelines.corpus.dedup import Dedup
-from data_pipelines.corpus.directory import BuildDirectory, claimed, plain
-from data_pipelines.corpus.engine import Stage, Task, Workers
+from data_pipelines.corpus.directory import BuildDirectory, lock, plain
+from data_pipelines.corpus.engine import Stage, StageCall, Workers
 from data_pipelines.corpus.finishing import finish_dataset
 from data_pipelines.corpus.ray_workers import RayCluster
 from data_pipelines.corpus.reading.inputs import InputFile, find
@@ -48,14 +48,14 @@ def build(
     keep_work: bool = True,
     recipe: str = "",
 ) -> dict[str, Any]:
-    """Makes a corpus of `inputs` in the folder `output`, or goes on with one that was stopped.
+    """Makes a corpus of `inputs` in the folder `output`, or resumes one that was stopped.
 
     The same inputs and settings give the same bytes, whatever the workers and whoever was killed meanwhile.
 
     Args:
       inputs: folders, files, globs or URLs, each may begin with `NAME=`, the source of its documents.
       output: the folder; `directory.py` says what is in it.
-      workers: processes on this machine; None is one a CPU.
+      workers: processes on this machine; None is one per CPU.
       ray_address: of a Ray cluster to use instead.
       reading: how documents come out of files.
       rules: of cleaning, in order; None is `chinese_rules()`.
@@ -71,7 +71,7 @@ def build(
       the report, see `report.collect`.
 
     Raises:
-      DataError: what a person can mend, in a line; what is done is kept.
+      DataError: what a person can fix, in a line; what is done is kept.
     """
     settings = {
         "reading": reading or Reading(),
@@ -88,7 +88,7 @@ def build(
         "evaluation sets": settings["decontamination"].files(),
         "versions of libraries": card.versions(),
     }
-    with claimed(output, identity) as directory, contextlib.ExitStack() as stack:
+    with lock(output, identity) as directory, contextlib.ExitStack() as stack:
         stack.enter_context(engine.telling_of_a_full_disk(directory.root))
         pool = RayCluster(ray_address, directory.root) if ray_address else ProcessPool(workers)
         directory.recipe.write_text(recipe, "utf-8")
@@ -116,16 +116,18 @@ class _Factory:
     def run(self, files: Sequence[InputFile]) -> None:
         """All stages; those that are done take no time."""
         units = divide(files, self.reading)
-        read = self._stage("read", stages.read, [Task(u.key, (u, self.reading), u.size) for u in units])
+        read = self._stage("read", stages.read, [StageCall(u.key, (u, self.reading), u.size) for u in units])
         raw = [path for folder in read for path in stages.chunk_files(folder)]
         if not raw:
-            raise DataError("no documents could be read; work/read/*/quarantine.jsonl tells the reasons")
+            raise DataError("no documents could be read; work/read/*/quarantine.jsonl has the reasons")
         # The index of evaluation sets is one long task: beside many others it delays nobody.
         examined = sum(size for _, _, size in self.decontamination.files())
         (index,), clean = engine.run(
             self.workers,
             Stage(
-                self.directory.stage("index"), build_index, [Task("all", (self.decontamination,), examined)]
+                self.directory.stage("index"),
+                build_index,
+                [StageCall("all", (self.decontamination,), examined)],
             ),
             Stage(self.directory.stage("clean"), clean_chunk, _each(raw, self.rules)),
         )
@@ -138,7 +140,7 @@ class _Factory:
             chunks.append((folder / frames.DOCUMENTS, sizes))
         shards = assign(chunks, self.writing)
         sizes = [sum(_size(part.chunk) for part in shard.parts) for shard in shards]
-        tasks = [Task(s.key, (s, self.writing), size) for s, size in zip(shards, sizes, strict=True)]
+        tasks = [StageCall(s.key, (s, self.writing), size) for s, size in zip(shards, sizes, strict=True)]
         self._stage("write", write_shard, tasks)
 
     def publish(self, title: str, recipe: str) -> None:
@@ -170,31 +172,31 @@ class _Factory:
         joined = self._parts("join", dedup.join, parts, signed, settings)
         gathered = self._numbered("gather", dedup.gather, documents, joined)
         verified = self._parts("verify", dedup.verify, parts, joined, gathered, settings)
-        (clustered,) = self._stage("cluster", dedup.cluster, [Task("all", (joined, verified))])
+        (clustered,) = self._stage("cluster", dedup.cluster, [StageCall("all", (joined, verified))])
         repeats = self._parts("repeats", dedup.find_repeats, parts, signed, clustered)
         kept = self._numbered("deduplicate", stages.deduplicate, documents, clustered, repeats)
         return [folder / frames.DOCUMENTS for folder in kept]
 
-    def _stage(self, name: str, function: Any, tasks: list[Task]) -> list[Path]:
+    def _stage(self, name: str, function: Any, tasks: list[StageCall]) -> list[Path]:
         return engine.run(self.workers, Stage(self.directory.stage(name), function, tasks))[0]
 
     def _chunks(self, name: str, function: Any, documents: list[Path], *rest: Any) -> list[Path]:
-        """A task a chunk: function(documents, *rest)."""
+        """A task per chunk: function(documents, *rest)."""
         return self._stage(name, function, _each(documents, *rest))
 
     def _numbered(self, name: str, function: Any, documents: list[Path], *rest: Any) -> list[Path]:
-        """A task a chunk: function(documents, number, *rest)."""
-        tasks = [Task(f"{i:06d}", (path, i, *rest), _size(path)) for i, path in enumerate(documents)]
+        """A task per chunk: function(documents, number, *rest)."""
+        tasks = [StageCall(f"{i:06d}", (path, i, *rest), _size(path)) for i, path in enumerate(documents)]
         return self._stage(name, function, tasks)
 
     def _parts(self, name: str, function: Any, parts: int, *rest: Any) -> list[Path]:
-        """A task a part of the hashes: function(part, *rest)."""
-        return self._stage(name, function, [Task(f"{part:06d}", (part, *rest)) for part in range(parts)])
+        """A task per part of the hashes: function(part, *rest)."""
+        return self._stage(name, function, [StageCall(f"{part:06d}", (part, *rest)) for part in range(parts)])
 
 
-def _each(documents: list[Path], *rest: Any) -> list[Task]:
-    """A task a chunk: function(documents, *rest)."""
-    return [Task(f"{i:06d}", (path, *rest), _size(path)) for i, path in enumerate(documents)]
+def _each(documents: list[Path], *rest: Any) -> list[StageCall]:
+    """A task per chunk: function(documents, *rest)."""
+    return [StageCall(f"{i:06d}", (path, *rest), _size(path)) for i, path in enumerate(documents)]
 
 
 def _size(path: Path) -> int:

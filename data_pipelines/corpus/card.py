@@ -104,7 +104,7 @@ def _funnel(stage: str, statistics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _evaluation(index: Mapping[str, Any], stages: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """The sets the corpus is free of, with what stood in it, and those that could not be looked for."""
+    """The sets the corpus is free of, with what of them was in it, and those that could not be looked for."""
     removed = next((stage for stage in stages if "found" in stage), {"evaluation_sets": {}, "found": {}})
     nothing = {"documents": 0, "paragraphs": 0, "characters": 0}
     sets = {}

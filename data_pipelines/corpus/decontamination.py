@@ -1,4 +1,4 @@
-"""Takes out of a corpus what also stands in an evaluation set; `overlap.py` says what is found and how."""
+"""Takes out of a corpus what is also in an evaluation set; `overlap.py` says what is found and how."""
 
 import contextlib
 import dataclasses
@@ -33,8 +33,8 @@ class Decontamination:
 
     Attributes:
       characters: letters and digits in a row that make an overlap.
-      shortest: evaluation texts of fewer letters are left alone: much of them stands everywhere by chance.
-        One between `shortest` and `characters` must stand in a document whole.
+      shortest: evaluation texts of fewer letters are left alone: much of them is everywhere by chance.
+        One between `shortest` and `characters` must be in a document whole.
       remove: "paragraph" removes the lines that an overlap touches, "document" the whole document.
       data_dir: folder of the evaluation sets; None is $PANGU_DATA_DIR.
       sets: names of sets or how they begin ("fewclue/"); None is all.
@@ -83,13 +83,13 @@ class Decontamination:
 gin.external_configurable(Decontamination, module="data_pipelines.corpus.decontamination")
 
 
-class Index(NamedTuple):
+class EvaluationIndex(NamedTuple):
     """The evaluation sets' texts (`overlap`), and whose they are.
 
     `examples`: a row for every text and every example that holds it: text u32, set, example.
     """
 
-    overlap: overlap.Index
+    overlap: overlap.OverlapIndex
     remove: str
     examples: pl.DataFrame
 
@@ -102,7 +102,7 @@ def build_index(settings: Decontamination, out: Path) -> dict:
     Returns:
       {"evaluation_sets": {name: {"files", "examples", "texts", "undecidable", "published"}}, "missing":
       {name: published}}. Examples and texts are counted once where several files hold them; undecidable are
-      the texts that are too short to tell.
+      the texts that are too short to decide.
 
     Raises:
       DataError: the data folder is not there, or a file cannot be read.
@@ -180,10 +180,10 @@ def _distinct(examples: Iterable[tuple[str, list[str]]]) -> Iterator[tuple[str, 
 
 
 @functools.lru_cache(maxsize=2)
-def read_index(folder: Path) -> Index:
+def read_index(folder: Path) -> EvaluationIndex:
     """The index that `build_index` wrote."""
     remove = json.loads((folder / _REMOVE).read_text("utf-8"))
-    return Index(overlap.read(folder), remove, pl.read_ipc(folder / _EXAMPLES))
+    return EvaluationIndex(overlap.read(folder), remove, pl.read_ipc(folder / _EXAMPLES))
 
 
 def decontaminate(documents: Path, index: Path, out: Path) -> dict:
@@ -204,7 +204,7 @@ def decontaminate(documents: Path, index: Path, out: Path) -> dict:
     return statistics(frame, left, hits, known)
 
 
-def remove(frame: pl.DataFrame, index: Index) -> tuple[pl.DataFrame, dict]:
+def remove(frame: pl.DataFrame, index: EvaluationIndex) -> tuple[pl.DataFrame, dict]:
     """The documents without what overlaps with an evaluation set, and `statistics`.
 
     What is returned holds no overlap: lines that become neighbours are looked at again. A document with no
@@ -215,7 +215,7 @@ def remove(frame: pl.DataFrame, index: Index) -> tuple[pl.DataFrame, dict]:
     return left, statistics(frame, left, hits, index)
 
 
-def touched(texts: pl.Series, index: Index) -> pl.DataFrame:
+def touched(texts: pl.Series, index: EvaluationIndex) -> pl.DataFrame:
     """Lines that an overlap touches, once for each evaluation text: row, line, removed (the line), text."""
     hits: list[tuple[int, int, str, int]] = []
     left: dict[int, list[tuple[int, str]]] = {}
@@ -256,11 +256,11 @@ def without(frame: pl.DataFrame, hits: pl.DataFrame, mode: str) -> pl.DataFrame:
     return frame.with_columns(text=replaced).filter(~pl.int_range(pl.len()).is_in(bare))
 
 
-def statistics(frame: pl.DataFrame, left: pl.DataFrame, hits: pl.DataFrame, index: Index) -> dict:
+def statistics(frame: pl.DataFrame, left: pl.DataFrame, hits: pl.DataFrame, index: EvaluationIndex) -> dict:
     """What every stage counts, and because of which evaluation sets something went.
 
     {"evaluation_sets": {set: {"documents", "paragraphs", "characters"}}}: touched by an overlap; what two
-    sets share counts in both. {"found": {set: {example: paragraphs}}}: so many of its examples stood here.
+    sets share counts in both. {"found": {set: {example: paragraphs}}}: so many of its examples were here.
     """
     counted = _counted(frame).join(_counted(left), "source", how="left", suffix="_out").fill_null(0)
     sources: dict[str, dict[str, Any]] = {}

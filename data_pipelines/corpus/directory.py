@@ -2,7 +2,7 @@
 
 build.json          what was built from what; a folder belongs to one build
 work/STAGE/TASK/    files and stats.json of every task: what resuming, samples and the report read
-dataset/            the corpus: one TFDS dataset a source, mixture.json, the card
+dataset/            the corpus: one TFDS dataset per source, mixture.json, the card
 report.html, report.json
 """
 
@@ -54,7 +54,7 @@ class BuildDirectory:
         return self.work / name
 
 
-def opened(path: str | Path) -> BuildDirectory:
+def open_(path: str | Path) -> BuildDirectory:
     """The folder of a build that has begun. Raises DataError when it is none."""
     directory = BuildDirectory(Path(path).expanduser())
     if not directory.identity.is_file():
@@ -63,8 +63,8 @@ def opened(path: str | Path) -> BuildDirectory:
 
 
 @contextlib.contextmanager
-def claimed(path: str | Path, identity: Mapping[str, Any]) -> Generator[BuildDirectory]:
-    """The folder, for one build at a time: made when missing, gone on with when it is of the same build.
+def lock(path: str | Path, identity: Mapping[str, Any]) -> Generator[BuildDirectory]:
+    """The folder, for one build at a time: made when missing, resumed when it is of the same build.
 
     Args:
       path: the folder.
@@ -130,5 +130,5 @@ def _begin_or_go_on(directory: BuildDirectory, wanted: dict[str, Any], path: str
     names = [name for name in wanted if found.get(name) != wanted[name]]
     raise DataError(
         f"--output {path} is of another build, which differs in: {', '.join(names) or 'its format'}; name a "
-        "new folder, or give the same inputs and recipe to go on with it"
+        "new folder, or give the same inputs and recipe to resume it"
     )

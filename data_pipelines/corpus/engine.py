@@ -28,7 +28,7 @@ PARTIAL = ".partial-"
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
+class StageCall:
     """A call of the stage's function, which fills the folder `stage/key`.
 
     Attributes:
@@ -62,7 +62,7 @@ class Stage(NamedTuple):
 
     folder: Path
     function: Callable[..., dict]
-    tasks: Sequence[Task]
+    tasks: Sequence[StageCall]
 
 
 def run(workers: Workers, *stages: Stage) -> list[list[Path]]:

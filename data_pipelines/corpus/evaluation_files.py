@@ -35,9 +35,9 @@ Reading = Callable[[str], Iterator[Example]]  # takes a file's content apart
 
 @dataclasses.dataclass(frozen=True)
 class JsonLines:
-    """An example a line. A field is a path, `*` for every member; a list of strings it ends at is one text.
+    """An example per line. A field is a path, `*` for every member; a list of strings it ends at is one text.
 
-    A text is cut at the pattern `blank`, which stands for words that are missing.
+    A text is cut at the pattern `blank`, which takes the place of missing words.
     """
 
     fields: tuple[str, ...]
@@ -63,7 +63,7 @@ class Json:
 
 @dataclasses.dataclass(frozen=True)
 class TabSeparated:
-    """An example a line, without a header; texts by column."""
+    """An example per line, without a header; texts by column."""
 
     columns: tuple[int, ...]
 
@@ -75,7 +75,7 @@ class TabSeparated:
 
 @dataclasses.dataclass(frozen=True)
 class CommaSeparated:
-    """An example a row; the text by the name in the header."""
+    """An example per row; the text by the name in the header."""
 
     column: str
 
@@ -86,7 +86,7 @@ class CommaSeparated:
 
 
 def tagged_words(content: str) -> Iterator[Example]:
-    """A word and its tag a line, an empty line between examples; a line without a tag is the intent."""
+    """A word and its tag per line, an empty line between examples; a line without a tag is the intent."""
     for block in re.split(r"\n\s*\n", content):
         words = [line.split()[0] for line in block.splitlines() if len(line.split()) > 1]
         if words:
@@ -100,14 +100,14 @@ def lcsts(content: str) -> Iterator[Example]:
 
 
 def plain_lines(content: str) -> Iterator[Example]:
-    """A user's .txt: an example a line."""
+    """A user's .txt: an example per line."""
     for line in content.split("\n"):
         if line.strip():
             yield [line]
 
 
 def every_string(content: str) -> Iterator[Example]:
-    """A user's .jsonl: an example a line, every string in it is a text."""
+    """A user's .jsonl: an example per line, every string in it is a text."""
     for record in _json_lines(content):
         yield list(_strings(record))
 

@@ -127,7 +127,7 @@ def data_folder(given: str | None) -> Path | None:
 
 
 def user_sets(more: Mapping[str, str]) -> list[EvaluationSet]:
-    """Sets a user adds: name to a glob of .jsonl (every string is a text) or .txt (a text a line).
+    """Sets a user adds: name to a glob of .jsonl (every string is a text) or .txt (a text per line).
 
     Raises:
       DataError: nothing is there, or it is neither kind: what was asked for must not be missing silently.

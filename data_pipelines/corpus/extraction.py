@@ -1,4 +1,4 @@
-"""HTML to text: the main text of a page, a block element a line.
+"""HTML to text: the main text of a page, a block element per line.
 
 lexbor (by selectolax) parses a page and throws away what its tags call no content: menus, headers, footers,
 asides, forms. A page without such tags goes to resiliparse, which finds the main content by its shape. Lines
@@ -40,7 +40,7 @@ _CELLS |= {f"<{name}": f" <{name}" for name in ("td", "th")}  # for a cell befor
 _MARKS = _CARE | _LINES | _CELLS | _CARE
 _SEMANTIC = b'<header <nav <main <footer <article <aside role="main" role="navigation"'.split()
 _ROLES = "[role=navigation], [role=banner], [role=contentinfo], [role=complementary], [role=search]"
-# Whole pages stand in a form on some sites (ASP.NET): such a one is content.
+# Whole pages are in a form on some sites (ASP.NET): such a one is content.
 _FORMS = "form:not(:has(p, h1, h2, table, article))"
 # resiliparse takes the square of the depth of nesting: 2 s for as many nested elements.
 _MAX_TAGS = 10_000
@@ -110,7 +110,7 @@ def drop_repeated_lines(
 ) -> tuple[pl.Series, int]:
     """Texts without boilerplate, and the number of lines dropped.
 
-    A line is boilerplate when it stands on more than `share` of the texts of its site, if there are at least
+    A line is boilerplate when it is on more than `share` of the texts of its site, if there are at least
     `pages` of those. A text whose site is null is left as it is.
     """
     table = pl.DataFrame({"text": texts, "site": sites}).with_row_index("page")
@@ -127,8 +127,8 @@ def drop_repeated_lines(
         .filter(pl.col("on") > share * pl.col("of"))
     )
     kept = lines.join(repeated, on=["site", "line"], how="anti", maintain_order="left")
-    mended = kept.group_by("page", maintain_order=True).agg(pl.col("line").str.join("\n"))
-    # A text that is all boilerplate has no row in `mended`.
+    repaired = kept.group_by("page", maintain_order=True).agg(pl.col("line").str.join("\n"))
+    # A text that is all boilerplate has no row in `repaired`.
     text = pl.when(pl.col("page").is_in(some["page"].implode())).then(pl.col("line").fill_null(""))
-    result = table.join(mended, on="page", how="left", maintain_order="left").select(text.otherwise("text"))
+    result = table.join(repaired, on="page", how="left", maintain_order="left").select(text.otherwise("text"))
     return result.to_series(), len(lines) - len(kept)

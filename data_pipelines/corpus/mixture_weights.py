@@ -27,7 +27,7 @@ def shares(
     """Share of each source, in all 1, in the order of `sizes`.
 
     Args:
-      sizes: bytes of text a source.
+      sizes: bytes of text per source.
       weights: relative; a source left out has none. None is by size: p_i ~ n_i^(1/T), as in mT5
         (arXiv 2010.11934): 1 is in proportion, higher temperatures are more even.
       temperature: T.

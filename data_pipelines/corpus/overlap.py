@@ -32,7 +32,7 @@ _MASKS = (1 << (np.arange(256) & 7)).astype(np.uint8)
 _PAIRS = 2**15  # places compared at a time
 
 
-class Index(NamedTuple):
+class OverlapIndex(NamedTuple):
     """Given texts by their letters; its arrays are mapped from files, so that processes share them.
 
     Attributes:
@@ -54,11 +54,11 @@ class Index(NamedTuple):
 
     @property
     def reach(self) -> int:
-        """Letters that a seed is extended by, on each side: enough to tell, and to get to the next seed."""
+        """Letters that a seed is extended by, on each side: enough to decide, and to get to the next seed."""
         return self.characters - self.shortest
 
 
-_ARRAYS = Index._fields[2:]
+_ARRAYS = OverlapIndex._fields[2:]
 _NUMBERS = "index.json"
 FILES = (*(f"{name}.npy" for name in _ARRAYS), _NUMBERS)  # what `write` writes
 
@@ -88,14 +88,16 @@ def write(texts: Sequence[str], characters: int, shortest: int, folder: Path) ->
 
 
 @functools.lru_cache(maxsize=2)
-def read(folder: Path) -> Index:
+def read(folder: Path) -> OverlapIndex:
     """The index that `write` wrote."""
     numbers = json.loads((folder / _NUMBERS).read_text("utf-8"))
     loaded = (np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS)
-    return Index(numbers["characters"], numbers["shortest"], *(array.view(np.ndarray) for array in loaded))
+    return OverlapIndex(
+        numbers["characters"], numbers["shortest"], *(array.view(np.ndarray) for array in loaded)
+    )
 
 
-def find(documents: pl.Series, index: Index) -> pl.DataFrame:
+def find(documents: pl.Series, index: OverlapIndex) -> pl.DataFrame:
     """Every place where a document shares letters with a text, as `FOUND`; a long one in several rows."""
     tables = [pl.DataFrame(schema=FOUND)]
     if len(index.seeds):
@@ -149,7 +151,7 @@ def _padded(stream: np.ndarray, width: int, value: int) -> np.ndarray:
     return np.concatenate([edge, stream, edge])
 
 
-def _pairs(stream: np.ndarray, index: Index) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _pairs(stream: np.ndarray, index: OverlapIndex) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(places in `stream`, places in the index) with equal hashes, int64 each, at most `_PAIRS` at a time."""
     stop = len(stream) - index.reach - index.shortest + 1
     for tile in range(index.reach, stop, _TILE):
@@ -169,7 +171,7 @@ def _pairs(stream: np.ndarray, index: Index) -> Iterator[tuple[np.ndarray, np.nd
 
 
 def _extended(
-    stream: np.ndarray, at: np.ndarray, place: np.ndarray, first: int, index: Index
+    stream: np.ndarray, at: np.ndarray, place: np.ndarray, first: int, index: OverlapIndex
 ) -> pl.DataFrame:
     """Of pairs of places those that are overlaps, from end to end as far as `reach`, as `FOUND`."""
     reach, shortest = index.reach, index.shortest

@@ -5,7 +5,7 @@ import json
 import math
 from typing import Any
 
-from data_pipelines.corpus.directory import opened
+from data_pipelines.corpus.directory import open_
 from data_pipelines.errors import DataError
 
 SECONDS_A_DAY = 86_400
@@ -16,7 +16,7 @@ ONCE = ("index",)
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class CorpusPlan:
     """What `raw_tb` in `days` needs.
 
     Attributes:
@@ -30,7 +30,7 @@ class Plan:
 
 def plan(
     raw_tb: float, days: float, measured: str, cores_per_machine: int = 16, memory_gb: float = 64.0
-) -> Plan:
+) -> CorpusPlan:
     """Scales the stages of a finished build to `raw_tb` of the same kind of text.
 
     CPU seconds and bytes grow with the text; per byte they are those of the build. TB are 10^12 bytes of
@@ -49,7 +49,7 @@ def plan(
     for name, value in given.items():
         if not value > 0:
             raise DataError(f"--{name} {value}: give a number above 0")
-    directory = opened(measured)
+    directory = open_(measured)
     if not directory.report_json.is_file():
         raise DataError(f"--from {measured}: this build is not finished; run it to its end first")
     report = json.loads(directory.report_json.read_text("utf-8"))
@@ -78,7 +78,7 @@ def plan(
         "peak_gb_per_worker": round(peak / 1e9, 2), "workers_that_fit_memory": workers_fit,
         "measured_on_mb": round(text / 1e6, 1), "efficiency": EFFICIENCY,
     }  # fmt: skip
-    return Plan(value, _text(value))
+    return CorpusPlan(value, _text(value))
 
 
 def _text(v: dict[str, Any]) -> str:
@@ -94,9 +94,9 @@ def _text(v: dict[str, Any]) -> str:
     )
     return f"""\
 {v["raw_tb"]:g} TB of raw text in {v["days"]:g} days: {v["needed_mb_per_second"]:,} MB/s are needed
-  cores     {v["cores"]:,}: {v["mb_per_cpu_second"]} MB a CPU-second, {v["efficiency"]:.0%} of it counted on
+  cores     {v["cores"]:,}: {v["mb_per_cpu_second"]} MB per CPU-second, {v["efficiency"]:.0%} of it counted on
   machines  {v["machines"]:,} of {v["cores_per_machine"]} cores: {v["wall_hours"]:,.1f} hours of work
-  memory    {v["peak_gb_per_worker"]} GB a worker, {v["memory_gb_per_machine"]:g} GB a machine: {memory}
+  memory    {v["peak_gb_per_worker"]} GB per worker, {v["memory_gb_per_machine"]:g} GB per machine: {memory}
   disk      {disk}
   network   {v["storage_mb_per_second"]:,} MB/s to and from shared storage
 {stages}

@@ -46,7 +46,7 @@ class RayCluster:
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             raise DataError(
                 f"--ray_address {self._address}: {str(error).splitlines()[0]}; `ray status` on a node of the "
-                "cluster tells its address"
+                "cluster shows its address"
             ) from None
         self._ray = ray
         self._require_shared_folder()

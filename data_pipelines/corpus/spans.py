@@ -33,7 +33,7 @@ class Spans:
         return hashes
 
     def at(self, places: np.ndarray) -> "Spans":
-        """Spans that begin and end at some of these places only, and are told by their numbers there."""
+        """Spans that begin and end at some of these places only, and are given by their numbers there."""
         spans = Spans.__new__(Spans)
         spans._prefix = self._prefix.take(places)
         spans._inverses = self._inverses.take(places, mode="clip")

@@ -1,4 +1,4 @@
-"""Stage functions that tie a kernel of the factory to files; the others stand beside their kernels."""
+"""Stage functions that tie a kernel of the factory to files; the others are beside their kernels."""
 
 import json
 from collections import Counter

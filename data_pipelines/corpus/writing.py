@@ -33,7 +33,7 @@ class Writing:
     """The form of the corpus.
 
     Attributes:
-      shard_bytes: UTF-8 text a shard, about.
+      shard_bytes: UTF-8 text per shard, about.
       compression: of ArrayRecord: "zstd:LEVEL", "brotli:LEVEL", "snappy" or "uncompressed".
       parquet: also write Parquet.
       validation_fraction: share of the documents held out, by the rule of `text.documents.split`.
@@ -75,7 +75,7 @@ gin.external_configurable(Writing, module="data_pipelines.corpus.writing")
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
+class ChunkRange:
     """Documents [begin, end) of a source in a chunk, counted among those of that source."""
 
     chunk: Path
@@ -90,7 +90,7 @@ class Shard:
     source: str
     index: int
     count: int
-    parts: tuple[Part, ...]
+    parts: tuple[ChunkRange, ...]
 
     @property
     def key(self) -> str:
@@ -140,7 +140,7 @@ def _cut(source: str, held: Sequence[tuple[Path, int, int]], shard_bytes: int) -
     for index, (begin, end) in enumerate(itertools.pairwise(edges)):
         first, last = np.searchsorted(counts, begin, "right") - 1, np.searchsorted(counts, end)
         parts = tuple(
-            Part(held[i][0], max(begin - firsts[i], 0), min(end, firsts[i + 1]) - firsts[i])
+            ChunkRange(held[i][0], max(begin - firsts[i], 0), min(end, firsts[i + 1]) - firsts[i])
             for i in range(first, last)
         )
         yield Shard(source, index, len(edges) - 1, parts)
@@ -184,7 +184,7 @@ def write_shard(shard: Shard, settings: Writing, out: Path) -> dict:
     return {**counted, "sources": {shard.source: counted}}
 
 
-def _read(part: Part, source: str) -> pl.DataFrame:
+def _read(part: ChunkRange, source: str) -> pl.DataFrame:
     frame = frames.read(part.chunk)
     return records.typed(frame.filter(pl.col("source") == source)[part.begin : part.end])
 

@@ -4,13 +4,13 @@ import math
 
 import numpy as np
 
-from data_pipelines.batches import Batch, Validation
+from data_pipelines.batches import Batch, ValidationBatches
 
 
 def contexts(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
     """The tokens the loss counts and, for each, the token before it in the text: two int64 [N].
 
-    Inside a target that is the decoder's input; before its first token stands the last token of the same
+    Inside a target that is the decoder's input; before its first token comes the last token of the same
     example's encoder input: of the prefix, or the mode token alone.
     """
     segments_BxT = batch["encoder_segment_ids"]
@@ -29,7 +29,9 @@ def contexts(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
     return targets.astype(np.int64), before_BxT[counted_BxT].astype(np.int64)
 
 
-def ngram_losses(train: Validation, validation: Validation, vocabulary_size: int) -> dict[str, float]:
+def ngram_losses(
+    train: ValidationBatches, validation: ValidationBatches, vocabulary_size: int
+) -> dict[str, float]:
     """Mean -log p in nats over validation's target tokens; counts come from one pass over train's.
 
     p(t) = (c(t) + 1) / (n + V) and p(t | u) = (c(u, t) + 1) / (c(u) + V), with u the token before t.

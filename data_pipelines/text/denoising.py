@@ -29,15 +29,15 @@ class Piece(NamedTuple):
     final: bool = True
 
 
-class Example(NamedTuple):
+class DenoisingExample(NamedTuple):
     """inputs int32 [<= encoder length], targets int32 [<= decoder length]."""
 
     inputs: np.ndarray
     targets: np.ndarray
 
 
-class Objective(Protocol):
-    """See the module's docstring. A dataclass; `shortest` is the fewest tokens a piece may have."""
+class DenoisingObjective(Protocol):
+    """See the module's docstring. A dataclass; `shortest` is the fewest tokens that a piece may have."""
 
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
@@ -62,7 +62,7 @@ class Objective(Protocol):
         special: SpecialTokens,
         encoder_length: int,
         decoder_length: int,
-    ) -> list[Example]: ...
+    ) -> list[DenoisingExample]: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,10 +135,10 @@ class SpanCorruption:
                 spans.append((begin, end))
         return spans
 
-    def __call__(self, pieces, rng, special, encoder_length, decoder_length) -> list[Example]:
+    def __call__(self, pieces, rng, special, encoder_length, decoder_length) -> list[DenoisingExample]:
         return [self._corrupt(piece, rng, special) for piece in pieces]
 
-    def _corrupt(self, piece: Piece, rng: np.random.Generator, special: SpecialTokens) -> Example:
+    def _corrupt(self, piece: Piece, rng: np.random.Generator, special: SpecialTokens) -> DenoisingExample:
         inputs, targets, end = [special.mode(self.mode)], [], 0
         for index, span in enumerate(self.spans(piece, rng)):
             sentinel = [special.sentinel(index)]
@@ -174,10 +174,10 @@ class PrefixLM:
         return tokens + 2, 2, 2  # mode and eos; at least a token of prefix and one of the rest
 
     def windows(self, encoder_length: int, decoder_length: int) -> tuple[int, int]:
-        # Two pieces a window: a single one that fills it could be split at one place only.
+        # Two pieces per window: a single one that fills it could be split at one place only.
         return encoder_length - 1, max(decoder_length - 3, self.shortest)
 
-    def __call__(self, pieces, rng, special, encoder_length, decoder_length) -> list[Example]:
+    def __call__(self, pieces, rng, special, encoder_length, decoder_length) -> list[DenoisingExample]:
         lengths = [len(piece.tokens) for piece in pieces]
         count = len(pieces)
         fewest = sum(lengths) + count - decoder_length  # tokens of prefix, over all pieces
@@ -215,10 +215,10 @@ class Causal:
     def windows(self, encoder_length: int, decoder_length: int) -> tuple[int]:
         return (decoder_length - 1,)
 
-    def __call__(self, pieces, rng, special, encoder_length, decoder_length) -> list[Example]:
+    def __call__(self, pieces, rng, special, encoder_length, decoder_length) -> list[DenoisingExample]:
         mode = [special.modes[self.mode]]
         return [_example([mode], [p.tokens, [special.eos] if p.final else []]) for p in pieces]
 
 
-def _example(inputs: list, targets: list) -> Example:
-    return Example(np.concatenate(inputs).astype(np.int32), np.concatenate(targets).astype(np.int32))
+def _example(inputs: list, targets: list) -> DenoisingExample:
+    return DenoisingExample(np.concatenate(inputs).astype(np.int32), np.concatenate(targets).astype(np.int32))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_pipelines.text.denoising import Example, Objective
+from data_pipelines.text.denoising import DenoisingExample, DenoisingObjective
 
 
 class Cut(NamedTuple):
@@ -23,7 +23,11 @@ class Cut(NamedTuple):
 
 
 def cut(
-    document: int, word_starts: np.ndarray, objective: Objective, encoder_length: int, decoder_length: int
+    document: int,
+    word_starts: np.ndarray,
+    objective: DenoisingObjective,
+    encoder_length: int,
+    decoder_length: int,
 ) -> list[Cut]:
     """Cuts a document into pieces that each fit a window, at word boundaries.
 
@@ -86,7 +90,9 @@ def _within(cost: Sequence[int], capacity: Sequence[int]) -> bool:
     return all(need <= have for need, have in zip(cost, capacity, strict=True))
 
 
-def assemble(examples: Sequence[Example], encoder_length: int, decoder_length: int) -> dict[str, np.ndarray]:
+def assemble(
+    examples: Sequence[DenoisingExample], encoder_length: int, decoder_length: int
+) -> dict[str, np.ndarray]:
     """One window as seqio's EncDecFeatureConverter(pack=True) makes it; loss weights are float32.
 
     Returns:

@@ -49,7 +49,7 @@ def files() -> list[Path]:
 
 
 def documents() -> Iterator[Document]:
-    """Articles of the newspaper, then a review a document."""
+    """Articles of the newspaper, then a review per document."""
     news, *reviews = files()
     yield from articles(news.read_text("utf-8").splitlines(), news.name)
     for path in reviews:
@@ -75,7 +75,7 @@ def articles(tagged_lines: list[str], source: str) -> Iterator[Document]:
     """Groups paragraphs (a line each) into articles: a title after the end of a sentence begins the next one.
 
     Titles, subtitles and bylines that follow each other stay together, and so do the lines of a poem. The
-    file marks no articles, so this is a reading of its typography: about 3,000 articles a month.
+    file marks no articles, so this is a reading of its typography: about 3,000 articles per month.
     """
     first, body = 1, []
     for number, line in enumerate(tagged_lines, 1):

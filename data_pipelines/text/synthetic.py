@@ -10,7 +10,7 @@ import numpy as np
 @gin.configurable("synthetic_tokens")
 @dataclass(frozen=True)
 class SyntheticTokens:
-    """Windows of uniformly random token ids, one example a window, one task.
+    """Windows of uniformly random token ids, one example per window, one task.
 
     Args:
       vocabulary_size: token ids are below it.

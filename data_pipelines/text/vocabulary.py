@@ -108,7 +108,7 @@ class Vocabulary:
         self._characters_P = np.array([len(piece) for piece in pieces], np.int32)
         for i, piece in enumerate(pieces):
             if self._model.is_byte(i):
-                # UTF-8: a byte 10xxxxxx goes on with the character that the byte before it belongs to.
+                # UTF-8: a byte 10xxxxxx continues the character that the byte before it belongs to.
                 self._continues_P[i] = int(piece[3:5], 16) & 0xC0 == 0x80
                 self._characters_P[i] = not self._continues_P[i]
 

@@ -9,7 +9,7 @@ import numpy as np
 from data_pipelines import array_records, cache
 from data_pipelines.batches import Batch
 from data_pipelines.text import packing
-from data_pipelines.text.denoising import Objective, Piece
+from data_pipelines.text.denoising import DenoisingObjective, Piece
 from data_pipelines.text.vocabulary import SpecialTokens
 
 
@@ -96,7 +96,7 @@ class WindowTask:
         *,
         name: str,
         index: int,
-        objective: Objective,
+        objective: DenoisingObjective,
         special: SpecialTokens,
         encoder_length: int,
         decoder_length: int,

@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pangu_jax.workloads import Run, Variables, Workload
+from pangu_jax.workloads import RunContext, Variables, Workload
 from pangu_jax.workloads.exhibits import Exhibit
 
 
@@ -35,7 +35,7 @@ def verbs(family: str) -> tuple[str, ...]:
     return FOR_EVERY_FAMILY + FAMILIES.get(family, Family()).verbs
 
 
-def exhibits(workload: Workload, variables: Variables, run: Run) -> list[Exhibit]:
+def exhibits(workload: Workload, variables: Variables, run: RunContext) -> list[Exhibit]:
     """What a finished run shows: the workload's own exhibits, then those that its apps make.
 
     Args:

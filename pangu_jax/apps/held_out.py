@@ -11,11 +11,11 @@ from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.mesh import make_mesh
 from pangu_jax.recipes.functions import TRAIN
 from pangu_jax.runs.opening import OpenedRun
-from pangu_jax.workloads import Run, Workload
-from pangu_jax.workloads.evaluator import Value
+from pangu_jax.workloads import RunContext, Workload
+from pangu_jax.workloads.evaluator import MeasuredValue
 
 
-def evaluate(run: OpenedRun, on_batch: Callable[[], None] = lambda: None) -> dict[str, Value]:
+def evaluate(run: OpenedRun, on_batch: Callable[[], None] = lambda: None) -> dict[str, MeasuredValue]:
     """Metrics by name, in the order of their evaluators; {} where the run holds nothing out.
 
     The run's recipe says what is held out, so its data must be there.
@@ -36,8 +36,8 @@ def evaluate(run: OpenedRun, on_batch: Callable[[], None] = lambda: None) -> dic
         mesh = make_mesh(Layout(data=1), [spread.backend.devices[0]])
     shardings = rules.storage_shardings(mesh, workload.logical_axes())
     variables = workload.evaluated(jax.device_put(run.variables, shardings))
-    context = Run(spread.run.placement, dtype=spread.run.dtype, kernel=spread.run.kernel)
-    found: dict[str, Value] = {}
+    context = RunContext(spread.run.placement, dtype=spread.run.dtype, kernel=spread.run.kernel)
+    found: dict[str, MeasuredValue] = {}
     for evaluator in (HeldOutLoss(workload), *evaluators):
         evaluation = Evaluation(evaluator, workload, context, mesh, arguments["batch_size"])
         found |= evaluation(variables, on_batch)

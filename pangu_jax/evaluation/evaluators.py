@@ -9,8 +9,8 @@ from jax.sharding import Mesh
 
 from pangu_jax.parallel import feed, rules
 from pangu_jax.parallel.constraints import ConstraintPlacement
-from pangu_jax.workloads import Batch, Run, Source, Sums, Tree, Updates, Variables, Workload
-from pangu_jax.workloads.evaluator import Evaluator, Measure, Value
+from pangu_jax.workloads import Batch, RunContext, Source, Sums, Tree, Updates, Variables, Workload
+from pangu_jax.workloads.evaluator import Evaluator, Measure, MeasuredValue
 
 
 class Evaluation:
@@ -26,14 +26,18 @@ class Evaluation:
       batch_size: examples of a batch, over all devices.
     """
 
-    def __init__(self, evaluator: Evaluator, workload: Workload, run: Run, mesh: Mesh, batch_size: int):
+    def __init__(
+        self, evaluator: Evaluator, workload: Workload, run: RunContext, mesh: Mesh, batch_size: int
+    ):
         self.evaluator = evaluator
         self._workload, self._mesh, self._batch_size = workload, mesh, batch_size
         self._run = run._replace(placement=ConstraintPlacement(mesh))
         self._sources: Sequence[Source] | None = None
         self._jitted: dict[Any, Callable[..., Updates]] = {}
 
-    def __call__(self, variables: Variables, on_batch: Callable[[], None] = lambda: None) -> dict[str, Value]:
+    def __call__(
+        self, variables: Variables, on_batch: Callable[[], None] = lambda: None
+    ) -> dict[str, MeasuredValue]:
         """The values of these variables, as `Workload.evaluated` gives them; {} where nothing is held out.
 
         Args:
@@ -101,7 +105,7 @@ class HeldOutLoss(Evaluator):
     def sources(self, batch_size: int) -> Sequence[Source]:
         return list(self._workload.validation_sources(batch_size).values())
 
-    def measure(self, variables: Variables, batch: Batch, begun: Tree, run: Run) -> Updates:
+    def measure(self, variables: Variables, batch: Batch, begun: Tree, run: RunContext) -> Updates:
         del begun
         if self._sums:
             sums = self._sums(variables, batch)
@@ -109,11 +113,11 @@ class HeldOutLoss(Evaluator):
             sums = self._workload.loss(variables, batch, None, run)
         return Updates({"loss": (sums.loss, sums.weight), "metrics": sums.metrics})
 
-    def finish(self, measured: Updates, begun: Tree) -> Mapping[str, Value]:
+    def finish(self, measured: Updates, begun: Tree) -> Mapping[str, MeasuredValue]:
         del begun
         means = {"loss": measured.totals["loss"], **measured.totals["metrics"]}
         return {
-            f"validation_{name}": Value(float(value / weight), _unit(self._workload, name))
+            f"validation_{name}": MeasuredValue(float(value / weight), _unit(self._workload, name))
             for name, (value, weight) in means.items()
             if weight > 0
         }

@@ -1,4 +1,4 @@
-"""The rows of a sweep, on disk as they come: a sweep that was killed goes on where it stopped."""
+"""The rows of a sweep, on disk as they come: a sweep that was killed resumes where it stopped."""
 
 import fcntl
 import json
@@ -21,9 +21,9 @@ class Cell(NamedTuple):
 
 
 class Journal:
-    """A JSON object a line, for one sweep at a time.
+    """A JSON object per line, for one sweep at a time.
 
-    The first line tells what the sweep is; one of another sweep is refused. A line that a kill left half
+    The first line is what the sweep is of; one of another sweep is refused. A line that a kill left half
     written is dropped.
 
     Attributes:
@@ -62,8 +62,8 @@ class Journal:
         before = lines[0].get("sweep", {})
         if changed := [name for name in identity if before.get(name) != identity[name]]:
             raise UserError(
-                f"{self.path} is of a sweep with another {changed[0]}: go on with the recipe and model of "
-                "then, or name another --out"
+                f"{self.path} is of a sweep with another {changed[0]}: resume it with the recipe and model "
+                "of then, or name another --out"
             )
         return lines[1:]
 

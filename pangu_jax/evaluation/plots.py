@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from pangu_jax.evaluation.statistics import BASELINES, Paired, Summary
 from pangu_jax.inline_svg import STYLE, svg
 
-# What tells methods apart: a colour of the page and a shape, since colours alone do not for everybody.
+# What distinguishes methods: a colour of the page and a shape, since colours alone do not for everybody.
 MARKERS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "X": "✖", "*": "★"}
 _BASELINE_MARKERS = {"majority": "|", "random": "x"}
 _BASELINE_SIGNS = {"majority": "┃", "random": "×"}

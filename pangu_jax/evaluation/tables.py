@@ -105,7 +105,7 @@ def _view(
 
     cells = summaries(rows)
     methods = list(dict.fromkeys(cell.method for cell in cells))
-    methods.sort(key=lambda method: method not in BASELINES)  # they stand first
+    methods.sort(key=lambda method: method not in BASELINES)  # they come first
     cells.sort(key=lambda cell: methods.index(cell.method))
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     pairs = comparisons(rows) if compare is None else list(compare)

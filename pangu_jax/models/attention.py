@@ -56,7 +56,7 @@ def _output(layers: int, d_model: int, heads: int, head_dim: int, rngs: nnx.Rngs
     )
 
 
-class Sight(NamedTuple):
+class AttentionMask(NamedTuple):
     """Which keys a query looks at: those of its own packed example, and none ahead of it if causal.
 
     Padding has segment 0 and sees only padding; its outputs carry no loss.
@@ -64,14 +64,14 @@ class Sight(NamedTuple):
     Attributes:
       query_segments_BxT: int32, the queries of this device.
       key_segments_BxS: int32, all keys.
-      query_index_T: int32, where each query stands in its window; None when it may look ahead.
+      query_index_T: int32, the position of each query in its window; None when it may look ahead.
     """
 
     query_segments_BxT: jax.Array
     key_segments_BxS: jax.Array
     query_index_T: jax.Array | None = None
 
-    def mask(self) -> jax.Array:
+    def as_array(self) -> jax.Array:
         """True where a query may look, bool [B, 1, T, S]."""
         mask_BxTxS = self.query_segments_BxT[:, :, None] == self.key_segments_BxS[:, None, :]
         if self.query_index_T is not None:
@@ -110,7 +110,7 @@ def put_before(prefix_Hx2xPxK: jax.Array, k: jax.Array, v: jax.Array) -> tuple[j
 
 
 def over_prefix(keys: int, mask: jax.Array, bias: jax.Array | None) -> tuple[jax.Array, jax.Array | None]:
-    """A mask and a bias [.., S] for all `keys`: whatever stands before the S is seen, and has no bias."""
+    """A mask and a bias [.., S] for all `keys`: whatever is before the S is seen, and has no bias."""
     before = keys - mask.shape[-1]
     if not before:
         return mask, bias

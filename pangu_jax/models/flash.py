@@ -6,17 +6,17 @@ on a chip here: it is compiled by the TPU compiler, and its numbers are compared
 
 import jax
 
-from pangu_jax.models.attention import HEADS, Sight
+from pangu_jax.models.attention import HEADS, AttentionMask
 from pangu_jax.models.placement import Placement
 
 BLOCK = 1024  # rows and columns of a tile: the largest that fits beside its neighbours in VMEM
 LANES = 128
 
 
-def fits(sight: Sight) -> bool:
+def fits(mask: AttentionMask) -> bool:
     """Whether the kernel takes these windows: whole on this device, in multiples of its smallest tile."""
-    queries, keys = sight.query_segments_BxT.shape[1], sight.key_segments_BxS.shape[1]
-    causal_part = sight.query_index_T is not None and queries != keys
+    queries, keys = mask.query_segments_BxT.shape[1], mask.key_segments_BxS.shape[1]
+    causal_part = mask.query_index_T is not None and queries != keys
     return queries % LANES == 0 and keys % LANES == 0 and not causal_part
 
 
@@ -24,19 +24,19 @@ def attend(
     q_BxHxTxK: jax.Array,
     k_BxHxSxK: jax.Array,
     v_BxHxSxK: jax.Array,
-    sight: Sight,
+    mask: AttentionMask,
     placement: Placement,
     *,
     interpret: bool = False,
 ) -> jax.Array:
-    """softmax(q k^T where sight) v, [B, H, T, K]; q is scaled already."""
+    """softmax(q k^T, where mask) v, [B, H, T, K]; q is scaled already."""
     segments = ("batch", None)
     whole_length = ("batch", "heads", None, "kv")
 
     def local(q, k, v, query_segments_BxT, key_segments_BxS) -> jax.Array:
         from jax.experimental.pallas.ops.tpu.splash_attention import SegmentIds
 
-        kernel = _kernel(q.shape[1], q.shape[2], k.shape[2], sight.query_index_T is not None, interpret)
+        kernel = _kernel(q.shape[1], q.shape[2], k.shape[2], mask.query_index_T is not None, interpret)
         ids = SegmentIds(q=query_segments_BxT, kv=key_segments_BxS)
         attended = jax.vmap(kernel)(q, k, v, ids)
         assert isinstance(attended, jax.Array)  # a tuple only of a kernel that saves its residuals
@@ -44,7 +44,7 @@ def attend(
 
     return placement.locally(
         local,
-        (q_BxHxTxK, k_BxHxSxK, v_BxHxSxK, sight.query_segments_BxT, sight.key_segments_BxS),
+        (q_BxHxTxK, k_BxHxSxK, v_BxHxSxK, mask.query_segments_BxT, mask.key_segments_BxS),
         (HEADS, whole_length, whole_length, ("batch", "length"), segments),
         HEADS,
     )

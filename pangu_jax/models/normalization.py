@@ -8,7 +8,7 @@ from pangu_jax.models.parameters import ones
 
 
 class RMSNorm(nnx.Module):
-    """One scale a channel, stacked over layers: `scale` is [layers, embed], or [embed] when alone."""
+    """One scale per channel, stacked over layers: `scale` is [layers, embed], or [embed] when alone."""
 
     def __init__(self, d_model: int, layers: int | None = None):
         stacked = layers is not None

@@ -17,7 +17,7 @@ def normal(
     """A weight drawn from N(0, scale / fan_in), fp32, with a logical axis name for each dimension.
 
     `fan_in` is given, not derived: layers are stacked along the first dimension and projections hold
-    several heads, so the shape alone does not tell it.
+    several heads, so the shape alone does not show it.
     """
     if len(shape) != len(axes):
         raise ValueError(f"a weight of shape {shape} needs {len(shape)} logical axes, got {axes}")

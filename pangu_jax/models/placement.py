@@ -53,7 +53,7 @@ class Placement(Protocol):
         """A block's output on its way back to the residual stream (partial sums are added here)."""
         ...
 
-    def own_length(self, x: jax.Array, axes: LogicalAxes, /) -> jax.Array:
+    def shard_length(self, x: jax.Array, axes: LogicalAxes, /) -> jax.Array:
         """The part of a whole `length` dimension that this device works on."""
         ...
 
@@ -122,7 +122,7 @@ class OneDevice(Placement):
     def leave(self, y_BxTxD: jax.Array) -> jax.Array:
         return y_BxTxD
 
-    def own_length(self, x: jax.Array, axes: LogicalAxes) -> jax.Array:
+    def shard_length(self, x: jax.Array, axes: LogicalAxes) -> jax.Array:
         del axes
         return x
 

@@ -1,4 +1,4 @@
-"""Where a token stands: rotary embeddings (the default) and T5's relative position bias (an option)."""
+"""Positions of tokens: rotary embeddings (the default) and T5's relative position bias (an option)."""
 
 import math
 
@@ -42,7 +42,7 @@ rotate.defvjp(lambda x, rotation: (rotate(x, rotation), rotation), _turn_back)
 
 
 class RelativeBias(nnx.Module):
-    """T5's table of one learnt bias a bucket and head, shared by all layers of a tower."""
+    """T5's table of one learnt bias per bucket and head, shared by all layers of a tower."""
 
     def __init__(self, buckets: int, heads: int, rngs: nnx.Rngs):
         self.table = normal(rngs, (buckets, heads), ("buckets", "heads"), fan_in=heads)

@@ -1,4 +1,4 @@
-"""Running a stack of equal layers: one compiled body, and what to remember for the backward pass."""
+"""Running a stack of equal layers: one compiled body, and what to keep for the backward pass."""
 
 from collections.abc import Callable
 from typing import Literal, TypeVar, get_args
@@ -71,7 +71,7 @@ def run_layers(
 
 @jax.custom_vjp
 def _unstack(weight: jax.Array) -> tuple[jax.Array, ...]:
-    """The layers of a stacked weight. Its gradient is one copy; that of indexing is a padded sum a layer."""
+    """The layers of a stacked weight. Its gradient is one copy; indexing would pad a sum per layer."""
     return tuple(weight[index] for index in range(weight.shape[0]))
 
 

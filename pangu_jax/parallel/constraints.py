@@ -50,7 +50,7 @@ class ConstraintPlacement:
         """Partial sums over `model`, added up."""
         return self.inside(y_BxTxD, ("batch", "length", "embed"))
 
-    def own_length(self, x: jax.Array, axes: LogicalAxes) -> jax.Array:
+    def shard_length(self, x: jax.Array, axes: LogicalAxes) -> jax.Array:
         """Split along `sequence`."""
         return self.inside(x, axes)
 

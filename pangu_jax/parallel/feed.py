@@ -14,7 +14,7 @@ BatchAxes = Mapping[str, rules.LogicalAxes]
 NO_AXES: BatchAxes = {}
 
 
-class Source(Protocol):
+class ArraySource(Protocol):
     """Host arrays by step, such as `pangu_jax.workloads.Source`."""
 
     def iterator(self, start_step: int, rows: slice | None = None) -> Iterator[Batch]: ...
@@ -54,7 +54,7 @@ def place(batch: Batch, mesh: Mesh, batch_size: int, axes: BatchAxes = NO_AXES) 
 
 
 def batches(
-    source: Source, mesh: Mesh, batch_size: int, start_step: int, axes: BatchAxes = NO_AXES
+    source: ArraySource, mesh: Mesh, batch_size: int, start_step: int, axes: BatchAxes = NO_AXES
 ) -> Iterator[Batch]:
     """Placed batches of the steps from `start_step` on."""
     for batch in source.iterator(start_step, local_rows(mesh, batch_size)):

@@ -58,7 +58,7 @@ class ManualPlacement:
 
     def begin(self, x_BxTxD: jax.Array) -> jax.Array:
         """This device's share of the rows."""
-        return self._own_rows(self.own_length(x_BxTxD, ("batch", "length", "embed")))
+        return self._own_rows(self.shard_length(x_BxTxD, ("batch", "length", "embed")))
 
     def enter(self, x_RxTxD: jax.Array) -> jax.Array:
         """All rows of the examples, [B, T, D], from this device's share of them."""
@@ -82,7 +82,7 @@ class ManualPlacement:
         rows_NxD = lax.psum_scatter(rows_NxD, "model", scatter_dimension=0, tiled=True)
         return self._residual(rows_NxD, y_BxTxD.shape[1])
 
-    def own_length(self, x: jax.Array, axes: LogicalAxes) -> jax.Array:
+    def shard_length(self, x: jax.Array, axes: LogicalAxes) -> jax.Array:
         """This device's slice along `length`."""
         parts, dimension = self._sizes["sequence"], axes.index("length")
         if parts == 1:
@@ -118,7 +118,7 @@ class ManualPlacement:
 
     def draw(self, sample: Callable[[jax.Array], jax.Array], keys_B: jax.Array) -> jax.Array:
         """The rows of this device, cut from whole examples: every layout draws the same numbers."""
-        drawn_BxTxD = self.own_length(jax.vmap(sample)(keys_B), ("batch", "length", "embed"))
+        drawn_BxTxD = self.shard_length(jax.vmap(sample)(keys_B), ("batch", "length", "embed"))
         return self._own_rows(drawn_BxTxD)
 
     def locally(

@@ -13,7 +13,7 @@ from jax import lax
 
 from pangu_jax.parallel.collecting import with_rows, without_rows
 from pangu_jax.parallel.schedules import OneForwardOneBackward
-from pangu_jax.parallel.stage import STAGE, Program, Stage, Tree, Weights, add_at, at, ordered_after
+from pangu_jax.parallel.stage import STAGE, PipelineStage, Program, Tree, Weights, add_at, at, ordered_after
 
 
 def gradients(program: Program, layout: Any, weights: Weights, parts: Tree) -> tuple[Weights, Any]:
@@ -30,7 +30,7 @@ def gradients(program: Program, layout: Any, weights: Weights, parts: Tree) -> t
     towers = tuple(range(len(program.towers)))
     rounds = layout.rounds(len(towers))
     plan = OneForwardOneBackward(layout.stage, layout.microbatches, rounds * len(towers))
-    stage = Stage(program, layout.stage, lax.axis_index(STAGE), towers, rounds)
+    stage = PipelineStage(program, layout.stage, lax.axis_index(STAGE), towers, rounds)
     begin = partial(program.begin, 0, weights.shared, {})
     payload = stage.empty(weights.shared, jax.eval_shape(begin, at(parts, 0)), at(parts, 0))
     one = jax.eval_shape(program.finish, weights.shared, payload, at(parts, 0))

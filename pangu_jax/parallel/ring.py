@@ -1,8 +1,8 @@
 """Microbatches around a ring of stages, with a backward pass of its own: the ticks again, in reverse.
 
 Differentiating a scan over ticks would add a whole stage's gradients to a sum in every tick, and stack what a
-chunk remembers twice, over its layers and over ticks. Here each tick adds the gradients of the chunk that it
-ran, in place, and what a chunk remembers is stacked once; of that, what can be cut again from the weights and
+chunk keeps twice, over its layers and over ticks. Here each tick adds the gradients of the chunk that it
+ran, in place, and what a chunk keeps is stacked once; of that, what can be cut again from the weights and
 the batch is not kept at all.
 """
 
@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from pangu_jax.parallel.schedules import Ring, Slot
-from pangu_jax.parallel.stage import STAGE, Payload, Program, Stage, Tree, Weights, add_at, at
+from pangu_jax.parallel.schedules import RingSchedule, Slot
+from pangu_jax.parallel.stage import STAGE, Payload, PipelineStage, Program, Tree, Weights, add_at, at
 
 
 def run_ring(
@@ -39,14 +39,14 @@ def run_ring(
       parts: the batch, [microbatches, ...].
       begun: what enters the first tower, [microbatches, ...], whose gradient goes to it.
     """
-    ring = Ring(layout.stage, layout.microbatches, rounds * len(towers))
+    ring = RingSchedule(layout.stage, layout.microbatches, rounds * len(towers))
     last = [ring.forward_tick(m, ring.rounds - 1, ring.stages - 1) for m in range(ring.microbatches)]
     recall: list[Any] = []  # how to make a tick's backward pass from what was kept: known once it is traced
 
-    def stage_here() -> Stage:
-        return Stage(program, layout.stage, lax.axis_index(STAGE), towers, rounds)
+    def stage_here() -> PipelineStage:
+        return PipelineStage(program, layout.stage, lax.axis_index(STAGE), towers, rounds)
 
-    def inputs(stage: Stage, weights: Weights, parts: Tree, begun: Payload, tick: jax.Array) -> tuple:
+    def inputs(stage: PipelineStage, weights: Weights, parts: Tree, begun: Payload, tick: jax.Array) -> tuple:
         """What a tick takes besides what arrives: what is differentiated, and what is not."""
         slot = ring.forward(tick, stage.index)
         cut = stage.own(weights.towers, slot.round), weights.shared, at(begun, slot.microbatch)
@@ -57,7 +57,7 @@ def run_ring(
 
         def tick(arrived, tick):
             cut, (part, slot) = inputs(stage, weights, parts, begun, tick)
-            chunk = program.remember(_chunk(stage, part, slot))
+            chunk = program.rematerialise(_chunk(stage, part, slot))
             kept = []
             if keep:
                 payload, pull = jax.vjp(chunk, arrived, *cut)
@@ -116,7 +116,7 @@ def run_ring(
     return run(slots, begun, weights, parts)
 
 
-def _chunk(stage: Stage, part: Tree, slot: Slot) -> Callable[..., Payload]:
+def _chunk(stage: PipelineStage, part: Tree, slot: Slot) -> Callable[..., Payload]:
     """(arrived, own weights, shared weights, what enters the first tower) -> the payload after the chunk."""
 
     def chunk(arrived: Payload, own: tuple, shared: Tree, begun: Payload) -> Payload:

@@ -20,7 +20,7 @@ class Slot(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Ring:
+class RingSchedule:
     """Forward passes around a ring (circular; Narayanan et al., arXiv 2104.04473, interleaved).
 
     Microbatches go in groups as large as the ring has stages: a group makes all its rounds, each starting
@@ -67,7 +67,7 @@ class Ring:
 
 
 @dataclass(frozen=True)
-class OneForwardOneBackward(Ring):
+class OneForwardOneBackward(RingSchedule):
     """A forward and a backward slot in every tick (1F1B, Narayanan et al., arXiv 1806.03377).
 
     The backward pass of a microbatch starts in the tick in which it leaves the last chunk, and goes the way

@@ -41,8 +41,8 @@ class Program(Protocol):
         """Sums over a microbatch; their `loss` is differentiated."""
         ...
 
-    def remember(self, function: Callable) -> Callable:
-        """The function, remembering of its forward pass what the layout's remat policy says."""
+    def rematerialise(self, function: Callable) -> Callable:
+        """The function, keeping of its forward pass what the layout's remat policy says."""
         ...
 
 
@@ -58,7 +58,7 @@ class Weights(NamedTuple):
     shared: Tree
 
 
-class Stage(NamedTuple):
+class PipelineStage(NamedTuple):
     """One device of the ring and the weights that it holds.
 
     Attributes:

@@ -7,11 +7,11 @@ import numpy as np
 from pangu_jax.parallel import layout as layouts
 from pangu_jax.planner.axis_costs import on_one_dimension
 from pangu_jax.planner.candidates import Candidates, Mesh
-from pangu_jax.planner.predictions import Model
+from pangu_jax.planner.predictions import PlannedModel
 from tpu_npu_backends.topologies import Topology
 
 
-def mesh_problem(model: Model, topology: Topology, mesh: Mesh) -> str | None:
+def mesh_problem(model: PlannedModel, topology: Topology, mesh: Mesh) -> str | None:
     """Why no step could be carried out on a mesh."""
     if not on_one_dimension(topology, mesh["model"]):
         return f"the tensor axis must lie on one dimension of {topology.name}"
@@ -24,7 +24,7 @@ def mesh_problem(model: Model, topology: Topology, mesh: Mesh) -> str | None:
     return None
 
 
-def divided(model: Model, c: Candidates, problems: Counter) -> Candidates:
+def divided(model: PlannedModel, c: Candidates, problems: Counter) -> Candidates:
     """Those that divide batch and layers; the others are counted by reason."""
     piped = c.schedule > 0
     towers = len(model.shape.towers)

@@ -21,7 +21,7 @@ from pangu_jax.planner.candidates import Candidates, check_fixed, cross, meshes
 from pangu_jax.planner.efficiency import FITS_WITHIN
 from pangu_jax.planner.filters import divided, mesh_problem, why_nothing_divides
 from pangu_jax.planner.memory_estimate import memory
-from pangu_jax.planner.predictions import Model, Prediction, describe, prediction, search_context
+from pangu_jax.planner.predictions import PlannedModel, Prediction, describe, prediction, search_context
 from pangu_jax.planner.time_estimate import Times, times
 from tpu_npu_backends import topologies
 from tpu_npu_backends.errors import BackendError
@@ -47,7 +47,9 @@ class Search:
     limit_bytes: float
 
 
-def search(model: Model, topology: Topology, top: int = 10, fixed: Mapping[str, Any] | None = None) -> Search:
+def search(
+    model: PlannedModel, topology: Topology, top: int = 10, fixed: Mapping[str, Any] | None = None
+) -> Search:
     """The `top` best layouts of a model on a topology.
 
     Args:
@@ -92,7 +94,7 @@ def best_layout(
 class _Found:
     """Candidates that divide, what is predicted for each, and the rows that fit, fastest first."""
 
-    model: Model
+    model: PlannedModel
     topology: Topology
     candidates: Candidates
     considered: int
@@ -110,7 +112,7 @@ class _Found:
         return prediction(self.model, self.topology, layout, self.memory, self.times, row)
 
 
-def _searched(model: Model, topology: Topology, fixed: Mapping[str, Any]) -> _Found:
+def _searched(model: PlannedModel, topology: Topology, fixed: Mapping[str, Any]) -> _Found:
     every = [m for m in meshes(topology.chips) if all(m[axis] == fixed.get(axis, m[axis]) for axis in AXES)]
     problems: Counter = Counter()
     good = []
@@ -131,7 +133,7 @@ def _searched(model: Model, topology: Topology, fixed: Mapping[str, Any]) -> _Fo
     return _Found(model, topology, candidates, considered, problems, items, seconds, limit, rows)
 
 
-def _fits_nowhere(model: Model, topology: Topology, fixed: Mapping[str, Any], found: _Found) -> str:
+def _fits_nowhere(model: PlannedModel, topology: Topology, fixed: Mapping[str, Any], found: _Found) -> str:
     what = f"{model.name} ({billions(model.shape.parameters)} parameters, batch {model.batch_size})"
     given = f" with {', '.join(f'{name} {value}' for name, value in fixed.items())}" if fixed else ""
     if not len(found.candidates):
@@ -161,7 +163,7 @@ def _larger(topology: Topology) -> Iterator[Topology]:
 
 
 def bindings(layout: Layout) -> str:
-    """The gin lines that say this layout. All of it: a recipe may have bound what is at its default here."""
+    """The gin lines of this layout. All of it: a recipe may have bound what is at its default here."""
     return "\n".join(f"Layout.{name} = {value!r}" for name, value in dataclasses.asdict(layout).items())
 
 

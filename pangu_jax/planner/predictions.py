@@ -17,7 +17,7 @@ from pangu_jax.workloads.shape import Shape
 from tpu_npu_backends.topologies import Topology
 
 
-class Model(NamedTuple):
+class PlannedModel(NamedTuple):
     """What is planned for.
 
     Attributes:
@@ -39,14 +39,16 @@ class Model(NamedTuple):
     compute_dtype: str = "auto"
 
 
-def describe(workload: Any, batch_size: int, optimizer_bytes: float, compute_dtype: str = "auto") -> Model:
+def describe(
+    workload: Any, batch_size: int, optimizer_bytes: float, compute_dtype: str = "auto"
+) -> PlannedModel:
     """What a search needs of a workload; UserError where it has no shape."""
     if not hasattr(workload, "shape"):
         raise UserError(
             f"the workload '{workload.name}' has no shape(), so no layout can be planned: give it one, or "
             "bind Layout.* yourself"
         )
-    return Model(
+    return PlannedModel(
         workload.name,
         workload.shape(),
         workload.dimensions(),
@@ -85,7 +87,7 @@ class Prediction:
         return sum(self.memory.values())
 
 
-def predict(model: Model, topology: Topology, layout: Layout) -> Prediction:
+def predict(model: PlannedModel, topology: Topology, layout: Layout) -> Prediction:
     """What is expected of one layout, whether it fits or not; UserError where it does not divide."""
     layout = layout.on(topology.chips)
     if problems := layouts.check(layout, model.batch_size, model.dimensions):
@@ -97,7 +99,7 @@ def predict(model: Model, topology: Topology, layout: Layout) -> Prediction:
 
 
 def prediction(
-    model: Model,
+    model: PlannedModel,
     topology: Topology,
     layout: Layout,
     items: Mapping[str, np.ndarray],
@@ -121,7 +123,7 @@ def prediction(
     )
 
 
-def search_context(model: Model, topology: Topology, meshes: Sequence[Mesh]) -> SearchContext:
+def search_context(model: PlannedModel, topology: Topology, meshes: Sequence[Mesh]) -> SearchContext:
     """What candidates on these meshes share."""
     automatic = "float32" if topology.chip.platform == "cpu" else "bfloat16"
     dtype = automatic if model.compute_dtype == "auto" else model.compute_dtype

@@ -85,9 +85,9 @@ def kernel_flops(computation: Computation, call: Instruction) -> int | None:
     forward, 5 in the fused backward pass, 3 and 4 in the separate ones; of a causal mask the blocks that
     are computed, which for one block are all of it.
     """
-    told = _COST_ESTIMATE.search(call.attributes)
-    if told:
-        return int(told[1])
+    estimate = _COST_ESTIMATE.search(call.attributes)
+    if estimate:
+        return int(estimate[1])
     name = f"{call.op_name} {call.name}"
     if not any(word in name for word in ("splash", "flash_attention", "mha")):
         return None

@@ -49,7 +49,7 @@ def trip_count(module: Module, caller: Computation, loop: Instruction) -> int | 
 def _comparison(
     module: Module, condition: Computation
 ) -> tuple[Computation, Instruction, tuple[str, ...] | None] | None:
-    """The comparison that decides, with the computation that holds it and what its parameters stand for."""
+    """The comparison that decides, with the computation that holds it and its parameters' values."""
     root = condition.root
     if root.opcode == "compare":
         return condition, root, None

@@ -9,7 +9,7 @@ from pangu_jax.errors import UserError
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.planning import target_tables
 from pangu_jax.planning.output_folder import replacing
-from pangu_jax.planning.progress import Progress
+from pangu_jax.planning.progress import PlanningProgress
 from pangu_jax.recipes import Recipe
 from pangu_jax.result import Result
 from pangu_jax.training import compiling, step_recipe
@@ -30,26 +30,26 @@ class AscendTarget:
 
     def compile_step(self, recipe: Recipe, out: Path | None) -> Result:
         """Kernels, how much of the FLOPs they cover, and what is left to the host; all of it to `out`."""
-        bishengir.version()  # what is missing is told before the work begins
+        bishengir.version()  # what is missing is reported before the work begins
         installation = cann.find()
         if installation:
             binaries.hivmc_version(installation)
         place = replacing(out, REPORT) if out is not None else contextlib.nullcontext()
-        with Progress() as progress, place as folder:
+        with PlanningProgress() as progress, place as folder:
             progress.now("reading the recipe")
-            told = step_recipe.read(recipe)
-            layout = _one_device(told.layout or Layout())
+            spec = step_recipe.read(recipe)
+            layout = _one_device(spec.layout or Layout())
             progress.now("lowering the step")
             (device,) = selection.select("cpu").devices
             lowered = compiling.lower_step(
-                told.workload, told.optimizer, layout, told.batch_size, [device], "npu"
+                spec.workload, spec.optimizer, layout, spec.batch_size, [device], "npu"
             )
             # With locations: an op that has no kernel is named with its line of the JAX program.
             text = lowered.as_text(debug_info=True)
-            program = compiler.compile_program(text, target=self.chip, tell=progress.step)
+            program = compiler.compile_program(text, target=self.chip, on_progress=progress.step)
             value: dict[str, Any] = {
                 "target": self.chip,
-                "batch_size": told.batch_size,
+                "batch_size": spec.batch_size,
                 **program.report,
                 "binaries": 0,
                 "cann": installation and {"version": installation.version, "home": str(installation.home)},

@@ -133,8 +133,8 @@ class _Kept:
 def _key(program: str, topology: Topology) -> str:
     options = [cpu.COMPILER_OPTIONS, tpu.compiler_options(topology.chip.name)]
     versions = {name: _version(name) for name in ("jax", "jaxlib", "libtpu")}
-    told = json.dumps([FORMAT, options, topology.name, versions], sort_keys=True)
-    return hashlib.sha256(f"{told}\n{program}".encode()).hexdigest()[:32]
+    settings = json.dumps([FORMAT, options, topology.name, versions], sort_keys=True)
+    return hashlib.sha256(f"{settings}\n{program}".encode()).hexdigest()[:32]
 
 
 def _version(name: str) -> str | None:

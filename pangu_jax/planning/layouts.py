@@ -8,7 +8,7 @@ from pangu_jax import recipes
 from pangu_jax.errors import UserError
 from pangu_jax.planner import planner, predictions
 from pangu_jax.planner.planner import Search
-from pangu_jax.planner.predictions import Model, Prediction
+from pangu_jax.planner.predictions import PlannedModel, Prediction
 from pangu_jax.planning import tables
 from pangu_jax.planning.plan import Plan
 from pangu_jax.planning.verifying import Verified, Verifier
@@ -48,14 +48,14 @@ def plan(
     recipes.require_valid(recipe)
     chips = topologies.parse(topology)
     verifier = Verifier(chips, dump_hlo) if verify else None
-    told = step_recipe.read(recipe)
-    model = predictions.describe(told.workload, told.batch_size, told.optimizer_bytes, told.compute_dtype)
+    spec = step_recipe.read(recipe)
+    model = predictions.describe(spec.workload, spec.batch_size, spec.optimizer_bytes, spec.compute_dtype)
     search = planner.search(model, chips, max(top, verify), fixed)
     verified = []
     if verifier:
         to_verify = search.ranking[:verify]
-        verified = verifier.verify(to_verify, told.workload, told.optimizer, told.batch_size)
-    own = _own(model, chips, told.layout)
+        verified = verifier.verify(to_verify, spec.workload, spec.optimizer, spec.batch_size)
+    own = _own(model, chips, spec.layout)
     found = Plan(model, chips, search, own, verified, _best(search, verified, chips))
     return Result(found.value, tables.render(found))
 
@@ -71,7 +71,7 @@ def parse_fixed(texts: Iterable[str]) -> dict[str, Any]:
     return fixed
 
 
-def _own(model: Model, topology: Topology, layout: Any) -> Prediction | None:
+def _own(model: PlannedModel, topology: Topology, layout: Any) -> Prediction | None:
     """What is expected of the recipe's own layout; None where it is for other chips."""
     try:
         return predictions.predict(model, topology, layout) if layout else None

@@ -5,7 +5,7 @@ from typing import Any
 
 from pangu_jax.planner import planner
 from pangu_jax.planner.planner import Search
-from pangu_jax.planner.predictions import Model, Prediction
+from pangu_jax.planner.predictions import PlannedModel, Prediction
 from pangu_jax.planning.verifying import Verified
 from tpu_npu_backends.topologies import Topology
 
@@ -23,7 +23,7 @@ class Plan:
       best: of the layouts that compiled, the fastest that fits; or else the first of the ranking.
     """
 
-    model: Model
+    model: PlannedModel
     topology: Topology
     search: Search
     own: Prediction | None

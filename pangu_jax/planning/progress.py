@@ -7,8 +7,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColu
 from rich.progress import Progress as Bar
 
 
-class Progress:
-    """`with Progress() as progress:`; `now` and `step` are handed to who does the work."""
+class PlanningProgress:
+    """`with PlanningProgress() as progress:`; `now` and `step` are handed to who does the work."""
 
     def __init__(self) -> None:
         columns = (
@@ -22,7 +22,7 @@ class Progress:
         self._bar = Bar(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task = self._bar.add_task("", total=None)
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> "PlanningProgress":
         self._bar.start()
         return self
 

@@ -25,16 +25,16 @@ def topology(chosen: Topology, layout: Layout, value: dict[str, Any], out: Path 
             "compiled for",
             f"{chosen.describe()}, {layout.describe()}, batch {value['batch_size']}, in {seconds}",
         ],
-        ["memory a chip", f"{_gib(memory['total'])} of {_gib(fits)} GiB: {parts}"],
-        ["model FLOPs", f"{value['model_flops_per_step'] / 1e9:.4g} GFLOP a step, of all chips"],
+        ["memory per chip", f"{_gib(memory['total'])} of {_gib(fits)} GiB: {parts}"],
+        ["model FLOPs", f"{value['model_flops_per_step'] / 1e9:.4g} GFLOP per step, of all chips"],
     ]
     if value["collectives"] is None:
-        rows.append(["time", "not estimated: no CPU compiler tells cycles"])
+        rows.append(["time", "not estimated: no CPU compiler reports cycles"])
     else:
         flops, step_s = value["matmul_flops_per_chip"], value["estimated_step_s"]
-        rows.append(["products", f"{flops / 1e9:.4g} GFLOP a chip, what is computed again included"])
+        rows.append(["products", f"{flops / 1e9:.4g} GFLOP per chip, what is computed again included"])
         rows.append(
-            ["time", f"{step_s * 1e3:.4g} ms a step, estimated from the compiler's cycles; it never ran"]
+            ["time", f"{step_s * 1e3:.4g} ms per step, estimated from the compiler's cycles; it never ran"]
         )
     lines = [text_tables.render(("", ""), rows)]
     if value["collectives"]:
@@ -63,9 +63,9 @@ def ascend(value: dict[str, Any], out: Path | None) -> str:
             "compiled for",
             f"{value['target']}, batch {value['batch_size']}, in {seconds:.0f} s; {cann.NEVER_RUN}",
         ],
-        ["kernels", f"{value['kernels']} ({cores}), {value['launches']} launches a step"],
+        ["kernels", f"{value['kernels']} ({cores}), {value['launches']} launches per step"],
         ["products", f"{value['products_compiled']} of {value['products']} in kernels"],
-        ["FLOPs covered", f"{value['flops_covered']:.2%} of {value['flops'] / 1e9:.4g} GFLOP a step"],
+        ["FLOPs covered", f"{value['flops_covered']:.2%} of {value['flops'] / 1e9:.4g} GFLOP per step"],
         ["checked", _checked(value)],
         ["memory", f"{_gib(value['workspace_bytes'])} GiB beside arguments and results"],
         ["on the chip", _on_chip(value["on_chip"])],

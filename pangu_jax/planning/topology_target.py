@@ -12,7 +12,7 @@ from pangu_jax.planner.cost_report import CostReport
 from pangu_jax.planning import compiled_steps, target_tables
 from pangu_jax.planning.compiled_steps import CompiledStep
 from pangu_jax.planning.output_folder import replacing
-from pangu_jax.planning.progress import Progress
+from pangu_jax.planning.progress import PlanningProgress
 from pangu_jax.recipes import Recipe
 from pangu_jax.result import Result
 from pangu_jax.training import step_recipe
@@ -30,21 +30,21 @@ class TopologyTarget:
     topology: Topology
 
     def compile_step(self, recipe: Recipe, out: Path | None) -> Result:
-        """Memory a chip, FLOPs and collectives of one step; the optimised program goes to `out`."""
+        """Memory per chip, FLOPs and collectives of one step; the optimised program goes to `out`."""
         topology = self.topology
         # Tracing happens on this machine's CPU: chips that are there are not taken for it.
         selection.select(topology.name if topology.chip.platform == "cpu" else "cpu")
         devices = topologies.devices(topology)
         place = replacing(out, REPORT) if out is not None else contextlib.nullcontext()
-        with Progress() as progress, place as folder:
+        with PlanningProgress() as progress, place as folder:
             progress.now("reading the recipe")
-            told = step_recipe.read(recipe)
-            layout = _layout(told, topology)
+            spec = step_recipe.read(recipe)
+            layout = _layout(spec, topology)
             progress.now(f"compiling for {topology.name}, {layout.describe()}")
             step = compiled_steps.compile_step(
-                told.workload, told.optimizer, layout, told.batch_size, topology, devices
+                spec.workload, spec.optimizer, layout, spec.batch_size, topology, devices
             )
-            value = _value(topology, told, layout, step, compiled_steps.cost(step, layout, topology, devices))
+            value = _value(topology, spec, layout, step, compiled_steps.cost(step, layout, topology, devices))
             if folder is not None:
                 (folder / "step.hlo.txt").write_text(step.hlo_text, "utf-8")
                 (folder / REPORT).write_text(json.dumps(value, indent=2) + "\n", "utf-8")
@@ -52,17 +52,17 @@ class TopologyTarget:
 
 
 def _value(
-    topology: Topology, told: StepRecipe, layout: Layout, step: CompiledStep, cost: CostReport | None
+    topology: Topology, spec: StepRecipe, layout: Layout, step: CompiledStep, cost: CostReport | None
 ) -> dict[str, Any]:
-    """For JSON; the cost is None where no compiler tells it."""
+    """For JSON; the cost is None where no compiler reports it."""
     return {
         "target": topology.name,
         "chips": topology.chips,
         "layout": asdict(layout),
-        "batch_size": told.batch_size,
+        "batch_size": spec.batch_size,
         "memory_bytes_per_chip": {**step.memory, "total": step.bytes_per_chip},
         "hbm_bytes_per_chip": topology.chip.hbm_bytes,
-        "model_flops_per_step": told.workload.flops_per_step(told.batch_size),
+        "model_flops_per_step": spec.workload.flops_per_step(spec.batch_size),
         "matmul_flops_per_chip": cost and cost.matmul_flops + cost.kernel_flops,
         "collectives": [asdict(collective) for collective in cost.collectives] if cost else None,
         "estimated_step_s": cost and cost.step_seconds,
@@ -72,9 +72,9 @@ def _value(
     }
 
 
-def _layout(told: StepRecipe, topology: Topology) -> Layout:
+def _layout(spec: StepRecipe, topology: Topology) -> Layout:
     """The recipe's own, or the planner's first choice where the recipe leaves it to that."""
-    if told.layout is not None:
-        return told.layout.on(topology.chips)
-    model = predictions.describe(told.workload, told.batch_size, told.optimizer_bytes, told.compute_dtype)
+    if spec.layout is not None:
+        return spec.layout.on(topology.chips)
+    model = predictions.describe(spec.workload, spec.batch_size, spec.optimizer_bytes, spec.compute_dtype)
     return planner.search(model, topology, top=1).ranking[0].layout

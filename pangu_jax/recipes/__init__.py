@@ -5,7 +5,7 @@ lets the run find out; this package remembers where every value came from and re
 a device is touched.
 
     recipe = recipes.load(["nlp/quickstart"], ["train.steps=10"])
-    recipes.require_valid(recipe)        # UserError, one line a finding
+    recipes.require_valid(recipe)        # UserError, one line per finding
     recipes.apply(recipe)                # into gin's registry: configurables now see these values
     Path("recipe.gin").write_text(recipes.dump(recipe))
 
@@ -14,9 +14,9 @@ Importing this package loads gin and nothing heavier; the modules that a recipe 
 
 from pangu_jax.recipes.checking import Constraint, check, check_values, constraint, require_valid
 from pangu_jax.recipes.dumping import changes, dump
-from pangu_jax.recipes.explaining import Difference, Explanation, diff, explain
+from pangu_jax.recipes.explaining import Explanation, RecipeDifference, diff, explain
 from pangu_jax.recipes.files import available, find
-from pangu_jax.recipes.findings import Finding
+from pangu_jax.recipes.findings import RecipeFinding
 from pangu_jax.recipes.loading import apply, load
 from pangu_jax.recipes.making import make
 from pangu_jax.recipes.recipe import Recipe
@@ -26,11 +26,11 @@ from pangu_jax.recipes.values import Macro, Reference, parse_flag_value, parse_v
 
 __all__ = [
     "Constraint",
-    "Difference",
     "Explanation",
-    "Finding",
     "Macro",
     "Recipe",
+    "RecipeDifference",
+    "RecipeFinding",
     "Reference",
     "apply",
     "available",

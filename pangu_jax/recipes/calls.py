@@ -6,7 +6,7 @@ A reference `@a/f()` is called in scope a, and so is what its own bindings refer
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from pangu_jax.recipes.findings import Finding, Where
+from pangu_jax.recipes.findings import RecipeFinding, Where
 from pangu_jax.recipes.recipe import Key, Recipe
 from pangu_jax.recipes.signatures import look_up
 from pangu_jax.recipes.uses import leaves
@@ -32,7 +32,7 @@ def called(recipe: Recipe) -> dict[Call, Where]:
     return found
 
 
-def incomplete(recipe: Recipe) -> Iterator[Finding]:
+def incomplete(recipe: Recipe) -> Iterator[RecipeFinding]:
     """Of whatever gin calls by itself: parameters without a default that nothing binds, and methods that a
     class should have and has not."""
     root = Call("", recipe.function.selector)
@@ -42,7 +42,7 @@ def incomplete(recipe: Recipe) -> Iterator[Finding]:
         yield from _abstract(call, where)
 
 
-def _abstract(call: Call, where: Where) -> Iterator[Finding]:
+def _abstract(call: Call, where: Where) -> Iterator[RecipeFinding]:
     """A class that leaves out what its base asks for: Python would say so when it is made, in a traceback."""
     configurable = look_up(call.selector)
     target: Any = configurable.target
@@ -51,17 +51,17 @@ def _abstract(call: Call, where: Where) -> Iterator[Finding]:
         base = next(base for base in target.__mro__[::-1] if absent[0] in vars(base))
         methods = "method" if len(absent) == 1 else "methods"
         message = f"{configurable.short} lacks the {methods} {', '.join(absent)} of {base.__name__}"
-        yield Finding(where, f"{message}; its docstrings tell what each gives")
+        yield RecipeFinding(where, f"{message}; its docstrings say what each gives")
 
 
-def circular(recipe: Recipe) -> Iterator[Finding]:
+def circular(recipe: Recipe) -> Iterator[RecipeFinding]:
     """References that come back to themselves: gin would call without end."""
     finished: set[Call] = set()
 
-    def visit(call: Call, path: tuple[Call, ...]) -> Iterator[Finding]:
+    def visit(call: Call, path: tuple[Call, ...]) -> Iterator[RecipeFinding]:
         for callee, where in _callees(recipe, call):
             if callee in (*path, call):
-                yield Finding(
+                yield RecipeFinding(
                     where, f"@{look_up(callee.selector).short}() is called within itself, without end"
                 )
             elif callee not in finished:
@@ -92,8 +92,8 @@ def _callees(recipe: Recipe, call: Call) -> Iterator[tuple[Call, Where]]:
 
 def _missing(
     recipe: Recipe, call: Call, where: Where, supplied: frozenset[str] = frozenset()
-) -> Iterator[Finding]:
+) -> Iterator[RecipeFinding]:
     for name, parameter in look_up(call.selector).parameters.items():
         key = Key(call.scope, call.selector, name)
         if parameter.required and name not in supplied and recipe.effective(key) is None:
-            yield Finding(where, f"{key} has no default and is not bound")
+            yield RecipeFinding(where, f"{key} has no default and is not bound")

@@ -6,16 +6,16 @@ from typing import Any
 
 from pangu_jax.errors import UserError, suggestion
 from pangu_jax.recipes.calls import circular, incomplete
-from pangu_jax.recipes.findings import COMMAND_LINE, Finding
-from pangu_jax.recipes.fitting import describe, expected, fits
+from pangu_jax.recipes.findings import COMMAND_LINE, RecipeFinding
 from pangu_jax.recipes.parsing import Binding
 from pangu_jax.recipes.recipe import Key, Recipe
 from pangu_jax.recipes.signatures import REQUIRED, is_constant, look_up
+from pangu_jax.recipes.type_checks import describe, expected, fits
 from pangu_jax.recipes.uses import leaves, macros, scopes
 from pangu_jax.recipes.values import Macro, Reference
 
 # Says, for a recipe whose single values are all right, which of them contradict each other: pairs of the
-# name to mend ("Layout.model") and what is wrong. It must not touch a device.
+# name to change ("Layout.model") and what is wrong. It must not touch a device.
 Constraint = Callable[[Recipe], Iterable[tuple[str, str]]]
 
 _constraints: list[tuple[Constraint, str | None]] = []
@@ -31,7 +31,7 @@ def constraint(rule: Constraint, *, of: str | None = None) -> Constraint:
     return rule
 
 
-def check(recipe: Recipe) -> list[Finding]:
+def check(recipe: Recipe) -> list[RecipeFinding]:
     """All findings, by file and line; none when the recipe may run.
 
     Constraints are asked only when every value is right by itself.
@@ -44,7 +44,7 @@ def check(recipe: Recipe) -> list[Finding]:
     if not findings:
         rules = [rule for rule, of in _constraints if of in (None, recipe.function.selector)]
         broken = chain.from_iterable(rule(recipe) for rule in rules)
-        findings = [Finding(recipe.where(name), f"{name}: {what}") for name, what in broken]
+        findings = [RecipeFinding(recipe.where(name), f"{name}: {what}") for name, what in broken]
     order = {str(path): number for number, path in enumerate(recipe.files)}
     findings.sort(
         key=lambda one: (order.get(one.where.file, len(order)), one.where.file, one.where.line or 0)
@@ -52,7 +52,7 @@ def check(recipe: Recipe) -> list[Finding]:
     return list(dict.fromkeys(findings))
 
 
-def check_values(recipe: Recipe) -> list[Finding]:
+def check_values(recipe: Recipe) -> list[RecipeFinding]:
     """Findings about names and single values, not about the whole: of a recipe that is not to be run."""
     return [*recipe.findings, *_types(recipe)]
 
@@ -74,14 +74,14 @@ def _all(recipe: Recipe) -> Iterator[Binding]:
     return chain(*recipe.history.values(), recipe.unknown)
 
 
-def _supplied(recipe: Recipe) -> Iterator[Finding]:
+def _supplied(recipe: Recipe) -> Iterator[RecipeFinding]:
     """Python's argument would win over gin's binding, without a word."""
     for key, binding in _current(recipe):
         if key.selector == recipe.function.selector and key.parameter in recipe.supplied:
-            yield Finding(binding.where, f"{key} is set by the program, not by a recipe")
+            yield RecipeFinding(binding.where, f"{key} is set by the program, not by a recipe")
 
 
-def _duplicates(recipe: Recipe) -> Iterator[Finding]:
+def _duplicates(recipe: Recipe) -> Iterator[RecipeFinding]:
     """A later file may override an earlier one; twice in one file is a slip that gin settles silently."""
     for key, bindings in recipe.history.items():
         firsts: dict[str, Binding] = {}
@@ -89,10 +89,10 @@ def _duplicates(recipe: Recipe) -> Iterator[Finding]:
             first = firsts.setdefault(binding.where.file, binding)
             if first.where != binding.where:
                 message = f"{key} is already bound at line {first.where.line} of this file"
-                yield Finding(binding.where, message)
+                yield RecipeFinding(binding.where, message)
 
 
-def _macros(recipe: Recipe) -> Iterator[Finding]:
+def _macros(recipe: Recipe) -> Iterator[RecipeFinding]:
     defined = {key.selector for key in recipe.history if not key.parameter}
     ever = macros(_all(recipe))
     now = macros(chain((binding for _, binding in _current(recipe)), recipe.unknown))
@@ -100,50 +100,52 @@ def _macros(recipe: Recipe) -> Iterator[Finding]:
         for name in sorted(macros([binding]) - defined):
             if not is_constant(name):
                 near = suggestion(name, defined)
-                yield Finding(binding.where, f"{key} = {binding.value!r}: macro {name} is not defined{near}")
+                yield RecipeFinding(
+                    binding.where, f"{key} = {binding.value!r}: macro {name} is not defined{near}"
+                )
         if key.parameter:
             continue
         name = key.selector
         if any(leaf in map(Macro, defined) for leaf in leaves(recipe.expand(binding.value))):
-            yield Finding(binding.where, f"macro {name} is defined by itself")
+            yield RecipeFinding(binding.where, f"macro {name} is defined by itself")
         if name not in ever:
             near = suggestion(name, (ever - defined) or (defined - {name}))
-            yield Finding(binding.where, f"macro {name} is never used{near}")
+            yield RecipeFinding(binding.where, f"macro {name} is never used{near}")
         elif name not in now and binding.where.file == COMMAND_LINE:
             message = f"--gin.{name} has no effect: what used it is bound to something else"
-            yield Finding(binding.where, message)
+            yield RecipeFinding(binding.where, message)
 
 
-def _scopes(recipe: Recipe) -> Iterator[Finding]:
+def _scopes(recipe: Recipe) -> Iterator[RecipeFinding]:
     """gin applies a binding in scope a/b while a reference @a/b/... is called: without one it is dead."""
     used = scopes(_all(recipe))
     for key, binding in _current(recipe):
         if key.parameter and key.scope and key.scope not in used:
             near = suggestion(key.scope, used)
-            yield Finding(binding.where, f"{key}: no reference uses the scope '{key.scope}'{near}")
+            yield RecipeFinding(binding.where, f"{key}: no reference uses the scope '{key.scope}'{near}")
 
 
-def _references(recipe: Recipe) -> Iterator[Finding]:
+def _references(recipe: Recipe) -> Iterator[RecipeFinding]:
     for key, binding in _current(recipe):
         for leaf in leaves(binding.value):
             if isinstance(leaf, Reference):
                 try:
                     look_up(leaf.selector)
                 except LookupError as error:
-                    yield Finding(binding.where, f"{key} = {leaf!r}: {error}")
+                    yield RecipeFinding(binding.where, f"{key} = {leaf!r}: {error}")
 
 
-def _types(recipe: Recipe) -> Iterator[Finding]:
+def _types(recipe: Recipe) -> Iterator[RecipeFinding]:
     for key, binding in _current(recipe):
         value = recipe.expand(binding.value)
         wanted = expected(recipe.parameter(key))
         if value is REQUIRED:
-            yield Finding(binding.where, f"{key} must be given a value")
+            yield RecipeFinding(binding.where, f"{key} must be given a value")
         elif key.parameter and not fits(value, wanted):
             message = (
                 f"{key} = {binding.value!r}: that is {_kind(binding.value, value)}, not {describe(wanted)}"
             )
-            yield Finding(binding.where, message)
+            yield RecipeFinding(binding.where, message)
 
 
 def _kind(written: Any, value: Any) -> str:

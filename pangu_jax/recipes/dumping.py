@@ -1,6 +1,6 @@
-"""The resolved form of a recipe: one gin file, no includes, a line a binding, in an order that never varies.
+"""The resolved form of a recipe: one gin file, no includes, a line per binding, in a fixed order.
 
-Macros stay macros, so a replay can be overridden by the same names; what they come to stands behind them in
+Macros stay macros, so a replay can be overridden by the same names; what they come to follows them in
 a comment. Parameters left at their default are listed as comments: a changed default then shows in a diff.
 """
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from pangu_jax.recipes.fitting import describe, expected
 from pangu_jax.recipes.recipe import Key, Recipe
 from pangu_jax.recipes.signatures import EMPTY, REQUIRED, look_up
+from pangu_jax.recipes.type_checks import describe, expected
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def show(value: Any) -> str:
 
 
 @dataclass(frozen=True)
-class Difference:
+class RecipeDifference:
     """One name on which two recipes differ: what it comes to in each, and where that is written."""
 
     name: str
@@ -89,12 +89,12 @@ class Difference:
         return f"{self.name}: {self.first} ({self.first_where}) -> {self.second} ({self.second_where})"
 
 
-def diff(first: Recipe, second: Recipe) -> list[Difference]:
+def diff(first: Recipe, second: Recipe) -> list[RecipeDifference]:
     """The parameters that come to different values, sorted by name; macros count by what they do."""
     names = {key for recipe in (first, second) for key in recipe.history if key.parameter}
     differences = []
     for key in sorted(names, key=str):
         one, other = _explain(first, key), _explain(second, key)
         if one.value != other.value:
-            differences.append(Difference(str(key), one.value, other.value, one.where, other.where))
+            differences.append(RecipeDifference(str(key), one.value, other.value, one.where, other.where))
     return differences

@@ -1,4 +1,4 @@
-"""What a check says: one line each, with the place to mend it and, for a misspelling, the likely name."""
+"""What a check says: one line each, with the place to fix it and, for a misspelling, the likely name."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ class Where:
 
 
 @dataclass(frozen=True)
-class Finding:
+class RecipeFinding:
     """One thing that is wrong with a recipe. `str()` is the line shown to a person.
 
     `unread` says that the rest of the file is unknown because of it.

@@ -11,8 +11,8 @@ BUILD_CORPUS = "data_pipelines.corpus.build.build"
 # A function, and the parameters of it that a verb's flags give; a recipe must not set them.
 _SUPPLIED = {
     TUNE: ("out", "recipe"),
-    EVALUATE: ("run_dir", "tell", "devices"),
-    SWEEP: ("out", "workers", "ray_address", "tell", "recipe", "devices"),
+    EVALUATE: ("run_dir", "on_row", "devices"),
+    SWEEP: ("out", "workers", "ray_address", "on_row", "recipe", "devices"),
     BUILD_CORPUS: ("inputs", "output", "workers", "ray_address", "recipe"),
 }
 

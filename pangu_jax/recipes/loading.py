@@ -15,11 +15,11 @@ from pangu_jax.errors import UserError, suggestion
 from pangu_jax.recipes import functions
 from pangu_jax.recipes.dumping import dump
 from pangu_jax.recipes.files import find
-from pangu_jax.recipes.findings import COMMAND_LINE, Finding, Where
-from pangu_jax.recipes.fitting import expected, fits
+from pangu_jax.recipes.findings import COMMAND_LINE, RecipeFinding, Where
 from pangu_jax.recipes.parsing import Binding, Import, read
 from pangu_jax.recipes.recipe import Key, Recipe
 from pangu_jax.recipes.signatures import Configurable, present_selector, registered
+from pangu_jax.recipes.type_checks import expected, fits
 from pangu_jax.recipes.values import Reference, parse_flag_value
 
 
@@ -42,7 +42,7 @@ def load(
       supplied: the parameters of that function which the program passes itself and a recipe must not set;
         None: as `functions.supplied` says.
 
-    What is wrong inside the files is not raised but kept, for `check` to tell all of it at once.
+    What is wrong inside the files is not raised but kept, for `check` to report all of it at once.
     """
     paths = [find(name) for name in files]
     statements = [statement for path in paths for statement in read(path)]
@@ -56,7 +56,7 @@ def load(
         if isinstance(statement, Import):
             _import(recipe, statement)
     for statement in statements:
-        if isinstance(statement, Finding):
+        if isinstance(statement, RecipeFinding):
             recipe.findings.append(statement)
         elif isinstance(statement, Binding):
             _bind(recipe, statement)
@@ -77,13 +77,13 @@ def _import(recipe: Recipe, statement: Import) -> None:
         message = (
             "gin's dynamic registration is not supported: import modules that register their configurables"
         )
-        recipe.findings.append(Finding(statement.where, message))
+        recipe.findings.append(RecipeFinding(statement.where, message))
         return
     try:
         importlib.import_module(statement.module)
     except ImportError as error:
         near = _near_module(error) if isinstance(error, ModuleNotFoundError) else ""
-        recipe.findings.append(Finding(statement.where, f"{statement.statement}: {error}{near}"))
+        recipe.findings.append(RecipeFinding(statement.where, f"{statement.statement}: {error}{near}"))
     else:
         recipe.imports.append(statement)
 
@@ -101,7 +101,7 @@ def _bind(recipe: Recipe, binding: Binding) -> None:
     try:
         key = recipe.key(binding.name) if binding.parameter else Key("", binding.name, "")
     except UserError as error:
-        recipe.findings.append(Finding(binding.where, f"{binding.name}: {error}"))
+        recipe.findings.append(RecipeFinding(binding.where, f"{binding.name}: {error}"))
         recipe.unknown.append(binding)
         return
     recipe.history.setdefault(key, []).append(replace(binding, value=_present(binding.value)))
@@ -127,7 +127,7 @@ def _bind_flag(recipe: Recipe, text: str) -> None:
         key = recipe.key(name.strip())
         value = parse_flag_value(written)
     except (UserError, ValueError) as error:
-        recipe.findings.append(Finding(where, f"--gin.{text}: {error}"))
+        recipe.findings.append(RecipeFinding(where, f"--gin.{text}: {error}"))
         return
     wanted = expected(recipe.parameter(key))
     if type(value) in (int, float) and not fits(value, wanted) and fits(written.strip(), wanted):

@@ -1,4 +1,4 @@
-"""From gin files to a list of statements, each with its file and line, includes laid in where they stand."""
+"""From gin files to a list of statements, each with its file and line, includes laid in where they are."""
 
 import tokenize
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from gin import config_parser
 from pangu_jax.errors import UserError
 from pangu_jax.recipes import renamed
 from pangu_jax.recipes.files import find
-from pangu_jax.recipes.findings import Finding, Where
+from pangu_jax.recipes.findings import RecipeFinding, Where
 from pangu_jax.recipes.values import Delegate
 
 
@@ -42,19 +42,20 @@ class Import:
     where: Where
 
 
-Statement = Binding | Import | Finding
+Statement = Binding | Import | RecipeFinding
 
 
 def read(path: Path, including: tuple[Path, ...] = ()) -> Iterator[Statement]:
     """The statements of a file in the order gin would carry them out.
 
-    What cannot be read is yielded as a Finding, and reading goes on wherever that has a meaning: after a
-    missing include, but not after a syntax error in the same file. `including` are the files on the way here.
+    What cannot be read is yielded as a RecipeFinding, and reading resumes wherever that has a meaning: after
+    a missing include, but not after a syntax error in the same file. `including` are the files on the way
+    here.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        yield Finding(Where(str(path)), f"cannot be read: {error}", unread=True)
+        yield RecipeFinding(Where(str(path)), f"cannot be read: {error}", unread=True)
         return
     try:
         for statement in config_parser.ConfigParser(text, Delegate()):
@@ -67,17 +68,17 @@ def read(path: Path, including: tuple[Path, ...] = ()) -> Iterator[Statement]:
             elif isinstance(statement, config_parser.IncludeStatement):
                 yield from _included(statement.filename, where, (*including, path))
     except (SyntaxError, tokenize.TokenError, ValueError) as error:
-        yield Finding(_place(error, path), f"is not gin syntax: {_reason(error, text)}", unread=True)
+        yield RecipeFinding(_place(error, path), f"is not gin syntax: {_reason(error, text)}", unread=True)
 
 
 def _included(name: str, where: Where, including: tuple[Path, ...]) -> Iterator[Statement]:
     try:
         path = find(name, beside=including[-1].parent)
     except UserError as error:
-        yield Finding(where, f"include: {error}")
+        yield RecipeFinding(where, f"include: {error}")
         return
     if path in including:
-        yield Finding(where, f"include '{name}' comes back to a file that is being read")
+        yield RecipeFinding(where, f"include '{name}' comes back to a file that is being read")
         return
     yield from read(path, including)
 

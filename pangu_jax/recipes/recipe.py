@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pangu_jax.errors import UserError, suggestion
-from pangu_jax.recipes.findings import COMMAND_LINE, Finding, Where
+from pangu_jax.recipes.findings import COMMAND_LINE, RecipeFinding, Where
 from pangu_jax.recipes.parsing import Binding, Import
 from pangu_jax.recipes.signatures import EMPTY, Configurable, Parameter, constant, is_constant, look_up
 from pangu_jax.recipes.values import Macro, Reference
@@ -41,7 +41,7 @@ class Recipe:
     supplied: frozenset[str]
     imports: list[Import] = field(default_factory=list)
     history: dict[Key, list[Binding]] = field(default_factory=dict)
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[RecipeFinding] = field(default_factory=list)
     unknown: list[Binding] = field(default_factory=list)
 
     def binding(self, key: Key) -> Binding | None:
@@ -144,7 +144,7 @@ class Recipe:
             return False
 
     def where(self, name: str) -> Where:
-        """The place to mend `name`: where it is bound, else the recipe's last file."""
+        """The place to change `name`: where it is bound, else the recipe's last file."""
         binding = self.effective(self.key(name))
         return binding.where if binding else self.where_missing()
 

@@ -1,7 +1,7 @@
 """Exceptions as they were raised, without what gin makes of them.
 
-gin wraps whatever passes through a configurable in a proxy whose text goes on for a line: "In call to
-configurable ...". A mistake that a person can mend is told in one line of its own.
+gin wraps whatever passes through a configurable in a proxy whose text is a line longer: "In call to
+configurable ...". A mistake that a person can fix is reported in one line of its own.
 """
 
 import contextlib
@@ -20,14 +20,14 @@ def plain_errors() -> Generator[None]:
 
 
 def unwrap(error: Exception) -> Exception:
-    """The exception that gin's proxy, or a proxy of a proxy, stands for; any other is given back as it is."""
+    """The exception that gin's proxy, or a proxy of a proxy, wraps; any other is given back as it is."""
     while (original := _original(error)) is not None:
         error = original
     return error
 
 
 def _original(error: Exception) -> Exception | None:
-    """What a proxy stands for: its class is made on the spot, below the original's and of the same name."""
+    """What a proxy wraps: its class is made on the spot, below the original's and of the same name."""
     kind, original = type(error), error.__context__
     below = type(original)
     is_proxy = kind.__bases__ == (below,) and kind.__qualname__ == below.__qualname__

@@ -20,7 +20,7 @@ def using(
     """`load`, `require_valid` and `apply`; what is raised inside comes out as it was, without gin's proxy.
 
     Raises:
-      UserError: the recipe is wrong, one line a finding.
+      UserError: the recipe is wrong, one line per finding.
     """
     with plain_errors():
         recipe = load(files, bindings, function=function)

@@ -16,7 +16,7 @@ from pangu_jax.inline_svg import STYLE, svg
 from pangu_jax.runs.formats import count, plain
 from pangu_jax.runs.results import Series
 
-POINTS = 400  # more cannot be told apart at this width
+POINTS = 400  # more cannot be distinguished at this width
 SIZE_INCHES = (4.0, 2.3)  # small, so that text is legible where a phone shows a chart at full width
 AXES = (0.1, 0.165, 0.87, 0.815)  # left, bottom, width, height; fixed, so that charts line up
 

@@ -1,4 +1,4 @@
-"""What a checkpoint directory holds, told from its files alone: no device, no mesh, no JAX.
+"""What a checkpoint directory holds, by its files alone: no device, no mesh, no JAX.
 
     checkpoints/
       1000/                     one committed step (Orbax renames it into place when it is whole)
@@ -178,7 +178,7 @@ def verify(directory: str | os.PathLike) -> dict:
     Returns:
         {"directory", "steps": [{"step", "state": "sound" | "unsummed" | "corrupt", "why", "files", "bytes"}],
         "usable": steps a restore would take, newest last, "set_aside", "unfinished"}. An unsummed step was
-        committed without checksums; it is readable as far as anyone can tell.
+        committed without checksums; it is readable as far as anyone knows.
     Raises:
         UserError: there is no step, or none is usable.
     """

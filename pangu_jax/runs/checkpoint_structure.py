@@ -1,4 +1,4 @@
-"""Whether a checkpoint fits the model and vocabulary it is restored into; told before any array is read."""
+"""Whether a checkpoint fits the model and vocabulary it is restored into; known before any array is read."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -278,7 +278,7 @@ class Checkpoints:
             intact = "there is no earlier one" if latest is None else f"that of step {latest} is intact"
             raise UserError(
                 f"could not save checkpoint {self.directory / str(self._saving)}: {trouble.lower()}; "
-                f"{intact}; mend the disk and run the same command again"
+                f"{intact}; free or repair the disk and run the same command again"
             ) from error
 
     def _remove_unfinished(self) -> None:

@@ -23,7 +23,7 @@ from pangu_jax.parallel.constraints import ConstraintPlacement
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.mesh import RINGS, make_mesh
 from pangu_jax.parallel.rules import LogicalAxes
-from pangu_jax.workloads import Run, Tree
+from pangu_jax.workloads import RunContext, Tree
 from tpu_npu_backends import compilation_cache, selection
 from tpu_npu_backends.selection import Backend
 
@@ -69,7 +69,7 @@ class Spread(NamedTuple):
     backend: Backend
     layout: Layout
     mesh: Mesh | None
-    run: Run
+    run: RunContext
 
     def shardings(self, axes: Any) -> Any:
         """Where each array of a tree of logical axes is kept."""
@@ -120,9 +120,9 @@ def spread(
             log.warning("%s is opened with the layout %s: %s", name, layout.describe(), changed)
     dtype = jnp.dtype(backend.compute_dtype if own.compute_dtype == "auto" else own.compute_dtype)
     if _devices(layout) == 1:
-        return Spread(backend, layout, None, Run(OneDevice(), dtype=dtype))
+        return Spread(backend, layout, None, RunContext(OneDevice(), dtype=dtype))
     mesh = make_mesh(layout, list(backend.devices))
-    return Spread(backend, layout, mesh, Run(ConstraintPlacement(mesh), dtype=dtype))
+    return Spread(backend, layout, mesh, RunContext(ConstraintPlacement(mesh), dtype=dtype))
 
 
 def without_pipeline(own: Layout, dimensions: Mapping[str, int]) -> Layout:
@@ -144,7 +144,9 @@ def of_mesh(axes: Mapping[str, int]) -> Layout:
     return Layout(stage=stage, data=data, fsdp=fsdp, model=model, sequence=sequence)
 
 
-def of_trained(params: Tree, axes: Tree, dimensions: Mapping[str, int], dtype: jnp.dtype) -> tuple[Tree, Run]:
+def of_trained(
+    params: Tree, axes: Tree, dimensions: Mapping[str, int], dtype: jnp.dtype
+) -> tuple[Tree, RunContext]:
     """Parameters as training leaves them, moved to where they serve to use the model, on the same devices.
 
     Args:
@@ -155,9 +157,9 @@ def of_trained(params: Tree, axes: Tree, dimensions: Mapping[str, int], dtype: j
     """
     mesh = getattr(jax.tree.leaves(params)[0].sharding, "mesh", None)
     if mesh is None or mesh.size == 1:
-        return params, Run(OneDevice(), dtype=dtype)
+        return params, RunContext(OneDevice(), dtype=dtype)
     mesh = make_mesh(without_pipeline(of_mesh(mesh.shape), dimensions), list(mesh.devices.flat))
-    return jax.device_put(params, rules.storage_shardings(mesh, axes)), Run(
+    return jax.device_put(params, rules.storage_shardings(mesh, axes)), RunContext(
         ConstraintPlacement(mesh), dtype=dtype
     )
 

@@ -9,7 +9,7 @@ from pangu_jax.runs.units import VALIDATION, of_trainer, unit_of
 OF_THE_TRAINER = frozenset(of_trainer("", ""))
 
 
-class Task(NamedTuple):
+class TaskLosses(NamedTuple):
     """Losses of one task, in the run's unit of loss; None where it was not measured.
 
     Attributes:
@@ -55,14 +55,14 @@ class Metric(NamedTuple):
     unit: str
 
 
-def tasks(values: Mapping[str, float], baselines: Mapping[str, Mapping[str, Any]]) -> list[Task]:
+def tasks(values: Mapping[str, float], baselines: Mapping[str, Mapping[str, Any]]) -> list[TaskLosses]:
     """A line for each `loss/TASK` or `validation_loss/TASK` in `values`, in their order."""
     prefixes = ("loss/", f"{VALIDATION}loss/")
     names = dict.fromkeys(
         name.removeprefix(prefix) for prefix in prefixes for name in values if name.startswith(prefix)
     )
     return [
-        Task(
+        TaskLosses(
             name,
             values.get(f"loss/{name}"),
             values.get(f"{VALIDATION}loss/{name}"),
@@ -72,7 +72,7 @@ def tasks(values: Mapping[str, float], baselines: Mapping[str, Mapping[str, Any]
     ]
 
 
-def baseline_names(tasks: Sequence[Task]) -> list[str]:
+def baseline_names(tasks: Sequence[TaskLosses]) -> list[str]:
     """The baselines that some task has, in their order."""
     return list(dict.fromkeys(name for task in tasks for name in task.baselines))
 

@@ -1,4 +1,4 @@
-"""metrics.jsonl (one JSON object a line) and TensorBoard.
+"""metrics.jsonl (one JSON object per line) and TensorBoard.
 
 A run that was killed and resumed must leave the same file as one that never stopped:
 - Opening cuts the file back to the step that was restored, and drops a last line torn by a kill.
@@ -70,7 +70,8 @@ class Metrics:
                 line = line[self._file.write(line) :]
         except OSError as error:
             raise UserError(
-                f"cannot write {self._path}: {error.strerror}; mend the disk and run the same command again"
+                f"cannot write {self._path}: {error.strerror}; free or repair the disk and run the same "
+                "command again"
             ) from None
         if self._tensorboard:
             for name, value in row.items():
@@ -120,7 +121,7 @@ def _rows(path: Path) -> list[tuple[dict, bytes]]:
         except (ValueError, TypeError, KeyError):
             row, is_row = {}, False
         if not is_row:
-            raise UserError(f"{path}, line {number} is not a row of metrics; mend or delete that line")
+            raise UserError(f"{path}, line {number} is not a row of metrics; fix or delete that line")
         rows.append((row, line + b"\n"))
     return rows
 

@@ -65,7 +65,7 @@ class Found(NamedTuple):
         return self.checkpoints.restore_entries(entries, self.asked, fingerprint)
 
 
-class Description(NamedTuple):
+class RunDescription(NamedTuple):
     """What a run is, before its parameters are read.
 
     Attributes:
@@ -114,7 +114,7 @@ def open_run(
       step: the checkpoint; the newest sound one when None.
       devices: where; see `inference_layout.Devices`.
       family: the model family that the caller can use; any when None.
-      float32: keep parameters in fp32 to go on training them; else matrices have the dtype of products.
+      float32: keep parameters in fp32 to continue training them; else matrices have the dtype of products.
 
     Raises:
       UserError, DataError, BackendError: there is no such run, checkpoint or device, the run is of another
@@ -159,7 +159,7 @@ def _best(directory: RunDirectory, checkpoints: Checkpoints) -> int | None:
         return None
 
 
-def describe(found: Found, family: str | None = None) -> Description:
+def describe(found: Found, family: str | None = None) -> RunDescription:
     """What a run is, by its recipe; of its files no array is read.
 
     Raises:
@@ -167,10 +167,10 @@ def describe(found: Found, family: str | None = None) -> Description:
     """
     recipe = _recipe(found)
     workload = _workload(recipe, found.directory, family)
-    return Description(recipe, workload, spread(found, recipe, workload.dimensions()))
+    return RunDescription(recipe, workload, spread(found, recipe, workload.dimensions()))
 
 
-def restore(found: Found, described: Description, *, float32: bool = False) -> OpenedRun:
+def restore(found: Found, described: RunDescription, *, float32: bool = False) -> OpenedRun:
     """The run with its variables.
 
     Raises:

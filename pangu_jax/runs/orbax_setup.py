@@ -1,7 +1,7 @@
 """How Orbax is set up here: what it keeps, how it writes, and what it need not say.
 
 Its `CheckpointManager` is used rather than its v1 API, which in 0.12 still lives under `experimental`. OCDBT
-keeps the files few (about 20, not 2 an array), zarr3 reads back fastest, and weights do not compress, so
+keeps the files few (about 20, not 2 per array), zarr3 reads back fastest, and weights do not compress, so
 compression is off.
 """
 
@@ -41,7 +41,7 @@ def open_manager(
     """The manager of `directory`, with the items "state" (a pytree) and "manifest" (JSON) in every step.
 
     `keep_also` may change; what is in it when a step is saved is kept. `before_commit` runs in the first
-    process's writing thread when all files of a step are written, but it does not yet stand under its number.
+    process's writing thread when all files of a step are written, but it does not yet have its number.
     """
     quiet_orbax()
     policies: list[ocp.checkpoint_managers.PreservationPolicy] = [

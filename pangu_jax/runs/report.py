@@ -17,7 +17,7 @@ from markupsafe import Markup
 from pangu_jax.runs import formats, measured, results
 from pangu_jax.runs.charts import chart
 from pangu_jax.runs.inline_pictures import inline_pictures
-from pangu_jax.runs.measured import Metric, Task
+from pangu_jax.runs.measured import Metric, TaskLosses
 from pangu_jax.runs.results import VALIDATION, Results, Series
 from pangu_jax.runs.run_directory import write_atomically
 
@@ -145,7 +145,7 @@ def _facts(run: Results) -> list[tuple[str, str]]:
     return facts
 
 
-def _below(tasks: list[Task]) -> str:
+def _below(tasks: list[TaskLosses]) -> str:
     """What a held-out loss in green is below."""
     return {1: "the baseline", 2: "both baselines"}.get(len(measured.baseline_names(tasks)), "all baselines")
 

@@ -12,7 +12,7 @@ from pangu_jax.errors import UserError
 from pangu_jax.runs import exhibit_files, measured, metrics, sessions, units
 from pangu_jax.runs.exhibit_files import Exhibits
 from pangu_jax.runs.json_files import read_json
-from pangu_jax.runs.measured import Metric, Task, is_number
+from pangu_jax.runs.measured import Metric, TaskLosses, is_number
 from pangu_jax.runs.run_directory import RunDirectory
 from pangu_jax.runs.sessions import Session
 from pangu_jax.runs.units import NATS_PER_TOKEN, VALIDATION
@@ -96,7 +96,7 @@ class Results:
         return last
 
     @cached_property
-    def tasks(self) -> list[Task]:
+    def tasks(self) -> list[TaskLosses]:
         """A line per task, newest values."""
         return measured.tasks(self.newest, self.baselines)
 

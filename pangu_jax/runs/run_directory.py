@@ -148,7 +148,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         partial.replace(path)
     except OSError as error:
         raise UserError(
-            f"cannot write {path}: {error.strerror}; mend the disk and run the same command again"
+            f"cannot write {path}: {error.strerror}; free or repair the disk and run the same command again"
         ) from None
 
 

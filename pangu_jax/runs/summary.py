@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text, TextType
 
 from pangu_jax.runs import formats, measured
-from pangu_jax.runs.measured import Task
+from pangu_jax.runs.measured import TaskLosses
 from pangu_jax.runs.results import Results
 from pangu_jax.workloads import exhibits
 from pangu_jax.workloads.exhibits import Text as Sample
@@ -102,7 +102,7 @@ def _losses(run: Results) -> Table:
     return table
 
 
-def _verdict(task: Task) -> str:
+def _verdict(task: TaskLosses) -> str:
     if task.beats_baselines is None:
         return ""
     of_all = {1: "the baseline", 2: "both baselines"}.get(len(task.baselines), "all baselines")

@@ -14,7 +14,7 @@ from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.mesh import make_mesh
 from pangu_jax.training import step
 from pangu_jax.training.optimizers import Optimizer
-from pangu_jax.workloads import Run, Workload
+from pangu_jax.workloads import RunContext, Workload
 from tpu_npu_backends.descriptions import BACKENDS
 
 
@@ -32,7 +32,7 @@ def lower_step(
       workload: what is trained; no data is read.
       optimizer: its update is part of the step.
       layout: how it is spread over the devices.
-      batch_size: examples a step, over all devices.
+      batch_size: examples per step, over all devices.
       devices: real ones, or those of a topology.
       platform: the backend: its compute dtype, unless the layout says otherwise; "tpu" attends with the
         flash kernel, others plainly.
@@ -45,7 +45,7 @@ def lower_step(
         raise UserError("; ".join(f"{name}: {what}" for name, what in problems))
     mesh = make_mesh(layout, list(devices))
     dtype = {"auto": BACKENDS[platform].compute_dtype}.get(layout.compute_dtype, layout.compute_dtype)
-    run = Run(OneDevice(), layout.remat, jnp.dtype(dtype), "flash" if platform == "tpu" else "plain")
+    run = RunContext(OneDevice(), layout.remat, jnp.dtype(dtype), "flash" if platform == "tpu" else "plain")
     train_step = step.make_train_step(workload, optimizer, run, layout, mesh, batch_size=batch_size, seed=0)
     shapes = workload.batch_shapes(batch_size)
     specs = rules.batch_specs(workload.batch_axes(), shapes)

@@ -1,4 +1,4 @@
-"""What only the whole recipe can tell: whether its layout divides its model and its batch."""
+"""What only the whole recipe shows: whether its layout divides its model and its batch."""
 
 from collections.abc import Iterable
 
@@ -18,7 +18,7 @@ def layout_divides(recipe: Recipe) -> Iterable[tuple[str, str]]:
         devices = selection.promised_devices(arguments["backend"])
     except BackendError as error:
         return [("train.backend", str(error))]
-    count = processes.promised()
+    count = processes.expected_count()
     devices = devices * count if devices and count else None
     if arguments.get("layout") == "auto":
         return []  # the planner gives layouts that divide, or says why there are none

@@ -1,6 +1,6 @@
 """The gradient of a workload's loss on a mesh: one way in for every layout.
 
-Compiler-partitioned, the loss is differentiated as it stands and constraints say where tensors are. Manual,
+Compiler-partitioned, the loss is differentiated as it is and constraints say where tensors are. Manual,
 and for pipelines, the same loss runs as one program per device (`parallel/shards.py`).
 """
 
@@ -23,10 +23,10 @@ from pangu_jax.parallel.manual import ManualPlacement
 from pangu_jax.parallel.mesh import MESH_AXES
 from pangu_jax.parallel.shards import Specs
 from pangu_jax.parallel.stage import Weights
-from pangu_jax.workloads import Batch, Part, PipelinedWorkload, Run, Sums, Variables, Workload
+from pangu_jax.workloads import Batch, Microbatch, PipelinedWorkload, RunContext, Sums, Variables, Workload
 
 Tree = Any
-FROZEN = None  # stands in a tree of gradients where a parameter is not differentiated
+FROZEN = None  # in a tree of gradients, where a parameter is not differentiated
 
 
 class Rest(NamedTuple):
@@ -40,7 +40,7 @@ def make_gradients(
     workload: Workload,
     layout: Layout,
     mesh: Mesh,
-    run: Run,
+    run: RunContext,
     batch_size: int,
     trainable: Tree | None = None,
 ) -> Callable[[Variables, Batch, jax.Array | None], tuple[Tree, Sums]]:
@@ -57,7 +57,7 @@ def make_gradients(
       trainable: a bool for each parameter; the gradient of others is zero, and without a pipeline it is not
         computed. All when None.
     """
-    run = placed(run, layout, mesh, workload, batch_size // layout.microbatches)
+    run = with_placement(run, layout, mesh, workload, batch_size // layout.microbatches)
     if layout.schedule == "none":
         function = partial(_accumulated, workload, layout, run, trainable)
     else:
@@ -66,7 +66,7 @@ def make_gradients(
 
     def gradients(variables: Variables, batch: Batch, keys: jax.Array | None) -> tuple[Tree, Sums]:
         params, rest = variables.params, Rest(variables.extra, variables.constants)
-        part, on_mesh = Part(dict(batch), keys), function
+        part, on_mesh = Microbatch(dict(batch), keys), function
         if manual:
             specs = _specs(workload, layout, part)
             learning = specs.params if layout.schedule != "none" else _learning(specs.params, trainable)
@@ -85,14 +85,14 @@ def make_gradients(
 
 
 def make_sums(
-    workload: Workload, layout: Layout, mesh: Mesh, run: Run, batch_size: int
+    workload: Workload, layout: Layout, mesh: Mesh, run: RunContext, batch_size: int
 ) -> Callable[[Variables, Batch], Sums]:
     """(variables, batch) -> sums, without gradients and without randomness."""
     pipelined = layout.schedule != "none"
     examples = batch_size // layout.microbatches if pipelined else batch_size
-    run = placed(run, layout, mesh, workload, examples)
+    run = with_placement(run, layout, mesh, workload, examples)
 
-    def function(params: Tree, rest: Rest, part: Part) -> tuple[None, Sums]:
+    def function(params: Tree, rest: Rest, part: Microbatch) -> tuple[None, Sums]:
         if not pipelined:
             return None, workload.loss(Variables(params, *rest), part.batch, None, run)
         in_stages = _with_pipeline(workload, layout)
@@ -104,7 +104,7 @@ def make_sums(
 
     def sums(variables: Variables, batch: Batch) -> Sums:
         params = stack_by_stage(workload, layout, variables.params)
-        part, on_mesh = Part(dict(batch), None), function
+        part, on_mesh = Microbatch(dict(batch), None), function
         if manual:
             on_mesh = shards.sharded(function, mesh, manual, _specs(workload, layout, part), gradients=None)
         found = on_mesh(params, Rest(variables.extra, variables.constants), part)[1]
@@ -113,7 +113,9 @@ def make_sums(
     return sums
 
 
-def placed(run: Run, layout: Layout, mesh: Mesh, workload: Workload, examples: int) -> Run:
+def with_placement(
+    run: RunContext, layout: Layout, mesh: Mesh, workload: Workload, examples: int
+) -> RunContext:
     """The run with the placement of its layout, for a (micro)batch of `examples` over all devices."""
     if layout.partitioning == "auto":
         return run._replace(placement=ConstraintPlacement(mesh))
@@ -131,7 +133,13 @@ def _manual_axes(layout: Layout) -> tuple[str, ...]:
 
 
 def _accumulated(
-    workload: Workload, layout: Layout, run: Run, trainable: Tree | None, params: Tree, rest: Rest, part: Part
+    workload: Workload,
+    layout: Layout,
+    run: RunContext,
+    trainable: Tree | None,
+    params: Tree,
+    rest: Rest,
+    part: Microbatch,
 ) -> tuple[Tree, Sums]:
     """Gradients of the sum, one microbatch after the other."""
     frozen = jax.tree.map(lambda _: FROZEN, params)
@@ -139,7 +147,7 @@ def _accumulated(
         frozen = jax.tree.map(lambda w, learns: FROZEN if learns else w, params, trainable)
         params = _learning(params, trainable)
 
-    def of(params: Tree, part: Part) -> tuple[jax.Array, Sums]:
+    def of(params: Tree, part: Microbatch) -> tuple[jax.Array, Sums]:
         variables = Variables(_merged(params, still), *rest)
         sums = workload.loss(variables, part.batch, part.keys, run)
         return sums.loss, sums
@@ -160,7 +168,7 @@ def _accumulated(
     shapes = shapes[0], without_rows(shapes[1])[0]
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, jnp.float32), shapes)
 
-    def add(total: Tree, part: Part) -> tuple[Tree, Tree]:
+    def add(total: Tree, part: Microbatch) -> tuple[Tree, Tree]:
         grads, sums = differentiate(params, part)
         sums, rows = without_rows(sums)
         return jax.tree.map(jnp.add, total, (grads, sums)), rows
@@ -193,7 +201,7 @@ def _in_order(sums: Sums) -> Sums:
 
 
 def _pipelined(
-    workload: PipelinedWorkload, layout: Layout, run: Run, params: Tree, rest: Rest, part: Part
+    workload: PipelinedWorkload, layout: Layout, run: RunContext, params: Tree, rest: Rest, part: Microbatch
 ) -> tuple[Tree, Sums]:
     """Gradients of the sum on one device of a pipeline."""
     program, parts = workload.program(run, *rest), split(part, layout.microbatches)
@@ -212,7 +220,7 @@ def _pipelined(
 
 
 def stage_weights(
-    workload: PipelinedWorkload, layout: Layout, run: Run, params: Tree
+    workload: PipelinedWorkload, layout: Layout, run: RunContext, params: Tree
 ) -> tuple[Weights, Callable[[Weights], Tree]]:
     """The weights as a stage uses them through a whole step, and the way of their gradients back to storage.
 
@@ -240,7 +248,7 @@ def stage_weights(
     return weights, lambda grads: back(jax.tree.map(lambda g, w: g.astype(w.dtype), grads, weights))[0]
 
 
-def cast_and_gather(params: Tree, axes: Tree, run: Run, *, whole: bool) -> Tree:
+def cast_and_gather(params: Tree, axes: Tree, run: RunContext, *, whole: bool) -> Tree:
     """Weights in the dtype of products, once per step, and gathered if they are to stay whole."""
 
     def cast(weight: jax.Array | None, axes: rules.LogicalAxes) -> jax.Array | None:
@@ -260,7 +268,7 @@ def stack_by_stage(workload: Workload, layout: Layout, params: Tree) -> Tree:
     return {name: jax.tree.map(stack, tree) if name in towers else tree for name, tree in params.items()}
 
 
-def _specs(workload: Workload, layout: Layout, part: Part) -> Specs:
+def _specs(workload: Workload, layout: Layout, part: Microbatch) -> Specs:
     """Where the parameters of `stack_by_stage` are, what else the loss reads, and the batch."""
     axes, towers = workload.logical_axes(), _rounds(workload, layout)[1]
 
@@ -276,7 +284,7 @@ def _specs(workload: Workload, layout: Layout, part: Part) -> Specs:
     rest = jax.tree.map(whole, Rest(axes.extra, axes.constants), is_leaf=rules.is_axes)
     batch = rules.batch_specs(workload.batch_axes(), part.batch)
     keys: Any = None if part.keys is None else rules.batch_spec()
-    return Specs(params, rest, Part(batch, keys))
+    return Specs(params, rest, Microbatch(batch, keys))
 
 
 def _rounds(workload: Workload, layout: Layout) -> tuple[int, tuple[str, ...]]:
@@ -298,4 +306,4 @@ def _with_pipeline(workload: Workload, layout: Layout) -> PipelinedWorkload:
 
 
 def _towers(workload: PipelinedWorkload) -> tuple[str, ...]:
-    return workload.program(Run(OneDevice()), {}, {}).towers
+    return workload.program(RunContext(OneDevice()), {}, {}).towers

@@ -18,7 +18,7 @@ from pangu_jax.training.selection import Best, Selection
 from pangu_jax.training.step import TrainState, TrainStep
 from pangu_jax.training.steps import Metrics, advance
 from pangu_jax.training.validation import is_due
-from pangu_jax.workloads import Run, Variables, Workload
+from pangu_jax.workloads import RunContext, Variables, Workload
 
 Row = dict[str, Any]
 Evaluate = Callable[[Variables], Mapping[str, float]]
@@ -59,7 +59,7 @@ class InMemoryRuns:
         self,
         workload: Workload,
         optimizer: Optimizer,
-        run: Run,
+        run: RunContext,
         mesh: Mesh,
         *,
         steps: int,

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.training.selection import Selection
 from pangu_jax.training.step import TrainState
-from pangu_jax.workloads import Batch, Run, Source, Tree, Workload
+from pangu_jax.workloads import Batch, RunContext, Source, Tree, Workload
 from pangu_jax.workloads.evaluator import Evaluator
 from tpu_npu_backends.selection import Backend
 
@@ -20,7 +20,7 @@ class LoopConfig:
     """All that the loop needs to know; see `train` for the meaning of each."""
 
     workload: Workload
-    run: Run
+    run: RunContext
     layout: Layout
     mesh: Mesh
     source: Source

@@ -9,7 +9,7 @@ log = logging.getLogger(__name__)
 
 
 class Progress:
-    """Context manager; `update` once a step (or once a logged step).
+    """Context manager; `update` once per step (or per logged step).
 
     On a terminal: a rich bar with loss, tokens/s, MFU and the time left. Elsewhere (a log file, a scheduler,
     a test): a log line at most every `every_seconds`, and one at the end.

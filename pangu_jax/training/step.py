@@ -14,7 +14,7 @@ from pangu_jax.parallel import rules
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.training.gradients import make_gradients, make_sums
 from pangu_jax.training.optimizers import Optimizer
-from pangu_jax.workloads import NOTHING, Batch, Run, Sums, Variables, Workload
+from pangu_jax.workloads import NOTHING, Batch, RunContext, Sums, Variables, Workload
 
 Tree = Any
 
@@ -117,7 +117,7 @@ def _with_sharding(leaf, sharding) -> jax.ShapeDtypeStruct:
 def make_train_step(
     workload: Workload,
     optimizer: Optimizer,
-    run: Run,
+    run: RunContext,
     layout: Layout,
     mesh: Mesh,
     *,
@@ -220,7 +220,7 @@ def example_keys(key: jax.Array, step: jax.Array, batch_size: int) -> jax.Array:
 
 
 def make_eval_step(
-    workload: Workload, run: Run, layout: Layout, mesh: Mesh, batch_size: int
+    workload: Workload, run: RunContext, layout: Layout, mesh: Mesh, batch_size: int
 ) -> Callable[[Variables, Batch], Sums]:
     """The jitted sums of a batch under given variables, without randomness."""
     return jax.jit(

@@ -17,9 +17,9 @@ class StepRecipe(NamedTuple):
     Attributes:
       workload: what is trained.
       optimizer: its update.
-      batch_size: examples a step, over all devices.
+      batch_size: examples per step, over all devices.
       layout: the recipe's own; None where it leaves that to the planner (`layout = "auto"`).
-      optimizer_bytes: of the optimizer's state a parameter.
+      optimizer_bytes: of the optimizer's state per parameter.
       compute_dtype: as in a layout.
     """
 
@@ -35,7 +35,7 @@ def read(recipe: Recipe) -> StepRecipe:
     """Of a recipe of `train` that was found valid.
 
     Raises:
-      UserError, DataError, BackendError: what the caller can mend, in one line.
+      UserError, DataError, BackendError: what the caller can fix, in one line.
     """
     import gin
 

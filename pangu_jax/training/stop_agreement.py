@@ -38,7 +38,7 @@ class Store(Protocol):
 
 
 class StopAgreement:
-    """Context manager; the loop asks `stops_after` once a step, in every process.
+    """Context manager; the loop asks `stops_after` once per step, in every process.
 
     Args:
       signals: of this process.

@@ -23,7 +23,7 @@ from pangu_jax.training import consistency, loop, step
 from pangu_jax.training.loop_config import LoopConfig
 from pangu_jax.training.optimizers import Optimizer, adamw, state_bytes
 from pangu_jax.training.selection import Selection
-from pangu_jax.workloads import Run, Variables, Workload
+from pangu_jax.workloads import RunContext, Variables, Workload
 from pangu_jax.workloads.evaluator import Evaluator
 from tpu_npu_backends import attached, compilation_cache
 from tpu_npu_backends import selection as backends
@@ -44,7 +44,7 @@ class Trained(NamedTuple):
 
     workload: Workload
     variables: Variables
-    run: Run
+    run: RunContext
     summary: dict[str, Any]
 
 
@@ -80,7 +80,7 @@ def train(
       optimizer: @adamw() when None.
       layout: how it is spread over devices, @Layout() when None; "auto" asks the planner.
       steps: optimizer steps in all.
-      batch_size: examples a step, over all devices.
+      batch_size: examples per step, over all devices.
       seed: of parameters, data order and dropout.
       backend: "auto", "cpu", "cpu:8" (8 virtual devices, of each process), "tpu", "cuda" or "npu".
       log_every: steps between lines of metrics.jsonl.
@@ -112,7 +112,7 @@ def train(
         raise UserError("; ".join(f"{name}: {what}" for name, what in problems))
     mesh = make_mesh(layout, list(chosen.devices))
     dtype = jnp.dtype(chosen.compute_dtype if layout.compute_dtype == "auto" else layout.compute_dtype)
-    run = Run(OneDevice(), layout.remat, dtype, "flash" if chosen.platform == "tpu" else "plain")
+    run = RunContext(OneDevice(), layout.remat, dtype, "flash" if chosen.platform == "tpu" else "plain")
     source = workload.train_source(batch_size, seed)
     with (
         _owned(RunDirectory(run_dir)) as directory,
@@ -194,7 +194,7 @@ class _owned:
 
 
 def _start(directory, checkpoints, workload, optimizer, mesh, seed) -> tuple[step.Start, int]:
-    """What to resume from, and the step through which metrics stand."""
+    """What to resume from, and the step through which metrics are kept."""
     if not checkpoints.exist():
         return step.start(workload, optimizer, mesh, seed), 0
     target = step.abstract_start(workload, optimizer, mesh)

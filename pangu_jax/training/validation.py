@@ -7,8 +7,8 @@ from jax.sharding import Mesh
 from pangu_jax.evaluation.evaluators import Evaluation, HeldOutLoss
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.training.gradients import make_sums
-from pangu_jax.workloads import Run, Variables, Workload
-from pangu_jax.workloads.evaluator import Evaluator, Value
+from pangu_jax.workloads import RunContext, Variables, Workload
+from pangu_jax.workloads.evaluator import Evaluator, MeasuredValue
 
 
 class Validation:
@@ -28,7 +28,7 @@ class Validation:
         self,
         workload: Workload,
         evaluators: Sequence[Evaluator],
-        run: Run,
+        run: RunContext,
         layout: Layout,
         mesh: Mesh,
         batch_size: int,
@@ -46,10 +46,10 @@ class Validation:
 
     def __call__(
         self, due: Sequence[Evaluation], variables: Variables, on_batch: Callable[[], None]
-    ) -> dict[str, Value]:
+    ) -> dict[str, MeasuredValue]:
         """Their values, by name."""
         variables = self._workload.evaluated(variables)
-        found: dict[str, Value] = {}
+        found: dict[str, MeasuredValue] = {}
         for evaluation in due:
             found |= evaluation(variables, on_batch)
         return found

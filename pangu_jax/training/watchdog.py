@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 TIMES_MEDIAN = 20
 REMEMBERED_STEPS = 101
-ABORT_STATUS = 2  # of all that whoever started the run can mend
+ABORT_STATUS = 2  # of all that whoever started the run can fix
 LAST_WORDS_SECONDS = 10.0
 STOPPED_SECONDS = 30.0
 
@@ -35,7 +35,7 @@ class Watchdog:
         log_file: where the stacks go, besides stderr.
         abort_seconds: least time without a finished step after which the process ends: status 2, stacks
             dumped, no clean-up. Python cannot interrupt a thread that waits in a collective for a dead host;
-            ending is all that is left, and whoever starts the run again goes on from its last checkpoint.
+            ending is all that is left, and whoever starts the run again resumes from its last checkpoint.
             0: never. (A thread that never gives Python's lock back stops the watchdog too; JAX gives it.)
         first_seconds: the same for the time until the first beat; default 30 minutes, for long compiles.
     """
@@ -70,7 +70,7 @@ class Watchdog:
         return max(seconds, TIMES_MEDIAN * statistics.median(self._durations or [0.0]))
 
     def beat(self, step: int) -> None:
-        """Tell that `step` has finished. The same step again (after each batch of a validation, say) shows
+        """Reports that `step` has finished. The same step again (after each batch of a validation, say) shows
         life and counts for no median."""
         now = time.monotonic()
         with self._wake:
@@ -122,7 +122,7 @@ class Watchdog:
         since = "the start" if self._step is None else f"step {self._step}"
         what = f"no step has finished for {waited:.0f} s (since {since}); "
         what += (
-            "ending the process: is another one of the run dead? The same command goes on from the last "
+            "ending the process: is another one of the run dead? The same command resumes from the last "
             "checkpoint. The stacks of all threads follow"
             if ending
             else "the stacks of all threads follow"

@@ -1,4 +1,4 @@
-"""The verbs of `pangu`: a file a verb or a close family of them, and one table of all.
+"""The verbs of `pangu`: a file per verb or a close family of them, and one table of all.
 
 A verb reads its flags, calls one public function and gives back one Result. It imports what it needs when it
 runs: `pangu --help` must load neither TensorFlow nor a backend.

@@ -32,7 +32,7 @@ def _doctor(flags: argparse.Namespace) -> Result:
 
     Of all, when one does not work whose devices are on this machine.
     """
-    from pangu_jax.planning.progress import Progress
+    from pangu_jax.planning.progress import PlanningProgress
     from pangu_jax.verbs import backend_tables
     from tpu_npu_backends.descriptions import BACKENDS
     from tpu_npu_backends.doctor import examination, running
@@ -44,10 +44,10 @@ def _doctor(flags: argparse.Namespace) -> Result:
     if silent_seconds is not None and not silent_seconds > 0:
         raise UserError(f"--timeout {silent_seconds:g}: it is a number of seconds, above 0")
     found = []
-    with Progress() as progress:
+    with PlanningProgress() as progress:
         for platform in [name] if name else BACKENDS:
             seconds = silent_seconds or running.SILENT_SECONDS
-            found.append(examination.examine(platform, silent_seconds=seconds, tell=progress.now))
+            found.append(examination.examine(platform, silent_seconds=seconds, on_check=progress.now))
     wanted = {one.platform for one in found if name or examination.is_here(one.platform)}
     usable = all(one.usable for one in found if one.platform in wanted)
     value = {"usable": usable, "backends": [one.value for one in found]}
@@ -71,7 +71,7 @@ def _compile(flags: argparse.Namespace) -> Result:
 
 VERBS: dict[str, Verb] = {
     "backend list": Verb(
-        "tell what this machine has to compute with, and what could be installed",
+        "list what this machine has to compute with, and what could be installed",
         "pangu backend list",
         _no_flags,
         _list,

@@ -4,13 +4,13 @@ from collections.abc import Collection, Sequence
 
 from pangu_jax import text_tables
 from tpu_npu_backends.doctor.findings import Examination
-from tpu_npu_backends.doctor.inventory import Entry
+from tpu_npu_backends.doctor.inventory import BackendEntry
 
 _MARKS = {"ok": "ok", "absent": "-", "wrong": "WRONG", "untried": "not tried"}
 
 
-def inventory(entries: Sequence[Entry]) -> str:
-    """A row a backend, and the versions of the libraries."""
+def inventory(entries: Sequence[BackendEntry]) -> str:
+    """A row per backend, and the versions of the libraries."""
     rows = [
         [
             entry.backend,
@@ -22,13 +22,13 @@ def inventory(entries: Sequence[Entry]) -> str:
         for entry in entries
     ]
     versions = {name: version for entry in entries for name, version in entry.versions.items()}
-    told = ", ".join(f"{name} {version}" for name, version in versions.items())
+    listed = ", ".join(f"{name} {version}" for name, version in versions.items())
     table = text_tables.render(("backend", "", "devices", "how", "to have it"), rows)
-    return f"{table}\n\n{told}\n`pangu backend doctor NAME` tries one."
+    return f"{table}\n\n{listed}\n`pangu backend doctor NAME` tries one."
 
 
 def doctor(found: Sequence[Examination], wanted: Collection[str]) -> str:
-    """A row a check, and a line a backend that says whether it is usable.
+    """A row per check, and a line per backend that says whether it is usable.
 
     Args:
       found: what the doctor found.
@@ -38,13 +38,13 @@ def doctor(found: Sequence[Examination], wanted: Collection[str]) -> str:
     for one in found:
         marks = _MARKS if one.platform in wanted else {**_MARKS, "wrong": "-"}
         rows += [
-            [one.platform, finding.check, marks[finding.status], finding.found, finding.mend]
+            [one.platform, finding.check, marks[finding.status], finding.found, finding.remedy]
             for finding in one.findings
             if finding.status != "untried"
         ]
         if untried := [finding.check for finding in one.findings if finding.status == "untried"]:
             rows.append([one.platform, ", ".join(untried), _MARKS["untried"]])
-    table = text_tables.render(("backend", "check", "", "what was found", "how to mend it"), rows)
+    table = text_tables.render(("backend", "check", "", "what was found", "how to fix it"), rows)
     return "\n".join([table, "", *(_verdict(one, one.platform in wanted) for one in found)])
 
 

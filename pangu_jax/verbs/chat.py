@@ -46,7 +46,7 @@ def _flags(parser: argparse.ArgumentParser) -> None:
 def _chat(flags: argparse.Namespace) -> Result:
     """Talks in the terminal, or answers the lines of a pipe, until /quit or the end of the input."""
     from pangu_jax.apps.language.chat import terminal
-    from pangu_jax.apps.language.chat.session import Session
+    from pangu_jax.apps.language.chat.session import ChatSession
     from pangu_jax.apps.language.retrieval import prompting
 
     settings, templates = SamplingFlags.of(flags).settings(), prompting.load(flags.prompts)
@@ -54,8 +54,8 @@ def _chat(flags: argparse.Namespace) -> Result:
     for name, least in (("passages", 1), ("window", 1), ("turns", 0)):
         if (value := getattr(flags, name)) < least:
             raise UserError(f"--{name} {value}: give a number from {least} on")
-    loaded, generator = model_flags.opened(flags)
-    session = Session(
+    loaded, generator = model_flags.open_run(flags)
+    session = ChatSession(
         loaded,
         partial(generator.stream, settings=settings, max_tokens=flags.max_tokens),
         templates,

@@ -78,13 +78,13 @@ def _require_extra() -> None:
 
 VERBS: dict[str, Verb] = {
     "checkpoint inspect": Verb(
-        "tell what a checkpoint holds, without a device",
+        "show what a checkpoint holds, without a device",
         "pangu checkpoint inspect runs/quickstart",
         _checkpoint_dir,
         _inspect,
     ),
     "checkpoint verify": Verb(
-        "read checkpoints through and tell whether they are whole; exits 2 when one is damaged",
+        "read checkpoints through and report whether they are whole; exits 2 when one is damaged",
         "pangu checkpoint verify runs/quickstart",
         _checkpoint_dir,
         _verify,

@@ -22,9 +22,9 @@ def _build_flags(parser: argparse.ArgumentParser) -> None:
         help="folders, files, globs or URLs; NAME=DIR names the source of its documents",
     )
     parser.add_argument(
-        "--output", required=True, metavar="DIR", help="where the corpus goes; one that was stopped goes on"
+        "--output", required=True, metavar="DIR", help="where the corpus goes; one that was stopped resumes"
     )
-    parser.add_argument("--workers", type=int, metavar="N", help="processes; one a CPU unless given")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes; one per CPU unless given")
     parser.add_argument("--ray_address", metavar="HOST:PORT", help="use the Ray cluster whose head this is")
 
 
@@ -47,9 +47,9 @@ def _dir(parser: argparse.ArgumentParser) -> None:
 
 
 def _report(flags: argparse.Namespace) -> Result:
-    from data_pipelines.corpus.directory import opened
+    from data_pipelines.corpus.directory import open_
 
-    directory = opened(flags.dir)
+    directory = open_(flags.dir)
     if not directory.report_json.is_file():
         raise DataError(f"{flags.dir}: this build is not finished; run its `pangu corpus build` again")
     found = json.loads(directory.report_json.read_text("utf-8"))
@@ -106,9 +106,9 @@ def _sample_flags(parser: argparse.ArgumentParser) -> None:
 def _sample(flags: argparse.Namespace) -> Result:
     _require_extra()
     from data_pipelines.corpus import collecting
-    from data_pipelines.corpus.directory import opened
+    from data_pipelines.corpus.directory import open_
 
-    directory = opened(flags.dir)
+    directory = open_(flags.dir)
     if flags.stage not in collecting.FUNNEL:
         raise UserError(f"--stage {flags.stage}: documents are in {', '.join(collecting.FUNNEL)}")
     if flags.count < 1:
@@ -149,7 +149,7 @@ def _summary(found: dict[str, Any], directory: str) -> str:
     ]
     if found["quarantined"]:
         total = sum(found["quarantined"].values())
-        lines.append(f"unreadable: {total:,}; work/read/*/quarantine.jsonl tells each")
+        lines.append(f"unreadable: {total:,}; work/read/*/quarantine.jsonl lists each")
     if found["evaluation"].get("missing"):
         lines.append(f"not kept out, files missing: {', '.join(found['evaluation']['missing'])}")
     return "\n".join([*lines, "", f"{directory}/dataset, {directory}/report.html"])
@@ -165,7 +165,7 @@ def _require_extra() -> None:
 
 VERBS: dict[str, Verb] = {
     "corpus build": Verb(
-        "make a clean corpus of raw documents, or go on with one that was stopped",
+        "make a clean corpus of raw documents, or resume one that was stopped",
         "pangu corpus build --gin_file corpus/chinese.gin --input raw/ --output corpus/ --workers 8",
         _build_flags,
         _build,
@@ -178,7 +178,7 @@ VERBS: dict[str, Verb] = {
         _report,
     ),
     "corpus plan": Verb(
-        "tell the cores, machines, disk and hours that some TB need, from a build on a sample",
+        "estimate the cores, machines, disk and hours that some TB need, from a build on a sample",
         "pangu corpus plan --raw_tb 40 --days 7 --from corpus/",
         _plan_flags,
         _plan,

@@ -84,7 +84,7 @@ def _named(stem: str, end: str) -> str:
 
 VERBS: dict[str, Verb] = {
     "data check": Verb(
-        "tell which benchmark sets are there, with how many examples, and where to get the others",
+        "list which benchmark sets are there, with how many examples, and where to get the others",
         "pangu data check --data_dir data/",
         _data_dir,
         _check,

@@ -28,7 +28,9 @@ def _flags(parser: argparse.ArgumentParser) -> None:
         help="measure the held-out loss and the evaluators of the run's own recipe, as training does: for "
         "runs of every family; its data must be there",
     )
-    parser.add_argument("--predictions", metavar="FILE", help="write each answer there, a JSON object a line")
+    parser.add_argument(
+        "--predictions", metavar="FILE", help="write each answer there, a JSON object per line"
+    )
     parser.add_argument("--submission", metavar="ZIP", help="write the leaderboard's files there")
 
 
@@ -47,7 +49,7 @@ def _evaluate(flags: argparse.Namespace) -> Result:
         from pangu_jax.apps.language.benchmarks import submissions
         from pangu_jax.apps.language.benchmarks.evaluate import evaluate
 
-        found = evaluate(run_dir=flags.run_dir, tell=print_row, devices=device_flags.devices(flags, recipe))
+        found = evaluate(run_dir=flags.run_dir, on_row=print_row, devices=device_flags.devices(flags, recipe))
         if flags.predictions:
             _write_predictions(flags.predictions, found.predictions)
         if flags.submission:

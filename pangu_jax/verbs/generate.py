@@ -1,4 +1,4 @@
-"""Texts that go on from prompts."""
+"""Texts that continue prompts."""
 
 import argparse
 import json
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 def _flags(parser: argparse.ArgumentParser) -> None:
     model_flags.add_to(parser)
     sampling_flags.add_to(parser)
-    parser.add_argument("--prompt", metavar="TEXT", help="what the model goes on from")
+    parser.add_argument("--prompt", metavar="TEXT", help="what the model continues")
     parser.add_argument("--file", metavar="FILE", help='prompts: a line each, or .jsonl with "prompt"')
     parser.add_argument(
         "--out", metavar="FILE", help="write texts there as JSON lines, in the prompts' order"
@@ -34,7 +34,7 @@ def _generate(flags: argparse.Namespace) -> Result:
     model_flags.require_tokens(flags.max_tokens)
     if flags.out is not None:
         outputs.require_writable(flags.out, "--out")
-    loaded, generator = model_flags.opened(flags)
+    loaded, generator = model_flags.open_run(flags)
     mode, modes = flags.mode, loaded.vocabulary.special.modes
     if mode is not None and mode not in modes:
         raise UserError(f"--mode {mode}: this model knows {', '.join(modes) or 'no modes; leave it out'}")
@@ -63,7 +63,7 @@ def read_prompts(prompt: str | None, file: str | None) -> list[str]:
         if prompt is None:
             raise UserError("give --prompt TEXT or --file FILE, one of them")
         if not prompt.strip():
-            raise UserError("--prompt: an empty prompt; write what the model is to go on from")
+            raise UserError("--prompt: an empty prompt; write what the model is to continue")
         return [prompt]
     if prompt is not None:
         raise UserError("give --prompt TEXT or --file FILE, one of them")

@@ -22,7 +22,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def opened(flags: argparse.Namespace) -> "tuple[LoadedModel, Generator]":
+def open_run(flags: argparse.Namespace) -> "tuple[LoadedModel, Generator]":
     """The model of the run that flags name, on the devices that they name, and what writes with it."""
     from pangu_jax.apps.language import loading
     from pangu_jax.apps.language.decoding.generator import Generator

@@ -1,6 +1,6 @@
 """What of the log the command line shows on standard error: warnings, and the progress of a run.
 
-Everything is in run.log. An error is not shown: it ends the verb, which tells it in one line.
+Everything is in run.log. An error is not shown: it ends the verb, which reports it in one line.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""Files that a verb is told to write."""
+"""Files that a verb is asked to write."""
 
 from pathlib import Path
 

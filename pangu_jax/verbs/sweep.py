@@ -16,7 +16,7 @@ def _flags(parser: argparse.ArgumentParser) -> None:
         "--out",
         required=True,
         metavar="DIR",
-        help="rows and tables go there; a sweep that was stopped goes on",
+        help="rows and tables go there; a sweep that was stopped resumes",
     )
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes; 1 unless given")
     parser.add_argument("--ray_address", metavar="HOST:PORT", help="use the Ray cluster whose head this is")
@@ -35,7 +35,7 @@ def _sweep(flags: argparse.Namespace) -> Result:
             out=flags.out,
             workers=flags.workers,
             ray_address=flags.ray_address,
-            tell=print_row,
+            on_row=print_row,
             recipe=recipes.dump(recipe),
             devices=device_flags.devices(flags, recipe),
         )

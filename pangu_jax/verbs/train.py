@@ -13,7 +13,7 @@ def _run_dir(parser: argparse.ArgumentParser) -> None:
         "--run_dir",
         required=True,
         metavar="DIR",
-        help="where the run is kept; one that is there goes on, by its own recipe unless another is given",
+        help="where the run is kept; one that is there resumes, by its own recipe unless another is given",
     )
     parser.add_argument(
         "--backend", metavar="NAME", help="as --gin.train.backend=NAME: auto, cpu, cpu:8, tpu, ..."
@@ -49,7 +49,7 @@ def _report(flags: argparse.Namespace) -> Result:
 
 VERBS: dict[str, Verb] = {
     "train": Verb(
-        "train a model as a recipe says, or go on with a run that was stopped",
+        "train a model as a recipe says, or resume a run that was stopped",
         "pangu train --gin_file nlp/quickstart.gin --gin.train.steps=200 --run_dir runs/quickstart",
         _run_dir,
         _train,

@@ -87,7 +87,7 @@ class Source(Protocol):
         ...
 
 
-class Run(NamedTuple):
+class RunContext(NamedTuple):
     """How this run carries a loss out, from its layout: nothing that changes what is computed, but `phase`.
 
     Attributes:
@@ -107,7 +107,7 @@ class Run(NamedTuple):
     phase: int = 0
 
 
-class Part(NamedTuple):
+class Microbatch(NamedTuple):
     """Some examples of a batch on their way through a pipeline: their arrays, and one PRNG key each."""
 
     batch: Batch
@@ -147,7 +147,7 @@ class Workload(ABC):
         """Sizes by logical axis that a layout must divide (heads, mlp, vocab, embed)."""
 
     @abstractmethod
-    def loss(self, variables: Variables, batch: Batch, keys: jax.Array | None, run: Run) -> Sums:
+    def loss(self, variables: Variables, batch: Batch, keys: jax.Array | None, run: RunContext) -> Sums:
         """Loss and metrics of a batch, or of a part of it; `keys` [examples] are for what is random.
 
         Differentiated with respect to `variables.params`.
@@ -238,7 +238,7 @@ class Workload(ABC):
         """Name -> content of what a run keeps beside its checkpoints, so that it can be used without data."""
         return {}
 
-    def exhibits(self, variables: Variables, run: Run) -> Sequence[Exhibit]:
+    def exhibits(self, variables: Variables, run: RunContext) -> Sequence[Exhibit]:
         """What a finished run shows in its report: texts, pictures and tables.
 
         What needs decoding, or anything else above the workloads, is in `pangu_jax.apps.families`.
@@ -259,8 +259,8 @@ class PipelinedWorkload(Workload):
     """A family that can also run as pipeline stages."""
 
     @abstractmethod
-    def program(self, run: Run, extra: Tree, constants: Tree) -> Any:
-        """Its towers of equal layers and what stands around them: a `pangu_jax.parallel.stage.Program`.
+    def program(self, run: RunContext, extra: Tree, constants: Tree) -> Any:
+        """Its towers of equal layers and what is around them: a `pangu_jax.parallel.stage.Program`.
 
         The parameters of each tower are the subtree of its name, stacked along a first axis `layers`. `extra`
         and `constants` are whole over the stages.

@@ -4,10 +4,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from pangu_jax.workloads import NOTHING, Batch, Run, Source, Tree, Updates, Variables
+from pangu_jax.workloads import NOTHING, Batch, RunContext, Source, Tree, Updates, Variables
 
 
-class Value(NamedTuple):
+class MeasuredValue(NamedTuple):
     """A measured number and its unit, such as "percent" or "nats per token"; "" where it has none."""
 
     value: float
@@ -15,7 +15,7 @@ class Value(NamedTuple):
 
 
 # measure(variables, batch, run) over all batches of some sources: totals add up, rows are laid end to end.
-Measure = Callable[[Variables, Batch, Run], Updates]
+Measure = Callable[[Variables, Batch, RunContext], Updates]
 Collect = Callable[[Measure, Sequence[Source]], Updates]
 
 
@@ -48,9 +48,9 @@ class Evaluator(ABC):
         return NOTHING
 
     @abstractmethod
-    def measure(self, variables: Variables, batch: Batch, begun: Tree, run: Run) -> Updates:
+    def measure(self, variables: Variables, batch: Batch, begun: Tree, run: RunContext) -> Updates:
         """Totals and rows of a batch; jitted."""
 
     @abstractmethod
-    def finish(self, measured: Updates, begun: Tree) -> Mapping[str, Value]:
-        """Named values, such as {"knn/accuracy": Value(93.1, "percent")}, of host arrays."""
+    def finish(self, measured: Updates, begun: Tree) -> Mapping[str, MeasuredValue]:
+        """Named values, such as {"knn/accuracy": MeasuredValue(93.1, "percent")}, of host arrays."""

@@ -16,7 +16,7 @@ class Text:
       task: of which held-out task.
       prompt: what it was given.
       output: what it wrote.
-      reference: what stands there in the data; empty where there is none.
+      reference: what the data have there; empty where there is none.
     """
 
     task: str

@@ -40,7 +40,7 @@ def copied_command(source: Path, target: str, output: Path) -> list[str]:
 def test_devices_with_their_memory(home):
     installation = found(home)
     assert (installation.version, installation.home) == ("8.3.RC2", home)
-    with acl.opened(installation.acl_library) as opened:
+    with acl.open_(installation.acl_library) as opened:
         assert opened.version() == "1.12.0"
         devices = opened.devices()
     assert devices == [
@@ -51,8 +51,8 @@ def test_devices_with_their_memory(home):
 
 def test_who_initialised_acl_ends_it(home):
     library = found(home).acl_library
-    with acl.opened(library) as outer:
-        with acl.opened(library):
+    with acl.open_(library) as outer:
+        with acl.open_(library):
             pass
         assert len(outer.devices()) == 2  # the inner one has not ended it
     with pytest.raises(BackendError, match="failed with 100001"):
@@ -87,7 +87,7 @@ def test_a_version_that_is_not_known(tmp_path, version):
 
 def test_an_installation_without_a_version(tmp_path):
     home = fake_cann.make(tmp_path, version="latest")
-    with pytest.raises(BackendError, match="tells no version"):
+    with pytest.raises(BackendError, match="names no version"):
         found(home)
 
 
@@ -109,7 +109,7 @@ def test_a_library_for_another_processor(tmp_path, home):
 
 def test_a_library_without_the_functions(tmp_path):
     home = fake_cann.make(tmp_path, flags=("-DNO_MEMORY",))
-    with pytest.raises(BackendError, match="has no aclrtGetMemInfo"), acl.opened(found(home).acl_library):
+    with pytest.raises(BackendError, match="has no aclrtGetMemInfo"), acl.open_(found(home).acl_library):
         pass
 
 
@@ -126,7 +126,7 @@ def test_what_acl_says_is_one_line(tmp_path, options, message):
     home = fake_cann.make(tmp_path, **options)
     with (
         pytest.raises(BackendError, match=message) as raised,
-        acl.opened(found(home).acl_library) as opened,
+        acl.open_(found(home).acl_library) as opened,
     ):
         opened.version()
         opened.devices()
@@ -152,7 +152,7 @@ def test_a_driver_that_hangs_does_not_hang_the_doctor(tmp_path, monkeypatch):
 def test_a_machine_without_devices(tmp_path, monkeypatch):
     monkeypatch.setenv(cann.VARIABLE, str(fake_cann.make(tmp_path, devices=0)))
     (finding,) = running.try_checks("npu", ["cann"])
-    assert (finding.status, finding.mend != "") == ("wrong", True)
+    assert (finding.status, finding.remedy != "") == ("wrong", True)
 
 
 def test_binaries_lie_beside_their_kernels(home, tmp_path):

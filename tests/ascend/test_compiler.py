@@ -151,7 +151,7 @@ def test_a_program_is_written_and_read_back(build, tmp_path):
     function, *arguments = PROGRAMS["scan"]
     program = build(function, *arguments)
     program.write(tmp_path / "program")
-    again = compiler.Program.read(tmp_path / "program")
+    again = compiler.AscendProgram.read(tmp_path / "program")
     assert json.loads((tmp_path / "program" / "report.json").read_text()) == program.report
     assert len(list((tmp_path / "program" / "kernels").glob("*.hivm.mlir"))) == program.report["kernels"]
     for first, second in zip(program.run(arguments), again.run(arguments), strict=True):
@@ -185,7 +185,7 @@ def test_mistakes_are_one_line(tmp_path):
     with pytest.raises(BackendError, match="unknown Ascend target 'Ascend1'"):
         compiler.compile_program("module {}", target="Ascend1", cache_dir=tmp_path)
     with pytest.raises(BackendError, match="holds no compiled program"):
-        compiler.Program.read(tmp_path)
+        compiler.AscendProgram.read(tmp_path)
 
 
 def test_a_missing_compiler_says_how_to_install_it(monkeypatch):

@@ -14,6 +14,7 @@ from pangu_jax.training import step
 from pangu_jax.training.compiling import lower_step
 from pangu_jax.training.optimizers import adamw
 from pangu_jax.training.schedules import cosine_schedule
+from pangu_jax.workloads import NOTHING
 from pangu_jax.workloads.language import LanguageModel
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from tpu_npu_backends.ascend import compiler
@@ -73,7 +74,7 @@ def arguments_of(workload, optimizer):
         else:
             values = draw.random(shape.shape) < 0.9
         batch[name] = values.astype(shape.dtype)
-    leaves, tree = jax.tree.flatten((state, batch))
+    leaves, tree = jax.tree.flatten((state, batch, NOTHING))
     return [np.array(leaf) for leaf in leaves], tree
 
 

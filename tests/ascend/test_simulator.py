@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tests.ascend import hivm
-from tpu_npu_backends.ascend.simulator import Fault, Kernel, parsing, scalars
-from tpu_npu_backends.ascend.simulator.building import Function
+from tpu_npu_backends.ascend.simulator import Fault, SimulatedKernel, parsing, scalars
+from tpu_npu_backends.ascend.simulator.building import FunctionBuilder
 from tpu_npu_backends.ascend.simulator.memory import Memory, View, row_major
 
 pytestmark = pytest.mark.skipif(find_spec("ascendnpuir") is None, reason="ascendnpu-ir is not installed")
@@ -25,11 +25,11 @@ def softmax(x: np.ndarray) -> np.ndarray:
 
 
 def run_softmax(text: str) -> np.ndarray:
-    return Kernel.parse(text).run([X_64x128], [((64, 128), np.float32)])[0]
+    return SimulatedKernel.parse(text).run([X_64x128], [((64, 128), np.float32)])[0]
 
 
 def run_matmul_softmax(text: str) -> np.ndarray:
-    return Kernel.parse(text).run([A_64x32, B_32x48], [((64, 48), np.float32)])[0]
+    return SimulatedKernel.parse(text).run([A_64x32, B_32x48], [((64, 48), np.float32)])[0]
 
 
 def without(text: str, number: int) -> str:
@@ -56,7 +56,7 @@ def _entry_lines(text: str) -> list[tuple[int, str]]:
 
 
 def test_softmax_in_tiles():
-    kernel = Kernel.parse(hivm.instructions(hivm.softmax(64, 128)))
+    kernel = SimulatedKernel.parse(hivm.instructions(hivm.softmax(64, 128)))
     (y,) = kernel.run([X_64x128], [((64, 128), np.float32)])
     np.testing.assert_allclose(y, softmax(X_64x128), atol=2.5e-8)
     assert kernel.usage.core_types == ("AIV",) and 0 < kernel.usage.bytes["ub"] <= 196608
@@ -65,7 +65,7 @@ def test_softmax_in_tiles():
 
 
 def test_cube_and_both_vector_cores_of_a_fused_kernel():
-    kernel = Kernel.parse(hivm.instructions(hivm.matmul_softmax(64, 32, 48)))
+    kernel = SimulatedKernel.parse(hivm.instructions(hivm.matmul_softmax(64, 32, 48)))
     (y,) = kernel.run([A_64x32, B_32x48], [((64, 48), np.float32)])
     np.testing.assert_allclose(y, softmax(A_64x32 @ B_32x48), atol=6e-7)
     assert kernel.usage.core_types == ("AIC", "AIV")
@@ -74,7 +74,7 @@ def test_cube_and_both_vector_cores_of_a_fused_kernel():
 @pytest.mark.parametrize("block_dim", [2, 7])
 def test_several_blocks(block_dim):
     x = np.random.default_rng(3).standard_normal((300, 256)).astype(np.float32)
-    kernel = Kernel.parse(hivm.instructions(hivm.softmax(300, 256), block_dim))
+    kernel = SimulatedKernel.parse(hivm.instructions(hivm.softmax(300, 256), block_dim))
     assert kernel.usage.block_dim == block_dim
     (y,) = kernel.run([x], [(x.shape, x.dtype)])
     np.testing.assert_allclose(y, softmax(x), atol=3e-8)
@@ -85,7 +85,7 @@ def test_packed_i1_and_padded_rows():
     assert re.search(r"memref<[\dx?]*xi1", text) and "strided<[104, 1]>" in text
     x = np.random.default_rng(4).standard_normal((32, 100)).astype(np.float32)
     label, column = np.arange(32, dtype=np.int32) * 3, np.arange(100, dtype=np.int32)
-    (y,) = Kernel.parse(text).run([x, label, column], [(x.shape, x.dtype)])
+    (y,) = SimulatedKernel.parse(text).run([x, label, column], [(x.shape, x.dtype)])
     np.testing.assert_array_equal(y, np.where(label[:, None] == column, x, -1))
 
 
@@ -102,7 +102,7 @@ def test_every_predicate_of_a_comparison_of_floats():
     )
     with module.context:
         (main,) = (op.operation for op in module.body.operations)
-        function, block = Function("main", scalars.OPERATIONS), main.regions[0].blocks[0]
+        function, block = FunctionBuilder("main", scalars.OPERATIONS), main.regions[0].blocks[0]
         left, right = function.arguments(block.arguments)
         compare = function.block(block)
         results = [function.number(op.operation.results[0]) for op in block.operations if op.results]
@@ -158,7 +158,7 @@ def test_both_vector_cores_store_tiles_of_a_large_fused_kernel():
     text = hivm.instructions(hivm.matmul_softmax(512, 64, 256))
     a, b = np.ones((512, 64), np.float32), np.ones((64, 256), np.float32)
     with pytest.raises(Fault, match=r"missing sync: PIPE_MTE2 of core 2 reads .* PIPE_MTE3 of core 1 wrote"):
-        Kernel.parse(text).run([a, b], [((512, 256), np.float32)])
+        SimulatedKernel.parse(text).run([a, b], [((512, 256), np.float32)])
 
 
 def test_an_overlapped_buffer_is_found():
@@ -228,12 +228,12 @@ def test_inputs_are_not_written():
 def test_what_it_does_not_know_is_named():
     text = hivm.instructions(hivm.softmax(64, 128))
     with pytest.raises(Fault, match=r"unsupported: operation hivm.hir.vmystery \(main, line \d+"):
-        Kernel.parse(text.replace("hivm.hir.vexp", "hivm.hir.vmystery"))
+        SimulatedKernel.parse(text.replace("hivm.hir.vexp", "hivm.hir.vmystery"))
     with pytest.raises(Fault, match="unsupported: the text is not generic MLIR"):
-        Kernel.parse("this is no kernel")
+        SimulatedKernel.parse("this is no kernel")
 
 
 def test_arguments_of_another_size_are_refused():
-    kernel = Kernel.parse(hivm.instructions(hivm.softmax(64, 128)))
+    kernel = SimulatedKernel.parse(hivm.instructions(hivm.softmax(64, 128)))
     with pytest.raises(Fault, match="arguments: input 0 has 32768 bytes, given 16384"):
         kernel.run([X_64x128[:32]], [((64, 128), np.float32)])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tpu_npu_backends.ascend.simulator import Fault, Kernel
+from tpu_npu_backends.ascend.simulator import Fault, SimulatedKernel
 
 NAMES = {"float32": "f32", "float16": "f16", "int32": "i32", "int8": "i8", "int16": "i16", "bool": "i1"}
 ELEMENTWISE = "broadcast = array<i64>, transpose = array<i64>"
@@ -69,7 +69,7 @@ def run(name: str, attributes: str, inputs: list, outputs: list, segments: str =
       hivm.func_core_type = #hivm.func_core_type<AIV>}} : () -> ()
 }}) : () -> ()
 """
-    return Kernel.parse(text).run(arrays, outputs)
+    return SimulatedKernel.parse(text).run(arrays, outputs)
 
 
 def memref(shape, dtype: str, space: str) -> str:

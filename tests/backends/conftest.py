@@ -24,7 +24,7 @@ def plugin() -> Path:
 
 @pytest.fixture(scope="session")
 def on_npu(plugin: Path) -> OnNpu:
-    """Python in a process of its own, with JAX_PLATFORMS=npu,cpu unless told otherwise."""
+    """Python in a process of its own, with JAX_PLATFORMS=npu,cpu unless set otherwise."""
 
     def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

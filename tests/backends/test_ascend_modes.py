@@ -13,7 +13,7 @@ from jaxlib.mlir.dialects import stablehlo
 
 from tpu_npu_backends.ascend import compiler, modes
 from tpu_npu_backends.ascend.comparison import differences
-from tpu_npu_backends.ascend.plugin.hooks import Answer, CompiledProgram, RefusedError
+from tpu_npu_backends.ascend.plugin.hooks import CompiledProgram, HookAnswer, RefusedError
 from tpu_npu_backends.ascend.sensitivity import Sensitivity
 from tpu_npu_backends.errors import BackendError
 
@@ -51,7 +51,7 @@ def record(folder) -> dict:
 
 def test_verified_executions_are_counted(doubling, tmp_path, capsys):
     watcher = modes.Watcher("verify", tmp_path)
-    assert watcher.compiled(seen()) == Answer.WATCH_EXECUTIONS
+    assert watcher.compiled(seen()) == HookAnswer.WATCH_EXECUTIONS
     doubling.factor = 2.000001
     watcher.executed(1, [X], [X * 2])
     watcher.executed(1, [X], [X * 2])
@@ -93,7 +93,7 @@ def test_half_precision_anywhere_gives_its_tolerance(doubling, tmp_path):
 @pytest.mark.parametrize("mode", ["compile", "verify"])
 def test_a_partitioned_program_is_compiled_whole_and_not_verified(doubling, tmp_path, mode, capsys):
     watcher = modes.Watcher(mode, tmp_path)
-    assert watcher.compiled(seen(devices=8)) == Answer.GO_ON
+    assert watcher.compiled(seen(devices=8)) == HookAnswer.GO_ON
     kept = record(tmp_path)
     assert (kept["compiled"], kept["devices"]) == ("unpartitioned", 8)
     assert kept["verification"].startswith("none: it runs on 8 devices" if mode == "verify" else "not asked")
@@ -108,7 +108,7 @@ def test_a_program_that_cannot_be_compiled(monkeypatch, tmp_path, caplog):
         raise BackendError("no kernel for custom_call at model.py:3")
 
     monkeypatch.setattr(compiler, "compile_program", refuse)
-    assert modes.Watcher("compile", tmp_path / "a").compiled(seen()) == Answer.GO_ON
+    assert modes.Watcher("compile", tmp_path / "a").compiled(seen()) == HookAnswer.GO_ON
     assert "jit_double was not compiled for Ascend910B1: no kernel for custom_call" in caplog.text
     assert record(tmp_path / "a")["compiled"].startswith("no: no kernel")
     with pytest.raises(RefusedError, match=r"cannot be compiled for Ascend910B1: .* at model.py:3"):
@@ -234,14 +234,14 @@ print("donated", x.is_deleted())
 sharded = jax.device_put(w, NamedSharding(Mesh(np.array(jax.devices()), "i"), P("i")))
 jax.jit(jnp.sin)(sharded)
 
-right = compiler.Program.run
-compiler.Program.run = lambda self, inputs: [x * np.float32(1.001) for x in right(self, inputs)]
+right = compiler.AscendProgram.run
+compiler.AscendProgram.run = lambda self, inputs: [x * np.float32(1.001) for x in right(self, inputs)]
 try:
     step(jax.device_put(w.copy()), w)
     print("agreed")
 except (jax.errors.JaxRuntimeError, ValueError) as error:  # JAX's fast path raises the second
     print(error)
-compiler.Program.run = right
+compiler.AscendProgram.run = right
 step(jax.device_put(w.copy()), w)
 """
 

@@ -80,11 +80,11 @@ def examined(monkeypatch: pytest.MonkeyPatch):
     """`examined(tpu="no driver")`: the doctor finds that wrong with tpu, and nothing else with others."""
 
     def make(here: tuple[str, ...] = ("cpu",), **wrong: str) -> None:
-        def examine(name, *, silent_seconds, tell):
+        def examine(name, *, silent_seconds, on_check):
             assert silent_seconds > 0
-            tell(f"{name}: driver")
+            on_check(f"{name}: driver")
             what = wrong.get(name)
-            finding = Finding("driver", what, "wrong", "mend it") if what else Finding("driver", "fine")
+            finding = Finding("driver", what, "wrong", "plug it in") if what else Finding("driver", "fine")
             return Examination(name, (finding,))
 
         monkeypatch.setattr(examination, "examine", examine)
@@ -97,14 +97,15 @@ def test_doctor_ends_with_2_where_the_named_backend_is_not_usable(backend, exami
     examined(tpu="no driver")
     status, out, _ = backend("doctor", "tpu")
     assert status == 2
-    assert out.splitlines()[-1] == "tpu: not usable: driver: no driver; mend it"
+    assert out.splitlines()[-1] == "tpu: not usable: driver: no driver; plug it in"
     status, out, _ = backend("doctor", "cpu")
     assert (status, out.splitlines()[-1]) == (0, "cpu: usable")
     status, out, _ = backend("doctor", "tpu", "--json", "-")
     found = json.loads(out)
     assert (status, found["usable"]) == (2, False)
-    assert found["backends"][0]["reason"] == "driver: no driver; mend it"
-    assert found["backends"][0]["checks"][0]["status"] == "wrong"
+    assert found["backends"][0]["reason"] == "driver: no driver; plug it in"
+    remedied = {"check": "driver", "found": "no driver", "status": "wrong", "mend": "plug it in"}
+    assert found["backends"][0]["checks"][0] == remedied
 
 
 def test_doctor_of_all_is_content_where_what_is_here_works(backend, examined):
@@ -152,7 +153,7 @@ def test_a_step_for_ascend(backend, small_step, tmp_path):
     (asked,) = small_step
     assert asked[3:] == (1, "npu")
     x = jnp.arange(32.0 * 32).reshape(32, 32) / 1024
-    (got,) = compiler.Program.read(out).run([x])
+    (got,) = compiler.AscendProgram.read(out).run([x])
     assert got == pytest.approx(float(jnp.sum(x @ x)), rel=1e-6)
 
 

@@ -56,15 +56,15 @@ def library(path: Path, *flags: str, source: str = PLUGIN) -> Path:
 
 
 def test_the_cpu_of_this_machine_is_usable():
-    told = []
-    found = examination.examine("cpu", tell=told.append)
+    checks = []
+    found = examination.examine("cpu", on_check=checks.append)
     assert (found.usable, found.reason) == (True, "")
     assert [finding.check for finding in found.findings] == ["packages", "machine", *examination.TRIED]
     by_check = {finding.check: finding.found for finding in found.findings}
     assert by_check["devices"].startswith("8 x cpu (virtual)")
     assert "exact; " in by_check["matmul"] and "FLOP/s in float32" in by_check["matmul"]
     assert by_check["collective"].startswith("exact; psum of 4 MiB over 8 devices")
-    assert told == [f"cpu: {check}" for check in examination.TRIED]
+    assert checks == [f"cpu: {check}" for check in examination.TRIED]
 
 
 def test_a_probe_that_hangs_is_ended_with_all_it_started(probe, tmp_path):
@@ -80,7 +80,7 @@ def test_a_probe_that_hangs_is_ended_with_all_it_started(probe, tmp_path):
     assert findings[0] == Finding("devices", "4 x TPU")
     assert (findings[1].check, findings[1].status) == ("matmul", "wrong")
     assert findings[1].found == "no answer within 1.5 s, and ended"
-    assert findings[1].mend
+    assert findings[1].remedy
     assert not _runs(int(child.read_text()))
 
 
@@ -133,7 +133,7 @@ def test_a_check_that_raises_is_a_finding_with_its_way_to_mend_it(monkeypatch):
     (finding,) = running.try_checks("cuda", ["devices", "matmul"])
     assert finding.status == "wrong"
     assert finding.found.startswith("backend 'cuda' is not on this machine")
-    assert finding.mend.startswith("pip install 'jax[cuda13]'")
+    assert finding.remedy.startswith("pip install 'jax[cuda13]'")
 
 
 def test_nothing_is_tried_where_something_is_missing(monkeypatch):
@@ -247,7 +247,7 @@ def test_a_mode_that_does_not_exist_makes_npu_unusable(monkeypatch):
     monkeypatch.setattr(running, "PROBE", ("/bin/false",))
     rows = {finding.check: finding for finding in examination.examine("npu").findings}
     assert rows["mode"].status == "wrong"
-    assert "it is one of off, compile, verify" in rows["mode"].found + rows["mode"].mend
+    assert "it is one of off, compile, verify" in rows["mode"].found + rows["mode"].remedy
 
 
 def test_a_variable_that_points_nowhere_makes_npu_unusable(monkeypatch):
@@ -257,6 +257,6 @@ def test_a_variable_that_points_nowhere_makes_npu_unusable(monkeypatch):
     found = examination.examine("npu")
     rows = {finding.check: finding for finding in found.findings}
     assert (rows["CANN"].status, rows["CANN"].found) == ("wrong", "ASCEND_HOME_PATH=/nowhere is no folder")
-    assert "source CANN's set_env.sh again" in rows["CANN"].mend
+    assert "source CANN's set_env.sh again" in rows["CANN"].remedy
     assert not found.usable
     assert "ASCEND_HOME_PATH=/nowhere is no folder" in inventory.inventory()[-1].how

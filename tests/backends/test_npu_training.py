@@ -44,7 +44,7 @@ constant_schedule.learning_rate = 1e-2
 
 @pytest.fixture(scope="module")
 def train(on_npu, tmp_path_factory):
-    """Runs or goes on; the losses of all steps, the process's standard error and environment.json."""
+    """Runs or resumes; the losses of all steps, the process's standard error and environment.json."""
     recipe = tmp_path_factory.mktemp("recipe") / "tiny.gin"
     recipe.write_text(RECIPE)
 

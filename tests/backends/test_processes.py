@@ -11,13 +11,13 @@ import pytest
 
 from tpu_npu_backends import processes, roll_call
 from tpu_npu_backends.errors import BackendError
-from tpu_npu_backends.roll_call import Place
+from tpu_npu_backends.roll_call import ProcessPlacement
 
 HERE = {"PANGU_COORDINATOR": "node1:1234"}
 
 
 @pytest.mark.parametrize(
-    ("environment", "expected", "promised"),
+    ("environment", "expected", "count"),
     [
         ({}, None, 1),
         ({"SLURM_NTASKS": "4", "SLURM_PROCID": "1"}, None, 1),
@@ -34,9 +34,9 @@ HERE = {"PANGU_COORDINATOR": "node1:1234"}
         ({"PANGU_COORDINATOR": "[::1]:80", "SLURM_NTASKS": "1", "SLURM_PROCID": "0"}, ("::1", 80, 1, 0), 1),
     ],
 )
-def test_the_place_of_a_process(environment, expected, promised):
+def test_the_place_of_a_process(environment, expected, count):
     assert processes.place(environment) == expected
-    assert processes.promised(environment) == promised
+    assert processes.expected_count(environment) == count
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_an_environment_that_names_no_place(environment, holds):
 @pytest.mark.parametrize("environment", [{}, {**HERE, "PANGU_PROCESSES": "1", "PANGU_PROCESS": "0"}])
 def test_one_process_calls_nobody(environment, monkeypatch):
     monkeypatch.setattr(roll_call, "answer", None)
-    with processes.joined(environment=environment):
+    with processes.join_processes(environment=environment):
         pass
 
 
@@ -79,7 +79,7 @@ def answers(port, *places: tuple[int, int], seconds: float = 10.0) -> list[str |
 
     def take_part(number, count, index):
         try:
-            results[number] = roll_call.answer(Place("localhost", port, count, index), seconds)
+            results[number] = roll_call.answer(ProcessPlacement("localhost", port, count, index), seconds)
         except BackendError as error:
             results[number] = str(error)
 
@@ -106,7 +106,7 @@ def test_all_are_there(port):
 def test_a_coordinator_on_loopback_hears_nobody_from_outside(host, interface, monkeypatch):
     """Only where the address says so: a name may mean loopback to its own machine (Debian's 127.0.1.1)."""
     monkeypatch.setattr(socket, "getaddrinfo", None)
-    assert Place(host, 9000, 2, 0).interface == interface
+    assert ProcessPlacement(host, 9000, 2, 0).interface == interface
 
 
 def test_who_does_not_agree(port):
@@ -156,7 +156,7 @@ def test_somebody_else_at_the_door(port):
 WATCHED = """
 import sys, time
 from tpu_npu_backends import roll_call
-place = roll_call.Place("localhost", int(sys.argv[1]), 3, int(sys.argv[2]))
+place = roll_call.ProcessPlacement("localhost", int(sys.argv[1]), 3, int(sys.argv[2]))
 watch = roll_call.Watch(place, roll_call.answer(place, 30.0))
 print("up", flush=True)
 if sys.stdin.readline() == "finish\\n":
@@ -183,7 +183,7 @@ def test_who_dies_ends_the_others(port, dead):
         if index != dead:
             assert status == 2
             assert error.startswith(f"pangu: process {dead} (on ") and error.count("\n") == 1
-            assert f"and process {index} of 3 cannot go on without it" in error
+            assert f"and process {index} of 3 cannot continue without it" in error
 
 
 def test_who_is_done_waits_for_process_0(port):
@@ -201,5 +201,5 @@ def test_who_is_done_waits_for_process_0(port):
 
 def test_the_variables_are_those_of_this_process(monkeypatch):
     monkeypatch.setitem(os.environ, "PANGU_COORDINATOR", "nowhere")
-    with pytest.raises(BackendError, match="'nowhere'"), processes.joined():
+    with pytest.raises(BackendError, match="'nowhere'"), processes.join_processes():
         pass

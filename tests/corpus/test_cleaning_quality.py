@@ -9,7 +9,7 @@ import pytest
 
 from data_pipelines.corpus.cleaning import Quality, train_quality
 from data_pipelines.corpus.cleaning.batch import Batch
-from data_pipelines.corpus.cleaning.quality import Features, Weights, score
+from data_pipelines.corpus.cleaning.quality import Features, QualityClassifier, score
 from data_pipelines.errors import DataError
 
 GOOD = ["研究", "认为", "历史", "科学", "因此", "方法", "人们", "发现", "文化", "问题", "的", "是", "在"]
@@ -44,7 +44,7 @@ def test_it_tells_good_from_bad_and_the_shuffled_control_does_not(trained):
 
 def test_scores_are_the_formula_and_do_not_depend_on_neighbours(trained):
     folder, _ = trained
-    weights = Weights.load(str(folder / "weights.npz"))
+    weights = QualityClassifier.load(str(folder / "weights.npz"))
     texts = ["".join(random.Random(i).choices(GOOD + BAD, k=k)) for i, k in enumerate((0, 1, 3, 50, 3000))]
     together = score(Batch(pl.Series(texts)), weights)
     alone = np.concatenate([score(Batch(pl.Series([text])), weights) for text in texts])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from data_pipelines.corpus import letters
 from data_pipelines.corpus.dedup import Dedup, repeat_weight, tables
-from data_pipelines.corpus.dedup.hashes import Block
+from data_pipelines.corpus.dedup.hashes import TextBlock
 from data_pipelines.corpus.dedup.signatures import band_hashes, minhash
 from data_pipelines.corpus.dedup.similarity import jaccard, shingle_sets
 from data_pipelines.corpus.spans import mixed
@@ -34,7 +34,7 @@ def polynomial(own, seed):
 
 @given(TEXTS, st.integers(0, 3), st.integers(1, 6))
 def test_hashes_are_those_of_plain_python(texts, seed, length):
-    block = Block(pl.Series(texts), seed)
+    block = TextBlock(pl.Series(texts), seed)
     shingles = block.shingles(length)
     lines = [[letters.of(line) for line in text.split("\n")] for text in texts]
     assert block.paragraphs.tolist() == [len(own) for own in lines]
@@ -55,7 +55,7 @@ def test_hashes_are_those_of_plain_python(texts, seed, length):
 
 def test_hashes_never_change():
     """What is on disk must mean the same to another machine: these values are on file."""
-    block = Block(pl.Series(["天地玄黄，宇宙洪荒。\nNumber 42", "日月盈昃"]), 7)
+    block = TextBlock(pl.Series(["天地玄黄，宇宙洪荒。\nNumber 42", "日月盈昃"]), 7)
     assert block.paragraph_hashes().tolist() == [
         0x154E99C13FCC92A6,
         0x50E49F16076AAFF1,
@@ -71,7 +71,7 @@ def test_hashes_never_change():
 def test_hashes_do_not_depend_on_what_stands_before():
     """Neither on the place nor on the size of the tables of powers, which grow at 2^16 letters."""
     text = "天地玄黄宇宙洪荒" * 20 + "\n日月盈昃"
-    alone, behind = Block(pl.Series([text]), 0), Block(pl.Series(["寒来暑往" * 20_000, text]), 0)
+    alone, behind = TextBlock(pl.Series([text]), 0), TextBlock(pl.Series(["寒来暑往" * 20_000, text]), 0)
     np.testing.assert_array_equal(behind.paragraph_hashes()[-2:], alone.paragraph_hashes())
     np.testing.assert_array_equal(behind.shingles(5)[-164:], alone.shingles(5))
 
@@ -93,7 +93,7 @@ def test_candidates_follow_the_curve(size):
     random = np.random.default_rng(size)
     for wanted in (0.5, 0.6, 0.7, 0.8, 0.9):
         shared = round(2 * size * wanted / (1 + wanted))
-        block = Block(pl.Series(["x"]), 0)
+        block = TextBlock(pl.Series(["x"]), 0)
         hashes = random.integers(0, 2**64, (pairs, 2 * size - shared), dtype=np.uint64)
         both = np.stack([hashes[:, :size], hashes[:, size - shared :]], 1)
         block.bounds = np.arange(0, both.size + 1, size)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from data_pipelines.corpus import engine
-from data_pipelines.corpus.engine import Stage, Task
+from data_pipelines.corpus.engine import Stage, StageCall
 from data_pipelines.corpus.workers import ProcessPool
 from data_pipelines.errors import DataError
 
@@ -56,7 +56,7 @@ def pool():
 
 
 def tasks(log, names="abc"):
-    return [Task(name, (name, str(log)), 10) for name in names]
+    return [StageCall(name, (name, str(log)), 10) for name in names]
 
 
 def test_every_task_has_a_folder_with_statistics(tmp_path, pool):
@@ -107,8 +107,8 @@ class InTurn:
 def test_the_largest_tasks_are_begun_first_whatever_their_stage(tmp_path):
     log = tmp_path / "log"
     sizes = {"small": 1, "large": 9, "middle": 5}
-    one = [Task(name, (name, str(log)), size) for name, size in sizes.items()]
-    other = Stage(tmp_path / "other", write, [Task("largest", ("largest", str(log)), 10)])
+    one = [StageCall(name, (name, str(log)), size) for name, size in sizes.items()]
+    other = Stage(tmp_path / "other", write, [StageCall("largest", ("largest", str(log)), 10)])
     folders = engine.run(InTurn(), Stage(tmp_path / "one", write, one), other)
     assert log.read_text().split() == ["largest", "large", "middle", "small"]
     assert [[folder.name for folder in own] for own in folders] == [list(sizes), ["largest"]]
@@ -136,17 +136,17 @@ def test_a_worker_that_is_killed_between_two_stages_is_replaced(tmp_path):
 
 def test_workers_that_keep_dying_end_the_stage_in_words(tmp_path, pool):
     with pytest.raises(DataError, match="killed 3 times in a row"):
-        engine.run(pool, Stage(tmp_path / "stage", die, [Task("a", ())]))
+        engine.run(pool, Stage(tmp_path / "stage", die, [StageCall("a", ())]))
 
 
 def test_a_full_disk_is_told_and_leaves_nothing_half_done(tmp_path, pool):
     with pytest.raises(DataError, match="no room left"):
-        engine.run(pool, Stage(tmp_path / "stage", no_room, [Task("a", ())]))
+        engine.run(pool, Stage(tmp_path / "stage", no_room, [StageCall("a", ())]))
     assert not list((tmp_path / "stage").iterdir())
 
 
 def test_workers_end_with_a_killed_driver(tmp_path):
-    """SIGKILL leaves the driver no time to say goodbye; a second driver goes on where it was."""
+    """SIGKILL leaves the driver no time to say goodbye; a second driver resumes where it was."""
     log = tmp_path / "log"
     program = (
         "import sys; sys.path.insert(0, sys.argv[1]); import test_engine as t; from pathlib import Path\n"

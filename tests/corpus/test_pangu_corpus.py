@@ -58,7 +58,7 @@ def test_a_recipe_reads_a_built_corpus(built, trained, tmp_path):
     assert {d.id: d.text for d in trained.read()} == dict(zip(frame["id"], frame["text"], strict=True))
     parts = trained.prepared.documents
     assert len(parts["train"]) + len(parts["validation"]) == 200
-    opened = pangu_corpus.opened(folder)
+    opened = pangu_corpus.open_(folder)
     held_out = {record.id for name in opened.sources for record in opened.records(name, "validation")}
     assert len(held_out) > 5 and held_out <= {document.id for document in parts["validation"]}
     batch = trained.train_source(4, seed=0).batch(0)
@@ -68,7 +68,7 @@ def test_a_recipe_reads_a_built_corpus(built, trained, tmp_path):
     assert inner.key() == trained.key()
     (tmp_path / "a.txt").write_text("文", "utf-8")
     assert dataclasses.replace(trained, path=str(tmp_path)).key() != trained.key()
-    assert pangu_corpus.opened(tmp_path) is None
+    assert pangu_corpus.open_(tmp_path) is None
 
 
 def test_text_held_out_by_the_corpus_is_not_trained_on(trained):
@@ -127,7 +127,7 @@ def test_weights_of_the_mixture(built, trained):
 
 
 def test_documents_that_had_copies_are_read_more_often(built):
-    records = pangu_corpus.opened(built[0]).records("news", "train")
+    records = pangu_corpus.open_(built[0]).records("news", "train")
     read = list(pangu_corpus._repeated(records, np.arange(len(records))))
     counts = {record.id: sum(other.id == record.id for other in read) for record in records}
     assert {counts[record.id] == record.cluster_size for record in records} == {True}
@@ -142,4 +142,4 @@ def test_a_folder_without_a_corpus(tmp_path, trained):
     (tmp_path / "mixture.json").write_text("{")
     (tmp_path / "SHA256SUMS").write_text("")
     with pytest.raises(DataError, match=r"mixture\.json is damaged"):
-        pangu_corpus.opened(tmp_path)
+        pangu_corpus.open_(tmp_path)

@@ -44,7 +44,7 @@ def test_bad_bytes_are_counted(tmp_path):
     (tmp_path / "a.txt").write_bytes(good.encode() + b"\xff\xfe" + good.encode())
     (tmp_path / "b.txt").write_bytes(good.encode("gb18030") + b"\xff" + good.encode("gb18030"))
     (tmp_path / "c.jsonl").write_bytes(b'{"text": "' + good.encode() + b"\xff" + b'"}\n')
-    (tmp_path / "d.txt").write_bytes((SIMPLE.encode()[:5] + b"\xff") * 20)  # beyond mending
+    (tmp_path / "d.txt").write_bytes((SIMPLE.encode()[:5] + b"\xff") * 20)  # beyond repair
     documents, _, quarantine = read(tmp_path)
     assert [text.replace("�", "") for text in documents.values()] == [good * 2, good * 2, good]
     assert quarantine.noted["bad bytes"] == 2 + 1 + 1

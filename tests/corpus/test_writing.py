@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from data_pipelines.corpus import card, finishing, frames, records, writing
-from data_pipelines.corpus.writing import Part, Writing
+from data_pipelines.corpus.writing import ChunkRange, Writing
 from data_pipelines.errors import DataError
 from data_pipelines.text.documents import Document
 from tests.data.made_up import sentences
@@ -147,7 +147,7 @@ def test_shards_are_even_and_whole():
 
 def test_cuts_inside_one_document_are_one():
     (shard,) = writing.assign([(Path("x"), {"a": (1, 10**9)})], Writing())
-    assert shard.parts == (Part(Path("x"), 0, 1),) and (shard.index, shard.count) == (0, 1)
+    assert shard.parts == (ChunkRange(Path("x"), 0, 1),) and (shard.index, shard.count) == (0, 1)
 
 
 def test_names_are_fit_for_tfds_and_differ():

@@ -194,7 +194,7 @@ def test_windows_hold_everything(text, length, stride):
     assert all(len(part.fields["passage"]) <= length for part in parts)
     assert all(origin(part.id) == "7" and part.references == ("a",) for part in parts)
     assert len({part.id for part in parts}) == len(parts)
-    # Every stretch of length - stride + 1 characters stands in some window whole.
+    # Every stretch of length - stride + 1 characters is in some window whole.
     size = min(length - stride + 1, len(text))
     for begin in range(len(text) - size + 1):
         assert any(text[begin : begin + size] in part.fields["passage"] for part in parts)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from data_pipelines import cache
-from data_pipelines.batches import Validation
+from data_pipelines.batches import ValidationBatches
 from data_pipelines.errors import DataError
 from data_pipelines.text import baselines, documents
 from data_pipelines.text import windows as text_windows
@@ -148,8 +148,8 @@ def test_no_validation_windows_are_none_and_not_all(small):
 
 def test_baselines_against_a_plain_count(small):
     vocabulary_size = small.vocabulary_size
-    train = Validation(small.prepared.task("prefix", "train"), 4)
-    held_out = Validation(small.prepared.task("prefix", "validation"), 4)
+    train = ValidationBatches(small.prepared.task("prefix", "train"), 4)
+    held_out = ValidationBatches(small.prepared.task("prefix", "validation"), 4)
     found = baselines.ngram_losses(train, held_out, vocabulary_size)
 
     def pairs(source):

@@ -21,8 +21,8 @@ from pangu_jax.runs.inference_layout import Devices
 from pangu_jax.training import step
 from pangu_jax.training.optimizers import adamw
 from pangu_jax.training.train import train
-from pangu_jax.workloads import Run, Updates, Variables
-from pangu_jax.workloads.evaluator import Evaluator, Value
+from pangu_jax.workloads import RunContext, Updates, Variables
+from pangu_jax.workloads.evaluator import Evaluator, MeasuredValue
 
 BATCH = 32
 
@@ -58,7 +58,7 @@ class Nearest(Evaluator):
 
     def finish(self, measured, begun):
         answered = len(measured.rows["answers"])
-        return {"nearest/accuracy": Value(100 * measured.totals["right"] / answered, "percent")}
+        return {"nearest/accuracy": MeasuredValue(100 * measured.totals["right"] / answered, "percent")}
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def evaluated(workload, evaluator, layout):
     devices = jax.devices()[: layout.data * layout.fsdp * layout.model]
     mesh = make_mesh(layout, devices)
     params = step.init_state(workload, adamw(), mesh, 0).params
-    evaluation = Evaluation(evaluator, workload, Run(OneDevice()), mesh, BATCH)
+    evaluation = Evaluation(evaluator, workload, RunContext(OneDevice()), mesh, BATCH)
     return evaluation, Variables(params)
 
 
@@ -91,7 +91,7 @@ def by_hand(workload):
 def test_what_is_measured_is_what_is_counted_by_hand(workload, layout):
     evaluation, variables = evaluated(workload, Nearest(workload), layout)
     found = evaluation(variables)
-    assert found == {"nearest/accuracy": Value(pytest.approx(by_hand(workload)), "percent")}
+    assert found == {"nearest/accuracy": MeasuredValue(pytest.approx(by_hand(workload)), "percent")}
     assert 30 < found["nearest/accuracy"].value < 100
 
 
@@ -112,7 +112,7 @@ def test_a_workload_with_nothing_held_out_has_no_held_out_loss(workload, monkeyp
 def test_in_training_each_evaluator_has_its_turn(workload, tmp_path):
     gin.clear_config()
     often, at_the_end = Nearest(workload, every=2), Nearest(workload)
-    at_the_end.finish = lambda measured, begun: {"last/rows": Value(len(measured.rows["answers"]))}
+    at_the_end.finish = lambda measured, begun: {"last/rows": MeasuredValue(len(measured.rows["answers"]))}
     trained = train(
         str(tmp_path),
         workload,

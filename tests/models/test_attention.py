@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pangu_jax.models.attention import Sight, attend
+from pangu_jax.models.attention import AttentionMask, attend
 
 
 def textbook(q, k, v, bias, mask):
@@ -18,7 +18,7 @@ def test_value_and_gradients():
     q, k, v, out = (jax.random.normal(key, (2, 3, 5, 4)) for key in keys[:4])
     bias = jax.random.normal(keys[4], (3, 5, 5))
     segments = jnp.array([[1, 1, 2, 2, 2], [1, 1, 1, 1, 0]])
-    mask = Sight(segments, segments, jnp.arange(5)).mask()
+    mask = AttentionMask(segments, segments, jnp.arange(5)).as_array()
 
     def of(function):
         loss = lambda *inputs: jnp.sum(function(*inputs) * out)  # noqa: E731
@@ -31,7 +31,7 @@ def test_value_and_gradients():
 
 def test_a_query_sees_its_own_example_and_nothing_ahead():
     segments = jnp.array([[1, 1, 2, 0]])
-    causal = Sight(segments, segments, jnp.arange(4)).mask()[0, 0].astype(int).tolist()
+    causal = AttentionMask(segments, segments, jnp.arange(4)).as_array()[0, 0].astype(int).tolist()
     assert causal == [[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
-    both = Sight(segments, segments).mask()[0, 0].astype(int).tolist()
+    both = AttentionMask(segments, segments).as_array()[0, 0].astype(int).tolist()
     assert both == [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]

@@ -1,4 +1,4 @@
-"""Layouts as data: what fits, what does not, and how a person is told."""
+"""Layouts as data: what fits, what does not, and what a person is told."""
 
 import pytest
 from hypothesis import given

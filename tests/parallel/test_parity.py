@@ -15,7 +15,7 @@ from pangu_jax.parallel import layout as layouts
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.mesh import make_mesh
 from pangu_jax.training import gradients, optimizers, schedules, step
-from pangu_jax.workloads import Run, Variables
+from pangu_jax.workloads import RunContext, Variables
 from pangu_jax.workloads.language import LanguageModel
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 
@@ -74,7 +74,7 @@ def three_steps(layout, optimizer, workload=WORKLOAD):
     """Losses of three steps, and the first gradient, on the first devices that the layout needs."""
     assert layouts.check(layout, BATCH, workload.dimensions()) == []
     mesh = make_mesh(layout, jax.devices()[: math.prod(layout.axis_sizes().values())])
-    gradient = gradients.make_gradients(workload, layout, mesh, Run(OneDevice(), layout.remat), BATCH)
+    gradient = gradients.make_gradients(workload, layout, mesh, RunContext(OneDevice(), layout.remat), BATCH)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, step.abstract_state(workload, optimizer, mesh))
 
     def advance(state, batch):
@@ -158,7 +158,7 @@ def test_the_losses_are_worth_comparing(one_device):
 @pytest.mark.parametrize("partitioning", ["auto", "manual"])
 def test_the_train_step_and_validation_are_made_of_these_gradients(partitioning, adamw, one_device):
     layout = Layout(stage=2, data=2, fsdp=2, schedule="gpipe", microbatches=2, partitioning=partitioning)
-    mesh, run = make_mesh(layout), Run(OneDevice(), "dots")
+    mesh, run = make_mesh(layout), RunContext(OneDevice(), "dots")
     state = step.init_state(WORKLOAD, adamw, mesh, 0)
     batch = next(feed.batches(WORKLOAD.train_source(BATCH, 0), mesh, BATCH, 0))
     sums = step.make_eval_step(WORKLOAD, run, layout, mesh, BATCH)(Variables(state.params), batch)
@@ -172,7 +172,7 @@ def test_the_train_step_and_validation_are_made_of_these_gradients(partitioning,
 def one_device_loss_without_dropout(adamw):
     params = step.init_state(WORKLOAD, adamw, make_mesh(Layout(), jax.devices()[:1]), 0).params
     batch = WORKLOAD.train_source(BATCH, 0).batch(0)
-    sums = jax.jit(lambda p: WORKLOAD.loss(Variables(p), batch, None, Run(OneDevice())))(
+    sums = jax.jit(lambda p: WORKLOAD.loss(Variables(p), batch, None, RunContext(OneDevice())))(
         jax.device_get(params)
     )
     return float(sums.loss / sums.weight)
@@ -196,7 +196,7 @@ def test_what_1f1b_holds_does_not_grow_with_microbatches(adamw):
         layout = Layout(stage=4, data=1, schedule=schedule, microbatches=microbatches, remat="full")
         mesh = make_mesh(layout, jax.devices()[:4])
         batch_size = microbatches * 2
-        gradient = gradients.make_gradients(wide, layout, mesh, Run(OneDevice(), "full"), batch_size)
+        gradient = gradients.make_gradients(wide, layout, mesh, RunContext(OneDevice(), "full"), batch_size)
         params, batch = step.abstract_state(wide, adamw, mesh).params, wide.batch_shapes(batch_size)
         compiled = jax.jit(lambda p, b: gradient(Variables(p), b, None)).lower(params, batch).compile()
         return compiled.memory_analysis().temp_size_in_bytes

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pangu_jax.parallel.schedules import OneForwardOneBackward, Ring
+from pangu_jax.parallel.schedules import OneForwardOneBackward, RingSchedule
 
 SHAPES = st.tuples(st.integers(1, 5), st.integers(1, 4), st.integers(1, 4))
 
@@ -33,11 +33,11 @@ def order(schedule, microbatch):
 @given(SHAPES)
 def test_forward_passes_arrive_when_they_are_needed(shape):
     stages, groups, rounds = shape
-    ring = Ring(stages, groups * stages, rounds)
+    ring = RingSchedule(stages, groups * stages, rounds)
     ticks = chunks(ring, ring.forward)
     for microbatch in range(ring.microbatches):
         path = [ticks[chunk] for chunk in order(ring, microbatch)]
-        assert path == list(range(path[0], path[0] + len(path)))  # one tick a hop, without waiting
+        assert path == list(range(path[0], path[0] + len(path)))  # one tick per hop, without waiting
     assert all(tick == ring.forward_tick(*chunk) for chunk, tick in ticks.items())
     assert ring.ticks == ring.microbatches * rounds + stages - 1
     work = len(ticks) / (ring.ticks * stages)
@@ -68,4 +68,4 @@ def test_the_stash_is_as_large_as_it_must_be(shape):
 
 def test_groups_must_be_full():
     with pytest.raises(ValueError, match="6 microbatches do not divide into groups of 4"):
-        Ring(4, 6)
+        RingSchedule(4, 6)

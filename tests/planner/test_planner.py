@@ -24,8 +24,8 @@ from tpu_npu_backends import topologies
 V5P_512 = topologies.parse("v5p:8x8x8")
 
 
-def model_of(batch_size=1024, encoder=1024, decoder=1024, **config) -> predictions.Model:
-    """A model to plan for: the 107B one unless told otherwise."""
+def model_of(batch_size=1024, encoder=1024, decoder=1024, **config) -> predictions.PlannedModel:
+    """A model to plan for: the 107B one unless given another."""
     large = {
         "vocab_size": 131072, "d_model": 10240, "d_ff": 40960, "heads": 80, "gated": False,
         "encoder_layers": 36, "decoder_layers": 36,
@@ -37,7 +37,7 @@ def model_of(batch_size=1024, encoder=1024, decoder=1024, **config) -> predictio
     return predictions.describe(workload, batch_size, optimizer_bytes=8.0)
 
 
-def small(**changes) -> predictions.Model:
+def small(**changes) -> predictions.PlannedModel:
     """A model that any chip holds."""
     data = {"batch_size": 32, "encoder": 128, "decoder": 64}
     shape = {"vocab_size": 4096, "d_model": 256, "d_ff": 1024, "heads": 8, "encoder_layers": 4}

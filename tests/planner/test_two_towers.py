@@ -141,7 +141,7 @@ def test_pixels_want_no_gradient():
 
     def seconds(kind: str) -> float:
         ends = (shape.ends[0]._replace(kind=kind), *shape.ends[1:])
-        model = predictions.Model("two towers", shape._replace(ends=ends), {}, 1.0, 64)
+        model = predictions.PlannedModel("two towers", shape._replace(ends=ends), {}, 1.0, 64)
         return predictions.predict(model, topologies.parse("v5p:1x1x1"), Layout(data=1)).compute_s
 
     none, two, three = (seconds(kind) for kind in ("lookup", "input", "product"))
@@ -155,7 +155,7 @@ def test_a_contrast_takes_time():
     links = axis_costs(topology, dict.fromkeys(AXES, 1) | {"data": 2, "fsdp": 2})
     with_it, without = (
         predictions.predict(
-            predictions.Model("two towers", shape._replace(contrast_width=width), {}, 1.0, batch),
+            predictions.PlannedModel("two towers", shape._replace(contrast_width=width), {}, 1.0, batch),
             topology,
             layout,
         )
@@ -209,7 +209,7 @@ def test_a_memory_has_the_width_of_its_tower():
     memories = []
     for width in (0, 32, 64):
         decoder = without._replace(memory_tokens=64, memory_width=width)
-        model = predictions.Model("decoder", Shape((decoder,)), {}, 1.0, BATCH)
+        model = predictions.PlannedModel("decoder", Shape((decoder,)), {}, 1.0, BATCH)
         one = predictions.predict(model, topologies.parse("cpu:1"), Layout(data=1))
         memories.append(one.memory["working"])
     assert memories[1] - memories[0] == 2 * 4 * BATCH * 64 * 32

@@ -17,7 +17,7 @@ ONE_LINE_TRAPS = {
     "STEPS = 7": "macro STEPS is never used",
     "fit.steps = %STEPZ": "fit.steps = %STEPZ: macro STEPZ is not defined",
     "fit.batch = %gin.REQUIRED": "fit.batch must be given a value",
-    "Pipeline.more = @Unfinished()": "Unfinished lacks the method axes of Family; its docstrings tell what",
+    "Pipeline.more = @Unfinished()": "Unfinished lacks the method axes of Family; its docstrings say what",
     "fit.schedule = @decay()": "decay.rate has no default and is not bound",
     "fit.network = @Networ()": "fit.network = @Networ(): no configurable 'Networ'; did you mean 'Network'?",
     "import tests.recipes.toys": "import tests.recipes.toys: No module named 'tests.recipes.toys'; "

@@ -73,7 +73,7 @@ def assert_newest_is_whole(directory) -> int:
 def test_a_write_that_fails_leaves_the_one_before_and_says_so_in_a_line(tmp_path):
     out, err = start(tmp_path, steps=9, patch=WITH_A_FILE_LIMIT_AT_STEP_3).communicate(timeout=120)
     said = f"could not save checkpoint {tmp_path}/3: file too large; that of step 2 is intact; "
-    assert out.splitlines()[-1] == said + "mend the disk and run the same command again"
+    assert out.splitlines()[-1] == said + "free or repair the disk and run the same command again"
     assert "Traceback" not in err
     assert checkpoint_files.committed_steps(tmp_path) == [1, 2]
     assert assert_newest_is_whole(tmp_path) == 2
@@ -97,7 +97,7 @@ def test_a_full_disk_leaves_the_one_before(tmp_path):
 
 @pytest.mark.prove
 def test_killed_while_saving(tmp_path):
-    """SIGKILL at random moments: every committed step is whole, and the next process goes on from the
+    """SIGKILL at random moments: every committed step is whole, and the next process resumes from the
     newest."""
     moments = random.Random(0)
     newest, caught_in_the_act = 0, 0

@@ -105,6 +105,9 @@ def test_a_full_disk_is_said_in_a_line_and_leaves_whole_rows(tmp_path):
     command = [sys.executable, "-c", FILL_THE_DISK, str(tmp_path)]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     path = tmp_path / "metrics.jsonl"
-    assert said == f"cannot write {path}: File too large; mend the disk and run the same command again\n"
+    assert (
+        said
+        == f"cannot write {path}: File too large; free or repair the disk and run the same command again\n"
+    )
     rows = metrics.read(path)
     assert len(rows) > 10 and rows == [{"step": step, "loss": 1.0} for step in range(1, len(rows) + 1)]

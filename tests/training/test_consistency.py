@@ -1,4 +1,4 @@
-"""`pangu config check` finds a layout that divides neither model nor batch, at the line to mend."""
+"""`pangu config check` finds a layout that divides neither model nor batch, at the line to change."""
 
 import pytest
 

@@ -19,7 +19,7 @@ from pangu_jax.training import step
 from pangu_jax.training.optimizers import adafactor, adamw
 from pangu_jax.training.parameter_groups import ParameterGroup, is_decayed, paths
 from pangu_jax.training.schedules import constant_schedule, linear_schedule
-from pangu_jax.workloads import Run, Variables
+from pangu_jax.workloads import RunContext, Variables
 from tests.workloads.stateful_digits import StatefulDigits
 
 BATCH = 32
@@ -105,7 +105,7 @@ def norm_of_what_learns():
 
     @jax.jit
     def gradient(params):
-        loss = lambda p: workload.loss(Variables(p, extra), batch, None, Run(OneDevice())).loss / BATCH  # noqa: E731
+        loss = lambda p: workload.loss(Variables(p, extra), batch, None, RunContext(OneDevice())).loss / BATCH  # noqa: E731
         return jax.grad(loss)(params)
 
     found = gradient(params)
@@ -130,7 +130,7 @@ def test_what_is_frozen_stays_and_the_rest_learns_alike(layout, norm_of_what_lea
     start = step.init_state(workload, optimizer, mesh, 0)
     before = jax.device_get(start.params)
     settings = {"batch_size": BATCH, "seed": 0}
-    train_step = step.make_train_step(workload, optimizer, Run(OneDevice()), layout, mesh, **settings)
+    train_step = step.make_train_step(workload, optimizer, RunContext(OneDevice()), layout, mesh, **settings)
     batch = next(feed.batches(workload.train_source(BATCH, 0), mesh, BATCH, 0))
     state, metrics = train_step(start, batch)
     after = jax.device_get(state.params)

@@ -51,7 +51,7 @@ def test_once_more_does_nothing_and_says_so(recipe, tmp_path, caplog):
     assert "nothing to do: step 5 of 5 is done; raise train.steps to train on" in caplog.text
     assert (tmp_path / "metrics.jsonl").read_bytes() == before
     assert summary["finished"] and summary["step"] == summary["checkpoint"] == 5
-    # What the run came to is still told.
+    # What the run came to is still reported.
     assert summary["loss"] == losses(tmp_path)[5] and summary["validation_loss"] == validations(tmp_path)[-1]
 
 
@@ -135,7 +135,7 @@ def test_resumed_on_other_devices(recipe, whole, tmp_path, there):
 
 
 def test_a_loss_that_is_not_finite(recipe, tmp_path):
-    """Names the step, its examples and the last good checkpoint; then goes on once the cause is gone."""
+    """Names the step, its examples and the last good checkpoint; then resumes once the cause is gone."""
     examples = digits.PoisonedDigits().train_source(32, 0).identity(9)
     with pytest.raises(UserError) as caught:
         train.run([str(recipe)], ["PoisonedDigits.poison_step=9"], tmp_path)
@@ -252,13 +252,13 @@ def test_a_second_trainer_is_refused_by_name(recipe, tmp_path, capsys):
 
 
 def test_a_full_disk(recipe, tmp_path, monkeypatch, capsys):
-    """The rows cannot be written any more: the checkpoint before survives, and the run goes on from it."""
+    """The rows cannot be written any more: the checkpoint before survives, and the run resumes from it."""
     run_dir = tmp_path / "run"
     write = metrics.Metrics.write
 
     def full(self, step, values):
         if step == 5:
-            raise UserError(f"cannot write {self._path}: No space left on device; mend the disk")
+            raise UserError(f"cannot write {self._path}: No space left on device; free or repair the disk")
         write(self, step, values)
 
     with monkeypatch.context() as patch:

@@ -148,7 +148,9 @@ def test_a_killed_process_ends_the_other_and_a_restart_goes_on(recipe, two, tmp_
         if victim == 1:
             assert other.returncode == 2
             assert error.splitlines()[-1].startswith("pangu: process 1 (on "), error
-            assert "cannot go on without it; the same command goes on" in error and "Traceback" not in error
+            assert (
+                "cannot continue without it; the same command resumes" in error and "Traceback" not in error
+            )
         else:  # JAX's coordinator is gone with process 0, and JAX may be quicker to end this one
             assert other.returncode in (2, -signal.SIGABRT)
             assert "process 0 (on " in error or "another task died" in error

@@ -55,7 +55,7 @@ def model():
 @pytest.fixture
 def pangu(model, monkeypatch, capsys):
     """Runs the command line and gives back its status, output and errors."""
-    monkeypatch.setattr(model_flags, "opened", lambda flags: model)
+    monkeypatch.setattr(model_flags, "open_run", lambda flags: model)
 
     def run(*arguments):
         status = cli.main(list(map(str, arguments)))

@@ -118,7 +118,7 @@ class Program:
         metrics = {"loss/digits": (jnp.sum(loss_B), count), "accuracy": (correct, count)}
         return Sums(jnp.sum(loss_B), count, metrics, Updates(totals, rows))
 
-    def remember(self, function):
+    def rematerialise(self, function):
         return jax.checkpoint(function)
 
     def _embedded(self, shared, part):

@@ -13,7 +13,7 @@ from pangu_jax.parallel import layout as layouts
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.mesh import make_mesh
 from pangu_jax.training import optimizers, schedules, step
-from pangu_jax.workloads import Run
+from pangu_jax.workloads import RunContext
 from tests.workloads.stateful_digits import QUEUE, StatefulDigits, numpy_tree
 
 BATCH, STEPS = 32, 5
@@ -43,7 +43,7 @@ def optimizer():
 def trained(workload, optimizer, layout):
     assert layouts.check(layout, BATCH, workload.dimensions()) == []
     mesh = make_mesh(layout, jax.devices()[: math.prod(layout.axis_sizes().values())])
-    run = Run(OneDevice(), layout.remat)
+    run = RunContext(OneDevice(), layout.remat)
     train_step = step.make_train_step(workload, optimizer, run, layout, mesh, batch_size=BATCH, seed=0)
     state = step.init_state(workload, optimizer, mesh, 0)
     losses, batches = [], feed.batches(workload.train_source(BATCH, 0), mesh, BATCH, 0)

@@ -11,7 +11,7 @@ from pangu_jax.runs import metrics
 from pangu_jax.runs.checkpoints import Checkpoints
 from pangu_jax.runs.run_directory import RunDirectory
 from pangu_jax.training.train import train
-from pangu_jax.workloads import Run, Variables
+from pangu_jax.workloads import RunContext, Variables
 from tests.workloads.stateful_digits import StatefulDigits
 
 STEPS = 6
@@ -52,7 +52,7 @@ def test_validation_reads_the_averaged_teacher(whole):
     source = workload.validation_sources(32)["digits"]
     batches = [source.batch(number) for number in range(len(source))]
 
-    loss = jax.jit(lambda variables, batch: workload.loss(variables, batch, None, Run(OneDevice())))
+    loss = jax.jit(lambda variables, batch: workload.loss(variables, batch, None, RunContext(OneDevice())))
 
     def mean_loss(variables: Variables) -> float:
         sums = [loss(variables, batch) for batch in batches]

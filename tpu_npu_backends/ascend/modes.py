@@ -27,12 +27,12 @@ import numpy as np
 
 from tpu_npu_backends import user_cache
 from tpu_npu_backends.ascend.comparison import Difference, differences, has_half_precision
-from tpu_npu_backends.ascend.plugin.hooks import Answer, CompiledProgram, RefusedError
+from tpu_npu_backends.ascend.plugin.hooks import CompiledProgram, HookAnswer, RefusedError
 from tpu_npu_backends.ascend.sensitivity import Sensitivity
 from tpu_npu_backends.errors import BackendError
 
 if TYPE_CHECKING:
-    from tpu_npu_backends.ascend.compiler.program import Program
+    from tpu_npu_backends.ascend.compiler.program import AscendProgram
 
 MODES = ("off", "compile", "verify")
 TARGET = "Ascend910B1"
@@ -84,7 +84,7 @@ def _file_name(name: str) -> str:
 
 
 @dataclass
-class Record:
+class ProgramRecord:
     """What is kept of one program, in `plugin.json` of its folder beside the compiler's own files.
 
     Attributes:
@@ -110,10 +110,10 @@ class Record:
 
 @dataclass
 class _Watched:
-    record: Record
+    record: ProgramRecord
     folder: Path
     code: bytes
-    program: "Program | None" = None
+    program: "AscendProgram | None" = None
     half_precision: bool = False
     sensitivity: Sensitivity | None = None  # made when first needed
 
@@ -124,14 +124,14 @@ class Watcher:
 
     Attributes:
       mode: "compile" or "verify".
-      folder: where a folder a program is made.
+      folder: where a folder per program is made.
     """
 
     mode: str
     folder: Path
     _programs: dict[int, _Watched] = field(default_factory=dict)
 
-    def compiled(self, program: CompiledProgram) -> Answer:
+    def compiled(self, program: CompiledProgram) -> HookAnswer:
         """A hook: compiles a program to kernels and writes its report.
 
         RefusedError in `verify` where that cannot be done; in `compile` the report and a warning say why.
@@ -139,7 +139,9 @@ class Watcher:
         from tpu_npu_backends.ascend import compiler
 
         alone = program.devices == 1
-        record = Record(program.name, program.devices, "whole" if alone else "unpartitioned", "not asked for")
+        record = ProgramRecord(
+            program.name, program.devices, "whole" if alone else "unpartitioned", "not asked for"
+        )
         watched = _Watched(record, self.folder / f"{_file_name(program.name)}-{program.id}", program.code)
         watched.folder.mkdir(parents=True, exist_ok=True)
         self._programs[program.id] = watched
@@ -152,7 +154,7 @@ class Watcher:
             if self.mode == "verify" and alone:
                 raise RefusedError(f"{program.name} cannot be compiled for {TARGET}: {error}") from None
             _log.warning("%s was not compiled for %s: %s", program.name, TARGET, error)
-            return Answer.GO_ON
+            return HookAnswer.GO_ON
         if self.mode == "verify":
             record.verification = (
                 "every execution"
@@ -161,9 +163,9 @@ class Watcher:
             )
         self._write(watched)
         if self.mode == "compile" or not alone:
-            return Answer.GO_ON
+            return HookAnswer.GO_ON
         watched.half_precision = has_half_precision(program.code)
-        return Answer.WATCH_EXECUTIONS
+        return HookAnswer.WATCH_EXECUTIONS
 
     def executed(self, id: int, inputs: list[np.ndarray], outputs: list[np.ndarray]) -> None:
         """A hook: runs the kernels on the same inputs. RefusedError where an output differs too much."""
@@ -196,12 +198,12 @@ class Watcher:
         outputs: list[np.ndarray],
         simulated: list[np.ndarray],
     ) -> list[Difference] | None:
-        """The differences that rounding alone does not make; None where it cannot be told or makes many."""
+        """The differences that rounding alone does not make; None where it is unknown or makes many."""
         try:
             watched.sensitivity = watched.sensitivity or Sensitivity(watched.code)
             spread = watched.sensitivity.spread(inputs, outputs, watched.half_precision)
         except Exception as error:  # XLA's own, of a program that its CPU client cannot run
-            _log.warning("%s: what rounding does to it cannot be told: %s", watched.record.name, error)
+            _log.warning("%s: what rounding does to it is unknown: %s", watched.record.name, error)
             return None
         found = differences(outputs, simulated, watched.half_precision, spread)
         part = sum(it.magnified for it in found) / max(1, sum(x.size for x in outputs))

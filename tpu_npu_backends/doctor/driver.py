@@ -19,7 +19,7 @@ class Driver:
 
     Attributes:
       described: in a few words.
-      files: its entries below /dev, one a device.
+      files: its entries below /dev, one per device.
       devices: as its tool names them, or else the files.
       error: why its tool does not work; empty where it does, and where there is none.
     """

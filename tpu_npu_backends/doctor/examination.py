@@ -12,18 +12,18 @@ from tpu_npu_backends.errors import BackendError
 
 TRIED = ("devices", "memory", "matmul", "collective")
 
-Tell = Callable[[str], None]
+OnCheck = Callable[[str], None]
 
 
 def examine(
-    name: str, *, silent_seconds: float = running.SILENT_SECONDS, tell: Tell | None = None
+    name: str, *, silent_seconds: float = running.SILENT_SECONDS, on_check: OnCheck | None = None
 ) -> Examination:
     """All checks of a backend; those that need a device only where nothing before them is wrong.
 
     Args:
       name: "cpu", "tpu", "cuda" or "npu".
       silent_seconds: a check that takes longer is ended, and is wrong.
-      tell: is told each check that begins, such as "tpu: matmul".
+      on_check: called with each check that begins, such as "tpu: matmul".
 
     Raises:
       BackendError: there is no backend of that name.
@@ -33,8 +33,8 @@ def examine(
     backend = BACKENDS[name]
 
     def tried(*checks: str, **options) -> list[Finding]:
-        begun = (lambda check: tell(f"{name}: {check}")) if tell else None
-        return running.try_checks(name, checks, silent_seconds=silent_seconds, tell=begun, **options)
+        begun = (lambda check: on_check(f"{name}: {check}")) if on_check else None
+        return running.try_checks(name, checks, silent_seconds=silent_seconds, on_check=begun, **options)
 
     findings = [_packages(backend), *_OWN.get(name, _with_a_driver)(backend, tried)]
     if not any(finding.status == "wrong" for finding in findings):
@@ -79,8 +79,8 @@ def _driver(backend: Description) -> Finding:
             "driver", seen.described, "wrong", "the driver does not answer: restart it, or the machine"
         )
     if file := driver.refused(seen):
-        mend = f"ask for the group of {file}, which `ls -l {file}` names"
-        return Finding("driver", f"{seen.described}; {file} may not be opened", "wrong", mend)
+        remedy = f"ask for the group of {file}, which `ls -l {file}` names"
+        return Finding("driver", f"{seen.described}; {file} may not be opened", "wrong", remedy)
     return Finding("driver", seen.described)
 
 

@@ -1,6 +1,6 @@
-"""What a check found, and how to mend it."""
+"""What a check found, and how to fix it."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from tpu_npu_backends.errors import BackendError
@@ -17,19 +17,19 @@ class Finding:
       check: what was looked at, a word or two.
       found: what was found, one line.
       status: whether that is as it should be.
-      mend: how to mend it, one line; empty where there is nothing to mend.
+      remedy: how to fix it, one line; empty where there is nothing to fix.
     """
 
     check: str
     found: str
     status: Status = "ok"
-    mend: str = ""
+    remedy: str = ""
 
     @classmethod
     def of(cls, check: str, error: BackendError) -> "Finding":
-        """Of an error: behind the first semicolon of its line stands how to go on."""
-        what, _, mend = str(error).partition("; ")
-        return cls(check, what, "wrong", mend)
+        """Of an error: what follows the first semicolon of its line is the remedy."""
+        what, _, remedy = str(error).partition("; ")
+        return cls(check, what, "wrong", remedy)
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Examination:
         if self.usable:
             return ""
         first = self.wrong[0]
-        return f"{first.check}: {first.found}" + (f"; {first.mend}" if first.mend else "")
+        return f"{first.check}: {first.found}" + (f"; {first.remedy}" if first.remedy else "")
 
     @property
     def value(self) -> dict[str, Any]:
@@ -69,5 +69,9 @@ class Examination:
             "backend": self.platform,
             "usable": self.usable,
             "reason": self.reason,
-            "checks": [asdict(finding) for finding in self.findings],
+            # Scripts read "mend", the remedy's key since version 0.1.
+            "checks": [
+                {"check": each.check, "found": each.found, "status": each.status, "mend": each.remedy}
+                for each in self.findings
+            ],
         }

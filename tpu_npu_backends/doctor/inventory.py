@@ -14,7 +14,7 @@ from tpu_npu_backends.errors import BackendError
 
 
 @dataclass(frozen=True)
-class Entry:
+class BackendEntry:
     """A backend, as far as one sees without starting it.
 
     Attributes:
@@ -39,16 +39,16 @@ class Entry:
         return asdict(self)
 
 
-def inventory() -> list[Entry]:
+def inventory() -> list[BackendEntry]:
     """All backends, found or not."""
     return [_LOOK.get(name, _with_a_driver)(backend) for name, backend in BACKENDS.items()]
 
 
-def _cpu(backend: Description) -> Entry:
-    return Entry("cpu", True, "jaxlib itself", (machine(),), _versions(backend), "")
+def _cpu(backend: Description) -> BackendEntry:
+    return BackendEntry("cpu", True, "jaxlib itself", (machine(),), _versions(backend), "")
 
 
-def _with_a_driver(backend: Description) -> Entry:
+def _with_a_driver(backend: Description) -> BackendEntry:
     seen, library = driver.look(backend), packages.plugin(backend)
     plugin = f"plugin {library}" if library else "no plugin"
     how = f"{seen.described}; {plugin}" + (
@@ -56,10 +56,10 @@ def _with_a_driver(backend: Description) -> Entry:
     )
     install = "" if library else backend.install
     found = bool(library and seen.files)
-    return Entry(backend.name, found, how, seen.devices, _versions(backend), install)
+    return BackendEntry(backend.name, found, how, seen.devices, _versions(backend), install)
 
 
-def _npu(backend: Description) -> Entry:
+def _npu(backend: Description) -> BackendEntry:
     library, versions = packages.plugin(backend), _versions(backend)
     has_compiler = "ascendnpu-ir" in versions
     plugin = f"plugin {library}" if library else "the plugin is not built"
@@ -68,7 +68,7 @@ def _npu(backend: Description) -> Entry:
     if has_compiler and not library:
         install = ascend.BUILD
     devices = (f"{backend.count} x Ascend910B1, simulated",) if library else ()
-    return Entry("npu", library is not None, how, devices, versions, install)
+    return BackendEntry("npu", library is not None, how, devices, versions, install)
 
 
 def _cann() -> str:

@@ -69,11 +69,11 @@ def _cann(_: argparse.Namespace) -> list[Finding]:
     installation = cann.find()
     if installation is None:
         raise BackendError(f"no CANN: {cann.VARIABLE} is not set")
-    with acl.opened(installation.acl_library) as opened:
+    with acl.open_(installation.acl_library) as opened:
         version, devices = opened.version(), opened.devices()
     found = f"AscendCL {version}, {len(devices)} devices ({cann.NEVER_RUN})"
-    mend = "" if devices else "look at `npu-smi info`, and at who may read /dev/davinci*"
-    rows = [Finding("AscendCL", found, "ok" if devices else "wrong", mend)]
+    remedy = "" if devices else "look at `npu-smi info`, and at who may read /dev/davinci*"
+    rows = [Finding("AscendCL", found, "ok" if devices else "wrong", remedy)]
     for device in devices:
         memory = f"{_gib(device.free_bytes)} of {_gib(device.total_bytes)} GiB free"
         rows.append(Finding(f"AscendCL device {device.index}", f"{device.soc_name}, {memory}"))
@@ -106,7 +106,7 @@ def _memory(arguments: argparse.Namespace) -> list[Finding]:
     if "bytes_limit" in stats:
         free = stats["bytes_limit"] - stats.get("bytes_in_use", 0)
         simulated = " (simulated)" if BACKENDS[arguments.platform].virtual else ""
-        found = f"{_gib(free)} of {_gib(stats['bytes_limit'])} GiB free a device{simulated}"
+        found = f"{_gib(free)} of {_gib(stats['bytes_limit'])} GiB free per device{simulated}"
         return [Finding("memory", found)]
     machine = psutil.virtual_memory()
     return [Finding("memory", f"{_gib(machine.available)} of {_gib(machine.total)} GiB free, of the machine")]

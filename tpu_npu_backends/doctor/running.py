@@ -1,4 +1,4 @@
-"""Starting the probe, reading what it tells, and ending it when it says nothing any more."""
+"""Starting the probe, reading its answers, and ending it when it has fallen silent."""
 
 import json
 import os
@@ -19,7 +19,7 @@ PROBE = (sys.executable, "-m", "tpu_npu_backends.doctor.probe")
 # Compiling a first program takes an accelerator's host half a minute at most; a hanging driver takes longer.
 SILENT_SECONDS = 120
 
-Tell = Callable[[str], None]
+OnCheck = Callable[[str], None]
 
 
 def try_checks(
@@ -28,7 +28,7 @@ def try_checks(
     *,
     library: Path | None = None,
     silent_seconds: float = SILENT_SECONDS,
-    tell: Tell | None = None,
+    on_check: OnCheck | None = None,
 ) -> list[Finding]:
     """Findings of the probe's checks; one that never answered, or crashed, is among them.
 
@@ -37,7 +37,7 @@ def try_checks(
       checks: names of `probe.CHECKS`, carried out in that order up to the first that is wrong.
       library: the plugin, for the check of that name.
       silent_seconds: after so many seconds without a word the process is killed.
-      tell: is told each check that begins.
+      on_check: called with each check that begins.
     """
     command = [*PROBE, platform, *checks] + (["--library", str(library)] if library else [])
     reading, writing = os.pipe()
@@ -53,16 +53,16 @@ def try_checks(
         )
         os.close(writing)
         try:
-            answers = _Answers(tell)
+            answers = _Answers(on_check)
             silent = not answers.read(pipe.fileno(), silent_seconds)
         finally:
             _kill(process)
         status = process.wait()
         findings = answers.findings
         if silent:
-            mend = "the driver hangs: look at its log, and at who else uses the device"
+            remedy = "the driver hangs: look at its log, and at who else uses the device"
             answer = f"no answer within {silent_seconds:g} s, and ended"
-            findings.append(Finding(answers.current or checks[0], answer, "wrong", mend))
+            findings.append(Finding(answers.current or checks[0], answer, "wrong", remedy))
         elif status and not answers.finished(checks):
             said.seek(0)
             ended = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
@@ -76,12 +76,12 @@ def try_checks(
 class _Answers:
     """What came through the pipe so far."""
 
-    def __init__(self, tell: Tell | None):
+    def __init__(self, on_check: OnCheck | None):
         self.findings: list[Finding] = []
         self.current = ""
         self._begun: list[str] = []
         self._answered = True
-        self._tell = tell
+        self._on_check = on_check
 
     def read(self, descriptor: int, silent_seconds: float) -> bool:
         """Until the other end closes: True. False after so many seconds without a byte."""
@@ -102,8 +102,8 @@ class _Answers:
             self.current = answer["begins"]
             self._begun.append(self.current)
             self._answered = False
-            if self._tell:
-                self._tell(self.current)
+            if self._on_check:
+                self._on_check(self.current)
         else:
             self._answered = True
             self.findings.append(Finding(**answer))

@@ -31,7 +31,7 @@ class Advertising(Edit):
     Args:
       longest: characters of a line that may be dropped.
       keywords: what such a line holds.
-      more: a file of further keywords, one a line.
+      more: a file of further keywords, one per line.
       menu: items of menus; other items have at most 12 characters, or 6 of Han where spaces divide them.
 
     Raises:
@@ -80,7 +80,7 @@ def _holds(texts: pl.Series, words: Sequence[str]) -> np.ndarray:
 
 
 def _follows(texts: pl.Series, menu: Sequence[str]) -> np.ndarray:
-    """bool [texts]: after one of the words of `menu` stands what divides items."""
+    """bool [texts]: one of the words of `menu` is followed by what divides items."""
     if not menu:
         return np.zeros(len(texts), bool)
     return texts.str.contains(f"(?:{'|'.join(map(re.escape, menu))})[ |｜>›»•]").to_numpy()
@@ -101,13 +101,13 @@ def _menus(lines: pl.Series, menu: Sequence[str]) -> np.ndarray:
 
 @functools.cache
 def _own(path: str | None) -> tuple[str, ...]:
-    """The words of a file, one a line."""
+    """The words of a file, one per line."""
     if path is None:
         return ()
     try:
         lines = Path(path).read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"Advertising.more: cannot read {path}: {error}; give a UTF-8 file, a word a line"
+            f"Advertising.more: cannot read {path}: {error}; give a UTF-8 file, a word per line"
         ) from None
     return tuple(filter(None, map(str.strip, lines)))

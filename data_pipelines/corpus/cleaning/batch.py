@@ -123,7 +123,7 @@ class Batch:
         return {}
 
     def sums(self, values: np.ndarray) -> np.ndarray:
-        """int64 [documents]: sums of a number (or truth) a character."""
+        """int64 [documents]: sums of a number (or truth) per character."""
         return sums(values, self.starts)
 
     def select(self, keep: np.ndarray) -> "Batch":

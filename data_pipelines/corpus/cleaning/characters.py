@@ -1,6 +1,6 @@
 """Classes of characters, as bits in one table over all code points.
 
-One look-up a character answers what every rule asks of it: is it Han, white space, a letter, the end of a
+One look-up per character answers what every rule asks of it: is it Han, white space, a letter, the end of a
 sentence?
 """
 

@@ -25,7 +25,7 @@ class Cleaned(NamedTuple):
       kept: the documents that no filter rejected, edited, in their order; `frames.SCHEMA`.
       rejected: the others, in their order: id, source, rule (the first that rejected it), value (what that
         measured), text (its first 500 characters then), bytes (its UTF-8 before any edit).
-      changes: {rule: (documents changed, changes)} of edits, and {rule.kind: ...} of those that tell kinds
+      changes: {rule: (documents changed, changes)} of edits, and {rule.kind: ...} of those that count kinds
         apart.
       counts: {rule.name: count}, what filters counted beside.
       histograms: {name: {"edges": [...], "counts": [...]}} of what filters measured.

@@ -1,4 +1,4 @@
-"""Plain data of `advertising`: what stands in lines of Chinese pages that are no text. Simplified Chinese."""
+"""Plain data of `advertising`: words of lines of Chinese pages that are no text. Simplified Chinese."""
 
 # A short line that holds one of these is dropped, so they should mean nothing else.
 ADVERTISING = (

@@ -36,7 +36,7 @@ class TitleOnly(Filter):
 @configurable
 @dataclasses.dataclass(frozen=True)
 class DuplicateLines(Filter):
-    """Rejects documents of whose lines more than `most` stand in them before. Measures that share."""
+    """Rejects documents of whose lines more than `most` occurred in them before. Measures that share."""
 
     most: float = 0.287
     name: str = "duplicate_lines"
@@ -49,7 +49,7 @@ class DuplicateLines(Filter):
 @configurable
 @dataclasses.dataclass(frozen=True)
 class DuplicateLineCharacters(Filter):
-    """Rejects documents of whose characters more than `most` are in lines that stand in them before.
+    """Rejects documents of whose characters more than `most` are in lines that occurred in them before.
 
     Measures the share of the characters that are not newlines. FineWeb-2 has 0.1 for all languages.
     """

@@ -41,7 +41,7 @@ _STEPS = (
     # Definitions of links, then links: [text](address), [text][definition].
     (r"(?m)^[ \t]*\[[^\]\n]+\]:[ \t]*\S.*$", ""),
     (rf"\[([^\[\]\n]*)\](?:{_BRACKETED}|\[[^\[\]\n]*\])", "${1}"),
-    # A gloss over a word stands behind it in brackets.
+    # A gloss over a word follows it in brackets.
     (rf"<rp{_TAG_END}[^<]*</rp>", ""),
     (rf"<rt{_TAG_END}([^<]*)</rt>", "（${1}）"),
     (r"</(?:td|th|TD|TH)\s*>", " "),

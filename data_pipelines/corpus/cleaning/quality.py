@@ -51,7 +51,7 @@ class Features:
 
 
 @dataclasses.dataclass(frozen=True)
-class Weights:
+class QualityClassifier:
     """A trained classifier: P(good) = 1 / (1 + exp(-bias - sum over n-grams of weight[bucket] / n-grams))."""
 
     features: Features
@@ -76,7 +76,7 @@ class Weights:
         )
 
     @classmethod
-    def load(cls, path: str) -> "Weights":
+    def load(cls, path: str) -> "QualityClassifier":
         """Raises DataError: no such weights."""
         again = "train them with data_pipelines.corpus.cleaning.train_quality"
         try:
@@ -123,11 +123,11 @@ class Quality(Filter):
 
 
 @functools.lru_cache(maxsize=4)
-def _load(path: str) -> Weights:
-    return Weights.load(path)
+def _load(path: str) -> QualityClassifier:
+    return QualityClassifier.load(path)
 
 
-def score(batch: Batch, weights: Weights) -> np.ndarray:
+def score(batch: Batch, weights: QualityClassifier) -> np.ndarray:
     """float64 [documents], in (0, 1); a document without characters has that of the bias."""
     head = weights.features.head(batch)
     total, count = np.zeros(len(batch), np.int64), np.zeros(len(batch), np.int64)

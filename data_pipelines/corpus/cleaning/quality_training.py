@@ -9,7 +9,7 @@ import polars as pl
 
 from data_pipelines.corpus.cleaning.batch import batches
 from data_pipelines.corpus.cleaning.chinese import chinese_rules
-from data_pipelines.corpus.cleaning.quality import Features, Weights, score
+from data_pipelines.corpus.cleaning.quality import Features, QualityClassifier, score
 from data_pipelines.corpus.cleaning.rules import Edit
 from data_pipelines.errors import DataError
 from data_pipelines.text import folder
@@ -28,7 +28,7 @@ def train_quality(
     penalty: float = 1.0,
     text_field: str = "text",
 ) -> dict[str, float]:
-    """Trains a classifier that tells good text from bad, and writes its weights to `out` (.npz).
+    """Trains a classifier of good and bad text, and writes its weights to `out` (.npz).
 
     Logistic regression with both kinds weighted alike, on texts as the edits of `chinese_rules` leave them.
     Documents are held out by a hash of their text, so that copies stay on one side.
@@ -96,14 +96,16 @@ def _place(text: str) -> float:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") / 2**64
 
 
-def _fit(texts: pl.Series, labels: np.ndarray, features: Features, penalty: float) -> Weights:
+def _fit(texts: pl.Series, labels: np.ndarray, features: Features, penalty: float) -> QualityClassifier:
     from scipy.sparse import vstack
     from sklearn.linear_model import LogisticRegression
 
     shares = vstack([_shares(batch, features) for _, batch in batches(texts)])
     model = LogisticRegression(C=1 / penalty, class_weight="balanced", solver="liblinear", max_iter=500)
     model.fit(shares, labels)
-    return Weights(features, (model.coef_[0] * _SCALE).astype(np.float32), float(model.intercept_[0]))
+    return QualityClassifier(
+        features, (model.coef_[0] * _SCALE).astype(np.float32), float(model.intercept_[0])
+    )
 
 
 def _shares(batch, features: Features):

@@ -1,6 +1,6 @@
 """The words of a batch, by jieba's segmentation (rjieba).
 
-Words are told by where they begin in the text without white space. Their strings are never kept: what rules
+Words are known by where they begin in the text without white space. Their strings are never kept: what rules
 ask is how long a word is, and whether a sequence of words occurs again (`spans.Spans`).
 """
 
@@ -18,7 +18,7 @@ _SEPARATOR = "\0"
 
 
 class Words:
-    """The words of a batch's documents. White space is none, and stands between words or in none.
+    """The words of a batch's documents. White space is none, and is between words or in none.
 
     Attributes:
       codes: uint32, the code points of the batch without white space.

@@ -23,7 +23,7 @@ class SensitiveWords(Filter):
     samples show ■.
 
     Args:
-      path: a UTF-8 file, a word a line.
+      path: a UTF-8 file, a word per line.
       salt: hashed with every word, so that nobody can look up hashes of common words.
 
     Raises:
@@ -63,9 +63,9 @@ def _words(path: str) -> list[str]:
         lines = Path(path).read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"SensitiveWords.path: cannot read {path}: {error}; give a UTF-8 file, a word a line"
+            f"SensitiveWords.path: cannot read {path}: {error}; give a UTF-8 file, a word per line"
         ) from None
     words = sorted({line.strip() for line in lines} - {""}, key=lambda word: (-len(word), word))
     if not words:
-        raise DataError(f"SensitiveWords.path: {path} has no words; give a UTF-8 file, a word a line")
+        raise DataError(f"SensitiveWords.path: {path} has no words; give a UTF-8 file, a word per line")
     return words

@@ -17,7 +17,7 @@ from data_pipelines.corpus.spans import Spans
 class TooLong(Filter):
     """Rejects documents of more than `most` characters, which would need memory without bound.
 
-    Measures characters. Cleaning takes some 250 bytes of memory a character of the longest document. Put
+    Measures characters. Cleaning takes some 250 bytes of memory per character of the longest document. Put
     first, where this costs nothing.
     """
 

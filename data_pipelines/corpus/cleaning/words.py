@@ -16,7 +16,7 @@ from data_pipelines.corpus.spans import span_hash
 @configurable
 @dataclasses.dataclass(frozen=True)
 class NewLines(Filter):
-    """Rejects documents, lists mostly, with more than `most` newlines a word. Measures newlines a word.
+    """Rejects documents, lists mostly, with more than `most` newlines per word. Measures newlines per word.
 
     FineWeb's rule, with FineWeb-2's threshold for Chinese.
     """

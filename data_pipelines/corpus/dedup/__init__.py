@@ -2,13 +2,13 @@
 
 Stage by stage, each a function from files to files, whose tasks run in any order:
 
-    sign          a chunk     hashes of its documents, MinHash bands and paragraphs, cut into parts by hash
-    join          a part      exact copies and candidate pairs, from that part of all chunks
-    gather        a chunk     the texts that candidates need, by part
-    verify        a part      the pairs whose exact Jaccard similarity reaches the threshold
-    cluster       once        which documents stay, and for how many each stands
-    find_repeats  a part      paragraphs that stand in an earlier document that stays
-    apply         a chunk     the chunk without all that
+    sign          per chunk   hashes of its documents, MinHash bands and paragraphs, cut into parts by hash
+    join          per part    exact copies and candidate pairs, from that part of all chunks
+    gather        per chunk   the texts that candidates need, by part
+    verify        per part    the pairs whose exact Jaccard similarity reaches the threshold
+    cluster       once        which documents stay, and how many each represents
+    find_repeats  per part    paragraphs that are in an earlier document that stays
+    apply         per chunk   the chunk without all that
 
 The result does not depend on the number of parts. `Dedup` holds the settings, `repeat_weight` turns cluster
 sizes into sampling weights.

@@ -23,7 +23,7 @@ def join(part: int, signed: Sequence[Path], settings: Dedup, *, out: Path) -> di
     wanted.arrow (document uint64; part uint32): the part of pairs.arrow a document's text is needed for.
 
     A bucket makes no pairs of all with all. Its documents, in order, are compared each with the one before
-    it and with the first of their `hot_bucket`: fewer than two pairs a document, however hot the bucket. Of
+    it and with the first of their `hot_bucket`: fewer than two pairs per document, however hot the bucket. Of
     exact copies only the first is in it.
 
     Args:

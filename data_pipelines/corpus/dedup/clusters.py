@@ -1,4 +1,4 @@
-"""Which documents stay, and how many each stands for."""
+"""Which documents stay, and how many each represents."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,11 +21,11 @@ def cluster(joined: Sequence[Path], verified: Sequence[Path], *, out: Path) -> d
     So what goes is like what stays, not like something that is itself gone: connected components, the usual
     way, also drop the far end of a chain. What goes counts for the first document that stays and is like it.
 
-    Writes clusters.arrow, sorted by document, of those that go or stand for others: document, representative
-    uint64; size uint32, documents the representative stands for, itself included; keep; exact, whether it
+    Writes clusters.arrow, sorted by document, of those that go or represent others: document, representative
+    uint64; size uint32, documents that it represents, itself included; keep; exact, whether it
     has a copy's letters.
 
-    Memory: about 50 bytes an edge and an exact copy of the whole corpus.
+    Memory: about 50 bytes per edge and an exact copy of the whole corpus.
 
     Args:
       joined: folders that `join` filled.

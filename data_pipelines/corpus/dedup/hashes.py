@@ -14,7 +14,7 @@ from data_pipelines.corpus import letters
 from data_pipelines.corpus.spans import Spans
 
 
-class Block:
+class TextBlock:
     """Some documents' letters, in one array.
 
     Args:

@@ -1,4 +1,4 @@
-"""Paragraphs that stand elsewhere in the corpus already."""
+"""Paragraphs that are elsewhere in the corpus already."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ REPEATS = "repeats.arrow"
 def find_repeats(part: int, signed: Sequence[Path], clustered: Path, *, out: Path) -> dict:
     """Writes repeats.arrow (document uint64; paragraph uint32), sorted: paragraphs to leave out.
 
-    A paragraph stays where it stands first among the documents that stay. That is why this comes after
+    A paragraph stays where it occurs first among the documents that stay. That is why this comes after
     `cluster`: were the first in a document that goes, the paragraph would be lost.
 
     Args:

@@ -35,7 +35,7 @@ def apply(
       repeats: folders that `find_repeats` filled.
 
     Returns:
-      the chunk, with a column `cluster_size` (uint32, documents this one stands for); and its statistics.
+      the chunk, with a column `cluster_size` (uint32, documents this one represents); and its statistics.
     """
     clusters = tables.of_chunk(clustered / CLUSTERS, number)
     rows = (clusters["document"] & _ROW).astype(np.int64)

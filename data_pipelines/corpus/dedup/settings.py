@@ -16,16 +16,16 @@ class Dedup:
     """Settings of deduplication. Letters are those of `corpus/letters.py`.
 
     A document is the set of its shingles: every `shingle` letters in a row, whatever spaces, punctuation and
-    ends of lines stand between them. Two documents of Jaccard similarity s become candidates with
+    ends of lines are between them. Two documents of Jaccard similarity s become candidates with
     probability 1 - (1 - s^rows)^bands (Broder 1997; Indyk and Motwani 1998): .998 at .8, .92 at .7, .62 at
     .6. A candidate is a duplicate only if the similarity, counted in full, is at least `threshold`.
 
     Attributes:
-      bands: tables a document is looked up in.
+      bands: tables that a document is looked up in.
       rows: MinHash values that must all agree in a band.
       shingle: letters. A document of fewer has no near duplicates, only exact copies.
       threshold: least Jaccard similarity of two duplicates.
-      min_paragraph_characters: a paragraph (a line) of fewer letters may stand in any number of documents; 0
+      min_paragraph_characters: a paragraph (a line) of fewer letters may be in any number of documents; 0
         leaves all paragraphs alone.
       hot_bucket: documents of a bucket that are compared with the same one; see `join`.
       seed: of all hashes.
@@ -59,7 +59,7 @@ class Dedup:
         Args:
           documents: how many there are in the corpus.
           text_bytes: UTF-8 bytes of their texts. A paragraph that counts is taken to be of the shortest
-            Chinese ones, three bytes a letter.
+            Chinese ones, three bytes per letter.
         """
         letters = self.min_paragraph_characters
         paragraphs = text_bytes / (3 * letters) if letters else 0

@@ -9,7 +9,7 @@ import rensa
 
 from data_pipelines.corpus import frames, letters
 from data_pipelines.corpus.dedup import tables
-from data_pipelines.corpus.dedup.hashes import Block
+from data_pipelines.corpus.dedup.hashes import TextBlock
 from data_pipelines.corpus.dedup.settings import Dedup
 from data_pipelines.corpus.spans import mixed
 
@@ -26,7 +26,7 @@ def sign(documents: Path, number: int, parts: int, settings: Dedup, *, out: Path
     others by a chance of 2^-32. paragraphs.arrow (hash uint64; row, paragraph uint32): paragraphs long
     enough to count.
 
-    Memory: the chunk, and about 60 bytes a letter of its longest document.
+    Memory: the chunk, and about 60 bytes per letter of its longest document.
 
     Args:
       documents: a file of `frames`.
@@ -36,7 +36,7 @@ def sign(documents: Path, number: int, parts: int, settings: Dedup, *, out: Path
     digests, bands, paragraphs = [_NO_DIGESTS], [_NO_BANDS], [_NO_PARAGRAPHS]
     counts = {"paragraphs": 0, "too_short_for_near_duplicates": 0}
     for first, block_texts in letters.blocks(texts):
-        block = Block(block_texts, settings.seed)
+        block = TextBlock(block_texts, settings.seed)
         rows = np.arange(first, first + len(block_texts), dtype=np.uint32)
         digest = block.digests()
         digests.append({"high": digest[:, 0], "low": digest[:, 1], "row": rows})
@@ -63,7 +63,7 @@ def sign(documents: Path, number: int, parts: int, settings: Dedup, *, out: Path
     return {"documents_in": len(texts), "bytes_in": _bytes(texts), "counts": counts}
 
 
-def minhash(block: Block, settings: Dedup) -> np.ndarray:
+def minhash(block: TextBlock, settings: Dedup) -> np.ndarray:
     """MinHash signatures (Dahlgaard et al. 2017, arXiv 1704.04370): uint32 [documents, bands * rows]."""
     size = settings.bands * settings.rows
     matrix = rensa.RMinHash.digest_matrix_from_flat_token_hashes(
@@ -82,7 +82,7 @@ def band_hashes(signatures: np.ndarray, settings: Dedup) -> np.ndarray:
     return hashes
 
 
-def _long_paragraphs(block: Block, rows: np.ndarray, shortest: int) -> tables.Columns:
+def _long_paragraphs(block: TextBlock, rows: np.ndarray, shortest: int) -> tables.Columns:
     if not shortest:
         return _NO_PARAGRAPHS
     long = block.paragraph_lengths >= shortest

@@ -17,7 +17,7 @@ import scipy.sparse
 from data_pipelines.corpus import frames
 from data_pipelines.corpus.dedup import tables
 from data_pipelines.corpus.dedup.candidates import PAIRS, WANTED
-from data_pipelines.corpus.dedup.hashes import Block
+from data_pipelines.corpus.dedup.hashes import TextBlock
 from data_pipelines.corpus.dedup.settings import Dedup
 
 TEXTS = "texts.arrow"
@@ -51,7 +51,7 @@ def verify(
 ) -> dict:
     """Writes edges.arrow (a, b uint64; similarity float32): pairs of a part that are similar enough.
 
-    Memory: about 100 bytes a pair and, for what is compared at a time, about 100 bytes a letter: that is
+    Memory: about 100 bytes per pair and, for what is compared at a time, about 100 bytes per letter: that is
     `_GROUP_BYTES` of text, or the longest pair.
 
     Args:
@@ -107,7 +107,7 @@ def shingle_sets(texts: pl.Series, settings: Dedup) -> scipy.sparse.csr_array:
 
     The columns are 62 bits of the shingles' hashes. Every text has at least one shingle.
     """
-    block = Block(texts, settings.seed)
+    block = TextBlock(texts, settings.seed)
     hashes = block.shingles(settings.shingle) >> np.uint64(2)
     bounds = block.bounds
     for begin, end in itertools.pairwise(bounds.tolist()):

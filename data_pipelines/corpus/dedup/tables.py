@@ -1,8 +1,8 @@
 """Tables of numbers in Arrow files, of which a task reads only what it needs.
 
-A file is cut into parts by its rows' hashes, one record batch a part, so that a join of all chunks reads one
-part of each. Or it is one part sorted by document, so that a chunk finds its rows by bisection. Either way
-the file is mapped, and what is not read costs nothing.
+A file is cut into parts by its rows' hashes, one record batch per part, so that a join of all chunks reads
+one part of each. Or it is one part sorted by document, so that a chunk finds its rows by bisection. Either
+way the file is mapped, and what is not read costs nothing.
 """
 
 import itertools

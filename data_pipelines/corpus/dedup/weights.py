@@ -15,7 +15,7 @@ def repeat_weight(
     sizes: Sequence[int] = (1, 2, 3, 5, 100, 1000),
     weights: Sequence[float] = (1, 2, 3, 5, 8, 1),
 ) -> np.ndarray:
-    """Weight of a document that stands for `size` documents: float64, the shape of `size`.
+    """Weight of a document that represents `size` documents: float64, the shape of `size`.
 
     What many pages say is as a rule worth more than what one says, and what thousands say is boilerplate.
     The defaults are FineWeb-2's (Penedo et al. 2025, arXiv 2506.20920).

@@ -15,7 +15,7 @@ def members(stream: io.BufferedReader, place: Place) -> Iterator[tuple[str, str,
 
     A content must be read before the next member is asked for.
 
-    Names are distinct: `#2` stands behind that of a second member of one name.
+    Names are distinct: `#2` follows that of a second member of one name.
 
     Raises:
       BrokenFileError: the archive breaks off, or is none.

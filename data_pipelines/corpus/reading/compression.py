@@ -1,7 +1,8 @@
 """Opening compressed files as streams: gzip, xz, zstandard and bzip2, by one loop.
 
-The loop does what the readers of the standard library do, and three things more: it tells a file that breaks
-off from one that ends (zstandard's own reader does not), bounds the memory of a step, and stops at a bomb.
+The loop does what the readers of the standard library do, and three things more: it distinguishes a file that
+breaks off from one that ends (zstandard's own reader does not), bounds the memory of a step, and stops at a
+bomb.
 """
 
 import bz2

@@ -24,7 +24,7 @@ _PRIVATE = re.compile("[\ue000-\uf8ff]")
 _ASCII = bytes(range(128))
 # No text has these bytes in it, in UTF-8, GB18030 or Big5; a tenth of random ones are such.
 _CONTROLS = bytes(b for b in range(32) if b not in b"\t\n\v\f\r\x1a\x1b") + b"\x7f"
-# C0 and C1 controls, the replacement character, and what stands for no character.
+# C0 and C1 controls, the replacement character, and what is no character.
 _BAD = r"[\x00-\x08\x0e-\x1f\x7f-\x{9f}\x{fffd}-\x{ffff}]"
 
 

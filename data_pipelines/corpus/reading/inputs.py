@@ -213,7 +213,7 @@ def _remote(where: str) -> Iterator[tuple[str, str, str, str, int]]:
 def _distinct(files: dict[str, tuple[str, str]]) -> dict[str, str]:
     """A name for each: (its name inside its input, path) by real path.
 
-    Where two inputs hold files of one name, as many of their folders stand before it as tell them apart.
+    Where two inputs hold files of one name, as many of their folders are put before it as distinguish them.
     """
     names = {real: name for real, (name, _) in files.items()}
     more = Counter()

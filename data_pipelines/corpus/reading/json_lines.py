@@ -24,7 +24,7 @@ _C1 = re.compile(rb"\xc2[\x80-\x9f]")
 def read(
     stream: io.BufferedReader, place: Place, begin: int = 0, end: int | None = None
 ) -> Iterator[pl.DataFrame]:
-    """The documents of the lines that begin in bytes [begin, end), in frames.SCHEMA, a table a block."""
+    """The documents of the lines that begin in bytes [begin, end), in frames.SCHEMA, a table per block."""
     for number, count, block in blocks(stream, place, begin, end):
         escaped = _ESCAPED.search(block) is not None
         found = _columnar(block, count, escaped, place)

@@ -14,9 +14,9 @@ class Quarantine:
 
     Attributes:
       entries: {file, where, reason, text}; `where` is a line, or the name of a member or record.
-      counts: by reason, without what stands behind its colon.
-      noted: what was mended or passed over on purpose: bad bytes replaced, blank documents and the like.
-      kept: as many entries are kept; counting goes on.
+      counts: by reason, without what follows its colon.
+      noted: what was repaired or passed over on purpose: bad bytes replaced, blank documents and the like.
+      kept: as many entries are kept; counting continues.
     """
 
     entries: list[dict[str, str | int]] = dataclasses.field(default_factory=list)
@@ -33,7 +33,7 @@ class Quarantine:
             self.entries.append({"file": str(file), "where": where, "reason": reason, "text": text})
 
     def write(self, path: Path) -> None:
-        """One JSON object a line."""
+        """One JSON object per line."""
         with path.open("w", encoding="utf-8") as out:
             for entry in self.entries:
                 out.write(json.dumps(entry, ensure_ascii=False) + "\n")

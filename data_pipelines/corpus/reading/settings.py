@@ -27,7 +27,7 @@ class Reading:
       max_bad: a document with a larger share of control characters and undecodable bytes is no text.
       max_page_tags: a page of HTML with more tags is quarantined: nested ones cost their number squared.
       site_pages: pages of one site, in one chunk, from which on repeated lines are looked for.
-      site_share: a line that stands on more than this share of a site's pages is boilerplate, and dropped.
+      site_share: a line that is on more than this share of a site's pages is boilerplate, and dropped.
     """
 
     text_field: str = "text"

@@ -20,7 +20,7 @@ class Rule(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Without:
-    """`of` without the examples whose `field` also stands in a split of `others`.
+    """`of` without the examples whose `field` is also in a split of `others`.
 
     The text is compared as it is. What also differs in punctuation is a matter of the pretraining text, from
     which `unlabelled` removes it.
@@ -40,7 +40,7 @@ class Without:
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
+class SplitShare:
     """A share of `of`, for sets without splits: texts whose hash is in [begin, end), in percent."""
 
     of: str
@@ -100,4 +100,4 @@ def _percent(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) % 100
 
 
-RULES: Mapping[str, type] = {"without": Without, "part": Part, "pairs": Pairs, "at_least": AtLeast}
+RULES: Mapping[str, type] = {"without": Without, "part": SplitShare, "pairs": Pairs, "at_least": AtLeast}

@@ -35,7 +35,7 @@ def squad(file: File) -> Iterator[Example]:
 
 
 def prompted_lines(file: File) -> Iterator[Example]:
-    """CSL: a prompt, a source and a target a line, between tabs."""
+    """CSL: a prompt, a source and a target per line, between tabs."""
     for number, line in enumerate(file.text().split("\n"), 1):
         if not line.strip():
             continue
@@ -85,7 +85,7 @@ def dialogues(file: File) -> Iterator[Example]:
 def tagged(file: File) -> Iterator[Example]:
     """Words with tags, an empty line between utterances: MixATIS and MixSNIPS (English).
 
-    The intents stand behind the words, joined by "#".
+    The intents follow the words, joined by "#".
     """
     line = 1
     for block in file.text().split("\n\n"):
@@ -100,7 +100,7 @@ def tagged(file: File) -> Iterator[Example]:
 
 
 def tagged_characters(file: File) -> Iterator[Example]:
-    """CAIS: characters with tags, an empty line between utterances; the intents a line in FILE.intent."""
+    """CAIS: characters with tags, an empty line between utterances; the intents per line in FILE.intent."""
     kept = file.beside(f"{file.path.name}.intent")
     intents = kept.split("\n") if kept else []
     blocks = [block for block in file.text().split("\n\n") if block.strip()]

@@ -56,7 +56,7 @@ class File:
             some = ", ".join(self.labels[:5]) + (", ..." if len(self.labels) > 5 else "")
             raise DataError(
                 f"{self.task}: {self.path}:{where} has the label {label!r}, none of its {len(self.labels)} "
-                f"labels ({some}): mend the file, or add the label to the task's definition"
+                f"labels ({some}): fix the file, or add the label to the task's definition"
             )
         return label
 

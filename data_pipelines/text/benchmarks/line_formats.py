@@ -1,4 +1,4 @@
-"""Sets with an example a line of .jsonl. A line that is broken goes to the quarantine with its number."""
+"""Sets with an example per line of .jsonl. A line that is broken goes to the quarantine with its number."""
 
 import dataclasses
 import json
@@ -11,7 +11,7 @@ from data_pipelines.text.benchmarks.examples import Example
 from data_pipelines.text.benchmarks.files import File
 
 _BLANK = re.compile(r"#idiom\d*#")
-_EMPTY = "（　　）"  # what stands at a blank that is not asked about
+_EMPTY = "（　　）"  # what is put at a blank that is not asked about
 
 
 def records(file: File) -> Iterator[Example]:
@@ -28,7 +28,7 @@ def records(file: File) -> Iterator[Example]:
 
 
 def idioms(file: File) -> Iterator[Example]:
-    """FewCLUE's ChID: one blank a text, which is cut there into the fields `before` and `after`."""
+    """FewCLUE's ChID: one blank per text, which is cut there into the fields `before` and `after`."""
 
     def parse(record: Mapping[str, Any], number: int) -> Iterator[Example]:
         before, after = _BLANK.split(record["content"])
@@ -42,7 +42,7 @@ def idioms(file: File) -> Iterator[Example]:
 def idiom_groups(file: File) -> Iterator[Example]:
     """CLUE's ChID: several texts share their candidates, and the answers lie in NAME_answer.json.
 
-    An example a blank; it shows the text's other blanks empty.
+    An example per blank; it shows the text's other blanks empty.
     """
     kept = file.beside(f"{file.path.name.split('.')[0]}_answer")
     answers = json.loads(kept) if kept else {}
@@ -89,7 +89,7 @@ def pronouns(file: File) -> Iterator[Example]:
 
 
 def articles(file: File) -> Iterator[Example]:
-    """NLPCC2018 (TTNews): {"summarization", "article"} a line; <Paragraph> marks the ends of paragraphs."""
+    """NLPCC2018 (TTNews): {"summarization", "article"} per line; <Paragraph> marks the ends of paragraphs."""
 
     def parse(record: Mapping[str, Any], number: int) -> Iterator[Example]:
         parts = [part.strip() for part in record["article"].split("<Paragraph>")]
@@ -119,7 +119,7 @@ def _each(file: File, parse: Callable[[Mapping[str, Any], int], Iterator[Example
 
 
 def _labelled(file: File, example: Example, record: Mapping[str, Any], number: int) -> Iterator[Example]:
-    """The example with its record's label; nothing when that stands for none."""
+    """The example with its record's label; nothing when that is none."""
     value = record.get(file.label)
     if value is None:
         yield example

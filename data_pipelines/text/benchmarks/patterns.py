@@ -51,11 +51,11 @@ class Pattern:
         or where the answer is free text.
       inputs, target: templates. Slots are the example's fields; `options`, its options joined by "；"; and
         `hypothesis`, see below.
-      words: label to what stands in the slot {answer}.
+      words: label to what fills the slot {answer}.
       hypotheses: label to a statement, a template too: the pattern is then one of entailment (EFL, arXiv
         2104.14690), and asks yes or no (`words` has "yes" and "no") once for every label. Of a choice: the
         one under "option", which has the slot {option}.
-      shots: so many solved examples of every label stand in front (LM-BFF, arXiv 2012.15723): see
+      shots: so many solved examples of every label come first (LM-BFF, arXiv 2012.15723): see
         `with_demonstrations`.
       separator: between demonstrations.
     """
@@ -94,7 +94,7 @@ class Pattern:
 
         Raises:
           DataError: the pattern is one of entailment, or lacks its demonstrations; the example lacks a field
-            or has a label that no word stands for.
+            or has a label without a word.
         """
         if self.entails:
             raise DataError(f"pattern {self.name}: asks once for every label; use `queries`")

@@ -51,15 +51,15 @@ def register(
         return tf.data.Dataset.from_tensor_slices(texts)
 
     known_as = f"{name.replace('/', '_')}_{pattern}"
-    codes = vocabulary.seqio()
+    feature_vocabulary = vocabulary.seqio()
     seqio.TaskRegistry.remove(known_as)
     seqio.TaskRegistry.add(
         known_as,
         source=seqio.FunctionDataSource(dataset, splits=splits),
         preprocessors=[seqio.preprocessors.tokenize, seqio.preprocessors.append_eos],
         output_features={
-            "inputs": seqio.Feature(codes, add_eos=False, required=False),
-            "targets": seqio.Feature(codes, add_eos=True),
+            "inputs": seqio.Feature(feature_vocabulary, add_eos=False, required=False),
+            "targets": seqio.Feature(feature_vocabulary, add_eos=True),
         },
         metric_fns=list(metric_fns),
     )

@@ -29,7 +29,7 @@ class BenchmarkTask:
       patterns: by name.
       reader, fields, label, skip: how its files are read, see `files.File`.
       derived: further splits, by a rule from published ones.
-      leaks: what is known to stand in two places, for people.
+      leaks: what is known to be in two places, for people.
     """
 
     name: str

@@ -28,7 +28,7 @@ _TEXTS = frozenset(("sentence", "sentence1", "sentence2", "before", "after", "co
 
 
 def unlabelled(tasks: Sequence[str] | None, out: str | Path, data_dir: str | Path | None = None) -> dict:
-    """Writes `unlabelled.jsonl` into the folder `out`: {"text", "source"} a line, and a report beside it.
+    """Writes `unlabelled.jsonl` into the folder `out`: {"text", "source"} per line, and a report beside it.
 
     The texts: the tasks' `unlabeled` splits, each field a text of its own, cut where a word is blanked; for
     eprstmt also reviews/*. Left out are duplicates, and every text that has the letters

@@ -15,11 +15,13 @@ from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
 
 from data_pipelines import cache
 from data_pipelines.errors import DataError
-from data_pipelines.text import documents, folder, packing, vocabulary
-from data_pipelines.text.denoising import Objective, Piece
+from data_pipelines.text import documents, folder, packing
+from data_pipelines.text.denoising import DenoisingObjective, Piece
 from data_pipelines.text.documents import Document
 from data_pipelines.text.tasks.corpus_settings import CorpusSettings
 from data_pipelines.text.vocabulary import Vocabulary
+from data_pipelines.text.vocabulary import adopt as adopt_vocabulary
+from data_pipelines.text.vocabulary import train as train_vocabulary
 from data_pipelines.text.windows import Window, fill, write
 
 # Enough text for the pieces of 8k to settle: twice as much changes the token count by 0.1%.
@@ -50,25 +52,25 @@ def build(corpus: CorpusSettings, key: dict, to: Path) -> dict:
         progress.update(step, total=1, completed=1)
         step = progress.add_task("Vocabulary", total=None)
         shutil.copyfile(vocabulary_of(corpus, key["text"], parts.train), to / "vocabulary.model")
-        codes = Vocabulary(to / "vocabulary.model")
+        vocabulary = Vocabulary(to / "vocabulary.model")
         progress.update(step, total=1, completed=1)
         count = len(parts.train) + len(parts.validation)
         step = progress.add_task("Tokens", total=count)
         tokenised = {
-            "train": tokenise(parts.train, codes, lambda n: progress.advance(step, n)),
-            "validation": tokenise(parts.validation, codes, lambda n: progress.advance(step, n)),
+            "train": tokenise(parts.train, vocabulary, lambda n: progress.advance(step, n)),
+            "validation": tokenise(parts.validation, vocabulary, lambda n: progress.advance(step, n)),
         }
         tasks = {}
         packing_step = progress.add_task("Packing", total=len(corpus.objectives))
         for name, objective in corpus.objectives.items():
             windows = {split: pack(docs, objective, corpus) for split, docs in tokenised.items()}
             write(to, f"{corpus.name}_{name}", windows)
-            tasks[name] = describe(windows, objective, codes, corpus)
+            tasks[name] = describe(windows, objective, vocabulary, corpus)
             progress.advance(packing_step)
     quarantine.write(to / "quarantine.jsonl")
     return {
         **key,
-        "vocabulary_sha256": codes.fingerprint,
+        "vocabulary_sha256": vocabulary.fingerprint,
         "documents": {"train": len(parts.train), "validation": len(parts.validation)},
         "duplicates": parts.duplicates,
         "blank": parts.blank,
@@ -86,30 +88,30 @@ def vocabulary_of(corpus: CorpusSettings, text_key: str, train: Sequence[Documen
 
     def make(to: Path) -> dict:
         if corpus.vocabulary_file:
-            old_ids = vocabulary.adopt(Path(corpus.vocabulary_file).expanduser(), to / "vocabulary.model")
+            old_ids = adopt_vocabulary(Path(corpus.vocabulary_file).expanduser(), to / "vocabulary.model")
             np.save(to / "old_ids.npy", old_ids)
         else:
             lines = documents.lines_of(train, VOCABULARY_CHARACTERS)
-            vocabulary.train(lines, corpus.trained_size, to / "vocabulary.model")
+            train_vocabulary(lines, corpus.trained_size, to / "vocabulary.model")
         return key
 
     name = "vocabulary-" + hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     return cache.open_or_build(corpus.cache_root, name, make).root / "vocabulary.model"
 
 
-def tokenise(docs: Sequence[Document], codes: Vocabulary, done) -> list[Tokenised]:
+def tokenise(docs: Sequence[Document], vocabulary: Vocabulary, done) -> list[Tokenised]:
     """Tokens and word starts of every document; calls `done(n)` after every n of them."""
     tokenised = []
     for begin in range(0, len(docs), CHUNK):
         chunk = docs[begin : begin + CHUNK]
-        for document, tokens in zip(chunk, codes.encode_all([d.text for d in chunk]), strict=True):
-            starts = codes.word_starts(document.text, tokens)
+        for document, tokens in zip(chunk, vocabulary.encode_all([d.text for d in chunk]), strict=True):
+            starts = vocabulary.word_starts(document.text, tokens)
             tokenised.append(Tokenised(document.id, tokens, starts))
         done(len(chunk))
     return tokenised
 
 
-def pack(docs: Sequence[Tokenised], objective: Objective, corpus: CorpusSettings) -> list[Window]:
+def pack(docs: Sequence[Tokenised], objective: DenoisingObjective, corpus: CorpusSettings) -> list[Window]:
     """Windows for one objective, in an order that says nothing about their lengths."""
     lengths = corpus.encoder_length, corpus.decoder_length
     cuts = [c for i, doc in enumerate(docs) for c in packing.cut(i, doc.word_starts, objective, *lengths)]
@@ -130,7 +132,10 @@ def _window(cuts: Sequence[packing.Cut], docs: Sequence[Tokenised]) -> Window:
 
 
 def describe(
-    windows: dict[str, list[Window]], objective: Objective, codes: Vocabulary, corpus: CorpusSettings
+    windows: dict[str, list[Window]],
+    objective: DenoisingObjective,
+    vocabulary: Vocabulary,
+    corpus: CorpusSettings,
 ) -> dict:
     """Windows by split, and the fill of the encoder and the decoder over a sample of train windows."""
     if not windows["validation"] or not windows["train"]:
@@ -138,7 +143,7 @@ def describe(
     lengths = corpus.encoder_length, corpus.decoder_length
     rng = np.random.default_rng(0)
     sample = [
-        packing.assemble(objective(window.pieces, rng, codes.special, *lengths), *lengths)
+        packing.assemble(objective(window.pieces, rng, vocabulary.special, *lengths), *lengths)
         for window in windows["train"][:200]
     ]
     encoder, decoder = fill(sample)

@@ -9,9 +9,9 @@ from pathlib import Path
 from data_pipelines import cache
 from data_pipelines.errors import DataError
 from data_pipelines.text import folder, quickstart
-from data_pipelines.text.denoising import Objective
+from data_pipelines.text.denoising import DenoisingObjective
 from data_pipelines.text.documents import Document
-from data_pipelines.text.tasks.pangu_corpus import opened
+from data_pipelines.text.tasks.pangu_corpus import open_
 
 # Raise it when the records of a cache change, so that caches of older code are not read.
 FORMAT = 1
@@ -28,7 +28,7 @@ class CorpusSettings:
     vocabulary_file: str | None
     encoder_length: int
     decoder_length: int
-    objectives: Mapping[str, Objective]
+    objectives: Mapping[str, DenoisingObjective]
     weights: Mapping[str, float]
     validation_fraction: float
     validation_windows: int
@@ -47,7 +47,7 @@ class CorpusSettings:
         """Iterates over the documents, duplicates included. Raises DataError when there is no text."""
         if self.path is None:
             return quickstart.documents()
-        if built := opened(self.path):
+        if built := open_(self.path):
             held_out = built.mixture["validation_fraction"]
             if self.validation_fraction < held_out:
                 raise DataError(
@@ -59,7 +59,7 @@ class CorpusSettings:
 
     def text_key(self) -> str:
         """sha256 over the names and bytes of the text files and over how documents are read from them."""
-        if self.path is not None and (built := opened(self.path)):
+        if self.path is not None and (built := open_(self.path)):
             return hashlib.sha256(f"{FORMAT} {built.fingerprint}".encode()).hexdigest()
         paths = quickstart.files() if self.path is None else folder.files(self.path)
         key = hashlib.sha256(json.dumps([FORMAT, self.text_field, self.documents]).encode())

@@ -16,9 +16,9 @@ from collections.abc import Mapping
 import gin
 
 from data_pipelines import cache
-from data_pipelines.batches import Mixture, Validation
+from data_pipelines.batches import Mixture, ValidationBatches
 from data_pipelines.errors import DataError
-from data_pipelines.text.denoising import Causal, Objective, PrefixLM, SpanCorruption
+from data_pipelines.text.denoising import Causal, DenoisingObjective, PrefixLM, SpanCorruption
 from data_pipelines.text.documents import Document
 from data_pipelines.text.tasks import building
 from data_pipelines.text.tasks.corpus_settings import CorpusSettings
@@ -48,7 +48,7 @@ class Corpus(CorpusSettings):
         """The endless training stream (see data_pipelines.batches)."""
         return self.prepared.train_source(batch_size, seed)
 
-    def validation_sources(self, batch_size: int) -> dict[str, Validation]:
+    def validation_sources(self, batch_size: int) -> dict[str, ValidationBatches]:
         """A finite source for each task of the mixture, by the task's name."""
         return self.prepared.validation_sources(batch_size)
 
@@ -65,8 +65,8 @@ class Corpus(CorpusSettings):
             return {}
         known = self.prepared.root / f"baselines_{objective}_{self.validation_windows}.json"
         if not known.is_file():
-            train = Validation(self.prepared.task(objective, "train"), 64)
-            validation = Validation(
+            train = ValidationBatches(self.prepared.task(objective, "train"), 64)
+            validation = ValidationBatches(
                 self.prepared.task(objective, "validation"), 64, limit=self.validation_windows
             )
             found = baselines.ngram_losses(train, validation, self.vocabulary_size)
@@ -101,7 +101,7 @@ def corpus(
     vocabulary_file: str | None = None,
     encoder_length: int = 256,
     decoder_length: int = 128,
-    objectives: Mapping[str, Objective] | None = None,
+    objectives: Mapping[str, DenoisingObjective] | None = None,
     weights: Mapping[str, float] | None = None,
     validation_fraction: float = 0.02,
     validation_windows: int = 256,
@@ -116,8 +116,8 @@ def corpus(
       documents: what one document of a .txt is: "file", "paragraph" (up to a blank line) or "line".
       vocabulary_size: ids in all, mode tokens and 100 sentinels included, of the vocabulary to train.
       vocabulary_file: a sentencepiece model to use instead; it is renumbered to pad 0, eos 1, unk 2.
-      encoder_length: tokens an encoder window.
-      decoder_length: tokens a decoder window.
+      encoder_length: tokens per encoder window.
+      decoder_length: tokens per decoder window.
       objectives: by name; None is span corruption, prefix LM and causal as published.
       weights: share of each objective in the mixture, relative; an objective left out is not trained on.
       validation_fraction: share of the documents held out.
@@ -197,11 +197,13 @@ class Prepared:
         }
         return Mixture(tasks, batch_size, seed)
 
-    def validation_sources(self, batch_size: int) -> dict[str, Validation]:
+    def validation_sources(self, batch_size: int) -> dict[str, ValidationBatches]:
         trained = [name for name in self.corpus.objectives if self.corpus.weights.get(name, 0) > 0]
         limit = self.corpus.validation_windows
         return {
-            f"{self.corpus.name}_{name}": Validation(self.task(name, "validation"), batch_size, limit=limit)
+            f"{self.corpus.name}_{name}": ValidationBatches(
+                self.task(name, "validation"), batch_size, limit=limit
+            )
             for name in trained
         }
 

@@ -1,7 +1,7 @@
 """A corpus that the corpus factory built: its documents, and its sources as seqio tasks.
 
 `register` adds a task for every source, `pangu_corpus_<name>`, and their mixture `pangu_corpus`, by the
-corpus's own weights or by others. `opened` is also how `corpus.path` of a recipe reads such a folder.
+corpus's own weights or by others. `open_` is also how `corpus.path` of a recipe reads such a folder.
 Importing this module is cheap, and reading needs nothing of the extra `corpus`.
 """
 
@@ -18,7 +18,7 @@ from data_pipelines import cache
 from data_pipelines.corpus import mixture_weights
 from data_pipelines.corpus.mixture_weights import MIXTURE, SUMS
 from data_pipelines.errors import DataError
-from data_pipelines.text.denoising import Objective, SpanCorruption
+from data_pipelines.text.denoising import DenoisingObjective, SpanCorruption
 from data_pipelines.text.documents import Document
 from data_pipelines.text.tasks.preprocessors import Windows, denoise, tokenise_and_cut
 
@@ -27,8 +27,8 @@ _GOLDEN = (5**0.5 - 1) / 2
 
 
 @dataclasses.dataclass(frozen=True)
-class Record:
-    """A document of the corpus. cluster_size: documents of the raw text that it stands for."""
+class CorpusDocument:
+    """A document of the corpus. cluster_size: documents of the raw text that it represents."""
 
     id: str
     source: str
@@ -73,7 +73,7 @@ class BuiltCorpus:
                     yield Document(record.id, record.text)
 
 
-class Records(Sequence[Record]):
+class Records(Sequence[CorpusDocument]):
     """Records by index; `serialized` is a sequence of tf.train.Example."""
 
     def __init__(self, serialized: Sequence[bytes]):
@@ -83,12 +83,12 @@ class Records(Sequence[Record]):
         return len(self._serialized)
 
     @overload
-    def __getitem__(self, index: int) -> Record: ...
+    def __getitem__(self, index: int) -> CorpusDocument: ...
 
     @overload
     def __getitem__(self, index: slice) -> "Records": ...
 
-    def __getitem__(self, index: int | slice) -> "Record | Records":
+    def __getitem__(self, index: int | slice) -> "CorpusDocument | Records":
         from tensorflow_datasets.proto import tf_example_pb2
 
         if isinstance(index, slice):
@@ -97,10 +97,10 @@ class Records(Sequence[Record]):
             raise IndexError(index)
         feature = tf_example_pb2.Example.FromString(self._serialized[index]).features.feature
         texts = {name: feature[name].bytes_list.value[0].decode() for name in ("id", "source", "url", "text")}
-        return Record(**texts, cluster_size=feature["cluster_size"].int64_list.value[0])
+        return CorpusDocument(**texts, cluster_size=feature["cluster_size"].int64_list.value[0])
 
 
-def opened(path: str | Path) -> BuiltCorpus | None:
+def open_(path: str | Path) -> BuiltCorpus | None:
     """The corpus in the folder of a build or in its `dataset`; None where there is none.
 
     Raises:
@@ -119,7 +119,7 @@ def opened(path: str | Path) -> BuiltCorpus | None:
 def register(
     path: str | Path,
     windows: Windows,
-    objective: Objective | None = None,
+    objective: DenoisingObjective | None = None,
     *,
     weights: Mapping[str, float] | None = None,
     temperature: float | None = None,
@@ -149,7 +149,7 @@ def register(
     import seqio
     import tensorflow as tf
 
-    corpus = opened(path)
+    corpus = open_(path)
     if corpus is None:
         raise DataError(f"{path} holds no built corpus: `pangu corpus build --output {path} ...` makes one")
     share = _shares(corpus, weights, temperature, name)
@@ -210,7 +210,7 @@ def _reader(corpus: BuiltCorpus, dataset: str, repeat_clusters: bool):
     return read
 
 
-def _repeated(records: Records, order: np.ndarray) -> Iterator[Record]:
+def _repeated(records: Records, order: np.ndarray) -> Iterator[CorpusDocument]:
     """Records as often as the copies they had call for; what repeats comes in later rounds."""
     from data_pipelines.corpus.dedup.weights import repeat_weight
 

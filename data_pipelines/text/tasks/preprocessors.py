@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from data_pipelines.text import packing
-from data_pipelines.text.denoising import Objective, Piece
+from data_pipelines.text.denoising import DenoisingObjective, Piece
 from data_pipelines.text.vocabulary import Vocabulary
 
 
@@ -18,7 +18,7 @@ class Windows:
     decoder_length: int
 
 
-def tokenise_and_cut(windows: Windows, objective: Objective):
+def tokenise_and_cut(windows: Windows, objective: DenoisingObjective):
     """A seqio preprocessor: text to pieces {"tokens" int32 [n], "word_starts" bool [n], "final" bool []}."""
     import tensorflow as tf
 
@@ -45,7 +45,9 @@ def tokenise_and_cut(windows: Windows, objective: Objective):
     return lambda dataset: dataset.flat_map(cut)
 
 
-def cut_text(text: str, vocabulary: Vocabulary, objective: Objective, windows: Windows) -> list[Piece]:
+def cut_text(
+    text: str, vocabulary: Vocabulary, objective: DenoisingObjective, windows: Windows
+) -> list[Piece]:
     """The pieces of one document, as the token cache holds them."""
     tokens = vocabulary.encode(text)
     starts = vocabulary.word_starts(text, tokens)
@@ -53,7 +55,7 @@ def cut_text(text: str, vocabulary: Vocabulary, objective: Objective, windows: W
     return [Piece(tokens[c.begin : c.end], starts[c.begin : c.end], c.end == len(tokens)) for c in cuts]
 
 
-def denoise(windows: Windows, objective: Objective):
+def denoise(windows: Windows, objective: DenoisingObjective):
     """A seqio preprocessor: a piece to {"inputs", "targets"}, by the same objective as everywhere."""
     import seqio
     import tensorflow as tf

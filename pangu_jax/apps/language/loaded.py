@@ -13,7 +13,7 @@ from pangu_jax.models.placement import OneDevice
 from pangu_jax.recipes import Recipe, Reference
 from pangu_jax.runs import opening
 from pangu_jax.runs.opening import Found
-from pangu_jax.workloads import Run
+from pangu_jax.workloads import RunContext
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.workloads.language.model.forward import Forward
 from pangu_jax.workloads.language.stored_vocabulary import StoredVocabulary
@@ -44,7 +44,7 @@ class LoadedModel:
     manifest: dict[str, Any] = dataclasses.field(default_factory=dict)
     prompt: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int32))
     causal_only: bool = False
-    run: Run = Run(OneDevice())  # noqa: RUF009 - immutable
+    run: RunContext = RunContext(OneDevice())  # noqa: RUF009 - immutable
 
     @property
     def forward(self) -> Forward:
@@ -85,7 +85,7 @@ class LoadedModel:
 class LanguageRun(NamedTuple):
     """What a run is that was not tuned, before its parameters are read."""
 
-    description: opening.Description
+    description: opening.RunDescription
     config: EncoderDecoderConfig
     vocabulary: Vocabulary
 

@@ -18,7 +18,7 @@ def load(
       run_dir: the run.
       step: the checkpoint; the newest sound one when None.
       devices: where; see `inference_layout.Devices`.
-      float32: keep parameters in fp32 to go on training them; else matrices have the dtype of products.
+      float32: keep parameters in fp32 to continue training them; else matrices have the dtype of products.
 
     Raises:
       UserError, DataError, BackendError: there is no such run, checkpoint or device, it is no language model,

@@ -11,7 +11,17 @@ import jax.numpy as jnp
 from pangu_jax.errors import UserError
 from pangu_jax.models import stack
 from pangu_jax.recipes import Recipe, Reference, make
-from pangu_jax.workloads import Batch, Params, Part, PipelinedWorkload, Run, Source, Sums, Tree, Variables
+from pangu_jax.workloads import (
+    Batch,
+    Microbatch,
+    Params,
+    PipelinedWorkload,
+    RunContext,
+    Source,
+    Sums,
+    Tree,
+    Variables,
+)
 from pangu_jax.workloads.language.model import encoder_decoder, forward
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.workloads.language.model.forward import Forward, Loss, Payload
@@ -158,15 +168,15 @@ class LanguageModel(PipelinedWorkload):
         lengths = {"encoder_length": self.data.encoder_length, "decoder_length": self.data.decoder_length}
         return dimensions_of(self.model) | lengths
 
-    def loss(self, variables: Variables, batch: Batch, keys: jax.Array | None, run: Run) -> Sums:
+    def loss(self, variables: Variables, batch: Batch, keys: jax.Array | None, run: RunContext) -> Sums:
         """Cross-entropy summed over weighted target tokens; `loss/TASK` is each task's, without z-loss."""
         keys = keys if self.model.dropout else None
         return self.sums(self._forward(run).loss(variables.params, batch, keys), batch)
 
-    def program(self, run: Run, extra: Tree, constants: Tree) -> "Program":
+    def program(self, run: RunContext, extra: Tree, constants: Tree) -> "LanguageProgram":
         """The encoder and the decoder as towers of a pipeline."""
         del extra, constants
-        return Program(self, self._forward(run))
+        return LanguageProgram(self, self._forward(run))
 
     def sums(self, loss: Loss, batch: Mapping[str, jax.Array]) -> Sums:
         """What the trainer adds up of a loss."""
@@ -178,7 +188,7 @@ class LanguageModel(PipelinedWorkload):
             metrics[f"loss/{task}"] = jnp.sum(example_loss_B * mine_B), jnp.sum(example_weight_B * mine_B)
         return Sums(loss.total, jnp.sum(loss.weights_BxT), metrics)
 
-    def _forward(self, run: Run) -> Forward:
+    def _forward(self, run: RunContext) -> Forward:
         return Forward(self.model, run.placement, run.remat, run.dtype, run.kernel, run.streams)
 
     def batch_shapes(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
@@ -204,7 +214,7 @@ class LanguageModel(PipelinedWorkload):
         return self.data.train_source(batch_size, seed)
 
     def validation_sources(self, batch_size: int) -> Mapping[str, Source]:
-        """A finite source a task, from held-out documents."""
+        """A finite source per task, from held-out documents."""
         return self.data.validation_sources(batch_size)
 
     def fingerprint(self) -> dict[str, str]:
@@ -240,7 +250,7 @@ class LanguageModel(PipelinedWorkload):
         return shape_of(self.model, self.data.encoder_length, self.data.decoder_length)
 
 
-class Program(NamedTuple):
+class LanguageProgram(NamedTuple):
     """The model as a pipeline runs it (`pangu_jax.parallel.stage.Program`)."""
 
     workload: LanguageModel
@@ -251,20 +261,20 @@ class Program(NamedTuple):
         """Names of the towers, first to last."""
         return forward.TOWERS
 
-    def begin(self, tower: int, shared: Params, payload: Payload, part: Part) -> Payload:
+    def begin(self, tower: int, shared: Params, payload: Payload, part: Microbatch) -> Payload:
         """Embeddings of a tower, with the encoder's output for the decoder."""
         return self.forward.begin_tower(tower, shared, payload, part.batch)
 
     def run(
-        self, tower: int, layers: Params, shared: Params, payload: Payload, part: Part, first: jax.Array
+        self, tower: int, layers: Params, shared: Params, payload: Payload, part: Microbatch, first: jax.Array
     ) -> Payload:
         """Some layers of a tower."""
         return self.forward.run_tower(tower, layers, shared, payload, part.batch, part.keys, first)
 
-    def finish(self, shared: Params, payload: Payload, part: Part) -> Sums:
+    def finish(self, shared: Params, payload: Payload, part: Microbatch) -> Sums:
         """The loss of a microbatch."""
         return self.workload.sums(self.forward.finish(shared, payload, part.batch), part.batch)
 
-    def remember(self, function):
+    def rematerialise(self, function):
         """As the remat policy says, for a whole chunk of layers."""
         return stack.rematerialise(function, self.forward.remat)

@@ -43,7 +43,7 @@ class Device:
 
 
 class Acl:
-    """The functions of libascendcl.so. `opened` makes one."""
+    """The functions of libascendcl.so. `open_` makes one."""
 
     def __init__(self, path: Path):
         self._path = path
@@ -113,7 +113,7 @@ class Acl:
 
 
 @contextmanager
-def opened(path: Path) -> Generator[Acl]:
+def open_(path: Path) -> Generator[Acl]:
     """AscendCL, initialised, and ended again where this began it.
 
     Args:

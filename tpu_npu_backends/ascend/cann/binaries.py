@@ -62,7 +62,7 @@ def build(
     target: str,
     installation: Installation,
     command: Command,
-    tell: Callable[[str, int, int], None] | None = None,
+    on_progress: Callable[[str, int, int], None] | None = None,
 ) -> list[Path]:
     """Device binaries, each beside its source as NAME.o.
 
@@ -71,7 +71,8 @@ def build(
       target: chip, such as "Ascend910B1".
       installation: CANN.
       command: gives the command line that compiles one.
-      tell: is told what is done, how many are and of how many. As many are built at once as there are cores.
+      on_progress: called with what is done, how many are and of how many. As many are built at once as there
+        are cores.
 
     Raises:
       BackendError: one cannot be built; what hivmc said, in one line.
@@ -85,8 +86,8 @@ def build(
         waiting = [pool.submit(_build_one, source, target, command, environment) for source in sources]
         try:
             for done, one in enumerate(waiting):
-                if tell:
-                    tell("device binaries", done, len(sources))
+                if on_progress:
+                    on_progress("device binaries", done, len(sources))
                 binaries.append(one.result())
         finally:
             pool.shutdown(cancel_futures=True)

@@ -19,7 +19,7 @@ NEVER_RUN = "never run on hardware"
 
 # aclrtLaunchKernelWithConfig and aclrtBinaryLoadFromData, which kernels will be launched by, came with 8.2.
 FIRST_VERSION, FIRST_UNKNOWN_MAJOR = (8, 2), 10
-_MEND = f"source CANN's set_env.sh again, or unset {VARIABLE}"
+_REMEDY = f"source CANN's set_env.sh again, or unset {VARIABLE}"
 _VERSION = re.compile(r"^version=((\d+)\.(\d+)\S*)\s*$", re.MULTILINE)
 
 # Releases put it in different places (CANN 8.3 and 8.5 toolkits, 9.x); set_env.sh has one of them on PATH.
@@ -61,9 +61,9 @@ def find(environment: Mapping[str, str] = os.environ) -> Installation | None:
     home = Path(named)
     if not home.is_absolute() or not home.is_dir():
         what = "is no folder" if home.is_absolute() else "is no absolute path"
-        raise BackendError(f"{VARIABLE}={named} {what}; {_MEND}")
+        raise BackendError(f"{VARIABLE}={named} {what}; {_REMEDY}")
     version = _known_version(home)
-    library = shared_libraries.require_for_this_machine(home / "lib64" / "libascendcl.so", _MEND)
+    library = shared_libraries.require_for_this_machine(home / "lib64" / "libascendcl.so", _REMEDY)
     return Installation(home, version, library, _hivmc(home))
 
 
@@ -72,10 +72,10 @@ def _known_version(home: Path) -> str:
     files = [home / f"{platform.machine()}-linux" / name, home / name]
     file = next((file for file in files if file.is_file()), None)
     if file is None:
-        raise BackendError(f"{VARIABLE}={home} is no CANN toolkit: it has no {files[0]}; {_MEND}")
+        raise BackendError(f"{VARIABLE}={home} is no CANN toolkit: it has no {files[0]}; {_REMEDY}")
     match = _VERSION.search(file.read_text("utf-8", errors="replace"))
     if match is None:
-        raise BackendError(f"{file} tells no version; {_MEND}")
+        raise BackendError(f"{file} names no version; {_REMEDY}")
     version, numbers = match[1], (int(match[2]), int(match[3]))
     if numbers < FIRST_VERSION or numbers[0] >= FIRST_UNKNOWN_MAJOR:
         known = f"{'.'.join(map(str, FIRST_VERSION))} up to {FIRST_UNKNOWN_MAJOR - 1}.x"

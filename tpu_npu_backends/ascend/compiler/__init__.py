@@ -1,5 +1,5 @@
 """StableHLO to Ascend kernels and a launch plan: lowering, partition, bishengir-compile, report."""
 
-from tpu_npu_backends.ascend.compiler.program import Program, compile_program
+from tpu_npu_backends.ascend.compiler.program import AscendProgram, compile_program
 
-__all__ = ["Program", "compile_program"]
+__all__ = ["AscendProgram", "compile_program"]

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from tpu_npu_backends.ascend.compiler import checking, emission, plan, tool_forms, workspace
+from tpu_npu_backends.ascend.compiler import bishengir_workarounds, checking, emission, plan, workspace
 from tpu_npu_backends.ascend.compiler.emission import Emitted, base_of
 from tpu_npu_backends.ascend.compiler.evaluating import KINDS
 from tpu_npu_backends.ascend.compiler.graph import Function, Node, Value, unsupported
@@ -93,7 +93,7 @@ def _otherwise(assembled: Assembled, part: Part) -> list[Part]:
         others = [Part(part.nodes[:middle]), Part(part.nodes[middle:])]
     else:
         (node,) = part.nodes
-        if not (nodes := tool_forms.alternative(node)):
+        if not (nodes := bishengir_workarounds.alternative(node)):
             return []
         others = [Part(nodes)]
         at = assembled.function.nodes.index(node)
@@ -148,7 +148,7 @@ class Planner:
         self._assembled = assembled
         self.constants: dict[str, np.ndarray] = {}
 
-    def write(self, name: str) -> plan.Plan:
+    def write(self, name: str) -> plan.ExecutionPlan:
         """The plan of a function."""
         return _FunctionPlanner(self, self._assembled[name]).write()
 
@@ -167,9 +167,9 @@ class _FunctionPlanner:
         self._planner = planner
         self._assembled = assembled
         self._numbers: dict[Value, int] = {}
-        self._plan = plan.Plan([], [], [], [])
+        self._plan = plan.ExecutionPlan([], [], [], [])
 
-    def write(self) -> plan.Plan:
+    def write(self) -> plan.ExecutionPlan:
         function = self._assembled.function
         self._plan.arguments = [self._number(argument) for argument in function.arguments]
         for part in self._assembled.parts:

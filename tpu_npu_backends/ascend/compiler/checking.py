@@ -25,7 +25,7 @@ _LARGEST = 1e30  # of what is compared: beyond, overflow of random inputs says n
 
 
 @dataclass(frozen=True)
-class Verdict:
+class KernelVerdict:
     """What the simulator says of a kernel.
 
     Attributes:
@@ -48,14 +48,14 @@ def version() -> str:
     return hashed.hexdigest()[:16]
 
 
-def check(nodes: Sequence[Node], emitted: Emitted, instructions: str) -> Verdict:
+def check(nodes: Sequence[Node], emitted: Emitted, instructions: str) -> KernelVerdict:
     """Run a kernel beside NumPy; nothing is wrong with one whose instructions the simulator does not know."""
     generator = np.random.default_rng(0)
     wanted = [(tensor.shape, DTYPES[tensor.dtype]) for _, tensor in emitted.outputs]
     on_chip: dict[str, int] = {}
     worst = 0.0
     try:
-        kernel = simulator.Kernel.parse(instructions)
+        kernel = simulator.SimulatedKernel.parse(instructions)
         on_chip = dict(kernel.usage.bytes)
         for _ in range(_draws(emitted)):
             values = _drawn(nodes, emitted, generator)
@@ -69,13 +69,13 @@ def check(nodes: Sequence[Node], emitted: Emitted, instructions: str) -> Verdict
                 break
     except simulator.Fault as fault:
         wrong = "" if fault.kind == "unsupported" else f"the simulator finds a fault: {fault}"[:300]
-        return Verdict(wrong, None, on_chip)
+        return KernelVerdict(wrong, None, on_chip)
     wrong = f"its results are wrong by {worst:.1g} in the simulator" if worst > _WRONG else ""
-    return Verdict(wrong, worst, on_chip)
+    return KernelVerdict(wrong, worst, on_chip)
 
 
 def _draws(emitted: Emitted) -> int:
-    """How often inputs are drawn: one number may by chance tell nothing of its sign, a thousand do."""
+    """How often inputs are drawn: one number may by chance show nothing of its sign, a thousand do."""
     largest = max((value.size for value, _ in (*emitted.inputs, *emitted.outputs)), default=1)
     return max(1, min(_MOST_DRAWS, _NUMBERS // max(largest, 1)))
 
@@ -108,7 +108,8 @@ def _random(value: Value, generator: np.random.Generator) -> np.ndarray:
     if value.dtype == "i1":
         return generator.random(value.shape) < 0.5
     if value.dtype.startswith("i"):
-        # Small ones are indices; large ones tell signed from unsigned, and whole from rounded arithmetic.
+        # Small ones are indices; large ones distinguish signed from unsigned, and whole from rounded
+        # arithmetic.
         limits = np.iinfo(DTYPES[value.dtype])
         small = generator.integers(1, 8, value.shape)
         large = generator.integers(limits.min, limits.max, value.shape, DTYPES[value.dtype])

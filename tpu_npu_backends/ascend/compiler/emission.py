@@ -68,7 +68,7 @@ def emit_matmul(node: Node) -> Emitted:
     (out,) = node.results
     batch, m, n = out.shape
     k = a.shape[1] if node.facts["transpose_a"] else a.shape[2]
-    product = tiled_matmul.Product(
+    product = tiled_matmul.Matmul(
         batch, m, k, n, a.dtype, bool(node.facts["transpose_a"]), bool(node.facts["transpose_b"])
     )
     text = bishengir.with_flags(tiled_matmul.source(product), *tiled_matmul.FLAGS)

@@ -7,7 +7,16 @@ import numpy as np
 
 from tpu_npu_backends.ascend.compiler import evaluating
 from tpu_npu_backends.ascend.compiler.graph import DTYPES
-from tpu_npu_backends.ascend.compiler.plan import Branch, Host, Launch, Loop, Plan, SliceAt, Step, UpdateAt
+from tpu_npu_backends.ascend.compiler.plan import (
+    Branch,
+    ExecutionPlan,
+    Host,
+    Launch,
+    Loop,
+    SliceAt,
+    Step,
+    UpdateAt,
+)
 
 if TYPE_CHECKING:
     from tpu_npu_backends.ascend import simulator
@@ -18,15 +27,15 @@ class Executor:
 
     Args:
       instructions: kernel -> HIVM as instructions, generic form.
-      constants: name -> values; a scalar stands for a whole buffer of it.
+      constants: name -> values; a scalar fills a whole buffer.
     """
 
     def __init__(self, instructions: Mapping[str, str], constants: Mapping[str, np.ndarray]):
         self._instructions = instructions
         self._constants = constants
-        self._kernels: dict[str, simulator.Kernel] = {}
+        self._kernels: dict[str, simulator.SimulatedKernel] = {}
 
-    def run(self, plan: Plan, arguments: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def run(self, plan: ExecutionPlan, arguments: Sequence[np.ndarray]) -> list[np.ndarray]:
         """What the program returns."""
         memory: list[np.ndarray | None] = [None] * len(plan.buffers)
         for number, name in plan.constants.items():
@@ -41,7 +50,7 @@ class Executor:
             for number, shape in zip(plan.results, plan.result_shapes, strict=True)
         ]
 
-    def _do(self, plan: Plan, step: Step, memory: list) -> None:
+    def _do(self, plan: ExecutionPlan, step: Step, memory: list) -> None:
         match step:
             case Launch():
                 self._launch(plan, step, memory)
@@ -56,7 +65,7 @@ class Executor:
             case Branch():
                 self._branch(step, memory)
 
-    def _launch(self, plan: Plan, step: Launch, memory: list) -> None:
+    def _launch(self, plan: ExecutionPlan, step: Launch, memory: list) -> None:
         inputs = [
             np.ascontiguousarray(memory[number]).reshape(shape)
             for number, shape in zip(step.inputs, step.input_shapes, strict=True)
@@ -69,14 +78,14 @@ class Executor:
         for number, array in zip(step.outputs, made, strict=True):
             memory[number] = np.asarray(array).reshape(plan.buffers[number].shape)
 
-    def _kernel(self, key: str) -> "simulator.Kernel":
+    def _kernel(self, key: str) -> "simulator.SimulatedKernel":
         if key not in self._kernels:
             from tpu_npu_backends.ascend import simulator
 
-            self._kernels[key] = simulator.Kernel.parse(self._instructions[key])
+            self._kernels[key] = simulator.SimulatedKernel.parse(self._instructions[key])
         return self._kernels[key]
 
-    def _host(self, plan: Plan, step: Host, memory: list) -> None:
+    def _host(self, plan: ExecutionPlan, step: Host, memory: list) -> None:
         arrays = [
             np.asarray(memory[number]).reshape(shape)
             for number, shape in zip(step.inputs, step.input_shapes, strict=True)
@@ -95,7 +104,7 @@ class Executor:
         window = tuple(slice(at, at + size) for at, size in zip(starts, step.sizes, strict=True))
         memory[step.output] = source[window].copy()
 
-    def _update_at(self, plan: Plan, step: UpdateAt, memory: list) -> None:
+    def _update_at(self, plan: ExecutionPlan, step: UpdateAt, memory: list) -> None:
         target = memory[step.input].reshape(plan.buffers[step.output].shape).copy()
         starts = _clamped(memory, step.starts, target.shape, step.update_shape)
         window = tuple(slice(at, at + size) for at, size in zip(starts, step.update_shape, strict=True))

@@ -28,7 +28,7 @@ _SECONDS = 20  # of CPU time, after which the tool is stopped
 _WAIT = 300  # seconds, for a machine that does something else: what was stopped after it is tried again
 _MEMORY = 6 << 30  # bytes of address space that it may take
 _DUMP = re.compile(r"(?m)^// -----// IR Dump Before [^\n]*\n")
-# What is simulated is the module as it stands before instructions become calls of the tool's library.
+# What is simulated is the module as it is before instructions become calls of the tool's library.
 _DUMP_FLAGS = (
     "--mlir-disable-threading",
     "--mlir-print-ir-before=convert-hivm-to-std",
@@ -80,7 +80,7 @@ class Compiler:
     Args:
       target: an Ascend chip, such as "Ascend910B1".
       cache_dir: where kernels are kept; `default_cache()` when None.
-      tell: called with what is being done, how many are done, and of how many.
+      on_progress: called with what is being done, how many are done, and of how many.
 
     Raises:
       BackendError: the tool is not installed, does not run here, or does not know the target.
@@ -90,19 +90,19 @@ class Compiler:
         self,
         target: str,
         cache_dir: Path | None = None,
-        tell: Callable[[str, int, int], None] | None = None,
+        on_progress: Callable[[str, int, int], None] | None = None,
     ):
         self.target = bishengir.check_target(target)
         self.version = bishengir.version()
         self._folder = Path(cache_dir) if cache_dir else default_cache()
-        self.tell = tell or (lambda what, done, total: None)
+        self.on_progress = on_progress or (lambda what, done, total: None)
         self.runs = 0  # of the tool, kernels from the cache not counted
         self.seconds: list[float] = []  # of each run
 
     def key(self, text: str) -> str:
         """What a kernel is kept by."""
-        told = json.dumps([FORMAT, self.version, self.target, bishengir.FLAGS])
-        return hashlib.sha256(f"{told}\n{text}".encode()).hexdigest()[:24]
+        settings = json.dumps([FORMAT, self.version, self.target, bishengir.FLAGS])
+        return hashlib.sha256(f"{settings}\n{text}".encode()).hexdigest()[:24]
 
     def compile(self, texts: Sequence[str], check: Callable[[Kernel], Kernel]) -> list[Kernel]:
         """A kernel for each text, refused ones too; the same text is compiled once.
@@ -119,7 +119,7 @@ class Compiler:
             for done, finished in enumerate(as_completed(made), start=1):
                 kernel = check(finished.result())
                 found[kernel.key] = kernel
-                self.tell("compiling kernels", done, len(missing))
+                self.on_progress("compiling kernels", done, len(missing))
         return [found[key] for key in keys]
 
     def _read(self, key: str) -> Kernel | None:

@@ -65,7 +65,7 @@ def partition(function: Function, alone: Collection[Node] = ()) -> list[Step]:
         if node.kind == "reshape" or node in waiting:
             continue
         mine = _own_broadcasts(node, waiting)
-        # The tool takes one slice a kernel, and nothing else with it.
+        # The tool takes one slice per kernel, and nothing else with it.
         stands_alone = node.kind in CALLS or node.kind == "slice" or node in alone
         space = None if stands_alone else space_of(node)
         number = _place([*mine, node], space, steps, made_by, readers)

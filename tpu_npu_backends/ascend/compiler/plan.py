@@ -83,7 +83,7 @@ class Loop:
 
     Attributes:
       body: takes carried and captured values, returns carried ones.
-      condition: takes the same, returns whether to go on; None where the trips are known.
+      condition: takes the same, returns whether another trip is due; None where the trips are known.
       inputs: first values of what is carried, then what is captured.
       outputs: last values of what is carried.
       trips: how often it runs; None where the condition says.
@@ -92,8 +92,8 @@ class Loop:
       step: what is added each trip.
     """
 
-    body: "Plan"
-    condition: "Plan | None"
+    body: "ExecutionPlan"
+    condition: "ExecutionPlan | None"
     inputs: list[int]
     outputs: list[int]
     trips: int | None = None
@@ -106,7 +106,7 @@ class Loop:
 class Branch:
     """One of several plans, by an integer that the host reads; an index outside means the last."""
 
-    branches: "list[Plan]"
+    branches: "list[ExecutionPlan]"
     index: int
     inputs: list[int]
     outputs: list[int]
@@ -117,7 +117,7 @@ _KINDS = {kind.__name__: kind for kind in (Launch, Host, SliceAt, UpdateAt, Loop
 
 
 @dataclass
-class Plan:
+class ExecutionPlan:
     """Steps in the order in which they run.
 
     Attributes:
@@ -125,7 +125,8 @@ class Plan:
       arguments: buffers that a caller fills.
       results: buffers that a caller reads, with the shape it reads.
       result_shapes: those shapes.
-      result_dtypes: their types, by NumPy's name: buffers do not tell unsigned integers from signed ones.
+      result_dtypes: their types, by NumPy's name: buffers do not distinguish unsigned integers from signed
+        ones.
       constants: buffer -> name of its values.
       steps: what is done.
       workspace_bytes: memory for buffers that are neither arguments, results nor constants.
@@ -140,7 +141,7 @@ class Plan:
     workspace_bytes: int = 0
     result_dtypes: list[str] = field(default_factory=list)
 
-    def walk(self, times: int = 1) -> Iterator[tuple[Step, int, "Plan"]]:
+    def walk(self, times: int = 1) -> Iterator[tuple[Step, int, "ExecutionPlan"]]:
         """Every step, how often it runs (a loop of unknown length counts once), and the plan it is in."""
         for step in self.steps:
             yield step, times, self
@@ -166,9 +167,9 @@ class Plan:
         }
 
     @staticmethod
-    def from_json(value: dict[str, Any]) -> "Plan":
+    def from_json(value: dict[str, Any]) -> "ExecutionPlan":
         """What `to_json` wrote."""
-        return Plan(
+        return ExecutionPlan(
             buffers=[Buffer(tuple(b["shape"]), b["dtype"], b["offset"]) for b in value["buffers"]],
             arguments=value["arguments"],
             results=value["results"],
@@ -186,7 +187,7 @@ def _step_to_json(step: Step) -> dict[str, Any]:
 
 
 def _to_json(value: Any) -> Any:
-    if isinstance(value, Plan):
+    if isinstance(value, ExecutionPlan):
         return value.to_json()
     if isinstance(value, list):
         return [_to_json(each) for each in value]
@@ -198,7 +199,7 @@ def _step_from_json(value: dict[str, Any]) -> Step:
     kind = _KINDS[fields.pop("do")]
     for name in ("body", "condition"):
         if isinstance(fields.get(name), dict):
-            fields[name] = Plan.from_json(fields[name])
+            fields[name] = ExecutionPlan.from_json(fields[name])
     if "branches" in fields:
-        fields["branches"] = [Plan.from_json(each) for each in fields["branches"]]
+        fields["branches"] = [ExecutionPlan.from_json(each) for each in fields["branches"]]
     return kind(**fields)

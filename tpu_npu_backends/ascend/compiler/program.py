@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from tpu_npu_backends.ascend.compiler import folding, graph, lowering, report, tool_forms
+from tpu_npu_backends.ascend.compiler import bishengir_workarounds, folding, graph, lowering, report
 from tpu_npu_backends.ascend.compiler.assembling import Planner, assemble
 from tpu_npu_backends.ascend.compiler.executing import Executor
 from tpu_npu_backends.ascend.compiler.kernels import Compiler, Kernel
-from tpu_npu_backends.ascend.compiler.plan import Plan
+from tpu_npu_backends.ascend.compiler.plan import ExecutionPlan
 from tpu_npu_backends.errors import BackendError
 
 
 @dataclass
-class Program:
+class AscendProgram:
     """What a compiled program is.
 
     Attributes:
@@ -28,7 +28,7 @@ class Program:
       report: see `report.make`.
     """
 
-    plan: Plan
+    plan: ExecutionPlan
     kernels: dict[str, Kernel]
     constants: dict[str, np.ndarray]
     report: dict[str, Any]
@@ -72,12 +72,12 @@ class Program:
             raise BackendError(f"{folder}: {error.strerror}; name a folder that can be written") from None
 
     @staticmethod
-    def read(folder: str | Path) -> "Program":
+    def read(folder: str | Path) -> "AscendProgram":
         """What `write` wrote."""
         folder = Path(folder)
         try:
-            plan = Plan.from_json(json.loads((folder / "plan.json").read_text("utf-8")))
-            told = json.loads((folder / "report.json").read_text("utf-8"))
+            plan = ExecutionPlan.from_json(json.loads((folder / "plan.json").read_text("utf-8")))
+            written = json.loads((folder / "report.json").read_text("utf-8"))
             kernels = {}
             for path in sorted((folder / "kernels").glob("*.instructions.mlir")):
                 key = path.name.removesuffix(".instructions.mlir")
@@ -89,7 +89,7 @@ class Program:
                 constants = {name: kept[name] for name in kept.files}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BackendError(f"{folder} holds no compiled program: {str(error)[:200]}") from None
-        return Program(plan, kernels, constants, told)
+        return AscendProgram(plan, kernels, constants, written)
 
 
 def _storable(values: np.ndarray) -> np.ndarray:
@@ -102,29 +102,29 @@ def compile_program(
     *,
     target: str = "Ascend910B1",
     cache_dir: Path | None = None,
-    tell: Callable[[str, int, int], None] | None = None,
-) -> Program:
+    on_progress: Callable[[str, int, int], None] | None = None,
+) -> AscendProgram:
     """Compile StableHLO for an Ascend chip.
 
     Args:
       program: StableHLO as text, or as portable bytecode (what PJRT's Compile is given).
       target: the chip.
       cache_dir: where kernels are kept by content; below the user's cache folder when None.
-      tell: called with what is being done, how many are done, and of how many.
+      on_progress: called with what is being done, how many are done, and of how many.
 
     Raises:
       BackendError: the compiler is not installed or does not run here, or the program has an op that neither
         it nor the host can do; it is named, with its line where known.
     """
     began = time.monotonic()
-    compiler = Compiler(target, cache_dir, tell)
+    compiler = Compiler(target, cache_dir, on_progress)
     lowered = lowering.lower(program)
     with lowered.context:
         functions = graph.functions_of(lowered.module)
         for function in functions.values():
-            tool_forms.rewrite(function)
+            bishengir_workarounds.rewrite(function)
             folding.fold(function)
-            tool_forms.replace_misread(function)
+            bishengir_workarounds.replace_misread(function)
         lowered_s = time.monotonic() - began
         assembled = assemble(functions, compiler)
         planner = Planner(assembled)
@@ -137,5 +137,5 @@ def compile_program(
             if part.kernel is not None and part.kernel.compiled
         }
         seconds = {"lowering": lowered_s, "total": time.monotonic() - began}
-        told = report.make(assembled, plan, kernels, compiler, seconds)
-    return Program(plan, kernels, planner.constants, told)
+        made = report.make(assembled, plan, kernels, compiler, seconds)
+    return AscendProgram(plan, kernels, planner.constants, made)

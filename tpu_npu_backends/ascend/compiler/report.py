@@ -8,7 +8,7 @@ from typing import Any
 from tpu_npu_backends.ascend.compiler.assembling import Assembled
 from tpu_npu_backends.ascend.compiler.graph import Node
 from tpu_npu_backends.ascend.compiler.kernels import Compiler, Kernel
-from tpu_npu_backends.ascend.compiler.plan import Branch, Host, Launch, Loop, Plan, SliceAt, UpdateAt
+from tpu_npu_backends.ascend.compiler.plan import Branch, ExecutionPlan, Host, Launch, Loop, SliceAt, UpdateAt
 from tpu_npu_backends.ascend.compiler.workspace import bytes_of
 from tpu_npu_backends.ascend.simulator import memory
 
@@ -17,15 +17,15 @@ _CORES = re.compile(r"func_core_type<(\w+)>")
 
 def make(
     assembled: dict[str, Assembled],
-    plan: Plan,
+    plan: ExecutionPlan,
     kernels: dict[str, Kernel],
     compiler: Compiler,
     seconds: dict[str, float],
 ) -> dict[str, Any]:
     """The report, for JSON.
 
-    FLOPs are those of the program: products (2 a multiplication), elementwise ops (1 an element) and sums.
-    What rewrites add (a lookup that became a product) is told apart and covers nothing.
+    FLOPs are those of the program: products (2 per multiplication), elementwise ops (1 per element) and sums.
+    What rewrites add (a lookup that became a product) is counted apart and covers nothing.
     """
     times = _times(assembled)
     total, covered, added = 0, 0, 0

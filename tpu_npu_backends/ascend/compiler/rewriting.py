@@ -20,7 +20,7 @@ def walk(op: ir.Operation) -> Iterator[ir.Operation]:
 
 
 def replace(op: ir.Operation, values: Sequence[ir.Value]) -> None:
-    """Let others stand for an op's results, and erase it."""
+    """Replace an op's results by others, and erase it."""
     for result, value in zip(op.results, values, strict=True):
         result.replace_all_uses_with(value)
     op.erase()

@@ -23,7 +23,7 @@ _FRACTAL = 16
 
 
 @dataclass(frozen=True)
-class Product:
+class Matmul:
     """c[g] = a[g] b[g], summed in float32 (int32 for int8 factors).
 
     Attributes:
@@ -47,7 +47,7 @@ class Product:
         return "i32" if self.dtype == "i8" else "f32"
 
 
-def tiles(product: Product) -> tuple[int, int, int]:
+def tiles(product: Matmul) -> tuple[int, int, int]:
     """Rows, columns and inner length of a tile: as large as L0C and L1 allow, alike in size.
 
     L1 holds one tile of each factor, in fractals that are filled up to 16 rows and 32 bytes.
@@ -69,13 +69,13 @@ def _up(length: int) -> int:
     return -(-length // 32) * 32
 
 
-def source(product: Product) -> str:
+def source(product: Matmul) -> str:
     """The kernel's text; its arguments are a, b and c."""
     return _Writer(product).write()
 
 
 class _Writer:
-    def __init__(self, product: Product):
+    def __init__(self, product: Matmul):
         self._product = product
         self._lines: list[str] = []
         self._names = count()

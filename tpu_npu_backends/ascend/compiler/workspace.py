@@ -7,10 +7,10 @@ from tpu_npu_backends.ascend.compiler.graph import DTYPES
 from tpu_npu_backends.ascend.compiler.plan import (
     Branch,
     Buffer,
+    ExecutionPlan,
     Host,
     Launch,
     Loop,
-    Plan,
     SliceAt,
     Step,
     UpdateAt,
@@ -43,7 +43,7 @@ def writes(step: Step) -> list[int]:
     return step.outputs if isinstance(step, Launch | Host | Loop | Branch) else [step.output]
 
 
-def assign(plan: Plan) -> None:
+def assign(plan: ExecutionPlan) -> None:
     """Give each temporary of a plan the lowest offset that is free while it lives."""
     fixed = {*plan.arguments, *plan.results, *plan.constants}
     first, last = _lifetimes(plan.steps)

@@ -1,8 +1,8 @@
 """Products of int8 activations and int8 weights, summed exactly in int32.
 
 Symmetric quantisation as in LLM.int8() (Dettmers et al. 2022) without its outlier columns: weights have one
-scale a column, found once; activations one a row, found when they are used. Both scales leave the sum over K,
-so that the int32 sums are exact and are scaled once at the end.
+scale per column, found once; activations one per row, found when they are used. Both scales leave the sum
+over K, so that the int32 sums are exact and are scaled once at the end.
 """
 
 import jax

@@ -13,7 +13,7 @@ import numpy as np
 _log = logging.getLogger(__name__)
 
 
-class Answer(enum.IntEnum):
+class HookAnswer(enum.IntEnum):
     """PanguAnswer of hooks.h."""
 
     GO_ON = 0
@@ -22,7 +22,7 @@ class Answer(enum.IntEnum):
 
 
 class RefusedError(Exception):
-    """Raised by a hook: the program is not to go on, and JAX raises this text."""
+    """Raised by a hook: the program is not to run on, and JAX raises this text."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ _installed: list[_Hooks] = []
 def install(
     library: ctypes.CDLL,
     called: Callable[[int, list[np.ndarray]], Sequence[np.ndarray]],
-    compiled: Callable[[CompiledProgram], Answer] | None = None,
+    compiled: Callable[[CompiledProgram], HookAnswer] | None = None,
     executed: Callable[[int, list[np.ndarray], list[np.ndarray]], None] | None = None,
 ) -> None:
     """Gives the plugin the functions that it may call; any may raise RefusedError.
@@ -121,9 +121,9 @@ def install(
     """
 
     def on_compiled(program, said, said_size):
-        def answer() -> Answer:
+        def answer() -> HookAnswer:
             if compiled is None:
-                return Answer.GO_ON
+                return HookAnswer.GO_ON
             it = program.contents
             return compiled(
                 CompiledProgram(
@@ -138,19 +138,19 @@ def install(
         return _guarded(answer, said, said_size)
 
     def on_executed(id, inputs, num_inputs, outputs, num_outputs, said, said_size):
-        def answer() -> Answer:
+        def answer() -> HookAnswer:
             if executed is not None:
                 executed(id, _arrays(inputs, num_inputs), _arrays(outputs, num_outputs))
-            return Answer.GO_ON
+            return HookAnswer.GO_ON
 
         return _guarded(answer, said, said_size)
 
     def on_called(index, inputs, num_inputs, outputs, num_outputs, said, said_size):
-        def answer() -> Answer:
+        def answer() -> HookAnswer:
             results = called(index, _arrays(inputs, num_inputs))
             for target, result in zip((outputs[i] for i in range(num_outputs)), results, strict=True):
                 _fill(target, result)
-            return Answer.GO_ON
+            return HookAnswer.GO_ON
 
         return _guarded(answer, said, said_size)
 
@@ -168,7 +168,7 @@ def remove(library: ctypes.CDLL) -> None:
     library.pangu_ascend_set_hooks(None)
 
 
-def _guarded(answer: Callable[[], Answer], said: int, said_size: int) -> int:
+def _guarded(answer: Callable[[], HookAnswer], said: int, said_size: int) -> int:
     """No exception may leave a callback: ctypes would print and forget it."""
     try:
         return answer()
@@ -182,7 +182,7 @@ def _guarded(answer: Callable[[], Answer], said: int, said_size: int) -> int:
     # Cut between characters, with room for the end.
     encoded = text.encode()[: said_size - 1].decode(errors="ignore").encode()
     ctypes.memmove(said, encoded + b"\0", len(encoded) + 1)
-    return Answer.REFUSE
+    return HookAnswer.REFUSE
 
 
 def _arrays(first, count: int) -> list[np.ndarray]:

@@ -1,4 +1,4 @@
-"""Operations to Python closures: each runs once a parse, its closure once a step of the kernel."""
+"""Operations to Python closures: each runs once per parse, its closure once per step of the kernel."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class Block:
                 step(core)
 
 
-class Function:
+class FunctionBuilder:
     """Builds the closures of one function.
 
     Values that depend on nothing but the core and the arguments are computed once, in `prologue`: of the
@@ -111,7 +111,7 @@ class Operation:
     `build` gives None for an operation without effect here.
     """
 
-    build: Callable[[ir.Operation, Function], Step | BlockingStep | None]
+    build: Callable[[ir.Operation, FunctionBuilder], Step | BlockingStep | None]
     pure: bool = False
 
 

@@ -8,7 +8,7 @@ from tpu_npu_backends.ascend.simulator import parsing
 from tpu_npu_backends.ascend.simulator.building import (
     Block,
     BlockingStep,
-    Function,
+    FunctionBuilder,
     Operation,
     Step,
 )
@@ -21,7 +21,7 @@ def _assign(registers: list, numbers: Sequence[int], values: Sequence) -> None:
         registers[number] = value
 
 
-def _for(op: ir.Operation, function: Function) -> Step | BlockingStep:
+def _for(op: ir.Operation, function: FunctionBuilder) -> Step | BlockingStep:
     """scf.for, with values carried from one iteration to the next."""
     low, high, step_by, *initial = function.numbers(op.operands)
     results = function.numbers(op.results)
@@ -57,7 +57,7 @@ def _for(op: ir.Operation, function: Function) -> Step | BlockingStep:
     return step
 
 
-def _while(op: ir.Operation, function: Function) -> Step | BlockingStep:
+def _while(op: ir.Operation, function: FunctionBuilder) -> Step | BlockingStep:
     """scf.while: the first region gives the condition and the values, the second the next ones."""
     initial, results = function.numbers(op.operands), function.numbers(op.results)
     first, second = (region.blocks[0] for region in op.regions)
@@ -81,7 +81,7 @@ def _while(op: ir.Operation, function: Function) -> Step | BlockingStep:
     return BlockingStep(drive)
 
 
-def _if(op: ir.Operation, function: Function) -> Step | BlockingStep:
+def _if(op: ir.Operation, function: FunctionBuilder) -> Step | BlockingStep:
     (condition,), results = function.numbers(op.operands), function.numbers(op.results)
     yes, no = (
         function.block(region.blocks[0]) if len(region.blocks) else Block((), ()) for region in op.regions
@@ -107,21 +107,21 @@ def _if(op: ir.Operation, function: Function) -> Step | BlockingStep:
     return step
 
 
-def _pipe(op: ir.Operation, attribute: str, function: Function) -> int:
+def _pipe(op: ir.Operation, attribute: str, function: FunctionBuilder) -> int:
     name = parsing.text_of(op, attribute)
     if name not in NUMBER:
         raise Fault("unsupported", f"pipe {name}", function.where(op))
     return NUMBER[name]
 
 
-def _event(op: ir.Operation, function: Function) -> tuple[str, int | None]:
+def _event(op: ir.Operation, function: FunctionBuilder) -> tuple[str, int | None]:
     """A static event's name, or the register of a dynamic one."""
     if "static_event_id" in op.attributes:
         return parsing.text_of(op, "static_event_id"), None
     return "", function.number(op.operands[0])
 
 
-def _set_flag(op: ir.Operation, function: Function) -> Step:
+def _set_flag(op: ir.Operation, function: FunctionBuilder) -> Step:
     setter, waiter = _pipe(op, "set_pipe", function), _pipe(op, "wait_pipe", function)
     event, register = _event(op, function)
 
@@ -132,7 +132,7 @@ def _set_flag(op: ir.Operation, function: Function) -> Step:
     return step
 
 
-def _wait_flag(op: ir.Operation, function: Function) -> Step:
+def _wait_flag(op: ir.Operation, function: FunctionBuilder) -> Step:
     where = function.where(op)
     setter, waiter = _pipe(op, "set_pipe", function), _pipe(op, "wait_pipe", function)
     event, register = _event(op, function)
@@ -144,20 +144,20 @@ def _wait_flag(op: ir.Operation, function: Function) -> Step:
     return step
 
 
-def _pipe_barrier(op: ir.Operation, function: Function) -> Step:
+def _pipe_barrier(op: ir.Operation, function: FunctionBuilder) -> Step:
     if parsing.text_of(op, "pipe") == "PIPE_ALL":
         return lambda core: core.pipes.barrier_all()
     pipe = _pipe(op, "pipe", function)
     return lambda core: core.pipes.barrier(pipe)
 
 
-def _flag_number(op: ir.Operation, function: Function) -> tuple[int, int | None]:
+def _flag_number(op: ir.Operation, function: FunctionBuilder) -> tuple[int, int | None]:
     if "static_flag_id" in op.attributes:
         return parsing.integer(op, "static_flag_id"), None
     return 0, function.number(op.operands[0])
 
 
-def _sync_block_set(op: ir.Operation, function: Function) -> Step:
+def _sync_block_set(op: ir.Operation, function: FunctionBuilder) -> Step:
     """Once the pipe's instructions so far have ended, this core's part of a flag between cores."""
     pipe, (flag, register) = _pipe(op, "tpipe", function), _flag_number(op, function)
     mode = parsing.text_of(op, "tsync_instr_mode", "INTRA_BLOCK_SYNCHRONIZATION")
@@ -169,7 +169,7 @@ def _sync_block_set(op: ir.Operation, function: Function) -> Step:
     return step
 
 
-def _sync_block_wait(op: ir.Operation, function: Function) -> BlockingStep:
+def _sync_block_wait(op: ir.Operation, function: FunctionBuilder) -> BlockingStep:
     """What the pipe does next waits for a flag between cores."""
     where = function.where(op)
     pipe, (flag, register) = _pipe(op, "pipe", function), _flag_number(op, function)
@@ -183,7 +183,7 @@ def _sync_block_wait(op: ir.Operation, function: Function) -> BlockingStep:
     return BlockingStep(drive)
 
 
-def _nothing(op: ir.Operation, function: Function) -> None:
+def _nothing(op: ir.Operation, function: FunctionBuilder) -> None:
     return None
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxlib.mlir import ir
 
 from tpu_npu_backends.ascend.simulator import parsing
-from tpu_npu_backends.ascend.simulator.building import Function, Operation, Step, views
+from tpu_npu_backends.ascend.simulator.building import FunctionBuilder, Operation, Step, views
 from tpu_npu_backends.ascend.simulator.core import Core
 from tpu_npu_backends.ascend.simulator.faults import Fault
 from tpu_npu_backends.ascend.simulator.memory import SIZES, View
@@ -43,7 +43,7 @@ def product(a_MxK: np.ndarray, b_KxN: np.ndarray) -> np.ndarray:
     return np.matmul(a_MxK, b_KxN)
 
 
-def _matmul(op: ir.Operation, function: Function) -> Step:
+def _matmul(op: ir.Operation, function: FunctionBuilder) -> Step:
     """C = descale * (A B + bias), read by MTE2, written by FIX. Each block computes rows of its own."""
     where, numbers = function.where(op), function.numbers(op.operands)
     found = dict(zip(_GROUPS, parsing.segments(op), strict=True))
@@ -114,7 +114,7 @@ def _from_fractals(fractals: np.ndarray) -> np.ndarray:
     return fractals.transpose(1, 2, 0, 3).reshape(rows * height, columns * width)
 
 
-def _nd2nz(op: ir.Operation, function: Function) -> Step:
+def _nd2nz(op: ir.Operation, function: FunctionBuilder) -> Step:
     """hivm.hir.nd2nz: a matrix of global memory to fractals in L1, by MTE2."""
     where, (source, target, *_) = function.where(op), function.numbers(op.operands)
     pipe = NUMBER["PIPE_MTE2"]
@@ -134,11 +134,11 @@ def _nd2nz(op: ir.Operation, function: Function) -> Step:
 _MMAD_GROUPS = ("a", "b", "initial", "m", "k", "n", "c", "events", "unit_flags", "bias")
 
 
-def _mmad(op: ir.Operation, function: Function) -> Step:
+def _mmad(op: ir.Operation, function: FunctionBuilder) -> Step:
     """hivm.hir.mmadL1: C = (0 or C) + A B, from L1 by MTE1 and M to L0C.
 
     The macro waits for the flags of MTE2 that its first two event numbers name, and sets those back to MTE2
-    that the next two name, once it has read L1; -1 stands for none. Its own steps through L0A and L0B, and
+    that the next two name, once it has read L1; -1 means none. Its own steps through L0A and L0B, and
     its accumulations, it orders itself.
     """
     where, numbers = function.where(op), function.numbers(op.operands)
@@ -179,7 +179,7 @@ def _mmad(op: ir.Operation, function: Function) -> Step:
     return step
 
 
-def _fixpipe(op: ir.Operation, function: Function) -> Step:
+def _fixpipe(op: ir.Operation, function: FunctionBuilder) -> Step:
     """hivm.hir.fixpipe: L0C to a matrix of global memory, by FIX, rounded to its type, or after a ReLU."""
     where, (source, target, *more) = function.where(op), function.numbers(op.operands)
     relu = parsing.text_of(op, "pre_relu", "no_relu").lower()

@@ -4,12 +4,12 @@ import numpy as np
 from jaxlib.mlir import ir
 
 from tpu_npu_backends.ascend.simulator import parsing
-from tpu_npu_backends.ascend.simulator.building import Function, Operation, Step
+from tpu_npu_backends.ascend.simulator.building import FunctionBuilder, Operation, Step
 from tpu_npu_backends.ascend.simulator.faults import Fault
 from tpu_npu_backends.ascend.simulator.synchronisation import NUMBER
 
 
-def _load(op: ir.Operation, function: Function) -> Step:
+def _load(op: ir.Operation, function: FunctionBuilder) -> Step:
     """hivm.hir.load: global memory to UB, by MTE2; a longer last dimension of the buffer is padded."""
     where, numbers = function.where(op), function.numbers(op.operands)
     groups = parsing.segments(op)
@@ -41,7 +41,7 @@ def _load(op: ir.Operation, function: Function) -> Step:
 _ATOMICS = {"add": np.add, "max": np.maximum, "min": np.minimum}
 
 
-def _store(op: ir.Operation, function: Function) -> Step:
+def _store(op: ir.Operation, function: FunctionBuilder) -> Step:
     """hivm.hir.store: UB to global memory, by MTE3; atomic ones combine with what is there."""
     where, (source, target, *_) = function.where(op), function.numbers(op.operands)
     kind, pipe = parsing.text_of(op, "atomic_kind", "none"), NUMBER["PIPE_MTE3"]
@@ -63,7 +63,7 @@ def _store(op: ir.Operation, function: Function) -> Step:
     return step
 
 
-def _copy(op: ir.Operation, function: Function) -> Step:
+def _copy(op: ir.Operation, function: FunctionBuilder) -> Step:
     """hivm.hir.copy: UB to UB, by the vector unit."""
     where, (source, target, *_) = function.where(op), function.numbers(op.operands)
 

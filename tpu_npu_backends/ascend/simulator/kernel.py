@@ -18,7 +18,7 @@ from tpu_npu_backends.ascend.simulator import (
     vector_instructions,
     views,
 )
-from tpu_npu_backends.ascend.simulator.building import Block, Function, Step
+from tpu_npu_backends.ascend.simulator.building import Block, FunctionBuilder, Step
 from tpu_npu_backends.ascend.simulator.core import Core
 from tpu_npu_backends.ascend.simulator.faults import Fault
 from tpu_npu_backends.ascend.simulator.memory import Accesses, Memory, View, row_major, tag
@@ -54,7 +54,7 @@ class Argument:
 
 
 @dataclass(frozen=True)
-class Entry:
+class EntryPoint:
     """A function that the device starts, or one that the host runs before."""
 
     name: str
@@ -84,7 +84,7 @@ class Usage:
 
 
 @dataclass
-class Traffic:
+class KernelTraffic:
     """What kernels have moved: launches, and bytes from and to global memory."""
 
     launches: int = 0
@@ -92,13 +92,13 @@ class Traffic:
     stored: int = 0
 
 
-_counting: list[Traffic] = []
+_counting: list[KernelTraffic] = []
 
 
 @contextmanager
-def counting() -> Generator[Traffic]:
+def counting() -> Generator[KernelTraffic]:
     """Counts what all kernels run within move."""
-    traffic = Traffic()
+    traffic = KernelTraffic()
     _counting.append(traffic)
     try:
         yield traffic
@@ -106,7 +106,7 @@ def counting() -> Generator[Traffic]:
         _counting.pop()
 
 
-class Kernel:
+class SimulatedKernel:
     """A kernel of instruction-level HIVM as a program of closures.
 
     Attributes:
@@ -115,12 +115,14 @@ class Kernel:
       loaded, stored: bytes moved from and to global memory by the last run.
     """
 
-    def __init__(self, entries: tuple[Entry, ...], tilings: tuple[Entry, ...], usage: Usage) -> None:
+    def __init__(
+        self, entries: tuple[EntryPoint, ...], tilings: tuple[EntryPoint, ...], usage: Usage
+    ) -> None:
         self.entries, self.usage, self._tilings = entries, usage, tilings
         self.loaded = self.stored = 0
 
     @classmethod
-    def parse(cls, text: str) -> "Kernel":
+    def parse(cls, text: str) -> "SimulatedKernel":
         """From generic-form HIVM as it is before convert-hivm-to-std.
 
         Raises:
@@ -180,7 +182,7 @@ class Kernel:
             traffic.stored += self.stored
         return results
 
-    def _cores(self, memories: dict) -> tuple[list[tuple[Core, Entry]], CrossCoreFlags]:
+    def _cores(self, memories: dict) -> tuple[list[tuple[Core, EntryPoint]], CrossCoreFlags]:
         """Each core of the launch, its arguments in place, with the function that it runs."""
         places = [
             (entry, block, sub_block, sub_blocks)
@@ -233,7 +235,7 @@ def _place(argument: Argument, memories: dict, function: str) -> View | int:
     )
 
 
-def _run_on_host(entry: Entry, memories: dict) -> None:
+def _run_on_host(entry: EntryPoint, memories: dict) -> None:
     """Runs a function that fills a struct for the device; the launch is ordered after it."""
     core = Core(0, 1, entry.kind, 0, 1, 0, 1, CrossCoreFlags([(entry.kind, 0)]))
     core.registers = [None] * entry.registers
@@ -245,7 +247,7 @@ def _run_on_host(entry: Entry, memories: dict) -> None:
         memory.accesses = Accesses()
 
 
-def _drive(core: Core, entry: Entry) -> Iterator[str]:
+def _drive(core: Core, entry: EntryPoint) -> Iterator[str]:
     for step in entry.prologue:
         step(core)
     yield from entry.body.drive(core)
@@ -276,12 +278,12 @@ def _check_end(cores: list[Core], flags: CrossCoreFlags) -> None:
         raise Fault("unbalanced sync", "still set at the end: " + ", ".join(left), "between cores")
 
 
-def _entry(op: ir.Operation, host: bool = False) -> Entry:
+def _entry(op: ir.Operation, host: bool = False) -> EntryPoint:
     name = ir.StringAttr(op.attributes["sym_name"]).value
     kind = "host" if host else parsing.text_of(op, "hivm.func_core_type")
     if kind not in ("AIC", "AIV", "host"):
         raise Fault("unsupported", f"core type {kind}", name)
-    function = Function(name, OPERATIONS)
+    function = FunctionBuilder(name, OPERATIONS)
     block = op.regions[0].blocks[0]
     registers = function.arguments(block.arguments)
     attributes = [str(attribute) for attribute in ir.ArrayAttr(op.attributes["arg_attrs"])]
@@ -290,7 +292,7 @@ def _entry(op: ir.Operation, host: bool = False) -> Entry:
         for text, value, register in zip(attributes, block.arguments, registers, strict=True)
     )
     body = function.block(block)
-    return Entry(
+    return EntryPoint(
         name,
         kind,
         "hivm.part_of_mix" in op.attributes,

@@ -15,7 +15,7 @@ from tpu_npu_backends.ascend.simulator.faults import Fault
 # Bytes on one core of an Ascend 910B1 (dlti.target_system_spec of the compiler's output gives them in bits).
 SIZES = {"ub": 196608, "cbuf": 524288, "ca": 65536, "cb": 65536, "cc": 131072}
 
-TAGS = 255  # tags are bytes: allocations whose numbers differ by a multiple of 254 are not told apart
+TAGS = 255  # tags are bytes: allocations whose numbers differ by a multiple of 254 are not distinguished
 
 
 def tag(allocation: int) -> int:
@@ -158,7 +158,7 @@ class View:
 
     @property
     def tags(self) -> np.ndarray:
-        """The tags of each element's bytes, as one unsigned integer an element (packed: a byte)."""
+        """The tags of each element's bytes, as one unsigned integer per element (packed: a byte)."""
         if self._tags is None:
             if self.packed:
                 self._tags = self.memory.tags[self.first : self.last]

@@ -34,7 +34,7 @@ _FLOATS = {"f16": np.float16, "f32": np.float32, "f64": np.float64, "bf16": ml_d
 class MemRef:
     """A memref type: shape and strides in elements (None where dynamic), dtype, and address space.
 
-    i1 has dtype bool; on the chip it is packed, one bit an element.
+    i1 has dtype bool; on the chip it is packed, one bit per element.
     """
 
     shape: tuple[int | None, ...]

@@ -9,7 +9,7 @@ import numpy as np
 from jaxlib.mlir import ir
 
 from tpu_npu_backends.ascend.simulator import parsing
-from tpu_npu_backends.ascend.simulator.building import Function, Operation, Step
+from tpu_npu_backends.ascend.simulator.building import FunctionBuilder, Operation, Step
 from tpu_npu_backends.ascend.simulator.faults import Fault
 from tpu_npu_backends.ascend.simulator.synchronisation import NUMBER
 
@@ -30,7 +30,7 @@ def _wrapper(type_: ir.Type) -> Callable:
     return lambda value: np.float32(np.asarray(value).astype(dtype))
 
 
-def _constant(op: ir.Operation, function: Function) -> Step:
+def _constant(op: ir.Operation, function: FunctionBuilder) -> Step:
     result, type_ = function.number(op.results[0]), op.results[0].type
     constant = op.attributes.get("value")
     if not isinstance(constant, ir.IntegerAttr | ir.FloatAttr | ir.BoolAttr):
@@ -46,7 +46,7 @@ def _constant(op: ir.Operation, function: Function) -> Step:
 def _compute(compute: Callable, source_bits: bool = False) -> Operation:
     """A pure operation of scalars; with `source_bits`, `compute` is given its operand's width as well."""
 
-    def build(op: ir.Operation, function: Function) -> Step:
+    def build(op: ir.Operation, function: FunctionBuilder) -> Step:
         operands, result = function.numbers(op.operands), function.number(op.results[0])
         wrap, more = _wrapper(op.results[0].type), ()
         if source_bits:
@@ -77,7 +77,7 @@ def _from_unsigned(value: SupportsInt, bits: int) -> np.float32:
     return np.float32(_unsigned(value, bits))
 
 
-def _bitcast(op: ir.Operation, function: Function) -> Step:
+def _bitcast(op: ir.Operation, function: FunctionBuilder) -> Step:
     operand, result = function.number(op.operands[0]), function.number(op.results[0])
     source, target = (parsing.dtype_of(value.type) for value in (op.operands[0], op.results[0]))
     wrap = _wrapper(op.results[0].type)
@@ -108,7 +108,7 @@ def _compare_floats(predicate: int) -> Callable:
     return lambda a, b: unordered if np.isnan(a) or np.isnan(b) else bool(order(a, b))
 
 
-def _compare(op: ir.Operation, function: Function) -> Step:
+def _compare(op: ir.Operation, function: FunctionBuilder) -> Step:
     (left, right), result = function.numbers(op.operands), function.number(op.results[0])
     predicate = parsing.integer(op, "predicate")
     integers = op.name == "arith.cmpi"
@@ -125,7 +125,7 @@ def _compare(op: ir.Operation, function: Function) -> Step:
 
 
 def _affine(choose: Callable) -> Operation:
-    def build(op: ir.Operation, function: Function) -> Step:
+    def build(op: ir.Operation, function: FunctionBuilder) -> Step:
         values = parsing.affine_function(ir.AffineMapAttr(op.attributes["map"]).value)
         operands, result = function.numbers(op.operands), function.number(op.results[0])
 
@@ -139,7 +139,7 @@ def _affine(choose: Callable) -> Operation:
 
 
 def _core_number(attribute: str) -> Operation:
-    def build(op: ir.Operation, function: Function) -> Step:
+    def build(op: ir.Operation, function: FunctionBuilder) -> Step:
         result = function.number(op.results[0])
 
         def step(core) -> None:
@@ -162,7 +162,7 @@ def _element(view, indices: list[int], where: str):
     return view.with_layout(view.start + shift * (1 if view.packed else view.dtype.itemsize), (), (), where)
 
 
-def _load(op: ir.Operation, function: Function) -> Step:
+def _load(op: ir.Operation, function: FunctionBuilder) -> Step:
     where, (source, *indices) = function.where(op), function.numbers(op.operands)
     result, wrap = function.number(op.results[0]), _wrapper(op.results[0].type)
 
@@ -175,7 +175,7 @@ def _load(op: ir.Operation, function: Function) -> Step:
     return step
 
 
-def _store(op: ir.Operation, function: Function) -> Step:
+def _store(op: ir.Operation, function: FunctionBuilder) -> Step:
     where, (value, target, *indices) = function.where(op), function.numbers(op.operands)
 
     def step(core) -> None:

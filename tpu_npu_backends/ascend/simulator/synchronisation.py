@@ -2,7 +2,7 @@
 
 A core issues its instructions in order to pipes, each of which works through its own queue beside the others.
 Nothing orders two pipes but a flag that one sets and the other waits for, or a barrier. Even one pipe begins
-an instruction before the one before has ended, unless a barrier stands between: that is how the compiler
+an instruction before the one before has ended, unless a barrier is between: that is how the compiler
 emits code, and what is checked here. Execution itself is sequential; what is checked is whether the order
 that was taken is one that the kernel enforces.
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxlib.mlir import ir
 
 from tpu_npu_backends.ascend.simulator import parsing
-from tpu_npu_backends.ascend.simulator.building import Function, Operation, Step, views
+from tpu_npu_backends.ascend.simulator.building import FunctionBuilder, Operation, Step, views
 from tpu_npu_backends.ascend.simulator.faults import Fault
 from tpu_npu_backends.ascend.simulator.memory import View
 from tpu_npu_backends.ascend.simulator.synchronisation import NUMBER
@@ -23,7 +23,7 @@ def _value(operand):
     return operand.read() if type(operand) is View else operand
 
 
-def _operands(op: ir.Operation, function: Function, inputs: int) -> tuple[tuple, tuple, tuple]:
+def _operands(op: ir.Operation, function: FunctionBuilder, inputs: int) -> tuple[tuple, tuple, tuple]:
     """Registers of inputs, outputs and scratch; `inputs` where the operation has no operandSegmentSizes."""
     numbers = function.numbers(op.operands)
     groups = parsing.segments(op) or ((0, inputs), (inputs, inputs + 1), (inputs + 1, len(numbers)))
@@ -40,7 +40,7 @@ def _elementwise(inputs: int, compute: Callable[[ir.Operation], Callable]) -> Op
       compute: from the operation to a function of arrays and scalars; with `out=` when it is a NumPy ufunc.
     """
 
-    def build(op: ir.Operation, function: Function) -> Step:
+    def build(op: ir.Operation, function: FunctionBuilder) -> Step:
         where, apply = function.where(op), compute(op)
         sources, (target,), scratch = _operands(op, function, inputs)
         permutation = parsing.integers(op, "transpose")
@@ -180,7 +180,7 @@ _ELEMENTWISE = {
 def _moving(inputs: int, compute: Callable[[ir.Operation], Callable]) -> Operation:
     """dst = f(src...), not elementwise: `compute` gives a function of the arrays and dst's shape."""
 
-    def build(op: ir.Operation, function: Function) -> Step:
+    def build(op: ir.Operation, function: FunctionBuilder) -> Step:
         where, apply = function.where(op), compute(op)
         sources, (target,), scratch = _operands(op, function, inputs)
 
@@ -212,7 +212,7 @@ _REDUCTIONS = {
 }  # fmt: skip
 
 
-def _reduce(op: ir.Operation, function: Function) -> Step:
+def _reduce(op: ir.Operation, function: FunctionBuilder) -> Step:
     """vreduce: over reduce_dims, which stay with size one; of two outputs the second is the index."""
     where = function.where(op)
     kind, axes = parsing.text_of(op, "arith"), parsing.integers(op, "reduce_dims")
@@ -239,7 +239,7 @@ def _reduce(op: ir.Operation, function: Function) -> Step:
     return step
 
 
-def _arange(op: ir.Operation, function: Function) -> Step:
+def _arange(op: ir.Operation, function: FunctionBuilder) -> Step:
     """varange: offset + the sum of index times stride."""
     where, numbers = function.where(op), function.numbers(op.operands)
     (target_at, _), (offset_begin, offset_end), (strides_begin, strides_end) = parsing.segments(op)
@@ -301,7 +301,7 @@ def _interleave(op: ir.Operation) -> Callable:
     )
 
 
-def _deinterleave(op: ir.Operation, function: Function) -> Step:
+def _deinterleave(op: ir.Operation, function: FunctionBuilder) -> Step:
     """vdeinterleave: every channel of the last dimension, or one of them."""
     where, (source, *targets) = function.where(op), function.numbers(op.operands)
     channels = parsing.integer(op, "channel_num") if "channel_num" in op.attributes else 2

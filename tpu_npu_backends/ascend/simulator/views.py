@@ -7,7 +7,7 @@ from typing import SupportsInt
 from jaxlib.mlir import ir
 
 from tpu_npu_backends.ascend.simulator import parsing
-from tpu_npu_backends.ascend.simulator.building import Function, Operation, Step
+from tpu_npu_backends.ascend.simulator.building import FunctionBuilder, Operation, Step
 from tpu_npu_backends.ascend.simulator.faults import Fault
 from tpu_npu_backends.ascend.simulator.memory import View, collapse, expand, row_major, tag
 
@@ -20,7 +20,7 @@ def _filled(static: Sequence[int | None], dynamic: Sequence[SupportsInt]) -> tup
     )
 
 
-def _pointer_cast(op: ir.Operation, function: Function) -> Step:
+def _pointer_cast(op: ir.Operation, function: FunctionBuilder) -> Step:
     """A buffer at the address that the compiler's planner gave it, in bytes.
 
     Of several addresses (a buffer that is doubled) each execution takes the next.
@@ -57,7 +57,7 @@ def _pointer_cast(op: ir.Operation, function: Function) -> Step:
     return step
 
 
-def _view(op: ir.Operation, function: Function) -> Step:
+def _view(op: ir.Operation, function: FunctionBuilder) -> Step:
     """memref.view: elements of a type at a shift in bytes into a buffer of bytes."""
     where, type_ = function.where(op), parsing.memref_of(op.results[0].type)
     source, shift, *sizes = function.numbers(op.operands)
@@ -75,7 +75,7 @@ def _view(op: ir.Operation, function: Function) -> Step:
     return step
 
 
-def _subview(op: ir.Operation, function: Function) -> Step:
+def _subview(op: ir.Operation, function: FunctionBuilder) -> Step:
     where, type_ = function.where(op), parsing.memref_of(op.results[0].type)
     numbers = function.numbers(op.operands)
     _, offsets_at, sizes_at, strides_at = parsing.segments(op)
@@ -130,7 +130,7 @@ def _dropped_dimensions(
     raise Fault("unsupported", f"a subview of sizes {list(sizes)} as {list(result.shape)}", where)
 
 
-def _collapse_shape(op: ir.Operation, function: Function) -> Step:
+def _collapse_shape(op: ir.Operation, function: FunctionBuilder) -> Step:
     where, groups = function.where(op), parsing.reassociation(op)
     source, result = function.number(op.operands[0]), function.number(op.results[0])
 
@@ -142,7 +142,7 @@ def _collapse_shape(op: ir.Operation, function: Function) -> Step:
     return step
 
 
-def _expand_shape(op: ir.Operation, function: Function) -> Step:
+def _expand_shape(op: ir.Operation, function: FunctionBuilder) -> Step:
     where, groups = function.where(op), parsing.reassociation(op)
     static = parsing.integers(op, "static_output_shape")
     source, *sizes = function.numbers(op.operands)
@@ -157,7 +157,7 @@ def _expand_shape(op: ir.Operation, function: Function) -> Step:
     return step
 
 
-def _reinterpret_cast(op: ir.Operation, function: Function) -> Step:
+def _reinterpret_cast(op: ir.Operation, function: FunctionBuilder) -> Step:
     """memref.reinterpret_cast: a layout from the start of the buffer, whatever the operand's own is."""
     where = function.where(op)
     numbers = function.numbers(op.operands)
@@ -179,7 +179,7 @@ def _reinterpret_cast(op: ir.Operation, function: Function) -> Step:
     return step
 
 
-def _bitcast(op: ir.Operation, function: Function) -> Step:
+def _bitcast(op: ir.Operation, function: FunctionBuilder) -> Step:
     """hivm.hir.bitcast: the same bytes as elements of another type of the same width."""
     where, type_ = function.where(op), parsing.memref_of(op.results[0].type)
     source, result = function.number(op.operands[0]), function.number(op.results[0])
@@ -193,7 +193,7 @@ def _bitcast(op: ir.Operation, function: Function) -> Step:
     return step
 
 
-def _same(op: ir.Operation, function: Function) -> Step:
+def _same(op: ir.Operation, function: FunctionBuilder) -> Step:
     source, result = function.number(op.operands[0]), function.number(op.results[0])
 
     def step(core) -> None:
@@ -202,7 +202,7 @@ def _same(op: ir.Operation, function: Function) -> Step:
     return step
 
 
-def _dim(op: ir.Operation, function: Function) -> Step:
+def _dim(op: ir.Operation, function: FunctionBuilder) -> Step:
     source, dimension = function.numbers(op.operands)
     result = function.number(op.results[0])
 
@@ -212,7 +212,7 @@ def _dim(op: ir.Operation, function: Function) -> Step:
     return step
 
 
-def _extract_strided_metadata(op: ir.Operation, function: Function) -> Step:
+def _extract_strided_metadata(op: ir.Operation, function: FunctionBuilder) -> Step:
     """The start of the buffer, and the view's offset from it, sizes and strides, in elements."""
     where, source = function.where(op), function.number(op.operands[0])
     base, *numbers = function.numbers(op.results)

@@ -9,7 +9,7 @@ import gin
 from data_pipelines.text.benchmarks import BenchmarkTask
 from pangu_jax.apps.language.tuning.freezing import Freezing
 from pangu_jax.apps.language.tuning.methods import Method
-from pangu_jax.apps.language.tuning.settings import Descent, Fit, Objective, Regularisation, Tuning
+from pangu_jax.apps.language.tuning.settings import Fit, Objective, OptimizerSpec, Regularisation, Tuning
 from pangu_jax.errors import UserError
 from pangu_jax.training.optimizers import Optimizer
 
@@ -48,7 +48,7 @@ class Approach:
     freezing: Freezing | None = None
     regularisation: Regularisation | None = None
     objective: Objective | None = None
-    optimizer: Optimizer | Descent | None = None
+    optimizer: Optimizer | OptimizerSpec | None = None
     steps: int = 200
     batch_size: int = 16
     evaluate_every: int = 20

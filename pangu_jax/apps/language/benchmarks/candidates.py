@@ -1,4 +1,4 @@
-"""Examples as labelled queries, and the way back: from scores of queries to one choice an example.
+"""Examples as labelled queries, and the way back: from scores of queries to one choice per example.
 
 An over-long example is several windows, and a pattern of entailment asks once for every label; both make
 several queries of one example, whose scores are put together here.
@@ -16,7 +16,7 @@ from pangu_jax.apps.language.loaded import LoadedModel
 from pangu_jax.apps.language.tuning.examples import Labelled
 
 
-class Asked(NamedTuple):
+class CandidateQueries(NamedTuple):
     """A split as queries.
 
     Attributes:
@@ -62,7 +62,7 @@ class Asked(NamedTuple):
 
 def ask(
     loaded: LoadedModel, pattern: Pattern, examples: Sequence[Example], length: int, stride: int
-) -> Asked:
+) -> CandidateQueries:
     """The queries of examples, in their order.
 
     Args:
@@ -88,4 +88,4 @@ def ask(
             for question, rendered in enumerate(pattern.queries(part)):
                 labelled.append(Labelled(encoding.query(loaded, rendered), rendered.answer or 0))
                 owners.append((number, question))
-    return Asked(pattern, labelled, owners, answers, cut)
+    return CandidateQueries(pattern, labelled, owners, answers, cut)

@@ -12,7 +12,7 @@ from data_pipelines.text.folder import Quarantine
 from pangu_jax.apps.language import loading
 from pangu_jax.apps.language.benchmarks import free_text
 from pangu_jax.apps.language.benchmarks.approach import pattern_name
-from pangu_jax.apps.language.benchmarks.candidates import Asked, ask
+from pangu_jax.apps.language.benchmarks.candidates import CandidateQueries, ask
 from pangu_jax.apps.language.benchmarks.subsets import test_examples
 from pangu_jax.apps.language.decoding.settings import Greedy, Settings
 from pangu_jax.apps.language.loaded import LoadedModel
@@ -29,7 +29,7 @@ class Evaluated(NamedTuple):
     """What an evaluation found.
 
     Attributes:
-      rows: one a task: its metrics in percent, and how many examples, over-long ones and malformed lines.
+      rows: one per task: its metrics in percent, and how many examples, over-long ones and malformed lines.
       predictions: (id, label or text) of each example, by task, in the order of its file.
     """
 
@@ -52,7 +52,7 @@ def evaluate(
     stride: int = 300,
     step: int | None = None,
     data_dir: str | None = None,
-    tell: Callable[[dict[str, Any]], None] | None = None,
+    on_row: Callable[[dict[str, Any]], None] | None = None,
     devices: Devices = ANY,
 ) -> Evaluated:
     """Measure a model on tasks, without tuning it; one that was tuned answers as it was tuned to.
@@ -71,7 +71,7 @@ def evaluate(
       stride: characters from one window to the next.
       step: the checkpoint; the newest when None.
       data_dir: the data folder; None is $PANGU_DATA_DIR.
-      tell: called with every row.
+      on_row: called with every row.
       devices: where the run is opened.
 
     Raises:
@@ -95,8 +95,8 @@ def evaluate(
             measured, predictions[task.name] = _judge(task, found.examples, texts)
         row |= {"pattern": name, **measured, "malformed": sum(quarantine.counts.values())}
         rows.append(row)
-        if tell:
-            tell(row)
+        if on_row:
+            on_row(row)
     return Evaluated(rows, predictions)
 
 
@@ -109,7 +109,7 @@ def _choose(
     loaded: LoadedModel,
     task: BenchmarkTask,
     examples: list[Example],
-    asked: Asked,
+    asked: CandidateQueries,
     objective: Objective | None,
 ) -> tuple[dict[str, Any], Predictions]:
     """By the scores of candidates."""
@@ -131,7 +131,7 @@ def _choose(
 
 
 def _judge(
-    task: BenchmarkTask, examples: list[Example], found: free_text.Answered
+    task: BenchmarkTask, examples: list[Example], found: free_text.WrittenAnswers
 ) -> tuple[dict[str, Any], Predictions]:
     """By what the model wrote."""
     row: dict[str, Any] = {"windowed": found.cut}

@@ -8,7 +8,7 @@ import numpy as np
 
 from data_pipelines.text.benchmarks import BenchmarkTask, Example
 from pangu_jax.apps.language.benchmarks.approach import Approach, pattern_name
-from pangu_jax.apps.language.benchmarks.candidates import Asked, ask
+from pangu_jax.apps.language.benchmarks.candidates import CandidateQueries, ask
 from pangu_jax.apps.language.benchmarks.subsets import limited
 from pangu_jax.apps.language.loaded import LoadedModel
 from pangu_jax.apps.language.tuning import examples as rows
@@ -44,7 +44,7 @@ def run(
     splits = sorted({cell.split for cell in cells})
 
     @functools.cache
-    def asked(kind: str, split: str) -> Asked:
+    def asked(kind: str, split: str) -> CandidateQueries:
         """A split's queries; the test's depend on the split where that gives the demonstrations."""
         shown = pattern
         if pattern.shots:
@@ -91,10 +91,10 @@ def run(
         }
 
 
-def _mean_scores(asked: Asked, scores_NxC: np.ndarray) -> np.ndarray:
+def _mean_scores(asked: CandidateQueries, scores_NxC: np.ndarray) -> np.ndarray:
     """Over examples and their questions, fp32 [C]."""
     return np.mean([one for found in asked.scores(scores_NxC) for one in found], axis=0)
 
 
-def _shape(loaded: LoadedModel, approach: Approach, labelled: Sequence[rows.Labelled]) -> rows.Shape:
+def _shape(loaded: LoadedModel, approach: Approach, labelled: Sequence[rows.Labelled]) -> rows.RowShape:
     return rows.shape_of(asked_by(approach.tuning.method, loaded.config, labelled))

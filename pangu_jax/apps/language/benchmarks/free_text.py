@@ -12,7 +12,7 @@ from pangu_jax.apps.language.loaded import LoadedModel
 from pangu_jax.errors import UserError
 
 
-class Answered(NamedTuple):
+class WrittenAnswers(NamedTuple):
     """What was written.
 
     Attributes:
@@ -32,7 +32,7 @@ def answer(
     max_tokens: int,
     length: int,
     stride: int,
-) -> Answered:
+) -> WrittenAnswers:
     """The model's text for each example.
 
     Args:
@@ -56,7 +56,7 @@ def answer(
         if number not in best or score > best[number][0]:
             best[number] = score, loaded.decode(one.tokens).strip()
     texts = {example.id: best[number][1] for number, example in enumerate(examples)}
-    return Answered(texts, sum(len(windows(one, length, stride)) > 1 for one in examples))
+    return WrittenAnswers(texts, sum(len(windows(one, length, stride)) > 1 for one in examples))
 
 
 def judge(task: BenchmarkTask, examples: Sequence[Example], texts: Mapping[str, str]) -> dict[str, float]:

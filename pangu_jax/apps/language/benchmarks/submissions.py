@@ -1,6 +1,6 @@
 """Files for the leaderboards of CLUE and FewCLUE: written, zipped, and read back.
 
-CLUE, as its instructions of 2021-09-04 say: a file a task, one {"id", "label"} a line in the order of
+CLUE, as its instructions of 2021-09-04 say: a file per task, one {"id", "label"} per line in the order of
 test.json, or one JSON object for CMRC2018 and ChID; tnews, cluewsc2020, c3 and chid carry the version of
 their test set in the name. FewCLUE, as the sample files in its repository: the same lines, `answer` for
 ChID, an "f" behind the names that CLUE has too, and _0 .. _4, _all on the board of several training sets.

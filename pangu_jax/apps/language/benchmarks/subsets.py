@@ -44,7 +44,7 @@ def test_examples(
             break
     else:
         raise UserError(
-            f"{task.name}: no split with public labels is there; `pangu data check` tells what is, and where "
+            f"{task.name}: no split with public labels is there; `pangu data check` lists what is, and where "
             "to get the others"
         )
     return Subset(name, limited(found, limit))

@@ -76,7 +76,7 @@ def sweep(
     data_dir: str | None = None,
     workers: int = 1,
     ray_address: str | None = None,
-    tell: Callable[[Row], None] | None = None,
+    on_row: Callable[[Row], None] | None = None,
     recipe: str = "",
     devices: Devices = ANY,
 ) -> tables.Written:
@@ -96,7 +96,7 @@ def sweep(
       data_dir: the data folder; None is $PANGU_DATA_DIR.
       workers: processes; 1 works in this one, more start Ray here.
       ray_address: a Ray cluster to use; it needs `run_dir` and the data at the same paths.
-      tell: called with every row.
+      on_row: called with every row.
       recipe: text of the resolved recipe.
       devices: where the run is opened, by each process.
 
@@ -126,8 +126,8 @@ def sweep(
 
         def add(row: Row) -> None:
             journal.add(row)
-            if tell:
-                tell(row)
+            if on_row:
+                on_row(row)
 
         for name, task in chosen.items():
             for row in _guessing(task, splits, test_split, limit, data_dir, seeds[0]):

@@ -1,8 +1,8 @@
-"""Several questions in one sentence, told apart by rules: questions.toml holds them as plain words.
+"""Several questions in one sentence, separated by rules: questions.toml holds them as plain words.
 
 A turn falls into sentences and clauses. A clause that asks begins a new question; a clause that does not
 belongs to the question before it in its sentence, or else to the one after. Inside a clause, nouns that can
-be asked for and stand in a list (地址和电话是多少) are asked one by one.
+be asked for and are in a list (地址和电话是多少) are asked one by one.
 """
 
 import functools
@@ -78,7 +78,7 @@ class Rules:
         return found
 
     def _pieces(self, turn: str) -> Iterator[str]:
-        """What stands between marks, parted where it asks twice."""
+        """What is between marks, parted where it asks twice."""
         for match in self._clause.finditer(turn):
             text, begin = match.group(), 0
             for word in self._parting.finditer(text):

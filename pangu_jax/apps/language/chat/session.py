@@ -17,7 +17,7 @@ class Model(Protocol):
     """Text to tokens and back, such as `pangu_jax.apps.language.loaded.LoadedModel`."""
 
     def query(self, text: str) -> Query:
-        """What asks the model to go on from a text."""
+        """What asks the model to continue a text."""
         ...
 
     def decode(self, tokens: np.ndarray) -> str:
@@ -25,7 +25,7 @@ class Model(Protocol):
         ...
 
 
-class Asked(NamedTuple):
+class Question(NamedTuple):
     """A question is about to be answered."""
 
     text: str
@@ -35,13 +35,13 @@ class Asked(NamedTuple):
     forgotten: int  # earlier turns that did not fit into the window
 
 
-class Piece(NamedTuple):
+class TextDelta(NamedTuple):
     """Some more of the answer's text."""
 
     text: str
 
 
-class Answered(NamedTuple):
+class Answer(NamedTuple):
     """The answer is whole."""
 
     question: str
@@ -49,7 +49,7 @@ class Answered(NamedTuple):
     passages: tuple[Passage, ...]
 
 
-class Session:
+class ChatSession:
     """A conversation with a model.
 
     Args:
@@ -91,8 +91,8 @@ class Session:
         """Forgets the conversation."""
         self._history.clear()
 
-    def answer(self, turn: str) -> Generator[Asked | Piece | Answered]:
-        """The turn's questions, each as `Asked`, its answer in pieces, and `Answered`.
+    def answer(self, turn: str) -> Generator[Question | TextDelta | Answer]:
+        """The turn's questions, each as `Question`, its answer in pieces, and `Answer`.
 
         An answer that is stopped half-way (the iterator is closed) is not remembered.
 
@@ -101,18 +101,18 @@ class Session:
         """
         asked = questions.split(turn)
         for number, question in enumerate(asked):
-            # A later question may leave out what it is about: 地址在哪？评分呢？ The first one tells.
+            # A later question may leave out what it is about: 地址在哪？评分呢？ The first one says it.
             sought = question if number == 0 else f"{question} {asked[0]}"
             found = self._knowledge.search(sought, self._passages) if self._knowledge else []
             query, passages, forgotten = self._fitted(question, found)
-            yield Asked(question, number + 1, len(asked), passages, forgotten)
+            yield Question(question, number + 1, len(asked), passages, forgotten)
             pieces: list[str] = []
             for piece in self._pieces(query):
                 pieces.append(piece)
-                yield Piece(piece)
+                yield TextDelta(piece)
             text = "".join(pieces)
             self._history.append((question, text))
-            yield Answered(question, text, passages)
+            yield Answer(question, text, passages)
 
     def _fitted(self, question: str, found: list[Passage]) -> tuple[Query, tuple[Passage, ...], int]:
         """The prompt as it fits the window, the passages in it, and the turns left out."""

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 from rich.console import Console
 
-from pangu_jax.apps.language.chat.session import Answered, Asked, Piece, Session
+from pangu_jax.apps.language.chat.session import Answer, ChatSession, Question, TextDelta
 from pangu_jax.apps.language.retrieval.prompting import Prompts
 from pangu_jax.errors import UserError
 
@@ -28,8 +28,8 @@ def texts() -> dict[str, Any]:
 
 
 def talk(
-    session: Session, prompts: Prompts, source: TextIO | None = None, console: Console | None = None
-) -> list[Answered]:
+    session: ChatSession, prompts: Prompts, source: TextIO | None = None, console: Console | None = None
+) -> list[Answer]:
     """Answers turn after turn until /quit or the end of the input; gives back what was answered.
 
     Args:
@@ -40,7 +40,7 @@ def talk(
     """
     source, console = source or sys.stdin, console or Console(soft_wrap=True, highlight=False)
     say, interactive = texts(), source.isatty()
-    answered: list[Answered] = []
+    answered: list[Answer] = []
     if interactive:
         console.print(say["welcome"], style="dim", markup=False)
     for line in _lines(source, console, interactive):
@@ -66,20 +66,20 @@ def talk(
 
 
 def _answer(
-    session: Session, prompts: Prompts, turn: str, console: Console, interactive: bool
-) -> list[Answered]:
+    session: ChatSession, prompts: Prompts, turn: str, console: Console, interactive: bool
+) -> list[Answer]:
     say = texts()
-    answered: list[Answered] = []
+    answered: list[Answer] = []
     try:
         with contextlib.closing(session.answer(turn)) as parts:
             for part in parts:
                 match part:
-                    case Asked():
+                    case Question():
                         _show_question(part, console)
-                    case Piece(text=text):
+                    case TextDelta(text=text):
                         console.print(_printable(text), end="", markup=False, highlight=False, soft_wrap=True)
                         console.file.flush()
-                    case Answered(passages=passages):
+                    case Answer(passages=passages):
                         console.print()
                         _show_citations(prompts.citations(passages), session.has_knowledge, console)
                         answered.append(part)
@@ -92,7 +92,7 @@ def _answer(
     return answered
 
 
-def _show_question(asked: Asked, console: Console) -> None:
+def _show_question(asked: Question, console: Console) -> None:
     say = texts()
     if asked.forgotten:
         console.print(say["forgotten"].format(count=asked.forgotten), style="dim", markup=False)

@@ -3,8 +3,8 @@
 T5, T5 v1.1 and mT5 differ from our default model in numbers that the configuration has: relative positions,
 scores that are not scaled, and an output that T5 scales by d_model^-0.5 and v1.1 and mT5 do not.
 
-Whether the head is the embedding is told by the tensors, not by `tie_word_embeddings`: version 5 of
-transformers writes true there for every T5, with or without a head of its own. What the entry does tell, for
+Whether the head is the embedding is seen in the tensors, not by `tie_word_embeddings`: version 5 of
+transformers writes true there for every T5, with or without a head of its own. What the entry does say, for
 files without `scale_decoder_outputs`, is whether the output is scaled.
 """
 

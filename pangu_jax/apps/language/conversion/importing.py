@@ -44,7 +44,7 @@ SpanCorruption.mode = None
 """
 
 
-class Source(NamedTuple):
+class ImportableFolder(NamedTuple):
     """A folder that was found fit to be imported; no tensor has been read.
 
     Attributes:
@@ -101,8 +101,8 @@ def import_hugging_face(source: str | Path, run_dir: str | Path) -> dict[str, An
     }
 
 
-def examine(source: Path) -> Source:
-    """Whether and as what a folder can be imported, told without reading a tensor (but a doubtful head).
+def examine(source: Path) -> ImportableFolder:
+    """Whether and as what a folder can be imported, known without reading a tensor (but a doubtful head).
 
     Raises:
       UserError, DataError: it cannot.
@@ -121,7 +121,7 @@ def examine(source: Path) -> Source:
             f"{config.vocab_size} rows: it is another model's; bring the one this model was trained with"
         )
     _require_same_tensors(config, tensors)
-    return Source(theirs, config, tensors, vocabulary)
+    return ImportableFolder(theirs, config, tensors, vocabulary)
 
 
 def _config_json(file: Path) -> dict[str, Any]:
@@ -180,7 +180,7 @@ def _require_same_tensors(config: EncoderDecoderConfig, tensors: Tensors) -> Non
     if wrong:
         more = f", and {len(wrong) - FIRST_FEW} more" if len(wrong) > FIRST_FEW else ""
         raise UserError(
-            f"{tensors.folder}: the tensors are not those its config.json tells of: "
+            f"{tensors.folder}: the tensors are not those its config.json describes: "
             f"{', '.join(wrong[:FIRST_FEW])}{more}; bring config.json and tensors of one model"
         )
 
@@ -189,7 +189,7 @@ def _by(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
 
 
-def _read(source: Source) -> Tree:
+def _read(source: ImportableFolder) -> Tree:
     """Our parameters, array by array; each is filled piece by piece."""
     shapes = names.shapes(source.config)
     params: Tree = {}
@@ -208,13 +208,13 @@ def _read(source: Source) -> Tree:
     return params
 
 
-def _dtype(tensors: Tensors, pieces: list[names.Piece]) -> np.dtype:
+def _dtype(tensors: Tensors, pieces: list[names.TensorPiece]) -> np.dtype:
     """The dtype of the pieces; fp32, which holds them all, where they differ."""
     found = {tensors.dtypes[piece.name] for piece in pieces}
     return DTYPES[found.pop() if len(found) == 1 else "F32"]
 
 
-def _mixed_dtypes(source: Source) -> dict[str, str]:
+def _mixed_dtypes(source: ImportableFolder) -> dict[str, str]:
     """Their dtype of the tensors that lie in an array of ours with another."""
     dtypes = source.tensors.dtypes
     return {
@@ -226,7 +226,7 @@ def _mixed_dtypes(source: Source) -> dict[str, str]:
 
 
 def _recipe(config: EncoderDecoderConfig, vocabulary: Path, directory: RunDirectory) -> str:
-    """The resolved recipe, written to the run directory: training and tuning can go on from it."""
+    """The resolved recipe, written to the run directory: training and tuning can continue from it."""
     model = "\n".join(f"EncoderDecoder.{name} = {value!r}" for name, value in vars(config).items())
     directory.write_recipe(RECIPE.format(vocabulary=str(vocabulary), model=model))
     recipe = recipes.load([directory.recipe], function=functions.TRAIN)

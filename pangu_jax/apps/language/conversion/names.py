@@ -25,7 +25,7 @@ class Entry(NamedTuple):
     Attributes:
       theirs: their name, with `{layer}` where ours is stacked over layers, `{part}` where it holds several.
       turned: ours is stored input first, [in, out], and theirs output first.
-      parts: what `{part}` stands for, in the order of our axis -2.
+      parts: what `{part}` may be, in the order of our axis -2.
     """
 
     theirs: str
@@ -33,7 +33,7 @@ class Entry(NamedTuple):
     parts: str = ""
 
 
-class Piece(NamedTuple):
+class TensorPiece(NamedTuple):
     """One tensor of theirs, and where it lies in one of our arrays.
 
     Attributes:
@@ -118,13 +118,13 @@ def by_path(params: Tree) -> dict[str, Any]:
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
-def pieces(config: EncoderDecoderConfig) -> dict[str, list[Piece]]:
+def pieces(config: EncoderDecoderConfig) -> dict[str, list[TensorPiece]]:
     """Path of every array of ours -> the tensors of theirs that it is made of."""
     table = NAMES if config.gated else NAMES | PLAIN
     return {path: list(_pieces(table[path], shape)) for path, shape in shapes(config).items()}
 
 
-def _pieces(entry: Entry, shape: Shape) -> Iterator[Piece]:
+def _pieces(entry: Entry, shape: Shape) -> Iterator[TensorPiece]:
     stacked = "{layer}" in entry.theirs
     for layer in range(shape[0] if stacked else 1):
         before = (layer,) if stacked else ()
@@ -135,4 +135,4 @@ def _pieces(entry: Entry, shape: Shape) -> Iterator[Piece]:
                 index, ours = (*before, ..., number, slice(None)), ours[:-2] + ours[-1:]
             matrix = (ours[0], int(np.prod(ours[1:]))) if len(ours) > 1 else ours
             theirs = matrix[::-1] if entry.turned else matrix
-            yield Piece(entry.theirs.format(layer=layer, part=part), theirs, index, ours, entry.turned)
+            yield TensorPiece(entry.theirs.format(layer=layer, part=part), theirs, index, ours, entry.turned)

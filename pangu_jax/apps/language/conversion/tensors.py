@@ -118,7 +118,7 @@ def _opened(file: Path) -> Generator[safe_open]:
     except SafetensorError as error:
         raise UserError(f"{file} is damaged or no safetensors file ({error}); copy it again") from None
     except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror or error}; mend it and try again") from None
+        raise UserError(f"cannot read {file}: {error.strerror or error}; repair it and try again") from None
 
 
 class Shards:

@@ -1,7 +1,7 @@
 """Beam search on the device, in the rules of transformers' (release 5): same texts, token for token.
 
-Finished texts stay on the device, `beams` an example. The running ones share their example's cache; when a
-beam takes over another's past, only its row of what it sees is copied (`prefill.step`).
+Finished texts stay on the device, `beams` per example. The running ones share their example's cache; when a
+beam takes over another's past, only its row of what it sees is copied (`prefill.decode_step`).
 """
 
 from functools import partial
@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from pangu_jax.apps.language.decoding import prefill, sampling
-from pangu_jax.apps.language.decoding.prefill import Reading
+from pangu_jax.apps.language.decoding.prefill import Prefill
 from pangu_jax.apps.language.decoding.queries import EMPTY
 from pangu_jax.apps.language.decoding.restrictions import Choices, restrict
 from pangu_jax.apps.language.decoding.settings import Beam
@@ -24,7 +24,7 @@ OUT = -1e9  # a score that never wins
 class Beams(NamedTuple):
     """Of each example M running and M finished texts; texts are int32 [.., T], 0 after an end."""
 
-    number: jax.Array
+    step: jax.Array
     cache: Cache
     visible_BxMxC: jax.Array
     running_BxMxT: jax.Array
@@ -35,68 +35,69 @@ class Beams(NamedTuple):
     is_finished_BxM: jax.Array
     improvable_B: jax.Array
     extendable: jax.Array
-    broken_B: jax.Array
+    non_finite_B: jax.Array
 
 
-@partial(jax.jit, static_argnames=("forward", "own", "settings", "end"))
+@partial(jax.jit, static_argnames=("forward", "max_new", "settings", "end"))
 def search(
     forward: Forward,
-    known: Reading,
+    prefilled: Prefill,
     cache: Cache,
     history_BxG: jax.Array,
-    filling_B: jax.Array,
+    is_padding_B: jax.Array,
     choices: Choices | None,
     max_tokens: jax.Array,
     *,
-    own: int,
+    max_new: int,
     settings: Beam,
     end: int,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The best text of each example, int32 [B, own], its score [B], and whether its logits were not numbers.
+    """The best text of each example, int32 [B, max_new], its score [B], and whether its logits were not
+    numbers.
 
     Args:
       forward: the model's shape, its dtype and placement.
-      known: what is read.
-      cache: its cache, with `own * beams` columns to write.
+      prefilled: what is read.
+      cache: its cache, with `max_new * beams` columns to write.
       history_BxG: int32, start token and prefix.
-      filling_B: bool, rows that only fill the batch.
+      is_padding_B: bool, rows that only fill the batch.
       choices: what may be written, or None.
-      max_tokens: int32, at most `own`.
-      own: columns of a text.
+      max_tokens: int32, at most `max_new`.
+      max_new: columns of a text.
       settings: of the search.
       end: the token that finishes a text.
     """
     batch, width = history_BxG.shape
-    given, beams = width - 1, settings.beams
-    texts_BxMxT = jnp.zeros((batch, beams, own), jnp.int32)
+    prefix_len, beams = width - 1, settings.beams
+    texts_BxMxT = jnp.zeros((batch, beams, max_new), jnp.int32)
     first_BxM = jnp.broadcast_to(jnp.where(jnp.arange(beams) == 0, 0.0, OUT), (batch, beams))
     start = Beams(
         jnp.int32(0),
         cache,
-        prefill.shown_at_first(known, given, beams, given + own * beams),
+        prefill.shown_at_first(prefilled, prefix_len, beams, prefix_len + max_new * beams),
         texts_BxMxT,
         first_BxM,
         jnp.zeros((batch, beams), jnp.int32),
         texts_BxMxT,
         jnp.full((batch, beams), OUT),
         jnp.zeros((batch, beams), bool),
-        ~filling_B,
+        ~is_padding_B,
         jnp.bool_(True),
         jnp.zeros(batch, bool),
     )
 
     def body(state: Beams) -> Beams:
-        number = state.number
-        previous_BxMx1 = jax.lax.dynamic_slice_in_dim(state.running_BxMxT, jnp.maximum(number - 1, 0), 1, 2)
-        token_BxM = jnp.where(number == 0, history_BxG[:, -1:], previous_BxMx1[:, :, 0])
-        raw_VxR, cache, visible_BxMxC = prefill.step(
-            forward, known, state.cache, token_BxM, number, given, state.visible_BxMxC
+        step = state.step
+        previous_BxMx1 = jax.lax.dynamic_slice_in_dim(state.running_BxMxT, jnp.maximum(step - 1, 0), 1, 2)
+        token_BxM = jnp.where(step == 0, history_BxG[:, -1:], previous_BxMx1[:, :, 0])
+        raw_VxR, cache, visible_BxMxC = prefill.decode_step(
+            forward, prefilled, state.cache, token_BxM, step, prefix_len, state.visible_BxMxC
         )
         normaliser_R = sampling.log_normaliser(raw_VxR)
         best_BxN, token_BxN, parent_BxN = continuations(state, raw_VxR, normaliser_R)
         text_BxNxT = _take(state.running_BxMxT, parent_BxN)
-        text_BxNxT = jax.lax.dynamic_update_slice_in_dim(text_BxNxT, token_BxN[..., None], number, 2)
-        ends_BxN = (token_BxN == end) | (number + 1 >= max_tokens)
+        text_BxNxT = jax.lax.dynamic_update_slice_in_dim(text_BxNxT, token_BxN[..., None], step, 2)
+        ends_BxN = (token_BxN == end) | (step + 1 >= max_tokens)
 
         running_BxN = best_BxN + ends_BxN * OUT
         score_BxM, pick_BxM = jax.lax.top_k(running_BxN, beams)
@@ -108,9 +109,9 @@ def search(
                 choice_BxM.shape
             )
 
-        # Only the best M can finish; the other M are there so that M texts go on.
+        # Only the best M can finish; the other M are there so that M texts continue.
         enters_BxN = ends_BxN & (jnp.arange(2 * beams) < beams)
-        final_BxN = best_BxN / (number + 1).astype(jnp.float32) ** settings.length_penalty
+        final_BxN = best_BxN / (step + 1).astype(jnp.float32) ** settings.length_penalty
         full_B = jnp.all(state.is_finished_BxM, axis=1) & (settings.early_stopping is True)
         barred_BxN = ~enters_BxN | (full_B | ~state.improvable_B)[:, None]
         scores = jnp.concatenate([state.finished_score_BxM, final_BxN + barred_BxN * OUT], axis=1)
@@ -119,13 +120,13 @@ def search(
         finished_BxMxT = _take(jnp.concatenate([state.finished_BxMxT, text_BxNxT], axis=1), keep_BxM)
 
         longest = (
-            max_tokens if settings.early_stopping == "never" and settings.length_penalty > 0 else number + 1
+            max_tokens if settings.early_stopping == "never" and settings.length_penalty > 0 else step + 1
         )
         possible_B = score_BxM[:, 0] / longest.astype(jnp.float32) ** settings.length_penalty
         worst_B = jnp.min(jnp.where(is_finished_BxM, jnp.min(finished_score_BxM, 1, keepdims=True), OUT), 1)
         open_B = state.improvable_B & ~full_B
         after = Beams(
-            number + 1,
+            step + 1,
             cache,
             _take(visible_BxMxC, parent_BxM),
             _take(text_BxNxT, pick_BxM),
@@ -136,7 +137,8 @@ def search(
             is_finished_BxM,
             state.improvable_B & (possible_B > worst_B),
             ~jnp.all(ends_BxN),
-            state.broken_B | (open_B & ~jnp.all(jnp.isfinite(normaliser_R.reshape(batch, beams)), axis=1)),
+            state.non_finite_B
+            | (open_B & ~jnp.all(jnp.isfinite(normaliser_R.reshape(batch, beams)), axis=1)),
         )
         return placed(after)
 
@@ -150,7 +152,7 @@ def search(
         if not settings.repeats_freely or choices is not None:
             logits_VxR = raw_VxR - normaliser_R
             histories = jnp.broadcast_to(history_BxG[:, None], (batch, beams, width)), state.running_BxMxT
-            ahead_T = jnp.arange(own) >= state.number
+            ahead_T = jnp.arange(max_new) >= state.step
             written = jnp.where(ahead_T, EMPTY, histories[1])
             history_RxW = jnp.concatenate([histories[0], written], axis=2).reshape(batch * beams, -1)
             logits_VxR = restrict(logits_VxR, history_RxW, settings)
@@ -168,11 +170,11 @@ def search(
     def unfinished(state: Beams) -> jax.Array:
         improvable = jnp.any(state.improvable_B)
         if settings.early_stopping is True:
-            improvable &= ~jnp.all(state.is_finished_BxM | filling_B[:, None])
-        return (state.number < max_tokens) & improvable & state.extendable
+            improvable &= ~jnp.all(state.is_finished_BxM | is_padding_B[:, None])
+        return (state.step < max_tokens) & improvable & state.extendable
 
     state = jax.lax.while_loop(unfinished, body, placed(start))
-    return state.finished_BxMxT[:, 0], state.finished_score_BxM[:, 0], state.broken_B
+    return state.finished_BxMxT[:, 0], state.finished_score_BxM[:, 0], state.non_finite_B
 
 
 def _take(x_BxNx: jax.Array, index_BxM: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""From a rendered example to a query: text to the tokens that a model reads, goes on from, and may say."""
+"""From a rendered example to a query: text to the tokens that a model reads, continues, and may say."""
 
 import functools
 
@@ -19,7 +19,7 @@ def query(loaded: LoadedModel, rendered: Rendered, ends: bool = False) -> Query:
       loaded: whose vocabulary and conventions count.
       rendered: a pattern's text.
       ends: whether a candidate is followed by the end of the sequence, as an answer is that a model writes;
-        in scoring, the end would favour what often stands last.
+        in scoring, the end would favour what is often last.
     """
     texts = rendered.candidates or ((rendered.reference,) if rendered.reference else ())
     return Query(

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from pangu_jax.apps.language.decoding import beam, queries, stepping
-from pangu_jax.apps.language.decoding.prefill import Reading, read
+from pangu_jax.apps.language.decoding.prefill import Prefill, read
 from pangu_jax.apps.language.decoding.queries import EMPTY, END, Generated, Query, round_up
 from pangu_jax.apps.language.decoding.restrictions import Choices
 from pangu_jax.apps.language.decoding.settings import Beam, Greedy, Sampling, Settings
@@ -106,8 +106,8 @@ class Generator:
         texts, advance = self._begin(batch, [0], settings, choices)
         for written in range(0, max_tokens, chunk):
             texts = advance(texts, until=min(written + chunk, max_tokens))
-            _refuse_broken(texts.broken_B)
-            for token in np.asarray(texts.history_BxW)[0, batch.given + 1 + written :][:chunk].tolist():
+            _refuse_non_finite(texts.non_finite_B)
+            for token in np.asarray(texts.history_BxW)[0, batch.prefix_len + 1 + written :][:chunk].tolist():
                 if token in (self.end, EMPTY):
                     return
                 yield token
@@ -122,8 +122,8 @@ class Generator:
     ) -> list[Generated]:
         texts, advance = self._begin(batch, numbers, settings, choices)
         texts = advance(texts, until=max_tokens)
-        tokens_BxT = np.asarray(texts.history_BxW)[:, batch.given + 1 :][:, : int(texts.number)]
-        return self._generated(tokens_BxT, texts.score_B, texts.broken_B, len(numbers))
+        tokens_BxT = np.asarray(texts.history_BxW)[:, batch.prefix_len + 1 :][:, : int(texts.step)]
+        return self._generated(tokens_BxT, texts.score_B, texts.non_finite_B, len(numbers))
 
     def _search(
         self,
@@ -133,19 +133,19 @@ class Generator:
         max_tokens: int,
         choices: Choices | None,
     ) -> list[Generated]:
-        tokens_BxT, score_B, broken_B = beam.search(
+        tokens_BxT, score_B, non_finite_B = beam.search(
             self.forward,
-            batch.known,
+            batch.prefilled,
             batch.cache,
             batch.history_BxG,
-            batch.filling_B,
+            batch.is_padding_B,
             choices,
             max_tokens,
-            own=batch.own,
+            max_new=batch.max_new,
             settings=settings,
             end=self.end,
         )
-        return self._generated(np.asarray(tokens_BxT)[:, :max_tokens], score_B, broken_B, len(numbers))
+        return self._generated(np.asarray(tokens_BxT)[:, :max_tokens], score_B, non_finite_B, len(numbers))
 
     def _open(self, asked: Sequence[Query], settings: Settings, max_tokens: int) -> "_Batch":
         size = min(round_up(len(asked)), max(self.batch_size, len(asked)))
@@ -155,11 +155,11 @@ class Generator:
         history_BxG = queries.histories(
             [query.prefix for query in asked], 1 + (round_up(prefix) if prefix else 0), size
         )
-        own = round_up(max_tokens, queries.SHORTEST)
-        columns = own * (settings.beams if isinstance(settings, Beam) else 1)
+        max_new = round_up(max_tokens, queries.SHORTEST)
+        columns = max_new * (settings.beams if isinstance(settings, Beam) else 1)
         inputs_BxS = queries.padded([query.inputs for query in asked], length, size)
-        known, cache = read(self.forward, self.params, self.weights, inputs_BxS, history_BxG, columns)
-        return _Batch(known, cache, history_BxG, np.arange(size) >= len(asked), own)
+        prefilled, cache = read(self.forward, self.params, self.weights, inputs_BxS, history_BxG, columns)
+        return _Batch(prefilled, cache, history_BxG, np.arange(size) >= len(asked), max_new)
 
     def _begin(
         self, batch: "_Batch", numbers: Sequence[int], settings: Greedy | Sampling, choices: Choices | None
@@ -168,26 +168,26 @@ class Generator:
         seed = 0
         if isinstance(settings, Sampling):  # the keys hold the seed: a program serves them all
             seed, settings = settings.seed, dataclasses.replace(settings, seed=0)
-        rows = np.pad(np.asarray(numbers, np.int32), (0, len(batch.filling_B) - len(numbers)))
+        rows = np.pad(np.asarray(numbers, np.int32), (0, len(batch.is_padding_B) - len(numbers)))
         texts = stepping.begin(
-            self.forward, batch.known, batch.cache, batch.history_BxG, batch.own, batch.filling_B
+            self.forward, batch.prefilled, batch.cache, batch.history_BxG, batch.max_new, batch.is_padding_B
         )
         advance = partial(
             stepping.advance,
             self.forward,
-            batch.known,
+            batch.prefilled,
             keys_B=_keys(seed, rows),
             choices=choices,
-            given=batch.given,
+            prefix_len=batch.prefix_len,
             settings=settings,
             end=self.end,
         )
         return texts, advance
 
     def _generated(
-        self, tokens_BxT: np.ndarray, score_B: jax.Array, broken_B: jax.Array, count: int
+        self, tokens_BxT: np.ndarray, score_B: jax.Array, non_finite_B: jax.Array, count: int
     ) -> list[Generated]:
-        _refuse_broken(broken_B)
+        _refuse_non_finite(non_finite_B)
 
         def text(tokens_T: np.ndarray) -> np.ndarray:
             ends = np.flatnonzero(tokens_T == self.end)
@@ -214,26 +214,26 @@ class Generator:
 class _Batch(NamedTuple):
     """Queries on the device, padded to a shape that programs exist for; all their tokens read but one."""
 
-    known: Reading
+    prefilled: Prefill
     cache: incremental.Cache
     history_BxG: np.ndarray
-    filling_B: np.ndarray
-    own: int
+    is_padding_B: np.ndarray
+    max_new: int
 
     @property
-    def given(self) -> int:
+    def prefix_len(self) -> int:
         """Columns of the cache that hold prefixes."""
         return self.history_BxG.shape[1] - 1
 
 
 @jax.jit
 def _keys(seed: int, rows_B: jax.Array) -> jax.Array:
-    """A PRNG key a row, by the query's number."""
+    """A PRNG key per row, by the query's number."""
     return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), rows_B)
 
 
-def _refuse_broken(broken_B: jax.Array) -> None:
-    if np.any(broken_B):
+def _refuse_non_finite(non_finite_B: jax.Array) -> None:
+    if np.any(non_finite_B):
         raise UserError(
             "the model's logits are not finite numbers: its checkpoint is damaged, or dtype float32 is needed"
         )

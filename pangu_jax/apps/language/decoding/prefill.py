@@ -1,4 +1,4 @@
-"""Reading a batch of queries: the encoder once, the given prefixes in one pass, and then step by step."""
+"""Prefill of a batch of queries: the encoder once, the prefixes in one pass, and then step by step."""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -10,21 +10,21 @@ from pangu_jax.apps.language.decoding.queries import EMPTY
 from pangu_jax.models.parameters import Tree
 from pangu_jax.workloads.language.model import incremental
 from pangu_jax.workloads.language.model.forward import Forward
-from pangu_jax.workloads.language.model.incremental import Cache, Memory
+from pangu_jax.workloads.language.model.incremental import Cache, EncoderMemory
 
 
-class Reading(NamedTuple):
+class Prefill(NamedTuple):
     """What stays as it is while a batch of queries is answered.
 
     Attributes:
       weights: the decoder's, from `incremental.prepare`.
       memory: the encoder's output as keys and values.
-      first_B: int32, column of each query's start token; what stands before it is padding.
+      first_B: int32, column of each query's start token; what is before it is padding.
       bias_HxL: T5's bias by distance, or None.
     """
 
     weights: Tree
-    memory: Memory
+    memory: EncoderMemory
     first_B: jax.Array
     bias_HxL: jax.Array | None
 
@@ -38,37 +38,42 @@ def encoder_batch(inputs_BxS: jax.Array) -> dict[str, jax.Array]:
     }
 
 
-@partial(jax.jit, static_argnames=("forward", "own"))
+@partial(jax.jit, static_argnames=("forward", "new_columns"))
 def read(
-    forward: Forward, params: Tree, weights: Tree, inputs_BxS: jax.Array, history_BxW: jax.Array, own: int
-) -> tuple[Reading, Cache]:
-    """What is known of a batch before its first token, and a cache with `own` columns to write.
+    forward: Forward,
+    params: Tree,
+    weights: Tree,
+    inputs_BxS: jax.Array,
+    history_BxW: jax.Array,
+    new_columns: int,
+) -> tuple[Prefill, Cache]:
+    """What is known of a batch before its first token, and a cache with `new_columns` columns to write.
 
     All tokens of the histories but the last are in the cache's first columns.
     """
     batch = encoder_batch(inputs_BxS)
     seen_BxS = batch["encoder_segment_ids"]
     memory = incremental.encode_memory(forward, weights, forward.encode(params, batch), seen_BxS)
-    given = history_BxW.shape[1] - 1
-    reading = Reading(
+    prefix_len = history_BxW.shape[1] - 1
+    prefilled = Prefill(
         weights,
         memory,
         jnp.sum(history_BxW == EMPTY, axis=1, dtype=jnp.int32),
-        incremental.bias_by_distance(forward.config, weights, given + own),
+        incremental.bias_by_distance(forward.config, weights, prefix_len + new_columns),
     )
-    cache = incremental.empty_cache(forward, weights, inputs_BxS.shape[0], given + own)
-    if given:
-        column_C = jnp.arange(given + own)
-        query_G = column_C[:given]
+    cache = incremental.empty_cache(forward, weights, inputs_BxS.shape[0], prefix_len + new_columns)
+    if prefix_len:
+        column_C = jnp.arange(prefix_len + new_columns)
+        query_G = column_C[:prefix_len]
         causal_GxC = column_C <= query_G[:, None]
-        visible_BxGxC = causal_GxC & (column_C >= reading.first_B[:, None, None])
-        bias = None if reading.bias_HxL is None else _bias(reading.bias_HxL, query_G[:, None], column_C)
-        positions_BxG = jnp.maximum(query_G - reading.first_B[:, None], 0)
+        visible_BxGxC = causal_GxC & (column_C >= prefilled.first_B[:, None, None])
+        bias = None if prefilled.bias_HxL is None else _bias(prefilled.bias_HxL, query_G[:, None], column_C)
+        positions_BxG = jnp.maximum(query_G - prefilled.first_B[:, None], 0)
         tokens_BxG = jnp.maximum(history_BxW[:, :-1], 0)
         _, cache = incremental.extend(
             forward, weights, memory, cache, tokens_BxG, positions_BxG, 0, visible_BxGxC, bias
         )
-    return reading, cache
+    return prefilled, cache
 
 
 def by_rows(forward: Forward, tree: Any) -> Any:
@@ -78,46 +83,56 @@ def by_rows(forward: Forward, tree: Any) -> Any:
     )
 
 
-def shown_at_first(reading: Reading, given: int, beams: int, columns: int) -> jax.Array:
+def shown_at_first(prefilled: Prefill, prefix_len: int, beams: int, columns: int) -> jax.Array:
     """bool [B, beams, columns]: before the first step each beam sees the prefix, and nothing of its own."""
     column_C = jnp.arange(columns)
-    visible_BxC = (column_C < given) & (column_C >= reading.first_B[:, None])
-    return jnp.broadcast_to(visible_BxC[:, None], (reading.first_B.shape[0], beams, columns))
+    visible_BxC = (column_C < prefix_len) & (column_C >= prefilled.first_B[:, None])
+    return jnp.broadcast_to(visible_BxC[:, None], (prefilled.first_B.shape[0], beams, columns))
 
 
-def step(
+def decode_step(
     forward: Forward,
-    reading: Reading,
+    prefilled: Prefill,
     cache: Cache,
     tokens_BxM: jax.Array,
-    number: jax.Array,
-    given: int,
+    step: jax.Array,
+    prefix_len: int,
     visible_BxMxC: jax.Array,
 ) -> tuple[jax.Array, Cache, jax.Array]:
-    """fp32 logits [V, B * M] after step `number`'s tokens, the cache with them, and what each beam sees now.
+    """fp32 logits [V, B * M] after step `step`'s tokens, the cache with them, and what each beam sees now.
 
     The M beams of an example share its cache: step t's tokens take M columns, and `visible` says whose are a
     beam's ancestors. A beam that changes its parent changes its row of `visible`; nothing else is moved.
     """
     beams, columns = visible_BxMxC.shape[1:]
     column_C = jnp.arange(columns)
-    place_C = jnp.where(column_C < given, column_C, given + (column_C - given) // beams)
-    first = given + number * beams
+    place_C = jnp.where(column_C < prefix_len, column_C, prefix_len + (column_C - prefix_len) // beams)
+    first = prefix_len + step * beams
     visible_BxMxC |= column_C == first + jnp.arange(beams)[:, None]
-    positions_BxM = jnp.broadcast_to((given + number - reading.first_B)[:, None], tokens_BxM.shape)
+    positions_BxM = jnp.broadcast_to((prefix_len + step - prefilled.first_B)[:, None], tokens_BxM.shape)
     bias = (
-        None if reading.bias_HxL is None else _bias(reading.bias_HxL, (given + number)[None, None], place_C)
+        None
+        if prefilled.bias_HxL is None
+        else _bias(prefilled.bias_HxL, (prefix_len + step)[None, None], place_C)
     )
     hidden_DxR, cache = incremental.extend(
-        forward, reading.weights, reading.memory, cache, tokens_BxM, positions_BxM, first, visible_BxMxC, bias
+        forward,
+        prefilled.weights,
+        prefilled.memory,
+        cache,
+        tokens_BxM,
+        positions_BxM,
+        first,
+        visible_BxMxC,
+        bias,
     )
     # Every row chooses among all words, so they are brought together.
     logits_VxR = forward.placement.inside(
-        incremental.logits(forward, reading.weights, hidden_DxR), (None, "batch")
+        incremental.logits(forward, prefilled.weights, hidden_DxR), (None, "batch")
     )
     return logits_VxR, cache, visible_BxMxC
 
 
 def _bias(bias_HxL: jax.Array, query_Mx1: jax.Array, key_C: jax.Array) -> jax.Array:
-    """[H, M, C]; what stands ahead of a query is masked, so any value does."""
+    """[H, M, C]; what is ahead of a query is masked, so any value does."""
     return bias_HxL[:, jnp.clip(query_Mx1 - key_C, 0, bias_HxL.shape[1] - 1)]

@@ -65,7 +65,7 @@ def _choices(edges: Iterable[tuple[int, int, int]]) -> Choices:
 
 
 def restrict(logits_VxR: jax.Array, history_RxW: jax.Array, repetition: Repetition) -> jax.Array:
-    """Logits as repetition settings leave them for rows that wrote `history` (EMPTY where nothing stands).
+    """Logits as repetition settings leave them for rows that wrote `history` (EMPTY where there is nothing).
 
     The last token of a row is that of the last column that is not EMPTY in any row.
     """

@@ -7,7 +7,7 @@ from pangu_jax.apps.language.decoding.queries import Query
 from pangu_jax.apps.language.decoding.settings import Greedy, Sampling
 from pangu_jax.errors import UserError
 from pangu_jax.runs import inference_layout
-from pangu_jax.workloads import Run, Variables
+from pangu_jax.workloads import RunContext, Variables
 from pangu_jax.workloads.exhibits import Text
 from pangu_jax.workloads.language import LanguageModel
 from pangu_jax.workloads.language.model.forward import Forward
@@ -16,7 +16,7 @@ SHORTEST_PROMPT = 8  # tokens; an objective without a prompt has nothing to show
 LONGEST_OUTPUT = 48
 
 
-def exhibits(workload: LanguageModel, variables: Variables, run: Run, per_task: int = 4) -> list[Text]:
+def exhibits(workload: LanguageModel, variables: Variables, run: RunContext, per_task: int = 4) -> list[Text]:
     """A few held-out prompts of each task, what the model makes of them, and what is there in the data.
 
     Blanks (targets that begin with a sentinel) are filled with the likeliest tokens; continuations are drawn

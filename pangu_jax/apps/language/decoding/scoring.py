@@ -2,8 +2,8 @@
 
 The candidates of an example are a trie. Its inner nodes become the columns of one pass of the decoder: a node
 sees the prefix and its ancestors, so fifteen labels cost little more than one, and what two candidates begin
-with is computed once. The vocabulary's logits are taken only where a candidate goes on. Queries are sorted by
-their lengths, which leaves few shapes to compile and little padding.
+with is computed once. The vocabulary's logits are taken only where a candidate continues. Queries are sorted
+by their lengths, which leaves few shapes to compile and little padding.
 """
 
 from collections.abc import Sequence
@@ -27,12 +27,12 @@ TOKENS = 8192  # of encoder and decoder in a shard of a batch, at most: bounds i
 READS = 2048  # columns of logits in a shard of a batch, at most: 260 MB of a vocabulary of 32k
 
 
-class Plan(NamedTuple):
+class ScoringPlan(NamedTuple):
     """A query's decoder row: the start token, the prefix, then the inner nodes of the candidates' trie.
 
     Attributes:
       tokens_M: int32, inputs.
-      depth_M: int32, how far each stands from the start token.
+      depth_M: int32, how far each is from the start token.
       parent_M: int32, the column before it; -1 for the first.
       read_N: int32, columns whose logits are needed.
       at_P: int32, of each pair (candidate, token of it) its place in `read_N`.
@@ -52,7 +52,7 @@ class Plan(NamedTuple):
 def score(
     forward: Forward, params: Tree, asked: Sequence[Query], *, batch_size: int = 32
 ) -> list[np.ndarray]:
-    """Sum of log p of each candidate's tokens after inputs and prefix, fp32 [candidates] a query.
+    """Sum of log p of each candidate's tokens after inputs and prefix, fp32 [candidates] per query.
 
     Args:
       forward: the forward pass; its configuration and dtype are used.
@@ -88,7 +88,7 @@ def score(
     return out
 
 
-def plan(query: Query) -> Plan:
+def plan(query: Query) -> ScoringPlan:
     """The decoder row of a query."""
     start = np.array([0, *query.prefix], np.int32)
     last = len(start) - 1
@@ -103,9 +103,9 @@ def plan(query: Query) -> Plan:
 
 
 @lru_cache(maxsize=256)
-def _trie(candidates: tuple[bytes, ...]) -> Plan:
+def _trie(candidates: tuple[bytes, ...]) -> ScoringPlan:
     """The part of a plan that hangs on candidates (int32 bytes each) alone: most tasks have the same ones
-    everywhere. Columns count from what stands before the first token, which is column 0 and not listed."""
+    everywhere. Columns count from what is before the first token, which is column 0 and not listed."""
     tokens, parents, depths = [], [], []
     columns: dict[tuple[int, ...], int] = {(): 0}
     pairs: list[tuple[int, int, int]] = []
@@ -122,7 +122,7 @@ def _trie(candidates: tuple[bytes, ...]) -> Plan:
     column_P, token_P, candidate_P = np.array(pairs, np.int32).T
     read_N, at_P = np.unique(column_P, return_inverse=True)
     tokens_M, depth_M, parent_M = (np.array(x, np.int32) for x in (tokens, depths, parents))
-    return Plan(
+    return ScoringPlan(
         tokens_M,
         depth_M,
         parent_M,
@@ -133,7 +133,7 @@ def _trie(candidates: tuple[bytes, ...]) -> Plan:
     )
 
 
-def _shape(query: Query, plan_: Plan) -> tuple[int, ...]:
+def _shape(query: Query, plan_: ScoringPlan) -> tuple[int, ...]:
     """Rounded sizes of a query: encoder tokens, decoder columns, logits, pairs."""
     return (
         round_up(len(query.inputs), queries.SHORTEST),
@@ -155,7 +155,7 @@ def _batches(order: list[int], shapes: list[tuple[int, ...]], batch_size: int, s
         first += len(same)
 
 
-def _row(query: Query, plan_: Plan, shape: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+def _row(query: Query, plan_: ScoringPlan, shape: tuple[int, ...]) -> tuple[np.ndarray, ...]:
     length, columns, reads, pairs = shape
     visible_MxM = np.eye(columns, dtype=bool)
     for column, parent in enumerate(plan_.parent_M):

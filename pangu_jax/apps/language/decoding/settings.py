@@ -13,7 +13,7 @@ class Repetition:
     """What keeps a text from going round in circles; the decoder's prefix counts as text.
 
     Args:
-      repetition_penalty: logits of tokens that stand in the text are divided by it where positive and
+      repetition_penalty: logits of tokens that are in the text are divided by it where positive and
         multiplied where negative (Keskar et al., arXiv 1909.05858); 1 changes nothing.
       no_repeat_ngram: no sequence of this many tokens comes twice; 0 allows it.
     """

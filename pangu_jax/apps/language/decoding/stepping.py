@@ -1,4 +1,4 @@
-"""One text a query: greedy search and sampling, a loop on the device that can be left and entered again."""
+"""One text per query: greedy search and sampling, a loop on the device that can be left and entered again."""
 
 from functools import partial
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from pangu_jax.apps.language.decoding import prefill, sampling
-from pangu_jax.apps.language.decoding.prefill import Reading
+from pangu_jax.apps.language.decoding.prefill import Prefill
 from pangu_jax.apps.language.decoding.queries import EMPTY
 from pangu_jax.apps.language.decoding.restrictions import Choices, restrict
 from pangu_jax.apps.language.decoding.settings import Greedy, Sampling
@@ -19,41 +19,46 @@ class Texts(NamedTuple):
     """A batch of texts on the way.
 
     Attributes:
-      number: int32, tokens written.
+      step: int32, tokens written.
       history_BxW: int32, start token, prefix and what is written; EMPTY elsewhere, 0 after an end.
       cache: the decoder's.
       visible_BxMxC: bool, the cache's columns that a text sees; M is 1.
       choice_B: int32, state in the choices.
       finished_B: bool.
       score_B: fp32, sum of log p.
-      broken_B: bool, whether logits were not numbers.
+      non_finite_B: bool, whether logits were not numbers.
     """
 
-    number: jax.Array
+    step: jax.Array
     history_BxW: jax.Array
     cache: Cache
     visible_BxMxC: jax.Array
     choice_B: jax.Array
     finished_B: jax.Array
     score_B: jax.Array
-    broken_B: jax.Array
+    non_finite_B: jax.Array
 
 
-@partial(jax.jit, static_argnames=("forward", "own"), donate_argnames=("cache",))
+@partial(jax.jit, static_argnames=("forward", "max_new"), donate_argnames=("cache",))
 def begin(
-    forward: Forward, known: Reading, cache: Cache, history_BxG: jax.Array, own: int, finished_B: jax.Array
+    forward: Forward,
+    prefilled: Prefill,
+    cache: Cache,
+    history_BxG: jax.Array,
+    max_new: int,
+    finished_B: jax.Array,
 ) -> Texts:
     """Nothing written yet; rows that only fill the batch are `finished`."""
     batch, width = history_BxG.shape
     texts = Texts(
-        number=jnp.int32(0),
-        history_BxW=jnp.pad(history_BxG, ((0, 0), (0, own)), constant_values=EMPTY),
+        step=jnp.int32(0),
+        history_BxW=jnp.pad(history_BxG, ((0, 0), (0, max_new)), constant_values=EMPTY),
         cache=cache,
-        visible_BxMxC=prefill.shown_at_first(known, width - 1, 1, width - 1 + own),
+        visible_BxMxC=prefill.shown_at_first(prefilled, width - 1, 1, width - 1 + max_new),
         choice_B=jnp.zeros(batch, jnp.int32),
         finished_B=finished_B,
         score_B=jnp.zeros(batch),
-        broken_B=jnp.zeros(batch, bool),
+        non_finite_B=jnp.zeros(batch, bool),
     )
     return _placed(forward, texts)
 
@@ -63,16 +68,16 @@ def _placed(forward: Forward, texts: Texts) -> Texts:
     return prefill.by_rows(forward, texts._replace(cache=()))._replace(cache=texts.cache)
 
 
-@partial(jax.jit, static_argnames=("forward", "given", "settings", "end"), donate_argnames=("texts",))
+@partial(jax.jit, static_argnames=("forward", "prefix_len", "settings", "end"), donate_argnames=("texts",))
 def advance(
     forward: Forward,
-    known: Reading,
+    prefilled: Prefill,
     texts: Texts,
     keys_B: jax.Array,
     choices: Choices | None,
     until: jax.Array,
     *,
-    given: int,
+    prefix_len: int,
     settings: Greedy | Sampling,
     end: int,
 ) -> Texts:
@@ -80,27 +85,27 @@ def advance(
 
     Args:
       forward: the model's shape, its dtype and placement.
-      known: what is read.
+      prefilled: what is read.
       texts: what is written; its memory is used again.
-      keys_B: a PRNG key a text.
+      keys_B: a PRNG key per text.
       choices: what may be written, or None.
       until: int32.
-      given: tokens of the prefix part of the history, without the one that step 0 reads.
+      prefix_len: tokens of the prefix part of the history, without the one that step 0 reads.
       settings: how a token is chosen.
       end: the token that finishes a text.
     """
 
     def body(texts: Texts) -> Texts:
-        number = texts.number
-        token_Bx1 = jax.lax.dynamic_slice_in_dim(texts.history_BxW, given + number, 1, axis=1)
-        raw_VxB, cache, visible_BxMxC = prefill.step(
-            forward, known, texts.cache, token_Bx1, number, given, texts.visible_BxMxC
+        step = texts.step
+        token_Bx1 = jax.lax.dynamic_slice_in_dim(texts.history_BxW, prefix_len + step, 1, axis=1)
+        raw_VxB, cache, visible_BxMxC = prefill.decode_step(
+            forward, prefilled, texts.cache, token_Bx1, step, prefix_len, texts.visible_BxMxC
         )
         logits_VxB = restrict(raw_VxB, texts.history_BxW, settings)
         if choices is not None:
             logits_VxB = choices.allow(logits_VxB, texts.choice_B)
         if isinstance(settings, Sampling):
-            step_keys_B = jax.vmap(jax.random.fold_in, (0, None))(keys_B, number)
+            step_keys_B = jax.vmap(jax.random.fold_in, (0, None))(keys_B, step)
             token_B = sampling.draw(logits_VxB, step_keys_B, settings)
         else:
             token_B = sampling.largest(logits_VxB, 1)[1][:, 0].astype(jnp.int32)
@@ -109,21 +114,21 @@ def advance(
         running_B = ~texts.finished_B
         token_B = jnp.where(running_B, token_B, 0)
         history_BxW = jax.lax.dynamic_update_slice_in_dim(
-            texts.history_BxW, token_B[:, None], given + number + 1, axis=1
+            texts.history_BxW, token_B[:, None], prefix_len + step + 1, axis=1
         )
         after = Texts(
-            number + 1,
+            step + 1,
             history_BxW,
             cache,
             visible_BxMxC,
             texts.choice_B if choices is None else choices.after(texts.choice_B, token_B),
             texts.finished_B | (token_B == end),
             texts.score_B + jnp.where(running_B, log_p_B, 0.0),
-            texts.broken_B | (running_B & ~jnp.isfinite(normaliser_B)),
+            texts.non_finite_B | (running_B & ~jnp.isfinite(normaliser_B)),
         )
         return _placed(forward, after)
 
     def unfinished(texts: Texts) -> jax.Array:
-        return (texts.number < until) & ~jnp.all(texts.finished_B)
+        return (texts.step < until) & ~jnp.all(texts.finished_B)
 
     return jax.lax.while_loop(unfinished, body, texts)

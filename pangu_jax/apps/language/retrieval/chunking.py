@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 # A sentence ends at a newline or at end marks with the quotes and brackets that close it. An ASCII full stop
-# ends one only before a space: 3.14 and example.com go on.
+# ends one only before a space: 3.14 and example.com continue.
 _SENTENCE = re.compile(r".*?(?:[。！？；!?;…]+[”’」』）)\"']*|\.(?=\s)|\n|$)", re.DOTALL)
 
 
@@ -20,7 +20,7 @@ def chunks(text: str, size: int = 300, overlap: int = 60) -> Iterator[Span]:
     """Spans of at most `size` characters that together cover every character that is not a space.
 
     A span begins and ends between sentences; only a sentence longer than `size` is cut inside. A span closes
-    early at a blank line once it is half full. At most `overlap` characters of a span stand in the next.
+    early at a blank line once it is half full. At most `overlap` characters of a span are in the next.
 
     Raises:
       ValueError: not 0 <= overlap < size / 2.

@@ -1,7 +1,7 @@
 """Embeddings of texts by a model's own encoder, in a vector index.
 
 A text's vector is the mean of the encoder's outputs over its tokens. Such vectors share one large common
-direction; taking the passages' mean away before normalising is what makes their cosine tell texts apart
+direction; taking the passages' mean away before normalising is what makes their cosine distinguish texts
 (Mu & Viswanath 2018, arXiv 1702.01417).
 """
 

@@ -1,7 +1,7 @@
 """Indexes kept on disk: one directory for each fingerprint of the passages and of what indexed them.
 
 The passages themselves are fingerprinted, not their files: reading is cheap beside indexing, and a file's
-bytes would not tell of what an SQLite database still has in its journal.
+bytes would not show what an SQLite database still has in its journal.
 """
 
 import hashlib

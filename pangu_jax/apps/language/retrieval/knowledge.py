@@ -11,7 +11,7 @@ from pangu_jax.apps.language.retrieval import index
 from pangu_jax.apps.language.retrieval.bm25 import BM25
 from pangu_jax.apps.language.retrieval.chunking import chunks
 from pangu_jax.apps.language.retrieval.embeddings import Embeddings, Encoder
-from pangu_jax.apps.language.retrieval.sources import Source, sources
+from pangu_jax.apps.language.retrieval.sources import SourceText, sources
 from pangu_jax.errors import UserError
 
 RETRIEVERS = ("bm25", "embeddings")
@@ -21,7 +21,7 @@ class Passage(NamedTuple):
     """A piece of the knowledge.
 
     Attributes:
-      text: as it stands there.
+      text: as it is there.
       source: `file:line` of its first character, or `table:rowid`.
       score: of the search that found it: BM25, or a cosine; 0 outside a search.
     """
@@ -69,7 +69,7 @@ class Knowledge:
           encoder: needed for embeddings only.
           cache: folder of the indexes; the user's cache directory when None.
           size: characters of a passage, at most.
-          overlap: characters of a passage that may stand in the next, at most.
+          overlap: characters of a passage that may be in the next, at most.
 
         Raises:
           DataError: a path cannot be read, or nothing is in there.
@@ -103,9 +103,9 @@ class Knowledge:
         return [self.passages[number]._replace(score=score) for number, score in found]
 
 
-def _passages(source: Source, size: int, overlap: int) -> Iterator[Passage]:
+def _passages(source: SourceText, size: int, overlap: int) -> Iterator[Passage]:
     line, counted = source.number, 0
     for begin, end in chunks(source.text, size, overlap):
-        if source.multiline:  # counted from span to span: a long file is not read once a passage
+        if source.multiline:  # counted from span to span: a long file is not read once per passage
             line, counted = line + source.text.count("\n", counted, begin), begin
         yield Passage(source.text[begin:end], f"{source.name}:{line}")

@@ -44,7 +44,7 @@ class Prompts:
         return self.with_knowledge.format(question=question, history=turns, passages=shown)
 
     def citations(self, passages: Sequence[Passage]) -> list[str]:
-        """One line a passage: its number, its place, and how it begins."""
+        """One line per passage: its number, its place, and how it begins."""
         lines = []
         for number, passage in enumerate(passages, 1):
             text = " ".join(passage.text.split())

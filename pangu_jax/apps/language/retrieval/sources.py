@@ -13,8 +13,8 @@ TEXT = (".txt", ".md")
 RECORDS = ".jsonl"
 
 
-class Source(NamedTuple):
-    """A piece of text and where it stands.
+class SourceText(NamedTuple):
+    """A piece of text and where it is.
 
     Attributes:
       text: not blank.
@@ -29,7 +29,7 @@ class Source(NamedTuple):
     multiline: bool = False
 
 
-def sources(paths: Sequence[str | Path], quarantine: Quarantine) -> Iterator[Source]:
+def sources(paths: Sequence[str | Path], quarantine: Quarantine) -> Iterator[SourceText]:
     """Everything that the paths hold, in order; lines that cannot be read go to the quarantine.
 
     A line of .jsonl gives its field "text", or else all its fields as `name：value`, as a table's row does.
@@ -47,7 +47,7 @@ def sources(paths: Sequence[str | Path], quarantine: Quarantine) -> Iterator[Sou
                 yield from _records(file, name, quarantine)
             else:
                 for table, rowid, text in sqlite.rows(file):
-                    yield Source(text, table, rowid)
+                    yield SourceText(text, table, rowid)
 
 
 def _files(path: Path) -> list[Path]:
@@ -77,14 +77,14 @@ def _read(file: Path) -> str:
         raise DataError(f"cannot read {file}: {error.strerror}") from error
 
 
-def _text(file: Path, name: str) -> Iterator[Source]:
+def _text(file: Path, name: str) -> Iterator[SourceText]:
     text = _read(file)
     if text.strip():
-        yield Source(text, name, 1, multiline=True)
+        yield SourceText(text, name, 1, multiline=True)
 
 
-def _records(file: Path, name: str, quarantine: Quarantine) -> Iterator[Source]:
-    # Not splitlines: U+2028 and the like may stand inside a JSON string.
+def _records(file: Path, name: str, quarantine: Quarantine) -> Iterator[SourceText]:
+    # Not splitlines: U+2028 and the like may be inside a JSON string.
     for number, line in enumerate(_read(file).split("\n"), 1):
         if not line.strip():
             continue
@@ -95,7 +95,7 @@ def _records(file: Path, name: str, quarantine: Quarantine) -> Iterator[Source]:
             continue
         text = _record_text(record)
         if text.strip():
-            yield Source(text, name, number)
+            yield SourceText(text, name, number)
         else:
             quarantine.add(file, number, "no text", line)
 

@@ -30,7 +30,7 @@ class Labelled(NamedTuple):
     answer: int
 
 
-class Shape(NamedTuple):
+class RowShape(NamedTuple):
     """Sizes that rows are padded to: encoder tokens, decoder columns, logits, tokens of candidates, and how
     many candidates there are."""
 
@@ -40,9 +40,9 @@ class Shape(NamedTuple):
     pairs: int
     candidates: int
 
-    def joined(self, other: "Shape") -> "Shape":
+    def joined(self, other: "RowShape") -> "RowShape":
         """What holds the rows of both."""
-        return Shape(*map(max, self, other))
+        return RowShape(*map(max, self, other))
 
 
 class Rows(NamedTuple):
@@ -110,7 +110,7 @@ class TaskRows:
         cls,
         train: Sequence[Labelled],
         dev: Sequence[Labelled] | None = None,
-        shape: Shape | None = None,
+        shape: RowShape | None = None,
         names: tuple[str, str] = ("train", "dev"),
     ) -> "TaskRows":
         """The rows of examples that are as the method wants them (see `asked_by`).
@@ -159,7 +159,7 @@ def with_prompt(config: EncoderDecoderConfig, asked: Sequence[Labelled], length:
     return [example._replace(query=prompted(example.query)) for example in asked]
 
 
-def shape_of(examples: Sequence[Labelled], prompt: int = 0) -> Shape:
+def shape_of(examples: Sequence[Labelled], prompt: int = 0) -> RowShape:
     """The shape that holds the examples, rounded up; with `prompt` more tokens for the encoder.
 
     A sweep takes the shape of all its splits together, and compiles once for all of them.
@@ -170,7 +170,7 @@ def shape_of(examples: Sequence[Labelled], prompt: int = 0) -> Shape:
     """
     _check(examples)
     plans = [scoring.plan(example.query) for example in examples]
-    return Shape(
+    return RowShape(
         round_up(prompt + max(len(example.query.inputs) for example in examples), queries.SHORTEST),
         round_up(max(len(plan.tokens_M) for plan in plans), 4),
         round_up(max(len(plan.read_N) for plan in plans)),
@@ -179,20 +179,20 @@ def shape_of(examples: Sequence[Labelled], prompt: int = 0) -> Shape:
     )
 
 
-def rows(examples: Sequence[Labelled], shape: Shape) -> Rows:
+def rows(examples: Sequence[Labelled], shape: RowShape) -> Rows:
     """The examples as arrays.
 
     Raises:
       UserError: as `shape_of`, or an example is larger than the shape.
     """
     needed = shape_of(examples)
-    for name, size, most in zip(Shape._fields, needed, shape, strict=True):
+    for name, size, most in zip(RowShape._fields, needed, shape, strict=True):
         if size > most:
             raise UserError(f"the examples need {size} {name}, the shape given has {most}: give a larger one")
     return Rows(*map(np.stack, zip(*(_row(example, shape) for example in examples), strict=True)))
 
 
-def _row(example: Labelled, shape: Shape) -> tuple[Any, ...]:
+def _row(example: Labelled, shape: RowShape) -> tuple[Any, ...]:
     query, plan = example.query, scoring.plan(example.query)
 
     def pad(values: np.ndarray, size: int, value: int = 0) -> np.ndarray:

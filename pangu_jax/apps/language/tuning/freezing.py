@@ -21,7 +21,7 @@ from pangu_jax.workloads import Variables
 Path = tuple[str, ...]  # names from the root to a weight, such as ("encoder", "attention", "qkv")
 
 
-class Extent(NamedTuple):
+class DepthAndSteps(NamedTuple):
     """What freezing counts in: layers of both towers, one above the other, and steps of the run.
 
     Heights: 0 the embeddings, 1.. the encoder's layers, then the decoder's, and `top` for whatever is new or
@@ -51,7 +51,7 @@ class Extent(NamedTuple):
         return fixed.get(path[0], self.top)
 
 
-class Known(NamedTuple):
+class FreezingContext(NamedTuple):
     """What a mode may look at besides the step.
 
     Attributes:
@@ -61,7 +61,7 @@ class Known(NamedTuple):
       chosen: bool tree of the weights that a mode chose before the first step, or None.
     """
 
-    extent: Extent
+    extent: DepthAndSteps
     key: jax.Array | None = None
     start: Tree | None = None
     chosen: Tree | None = None
@@ -72,7 +72,7 @@ class Known(NamedTuple):
         return jax.random.fold_in(self.key, step)
 
     @classmethod
-    def of(cls, extent: Extent, variables: Variables) -> "Known":
+    def of(cls, extent: DepthAndSteps, variables: Variables) -> "FreezingContext":
         """What the variables of a `TunedLanguageModel` hold for the mode."""
         constants = variables.constants
         return cls(extent, constants.get("key"), constants.get("start"), variables.extra.get("chosen"))
@@ -82,42 +82,48 @@ class Known(NamedTuple):
 class Freezing:
     """A mode; whatever it does not override leaves training as it is, so this one freezes nothing.
 
-    `needs_key` and `needs_start` ask for `Known.key` and `.start`; `choose` is handed the squared gradients
-    where `needs_fisher`.
+    `needs_key` and `needs_start` ask for `FreezingContext.key` and `.start`; `choose` is handed the squared
+    gradients where `needs_fisher`.
     """
 
     needs_key = False
     needs_start = False
     needs_fisher = False
 
-    def freeze_mask(self, step: jax.Array, path: Path, gradient: jax.Array, known: Known) -> Any:
+    def freeze_mask(self, step: jax.Array, path: Path, gradient: jax.Array, context: FreezingContext) -> Any:
         """0 where the weight stays at this step (from 0), 1 where it moves; broadcasts to the gradient."""
-        del step, path, gradient, known
+        del step, path, gradient, context
         return 1.0
 
-    def rate(self, step: jax.Array, path: Path, known: Known) -> Any:
-        """Factor on the learning rate of what moves; one, or one a layer."""
-        del step, path, known
+    def rate(self, step: jax.Array, path: Path, context: FreezingContext) -> Any:
+        """Factor on the learning rate of what moves; one, or one per layer."""
+        del step, path, context
         return 1.0
 
     def pull(
-        self, update: jax.Array, weight: jax.Array, start: jax.Array, step: jax.Array, rate: Any, known: Known
+        self,
+        update: jax.Array,
+        weight: jax.Array,
+        start: jax.Array,
+        step: jax.Array,
+        rate: Any,
+        context: FreezingContext,
     ) -> jax.Array:
         """The update with a pull towards the weight before training; asked where `needs_start`."""
-        del weight, start, step, rate, known
+        del weight, start, step, rate, context
         return update
 
-    def perturbed(self, trainable: Tree, step: jax.Array, known: Known) -> Tree:
+    def perturbed(self, trainable: Tree, step: jax.Array, context: FreezingContext) -> Tree:
         """What learns, as the loss of this step sees it."""
-        del step, known
+        del step, context
         return trainable
 
-    def thinned(self, params: Tree, step: jax.Array, known: Known) -> Tree:
+    def drop_layers(self, params: Tree, step: jax.Array, context: FreezingContext) -> Tree:
         """The complete parameters, as the loss of this step sees them."""
-        del step, known
+        del step, context
         return params
 
-    def lowest(self, step: int, extent: Extent) -> int:
+    def lowest(self, step: int, extent: DepthAndSteps) -> int:
         """The height below which nothing moves from this step on, or until it is asked again: the backward
         pass ends there. A program is compiled for each value."""
         del step, extent
@@ -128,31 +134,31 @@ class Freezing:
         return jax.tree.map(lambda leaf: jnp.ones(leaf.shape, bool), fisher)
 
 
-def wrap(optimizer: Optimizer, freezing: Freezing, extent: Extent) -> Optimizer:
+def wrap(optimizer: Optimizer, freezing: Freezing, extent: DepthAndSteps) -> Optimizer:
     """The optimizer, with its updates masked by a freezing mode.
 
     Its state is the optimizer's own: the step comes from the trainer, and what the mode knows is in the
-    variables (see `Known.of`).
+    variables (see `FreezingContext.of`).
     """
     inner = optax.with_extra_args_support(optimizer.transformation)
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
         gradients = updates
         updates, state = inner.update(gradients, state, params, **extra)
-        step, known = extra["step"], Known.of(extent, extra["variables"])
+        step, context = extra["step"], FreezingContext.of(extent, extra["variables"])
         if freezing.needs_start:
             rate = optimizer.schedule(step)
             updates = jax.tree.map(
-                lambda u, w, start: freezing.pull(u, w, start, step, rate, known),
+                lambda u, w, start: freezing.pull(u, w, start, step, rate, context),
                 updates,
                 params,
-                known.start,
+                context.start,
             )
 
         def masked(path, update: jax.Array, gradient: jax.Array) -> jax.Array:
             names = path_names(path)
-            mask = freezing.freeze_mask(step, names, gradient, known)
-            return update * mask * over_layers(freezing.rate(step, names, known), update)
+            mask = freezing.freeze_mask(step, names, gradient, context)
+            return update * mask * over_layers(freezing.rate(step, names, context), update)
 
         return jax.tree_util.tree_map_with_path(masked, updates, gradients), state
 
@@ -166,7 +172,7 @@ def path_names(path: tuple) -> Path:
 
 
 def over_layers(values: Any, like: jax.Array) -> jax.Array:
-    """A value, or one a layer, as an array that broadcasts to a weight."""
+    """A value, or one per layer, as an array that broadcasts to a weight."""
     values = jnp.asarray(values)
     return values.reshape(values.shape + (1,) * (like.ndim - values.ndim)) if values.ndim else values
 

@@ -45,7 +45,7 @@ def _of_answers(found: Scores, objective: Objective) -> TokenScores | None:
 
 
 def _losses(found: Scores, batch: Batch, objective: Objective, smoothing: float) -> jax.Array:
-    """[B, 1] a choice, or [B, P] a token of an answer, 0 for other tokens."""
+    """[B, 1] per choice, or [B, P] per token of an answer, 0 for other tokens."""
     if tokens := _of_answers(found, objective):
         tokens_BxP = (1 - smoothing) * tokens.token_BxP + smoothing * tokens.smooth_BxP
         return -tokens_BxP * _answers(batch)

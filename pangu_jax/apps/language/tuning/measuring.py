@@ -9,18 +9,18 @@ import numpy as np
 
 from pangu_jax.apps.language.decoding import queries
 from pangu_jax.apps.language.tuning import examples, losses, reading
-from pangu_jax.apps.language.tuning.examples import Labelled, Rows, Shape
+from pangu_jax.apps.language.tuning.examples import Labelled, Rows, RowShape
 from pangu_jax.apps.language.tuning.methods import asked_by
 from pangu_jax.apps.language.tuning.reading import Batch, Pool, TrieForward
 from pangu_jax.apps.language.tuning.settings import Objective, Tuning
 from pangu_jax.apps.language.tuning.sources import HeldOutSource
 from pangu_jax.models.parameters import Tree
 from pangu_jax.models.placement import OneDevice
-from pangu_jax.workloads import Run
+from pangu_jax.workloads import RunContext
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 
 BATCH = 32
-ONE_DEVICE = Run(OneDevice())
+ONE_DEVICE = RunContext(OneDevice())
 
 
 class Measured(NamedTuple):
@@ -36,8 +36,8 @@ def measure(
     params: Tree,
     asked: Sequence[Labelled],
     tuning: Tuning = Tuning(),  # noqa: B008 - immutable
-    shape: Shape | None = None,
-    run: Run = ONE_DEVICE,
+    shape: RowShape | None = None,
+    run: RunContext = ONE_DEVICE,
 ) -> Measured:
     """Scores and accuracy of a model.
 
@@ -61,7 +61,7 @@ def measure(
 
 
 def measure_rows(
-    config: EncoderDecoderConfig, params: Tree, rows: Rows, tuning: Tuning, run: Run = ONE_DEVICE
+    config: EncoderDecoderConfig, params: Tree, rows: Rows, tuning: Tuning, run: RunContext = ONE_DEVICE
 ) -> Measured:
     """As `measure`, of examples that are arrays already."""
     forward = TrieForward(config, run.placement, dtype=run.dtype)

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from pangu_jax.apps.language.tuning.freezing import (
-    Extent,
+    DepthAndSteps,
     Freezing,
-    Known,
+    FreezingContext,
     Path,
     look_up,
     over_layers,
@@ -64,15 +64,15 @@ class GradualUnfreezing(Freezing):
     def __post_init__(self):
         _require_share("GradualUnfreezing.until", self.until)
 
-    def _lowest(self, step: Any, extent: Extent) -> Any:
+    def _lowest(self, step: Any, extent: DepthAndSteps) -> Any:
         return extent.top - step // max(1, math.ceil(self.until * extent.steps / extent.top))
 
-    def lowest(self, step: int, extent: Extent) -> int:
+    def lowest(self, step: int, extent: DepthAndSteps) -> int:
         return max(self._lowest(step, extent), 0) if self.cut else 0
 
-    def freeze_mask(self, step: jax.Array, path: Path, gradient: jax.Array, known: Known) -> Any:
-        height = over_layers(known.extent.height(path), gradient)
-        return (height >= self._lowest(step, known.extent)).astype(gradient.dtype)
+    def freeze_mask(self, step: jax.Array, path: Path, gradient: jax.Array, context: FreezingContext) -> Any:
+        height = over_layers(context.extent.height(path), gradient)
+        return (height >= self._lowest(step, context.extent)).astype(gradient.dtype)
 
 
 @gin.configurable
@@ -92,21 +92,21 @@ class FreezeOut(Freezing):
     def __post_init__(self):
         _require_share("FreezeOut.first", self.first)
 
-    def _end(self, height: Any, extent: Extent) -> Any:
+    def _end(self, height: Any, extent: DepthAndSteps) -> Any:
         """The step at which a height is out."""
         return extent.steps * (self.first + (1 - self.first) * height / extent.top)
 
-    def lowest(self, step: int, extent: Extent) -> int:
+    def lowest(self, step: int, extent: DepthAndSteps) -> int:
         return int(sum(self._end(height, extent) <= step for height in range(extent.top)))
 
-    def freeze_mask(self, step: jax.Array, path: Path, gradient: jax.Array, known: Known) -> Any:
-        end = over_layers(self._end(known.extent.height(path), known.extent), gradient)
+    def freeze_mask(self, step: jax.Array, path: Path, gradient: jax.Array, context: FreezingContext) -> Any:
+        end = over_layers(self._end(context.extent.height(path), context.extent), gradient)
         return (step < end).astype(gradient.dtype)
 
-    def rate(self, step: jax.Array, path: Path, known: Known) -> Any:
-        end = self._end(known.extent.height(path), known.extent)
+    def rate(self, step: jax.Array, path: Path, context: FreezingContext) -> Any:
+        end = self._end(context.extent.height(path), context.extent)
         cosine = 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(step / end, 1.0)))
-        return cosine * known.extent.steps / end if self.scaled else cosine
+        return cosine * context.extent.steps / end if self.scaled else cosine
 
 
 @gin.configurable
@@ -127,8 +127,8 @@ class ChildTuningF(Freezing):
     def __post_init__(self):
         _require_share("ChildTuningF.share", self.share)
 
-    def freeze_mask(self, step: jax.Array, path: Path, gradient: jax.Array, known: Known) -> Any:
-        key = jax.random.fold_in(known.key_of(step), zlib.crc32("/".join(path).encode()))
+    def freeze_mask(self, step: jax.Array, path: Path, gradient: jax.Array, context: FreezingContext) -> Any:
+        key = jax.random.fold_in(context.key_of(step), zlib.crc32("/".join(path).encode()))
         return jax.random.bernoulli(key, self.share, gradient.shape).astype(gradient.dtype)
 
 
@@ -156,9 +156,9 @@ class ChildTuningD(Freezing):
         )
         return jax.tree.map(lambda leaf: leaf >= least, fisher)
 
-    def freeze_mask(self, step: jax.Array, path: Path, gradient: jax.Array, known: Known) -> Any:
-        assert known.chosen is not None
-        return look_up(known.chosen, path).astype(gradient.dtype)
+    def freeze_mask(self, step: jax.Array, path: Path, gradient: jax.Array, context: FreezingContext) -> Any:
+        assert context.chosen is not None
+        return look_up(context.chosen, path).astype(gradient.dtype)
 
 
 @gin.configurable
@@ -180,15 +180,15 @@ class Mixout(Freezing):
     def __post_init__(self):
         _require_share("Mixout.share", self.share, most=0.99)
 
-    def perturbed(self, trainable: Tree, step: jax.Array, known: Known) -> Tree:
-        key = known.key_of(step)
+    def perturbed(self, trainable: Tree, step: jax.Array, context: FreezingContext) -> Tree:
+        key = context.key_of(step)
 
         def mixed(path, weight: jax.Array, start: jax.Array) -> jax.Array:
             own = jax.random.fold_in(key, zlib.crc32("/".join(path_names(path)).encode()))
             back = jax.random.bernoulli(own, self.share, weight.shape)
             return start + jnp.where(back, 0.0, weight - start) / (1 - self.share)
 
-        return jax.tree_util.tree_map_with_path(mixed, trainable, known.start)
+        return jax.tree_util.tree_map_with_path(mixed, trainable, context.start)
 
 
 @gin.configurable
@@ -212,9 +212,15 @@ class RecAdam(Freezing):
     needs_start = True
 
     def pull(
-        self, update: jax.Array, weight: jax.Array, start: jax.Array, step: jax.Array, rate: Any, known: Known
+        self,
+        update: jax.Array,
+        weight: jax.Array,
+        start: jax.Array,
+        step: jax.Array,
+        rate: Any,
+        context: FreezingContext,
     ) -> jax.Array:
-        task = jax.nn.sigmoid(self.steepness * (step / known.extent.steps - self.middle))
+        task = jax.nn.sigmoid(self.steepness * (step / context.extent.steps - self.middle))
         return task * update - (1 - task) * rate * self.strength * (weight - start)
 
 
@@ -236,23 +242,23 @@ class LayerDrop(Freezing):
     def __post_init__(self):
         _require_share("LayerDrop.share", self.share, most=0.99)
 
-    def _kept(self, step: jax.Array, path: Path, known: Known) -> Any:
-        """1 for layers that stay in, one a layer; 1.0 off the towers."""
-        height = known.extent.height(path)
+    def _kept(self, step: jax.Array, path: Path, context: FreezingContext) -> Any:
+        """1 for layers that stay in, one per layer; 1.0 off the towers."""
+        height = context.extent.height(path)
         if not isinstance(height, np.ndarray):
             return 1.0
-        key = known.key_of(step)
-        kept_T = jax.random.bernoulli(key, 1 - self.share, (known.extent.top + 1,))
+        key = context.key_of(step)
+        kept_T = jax.random.bernoulli(key, 1 - self.share, (context.extent.top + 1,))
         return kept_T[height].astype(jnp.float32)
 
-    def thinned(self, params: Tree, step: jax.Array, known: Known) -> Tree:
+    def drop_layers(self, params: Tree, step: jax.Array, context: FreezingContext) -> Tree:
         def without(path, weight: jax.Array) -> jax.Array:
             names = path_names(path)
             if names[-1] not in RESIDUAL_OUTPUTS:
                 return weight
-            return weight * over_layers(self._kept(step, names, known), weight)
+            return weight * over_layers(self._kept(step, names, context), weight)
 
         return jax.tree_util.tree_map_with_path(without, params)
 
-    def freeze_mask(self, step: jax.Array, path: Path, gradient: jax.Array, known: Known) -> Any:
-        return over_layers(self._kept(step, path, known), gradient)
+    def freeze_mask(self, step: jax.Array, path: Path, gradient: jax.Array, context: FreezingContext) -> Any:
+        return over_layers(self._kept(step, path, context), gradient)

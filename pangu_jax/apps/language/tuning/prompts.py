@@ -13,7 +13,7 @@ from pangu_jax.models.parameters import Tree
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.workloads.language.model.forward import TOWERS
 
-FIRST_WORD = 3  # before it stand padding, the end and the unknown
+FIRST_WORD = 3  # before it come padding, the end and the unknown
 FREQUENT = 5000  # Lester et al. start from the words that are met most, which a vocabulary lists first
 
 
@@ -28,7 +28,7 @@ class PromptTuning:
     Args:
       length: k.
       reparametrised: while it learns, a vector p is p + W2 relu(W1 p): Residual Prompt Tuning (Razdaibiedina
-        et al., arXiv 2305.03937), which stands here for P-tuning's prompt encoder; an LSTM over the prompt
+        et al., arXiv 2305.03937), which takes the place of P-tuning's prompt encoder; an LSTM over the prompt
         needs a loop, and is folded away in the end like this one.
       tune_model: the model learns too, as in P-tuning (Liu et al., arXiv 2103.10385).
     """

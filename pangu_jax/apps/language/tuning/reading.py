@@ -106,7 +106,7 @@ def scores(
       pool: what the classifier looks at: the mean of the encoder's output, or of the decoder's hidden states
         over the prefix their mean or the last; None scores tokens.
       keys_B: PRNG keys of dropout; None drops nothing.
-      lowest: height (see `freezing.Extent`) below which nothing is differentiated.
+      lowest: height (see `freezing.DepthAndSteps`) below which nothing is differentiated.
     """
     if lowest > 0:
         params = params | {"embedding": jax.lax.stop_gradient(params["embedding"])}

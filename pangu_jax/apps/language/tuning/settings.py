@@ -1,4 +1,4 @@
-"""What tuning is told besides its method: loss, regularisation, optimizer, and for how long."""
+"""Settings of tuning besides its method: loss, regularisation, optimizer, and for how long."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -60,9 +60,9 @@ class Regularisation:
             raise UserError("Regularisation.r_drop compares two dropouts: give Regularisation.dropout too")
 
 
-@gin.configurable
+@gin.configurable("Descent")  # the name that recipes hold
 @dataclass(frozen=True)
-class Descent:
+class OptimizerSpec:
     """An optimizer for a run whose length is not known yet; `pangu_jax.training.optimizers` has them all.
 
     Args:
@@ -107,14 +107,14 @@ class Fit:
     """How long a model is tuned, and by which optimizer.
 
     Args:
-      optimizer: one of `pangu_jax.training.optimizers`, or `Descent`; Descent() when None.
+      optimizer: one of `pangu_jax.training.optimizers`, or `OptimizerSpec`; OptimizerSpec() when None.
       steps: updates.
       batch_size: examples per step.
       evaluate_every: steps between looks at the dev split; the last step is always looked at.
       patience: looks without a better one after which it stops; 0 never stops.
     """
 
-    optimizer: Optimizer | Descent | None = None
+    optimizer: Optimizer | OptimizerSpec | None = None
     steps: int = 200
     batch_size: int = 16
     evaluate_every: int = 20
@@ -127,8 +127,8 @@ class Fit:
 
     def made(self) -> Optimizer:
         """The optimizer for these steps."""
-        optimizer = Descent() if self.optimizer is None else self.optimizer
-        return optimizer.optimizer(self.steps) if isinstance(optimizer, Descent) else optimizer
+        optimizer = OptimizerSpec() if self.optimizer is None else self.optimizer
+        return optimizer.optimizer(self.steps) if isinstance(optimizer, OptimizerSpec) else optimizer
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ class TrainSource:
 
     Args:
       rows: the examples.
-      batch_size: rows a step.
+      batch_size: rows per step.
       seed: of the order.
       split: their name, for messages.
     """
@@ -61,7 +61,7 @@ class HeldOutSource:
 
     Args:
       rows: the examples.
-      batch_size: rows a batch.
+      batch_size: rows per batch.
       split: their name, for messages.
     """
 

@@ -134,7 +134,7 @@ def load(found: Found, load_base: Load, *, float32: bool = False) -> LoadedModel
 
 
 def method(tuning: Mapping[str, Any]) -> Method:
-    """The method that a manifest's "tuning" tells of. KeyError or TypeError if it is none of ours."""
+    """The method that a manifest's "tuning" describes. KeyError or TypeError if it is none of ours."""
     settings: dict[str, Any] = dict(tuning["method"])
     made_by = METHODS[settings.pop("name")]
     return made_by(**{name: tuple(v) if isinstance(v, list) else v for name, v in settings.items()})

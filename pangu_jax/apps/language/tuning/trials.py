@@ -8,7 +8,7 @@ import jax
 
 from pangu_jax.apps.language.tuning import examples
 from pangu_jax.apps.language.tuning.base import InMemoryBase
-from pangu_jax.apps.language.tuning.examples import Labelled, Rows, Shape, TaskRows
+from pangu_jax.apps.language.tuning.examples import Labelled, Rows, RowShape, TaskRows
 from pangu_jax.apps.language.tuning.measuring import measure_rows
 from pangu_jax.apps.language.tuning.methods import asked_by
 from pangu_jax.apps.language.tuning.settings import Fit, Tuning
@@ -20,7 +20,7 @@ from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.mesh import make_mesh
 from pangu_jax.training.in_memory import InMemoryRuns
 from pangu_jax.training.selection import Selection
-from pangu_jax.workloads import Run, Variables
+from pangu_jax.workloads import RunContext, Variables
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 
 
@@ -61,8 +61,8 @@ class Trials:
         params: Tree,
         tuning: Tuning = Tuning(),  # noqa: B008 - immutable
         fit: Fit = Fit(),  # noqa: B008 - immutable
-        shape: Shape | None = None,
-        run: Run = Run(OneDevice()),  # noqa: B008 - immutable
+        shape: RowShape | None = None,
+        run: RunContext = RunContext(OneDevice()),  # noqa: B008 - immutable
     ):
         self._base, self._tuning, self._fit, self._run = InMemoryBase(config, params), tuning, fit, run
         self._shape = shape

@@ -17,7 +17,7 @@ from pangu_jax.apps.language.tuning import modes, stored  # noqa: F401 - modes a
 from pangu_jax.apps.language.tuning.examples import Labelled, TaskRows, prompt_ids
 from pangu_jax.apps.language.tuning.freezing import Freezing
 from pangu_jax.apps.language.tuning.methods import Method, asked_by, size
-from pangu_jax.apps.language.tuning.settings import Descent, Fit, Objective, Regularisation, Tuning
+from pangu_jax.apps.language.tuning.settings import Fit, Objective, OptimizerSpec, Regularisation, Tuning
 from pangu_jax.apps.language.tuning.stored_base import StoredBase
 from pangu_jax.apps.language.tuning.workload import TunedLanguageModel
 from pangu_jax.errors import UserError
@@ -88,7 +88,7 @@ def tune(
     freezing: Freezing | None = None,
     regularisation: Regularisation | None = None,
     objective: Objective | None = None,
-    optimizer: Optimizer | Descent | None = None,
+    optimizer: Optimizer | OptimizerSpec | None = None,
     steps: int = 200,
     batch_size: int = 16,
     evaluate_every: int = 20,
@@ -115,7 +115,7 @@ def tune(
       freezing: a mode of dynamic freezing, or none.
       regularisation: dropout and the like, or none.
       objective: the loss; @Objective() when None.
-      optimizer: @Descent(), or one of training's such as @adamw(); Descent() when None.
+      optimizer: @Descent(), or one of training's such as @adamw(); OptimizerSpec() when None.
       steps: updates.
       batch_size: examples per step.
       evaluate_every: steps between measurements of dev.

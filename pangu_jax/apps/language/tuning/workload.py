@@ -12,13 +12,13 @@ import numpy as np
 from pangu_jax.apps.language.tuning import axes, losses, reading
 from pangu_jax.apps.language.tuning.base import Base
 from pangu_jax.apps.language.tuning.examples import TaskRows
-from pangu_jax.apps.language.tuning.freezing import Extent, Freezing, Known, wrap
+from pangu_jax.apps.language.tuning.freezing import DepthAndSteps, Freezing, FreezingContext, wrap
 from pangu_jax.apps.language.tuning.reading import TrieForward
 from pangu_jax.apps.language.tuning.settings import Tuning
 from pangu_jax.apps.language.tuning.sources import HeldOutSource, TrainSource
 from pangu_jax.models.placement import OneDevice
 from pangu_jax.training.optimizers import Optimizer
-from pangu_jax.workloads import Batch, Run, Source, Sums, Tree, Variables, Workload
+from pangu_jax.workloads import Batch, RunContext, Source, Sums, Tree, Variables, Workload
 from pangu_jax.workloads.language.model import encoder_decoder
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.workloads.language.workload import dimensions_of, shape_of
@@ -63,10 +63,10 @@ class TunedLanguageModel(Workload):
         return self.base.config
 
     @property
-    def extent(self) -> Extent:
+    def extent(self) -> DepthAndSteps:
         """What freezing counts in; a classifier on the encoder leaves the decoder out."""
         decoder = 0 if self.tuning.method.pool == "encoder" else self.config.decoder_layers
-        return Extent(self.config.encoder_layers, decoder, self.steps)
+        return DepthAndSteps(self.config.encoder_layers, decoder, self.steps)
 
     def optimizer(self, optimizer: Optimizer) -> Optimizer:
         """An optimizer, with its updates masked by the mode of freezing."""
@@ -121,17 +121,17 @@ class TunedLanguageModel(Workload):
         """What a layout must divide."""
         return dimensions_of(self.config)
 
-    def loss(self, variables: Variables, batch: Batch, keys: jax.Array | None, run: Run) -> Sums:
+    def loss(self, variables: Variables, batch: Batch, keys: jax.Array | None, run: RunContext) -> Sums:
         """The objective over a batch; without `keys` nothing is dropped, perturbed or smoothed."""
         tuning, config = self.tuning, self.config
         if keys is None:
             params = tuning.method.merge(config, variables.params, variables.constants["frozen"])
             found = reading.scores(_forward(config, run), params, batch, tuning.method.pool)
             return losses.sums(found, batch, tuning.objective)
-        known, step = Known.of(self.extent, variables), batch["step"][0]
-        trainable = tuning.freezing.perturbed(variables.params, step, known)
+        context, step = FreezingContext.of(self.extent, variables), batch["step"][0]
+        trainable = tuning.freezing.perturbed(variables.params, step, context)
         params = tuning.method.merge(config, trainable, variables.constants["frozen"])
-        params = tuning.freezing.thinned(params, step, known)
+        params = tuning.freezing.drop_layers(params, step, context)
         regularisation = tuning.regularisation
         if regularisation.r_drop:  # next to each other, so that both are on the device that has the example
             batch = jax.tree.map(lambda x: jnp.repeat(x, 2, axis=0), dict(batch))
@@ -218,7 +218,7 @@ class TunedLanguageModel(Workload):
 
     def _fisher(self, params: Tree, frozen: Tree, batches: dict[str, jax.Array]) -> Tree:
         """Squared gradients of the plain loss, added up over batches."""
-        forward = _forward(self.config, Run(OneDevice()))
+        forward = _forward(self.config, RunContext(OneDevice()))
 
         def loss(params: Tree, batch: Batch) -> jax.Array:
             complete = self.tuning.method.merge(self.config, params, frozen)
@@ -232,5 +232,5 @@ class TunedLanguageModel(Workload):
         return jax.lax.scan(add, jax.tree.map(jnp.zeros_like, params), batches)[0]
 
 
-def _forward(config: EncoderDecoderConfig, run: Run) -> TrieForward:
+def _forward(config: EncoderDecoderConfig, run: RunContext) -> TrieForward:
     return TrieForward(config, run.placement, run.remat, run.dtype, run.kernel)

@@ -1,6 +1,6 @@
 """The Pangu NLP model: a pre-norm encoder-decoder over packed windows of tokens.
 
-The announced ~100B model has no public description. What stands here is a chosen, well-known
+The announced ~100B model has no public description. What is here is a chosen, well-known
 formulation: T5's layout (Raffel et al., arXiv 1910.10683) with rotary positions by default.
 Modules hold parameters; the forward pass (`forward.py`) is plain JAX over their arrays.
 """
@@ -32,7 +32,7 @@ class EncoderDecoderConfig:
       decoder_layers: layers of the decoder.
       activation: "relu", "gelu" or "silu".
       gated: gated feed-forward (T5 v1.1) or plain (T5).
-      position: "rotary", or "relative": T5's bias, one table a tower.
+      position: "rotary", or "relative": T5's bias, one table per tower.
       tied_head: the head is the embedding table, or else a table of its own.
       head_scale: factor on the head's input; T5 checkpoints with a tied head have d_model^-0.5.
       attention_scale: factor on the scores; head_dim^-0.5 when None. T5 checkpoints have 1.0.
@@ -96,7 +96,7 @@ class EncoderDecoderConfig:
         return self.width**-0.5 if self.attention_scale is None else self.attention_scale
 
 
-class Tower(nnx.Module):
+class StackedLayers(nnx.Module):
     """The stacked layers of the encoder, or of the decoder (with cross-attention)."""
 
     def __init__(self, config: EncoderDecoderConfig, layers: int, decoder: bool, rngs: nnx.Rngs):
@@ -116,9 +116,9 @@ class EncoderDecoder(nnx.Module):
     def __init__(self, config: EncoderDecoderConfig, rngs: nnx.Rngs):
         table_axes = ("vocab", "embed")
         self.embedding = normal(rngs, (config.vocab_size, config.d_model), table_axes, fan_in=config.d_model)
-        self.encoder = Tower(config, config.encoder_layers, False, rngs)
+        self.encoder = StackedLayers(config, config.encoder_layers, False, rngs)
         self.encoder_norm = RMSNorm(config.d_model)
-        self.decoder = Tower(config, config.decoder_layers, True, rngs)
+        self.decoder = StackedLayers(config, config.decoder_layers, True, rngs)
         self.decoder_norm = RMSNorm(config.d_model)
         if config.position == "relative":
             self.encoder_bias = positions.RelativeBias(config.relative_buckets, config.heads, rngs)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 from pangu_jax.models import attention, flash, positions
-from pangu_jax.models.attention import Attend, Sight
+from pangu_jax.models.attention import Attend, AttentionMask
 from pangu_jax.models.feed_forward import feed_forward
 from pangu_jax.models.normalization import rms_norm
 from pangu_jax.models.parameters import Tree
@@ -48,10 +48,10 @@ class Loss(NamedTuple):
 
 @dataclass(frozen=True)
 class Forward:
-    """A forward pass: the configuration, and how this run places, remembers, rounds and attends.
+    """A forward pass: the configuration, and how this run places, rematerialises, rounds and attends.
 
     With `streams` > 1 a layer works on that many parts of the batch, each independent of the others, so that
-    collectives of one run while another computes. `keys_B` below is one PRNG key an example, so that dropout
+    collectives of one run while another computes. `keys_B` below is one PRNG key per example, so that dropout
     falls alike on every layout; None drops nothing.
     """
 
@@ -78,7 +78,7 @@ class Forward:
         return self._hidden(params, jnp.concatenate(payload["decoder"]))
 
     def logits(self, params: Tree, hidden: jax.Array) -> jax.Array:
-        """fp32 logits [..., V] of hidden states [..., D]: for decoding, where few tokens are looked at."""
+        """fp32 logits [..., V] of hidden states [..., D]: for decoding, where few tokens matter."""
         return jnp.einsum("...d,vd->...v", hidden, self._head(params), preferred_element_type=jnp.float32)
 
     def loss(self, params: Tree, batch: Batch, keys_B: jax.Array | None = None) -> Loss:
@@ -114,28 +114,28 @@ class Forward:
         layer_axes = jax.tree.map(lambda a: a[1:], logical, is_leaf=lambda a: isinstance(a, tuple))
         if "prefix" in layers["attention"]:
             layer_axes["attention"]["prefix"] = attention.PREFIX
-        views = [
-            self._view(name, params, batch, keys, memory)
+        stream_inputs = [
+            self._layer_inputs(name, params, batch, keys, memory)
             for batch, keys, memory in zip(
                 self._split(batch), self._split(keys_B), payload["encoder"], strict=True
             )
         ]
 
-        def block(view, x_BxTxD, scale_D, compute, draw):
+        def block(inputs, x_BxTxD, scale_D, compute, draw):
             y_BxTxD = placement.leave(compute(placement.enter(rms_norm(x_BxTxD, scale_D))))
-            y_BxTxD = self._dropout(y_BxTxD, view, 2 * draw + tower)
+            y_BxTxD = self._dropout(y_BxTxD, inputs, 2 * draw + tower)
             return checkpoint_name(x_BxTxD + y_BxTxD, "residual")
 
-        def attend(view, layer, x):
-            return attention.self_attention(layer["attention"], x, view.rotation, view.attend, placement)
+        def attend(inputs, layer, x):
+            return attention.self_attention(layer["attention"], x, inputs.rotation, inputs.attend, placement)
 
-        def attend_memory(view, layer, x):
-            memory_BxSxD = view.memory_BxSxD
+        def attend_memory(inputs, layer, x):
+            memory_BxSxD = inputs.memory_BxSxD
             return attention.cross_attention(
-                layer["cross_attention"], x, memory_BxSxD, view.attend_memory, placement
+                layer["cross_attention"], x, memory_BxSxD, inputs.attend_memory, placement
             )
 
-        def feed(view, layer, x):
+        def feed(inputs, layer, x):
             return feed_forward(layer["feed_forward"], x, config.activation, placement)
 
         blocks = {"attention": attend, "cross_attention": attend_memory, "feed_forward": feed}
@@ -147,8 +147,8 @@ class Forward:
                     continue
                 scale_D = layer[f"{kind}_norm"]["scale"]
                 streams = tuple(
-                    block(view, x, scale_D, partial(compute, view, layer), 3 * index + number)
-                    for view, x in zip(views, streams, strict=True)
+                    block(inputs, x, scale_D, partial(compute, inputs, layer), 3 * index + number)
+                    for inputs, x in zip(stream_inputs, streams, strict=True)
                 )
             return streams
 
@@ -160,8 +160,8 @@ class Forward:
         placement, table_VxD = self.placement, self._head(params)
 
         def of(x_BxTxD: jax.Array, batch: Batch) -> Loss:
-            targets_BxT = placement.own_length(batch["decoder_target_tokens"], TOKENS)
-            weights_BxT = placement.own_length(batch["decoder_loss_weights"].astype(jnp.float32), TOKENS)
+            targets_BxT = placement.shard_length(batch["decoder_target_tokens"], TOKENS)
+            weights_BxT = placement.shard_length(batch["decoder_loss_weights"].astype(jnp.float32), TOKENS)
             hidden_BxTxD = placement.enter(self._hidden(params, x_BxTxD))
             chunks, z_loss = self.config.loss_chunks, self.config.z_loss
             total, token_loss_BxT = cross_entropy(
@@ -192,7 +192,7 @@ class Forward:
         prompted = table_VxD.shape[0] > words
         words_VxD = table_VxD[:words] if prompted else table_VxD
         words_VxD = placement.weights({"table": words_VxD}, TABLE)["table"]
-        tokens_BxT = placement.own_length(batch[f"{tower}_input_tokens"], TOKENS)
+        tokens_BxT = placement.shard_length(batch[f"{tower}_input_tokens"], TOKENS)
 
         def look_up(tokens_BxT: jax.Array) -> jax.Array:
             if not prompted:
@@ -211,15 +211,15 @@ class Forward:
             table_VxD = table_VxD[: self.config.vocab_size]
         return self.placement.weights({"table": table_VxD}, TABLE)["table"]
 
-    def _view(
+    def _layer_inputs(
         self, tower: str, params: Tree, batch: Batch, keys_B: jax.Array | None, memory_BxSxD: jax.Array
-    ) -> "_View":
-        own_segments_BxT = self.placement.own_length(batch[f"{tower}_segment_ids"], TOKENS)
+    ) -> "_LayerInputs":
+        own_segments_BxT = self.placement.shard_length(batch[f"{tower}_segment_ids"], TOKENS)
         entered_BxSxD = attend_memory = None
         if tower == "decoder":
-            sight = Sight(own_segments_BxT, batch["encoder_segment_ids"])
-            entered_BxSxD, attend_memory = self.placement.enter(memory_BxSxD), self._attend(sight)
-        return _View(
+            mask = AttentionMask(own_segments_BxT, batch["encoder_segment_ids"])
+            entered_BxSxD, attend_memory = self.placement.enter(memory_BxSxD), self._attend(mask)
+        return _LayerInputs(
             window=batch[f"{tower}_segment_ids"].shape[1],
             keys_B=keys_B,
             rotation=self._rotation(batch[f"{tower}_positions"]),
@@ -231,13 +231,13 @@ class Forward:
     def _rotation(self, positions_BxT: jax.Array) -> positions.Rotation | None:
         if self.config.position != "rotary":
             return None
-        return positions.rotation(self.placement.own_length(positions_BxT, TOKENS), self.config.width)
+        return positions.rotation(self.placement.shard_length(positions_BxT, TOKENS), self.config.width)
 
     def _attention(self, tower: str, params: Tree, own_segments_BxT: jax.Array, batch: Batch) -> Attend:
         """Self-attention of a tower: who sees whom, and with which bias."""
         segments_BxT = batch[f"{tower}_segment_ids"]
         window = segments_BxT.shape[1]
-        index_T = self.placement.own_length(jnp.arange(window), ("length",)) if tower == "decoder" else None
+        index_T = self.placement.shard_length(jnp.arange(window), ("length",)) if tower == "decoder" else None
         bias_HxTxS = None
         if f"{tower}_bias" in params:
             buckets_TxS = positions.relative_buckets(
@@ -248,36 +248,36 @@ class Forward:
                 max_distance=self.config.relative_max_distance,
             )
             bias_HxTxS = jnp.transpose(params[f"{tower}_bias"]["table"][buckets_TxS], (2, 0, 1))
-            bias_HxTxS = self.placement.own_length(bias_HxTxS, ("heads", "length", None))
-        return self._attend(Sight(own_segments_BxT, segments_BxT, index_T), bias_HxTxS)
+            bias_HxTxS = self.placement.shard_length(bias_HxTxS, ("heads", "length", None))
+        return self._attend(AttentionMask(own_segments_BxT, segments_BxT, index_T), bias_HxTxS)
 
-    def _attend(self, sight: Sight, bias_HxTxS: jax.Array | None = None) -> Attend:
+    def _attend(self, mask: AttentionMask, bias_HxTxS: jax.Array | None = None) -> Attend:
         scale = self.config.scale
-        by_kernel = self.kernel == "flash" and bias_HxTxS is None and flash.fits(sight)
-        mask_Bx1xTxS = sight.mask()
+        by_kernel = self.kernel == "flash" and bias_HxTxS is None and flash.fits(mask)
+        mask_Bx1xTxS = mask.as_array()
 
         def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
             prefixed = k.shape[2] > mask_Bx1xTxS.shape[-1]
             if by_kernel and not prefixed:
-                return flash.attend(q * scale, k, v, sight, self.placement)
+                return flash.attend(q * scale, k, v, mask, self.placement)
             sees = attention.over_prefix(k.shape[2], mask_Bx1xTxS, bias_HxTxS)
             return checkpoint_name(attention.attend(q * scale, k, v, *sees), "attention")
 
         return attend
 
-    def _dropout(self, y_BxTxD: jax.Array, view: "_View", draw: jax.Array) -> jax.Array:
+    def _dropout(self, y_BxTxD: jax.Array, inputs: "_LayerInputs", draw: jax.Array) -> jax.Array:
         keep = 1.0 - self.config.dropout
-        if view.keys_B is None or keep == 1.0:
+        if inputs.keys_B is None or keep == 1.0:
             return y_BxTxD
-        shape = view.window, self.config.d_model
+        shape = inputs.window, self.config.d_model
 
         def sample(key: jax.Array) -> jax.Array:
             return jax.random.bernoulli(jax.random.fold_in(key, draw), keep, shape)
 
-        return jnp.where(self.placement.draw(sample, view.keys_B), y_BxTxD / keep, 0.0)
+        return jnp.where(self.placement.draw(sample, inputs.keys_B), y_BxTxD / keep, 0.0)
 
 
-class _View(NamedTuple):
+class _LayerInputs(NamedTuple):
     """What every layer of a tower reads besides the residual stream, for one stream of examples."""
 
     window: int

@@ -5,8 +5,8 @@ then weight [N, D] times rows [D, R], which a CPU computes for 8 to 32 rows at t
 weight, twice as fast as rows times weight; `prepare` brings the weights into that form once. N and D may be
 several dimensions, which the compiler flattens: heads stay one of them and can be split over devices.
 
-One function, `extend`, is a step of greedy search (one token an example), of beam search (a token a beam, the
-beams of an example sharing its memory), the reading of a given prefix and the scoring of candidates: new
+One function, `extend`, is a step of greedy search (one token per example), of beam search (a token per beam,
+the beams of an example sharing its memory), the reading of a given prefix and the scoring of candidates: new
 tokens of an example look at the columns of its cache that the caller shows them, and at its encoder's output.
 
 On a mesh the placement points are those of training: weights are kept in the shards of storage and gathered
@@ -30,7 +30,7 @@ KeyValue = tuple[jax.Array, jax.Array]  # keys [B, H, K, C] and values [B, H, C,
 Cache = tuple[KeyValue, ...]
 
 
-class Memory(NamedTuple):
+class EncoderMemory(NamedTuple):
     """What the decoder reads of the encoder's output, computed once.
 
     Attributes:
@@ -97,7 +97,9 @@ def prepare(forward: Forward, params: Tree) -> Tree:
     }
 
 
-def encode_memory(forward: Forward, weights: Tree, memory_BxSxD: jax.Array, seen_BxS: jax.Array) -> Memory:
+def encode_memory(
+    forward: Forward, weights: Tree, memory_BxSxD: jax.Array, seen_BxS: jax.Array
+) -> EncoderMemory:
     """Keys and values of the encoder's output for every layer of the decoder."""
 
     def layer(layer_: Tree) -> KeyValue:
@@ -106,7 +108,7 @@ def encode_memory(forward: Forward, weights: Tree, memory_BxSxD: jax.Array, seen
         values_BxHxSxK = jnp.einsum("hkd,bsd->bhsk", value_HxKxD, memory_BxSxD)
         return forward.placement.inside(keys_BxHxKxS, KEYS), forward.placement.inside(values_BxHxSxK, VALUES)
 
-    return Memory(tuple(layer(layer_) for layer_ in weights["layers"]), seen_BxS.astype(bool))
+    return EncoderMemory(tuple(layer(layer_) for layer_ in weights["layers"]), seen_BxS.astype(bool))
 
 
 def empty_cache(forward: Forward, weights: Tree, batch: int, columns: int) -> Cache:
@@ -124,7 +126,7 @@ def empty_cache(forward: Forward, weights: Tree, batch: int, columns: int) -> Ca
 
 
 def bias_by_distance(config: EncoderDecoderConfig, weights: Tree, length: int) -> jax.Array | None:
-    """T5's bias for a key that stands 0 to length - 1 tokens before its query, fp32 [H, length]."""
+    """T5's bias for a key that is 0 to length - 1 tokens before its query, fp32 [H, length]."""
     if "bias" not in weights:
         return None
     buckets_LxL = positions.relative_buckets(
@@ -140,7 +142,7 @@ def bias_by_distance(config: EncoderDecoderConfig, weights: Tree, length: int) -
 def extend(
     forward: Forward,
     weights: Tree,
-    memory: Memory,
+    memory: EncoderMemory,
     cache: Cache,
     tokens_BxM: jax.Array,
     positions_BxM: jax.Array,
@@ -156,7 +158,7 @@ def extend(
       memory: from `encode_memory`.
       cache: from `empty_cache` or an earlier call.
       tokens_BxM: int32 decoder inputs.
-      positions_BxM: int32, where each stands in its sequence (for rotary positions).
+      positions_BxM: int32, the position of each in its sequence (for rotary positions).
       column: the first of their M columns.
       visible_BxMxC: bool, which columns each token looks at; its own must be among them.
       bias: added to the scores, broadcast to [B, H, M, C]; from `bias_by_distance`, or None.

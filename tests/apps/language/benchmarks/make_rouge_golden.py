@@ -2,7 +2,7 @@
 
     python tests/apps/language/benchmarks/make_rouge_golden.py RELEASE-1.5.5/   # perl: XML::Parser, DB_File
 
-Characters become numbers, since the tool drops what is not ASCII; one number a character, as at NLPCC2018.
+Characters become numbers, since the tool drops what is not ASCII; one number per character, as at NLPCC2018.
 """
 
 import json

@@ -78,7 +78,7 @@ def settings(run_dir, data, out, **more):
     }
 
 
-def told(path):
+def rows_of(path):
     return [
         {name: value for name, value in row.items() if name != "seconds"}
         for row in json.loads((path / "results.json").read_text("utf-8"))["rows"]
@@ -87,7 +87,7 @@ def told(path):
 
 def test_a_sweep_that_was_killed_repeats_nothing_and_ends_with_the_same_table(run_dir, data, tmp_path):
     sweep(**settings(run_dir, data, tmp_path / "whole"))
-    rows = told(tmp_path / "whole")
+    rows = rows_of(tmp_path / "whole")
     assert {row["method"] for row in rows} == {"majority", "random", "zero_shot", "head"}
     assert len(rows) == 8 and all(row["windowed"] == 1 for row in rows if "windowed" in row)
     assert all(row["accuracy"] == 50.0 for row in rows if row["method"] == "random")
@@ -100,26 +100,28 @@ def test_a_sweep_that_was_killed_repeats_nothing_and_ends_with_the_same_table(ru
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        sweep(**settings(run_dir, data, tmp_path / "cut", tell=kill))
+        sweep(**settings(run_dir, data, tmp_path / "cut", on_row=kill))
     with (tmp_path / "cut" / "rows.jsonl").open("a") as journal:
         journal.write('{"task": "fewclue/ep')  # as a kill in mid-write leaves it
     first = list(seen)
     sweep(
         **settings(
-            run_dir, data, tmp_path / "cut", tell=lambda row: seen.append((row["method"], row["split"]))
+            run_dir, data, tmp_path / "cut", on_row=lambda row: seen.append((row["method"], row["split"]))
         )
     )
     assert first == seen[:6] and len(seen) == len(set(seen)) == 8
-    assert told(tmp_path / "cut") == rows
-    sweep(**settings(run_dir, data, tmp_path / "cut", tell=lambda row: pytest.fail("nothing was left to do")))
+    assert rows_of(tmp_path / "cut") == rows
+    sweep(
+        **settings(run_dir, data, tmp_path / "cut", on_row=lambda row: pytest.fail("nothing was left to do"))
+    )
 
 
 @pytest.mark.prove
 def test_on_ray_the_rows_are_the_same(run_dir, data, tmp_path, proof):
     sweep(**settings(run_dir, data, tmp_path / "here"))
     sweep(**settings(run_dir, data, tmp_path / "ray", workers=2))
-    assert told(tmp_path / "ray") == told(tmp_path / "here")
-    proof("rows of two workers on Ray equal to one process's", len(told(tmp_path / "ray")))
+    assert rows_of(tmp_path / "ray") == rows_of(tmp_path / "here")
+    proof("rows of two workers on Ray equal to one process's", len(rows_of(tmp_path / "ray")))
 
 
 def test_nobody_at_the_address_is_one_line(run_dir, data, tmp_path):
@@ -171,8 +173,8 @@ def test_evaluate_counts_windows_and_malformed_lines(run_dir, data, tmp_path):
 def test_the_verb_says_in_one_line_what_is_missing(data, tmp_path, capsys):
     missing = tmp_path / "nowhere"
     assert cli.main(["eval", "--gin_file", "eval/fewclue.gin", "--run_dir", str(missing)]) == 2
-    told = capsys.readouterr().err.strip().splitlines()
-    assert len(told) == 1 and "there is no run directory" in told[0]
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert len(errors) == 1 and "there is no run directory" in errors[0]
 
 
 def test_the_verb_shows_its_rows_and_counts_what_was_not_read_whole(run_dir, data, tmp_path, capsys):
@@ -206,5 +208,5 @@ def test_what_a_person_must_mend_before_tuning_is_one_line(spoil, words, run_dir
     bindings = {"run_dir": model, "data_dir": folder, "split": split, "pattern": "close"}
     command = ["tune", "--gin_file", "tuning/pattern.gin", "--run_dir", str(tmp_path / "tuned")]
     assert cli.main([*command, *(f"--gin.tune.{name}={value}" for name, value in bindings.items())]) == 2
-    told = capsys.readouterr().err.strip().splitlines()
-    assert len(told) == 1 and words in told[0]
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert len(errors) == 1 and words in errors[0]

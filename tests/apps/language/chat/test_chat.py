@@ -1,4 +1,4 @@
-"""Chat: questions of one turn are told apart, each is answered with what was found for it, and cited."""
+"""Chat: questions of one turn are separated, each is answered with what was found for it, and cited."""
 
 import io
 import json
@@ -14,7 +14,7 @@ from rich.console import Console
 
 from pangu_jax.apps.language.chat import questions, terminal
 from pangu_jax.apps.language.chat.questions import split
-from pangu_jax.apps.language.chat.session import Answered, Asked, Piece, Session
+from pangu_jax.apps.language.chat.session import Answer, ChatSession, Question, TextDelta
 from pangu_jax.apps.language.decoding.queries import Query
 from pangu_jax.apps.language.retrieval import prompting
 from pangu_jax.apps.language.retrieval.knowledge import Knowledge
@@ -137,32 +137,32 @@ def knowledge(tmp_path):
 
 def test_each_question_is_answered_with_its_own_passages(knowledge):
     model = Scripted("山海关", "竹子")
-    session = Session(Letters(), model, PROMPTS, knowledge, passages=1, window=999)
+    session = ChatSession(Letters(), model, PROMPTS, knowledge, passages=1, window=999)
     parts = list(session.answer("长城东边从哪里开始？熊猫吃什么？"))
-    asked = [part for part in parts if isinstance(part, Asked)]
+    asked = [part for part in parts if isinstance(part, Question)]
     assert [(part.number, part.count) for part in asked] == [(1, 2), (2, 2)]
     assert [part.passages[0].source for part in asked] == ["长城.txt:1", "熊猫.txt:1"]
-    assert [part.text for part in parts if isinstance(part, Answered)] == ["山海关", "竹子"]
+    assert [part.text for part in parts if isinstance(part, Answer)] == ["山海关", "竹子"]
     assert "长城东起山海关" in model.read[0] and "熊猫吃竹子" not in model.read[0]
     assert "熊猫吃竹子" in model.read[1] and "答：山海关" in model.read[1]  # the first answer is history
 
 
 def test_pieces_make_the_answer_and_no_character_is_torn():
-    session = Session(Letters(), Scripted("你好，世界"), PROMPTS)
-    pieces = [part.text for part in session.answer("问") if isinstance(part, Piece)]
+    session = ChatSession(Letters(), Scripted("你好，世界"), PROMPTS)
+    pieces = [part.text for part in session.answer("问") if isinstance(part, TextDelta)]
     assert pieces == list("你好，世界")
     assert session.history == (("问", "你好，世界"),)
 
 
 def test_bytes_that_never_make_a_character_are_still_shown():
-    session = Session(Letters(), lambda tokens: iter(b"a\xe4\xbd"), PROMPTS)
-    assert [part.text for part in session.answer("问") if isinstance(part, Piece)] == ["a", "\ufffd"]
+    session = ChatSession(Letters(), lambda tokens: iter(b"a\xe4\xbd"), PROMPTS)
+    assert [part.text for part in session.answer("问") if isinstance(part, TextDelta)] == ["a", "\ufffd"]
 
 
 def test_history_is_bounded_by_turns_and_by_the_window(knowledge):
     model = Scripted(*"甲乙丙丁")
     window = len(Letters().encode(PROMPTS.prompt("四", (), [("三", "丙")])))
-    session = Session(Letters(), model, PROMPTS, window=window, turns=2)
+    session = ChatSession(Letters(), model, PROMPTS, window=window, turns=2)
     forgotten = [next(iter(list(session.answer(turn)))).forgotten for turn in "一二三四"]
     assert forgotten == [0, 0, 1, 1]
     assert session.history == (("三", "丙"), ("四", "丁"))
@@ -174,7 +174,7 @@ def test_history_is_bounded_by_turns_and_by_the_window(knowledge):
 def test_passages_give_way_before_the_question_and_a_long_question_is_refused(knowledge):
     model, question = Scripted("甲"), "长城长城的长度是多少"
     window = len(Letters().encode(PROMPTS.prompt(question)))
-    session = Session(Letters(), model, PROMPTS, knowledge, window=window)
+    session = ChatSession(Letters(), model, PROMPTS, knowledge, window=window)
     answered = list(session.answer(question))[-1]
     assert answered.passages == () and model.read == [PROMPTS.prompt(question)]
     with pytest.raises(UserError, match=f"the window {window}"):
@@ -188,7 +188,7 @@ def talked(session, lines, source=None):
 
 
 def test_a_pipe_is_answered_line_by_line_with_citations(knowledge):
-    session = Session(Letters(), Scripted("山海关", "竹子"), PROMPTS, knowledge, passages=1, window=999)
+    session = ChatSession(Letters(), Scripted("山海关", "竹子"), PROMPTS, knowledge, passages=1, window=999)
     text, answered = talked(session, "长城东起哪里？熊猫吃什么？\n\n/quit\n没有人读这句\n")
     assert text.splitlines() == [
         "问题 1/2：长城东起哪里？",
@@ -207,20 +207,20 @@ def test_a_pipe_is_answered_line_by_line_with_citations(knowledge):
 
 
 def test_commands_have_chinese_names_too(knowledge):
-    session = Session(Letters(), Scripted("好"), PROMPTS)
+    session = ChatSession(Letters(), Scripted("好"), PROMPTS)
     text, answered = talked(session, "你好\n/帮助\n/清空\n/跳舞\n/退出\n")
     assert len(answered) == 1 and session.history == ()
     assert all(name in text for name in ("/help", "/clear", "/quit", "对话历史已清空", "没有命令 /跳舞"))
 
 
 def test_what_a_person_can_mend_ends_the_turn_and_not_the_talk():
-    session = Session(Letters(), Scripted("好"), PROMPTS, window=60)
+    session = ChatSession(Letters(), Scripted("好"), PROMPTS, window=60)
     text, answered = talked(session, "长" * 60 + "\n你好\n")
     assert "ask a shorter one" in text and [part.text for part in answered] == ["好"]
 
 
 def test_nothing_that_is_written_steers_the_terminal():
-    session = Session(Letters(), Scripted("\x1b]0;名\x07红[red]色\x1b[2J"), PROMPTS)
+    session = ChatSession(Letters(), Scripted("\x1b]0;名\x07红[red]色\x1b[2J"), PROMPTS)
     text, _ = talked(session, "你好\n")
     assert text == "]0;名红[red]色[2J\n"
 
@@ -249,7 +249,7 @@ def test_ctrl_c_stops_an_answer_and_twice_leaves(monkeypatch):
             raise KeyboardInterrupt
         yield from "全".encode()
 
-    session = Session(Letters(), stream, PROMPTS)
+    session = ChatSession(Letters(), stream, PROMPTS)
     stop = KeyboardInterrupt()
     keyboard = Keyboard("打断我", "再来", stop, "还在", stop, stop, "没有人读这句")
     monkeypatch.setattr("builtins.input", lambda prompt: keyboard.next_line())
@@ -265,4 +265,4 @@ def test_ctrl_c_in_a_pipe_ends_it():
         yield
 
     with pytest.raises(KeyboardInterrupt):
-        talked(Session(Letters(), stream, PROMPTS), "你好\n")
+        talked(ChatSession(Letters(), stream, PROMPTS), "你好\n")

@@ -65,7 +65,7 @@ def tokens(source_length: int, target_length: int) -> dict[str, np.ndarray]:
 
 
 def outputs(made, given: dict[str, np.ndarray]) -> tuple[np.ndarray, float]:
-    """Logits fp32 [B, T, V] of transformers, and its mean loss in nats a token."""
+    """Logits fp32 [B, T, V] of transformers, and its mean loss in nats per token."""
     import torch
 
     inputs_BxS = torch.tensor(given["inputs"])

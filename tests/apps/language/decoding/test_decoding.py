@@ -134,12 +134,12 @@ def test_the_cached_pass_is_the_full_pass(change, prefixed, dtype, tolerance):
     forward = Forward(config, dtype=dtype)
     weights = prepare(forward, params)
     history = np.array([[-1, 0, 5, 6, 7]], np.int32)  # padded to a rounded width
-    known, cache = prefill.read(forward, params, weights, plain.inputs[None], history, 4)
-    visible = prefill.shown_at_first(known, 4, 1, 8)
-    step = jax.jit(prefill.step, static_argnames=("forward", "given"))
+    prefilled, cache = prefill.read(forward, params, weights, plain.inputs[None], history, 4)
+    visible = prefill.shown_at_first(prefilled, 4, 1, 8)
+    step = jax.jit(prefill.decode_step, static_argnames=("forward", "prefix_len"))
     for number, token in enumerate((7, 8, 9)):
         logits, cache, visible = step(
-            forward, known, cache, jnp.array([[token]]), jnp.int32(number), 4, visible
+            forward, prefilled, cache, jnp.array([[token]]), jnp.int32(number), 4, visible
         )
         np.testing.assert_allclose(logits[:, 0], expected[3 + number], atol=tolerance, rtol=0)
 
@@ -290,9 +290,18 @@ def test_anucleus_holds_the_fewest_that_reach_its_mass():
 def test_beams_that_change_parents_copy_no_cache(generator, queries):
     settings = Beam(beams=2)
     batch = generator._open(queries, settings, 16)
-    known, cache, history, filling, own = batch
+    prefilled, cache, history, is_padding, max_new = batch
     lowered = beam.search.lower(
-        FORWARD, known, cache, history, filling, None, 16, own=own, settings=settings, end=NEVER
+        FORWARD,
+        prefilled,
+        cache,
+        history,
+        is_padding,
+        None,
+        16,
+        max_new=max_new,
+        settings=settings,
+        end=NEVER,
     )
     result = r"^ *(?:ROOT )?%(\S+) = f32\[3,2,(?:8,32|32,8)\]\S* (\S+?)\("
     found = [

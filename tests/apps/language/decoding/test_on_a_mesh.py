@@ -19,7 +19,7 @@ from pangu_jax.apps.language.tuning.measuring import ONE_DEVICE, measure
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.runs import inference_layout
 from pangu_jax.runs.inference_layout import Devices
-from pangu_jax.workloads import Run
+from pangu_jax.workloads import RunContext
 from pangu_jax.workloads.language.model import encoder_decoder
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.workloads.language.model.forward import Forward
@@ -77,7 +77,7 @@ def queries():
     ]
 
 
-def everything(run: Run, params) -> Found:
+def everything(run: RunContext, params) -> Found:
     asked = queries()
     forward = Forward(CONFIG, run.placement)
     generator = Generator(forward, params)
@@ -148,7 +148,9 @@ def test_what_lies_where(params):
     list(stream)
     assert stepping.advance._cache_size() == before + 1, "one program for the first step and the others"
     batch = generator._open(queries()[:3], Greedy(), TOKENS)
-    assert all(lies(array, examples, "model") for array in (*batch.cache[0], *batch.known.memory.layers[0]))
+    assert all(
+        lies(array, examples, "model") for array in (*batch.cache[0], *batch.prefilled.memory.layers[0])
+    )
 
 
 def test_a_plan_of_many_rows_is_split_evenly(params, one_device):

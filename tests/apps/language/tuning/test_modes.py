@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pangu_jax.apps.language.tuning.freezing import Extent, Freezing, Known, wrap
+from pangu_jax.apps.language.tuning.freezing import DepthAndSteps, Freezing, FreezingContext, wrap
 from pangu_jax.apps.language.tuning.modes import (
     ChildTuningD,
     ChildTuningF,
@@ -22,9 +22,9 @@ from pangu_jax.errors import UserError
 from pangu_jax.training.optimizers import Optimizer
 from pangu_jax.workloads import Variables
 
-EXTENT = Extent(encoder=2, decoder=3, steps=60)
+EXTENT = DepthAndSteps(encoder=2, decoder=3, steps=60)
 KEY = jax.random.key(0)
-KNOWN = Known(EXTENT, KEY)
+CONTEXT = FreezingContext(EXTENT, KEY)
 WEIGHTS = {
     "embedding": jnp.ones((50, 4)),
     "encoder": {"attention": {"qkv": jnp.ones((2, 4, 5)), "out": jnp.ones((2, 4, 5))}},
@@ -39,7 +39,7 @@ def by_height(mode: Freezing, step: int) -> np.ndarray:
     """The mask at each height, 0 to the top."""
     out = np.full(EXTENT.top + 1, np.nan)
     for path, leaf in PATHS.items():
-        mask = np.broadcast_to(mode.freeze_mask(step, path, leaf, KNOWN), leaf.shape)
+        mask = np.broadcast_to(mode.freeze_mask(step, path, leaf, CONTEXT), leaf.shape)
         layers = EXTENT.height(path)
         if isinstance(layers, np.ndarray):
             assert all(len(np.unique(mask[i])) == 1 for i in range(len(mask)))
@@ -83,12 +83,12 @@ def test_freeze_out_falls_by_a_cosine_and_scaled_layers_travel_as_far():
     travelled = {}
     for scaled in (False, True):
         mode = FreezeOut(0.5, scaled)
-        rates = np.stack([mode.rate(step, ("encoder", "attention", "qkv"), KNOWN) for step in steps])
+        rates = np.stack([mode.rate(step, ("encoder", "attention", "qkv"), CONTEXT) for step in steps])
         assert rates.shape == (EXTENT.steps, 2)
         assert (np.diff(rates, axis=0) <= 1e-6).all()
         travelled[scaled] = [
             *rates.sum(axis=0),
-            sum(float(mode.rate(s, ("classifier",), KNOWN)) for s in steps),
+            sum(float(mode.rate(s, ("classifier",), CONTEXT)) for s in steps),
         ]
     np.testing.assert_allclose(travelled[True], 30, atol=1.5)
     assert travelled[False][0] < travelled[False][1] < travelled[False][2]
@@ -96,8 +96,8 @@ def test_freeze_out_falls_by_a_cosine_and_scaled_layers_travel_as_far():
 
 def test_child_tuning_f_moves_another_random_share_each_step():
     leaf, mode = jnp.ones((100, 100)), ChildTuningF(0.3)
-    masks = [np.asarray(mode.freeze_mask(step, ("embedding",), leaf, KNOWN)) for step in (0, 0, 1)]
-    other = np.asarray(mode.freeze_mask(0, ("head",), leaf, KNOWN))
+    masks = [np.asarray(mode.freeze_mask(step, ("embedding",), leaf, CONTEXT)) for step in (0, 0, 1)]
+    other = np.asarray(mode.freeze_mask(0, ("head",), leaf, CONTEXT))
     np.testing.assert_array_equal(masks[0], masks[1])
     for mask in (masks[2], other):
         assert abs(mask.mean() - 0.3) < 0.03
@@ -114,18 +114,18 @@ def test_child_tuning_d_moves_the_share_with_the_largest_information():
     moving, still = np.concatenate(moving), np.concatenate(still)
     assert abs(len(moving) / (len(moving) + len(still)) - 0.2) < 0.01
     assert moving.min() > still.max()
-    up, knows = WEIGHTS["decoder"]["feed_forward"]["up"], KNOWN._replace(chosen=chosen)
+    up, knows = WEIGHTS["decoder"]["feed_forward"]["up"], CONTEXT._replace(chosen=chosen)
     mask = mode.freeze_mask(3, ("decoder", "feed_forward", "up"), up, knows)
     np.testing.assert_array_equal(mask, chosen["decoder"]["feed_forward"]["up"])
 
 
 def test_mixout_puts_weights_back_and_keeps_their_mean():
     start, now = {"w": jnp.full((200, 200), 2.0)}, {"w": jnp.full((200, 200), 5.0)}
-    seen = np.asarray(Mixout(0.4).perturbed(now, 3, KNOWN._replace(start=start))["w"])
+    seen = np.asarray(Mixout(0.4).perturbed(now, 3, CONTEXT._replace(start=start))["w"])
     assert abs((seen == 2.0).mean() - 0.4) < 0.02
     np.testing.assert_allclose(np.unique(seen), [2.0, 2.0 + 3.0 / 0.6], rtol=1e-6)
     assert abs(seen.mean() - 5.0) < 0.05
-    again = Mixout(0.4).perturbed(now, 4, KNOWN._replace(start=start))["w"]
+    again = Mixout(0.4).perturbed(now, 4, CONTEXT._replace(start=start))["w"]
     assert (np.asarray(again) != seen).any()
 
 
@@ -136,21 +136,21 @@ def test_rec_adam_holds_weights_first_and_lets_them_go():
         jnp.array([1.0]),
     )
     update = jnp.array([-0.5])
-    pulls = [mode.pull(update, weight, start, step, 0.01, KNOWN).item() for step in (0, 30, 60)]
+    pulls = [mode.pull(update, weight, start, step, 0.01, CONTEXT).item() for step in (0, 30, 60)]
     np.testing.assert_allclose(pulls, [-0.2, -0.35, -0.5], atol=1e-4)
 
 
 def test_layer_drop_leaves_out_whole_layers_which_do_not_move():
     mode, dropped = LayerDrop(0.5), 0
     for step in range(20):
-        thinned = mode.thinned(WEIGHTS, step, KNOWN)
+        left_in = mode.drop_layers(WEIGHTS, step, CONTEXT)
         for tower, block, name in (("encoder", "attention", "out"), ("decoder", "feed_forward", "down")):
-            mask = mode.freeze_mask(step, (tower, block, name), WEIGHTS[tower][block][name], KNOWN)
-            left = np.asarray(thinned[tower][block][name]).reshape(mask.shape[0], -1)
+            mask = mode.freeze_mask(step, (tower, block, name), WEIGHTS[tower][block][name], CONTEXT)
+            left = np.asarray(left_in[tower][block][name]).reshape(mask.shape[0], -1)
             assert ((left == 0).all(axis=1) | (left == 1).all(axis=1)).all()
             np.testing.assert_array_equal(left[:, 0], np.ravel(mask))
             dropped += (left == 0).all(axis=1).sum()
-        assert thinned["encoder"]["attention"]["qkv"] is WEIGHTS["encoder"]["attention"]["qkv"]
+        assert left_in["encoder"]["attention"]["qkv"] is WEIGHTS["encoder"]["attention"]["qkv"]
     assert 30 < dropped < 70  # of 100
 
 

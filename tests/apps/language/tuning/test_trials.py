@@ -14,7 +14,7 @@ from pangu_jax.apps.language.tuning.lora import LoRA
 from pangu_jax.apps.language.tuning.measuring import measure
 from pangu_jax.apps.language.tuning.methods import FineTuning, Head, size
 from pangu_jax.apps.language.tuning.prompts import PrefixTuning, PromptTuning
-from pangu_jax.apps.language.tuning.settings import Descent, Fit, Tuning
+from pangu_jax.apps.language.tuning.settings import Fit, OptimizerSpec, Tuning
 from pangu_jax.apps.language.tuning.trials import Trials
 from pangu_jax.apps.language.tuning.workload import TunedLanguageModel
 from pangu_jax.errors import UserError
@@ -33,7 +33,7 @@ STEPS = 80
 
 def trials(name="fine-tuning", evaluate_every=40, patience=0) -> Trials:
     method, rate = METHODS[name]
-    fit = Fit(Descent(learning_rate=rate), STEPS, evaluate_every=evaluate_every, patience=patience)
+    fit = Fit(OptimizerSpec(learning_rate=rate), STEPS, evaluate_every=evaluate_every, patience=patience)
     return Trials(toy.MODEL, toy.base(), Tuning(method), fit, toy.SHAPE)
 
 

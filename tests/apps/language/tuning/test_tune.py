@@ -19,7 +19,7 @@ from pangu_jax.apps.language import loading
 from pangu_jax.apps.language.tuning.lora import LoRA
 from pangu_jax.apps.language.tuning.modes import Mixout
 from pangu_jax.apps.language.tuning.prompts import PromptTuning
-from pangu_jax.apps.language.tuning.settings import Descent, Regularisation
+from pangu_jax.apps.language.tuning.settings import OptimizerSpec, Regularisation
 from pangu_jax.apps.language.tuning.tune import tune
 from pangu_jax.errors import UserError
 from pangu_jax.runs import metrics
@@ -55,7 +55,7 @@ def settings(folder):
         "task": "fewclue/eprstmt",
         "pattern": "close",
         "data_dir": str(folder / "data"),
-        "optimizer": Descent(learning_rate=1e-2),
+        "optimizer": OptimizerSpec(learning_rate=1e-2),
         "steps": 8,
         "batch_size": 8,
         "evaluate_every": 2,

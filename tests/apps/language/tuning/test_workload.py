@@ -13,7 +13,7 @@ from pangu_jax.apps.language.tuning.examples import TaskRows
 from pangu_jax.apps.language.tuning.lora import LoRA
 from pangu_jax.apps.language.tuning.methods import Head, asked_by
 from pangu_jax.apps.language.tuning.prompts import PrefixTuning, PromptTuning
-from pangu_jax.apps.language.tuning.settings import Descent, Fit, Objective, Regularisation, Tuning
+from pangu_jax.apps.language.tuning.settings import Fit, Objective, OptimizerSpec, Regularisation, Tuning
 from pangu_jax.apps.language.tuning.workload import TunedLanguageModel
 from pangu_jax.models.placement import OneDevice
 from pangu_jax.parallel import feed
@@ -21,7 +21,7 @@ from pangu_jax.parallel import layout as layouts
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.mesh import make_mesh
 from pangu_jax.training import step
-from pangu_jax.workloads import Run, Variables
+from pangu_jax.workloads import RunContext, Variables
 from pangu_jax.workloads.language.model import encoder_decoder
 from tests.apps.language.tuning import toy
 
@@ -76,7 +76,10 @@ def losses(name: str, layout: Layout) -> np.ndarray:
     workload = tuned(TUNINGS[name])
     assert layouts.check(layout, BATCH, workload.dimensions()) == []
     mesh = make_mesh(layout, jax.devices()[: math.prod(layout.axis_sizes().values())])
-    optimizer, run = workload.optimizer(Fit(Descent(learning_rate=3e-3), STEPS).made()), Run(OneDevice())
+    optimizer, run = (
+        workload.optimizer(Fit(OptimizerSpec(learning_rate=3e-3), STEPS).made()),
+        RunContext(OneDevice()),
+    )
     state, constants = step.start(workload, optimizer, mesh, 3)
     train_step = step.make_train_step(
         workload, optimizer, run, layout, mesh, batch_size=BATCH, seed=3, constants=constants

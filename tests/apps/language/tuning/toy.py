@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from pangu_jax.apps.language.decoding.queries import Query
-from pangu_jax.apps.language.tuning.examples import Labelled, Shape
-from pangu_jax.apps.language.tuning.settings import Descent, Fit, Tuning
+from pangu_jax.apps.language.tuning.examples import Labelled, RowShape
+from pangu_jax.apps.language.tuning.settings import Fit, OptimizerSpec, Tuning
 from pangu_jax.apps.language.tuning.trials import Trials
 from pangu_jax.models.parameters import Tree
 from pangu_jax.workloads.language.model import encoder_decoder
@@ -23,7 +23,7 @@ STORED = Path(__file__).with_name("base.npz")
 MODEL = EncoderDecoderConfig(
     vocab_size=32, d_model=16, d_ff=32, heads=2, encoder_layers=1, decoder_layers=1, position="relative"
 )
-SHAPE = Shape(inputs=16, columns=4, reads=2, pairs=4, candidates=2)
+SHAPE = RowShape(inputs=16, columns=4, reads=2, pairs=4, candidates=2)
 ASK_FIRST, ASK_SECOND = 3, 4
 FIRST, SECOND, WORDS = (5, 6), (7, 8), (9, 10)
 ANSWERS = tuple(np.array([11, word], np.int32) for word in (12, 13))  # two tokens, the first in common
@@ -66,7 +66,7 @@ def base() -> Tree:
 def make() -> None:
     """Trains the base model and stores it."""
     fresh = encoder_decoder.init(MODEL, jax.random.key(0))
-    fit = Fit(Descent(learning_rate=1e-2), steps=600, batch_size=32, evaluate_every=300)
+    fit = Fit(OptimizerSpec(learning_rate=1e-2), steps=600, batch_size=32, evaluate_every=300)
     params = Trials(MODEL, fresh, Tuning(), fit, SHAPE)(texts(1000, 1, asked=True)).params
     leaves = jax.tree.leaves_with_path(params)
     np.savez(STORED, **{jax.tree_util.keystr(p, simple=True, separator="/"): leaf for p, leaf in leaves})

@@ -21,7 +21,7 @@ _PUNCTUATION = dict.fromkeys(map(ord, "-:_*^/\\~`+=，。：？！“”；’�
 _RUNS = re.compile("[\u4e00-\u9fa5]|[^\u4e00-\u9fa5]+")
 
 
-class Reading(NamedTuple):
+class ReadingScores(NamedTuple):
     """Scores over a set of questions, percent."""
 
     exact_match: float
@@ -31,7 +31,7 @@ class Reading(NamedTuple):
     unanswered: int  # questions without a prediction; they count as 0
 
 
-def evaluate(predictions: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> Reading:
+def evaluate(predictions: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> ReadingScores:
     """Exact match and F1, each the best over a question's references.
 
     Args:
@@ -51,7 +51,7 @@ def evaluate(predictions: Mapping[str, str], references: Mapping[str, Sequence[s
         f1 += overlap_f1(predictions[name], references[name])
     questions = len(references)
     exact, f1 = 100 * exact / questions, 100 * f1 / questions
-    return Reading(exact, f1, (exact + f1) / 2, questions, questions - len(predictions))
+    return ReadingScores(exact, f1, (exact + f1) / 2, questions, questions - len(predictions))
 
 
 def exact_match(prediction: str, references: Sequence[str]) -> float:

@@ -37,7 +37,7 @@ class Rouge(NamedTuple):
     """Means over pairs."""
 
     scores: dict[str, Score]  # by NAMES; f1 is the mean of the pairs' F1, as in the Perl tool
-    mean: float  # of the seven F1: the NLPCC2018 ranking, as far as the literature tells
+    mean: float  # of the seven F1: the NLPCC2018 ranking, as far as the literature says
     split: str  # what one token was
     limit: int | None  # predictions were cut at this many characters
     pairs: int
@@ -54,7 +54,7 @@ def evaluate(predictions: Sequence[str], references: Sequence[str], limit: int |
       limit: cuts predictions at this many characters, white space not counted; NLPCC2018's is 60.
 
     Raises:
-      UserError: the lengths differ, there is no pair, or a reference is empty (told by its number).
+      UserError: the lengths differ, there is no pair, or a reference is empty (named by its number).
     """
     if len(predictions) != len(references) or not references:
         raise UserError(

@@ -38,7 +38,7 @@ def replace_misread(function: Function) -> None:
 
 
 class _Form:
-    """The nodes that stand for one."""
+    """The nodes that replace one."""
 
     def __init__(self, node: Node):
         self.nodes: list[Node] = []
@@ -290,7 +290,7 @@ class _Alternative(_Form):
             return self._of("arith.select", condition, yes, no, dtype=dtype)
 
         def negative(of: Value, yes: Value, no: Value) -> Value:
-            """By the sign; 1/x tells that of a zero."""
+            """By the sign; 1/x shows that of a zero."""
             inverse = self._of("arith.divf", number(1), of)
             return select(below(inverse, number(0)), yes, select(below(of, number(0)), yes, no))
 
