@@ -37,8 +37,8 @@ def words(folder: Path, *texts: str, size: int = 420) -> Vocabulary:
 
 
 def model(known: Vocabulary, **changes) -> EncoderDecoderConfig:
-    """The toy's shape for a vocabulary."""
-    return dataclasses.replace(toy.MODEL, vocab_size=known.size, **changes)
+    """The toy's shape for a vocabulary, with rows that a layout can divide."""
+    return dataclasses.replace(toy.MODEL, vocab_size=-(-known.size // 8) * 8, **changes)
 
 
 def keep(path: Path, known: Vocabulary, config: EncoderDecoderConfig, params: Tree | None = None) -> Path:

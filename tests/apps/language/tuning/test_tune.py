@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -25,6 +24,7 @@ from pangu_jax.errors import UserError
 from pangu_jax.runs import metrics
 from pangu_jax.runs.checkpoints import Checkpoints
 from tests.apps.language.tuning import runs
+from tests.runs import made_up
 
 ROOT = Path(__file__).parents[4]
 GOOD = ["很好用，物流也快", "屏幕清晰，喜欢", "满意，会再来", "做工好，值"]
@@ -101,15 +101,19 @@ def command(folder, out, **bindings) -> list[str]:
 
 @pytest.mark.parametrize("layout", ["fsdp=8", "model=4"])
 def test_on_eight_devices_it_is_as_on_one(layout, folder, tmp_path):
-    losses, params = [], []
+    """In all that it computes. Weights are not compared: AdamW's first steps are signs of gradients, also of
+    those that are rounding errors."""
+    rows = []
     for flags in (["--backend", "cpu:1"], ["--backend", "cpu:8", f"--gin.Layout.{layout}"]):
         out = tmp_path / flags[1]
         assert cli.main([*command(folder, out), *flags]) == 0
-        losses.append([row["loss"] for row in computed(out) if "loss" in row])
-        params.append(loading.load(out).params)
-    np.testing.assert_allclose(*losses, rtol=1e-5)
-    close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
-    jax.tree.map(lambda one, eight: close(eight, one), *params)
+        assert loading.load(out).manifest["step"] == 8
+        rows.append(computed(out))
+    assert [row.keys() for row in rows[0]] == [row.keys() for row in rows[1]]
+    for name in ("loss", "grad_norm", "validation_loss", "validation_accuracy"):
+        one, eight = ([row[name] for row in each if name in row] for each in rows)
+        assert len(one) >= 4
+        np.testing.assert_allclose(eight, one, rtol=1e-5, err_msg=name)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +156,10 @@ def test_it_resumes_from_the_base_that_it_began_with(folder, settings, tmp_path)
     base = Path(shutil.copytree(folder / "base", tmp_path / "base"))
     settings |= {"run_dir": str(base), "method": LoRA(2)}
     tune(str(tmp_path / "out"), **settings)
-    shutil.copytree(base / "checkpoints" / "7", base / "checkpoints" / "9")  # trained on since
+    trained = jax.tree.map(lambda leaf: leaf + 1, loading.load(base).params)  # since
+    made_up.write(
+        base, (base / "recipe.gin").read_text(), {9: trained}, loading.load(base).vocabulary.fingerprint
+    )
     assert tune(str(tmp_path / "out"), **settings).summary["step"] == 8
     with pytest.raises(UserError, match="was trained with base"):
         tune(str(tmp_path / "out"), **settings, step=9)
