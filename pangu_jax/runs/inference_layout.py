@@ -165,6 +165,8 @@ def of_trained(
 
 
 def _fitting(layout: Layout, devices: int, dimensions: Mapping[str, int]) -> Layout:
+    if layout.data > 0 and _devices(layout) == 1:
+        return layout  # the first device is used, however many there are
     layout = layout.on(devices)
     problems: Sequence[tuple[str, str]] = layouts.check(layout, layout.batch_shards, dimensions)
     if problems:

@@ -18,6 +18,7 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pangu_jax.errors import UserError
 from pangu_jax.runs.run_directory import RunDirectory, write_atomically
@@ -63,7 +64,7 @@ class Metrics:
         Raises:
             UserError: the disk is full.
         """
-        row = {"step": step} | {name: _plain(value) for name, value in values.items()}
+        row: dict[str, Any] = {"step": int(step)} | {name: _plain(value) for name, value in values.items()}
         try:
             line = json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n"
             while line:

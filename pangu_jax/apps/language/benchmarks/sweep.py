@@ -4,6 +4,8 @@ A row is on disk as soon as it is known, and what has its row is not done again.
 approach go together: they share their compiled programs.
 """
 
+import dataclasses
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -23,8 +25,12 @@ from pangu_jax.evaluation import tables
 from pangu_jax.evaluation.journal import Cell, Journal, Row
 from pangu_jax.evaluation.source_code import commit
 from pangu_jax.evaluation.statistics import BASELINES
+from pangu_jax.parallel.constraints import ConstraintPlacement
+from pangu_jax.parallel.layout import Layout
 from pangu_jax.recipes import plain_errors
-from pangu_jax.runs.inference_layout import ANY, Devices
+from pangu_jax.runs.inference_layout import ANY, Devices, of_mesh
+
+log = logging.getLogger(__name__)
 
 FEWCLUE = ("eprstmt", "csldcp", "tnews", "iflytek", "ocnli", "bustm", "chid", "csl", "cluewsc")
 
@@ -157,6 +163,12 @@ def run_group(group: Group) -> Iterator[Row]:
     task = benchmarks.get(group.cells[0].task)
     test = test_examples(task, group.test_split, group.limit, group.data_dir).examples
     loaded = loading.load(group.run_dir, devices=group.devices, float32=True)
+    placement, batch_size = loaded.run.placement, group.approach.batch_size
+    parts = of_mesh(placement.mesh.shape).batch_shards if isinstance(placement, ConstraintPlacement) else 1
+    if batch_size % parts and not group.devices.layout:  # nobody asked for so many
+        log.warning("batch_size %d is not divisible by %d devices: one is used", batch_size, parts)
+        one = dataclasses.replace(group.devices, layout=Layout(data=1))
+        loaded = loading.load(group.run_dir, devices=one, float32=True)
     yield from few_shot.run(loaded, task, group.approach, group.cells, test, group.data_dir)
 
 
