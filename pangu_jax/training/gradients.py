@@ -12,8 +12,6 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
-from pangu_jax.errors import UserError
-from pangu_jax.models.placement import OneDevice
 from pangu_jax.parallel import layout as layouts
 from pangu_jax.parallel import one_forward_one_backward, pipeline, rules, shards, stage
 from pangu_jax.parallel.collecting import joined, split, with_rows, without_rows
@@ -23,10 +21,18 @@ from pangu_jax.parallel.manual import ManualPlacement
 from pangu_jax.parallel.mesh import MESH_AXES
 from pangu_jax.parallel.shards import Specs
 from pangu_jax.parallel.stage import Weights
+from pangu_jax.training.stage_weights import (
+    FROZEN,
+    cast_and_gather,
+    is_frozen,
+    rounds,
+    stack_by_stage,
+    stage_weights,
+    with_pipeline,
+)
 from pangu_jax.workloads import Batch, Microbatch, PipelinedWorkload, RunContext, Sums, Variables, Workload
 
 Tree = Any
-FROZEN = None  # in a tree of gradients, where a parameter is not differentiated
 
 
 class Rest(NamedTuple):
@@ -61,7 +67,7 @@ def make_gradients(
     if layout.schedule == "none":
         function = partial(_accumulated, workload, layout, run, trainable)
     else:
-        function = partial(_pipelined, _with_pipeline(workload, layout), layout, run)
+        function = partial(_pipelined, with_pipeline(workload, layout), layout, run)
     manual = _manual_axes(layout)
 
     def gradients(variables: Variables, batch: Batch, keys: jax.Array | None) -> tuple[Tree, Sums]:
@@ -79,7 +85,7 @@ def make_gradients(
             return jnp.zeros_like(param) if gradient is FROZEN else gradient.reshape(param.shape) * inverse
 
         learning = _learning(grads, trainable)  # a pipeline has differentiated them all
-        return jax.tree.map(divided, learning, params, is_leaf=_is_frozen), sums
+        return jax.tree.map(divided, learning, params, is_leaf=is_frozen), sums
 
     return gradients
 
@@ -95,7 +101,7 @@ def make_sums(
     def function(params: Tree, rest: Rest, part: Microbatch) -> tuple[None, Sums]:
         if not pipelined:
             return None, workload.loss(Variables(params, *rest), part.batch, None, run)
-        in_stages = _with_pipeline(workload, layout)
+        in_stages = with_pipeline(workload, layout)
         weights, _ = stage_weights(in_stages, layout, run, params)
         program, parts = in_stages.program(run, *rest), split(part, layout.microbatches)
         return None, _in_order(pipeline.loss(program, layout, weights, None, parts))
@@ -187,11 +193,7 @@ def _learning(tree: Tree, trainable: Tree | None) -> Tree:
 
 def _merged(tree: Tree, others: Tree) -> Tree:
     """The tree with the leaves of another where it has `FROZEN`."""
-    return jax.tree.map(lambda x, y: y if x is FROZEN else x, tree, others, is_leaf=_is_frozen)
-
-
-def _is_frozen(node: Any) -> bool:
-    return node is FROZEN
+    return jax.tree.map(lambda x, y: y if x is FROZEN else x, tree, others, is_leaf=is_frozen)
 
 
 def _in_order(sums: Sums) -> Sums:
@@ -219,58 +221,9 @@ def _pipelined(
     return pull(grads), _in_order(sums)
 
 
-def stage_weights(
-    workload: PipelinedWorkload, layout: Layout, run: RunContext, params: Tree
-) -> tuple[Weights, Callable[[Weights], Tree]]:
-    """The weights as a stage uses them through a whole step, and the way of their gradients back to storage.
-
-    What is outside the layers is gathered once; so are the layers' weights under ZeRO-1, or else each layer
-    gathers its own when it runs.
-    """
-    axes = workload.logical_axes().params
-    names = _towers(workload)
-
-    def gather(params: Tree) -> Weights:
-        towers = tuple(jax.tree.map(lambda w: w[:, 0], params[name]) for name in names)
-        if layout.zero == 1:
-            stacked = [
-                jax.tree.map(lambda a: (None, *a), axes[name], is_leaf=rules.is_axes) for name in names
-            ]
-            towers = tuple(
-                cast_and_gather(*tower, run, whole=True) for tower in zip(towers, stacked, strict=True)
-            )
-        shared = {name: tree for name, tree in params.items() if name not in names}
-        return Weights(
-            towers, cast_and_gather(shared, {name: axes[name] for name in shared}, run, whole=True)
-        )
-
-    weights, back = jax.vjp(gather, params)
-    return weights, lambda grads: back(jax.tree.map(lambda g, w: g.astype(w.dtype), grads, weights))[0]
-
-
-def cast_and_gather(params: Tree, axes: Tree, run: RunContext, *, whole: bool) -> Tree:
-    """Weights in the dtype of products, once per step, and gathered if they are to stay whole."""
-
-    def cast(weight: jax.Array | None, axes: rules.LogicalAxes) -> jax.Array | None:
-        return weight.astype(run.dtype) if weight is not FROZEN and "embed" in axes else weight
-
-    cast_ = jax.tree.map(cast, params, axes, is_leaf=_is_frozen)
-    if not whole:
-        return cast_
-    kept = jax.tree.map(lambda w, a: a if w is not FROZEN else FROZEN, cast_, axes, is_leaf=_is_frozen)
-    return run.placement.weights(cast_, kept)
-
-
-def stack_by_stage(workload: Workload, layout: Layout, params: Tree) -> Tree:
-    """In a pipeline, each tower's weights as [rounds, stages, layers, ...]: a device holds one stage."""
-    rounds, towers = _rounds(workload, layout)
-    stack = lambda w: w.reshape(rounds, layout.stage, -1, *w.shape[1:])  # noqa: E731
-    return {name: jax.tree.map(stack, tree) if name in towers else tree for name, tree in params.items()}
-
-
 def _specs(workload: Workload, layout: Layout, part: Microbatch) -> Specs:
     """Where the parameters of `stack_by_stage` are, what else the loss reads, and the batch."""
-    axes, towers = workload.logical_axes(), _rounds(workload, layout)[1]
+    axes, towers = workload.logical_axes(), rounds(workload, layout)[1]
 
     def of(name: str, axes: rules.LogicalAxes) -> PartitionSpec:
         spec = rules.storage_spec(axes)
@@ -285,25 +238,3 @@ def _specs(workload: Workload, layout: Layout, part: Microbatch) -> Specs:
     batch = rules.batch_specs(workload.batch_axes(), part.batch)
     keys: Any = None if part.keys is None else rules.batch_spec()
     return Specs(params, rest, Microbatch(batch, keys))
-
-
-def _rounds(workload: Workload, layout: Layout) -> tuple[int, tuple[str, ...]]:
-    """Rounds that each tower makes around the stages, and the towers; none without a pipeline."""
-    if layout.schedule == "none":
-        return 1, ()
-    towers = _towers(_with_pipeline(workload, layout))
-    return layout.rounds(len(towers)), towers
-
-
-def _with_pipeline(workload: Workload, layout: Layout) -> PipelinedWorkload:
-    """UserError where the family has none."""
-    if not isinstance(workload, PipelinedWorkload):
-        raise UserError(
-            f"Layout.schedule = {layout.schedule!r}: the workload {workload.name!r} has no pipeline; "
-            "use 'none'"
-        )
-    return workload
-
-
-def _towers(workload: PipelinedWorkload) -> tuple[str, ...]:
-    return workload.program(RunContext(OneDevice()), {}, {}).towers
