@@ -11,12 +11,40 @@ import pytest
 
 TESTS = Path(__file__).parent
 
-# Whole files and folders, chosen by what they cost: `make test` has the others, which compile for long,
-# start processes or build corpora.
+# Whole files and folders, chosen by what they cost: together about a CPU-minute. `make test` has the others,
+# which compile for long, start processes or build corpora.
 QUICK = (
-    "recipes",
     "test_cli.py",
     "test_contracts.py",
+    "test_launch.py",
+    "recipes",
+    "data",
+    "corpus/test_cleaning.py",
+    "corpus/test_cleaning_edits.py",
+    "corpus/test_cleaning_filters.py",
+    "corpus/test_cleaning_privacy.py",
+    "corpus/test_extraction.py",
+    "models",
+    "parallel/test_layout.py",
+    "parallel/test_rules.py",
+    "parallel/test_schedules.py",
+    "planner/test_cost.py",
+    "planner/test_device_groups.py",
+    "planner/test_estimate.py",
+    "planner/test_planner.py",
+    "workloads/test_adding_a_workload.py",  # one family trained, on one device and on eight
+    "runs",
+    "evaluation",
+    "training/test_consistency.py",
+    "training/test_progress.py",
+    "training/test_stop_agreement.py",
+    "apps/language/benchmarks/test_metrics.py",
+    "apps/language/benchmarks/test_submissions.py",
+    "apps/language/chat",
+    "apps/language/conversion/test_bad_input.py",
+    "apps/language/conversion/test_config.py",
+    "apps/language/retrieval",
+    "verbs",
 )
 
 
