@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
+SHOWN = 10  # names of failed tests, at most
 
 # Whole files and folders, chosen by what they cost: together about a CPU-minute. `make test` has the others,
 # which compile for long, start processes or build corpora.
@@ -71,7 +72,8 @@ def main(arguments: list[str]) -> int:
     failed = list(failures.ids)
     if status and not failed:
         failed = [f"pytest, which ended with status {int(status)}"]
-    print(*failed, sep=", ")
+    more = [f"{len(failed) - SHOWN} more"] if len(failed) > SHOWN else []
+    print(*failed[:SHOWN], *more, sep=", ")
     return 2 if status else 0
 
 
