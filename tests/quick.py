@@ -19,7 +19,11 @@ QUICK = (
     "test_contracts.py",
     "test_launch.py",
     "recipes",
-    "data",
+    "data/test_benchmarks.py",
+    "data/test_benchmarks_published.py",
+    "data/test_denoising.py",
+    "data/test_folder.py",
+    "data/test_vocabulary.py",
     "corpus/test_cleaning.py",
     "corpus/test_cleaning_edits.py",
     "corpus/test_cleaning_filters.py",
@@ -45,7 +49,7 @@ QUICK = (
     "apps/language/conversion/test_bad_input.py",
     "apps/language/conversion/test_config.py",
     "apps/language/retrieval",
-    "verbs",
+    "verbs/test_generate.py",
 )
 
 
