@@ -13,12 +13,17 @@ from packaging.utils import canonicalize_name
 
 import pangu_jax
 from tests.checks import CHECKS, ROOT, run
+from tests.quick import QUICK
 
 
 @pytest.mark.parametrize("name", CHECKS)
 def test_house_rule(name):
     ran = run(name)
     assert ran.returncode == 0, ran.stdout
+
+
+def test_the_quick_tests_are_there():
+    assert [name for name in QUICK if not (ROOT / "tests" / name).exists()] == []
 
 
 def test_one_version_everywhere():
