@@ -79,6 +79,22 @@ def test_a_layout_of_the_callers(run, bindings, layout):
     assert_params(opened, 8)
 
 
+def test_matrices_have_the_dtype_of_products_unless_they_are_trained_further(run):
+    """bf16 on accelerators, or where the layout says so."""
+    narrow = Devices("cpu", Layout(data=1, compute_dtype="bfloat16"))
+    used, trained = (opening.open_run(run, devices=narrow, float32=wide) for wide in (False, True))
+    assert used.spread.run.dtype == trained.spread.run.dtype == np.dtype("bfloat16")
+    dtypes = {
+        path: str(leaf.dtype) for path, leaf in jax.tree_util.tree_leaves_with_path(used.variables.params)
+    }
+    assert set(dtypes.values()) == {"bfloat16", "float32"}
+    assert all(
+        (dtype == "float32") == ("scale" in str(path) or "bias" in str(path))
+        for path, dtype in dtypes.items()
+    )
+    assert_params(trained, 8)
+
+
 @pytest.mark.parametrize(
     ("layout", "words"),
     [
