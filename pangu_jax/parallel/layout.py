@@ -84,7 +84,7 @@ class Layout:
         if self.data == -1:
             if devices % taken:
                 raise UserError(
-                    f"the layout {self.describe()} does not fit {devices} devices: its other axes take "
+                    f"the layout {self.describe()} does not fit {devices} device{'s'[: devices - 1]}: its other axes take "
                     f"{taken}, which does not divide {devices}; change Layout.* or the backend"
                 )
             return dataclasses.replace(self, data=devices // taken)

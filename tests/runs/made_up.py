@@ -58,7 +58,9 @@ def language_run(path: Path, vocabulary: vocabulary.Vocabulary, bindings: str = 
     return run
 
 
-def write(path: Path, recipe: str, checkpoints: dict[int, Any], vocabulary: str = "") -> Path:
+def write(
+    path: Path, recipe: str, checkpoints: dict[int, Any], vocabulary: str = "", extra: Any = None
+) -> Path:
     """A run directory with these parameters at these steps, and an optimizer's state that nobody needs."""
     with RunDirectory(path) as directory, Checkpoints(directory.checkpoints) as writer:
         directory.write_recipe(recipe)
@@ -68,5 +70,7 @@ def write(path: Path, recipe: str, checkpoints: dict[int, Any], vocabulary: str 
                 "params": params,
                 "opt_state": jax.tree.map(jnp.zeros_like, params),
             }
+            if extra is not None:
+                state["extra"] = extra
             writer.save(step, state, {"recipe": recipe, "fingerprint": {"vocabulary": vocabulary}})
     return path

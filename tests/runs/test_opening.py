@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 
+import gin
 import jax
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from pangu_jax.runs import checkpoint_files, inference_layout, opening
 from pangu_jax.runs.inference_layout import Devices
 from tests.runs import made_up
 from tests.training import digits
+from tests.workloads.stateful_digits import StatefulDigits
 
 ONE, EIGHT = Devices("cpu"), Devices("cpu:8")
 FSDP, MODEL = ("fsdp", "fsdp_y", "fsdp_z"), "model"
@@ -75,6 +77,22 @@ def test_a_layout_of_the_callers(run, bindings, layout):
     opened = opening.open_run(run, devices=Devices("cpu:8", bindings))
     assert opened.spread.layout == layout
     assert_params(opened, 8)
+
+
+def test_matrices_have_the_dtype_of_products_unless_they_are_trained_further(run):
+    """bf16 on accelerators, or where the layout says so."""
+    narrow = Devices("cpu", Layout(data=1, compute_dtype="bfloat16"))
+    used, trained = (opening.open_run(run, devices=narrow, float32=wide) for wide in (False, True))
+    assert used.spread.run.dtype == trained.spread.run.dtype == np.dtype("bfloat16")
+    dtypes = {
+        path: str(leaf.dtype) for path, leaf in jax.tree_util.tree_leaves_with_path(used.variables.params)
+    }
+    assert set(dtypes.values()) == {"bfloat16", "float32"}
+    assert all(
+        (dtype == "float32") == ("scale" in str(path) or "bias" in str(path))
+        for path, dtype in dtypes.items()
+    )
+    assert_params(trained, 8)
 
 
 @pytest.mark.parametrize(
@@ -217,6 +235,20 @@ def test_a_run_of_another_family(tmp_path, capsys):
     status, out, err = pangu(capsys, "chat", "--run_dir", run)
     assert status == 2 and not out and len(err.splitlines()) == 1
     assert "is a run of the family 'digits'" in err and "pangu checkpoint inspect" in err
+
+
+def test_extra_state_is_opened_with_the_parameters_and_missed_in_one_line(tmp_path):
+    gin.external_configurable(StatefulDigits, module="tests.workloads.stateful_digits")
+    recipe = "train.workload = @StatefulDigits()\n"
+    params, extra, _ = StatefulDigits().init(jax.random.key(0))
+    whole = made_up.write(tmp_path / "whole", recipe, {7: params}, extra=extra)
+    opened = opening.open_run(whole, devices=Devices("cpu:8", Layout(data=1, fsdp=8)))
+    jax.tree.map(np.testing.assert_array_equal, opened.variables.extra, extra)
+    assert opened.variables.extra["teacher"]["head"]["kernel"].sharding.spec == PartitionSpec(FSDP, None)
+    before = made_up.write(tmp_path / "before", recipe, {7: params})
+    with pytest.raises(UserError, match=r"extra/queue is not in the checkpoint") as caught:
+        opening.open_run(before, devices=ONE)
+    assert "\n" not in str(caught.value)
 
 
 def no_recipe(run):

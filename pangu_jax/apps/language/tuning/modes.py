@@ -96,12 +96,16 @@ class FreezeOut(Freezing):
         """The step at which a height is out."""
         return extent.steps * (self.first + (1 - self.first) * height / extent.top)
 
+    def _is_out(self, step: Any, end: Any) -> Any:
+        """The same whether `end` was computed in double precision or in single."""
+        return step >= end - 0.01
+
     def lowest(self, step: int, extent: DepthAndSteps) -> int:
-        return int(sum(self._end(height, extent) <= step for height in range(extent.top)))
+        return int(sum(self._is_out(step, self._end(height, extent)) for height in range(extent.top)))
 
     def freeze_mask(self, step: jax.Array, path: Path, gradient: jax.Array, context: FreezingContext) -> Any:
         end = over_layers(self._end(context.extent.height(path), context.extent), gradient)
-        return (step < end).astype(gradient.dtype)
+        return (~self._is_out(step, end)).astype(gradient.dtype)
 
     def rate(self, step: jax.Array, path: Path, context: FreezingContext) -> Any:
         end = self._end(context.extent.height(path), context.extent)
