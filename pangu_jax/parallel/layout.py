@@ -83,8 +83,9 @@ class Layout:
         taken = math.prod(size for size in sizes.values() if size > 0)
         if self.data == -1:
             if devices % taken:
+                there = f"{devices} device" + ("s" if devices > 1 else "")
                 raise UserError(
-                    f"the layout {self.describe()} does not fit {devices} device{'s'[: devices - 1]}: its other axes take "
+                    f"the layout {self.describe()} does not fit {there}: its other axes take "
                     f"{taken}, which does not divide {devices}; change Layout.* or the backend"
                 )
             return dataclasses.replace(self, data=devices // taken)
