@@ -96,12 +96,17 @@ class FreezeOut(Freezing):
         """The step at which a height is out."""
         return extent.steps * (self.first + (1 - self.first) * height / extent.top)
 
+    def _steps(self, height: Any, extent: DepthAndSteps) -> Any:
+        """The steps in which a height moves, from the first. Whole: a step takes its end as float32, and the
+        program that it runs is chosen by float64."""
+        return np.ceil(self._end(height, extent))
+
     def lowest(self, step: int, extent: DepthAndSteps) -> int:
-        return int(sum(self._end(height, extent) <= step for height in range(extent.top)))
+        return int(sum(self._steps(height, extent) <= step for height in range(extent.top)))
 
     def freeze_mask(self, step: jax.Array, path: Path, gradient: jax.Array, context: FreezingContext) -> Any:
-        end = over_layers(self._end(context.extent.height(path), context.extent), gradient)
-        return (step < end).astype(gradient.dtype)
+        steps = over_layers(self._steps(context.extent.height(path), context.extent), gradient)
+        return (step < steps).astype(gradient.dtype)
 
     def rate(self, step: jax.Array, path: Path, context: FreezingContext) -> Any:
         end = self._end(context.extent.height(path), context.extent)
