@@ -18,7 +18,7 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 from pangu_jax.errors import UserError
 from pangu_jax.runs.run_directory import RunDirectory, write_atomically
@@ -55,7 +55,7 @@ class Metrics:
             purge = None if after_step is None else after_step + 1
             self._tensorboard = SummaryWriter(str(run_directory.tensorboard), purge_step=purge)
 
-    def write(self, step: int, values: Mapping[str, float | int | bool | str | None]) -> None:
+    def write(self, step: SupportsIndex, values: Mapping[str, float | int | bool | str | None]) -> None:
         """Append {"step": step, **values} as one line and hand it to the operating system at once.
 
         Args:
@@ -77,7 +77,7 @@ class Metrics:
         if self._tensorboard:
             for name, value in row.items():
                 if name != "step" and isinstance(value, int | float) and not isinstance(value, bool):
-                    self._tensorboard.add_scalar(name, value, step)
+                    self._tensorboard.add_scalar(name, value, row["step"])
 
     def close(self) -> None:
         """Flush and close both files."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -201,8 +202,9 @@ def test_compressions(tmp_path, compression):
     assert len(source) == mixture["sources"]["news"]["documents"]
 
 
-def test_the_card(built):
+def test_the_card(built, tmp_path):
     _, dataset, mixture, _ = built
+    dataset = Path(shutil.copytree(dataset, tmp_path / "dataset"))
     stages = {
         "clean": {
             "documents_in": 500,
