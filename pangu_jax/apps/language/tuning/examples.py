@@ -1,7 +1,7 @@
 """Labelled examples as arrays of one shape, so that every batch of a task meets one compiled program.
 
 A row holds what the encoder reads and one row of the decoder: the start token, the prefix, and the candidates
-as a trie (see `pangu_jax.apps.language.decoding.scoring`), in which what candidates share is computed once.
+as a trie (see `pangu_jax.apps.language.decoding.trie`), in which what candidates share is computed once.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pangu_jax.apps.language.decoding import queries, scoring
+from pangu_jax.apps.language.decoding import queries, trie
 from pangu_jax.apps.language.decoding.queries import Query, round_up
 from pangu_jax.errors import UserError
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
@@ -80,13 +80,7 @@ class Rows(NamedTuple):
         del taken["needed"]
         for name in ("tokens", "depth", "parent"):
             taken[name] = taken[name][:, :width]
-        parent_BxM = taken.pop("parent")
-        rows, columns = parent_BxM.shape
-        sees_BxMxM = np.broadcast_to(np.eye(columns, dtype=bool), (rows, columns, columns)).copy()
-        for column in range(1, columns):
-            parent_B = parent_BxM[:, column]
-            sees_BxMxM[:, column] |= sees_BxMxM[np.arange(rows), parent_B] & (parent_B >= 0)[:, None]
-        return taken | {"sees": sees_BxMxM}
+        return taken | {"sees": trie.ancestors(taken.pop("parent"))}
 
 
 @dataclass(frozen=True)
@@ -169,7 +163,7 @@ def shape_of(examples: Sequence[Labelled], prompt: int = 0) -> RowShape:
         is none of them.
     """
     _check(examples)
-    plans = [scoring.plan(example.query) for example in examples]
+    plans = [trie.plan(example.query) for example in examples]
     return RowShape(
         round_up(prompt + max(len(example.query.inputs) for example in examples), queries.SHORTEST),
         round_up(max(len(plan.tokens_M) for plan in plans), 4),
@@ -193,7 +187,7 @@ def rows(examples: Sequence[Labelled], shape: RowShape) -> Rows:
 
 
 def _row(example: Labelled, shape: RowShape) -> tuple[Any, ...]:
-    query, plan = example.query, scoring.plan(example.query)
+    query, plan = example.query, trie.plan(example.query)
 
     def pad(values: np.ndarray, size: int, value: int = 0) -> np.ndarray:
         return np.pad(np.asarray(values, np.int32), (0, size - len(values)), constant_values=value)

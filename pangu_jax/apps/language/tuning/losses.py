@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from pangu_jax.apps.language.tuning.reading import Batch, Scores, TokenScores
+from pangu_jax.apps.language.decoding.trie_forward import Batch, Scores, TokenScores
 from pangu_jax.apps.language.tuning.settings import Objective, Regularisation
 from pangu_jax.workloads import Sums
 

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from pangu_jax.apps.language.decoding import queries
-from pangu_jax.apps.language.tuning import examples, losses, reading
+from pangu_jax.apps.language.decoding import queries, trie_forward
+from pangu_jax.apps.language.decoding.trie_forward import Batch, Pool, TrieForward
+from pangu_jax.apps.language.tuning import examples, losses
 from pangu_jax.apps.language.tuning.examples import Labelled, Rows, RowShape
 from pangu_jax.apps.language.tuning.methods import asked_by
-from pangu_jax.apps.language.tuning.reading import Batch, Pool, TrieForward
 from pangu_jax.apps.language.tuning.settings import Objective, Tuning
 from pangu_jax.apps.language.tuning.sources import HeldOutSource
 from pangu_jax.models.parameters import Tree
@@ -86,5 +86,5 @@ def _scores(
 
     Whatever learnt, its complete parameters are scored alike: one program serves all methods, tuned or not.
     """
-    found = reading.scores(forward, params, batch, pool)
+    found = trie_forward.scores(forward, params, batch, pool)
     return losses.chosen_by(found, objective), losses.of_examples(found, batch, objective)

@@ -12,8 +12,8 @@ import gin
 import jax
 import jax.numpy as jnp
 
+from pangu_jax.apps.language.decoding.trie_forward import Pool
 from pangu_jax.apps.language.tuning.examples import Labelled, numbered, with_prompt
-from pangu_jax.apps.language.tuning.reading import Pool
 from pangu_jax.models.parameters import Tree
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 

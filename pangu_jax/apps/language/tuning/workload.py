@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pangu_jax.apps.language.tuning import axes, losses, reading
+from pangu_jax.apps.language.decoding import trie_forward
+from pangu_jax.apps.language.decoding.trie_forward import TrieForward
+from pangu_jax.apps.language.tuning import axes, losses
 from pangu_jax.apps.language.tuning.base import Base
 from pangu_jax.apps.language.tuning.examples import TaskRows
 from pangu_jax.apps.language.tuning.freezing import DepthAndSteps, Freezing, FreezingContext, wrap
-from pangu_jax.apps.language.tuning.reading import TrieForward
 from pangu_jax.apps.language.tuning.settings import Tuning
 from pangu_jax.apps.language.tuning.sources import HeldOutSource, TrainSource
 from pangu_jax.models.placement import OneDevice
@@ -126,7 +127,7 @@ class TunedLanguageModel(Workload):
         tuning, config = self.tuning, self.config
         if keys is None:
             params = tuning.method.merge(config, variables.params, variables.constants["frozen"])
-            found = reading.scores(_forward(config, run), params, batch, tuning.method.pool)
+            found = trie_forward.scores(_forward(config, run), params, batch, tuning.method.pool)
             return losses.sums(found, batch, tuning.objective)
         context, step = FreezingContext.of(self.extent, variables), batch["step"][0]
         trainable = tuning.freezing.perturbed(variables.params, step, context)
@@ -137,7 +138,7 @@ class TunedLanguageModel(Workload):
             batch = jax.tree.map(lambda x: jnp.repeat(x, 2, axis=0), dict(batch))
             keys = jax.vmap(partial(jax.random.split, num=2))(keys).reshape(-1)
         config = dataclasses.replace(config, dropout=regularisation.dropout)
-        found = reading.scores(
+        found = trie_forward.scores(
             _forward(config, run),
             params,
             batch,
@@ -222,7 +223,7 @@ class TunedLanguageModel(Workload):
 
         def loss(params: Tree, batch: Batch) -> jax.Array:
             complete = self.tuning.method.merge(self.config, params, frozen)
-            found = reading.scores(forward, complete, batch, self.tuning.method.pool)
+            found = trie_forward.scores(forward, complete, batch, self.tuning.method.pool)
             sums = losses.sums(found, batch, self.tuning.objective)
             return sums.loss / sums.weight
 

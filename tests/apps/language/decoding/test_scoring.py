@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pangu_jax.apps.language.decoding import prefill, scoring
+from pangu_jax.apps.language.decoding import prefill, scoring, trie
 from pangu_jax.apps.language.decoding.queries import Query
 from pangu_jax.errors import UserError
 from pangu_jax.workloads.language.model import encoder_decoder
@@ -73,7 +73,7 @@ def test_beginnings_that_candidates_share_are_computed_once():
     query = Query(
         np.ones(2, np.int32), np.array([7], np.int32), tuple(map(np.array, ([3, 4], [3, 5], [3], [9])))
     )
-    plan = scoring.plan(query)
+    plan = trie.plan(query)
     assert plan.tokens_M.tolist() == [0, 7, 3]
     assert plan.parent_M.tolist() == [-1, 0, 1]
     assert plan.read_N.tolist() == [1, 2], "logits after the prefix, and after 3"

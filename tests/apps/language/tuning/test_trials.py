@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from pangu_jax.apps.language.decoding import trie_forward
 from pangu_jax.apps.language.decoding.queries import Query
 from pangu_jax.apps.language.decoding.scoring import score
-from pangu_jax.apps.language.tuning import reading
 from pangu_jax.apps.language.tuning.base import InMemoryBase
 from pangu_jax.apps.language.tuning.examples import Labelled, TaskRows, rows, with_prompt
 from pangu_jax.apps.language.tuning.lora import LoRA
@@ -154,11 +154,11 @@ def test_a_soft_prompt_is_its_vectors_before_the_embeddings():
 
 
 def test_below_the_cut_there_is_no_gradient_and_above_it_the_same():
-    forward = reading.TrieForward(toy.MODEL)
+    forward = trie_forward.TrieForward(toy.MODEL)
     batch = rows(toy.texts(4, 3), toy.SHAPE).batch(np.arange(4))
 
     def loss(params, lowest):
-        return jnp.sum(reading.scores(forward, params, batch, lowest=lowest).candidate_BxC)
+        return jnp.sum(trie_forward.scores(forward, params, batch, lowest=lowest).candidate_BxC)
 
     gradients = jax.jit(jax.grad(loss), static_argnums=1)
     whole, cut = gradients(toy.base(), 0), gradients(toy.base(), 2)  # the decoder's one layer

@@ -1,7 +1,7 @@
-"""The forward pass over rows of `examples`: a decoder whose columns see their ancestors in a trie.
+"""The forward pass over candidates: a decoder whose columns see their ancestors in a trie.
 
-It can be cut: below the lowest layer that still learns nothing is differentiated, which is what makes
-freezing save time.
+For tuning it can be cut: below the lowest layer that still learns nothing is differentiated, so freezing
+saves time.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from pangu_jax.apps.language.decoding.prefill import encoder_batch
 from pangu_jax.models import attention, positions
 from pangu_jax.models.attention import Attend
 from pangu_jax.models.parameters import Tree
-from pangu_jax.workloads.language.model.forward import TOWERS, Forward
+from pangu_jax.workloads.language.model.forward import TOWERS, Forward, Payload
 
 Pool = Literal["encoder", "decoder_mean", "decoder_last"]
 Batch = Mapping[str, jax.Array]
@@ -102,14 +102,72 @@ def scores(
     Args:
       forward: the forward pass.
       params: complete parameters.
-      batch: from `examples.Rows.batch`.
+      batch: as for `token_scores`; of each pair `candidate` BxP, the number of its candidate; `choices` BxC,
+        which candidates there are; and for a pool `given` B, columns of start token and prefix.
       pool: what the classifier looks at: the mean of the encoder's output, or of the decoder's hidden states
         over the prefix their mean or the last; None scores tokens.
       keys_B: PRNG keys of dropout; None drops nothing.
-      lowest: height (see `freezing.DepthAndSteps`) below which nothing is differentiated.
+      lowest: height below which nothing is differentiated: 0 the embeddings, then the layers of both towers.
     """
-    if lowest > 0:
-        params = params | {"embedding": jax.lax.stop_gradient(params["embedding"])}
+    if pool is not None:
+        return _classified(params, _pooled(forward, params, batch, pool, keys_B, lowest), batch)
+    tokens = token_scores(forward, params, batch, keys_B, lowest)
+    owner_BxPxC = jax.nn.one_hot(batch["candidate"], batch["choices"].shape[1])
+    candidate_BxC = jnp.einsum("bp,bpc->bc", tokens.token_BxP, owner_BxPxC)
+    length_BxC = jnp.sum(owner_BxPxC, axis=1)
+    return Scores(jnp.where(batch["choices"], candidate_BxC, -jnp.inf), jnp.maximum(length_BxC, 1), tokens)
+
+
+def token_scores(
+    forward: TrieForward,
+    params: Tree,
+    batch: Batch,
+    keys_B: jax.Array | None = None,
+    lowest: int = 0,
+) -> TokenScores:
+    """Scores of the tokens of candidates; arguments as for `scores`.
+
+    The batch holds, as int32, `inputs` BxS of the encoder, padded with 0, and as `trie.plan` has them
+    `tokens`, `depth` BxM, `read` BxR, `at` and `token` BxP; and as bool `sees` BxMxM (`trie.ancestors`).
+    """
+    params = _held(params, lowest)
+    hidden_BxMxD = _hidden(forward, params, batch, keys_B, lowest)
+    hidden_BxRxD = jnp.take_along_axis(hidden_BxMxD, batch["read"][..., None], axis=1)
+    log_p_BxRxV = jax.nn.log_softmax(forward.logits(params, hidden_BxRxD))
+    row_Bx1 = jnp.arange(len(batch["read"]))[:, None]
+    token_BxP = log_p_BxRxV[row_Bx1, batch["at"], batch["token"]]
+    smooth_BxP = jnp.take_along_axis(jnp.mean(log_p_BxRxV, axis=-1), batch["at"], axis=1)
+    return TokenScores(token_BxP, smooth_BxP, log_p_BxRxV)
+
+
+def _held(params: Tree, lowest: int) -> Tree:
+    """The embeddings are the bottom, although their table may be the head as well."""
+    if lowest <= 0:
+        return params
+    return params | {"embedding": jax.lax.stop_gradient(params["embedding"])}
+
+
+def _pooled(
+    forward: TrieForward, params: Tree, batch: Batch, pool: Pool, keys_B: jax.Array | None, lowest: int
+) -> jax.Array:
+    """What a classifier looks at, [B, D]."""
+    params = _held(params, lowest)
+    if pool == "encoder":
+        payload, features = _encoded(forward, params, batch, keys_B, lowest)
+        (memory_BxSxD,) = payload["encoder"]
+        return _mean(memory_BxSxD, features["encoder_segment_ids"] != 0)
+    hidden_BxMxD = _hidden(forward, params, batch, keys_B, lowest)
+    if pool == "decoder_last":
+        last_Bx1x1 = batch["given"][:, None, None] - 1
+        return jnp.take_along_axis(hidden_BxMxD, last_Bx1x1, axis=1)[:, 0]
+    given_BxM = jnp.arange(hidden_BxMxD.shape[1]) < batch["given"][:, None]
+    return _mean(hidden_BxMxD, given_BxM)
+
+
+def _encoded(
+    forward: TrieForward, params: Tree, batch: Batch, keys_B: jax.Array | None, lowest: int
+) -> tuple[Payload, Batch]:
+    """What enters the decoder, the encoder's normed output with it; and the features of both towers."""
     features = encoder_batch(batch["inputs"]) | {
         "decoder_input_tokens": batch["tokens"],
         "decoder_segment_ids": jnp.ones_like(batch["tokens"]),
@@ -118,31 +176,17 @@ def scores(
     }
     payload = forward.begin_tower(0, params, {}, features)
     payload = _run(forward, 0, params, payload, features, keys_B, lowest - 1)
-    payload = forward.begin_tower(1, params, payload, features)
-    if pool == "encoder":
-        (memory_BxSxD,) = payload["encoder"]
-        return _classified(params, _mean(memory_BxSxD, features["encoder_segment_ids"] != 0), batch)
-    payload = _run(forward, 1, params, payload, features, keys_B, lowest - 1 - forward.config.encoder_layers)
-    hidden_BxMxD = forward._hidden(params, *payload["decoder"])
-    if pool == "decoder_last":
-        last_Bx1x1 = batch["given"][:, None, None] - 1
-        return _classified(params, jnp.take_along_axis(hidden_BxMxD, last_Bx1x1, axis=1)[:, 0], batch)
-    if pool == "decoder_mean":
-        given_BxM = jnp.arange(hidden_BxMxD.shape[1]) < batch["given"][:, None]
-        return _classified(params, _mean(hidden_BxMxD, given_BxM), batch)
-    hidden_BxRxD = jnp.take_along_axis(hidden_BxMxD, batch["read"][..., None], axis=1)
-    log_p_BxRxV = jax.nn.log_softmax(forward.logits(params, hidden_BxRxD))
-    row_Bx1 = jnp.arange(len(batch["read"]))[:, None]
-    token_BxP = log_p_BxRxV[row_Bx1, batch["at"], batch["token"]]
-    smooth_BxP = jnp.take_along_axis(jnp.mean(log_p_BxRxV, axis=-1), batch["at"], axis=1)
-    owner_BxPxC = jax.nn.one_hot(batch["candidate"], batch["choices"].shape[1])
-    candidate_BxC = jnp.einsum("bp,bpc->bc", token_BxP, owner_BxPxC)
-    length_BxC = jnp.sum(owner_BxPxC, axis=1)
-    return Scores(
-        jnp.where(batch["choices"], candidate_BxC, -jnp.inf),
-        jnp.maximum(length_BxC, 1),
-        TokenScores(token_BxP, smooth_BxP, log_p_BxRxV),
-    )
+    return forward.begin_tower(1, params, payload, features), features
+
+
+def _hidden(
+    forward: TrieForward, params: Tree, batch: Batch, keys_B: jax.Array | None, lowest: int
+) -> jax.Array:
+    """The decoder's final hidden states, [B, M, D], scaled for the head."""
+    payload, features = _encoded(forward, params, batch, keys_B, lowest)
+    frozen = lowest - 1 - forward.config.encoder_layers
+    payload = _run(forward, 1, params, payload, features, keys_B, frozen)
+    return forward._hidden(params, *payload["decoder"])
 
 
 def _run(forward, tower, params, payload, features, keys_B, frozen):
