@@ -26,7 +26,7 @@ def run(
     gin_files: Sequence[str],
     bindings: Sequence[str],
     run_dir: str | Path,
-    function: str | None = functions.TRAIN,
+    function: str | None = None,
 ) -> dict[str, Any]:
     """Train as the recipes and bindings say, in `run_dir`, resuming what is there.
 
@@ -36,7 +36,7 @@ def run(
       gin_files: recipes by path or name; later ones win.
       bindings: "NAME=VALUE" each, over the recipes.
       run_dir: made when missing.
-      function: the one the recipe is for, `functions.TRAIN` or `TUNE`; None where the recipe says so itself.
+      function: the one the recipe must be for, `functions.TRAIN` or `TUNE`; either when None.
 
     Returns:
       The run's result, as JSON can hold it, with "report" (a path) and "text" (a table for people);

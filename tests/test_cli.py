@@ -144,7 +144,7 @@ def test_train_is_handed_files_bindings_and_directory(pangu, recipe, monkeypatch
     )
     assert (status, out) == (0, "a table\n")
     bindings = ["steps=3", "fit.backend=cpu:8", "Network.name=my run = 1"]
-    assert seen == [([str(recipe)], bindings, "x", FUNCTION)]
+    assert seen == [([str(recipe)], bindings, "x")]
     assert json.loads((tmp_path / "out.json").read_text()) == {"loss": 1.5}
 
 
@@ -156,7 +156,7 @@ def test_train_goes_on_by_the_recipe_of_the_run_directory(pangu, monkeypatch, tm
     assert err.startswith("pangu train: give a recipe with --gin_file")
     (tmp_path / "recipe.gin").write_text("")
     assert pangu("train", "--run_dir", tmp_path)[0] == 0
-    assert seen == [([str(tmp_path / "recipe.gin")], [], str(tmp_path), None)]  # of train, or of tune
+    assert seen == [([str(tmp_path / "recipe.gin")], [], str(tmp_path))]
 
 
 @pytest.mark.parametrize(("state", "status"), [("sound", 0), ("corrupt", 2)])

@@ -10,10 +10,17 @@ from pangu_jax.runs.run_directory import RunDirectory, write_atomically
 
 
 class BestStep(NamedTuple):
-    """A step and what was measured of it, by name."""
+    """A step that counts.
+
+    Attributes:
+      step: which.
+      values: what was measured of it, by name.
+      ended: whether the run was ended because nothing better came.
+    """
 
     step: int
     values: Mapping[str, Any]
+    ended: bool = False
 
 
 def write(directory: RunDirectory, best: BestStep) -> None:
@@ -34,4 +41,4 @@ def read(directory: RunDirectory) -> BestStep | None:
     step = found.get("step")
     if step not in checkpoint_files.committed_steps(directory.checkpoints):
         return None
-    return BestStep(step, found.get("values", {}))
+    return BestStep(step, found.get("values", {}), bool(found.get("ended")))

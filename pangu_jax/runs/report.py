@@ -83,10 +83,11 @@ def headline(run: Results) -> str:
     """The result in a sentence or two."""
     if not run.rows:
         return "No step is on record yet."
-    over = run.steps is None or run.step >= run.steps
-    sentence = f"{run.step:,} steps" if over else f"At step {run.step:,} of {run.steps:,}"
+    sentence = f"{run.step:,} steps" if run.over else f"At step {run.step:,} of {run.steps:,}"
     if run.seconds:
-        sentence += f" {'in' if over else 'after'} {formats.duration(run.seconds)}"
+        sentence += f" {'in' if run.over else 'after'} {formats.duration(run.seconds)}"
+    if run.best and run.best.ended:
+        sentence += f", ended since no step was better than {run.best.step:,}"
     loss, held_out = run.newest.get("loss"), run.newest.get(f"{VALIDATION}loss")
     if held_out is not None:
         sentence += f"; held-out loss {held_out:.3f}"
@@ -138,6 +139,8 @@ def _facts(run: Results) -> list[tuple[str, str]]:
         facts.append(("Peak memory, host", f"{newest['host_memory_gib']:.2f} GiB"))
     if "device_memory_gib" in newest:
         facts.append(("Peak memory, device", f"{newest['device_memory_gib']:.2f} GiB"))
+    if run.best:
+        facts.append(("Best step", f"{run.best.step:,}"))
     if run.checkpoints:
         facts.append(("Newest checkpoint", f"step {run.checkpoints[-1]:,}"))
     if run.resumes:

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pangu_jax.errors import UserError
-from pangu_jax.runs import exhibit_files, measured, metrics, sessions, units
+from pangu_jax.runs import best_step, exhibit_files, measured, metrics, sessions, units
+from pangu_jax.runs.best_step import BestStep
 from pangu_jax.runs.exhibit_files import Exhibits
 from pangu_jax.runs.json_files import read_json
 from pangu_jax.runs.measured import Metric, TaskLosses, is_number
@@ -41,6 +42,7 @@ class Results:
       rows: of metrics.jsonl, in order.
       units: metric -> unit, of those that have one.
       sessions: oldest first.
+      best: the step that counts; None where it is the last.
       baselines: task -> name -> held-out loss of predictors that are no model.
       exhibits: what the finished run shows.
       environment: what `environment.describe` wrote.
@@ -51,6 +53,7 @@ class Results:
     rows: list[dict[str, Any]] = field(default_factory=list)
     units: dict[str, str] = field(default_factory=dict)
     sessions: list[Session] = field(default_factory=list)
+    best: BestStep | None = None
     baselines: dict[str, dict[str, float]] = field(default_factory=dict)
     exhibits: Exhibits = field(default_factory=Exhibits)
     environment: dict[str, Any] = field(default_factory=dict)
@@ -130,6 +133,12 @@ class Results:
         """What the last session was asked for; None where that is not on record."""
         return self.sessions[-1].steps if self.sessions else None
 
+    @property
+    def over(self) -> bool:
+        """Whether the run is at its end, as far as that is on record."""
+        ended = self.best is not None and self.best.ended
+        return ended or self.steps is None or self.step >= self.steps
+
     @cached_property
     def resumes(self) -> list[int]:
         """Steps after which the run was continued in a new process."""
@@ -179,6 +188,7 @@ def read(run_dir: str | Path) -> Results:
         rows=metrics.read(directory.metrics),
         units=units.read(directory),
         sessions=sessions.read(directory),
+        best=best_step.read(directory),
         baselines=_read_baselines(directory.baselines),
         exhibits=exhibit_files.read(directory),
         environment=read_json(directory.environment, {}),

@@ -79,7 +79,9 @@ def _first_line(summary: Mapping[str, Any], run: Results | None) -> str:
             said.append(form(value))
     if run and run.loss_unit and not run.tasks and "loss" in summary:  # no table says it
         said[-1] += f" {run.loss_unit}"
-    if steps and (step < steps or not summary.get("finished", True)):
+    if best := summary.get("best_step"):
+        said.append(f"best step {best:,}")
+    if steps and not summary.get("finished", step >= steps):
         said.append("stopped early: the same command resumes it")
     return ", ".join(said)
 

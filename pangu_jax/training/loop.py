@@ -173,6 +173,8 @@ class _OnDisk:
     def finish(self) -> None:
         """Wait for the last checkpoint."""
         self._checkpoints.wait()
+        if self.best.enough:
+            self._unnamed = self._best_step()
         self._name_best()
 
     def _validate(self, step: int, state: TrainState, due: Sequence[Evaluation]) -> bool:
@@ -191,7 +193,7 @@ class _OnDisk:
         return bool(found)
 
     def _best_step(self) -> BestStep:
-        return BestStep(self.best.step, self.best.values)
+        return BestStep(self.best.step, self.best.values, self.best.enough)
 
     def _name_best(self) -> None:
         """In best.json, once its checkpoint is whole; until then that of the one before is kept."""

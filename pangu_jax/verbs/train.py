@@ -26,15 +26,13 @@ def _report_dir(parser: argparse.ArgumentParser) -> None:
 
 def _train(flags: argparse.Namespace) -> Result:
     from pangu_jax import recipes, train
-    from pangu_jax.recipes import functions
 
     kept = Path(flags.run_dir, "recipe.gin")  # resolved, so it needs none of the files it came from
     files = flags.gin_file or ([str(kept)] if kept.is_file() else [])
     if not files:
         raise UserError(f"give a recipe with --gin_file; there are: {', '.join(recipes.available())}")
-    function = functions.TRAIN if flags.gin_file else None  # a run of `pangu tune` resumes as what it is
     bindings = [*flags.bindings, *([f"backend={flags.backend}"] if flags.backend else [])]
-    value = train.run(files, bindings, flags.run_dir, function)
+    value = train.run(files, bindings, flags.run_dir)
     if not value:  # another process of the run reports
         return Result(None, "")
     return Result(value, value.pop("text"))

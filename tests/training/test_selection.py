@@ -74,6 +74,9 @@ def test_the_best_step_is_kept_and_opened_and_patience_ends_the_run(overfits, tm
     named = json.loads((tmp_path / "best.json").read_text())
     assert named["step"] == summary["best_step"] == best
     assert named["values"]["validation_loss"] == measured[best]
+    page = (tmp_path / "report.html").read_text()
+    assert f"{best + 9} steps" in page and f"ended since no step was better than {best}" in page
+    assert f"best step {best}" in summary["text"] and "stopped early" not in summary["text"]
     opened = opening.open_run(tmp_path)
     assert opened.manifest["step"] == best
     assert opening.open_run(tmp_path, best + 9).manifest["step"] == best + 9
