@@ -40,10 +40,6 @@ class RowShape(NamedTuple):
     pairs: int
     candidates: int
 
-    def joined(self, other: "RowShape") -> "RowShape":
-        """What holds the rows of both."""
-        return RowShape(*map(max, self, other))
-
 
 class Rows(NamedTuple):
     """Examples as arrays, each with a leading dimension of examples N. Padding is 0, or the number of
@@ -153,8 +149,8 @@ def with_prompt(config: EncoderDecoderConfig, asked: Sequence[Labelled], length:
     return [example._replace(query=prompted(example.query)) for example in asked]
 
 
-def shape_of(examples: Sequence[Labelled], prompt: int = 0) -> RowShape:
-    """The shape that holds the examples, rounded up; with `prompt` more tokens for the encoder.
+def shape_of(examples: Sequence[Labelled]) -> RowShape:
+    """The shape that holds the examples, rounded up.
 
     A sweep takes the shape of all its splits together, and compiles once for all of them.
 
@@ -165,7 +161,7 @@ def shape_of(examples: Sequence[Labelled], prompt: int = 0) -> RowShape:
     _check(examples)
     plans = [trie.plan(example.query) for example in examples]
     return RowShape(
-        round_up(prompt + max(len(example.query.inputs) for example in examples), queries.SHORTEST),
+        round_up(max(len(example.query.inputs) for example in examples), queries.SHORTEST),
         round_up(max(len(plan.tokens_M) for plan in plans), 4),
         round_up(max(len(plan.read_N) for plan in plans)),
         round_up(max(len(plan.at_P) for plan in plans), 4),
