@@ -111,6 +111,9 @@ def test_a_report_that_hangs_holds_up_no_step(tmp_path, capsys):
         beating.join(5)
         stuck = beating.is_alive()
         reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)  # the report ends, whatever comes of the test
+    for thread in threading.enumerate():
+        if thread.name.endswith("watchdog's report"):
+            thread.join(5)  # written whole: a reader that leaves before would be an error of the thread
     os.close(reader)
     assert not stuck
 
