@@ -1,4 +1,6 @@
-"""transformers' T5 with the weights of a model of ours, from a seed: the peer of tests and benchmarks."""
+"""T5 of transformers and of CTranslate2 with the weights of a model of ours, from a seed: the peers."""
+
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -79,3 +81,28 @@ def peer(config: EncoderDecoderConfig, params: Tree):
             for piece in pieces:
                 state[piece.name].copy_(torch.from_numpy(piece.to_theirs(leaves[path])))
     return model
+
+
+class _Tokens:
+    """What CTranslate2's converter asks of a tokenizer: token number i is called `i`."""
+
+    pad_token, eos_token, unk_token = "0", "1", "2"
+
+    def __init__(self, vocabulary: int):
+        self.get_vocab = lambda: {str(token): token for token in range(vocabulary)}
+        self.convert_ids_to_tokens = str
+
+
+def translator(model, vocabulary: int, folder: Path, threads: int):
+    """CTranslate2's float32 translator of a T5ForConditionalGeneration, converted into `folder`."""
+    import ctranslate2
+    from ctranslate2.converters.transformers import T5Loader
+
+    spec = T5Loader()(model, _Tokens(vocabulary))
+    spec.validate()
+    spec.optimize(quantization=None)
+    folder.mkdir(parents=True, exist_ok=True)
+    spec.save(str(folder))
+    return ctranslate2.Translator(
+        str(folder), compute_type="float32", inter_threads=1, intra_threads=threads, device="cpu"
+    )

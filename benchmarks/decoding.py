@@ -1,12 +1,15 @@
-"""Generation and candidate scoring on CPU: this library against transformers' T5 in PyTorch, and a loop.
+"""Generation and candidate scoring on CPU: this library against T5 of transformers and of CTranslate2, and a loop.
 
 Generation: the small shape (d 512, ff 2048, 6 + 6 layers, fp32), the same weights for both, batch 8, 256
 random tokens in, 128 out, greedy and 4 beams; each library lives in a process of its own, and they work in
 turn. The time of the encoder is measured too, as both spend it once and neither decodes in it.
 Scoring: FewCLUE tnews, test_public under 15 labels, against this library scoring one candidate per query.
 
-    pip install torch==2.13.0 transformers==5.23.0     # the peer; without it, this library alone is timed
+    pip install torch==2.13.0 transformers==5.23.0 ctranslate2==4.8.5     # the peers; those there are, are timed
     python -m benchmarks.decoding [--rounds 3] [--vocabulary 8192] [--gated] [--threads 2] [--part scoring]
+                                  [--beside FOLDER]
+
+FOLDER is a checkout of this library as it was (`git worktree add FOLDER COMMIT`): it is timed as well.
 """
 
 import argparse
@@ -36,9 +39,10 @@ def ours(flags: argparse.Namespace) -> dict:
     from pangu_jax.apps.language.decoding.prefill import encoder_batch
     from pangu_jax.apps.language.decoding.settings import Beam, Greedy
     from pangu_jax.workloads.language.model.forward import Forward
+    from tpu_npu_backends import selection
 
     config = _shape(flags)
-    forward = Forward(config)
+    forward = Forward(config, kernel=selection.select("cpu").kernel)
     generator = Generator(forward, _t5_peer.parameters(config, 0), end=-5)  # no end: all tokens asked for
     inputs = _inputs(flags)
     asked = [queries.Query(row) for row in inputs]
@@ -80,6 +84,30 @@ def transformers(flags: argparse.Namespace) -> dict:
     return {"encoder": encode, "greedy": lambda: generate(1), "beam 4": lambda: generate(4)}
 
 
+def ctranslate2(flags: argparse.Namespace) -> dict:
+    """Worker: CTranslate2's translator, float32."""
+    import tempfile
+
+    from benchmarks import _t5_peer
+
+    config = _shape(flags)
+    with tempfile.TemporaryDirectory() as folder:
+        model = _t5_peer.peer(config, _t5_peer.parameters(config, 0))
+        translator = _t5_peer.translator(model, flags.vocabulary, Path(folder) / "model", flags.threads)
+    asked = [[str(token) for token in row] for row in _inputs(flags)]
+
+    def generate(beams: int, tokens: int = OUTPUTS) -> None:
+        lengths = {"min_decoding_length": tokens, "max_decoding_length": tokens}
+        made = translator.translate_batch(asked, beam_size=beams, max_input_length=0, **lengths)
+        assert sum(len(text.hypotheses[0]) for text in made) == BATCH * tokens
+
+    return {
+        "encoder": lambda: generate(1, 1),  # with one step: it has no call for the encoder alone
+        "greedy": lambda: generate(1),
+        "beam 4": lambda: generate(4),
+    }
+
+
 def _shape(flags: argparse.Namespace):
     from benchmarks import _t5_peer
 
@@ -103,15 +131,21 @@ def _serve(works: dict) -> None:
         print(json.dumps([time.perf_counter() - start[0], time.process_time() - start[1]]), flush=True)
 
 
-WORKERS = {"pangu_jax": ours, "transformers": transformers}
+WORKERS = {"pangu_jax": ours, "transformers": transformers, "ctranslate2": ctranslate2}
+PACKAGES = {"transformers": ("torch", "transformers"), "ctranslate2": ("torch", "transformers", "ctranslate2")}
 
 
 class Worker:
     """A process that does the piece of work it is sent the name of."""
 
-    def __init__(self, name: str, arguments: list[str]):
+    def __init__(self, name: str, arguments: list[str], folder: str | None = None):
+        name = "pangu_jax" if folder else name
         command = [sys.executable, "-m", "benchmarks.decoding", "--worker", name, *arguments]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        pipe = subprocess.PIPE
+        environment = {**os.environ, "PYTHONPATH": folder} if folder else None
+        self.process = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, text=True, cwd=folder, env=environment
+        )
         self.process.stdout.readline()
 
     def seconds(self, way: str) -> tuple[float, float]:
@@ -124,11 +158,20 @@ class Worker:
 def generation(flags: argparse.Namespace) -> None:
     """Both libraries in turns; medians and ratios round by round."""
     names = ["pangu_jax"]
-    if importlib.util.find_spec("torch") and importlib.util.find_spec("transformers"):
-        names.append("transformers")
-    else:
-        print("torch and transformers are not installed: no peer in this table")
-    workers = {name: Worker(name, sys.argv[1:]) for name in names}
+    for peer, packages in PACKAGES.items():
+        if all(map(importlib.util.find_spec, packages)):
+            names.append(peer)
+        else:
+            print(f"{' and '.join(packages)} are not all installed: no {peer} in this table")
+    arguments = [
+        *("--vocabulary", str(flags.vocabulary), "--threads", str(flags.threads)),
+        *(["--gated"] if flags.gated else []),
+    ]
+    if flags.beside:
+        names.append("before")
+    workers = {
+        name: Worker(name, arguments, flags.beside if name == "before" else None) for name in names
+    }
     taken = {(name, way): [] for name in names for way in WAYS}
     for _ in range(flags.rounds):
         for way in WAYS:
@@ -149,12 +192,12 @@ def generation(flags: argparse.Namespace) -> None:
                 step = (wall - middle[name, "encoder"][0]) / OUTPUTS * 1e3
                 line += f"{BATCH * OUTPUTS / wall:>10.0f}{step:>12.1f}"
             print(line)
-        if len(names) > 1:
-            pairs = list(zip(taken["pangu_jax", way], taken["transformers", way], strict=True))
+        for peer in names[1:]:
+            pairs = list(zip(taken["pangu_jax", way], taken[peer, way], strict=True))
             for number, clock in enumerate(("wall", "CPU")):
                 ratios = [theirs[number] / mine[number] for mine, theirs in pairs]
                 print(
-                    f"{way:<10}pangu_jax is {statistics.median(ratios):.2f} times as fast by {clock} time "
+                    f"{way:<10}{statistics.median(ratios):.2f} times as fast as {peer} by {clock} time "
                     f"({min(ratios):.2f} to {max(ratios):.2f})"
                 )
 
@@ -223,6 +266,7 @@ def main() -> None:
     parser.add_argument("--vocabulary", type=int, default=8192, help="rows of the embedding table")
     parser.add_argument("--gated", action="store_true", help="T5 v1.1: gated-gelu of width 1024")
     parser.add_argument("--threads", type=int, default=2, help="of PyTorch; XLA uses the cores it is given")
+    parser.add_argument("--beside", metavar="FOLDER", help="a checkout of this library, timed as well")
     parser.add_argument("--part", choices=("generation", "scoring"), help="this part alone")
     parser.add_argument(
         "--examples", type=int, default=2010, help="examples that are scored; all unless given"

@@ -5,12 +5,15 @@ tokens, fp32, AdamW, clipping) on random tokens; each lives in a process of its 
 a machine that speeds up or slows down does it to both. The machine's matmul peak is measured in every round.
 
     pip install torch==2.13.0 transformers==5.23.0     # the peer; without it, this library alone is timed
-    python -m benchmarks.train_step [--rounds 5] [--gin.NAME=VALUE ...]
+    python -m benchmarks.train_step [--rounds 5] [--beside FOLDER] [--gin.NAME=VALUE ...]
+
+FOLDER is a checkout of this library as it was (`git worktree add FOLDER COMMIT`): its step is timed as well.
 """
 
 import argparse
 import importlib.util
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -119,10 +122,14 @@ WORKERS = {"ours": ours, "hugging face": hugging_face, "peak": peak}
 class Worker:
     """A process that makes one step for each line it is sent."""
 
-    def __init__(self, name: str, bindings: list[str]):
+    def __init__(self, name: str, bindings: list[str], folder: str | None = None):
+        name = "ours" if name == "before" else name
         command = [sys.executable, "-m", "benchmarks.train_step", "--worker", name, *bindings]
         pipe = subprocess.PIPE
-        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+        environment = {**os.environ, "PYTHONPATH": folder} if folder else None
+        self.process = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, text=True, cwd=folder, env=environment
+        )
         self.facts = json.loads(self.process.stdout.readline())
         self.seconds: list[float] = []
 
@@ -142,6 +149,7 @@ def main() -> None:
     """Run all workers in turns and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="steps of each, in turns, after the warm-up")
+    parser.add_argument("--beside", metavar="FOLDER", help="a checkout of this library, timed as well")
     parser.add_argument("--worker", choices=WORKERS, help=argparse.SUPPRESS)
     flags, bindings = parser.parse_known_args()
     if flags.worker:
@@ -152,7 +160,9 @@ def main() -> None:
         names.insert(1, "hugging face")
     else:
         print("torch and transformers are not installed: no peer in this table")
-    workers = {name: Worker(name, bindings) for name in names}
+    if flags.beside:
+        names.insert(1, "before")
+    workers = {name: Worker(name, bindings, flags.beside if name == "before" else None) for name in names}
     for _ in range(flags.rounds):
         for worker in workers.values():
             repeats = 5 if worker is workers["peak"] else 1
@@ -176,12 +186,10 @@ def report(workers: dict[str, Worker]) -> None:
             f"{facts['tokens'] / median:>10.0f}{facts['flops'] / median / best:>9.1%}"
         )
     print(f"peak: {best / 1e9:.0f} GFLOP/s ({PEAK_SIZE} x {PEAK_SIZE} product, best of all rounds)")
-    if "hugging face" in workers:
-        ratios = [
-            b / a for a, b in zip(workers["ours"].seconds, workers["hugging face"].seconds, strict=True)
-        ]
+    for other in (name for name in workers if name not in ("ours", "peak")):
+        ratios = [b / a for a, b in zip(workers["ours"].seconds, workers[other].seconds, strict=True)]
         print(
-            f"ours / hugging face, tokens/s, round by round: median {statistics.median(ratios):.3f} "
+            f"ours / {other}, tokens/s, round by round: median {statistics.median(ratios):.3f} "
             f"(min {min(ratios):.3f}, max {max(ratios):.3f})"
         )
 

@@ -3,12 +3,14 @@
 import os
 import re
 from dataclasses import dataclass, field
+from typing import Literal
 
 import jax
 
 from tpu_npu_backends import cpu
 from tpu_npu_backends.ascend import modes
 from tpu_npu_backends.ascend.plugin import library
+from tpu_npu_backends.cpu_kernels import library as library_of_cpu
 from tpu_npu_backends.descriptions import BACKENDS, SIMULATED_DEVICES
 from tpu_npu_backends.errors import BackendError
 
@@ -27,6 +29,8 @@ class Backend:
       compute_dtype: what "auto" means here: float32 on CPU and where it simulates, bfloat16 on accelerators.
       virtual: whether the devices are threads of one machine and share its speed.
       compiler_options: XLA options for jit, each with its reason in the backend's own module.
+      kernel: the kernels that there are besides XLA's: "flash" on a TPU, "native" on one CPU device where they
+        are built; "plain" where there are none.
     """
 
     platform: str
@@ -34,6 +38,7 @@ class Backend:
     compute_dtype: str
     virtual: bool = False
     compiler_options: dict[str, str] = field(default_factory=dict)
+    kernel: Literal["plain", "flash", "native"] = "plain"
 
     def describe(self) -> str:
         """Such as `8 x cpu`, `4 x TPU v5 lite` or `8 x Ascend910B1, simulated`."""
@@ -92,7 +97,14 @@ def select(name: str = "auto") -> Backend:
         compute_dtype=description.compute_dtype,
         virtual=description.virtual,
         compiler_options=description.compiler_options(devices[0].device_kind),
+        kernel=_kernel(platform, len(devices)),
     )
+
+
+def _kernel(platform: str, devices: int) -> Literal["plain", "flash", "native"]:
+    if platform == "tpu":
+        return "flash"
+    return "native" if platform == "cpu" and devices == 1 and library_of_cpu.register() else "plain"
 
 
 def _parse(name: str) -> tuple[str, int | None]:

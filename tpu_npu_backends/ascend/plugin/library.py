@@ -2,13 +2,12 @@
 
 import ctypes
 import functools
-import hashlib
 import importlib.metadata
 import importlib.util
 import os
 from pathlib import Path
 
-from tpu_npu_backends import user_cache
+from tpu_npu_backends import compiled_library, user_cache
 from tpu_npu_backends.errors import BackendError
 from tpu_npu_backends.shared_libraries import require_for_this_machine
 
@@ -28,7 +27,7 @@ _INNER = ("lammps_jax_pjrt_cpu", "pjrt_c_api_cpu_plugin.so")
 
 def sources() -> list[Path]:
     """The C++ files, in a fixed order."""
-    return sorted(file for file in SOURCES.iterdir() if file.suffix in {".cc", ".h"})
+    return compiled_library.sources(SOURCES)
 
 
 def header_folder() -> Path:
@@ -64,13 +63,10 @@ def inner_version() -> str:
 def path() -> Path:
     """Where the library of these sources and headers is, once it is built.
 
-    In the user's cache, in a folder named by the hash of all it is made from: a changed source is another
-    library, which is not built yet.
+    In the user's cache, in a folder named by what it is made from.
     """
-    digest = hashlib.sha256(" ".join(FLAGS).encode())
-    for file in (*sources(), *_headers()):
-        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
-    return user_cache.folder() / "ascend" / f"plugin-{digest.hexdigest()[:16]}" / NAME
+    name = compiled_library.digest(FLAGS, (*sources(), *_headers()))
+    return user_cache.folder() / "ascend" / f"plugin-{name}" / NAME
 
 
 def built() -> Path | None:

@@ -6,13 +6,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-from pangu_jax.models import attention, flash, positions
+from pangu_jax.models import attention, flash, native, positions
 from pangu_jax.models.attention import Attend, AttentionMask
 from pangu_jax.models.feed_forward import feed_forward
 from pangu_jax.models.normalization import rms_norm
@@ -51,7 +51,8 @@ class Forward:
     """A forward pass: the configuration, and how this run places, rematerialises, rounds and attends.
 
     With `streams` > 1 a layer works on that many parts of the batch, each independent of the others, so that
-    collectives of one run while another computes. `keys_B` below is one PRNG key per example, so that dropout
+    collectives of one run while another computes. `weights` is what decoding keeps of its weights for the
+    kernels of kind "native". `keys_B` below is one PRNG key per example, so that dropout
     falls alike on every layout; None drops nothing.
     """
 
@@ -59,8 +60,9 @@ class Forward:
     placement: Placement = OneDevice()  # noqa: RUF009 - stateless
     remat: Remat = "none"
     dtype: jnp.dtype = jnp.float32
-    kernel: Literal["plain", "flash"] = "plain"
+    kernel: native.Kernel = "plain"
     streams: int = 1
+    weights: native.Weights = "float32"
 
     def encode(self, params: Tree, batch: Batch, keys_B: jax.Array | None = None) -> jax.Array:
         """The encoder's output [B, S, D]; its input tokens, segment ids and positions are each BxS."""

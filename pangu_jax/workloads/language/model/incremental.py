@@ -9,20 +9,23 @@ One function, `extend`, is a step of greedy search (one token per example), of b
 the beams of an example sharing its memory), the reading of a given prefix and the scoring of candidates: new
 tokens of an example look at the columns of its cache that the caller shows them, and at its encoder's output.
 
+Where the backend has kernels for few rows (`Forward.kernel` is "native"), they do the products and the attention.
+
 On a mesh the placement points are those of training: weights are kept in the shards of storage and gathered
 when they are used, an example's rows are where its batch row is, and its cache is split by heads as well.
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from pangu_jax.models import attention, positions
+from pangu_jax.models import attention, native, positions
 from pangu_jax.models.feed_forward import ACTIVATIONS
 from pangu_jax.models.normalization import rms_norm
 from pangu_jax.models.parameters import Tree
+from pangu_jax.models.placement import OneDevice
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.workloads.language.model.forward import Forward
 
@@ -54,7 +57,15 @@ LAYER_AXES = {
     "prefix": attention.PREFIX,
 }
 TABLE = ("vocab", "embed")
+# Weights that multiply few rows, and how many of their last dimensions are summed over.
+PACKED = {"qkv": 1, "out": 2, "query": 1, "cross_out": 2, "up": 1, "down": 1}
 KEYS, VALUES = ("batch", "heads", "kv", None), ("batch", "heads", None, "kv")
+
+
+def has_kernels(forward: Forward) -> bool:
+    """Whether products and attention of a few rows are the backend's kernels."""
+    fits = forward.dtype == jnp.float32 and forward.config.width % native.LANES == 0
+    return forward.kernel == "native" and forward.placement == OneDevice() and fits
 
 
 def prepare(forward: Forward, params: Tree) -> Tree:
@@ -83,15 +94,21 @@ def prepare(forward: Forward, params: Tree) -> Tree:
             weights["prefix"] = own["prefix"]
         weights = {name: weight.astype(forward.dtype) for name, weight in weights.items()}
         weights = placement.stored(weights, {name: LAYER_AXES[name] for name in weights})
+        if has_kernels(forward):
+            for name, inputs in PACKED.items():
+                weights[name] = native.pack(weights[name], inputs, forward.weights)
         norms = {name: tower[name]["scale"][index] for name in tower if name.endswith("_norm")}
         return {**weights, **norms}
 
     # The decoder reads and writes words; the rows below them are a soft prompt's, which the encoder reads.
     tables = {"embedding": params["embedding"], "head": params["embedding" if config.tied_head else "head"]}
     tables = {name: table[: config.vocab_size].astype(forward.dtype) for name, table in tables.items()}
+    tables = dict(placement.stored(tables, dict.fromkeys(tables, TABLE)))
+    if has_kernels(forward):
+        tables["head"] = native.pack(tables["head"], 1, forward.weights)
     return {
         "layers": tuple(layer(index) for index in range(config.decoder_layers)),
-        **placement.stored(tables, dict.fromkeys(tables, TABLE)),
+        **tables,
         "norm": params["decoder_norm"]["scale"],
         **({"bias": params["decoder_bias"]["table"]} if "decoder_bias" in params else {}),
     }
@@ -186,14 +203,13 @@ def extend(
     def leave(y_DxR: jax.Array) -> jax.Array:
         return placement.inside(y_DxR, ("embed", "batch"))
 
+    attend = _attend_by_kernel if has_kernels(forward) else _attend
     written = []
     for layer, (keys, values), memory_keys_values in zip(
         weights["layers"], cache, memory.layers, strict=True
     ):
-        gathered = partial(_gathered, forward, layer)
-        projected_3xHxKxR = jnp.einsum(
-            "chkd,dr->chkr", gathered("qkv"), _norm(x_DxR, layer["attention_norm"])
-        )
+        times = partial(_times, forward, layer)
+        projected_3xHxKxR = times("qkv", _norm(x_DxR, layer["attention_norm"]))
         q, k, v = (heads(part_HxKxR) for part_HxKxR in projected_3xHxKxR)
         if rotation is not None:
             q, k = positions.rotate(q, rotation), positions.rotate(k, rotation)
@@ -203,25 +219,24 @@ def extend(
         keys, values = placement.inside(keys, KEYS), placement.inside(values, VALUES)
         written.append((keys, values))
         sees = attention.over_prefix(keys.shape[3], mask_Bx1xMxC, bias)
-        attended_HxKxR = merged(_attend(q, keys, values, *sees))
-        x_DxR += leave(jnp.einsum("dhk,hkr->dr", gathered("out"), attended_HxKxR))
+        x_DxR += leave(times("out", merged(attend(q, keys, values, *sees))))
 
         normed_DxR = _norm(x_DxR, layer["cross_attention_norm"])
-        q = heads(jnp.einsum("hkd,dr->hkr", gathered("query"), normed_DxR))
-        attended_HxKxR = merged(_attend(q, *memory_keys_values, seen_Bx1x1xS, None))
-        x_DxR += leave(jnp.einsum("dhk,hkr->dr", gathered("cross_out"), attended_HxKxR))
+        attended_HxKxR = merged(
+            attend(heads(times("query", normed_DxR)), *memory_keys_values, seen_Bx1x1xS, None)
+        )
+        x_DxR += leave(times("cross_out", attended_HxKxR))
 
-        halves = jnp.einsum("nfd,dr->nfr", gathered("up"), _norm(x_DxR, layer["feed_forward_norm"]))
+        halves = times("up", _norm(x_DxR, layer["feed_forward_norm"]))
         act = ACTIVATIONS[config.activation]
         hidden_FxR = act(halves[0]) * halves[1] if config.gated else act(halves[0])
-        x_DxR += leave(gathered("down") @ placement.inside(hidden_FxR, ("mlp", "batch")))
+        x_DxR += leave(times("down", placement.inside(hidden_FxR, ("mlp", "batch"))))
     return _norm(x_DxR, weights["norm"]) * config.head_scale, tuple(written)
 
 
 def logits(forward: Forward, weights: Tree, hidden_DxR: jax.Array) -> jax.Array:
     """fp32 logits [V, R] of hidden states [D, R]; on a mesh in parts of the vocabulary."""
-    head_VxD = _gathered(forward, weights, "head")
-    logits_VxR = jnp.matmul(head_VxD, hidden_DxR, preferred_element_type=jnp.float32)
+    logits_VxR = _times(forward, weights, "head", hidden_DxR, jnp.float32)
     return forward.placement.inside(logits_VxR, ("vocab", "batch"))
 
 
@@ -229,6 +244,13 @@ def _gathered(forward: Forward, weights: Tree, name: str) -> jax.Array:
     """A weight as it is multiplied."""
     axes = LAYER_AXES.get(name, TABLE)
     return forward.placement.weights({name: weights[name]}, {name: axes})[name]
+
+
+def _times(forward: Forward, weights: Tree, name: str, x: jax.Array, dtype: Any = None) -> jax.Array:
+    """A weight [*outputs, *inputs] times x [*inputs, R]: [*outputs, R]."""
+    if isinstance(weights[name], native.Packed):
+        return native.product(weights[name], x)
+    return jnp.tensordot(_gathered(forward, weights, name), x, x.ndim - 1, preferred_element_type=dtype)
 
 
 def _norm(x_DxR: jax.Array, scale_D: jax.Array) -> jax.Array:
@@ -248,3 +270,10 @@ def _attend(
     dtype = v_BxHxCxK.dtype
     out = jnp.einsum("bhmc,bhck->bhmk", exp.astype(dtype), v_BxHxCxK, preferred_element_type=jnp.float32)
     return (out * inverse).astype(dtype)
+
+
+def _attend_by_kernel(
+    q_BxHxMxK: jax.Array, k_BxHxKxC: jax.Array, v_BxHxCxK: jax.Array, mask: jax.Array, bias: jax.Array | None
+) -> jax.Array:
+    """As `_attend`; the mask [B, 1, M, C] and the bias [H, M, C], M or 1 of them."""
+    return native.attend(q_BxHxMxK, k_BxHxKxC, v_BxHxCxK, mask[:, 0], bias)

@@ -1,0 +1,79 @@
+"""Products and attention of a few rows by kernels of the CPU backend, where it has them.
+
+A backend that has built its kernels registers them by name (`tpu_npu_backends/cpu_kernels`); what is here calls
+them by that name, for one device and fp32 activations. The plain forms elsewhere compute the same to 1e-6.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+ROWS = 6  # of a group in the packed form, as products.cc has it
+LANES = 8  # a head's width is a multiple of it
+Weights = Literal["float32", "bfloat16", "int8"]
+Kernel = Literal["plain", "flash", "native"]  # what XLA makes of it; a TPU's; those of the CPU backend
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=("groups", "scale_N"), meta_fields=("outputs",))
+@dataclass(frozen=True)
+class Packed:
+    """A weight as the kernel reads it: in one stream.
+
+    Attributes:
+      groups: [P, D, 6], fp32, bf16 or int8: rows in groups of 6, which are side by side for each of D.
+      scale_N: fp32 [N], what the int8 of a row are multiplied with; [0] for floats.
+      outputs: the dimensions that N rows stand for.
+    """
+
+    groups: jax.Array
+    scale_N: jax.Array
+    outputs: tuple[int, ...]
+
+
+def pack(weight: jax.Array, inputs: int, dtype: Weights = "float32") -> Packed:
+    """A weight [*outputs, *inputs] for `product`.
+
+    Args:
+      weight: fp32.
+      inputs: how many of its last dimensions are summed over.
+      dtype: what is kept of it. int8: of each row the nearest of 255 steps up to its largest magnitude.
+    """
+    split = weight.ndim - inputs
+    outputs = weight.shape[:split]
+    rows_NxD = weight.reshape(math.prod(outputs), math.prod(weight.shape[split:]))
+    scale_N = jnp.zeros((0,), jnp.float32)
+    if dtype == "int8":
+        scale_N = jnp.maximum(jnp.max(jnp.abs(rows_NxD), axis=1) / 127.0, jnp.finfo(jnp.float32).tiny)
+        rows_NxD = jnp.round(rows_NxD / scale_N[:, None])
+    count = -(-rows_NxD.shape[0] // ROWS)
+    padded = jnp.pad(rows_NxD, ((0, count * ROWS - rows_NxD.shape[0]), (0, 0)))
+    groups_PxDx6 = padded.reshape(count, ROWS, -1).swapaxes(1, 2)
+    return Packed(groups_PxDx6.astype(dtype), scale_N, outputs)
+
+
+def product(weight: Packed, x: jax.Array) -> jax.Array:
+    """The weight times x [*inputs, R], fp32: [*outputs, R]."""
+    columns = x.shape[-1]
+    x_DxR = x.reshape(-1, columns)
+    rows = jax.ShapeDtypeStruct((math.prod(weight.outputs), columns), jnp.float32)
+    y_NxR = jax.ffi.ffi_call("pangu_few_columns", rows)(weight.groups, weight.scale_N, x_DxR)
+    return y_NxR.reshape(*weight.outputs, columns)
+
+
+def attend(
+    q_BxHxMxK: jax.Array,
+    k_BxHxKxC: jax.Array,
+    v_BxHxCxK: jax.Array,
+    mask_BxMxC: jax.Array,
+    bias_HxMxC: jax.Array | None,
+) -> jax.Array:
+    """softmax(q k + bias, where mask) v, [B, H, M, K], all fp32; of mask and bias M may be 1 for every query."""
+    if bias_HxMxC is None:
+        bias_HxMxC = jnp.zeros((0, 1, 0), jnp.float32)
+    out = jax.ShapeDtypeStruct(q_BxHxMxK.shape, jnp.float32)
+    call = jax.ffi.ffi_call("pangu_few_queries", out)
+    return call(q_BxHxMxK, k_BxHxKxC, v_BxHxCxK, mask_BxMxC, bias_HxMxC)
