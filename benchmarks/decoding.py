@@ -38,11 +38,12 @@ def ours(flags: argparse.Namespace) -> dict:
     from pangu_jax.apps.language.decoding.generator import Generator
     from pangu_jax.apps.language.decoding.prefill import encoder_batch
     from pangu_jax.apps.language.decoding.settings import Beam, Greedy
+    from pangu_jax.models.placement import OneDevice
     from pangu_jax.workloads.language.model.forward import Forward
     from tpu_npu_backends import selection
 
     config = _shape(flags)
-    forward = Forward(config, kernel=selection.select("cpu").kernel)
+    forward = Forward(config, OneDevice(selection.select("cpu").native))
     generator = Generator(forward, _t5_peer.parameters(config, 0), end=-5)  # no end: all tokens asked for
     inputs = _inputs(flags)
     asked = [queries.Query(row) for row in inputs]

@@ -49,7 +49,7 @@ def ours(bindings: list[str]) -> None:
     mesh = make_mesh(layout, list(backend.devices))
     workload, optimizer = LanguageModel(), adamw()
     options = {"batch_size": batch_size, "seed": 0, "compiler_options": backend.compiler_options}
-    run = RunContext(OneDevice(), "none", jnp.dtype("float32"))
+    run = RunContext(OneDevice(backend.native), "none", jnp.dtype("float32"))
     train_step = step.make_train_step(workload, optimizer, run, layout, mesh, **options)
     state = step.init_state(workload, optimizer, mesh, 0)
     batches = feed.batches(workload.train_source(batch_size, 0), mesh, batch_size, 0)

@@ -29,8 +29,8 @@ class Backend:
       compute_dtype: what "auto" means here: float32 on CPU and where it simulates, bfloat16 on accelerators.
       virtual: whether the devices are threads of one machine and share its speed.
       compiler_options: XLA options for jit, each with its reason in the backend's own module.
-      kernel: the kernels that there are besides XLA's: "flash" on a TPU, "native" on one CPU device where they
-        are built; "plain" where there are none.
+      kernel: "flash" where there is a kernel for attention, "plain" elsewhere.
+      native: whether the kernels of the CPU (`cpu_kernels`) are there to be called: on one CPU device, if built.
     """
 
     platform: str
@@ -38,7 +38,8 @@ class Backend:
     compute_dtype: str
     virtual: bool = False
     compiler_options: dict[str, str] = field(default_factory=dict)
-    kernel: Literal["plain", "flash", "native"] = "plain"
+    kernel: Literal["plain", "flash"] = "plain"
+    native: bool = False
 
     def describe(self) -> str:
         """Such as `8 x cpu`, `4 x TPU v5 lite` or `8 x Ascend910B1, simulated`."""
@@ -97,14 +98,9 @@ def select(name: str = "auto") -> Backend:
         compute_dtype=description.compute_dtype,
         virtual=description.virtual,
         compiler_options=description.compiler_options(devices[0].device_kind),
-        kernel=_kernel(platform, len(devices)),
+        kernel="flash" if platform == "tpu" else "plain",
+        native=platform == "cpu" and len(devices) == 1 and library_of_cpu.register(),
     )
-
-
-def _kernel(platform: str, devices: int) -> Literal["plain", "flash", "native"]:
-    if platform == "tpu":
-        return "flash"
-    return "native" if platform == "cpu" and devices == 1 and library_of_cpu.register() else "plain"
 
 
 def _parse(name: str) -> tuple[str, int | None]:

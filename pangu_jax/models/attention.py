@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
+from pangu_jax.models import native
 from pangu_jax.models.parameters import Tree, normal
 from pangu_jax.models.placement import Placement
 from pangu_jax.models.positions import Rotation, rotate
@@ -136,14 +137,15 @@ def _heads(x_BxTxD: jax.Array, weight_DxHxCxK: jax.Array, placement: Placement) 
     Heads come before C in the weight, so that it stays one matrix when its heads are split over devices;
     the parts are split off, not indexed, so that their gradients are joined in one copy.
     """
-    projected_BxTxHxCxK = checkpoint_name(project(x_BxTxD, weight_DxHxCxK), "heads")
+    by_kernel = native.takes(placement, x_BxTxD, weight_DxHxCxK)
+    projected_BxTxHxCxK = checkpoint_name(project(x_BxTxD, weight_DxHxCxK, by_kernel), "heads")
     parts = jnp.split(projected_BxTxHxCxK, weight_DxHxCxK.shape[2], axis=3)
     return [placement.inside(part[:, :, :, 0].transpose(0, 2, 1, 3), HEADS) for part in parts]
 
 
 def _merge(heads_BxHxTxK: jax.Array, out_DxHxK: jax.Array, placement: Placement) -> jax.Array:
     heads_BxTxHxK = placement.inside(heads_BxHxTxK, HEADS).transpose(0, 2, 1, 3)
-    return project_back(heads_BxTxHxK, out_DxHxK)
+    return project_back(heads_BxTxHxK, out_DxHxK, native.takes(placement, heads_BxTxHxK, out_DxHxK))
 
 
 @jax.custom_vjp

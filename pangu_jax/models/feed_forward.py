@@ -6,6 +6,7 @@ import jax
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
+from pangu_jax.models import native
 from pangu_jax.models.parameters import Tree, normal
 from pangu_jax.models.placement import Placement
 from pangu_jax.models.projection import project, project_back
@@ -31,10 +32,11 @@ class FeedForward(nnx.Module):
 def feed_forward(params: Tree, x_BxTxD: jax.Array, activation: str, placement: Placement) -> jax.Array:
     """act(x up) down, or (act(x gate) * x up) down. Returns [B, T, D], a partial sum over `mlp`."""
     act = ACTIVATIONS[activation]
-    hidden_BxTxF = checkpoint_name(project(x_BxTxD, params["up"]), "up")
+    by_kernel = native.takes(placement, x_BxTxD, params["up"])
+    hidden_BxTxF = checkpoint_name(project(x_BxTxD, params["up"], by_kernel), "up")
     if "gate" in params:
-        hidden_BxTxF *= act(checkpoint_name(project(x_BxTxD, params["gate"]), "up"))
+        hidden_BxTxF *= act(checkpoint_name(project(x_BxTxD, params["gate"], by_kernel), "up"))
     else:
         hidden_BxTxF = act(hidden_BxTxF)
     hidden_BxTxF = placement.inside(hidden_BxTxF, ("batch", "length", "mlp"))
-    return project_back(hidden_BxTxF, params["down"])
+    return project_back(hidden_BxTxF, params["down"], by_kernel)

@@ -12,10 +12,12 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from pangu_jax.models.placement import OneDevice, Placement
+
 ROWS = 6  # of a group in the packed form, as products.cc has it
 LANES = 8  # a head's width is a multiple of it
+Shape = tuple[int, ...]
 Weights = Literal["float32", "bfloat16", "int8"]
-Kernel = Literal["plain", "flash", "native"]  # what XLA makes of it; a TPU's; those of the CPU backend
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=("groups", "scale_N"), meta_fields=("outputs",))
@@ -31,7 +33,7 @@ class Packed:
 
     groups: jax.Array
     scale_N: jax.Array
-    outputs: tuple[int, ...]
+    outputs: Shape
 
 
 def pack(weight: jax.Array, inputs: int, dtype: Weights = "float32") -> Packed:
@@ -44,7 +46,7 @@ def pack(weight: jax.Array, inputs: int, dtype: Weights = "float32") -> Packed:
     """
     split = weight.ndim - inputs
     outputs = weight.shape[:split]
-    rows_NxD = weight.reshape(math.prod(outputs), math.prod(weight.shape[split:]))
+    rows_NxD = weight.reshape(_size(outputs), _size(weight.shape[split:]))
     scale_N = jnp.zeros((0,), jnp.float32)
     if dtype == "int8":
         scale_N = jnp.maximum(jnp.max(jnp.abs(rows_NxD), axis=1) / 127.0, jnp.finfo(jnp.float32).tiny)
@@ -55,11 +57,17 @@ def pack(weight: jax.Array, inputs: int, dtype: Weights = "float32") -> Packed:
     return Packed(groups_PxDx6.astype(dtype), scale_N, outputs)
 
 
+def takes(placement: Placement, *arrays: jax.Array) -> bool:
+    """Whether the kernels take these arrays: there are kernels, nothing is split, and all is fp32."""
+    native = isinstance(placement, OneDevice) and placement.native
+    return native and all(array.dtype == jnp.float32 for array in arrays)
+
+
 def product(weight: Packed, x: jax.Array) -> jax.Array:
     """The weight times x [*inputs, R], fp32: [*outputs, R]."""
     columns = x.shape[-1]
     x_DxR = x.reshape(-1, columns)
-    rows = jax.ShapeDtypeStruct((math.prod(weight.outputs), columns), jnp.float32)
+    rows = jax.ShapeDtypeStruct((_size(weight.outputs), columns), jnp.float32)
     y_NxR = jax.ffi.ffi_call("pangu_few_columns", rows)(weight.groups, weight.scale_N, x_DxR)
     return y_NxR.reshape(*weight.outputs, columns)
 
@@ -77,3 +85,38 @@ def attend(
     out = jax.ShapeDtypeStruct(q_BxHxMxK.shape, jnp.float32)
     call = jax.ffi.ffi_call("pangu_few_queries", out)
     return call(q_BxHxMxK, k_BxHxKxC, v_BxHxCxK, mask_BxMxC, bias_HxMxC)
+
+
+def matmul(x: jax.Array, weight: jax.Array, contracted: int) -> jax.Array:
+    """x [*M, *K] times weight [*K, *N], fp32: [*M, *N]; K is `contracted` dimensions."""
+    rows, inner = _split(x, x.ndim - contracted)
+    _, columns = _split(weight, contracted)
+    return _matmul(x.reshape(-1, _size(inner)), weight.reshape(_size(inner), -1), "plain", rows, columns)
+
+
+def matmul_transposed(x: jax.Array, weight: jax.Array, contracted: int) -> jax.Array:
+    """x [*M, *K] times the transpose of weight [*N, *K], fp32: [*M, *N]."""
+    rows, inner = _split(x, x.ndim - contracted)
+    columns, _ = _split(weight, weight.ndim - contracted)
+    return _matmul(x.reshape(-1, _size(inner)), weight.reshape(-1, _size(inner)), "right", rows, columns)
+
+
+def transposed_matmul(x: jax.Array, dy: jax.Array, contracted: int) -> jax.Array:
+    """The transpose of x [*K, *M] times dy [*K, *N], fp32: [*M, *N]; a weight's gradient."""
+    inner, rows = _split(x, contracted)
+    _, columns = _split(dy, contracted)
+    return _matmul(x.reshape(_size(inner), -1), dy.reshape(_size(inner), -1), "left", rows, columns)
+
+
+def _matmul(a: jax.Array, b: jax.Array, transposed: str, rows: Shape, columns: Shape) -> jax.Array:
+    out = jax.ShapeDtypeStruct((_size(rows), _size(columns)), jnp.float32)
+    call = jax.ffi.ffi_call("pangu_matmul", out, vmap_method="sequential")
+    return call(a, b, transposed=transposed).reshape(*rows, *columns)
+
+
+def _split(x: jax.Array, at: int) -> tuple[Shape, Shape]:
+    return x.shape[:at], x.shape[at:]
+
+
+def _size(shape: Shape) -> int:
+    return math.prod(shape)

@@ -95,7 +95,13 @@ class Placement(Protocol):
 
 @dataclass(frozen=True)
 class OneDevice(Placement):
-    """Everything lives on one device: every point is the identity."""
+    """Everything lives on one device: every point is the identity.
+
+    Attributes:
+      native: whether the backend's kernels may be called (`models/native.py`): here alone nothing is split.
+    """
+
+    native: bool = False
 
     @property
     def batch_shards(self) -> int:

@@ -120,8 +120,7 @@ def spread(
             log.warning("%s is opened with the layout %s: %s", name, layout.describe(), changed)
     dtype = jnp.dtype(backend.compute_dtype if own.compute_dtype == "auto" else own.compute_dtype)
     if _devices(layout) == 1:
-        kernel = "native" if backend.kernel == "native" else "plain"
-        return Spread(backend, layout, None, RunContext(OneDevice(), dtype=dtype, kernel=kernel))
+        return Spread(backend, layout, None, RunContext(OneDevice(backend.native), dtype=dtype))
     mesh = make_mesh(layout, list(backend.devices))
     return Spread(backend, layout, mesh, RunContext(ConstraintPlacement(mesh), dtype=dtype))
 

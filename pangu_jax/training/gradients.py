@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
+from pangu_jax.models import native
 from pangu_jax.parallel import layout as layouts
 from pangu_jax.parallel import one_forward_one_backward, pipeline, rules, shards, stage
 from pangu_jax.parallel.collecting import joined, split, with_rows, without_rows
@@ -123,6 +124,8 @@ def with_placement(
     run: RunContext, layout: Layout, mesh: Mesh, workload: Workload, examples: int
 ) -> RunContext:
     """The run with the placement of its layout, for a (micro)batch of `examples` over all devices."""
+    if mesh.size == 1 and native.takes(run.placement):
+        return run
     if layout.partitioning == "auto":
         return run._replace(placement=ConstraintPlacement(mesh))
     examples //= layout.batch_shards * layout.streams

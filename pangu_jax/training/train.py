@@ -112,7 +112,7 @@ def train(
         raise UserError("; ".join(f"{name}: {what}" for name, what in problems))
     mesh = make_mesh(layout, list(chosen.devices))
     dtype = jnp.dtype(chosen.compute_dtype if layout.compute_dtype == "auto" else layout.compute_dtype)
-    run = RunContext(OneDevice(), layout.remat, dtype, chosen.kernel)
+    run = RunContext(OneDevice(chosen.native), layout.remat, dtype, chosen.kernel)
     source = workload.train_source(batch_size, seed)
     with (
         _owned(RunDirectory(run_dir)) as directory,

@@ -7,13 +7,12 @@ a recipe that names it; docs/adding_a_workload.md builds one.
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pangu_jax.models.native import Kernel
 from pangu_jax.models.placement import Placement
 from pangu_jax.models.stack import Remat
 from pangu_jax.recipes import Recipe, Reference, make
@@ -95,7 +94,7 @@ class RunContext(NamedTuple):
       placement: the placement points of the mesh.
       remat: "none", "dots", "full" or "offload".
       dtype: dtype of activations and products.
-      kernel: "plain", or the kernels that the backend has: "flash" on a TPU, "native" on a CPU.
+      kernel: "plain" attention, or "flash" where the backend has a kernel.
       streams: parts of a (micro)batch that a layer works on side by side.
       phase: what `Workload.phase` says of this step.
     """
@@ -103,7 +102,7 @@ class RunContext(NamedTuple):
     placement: Placement
     remat: Remat = "none"
     dtype: Any = jnp.float32
-    kernel: Kernel = "plain"
+    kernel: Literal["plain", "flash"] = "plain"
     streams: int = 1
     phase: int = 0
 

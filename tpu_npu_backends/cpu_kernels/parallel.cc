@@ -34,11 +34,12 @@ class Pool {
   }
 
   void run(int64_t count, const std::function<void(int64_t)>& work) {
-    std::unique_lock<std::mutex> mine(one_caller_, std::try_to_lock);
-    if (!mine || others_ < 1 || count < 2) {  // another call has the threads: this one takes its own
+    if (others_ < 1 || count < 2) {
       for (int64_t part = 0; part < count; ++part) work(part);
       return;
     }
+    // XLA may make two calls at a time: one after the other they are done sooner than side by side.
+    std::lock_guard<std::mutex> alone(one_caller_);
     work_.store(&work, std::memory_order_relaxed);
     count_.store(count, std::memory_order_relaxed);
     done_.store(0, std::memory_order_relaxed);

@@ -49,8 +49,7 @@ class LoadedModel:
     @property
     def forward(self) -> Forward:
         """The forward pass on these devices."""
-        run = self.run
-        return Forward(self.config, run.placement, dtype=run.dtype, kernel=run.kernel)
+        return Forward(self.config, self.run.placement, dtype=self.run.dtype)
 
     def query(self, text: str, mode: str | None = None) -> Query:
         """What asks the model to continue a text, by the mode, or as its run taught it.

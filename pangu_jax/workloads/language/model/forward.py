@@ -6,13 +6,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-from pangu_jax.models import attention, flash, native, positions
+from pangu_jax.models import attention, flash, native, native_attention, positions
 from pangu_jax.models.attention import Attend, AttentionMask
 from pangu_jax.models.feed_forward import feed_forward
 from pangu_jax.models.normalization import rms_norm
@@ -52,7 +52,7 @@ class Forward:
 
     With `streams` > 1 a layer works on that many parts of the batch, each independent of the others, so that
     collectives of one run while another computes. `weights` is what decoding keeps of its weights for the
-    kernels of kind "native". `keys_B` below is one PRNG key per example, so that dropout
+    kernels of a CPU. `keys_B` below is one PRNG key per example, so that dropout
     falls alike on every layout; None drops nothing.
     """
 
@@ -60,7 +60,7 @@ class Forward:
     placement: Placement = OneDevice()  # noqa: RUF009 - stateless
     remat: Remat = "none"
     dtype: jnp.dtype = jnp.float32
-    kernel: native.Kernel = "plain"
+    kernel: Literal["plain", "flash"] = "plain"
     streams: int = 1
     weights: native.Weights = "float32"
 
@@ -263,6 +263,8 @@ class Forward:
             if by_kernel and not prefixed:
                 return flash.attend(q * scale, k, v, mask, self.placement)
             sees = attention.over_prefix(k.shape[2], mask_Bx1xTxS, bias_HxTxS)
+            if native.takes(self.placement, q, k, v) and native_attention.fits(q, *sees):
+                return checkpoint_name(native_attention.attend(q * scale, k, v, sees[0]), "attention")
             return checkpoint_name(attention.attend(q * scale, k, v, *sees), "attention")
 
         return attend

@@ -9,7 +9,7 @@ One function, `extend`, is a step of greedy search (one token per example), of b
 the beams of an example sharing its memory), the reading of a given prefix and the scoring of candidates: new
 tokens of an example look at the columns of its cache that the caller shows them, and at its encoder's output.
 
-Where the backend has kernels for few rows (`Forward.kernel` is "native"), they do the products and the attention.
+Where the backend has kernels for few rows (`OneDevice.native`), they do the products and the attention.
 
 On a mesh the placement points are those of training: weights are kept in the shards of storage and gathered
 when they are used, an example's rows are where its batch row is, and its cache is split by heads as well.
@@ -25,7 +25,6 @@ from pangu_jax.models import attention, native, positions
 from pangu_jax.models.feed_forward import ACTIVATIONS
 from pangu_jax.models.normalization import rms_norm
 from pangu_jax.models.parameters import Tree
-from pangu_jax.models.placement import OneDevice
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.workloads.language.model.forward import Forward
 
@@ -65,7 +64,7 @@ KEYS, VALUES = ("batch", "heads", "kv", None), ("batch", "heads", None, "kv")
 def has_kernels(forward: Forward) -> bool:
     """Whether products and attention of a few rows are the backend's kernels."""
     fits = forward.dtype == jnp.float32 and forward.config.width % native.LANES == 0
-    return forward.kernel == "native" and forward.placement == OneDevice() and fits
+    return fits and native.takes(forward.placement)
 
 
 def prepare(forward: Forward, params: Tree) -> Tree:
