@@ -12,10 +12,12 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from pangu_jax.models.parameters import Tree
 from pangu_jax.models.placement import OneDevice, Placement
 
 ROWS = 6  # of a group in the packed form, as products.cc has it
 LANES = 8  # a head's width is a multiple of it
+FEW = 4096  # elements that are not worth a call
 Shape = tuple[int, ...]
 Weights = Literal["float32", "bfloat16", "int8"]
 
@@ -106,6 +108,18 @@ def transposed_matmul(x: jax.Array, dy: jax.Array, contracted: int) -> jax.Array
     inner, rows = _split(x, contracted)
     _, columns = _split(dy, contracted)
     return _matmul(x.reshape(_size(inner), -1), dy.reshape(_size(inner), -1), "left", rows, columns)
+
+
+def global_norm(tree: Tree) -> jax.Array:
+    """The square root of the sum of all squares, fp32."""
+
+    def squares(x: jax.Array) -> jax.Array:
+        if x.dtype != jnp.float32 or x.size < FEW:
+            return jnp.sum(jnp.square(x.astype(jnp.float32)))
+        scalar = jax.ShapeDtypeStruct((), jnp.float32)
+        return jax.ffi.ffi_call("pangu_sum_of_squares", scalar, vmap_method="sequential")(x)
+
+    return jnp.sqrt(sum(map(squares, jax.tree.leaves(tree)), start=jnp.float32(0)))
 
 
 def _matmul(a: jax.Array, b: jax.Array, transposed: str, rows: Shape, columns: Shape) -> jax.Array:

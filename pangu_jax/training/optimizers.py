@@ -123,14 +123,18 @@ def _clipped(update: optax.GradientTransformation, clip: float) -> optax.Gradien
 
 
 def _clip_by_global_norm(largest: float) -> optax.GradientTransformation:
-    """As optax.clip_by_global_norm, by one multiplication that fuses into what follows."""
+    """As optax.clip_by_global_norm, by one multiplication that fuses into what follows.
 
-    def update(updates: Tree, state: Tree, params: Tree = None) -> tuple[Tree, Tree]:
+    A step that knows the norm hands it in as `grad_norm`.
+    """
+
+    def update(updates: Tree, state: Tree, params: Tree = None, **known: Any) -> tuple[Tree, Tree]:
         del params
-        scale = jnp.minimum(1.0, largest / jnp.maximum(optax.global_norm(updates), 1e-12))
+        norm = known["grad_norm"] if "grad_norm" in known else optax.global_norm(updates)
+        scale = jnp.minimum(1.0, largest / jnp.maximum(norm, 1e-12))
         return jax.tree.map(lambda g: g * scale, updates), state
 
-    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
 
 
 def state_bytes(optimizer: Optimizer, workload: Any) -> float:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding
 
+from pangu_jax.models import native
 from pangu_jax.parallel import rules
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.training.gradients import make_gradients, make_sums
@@ -142,14 +143,16 @@ def make_train_step(
         gradients = make_gradients(workload, layout, mesh, run._replace(phase=phase), batch_size, trainable)
         variables = Variables(state.params, state.extra, constants)
         grads, sums = gradients(variables, batch, example_keys(key, state.step, batch_size))
+        norm = native.global_norm if native.takes(run.placement) else optax.global_norm
+        grad_norm = norm(grads)
         updates, opt_state = transformation.update(
-            grads, state.opt_state, state.params, variables=variables, step=state.step
+            grads, state.opt_state, state.params, variables=variables, step=state.step, grad_norm=grad_norm
         )
         params = optax.apply_updates(state.params, updates)
         extra = workload.after_step(variables._replace(params=params), sums.updates)
         metrics = {
             "loss": sums.loss / jnp.maximum(sums.weight, 1e-6),
-            "grad_norm": optax.global_norm(grads),
+            "grad_norm": grad_norm,
             "learning_rate": jnp.asarray(optimizer.schedule(state.step), jnp.float32),
             **sums.metrics,
         }

@@ -12,7 +12,10 @@ from tpu_npu_backends import compiled_library, user_cache
 
 NAME = "libpangu_cpu_kernels.so"
 BUILD = "make kernels, or python -m tpu_npu_backends.cpu_kernels.build"
-TARGETS = ("pangu_few_columns", "pangu_few_queries", "pangu_matmul", "pangu_flash", "pangu_flash_backward")
+TARGETS = (
+    *("pangu_few_columns", "pangu_few_queries"),
+    *("pangu_matmul", "pangu_flash", "pangu_flash_backward", "pangu_sum_of_squares"),
+)
 SWITCH = "PANGU_CPU_KERNELS"  # 0: as if they were not built
 
 SOURCES = Path(__file__).parent

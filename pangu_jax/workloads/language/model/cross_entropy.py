@@ -6,11 +6,14 @@ instead of the four that recomputing the logits costs, and one chunk of fp32 log
 The vocabulary may be split over devices: its sums and maxima go through the placement.
 """
 
+from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from pangu_jax.models import native
 from pangu_jax.models.placement import Placement
 
 
@@ -58,9 +61,11 @@ def _chunked(hidden, table_VxD, targets, weights, z_loss, chunks, placement, wit
 
     ids_V = placement.vocabulary_start(table_VxD.shape[0]) + jnp.arange(table_VxD.shape[0])
 
+    products = _KERNELS if native.takes(placement, hidden, table_VxD) else _PLAIN
+
     def body(table_gradient_VxD, inputs):
         hidden_CxD, targets_C, weights_C = (x.reshape(-1, *x.shape[2:]) for x in inputs)
-        logits_CxV = jnp.einsum("cd,vd->cv", hidden_CxD, table_VxD, preferred_element_type=jnp.float32)
+        logits_CxV = products.logits(hidden_CxD, table_VxD)
         largest_C = placement.vocabulary_max(jnp.max(logits_CxV, axis=-1))
         exp_C = jnp.sum(jnp.exp(logits_CxV - largest_C[:, None]), axis=-1)
         log_z_C = largest_C + jnp.log(placement.vocabulary_sum(exp_C))
@@ -76,10 +81,8 @@ def _chunked(hidden, table_VxD, targets, weights, z_loss, chunks, placement, wit
         gradient_CxV = (
             scale_C[:, None] * probabilities_CxV - jnp.where(is_target_CxV, weights_C[:, None], 0.0)
         ).astype(hidden.dtype)
-        hidden_gradient_CxD = jnp.einsum("cv,vd->cd", gradient_CxV, table_VxD)
-        table_gradient_VxD += jnp.einsum(
-            "cv,cd->vd", gradient_CxV, hidden_CxD, preferred_element_type=jnp.float32
-        )
+        hidden_gradient_CxD = products.of_hidden(gradient_CxV, table_VxD)
+        table_gradient_VxD += products.of_table(gradient_CxV, hidden_CxD)
         return table_gradient_VxD, (loss, token_loss, hidden_gradient_CxD.reshape(batch, piece, d_model))
 
     start = jnp.zeros(table_VxD.shape, jnp.float32) if with_gradients else None
@@ -90,6 +93,26 @@ def _chunked(hidden, table_VxD, targets, weights, z_loss, chunks, placement, wit
     if table_gradient_VxD is not None:
         gradients = join(hidden_gradient), table_gradient_VxD.astype(table_VxD.dtype)
     return jnp.sum(losses), join(token_loss), gradients
+
+
+class _Products(NamedTuple):
+    """Logits [C, V] of hidden states [C, D] and a table [V, D]; the gradients of both."""
+
+    logits: Callable[[jax.Array, jax.Array], jax.Array]
+    of_hidden: Callable[[jax.Array, jax.Array], jax.Array]
+    of_table: Callable[[jax.Array, jax.Array], jax.Array]
+
+
+_PLAIN = _Products(
+    partial(jnp.einsum, "cd,vd->cv", preferred_element_type=jnp.float32),
+    partial(jnp.einsum, "cv,vd->cd"),
+    partial(jnp.einsum, "cv,cd->vd", preferred_element_type=jnp.float32),
+)
+_KERNELS = _Products(
+    partial(native.matmul_transposed, contracted=1),
+    partial(native.matmul, contracted=1),
+    partial(native.transposed_matmul, contracted=1),
+)
 
 
 def _forward(hidden, table, targets, weights, z_loss, chunks, placement):
