@@ -133,7 +133,10 @@ def _serve(works: dict) -> None:
 
 
 WORKERS = {"pangu_jax": ours, "transformers": transformers, "ctranslate2": ctranslate2}
-PACKAGES = {"transformers": ("torch", "transformers"), "ctranslate2": ("torch", "transformers", "ctranslate2")}
+PACKAGES = {
+    "transformers": ("torch", "transformers"),
+    "ctranslate2": ("torch", "transformers", "ctranslate2"),
+}
 
 
 class Worker:
@@ -170,9 +173,7 @@ def generation(flags: argparse.Namespace) -> None:
     ]
     if flags.beside:
         names.append("before")
-    workers = {
-        name: Worker(name, arguments, flags.beside if name == "before" else None) for name in names
-    }
+    workers = {name: Worker(name, arguments, flags.beside if name == "before" else None) for name in names}
     taken = {(name, way): [] for name in names for way in WAYS}
     for _ in range(flags.rounds):
         for way in WAYS:

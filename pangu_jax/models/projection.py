@@ -29,9 +29,7 @@ def _project_backward(by_kernel, saved, dy):
     return dx, jnp.tensordot(x, dy, (leading, leading))
 
 
-project.defvjp(
-    lambda x, weight, by_kernel: (project(x, weight, by_kernel), (x, weight)), _project_backward
-)
+project.defvjp(lambda x, weight, by_kernel: (project(x, weight, by_kernel), (x, weight)), _project_backward)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
