@@ -1,36 +1,80 @@
-"""Trains a vocabulary on lines of text."""
+"""Trains a vocabulary on lines of text, and says what it made of them."""
 
+import dataclasses
 import io
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
-
 from data_pipelines.errors import DataError
+from data_pipelines.text.lines import LONGEST_LINE, within
 from data_pipelines.text.vocabulary.special_tokens import EOS, MODES, PAD, SENTINELS, UNK
 
+# Ids that are no pieces of the text: sentinels, pad, eos, unk, mode tokens, the newline and 256 bytes.
+RESERVED = SENTINELS + 3 + len(MODES) + 1 + 256
+FEWEST_PIECES = 16
+# Share of a text whose characters become pieces, if there is room for them.
+COVERAGE = 0.9995
+# sentencepiece writes unknown characters so, and leaves out a line that has one of itself.
+_THEIR_UNKNOWN = "\u2585"
 
-def train(lines: Iterable[str], size: int, file: Path) -> None:
+
+@dataclasses.dataclass(frozen=True)
+class VocabularyTraining:
+    """What a vocabulary was made of.
+
+    Attributes:
+      ids: how many it has, sentinels included.
+      asked: how many it was to have; a text with little in it gives fewer.
+      characters: of the lines given.
+      pieces_of_one: different characters that are pieces.
+      in_bytes: characters of the lines that are not, and are spelt in bytes.
+    """
+
+    ids: int
+    asked: int
+    characters: int
+    pieces_of_one: int
+    in_bytes: int
+
+
+def train(lines: Iterable[str], size: int, file: Path) -> VocabularyTraining:
     """Trains a unigram vocabulary of `size` ids in all and writes it to `file`; deterministic.
 
     Text is kept as it is (no NFKC, which would turn Chinese punctuation into ASCII; no dummy prefix;
-    newlines and runs of spaces survive), digits are split, unseen characters become bytes.
+    newlines and runs of spaces survive), digits are split, unseen and rare characters become bytes.
+
+    Every line is learnt from, however long it is and whatever is in it: sentencepiece is given it in parts
+    that it takes.
 
     Raises:
-      DataError: the text is too small for that many pieces, or there is none.
+      DataError: the size leaves no room for pieces, or there is no text.
     """
     import sentencepiece
 
+    if size < RESERVED + FEWEST_PIECES:
+        raise DataError(
+            f"corpus.vocabulary_size {size} leaves no room for text: {RESERVED} ids are bytes, sentinels and "
+            f"other special tokens; set it to {RESERVED + FEWEST_PIECES} or more, 8192 for ordinary text"
+        )
     lines = list(lines)
+    counts = Counter("".join(lines))
+    alphabet = _alphabet(counts, size)
+    if not alphabet:
+        raise DataError("there is no text to train a vocabulary on: the documents hold no letters")
+    to_bytes = {ord(character): "\n" for character in counts.keys() - alphabet}
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(lines),
+            sentence_iterator=(
+                part for line in lines for run in line.translate(to_bytes).split("\n") for part in within(run)
+            ),
             model_writer=model,
             model_type="unigram",
             vocab_size=size - SENTINELS,
-            character_coverage=_coverage(lines, size),
+            # Of what it is given, which has no other characters: below .98 it refuses to do it itself.
+            character_coverage=1.0,
+            max_sentence_length=LONGEST_LINE,
             normalization_rule_name="identity",
             add_dummy_prefix=False,
             remove_extra_whitespaces=False,
@@ -50,18 +94,30 @@ def train(lines: Iterable[str], size: int, file: Path) -> None:
             minloglevel=2,
         )
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1][-200:]
+        reason = str(error).strip().splitlines()[-1][-80:]
         raise DataError(
-            f"cannot train a vocabulary of {size} ids: {reason} (lower corpus.vocabulary_size?)"
+            f"cannot train a vocabulary of {size} ids: {reason} (try another corpus.vocabulary_size)"
         ) from error
     file.write_bytes(model.getvalue())
+    trained = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    return VocabularyTraining(
+        ids=trained.get_piece_size() + SENTINELS,
+        asked=size,
+        characters=counts.total() - counts["\n"],
+        pieces_of_one=len(alphabet),
+        in_bytes=sum(counts[chr(code)] for code in to_bytes.keys() - {ord("\n")}),
+    )
 
 
-def _coverage(lines: Sequence[str], size: int) -> float:
-    """Share of the text whose characters become pieces: .9995, less if they would fill half the vocabulary.
-
-    Characters beyond it are spelt in bytes, so a small vocabulary still has room for words.
-    """
-    counts = np.array(sorted(Counter("".join(lines)).values(), reverse=True))
-    within = counts[: size // 2].sum() / max(counts.sum(), 1)
-    return float(np.clip(within, 0.5, 0.9995))
+def _alphabet(counts: Counter[str], size: int) -> set[str]:
+    """The characters that become pieces: the most frequent ones, up to `COVERAGE` of the text, and fewer if
+    they would fill half of the vocabulary: so a small one still has room for words."""
+    most = min(size // 2, 3 * (size - RESERVED) // 4)
+    ordered = sorted(counts.keys() - {"\n", _THEIR_UNKNOWN}, key=lambda c: (-counts[c], c))
+    wanted, total, covered = COVERAGE * sum(counts[c] for c in ordered), 0, []
+    for character in ordered[:most]:
+        if total >= wanted:
+            break
+        covered.append(character)
+        total += counts[character]
+    return set(covered)
