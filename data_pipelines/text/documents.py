@@ -6,6 +6,7 @@ import itertools
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -74,6 +75,18 @@ class Split:
     duplicates: int
     blank: int
 
+    def counts(self) -> dict[str, Any]:
+        """Characters and documents of each side, how many documents there are, and how many held out parts
+        are stretches of one: JSON-able."""
+        sides = {"train": self.train, "validation": self.validation}
+        documents = {side: {document.part_of for document in part} for side, part in sides.items()}
+        return {
+            "characters": {side: sum(len(d.text) for d in part) for side, part in sides.items()},
+            "documents": {side: len(ids) for side, ids in documents.items()},
+            "different": len(documents["train"] | documents["validation"]),
+            "stretches": sum(document.part_of != document.id for document in self.validation),
+        }
+
 
 def split(
     documents: Iterable[Document], validation_fraction: float, at_least: int = 8, held_out_below: float = 0
@@ -118,7 +131,7 @@ def split(
         train, validation = ordered[below:], []
     if not train or not (below or validation):
         raise DataError(
-            f"the corpus has {len(by_digest)} distinct document(s) with text, {total:,} characters in all: too "
+            f"the corpus has {len(by_digest)} distinct document(s) with text, {total:,} characters: too "
             "little to hold a part out for validation; give at least 2, or one of a few thousand characters "
             "(a .txt file is one document; see corpus.documents)"
         )

@@ -11,7 +11,15 @@ has its sentinels in the model file.
 
 from data_pipelines.text.vocabulary.adopting import adopt
 from data_pipelines.text.vocabulary.model import LONGEST_WORD, Vocabulary
-from data_pipelines.text.vocabulary.special_tokens import EOS, MODES, PAD, SENTINELS, UNK, Modes, SpecialTokens
+from data_pipelines.text.vocabulary.special_tokens import (
+    EOS,
+    MODES,
+    PAD,
+    SENTINELS,
+    UNK,
+    Modes,
+    SpecialTokens,
+)
 from data_pipelines.text.vocabulary.training import train
 
 __all__ = [
