@@ -112,7 +112,7 @@ def vocabulary_of(corpus: CorpusSettings, text_key: str, train: Sequence[Documen
             old_ids = adopt_vocabulary(Path(corpus.vocabulary_file).expanduser(), to / "vocabulary.model")
             np.save(to / "old_ids.npy", old_ids)
             return key | {"training": {}}
-        characters = max(FEWEST_CHARACTERS, CHARACTERS_PER_ID * corpus.trained_size)
+        characters = vocabulary_characters(corpus.trained_size)
         lines = documents.lines_of(train, characters)
         training = train_vocabulary(lines, corpus.trained_size, to / "vocabulary.model")
         sample = documents.sample(train, characters)
@@ -124,6 +124,11 @@ def vocabulary_of(corpus: CorpusSettings, text_key: str, train: Sequence[Documen
 
     name = "vocabulary-" + hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     return cache.open_or_build(corpus.cache_root, name, make)
+
+
+def vocabulary_characters(size: int) -> int:
+    """How much text a vocabulary of so many ids is trained on, where there is as much."""
+    return max(FEWEST_CHARACTERS, CHARACTERS_PER_ID * size)
 
 
 def tokenise(docs: Sequence[Document], vocabulary: Vocabulary, done) -> list[Tokenised]:

@@ -85,6 +85,10 @@ class Vocabulary:
         """`encode` for many texts, on two threads."""
         return [np.array(ids, np.int32) for ids in self._model.encode(list(texts), num_threads=2)]
 
+    def is_byte(self, token: int) -> bool:
+        """Whether a token is one byte of a character that is no piece."""
+        return token < len(self._characters_P) and self._model.is_byte(int(token))
+
     def decode(self, tokens: Iterable[int]) -> str:
         """Text of the tokens up to the first eos. Sentinels appear as `<extra_id_0>`; padding does not.
 
