@@ -4,6 +4,7 @@ Each document has a quota, and gives it in stretches spread over the whole of it
 documents are too many for a stretch of each, they give one in turn. All of it is a function of the texts.
 """
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -44,7 +45,7 @@ def _level(lengths: np.ndarray, characters: float) -> float:
 
 
 def spread(texts: Sequence[str], quotas_D: np.ndarray, length: int) -> Iterator[Stretch]:
-    """Stretches of about `length` characters (2 or more) of each text, together about its quota.
+    """Stretches of at most about `length` characters (2 or more) of each text, together about its quota.
 
     A text whose quota is below a stretch gives one as often as such quotas add up to it, in turn with others
     of that kind; one of at most two stretches is then taken whole. None is taken without a quota.
@@ -54,7 +55,8 @@ def spread(texts: Sequence[str], quotas_D: np.ndarray, length: int) -> Iterator[
         if quota >= len(text):
             count, size = 1, len(text)
         elif quota >= length:
-            count, size = round(quota / length), length
+            count = math.ceil(quota / length)
+            size = round(quota / count)
         else:
             owed += quota
             size = length if len(text) > 2 * length else len(text)

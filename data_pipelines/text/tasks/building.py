@@ -114,7 +114,8 @@ def vocabulary_of(corpus: CorpusSettings, text_key: str, train: Sequence[Documen
             return key | {"training": {}}
         characters = vocabulary_characters(corpus.trained_size)
         lines = documents.lines_of(train, characters)
-        training = train_vocabulary(lines, corpus.trained_size, to / "vocabulary.model")
+        texts = (document.text for document in train)
+        training = train_vocabulary(lines, corpus.trained_size, to / "vocabulary.model", of=texts)
         sample = documents.sample(train, characters)
         seen = {
             "seen": sum(stretch.end - stretch.begin for stretch in sample),

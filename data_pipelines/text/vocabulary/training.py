@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import itertools
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -38,7 +39,7 @@ class VocabularyTraining:
     in_bytes: int
 
 
-def train(lines: Iterable[str], size: int, file: Path) -> VocabularyTraining:
+def train(lines: Iterable[str], size: int, file: Path, of: Iterable[str] = ()) -> VocabularyTraining:
     """Trains a unigram vocabulary of `size` ids in all and writes it to `file`; deterministic.
 
     Text is kept as it is (no NFKC, which would turn Chinese punctuation into ASCII; no dummy prefix;
@@ -46,6 +47,10 @@ def train(lines: Iterable[str], size: int, file: Path) -> VocabularyTraining:
 
     Every line is learnt from, however long it is and whatever is in it: sentencepiece is given it in parts
     that it takes.
+
+    Args:
+      of: the texts that the lines are a sample of: which characters become pieces is decided by these, so
+        that one is no byte for being where the sample is not.
 
     Raises:
       DataError: the size leaves no room for pieces, or there is no text.
@@ -59,15 +64,19 @@ def train(lines: Iterable[str], size: int, file: Path) -> VocabularyTraining:
         )
     lines = list(lines)
     counts = Counter("".join(lines))
-    alphabet = _alphabet(counts, size)
-    if not alphabet:
+    of_text: Counter[str] = Counter()
+    for text in of:
+        of_text.update(text)
+    alphabet = _alphabet(of_text or counts, size)
+    if not alphabet & counts.keys():
         raise DataError("there is no text to train a vocabulary on: the documents hold no letters")
     to_bytes = {ord(character): "\n" for character in counts.keys() - alphabet}
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=(
-                part for line in lines for run in line.translate(to_bytes).split("\n") for part in within(run)
+            sentence_iterator=itertools.chain(
+                sorted(alphabet - counts.keys()),
+                (part for line in lines for run in line.translate(to_bytes).split("\n") for part in within(run)),
             ),
             model_writer=model,
             model_type="unigram",
