@@ -2,9 +2,9 @@
 
 Books are 1.1 million characters each of statutes, translated articles and classics, the documents of a source
 one after the other. The vocabulary is trained as `pangu train` does, on a sample of what is not held out; it
-is compared with one trained on all three books. Unseen text is what was held out, and the documents of the
-same source that come after the book. Text without ends of lines is 120 statutes with a full stop and a space
-after every sentence and no newline, beside the same text with a newline in place of that space.
+is compared with one trained on all that is not held out. Unseen text is what was held out, and the documents
+of the same source that come after the book. Text without ends of lines is 120 statutes with a full stop and a
+space after every sentence and no newline, beside the same text with a newline in place of that space.
 
     python -m benchmarks.vocabulary [--size 8192] [--data_dir ../shared/data]
 """
@@ -54,7 +54,8 @@ def trained(parts: Sequence[Document], characters: int, size: int) -> Vocabulary
     """A vocabulary of a sample; its training goes to the terminal."""
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        facts = train(documents.lines_of(parts, characters), size, Path(folder, "vocabulary.model"))
+        lines = documents.lines_of(parts, characters)
+        facts = train(lines, size, Path(folder, "vocabulary.model"), of=(part.text for part in parts))
         seconds = time.perf_counter() - began
         print(
             f"{facts.ids:,} ids of {facts.characters:,} characters, {facts.pieces_of_one:,} of one "
@@ -65,7 +66,7 @@ def trained(parts: Sequence[Document], characters: int, size: int) -> Vocabulary
 
 def cost(vocabulary: Vocabulary, text: str) -> tuple[float, float]:
     """Tokens per character, and the share of tokens that are bytes."""
-    tokens = [token for line in text.splitlines(keepends=True) for token in vocabulary.encode(line)]
+    tokens = [token for line in text.splitlines(keepends=True) for token in vocabulary.encode(line).tolist()]
     return len(tokens) / len(text), sum(map(vocabulary.is_byte, tokens)) / len(tokens)
 
 
@@ -77,14 +78,20 @@ def books(data: Path, size: int) -> None:
     counts = parts.counts()["characters"]
     print(f"held out {counts['validation'] / sum(counts.values()):.2%}, {len(parts.validation)} stretches")
     sampled = trained(parts.train, vocabulary_characters(size), size)
-    of_all = trained(whole, len(whole) * BOOK, size)
+    of_all = trained(parts.train, len(whole) * BOOK, size)
     row = "{:<10}{:<20}{:>12}{:>12}{:>12}{:>12}{:>8}".format
     print(row("book", "unseen text", "characters", "sampled", "of all", "bytes", "ratio"))
     for name, (_, after) in found.items():
         held_out = "".join(d.text for d in parts.validation if d.part_of == name)
         for kind, text in (("held out of it", held_out), ("what comes after it", after)):
             (mine, in_bytes), (theirs, _) = cost(sampled, text), cost(of_all, text)
-            cells = f"{len(text):,}", f"{mine:.4f}", f"{theirs:.4f}", f"{in_bytes:.2%}", f"{mine / theirs:.3f}"
+            cells = (
+                f"{len(text):,}",
+                f"{mine:.4f}",
+                f"{theirs:.4f}",
+                f"{in_bytes:.2%}",
+                f"{mine / theirs:.3f}",
+            )
             print(row(name, kind, *cells))
 
 

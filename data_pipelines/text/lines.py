@@ -7,7 +7,7 @@ from collections.abc import Iterator
 LONGEST_LINE = 4192
 _SENTENCE = re.compile(r"[^。！？!?\n]+[。！？!?”』」）)]*|[。！？!?]+[”』」）)]*")
 # Where a line that is too long is cut, by preference.
-_PAUSES = tuple(map(re.compile, (r"[.．…;；]+\s*", r"[,，、:：]\s*", r"\s+")))
+_PAUSES = re.compile(r"[.．…;；]+\s*"), re.compile(r"[,，、:：]\s*"), re.compile(r"\s+")
 
 
 def sentences(text: str) -> Iterator[str]:

@@ -93,8 +93,8 @@ def _table(manifest: dict) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for heading in use_of_text.HEADINGS:
         table.add_column(heading, justify="right" if table.columns else "left")
-    for name, *cells in use_of_text.rows(manifest):
-        table.add_row(name, *[f"{cell:,}" if isinstance(cell, int) else cell or "–" for cell in cells])
+    for row in use_of_text.rows(manifest):
+        table.add_row(*[f"{cell:,}" if isinstance(cell, int) else cell or "–" for cell in row])
     return table
 
 

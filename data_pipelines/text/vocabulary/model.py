@@ -87,7 +87,7 @@ class Vocabulary:
 
     def is_byte(self, token: int) -> bool:
         """Whether a token is one byte of a character that is no piece."""
-        return token < len(self._characters_P) and self._model.is_byte(int(token))
+        return token < len(self._characters_P) and self._model.is_byte(token)
 
     def decode(self, tokens: Iterable[int]) -> str:
         """Text of the tokens up to the first eos. Sentinels appear as `<extra_id_0>`; padding does not.

@@ -14,8 +14,8 @@ from data_pipelines.text.vocabulary.special_tokens import EOS, MODES, PAD, SENTI
 # Ids that are no pieces of the text: sentinels, pad, eos, unk, mode tokens, the newline and 256 bytes.
 RESERVED = SENTINELS + 3 + len(MODES) + 1 + 256
 FEWEST_PIECES = 16
-# Share of a text whose characters become pieces, if there is room for them.
-COVERAGE = 0.9995
+# Share of a text whose characters become pieces, and how much of the room for pieces they may take.
+COVERAGE, MOST_OF_ROOM = 0.99998, 5 / 8
 # sentencepiece writes unknown characters so, and leaves out a line that has one of itself.
 _THEIR_UNKNOWN = "\u2585"
 
@@ -76,7 +76,12 @@ def train(lines: Iterable[str], size: int, file: Path, of: Iterable[str] = ()) -
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=itertools.chain(
                 sorted(alphabet - counts.keys()),
-                (part for line in lines for run in line.translate(to_bytes).split("\n") for part in within(run)),
+                (
+                    part
+                    for line in lines
+                    for run in line.translate(to_bytes).split("\n")
+                    for part in within(run)
+                ),
             ),
             model_writer=model,
             model_type="unigram",
@@ -120,8 +125,8 @@ def train(lines: Iterable[str], size: int, file: Path, of: Iterable[str] = ()) -
 
 def _alphabet(counts: Counter[str], size: int) -> set[str]:
     """The characters that become pieces: the most frequent ones, up to `COVERAGE` of the text, and fewer if
-    they would fill half of the vocabulary: so a small one still has room for words."""
-    most = min(size // 2, 3 * (size - RESERVED) // 4)
+    they would take more than `MOST_OF_ROOM`: so a small vocabulary still has room for words."""
+    most = int(MOST_OF_ROOM * (size - RESERVED))
     ordered = sorted(counts.keys() - {"\n", _THEIR_UNKNOWN}, key=lambda c: (-counts[c], c))
     wanted, total, covered = COVERAGE * sum(counts[c] for c in ordered), 0, []
     for character in ordered[:most]:
