@@ -8,9 +8,14 @@ import pytest
 from data_pipelines.errors import DataError
 from data_pipelines.text import documents
 from data_pipelines.text.documents import Document
+from data_pipelines.text.synthetic import SyntheticTokens
 from data_pipelines.text.tasks import use_of_text
 from data_pipelines.text.vocabulary import Vocabulary, train
 from data_pipelines.text.vocabulary.training import FEWEST_PIECES, RESERVED
+from pangu_jax.models.placement import OneDevice
+from pangu_jax.workloads import RunContext, Variables
+from pangu_jax.workloads.language import LanguageModel
+from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 
 HAN = [chr(0x4E00 + i) for i in range(60)]
 BETWEEN = {
@@ -115,6 +120,14 @@ def test_what_was_used_is_said(small):
     assert said["left out, duplicates"] == (None, 10, None)
     assert said["seen by the vocabulary of 600 ids"] == (total - held_out, len(parts["train"]), "100%")
     assert said["of that rare characters, spelt in bytes"][0] < 50
+
+
+def test_a_run_that_ends_says_it(small):
+    (table,) = LanguageModel(EncoderDecoderConfig(), small).exhibits(Variables({}), RunContext(OneDevice()))
+    assert (table.headings, table.rows) == small.use_of_text()
+    assert not LanguageModel(EncoderDecoderConfig(), SyntheticTokens()).exhibits(
+        Variables({}), RunContext(OneDevice())
+    )
 
 
 def test_what_was_not_used_is_said():
