@@ -1,5 +1,6 @@
 """Builds the token cache of a corpus: read, split, train the vocabulary, tokenise, cut, pack, write."""
 
+import dataclasses
 import hashlib
 import json
 import random
@@ -10,22 +11,25 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from rich import box
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
+from rich.table import Table
 
 from data_pipelines import cache
 from data_pipelines.errors import DataError
 from data_pipelines.text import documents, folder, packing
 from data_pipelines.text.denoising import DenoisingObjective, Piece
 from data_pipelines.text.documents import Document
-from data_pipelines.text.tasks.corpus_settings import CorpusSettings
+from data_pipelines.text.tasks import use_of_text
+from data_pipelines.text.tasks.corpus_settings import FORMAT, CorpusSettings
 from data_pipelines.text.vocabulary import Vocabulary
 from data_pipelines.text.vocabulary import adopt as adopt_vocabulary
 from data_pipelines.text.vocabulary import train as train_vocabulary
 from data_pipelines.text.windows import Window, fill, write
 
-# Enough text for the pieces of 8k to settle: twice as much changes the token count by 0.1%.
-VOCABULARY_CHARACTERS = 1_000_000
+# What a vocabulary is trained on: enough text for its pieces to settle.
+FEWEST_CHARACTERS, CHARACTERS_PER_ID = 1_000_000, 125
 CHUNK = 1000  # documents tokenised between two movements of the progress bar
 
 
@@ -48,10 +52,11 @@ def build(corpus: CorpusSettings, key: dict, to: Path) -> dict:
     console = Console(file=sys.stderr, force_jupyter=False, force_terminal=sys.stderr.isatty())
     with Progress(*columns, console=console) as progress:
         step = progress.add_task("Reading text", total=None)
-        parts = documents.split(corpus.read(quarantine), corpus.validation_fraction)
+        parts = corpus.split(quarantine)
         progress.update(step, total=1, completed=1)
         step = progress.add_task("Vocabulary", total=None)
-        shutil.copyfile(vocabulary_of(corpus, key["text"], parts.train), to / "vocabulary.model")
+        vocabulary_cache = vocabulary_of(corpus, key["text"], parts.train)
+        shutil.copyfile(vocabulary_cache.root / "vocabulary.model", to / "vocabulary.model")
         vocabulary = Vocabulary(to / "vocabulary.model")
         progress.update(step, total=1, completed=1)
         count = len(parts.train) + len(parts.validation)
@@ -68,7 +73,7 @@ def build(corpus: CorpusSettings, key: dict, to: Path) -> dict:
             tasks[name] = describe(windows, objective, vocabulary, corpus)
             progress.advance(packing_step)
     quarantine.write(to / "quarantine.jsonl")
-    return {
+    manifest = {
         **key,
         "vocabulary_sha256": vocabulary.fingerprint,
         "documents": {"train": len(parts.train), "validation": len(parts.validation)},
@@ -77,12 +82,28 @@ def build(corpus: CorpusSettings, key: dict, to: Path) -> dict:
         "quarantined": dict(quarantine.counts),
         "tokens": {split: sum(len(d.tokens) for d in docs) for split, docs in tokenised.items()},
         "tasks": tasks,
+        "use_of_text": parts.counts() | {"vocabulary": vocabulary_cache.manifest["training"]},
     }
+    console.print(_table(manifest))
+    return manifest
 
 
-def vocabulary_of(corpus: CorpusSettings, text_key: str, train: Sequence[Document]) -> Path:
-    """The vocabulary's file, from its own cache: other windows or objectives do not train it anew."""
-    key = {"format": 1, **corpus.vocabulary_key()}
+def _table(manifest: dict) -> Table:
+    """What was made of the text, for a terminal."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for heading in use_of_text.HEADINGS:
+        table.add_column(heading, justify="right" if table.columns else "left")
+    for row in use_of_text.rows(manifest):
+        table.add_row(*[f"{cell:,}" if isinstance(cell, int) else cell or "–" for cell in row])
+    return table
+
+
+def vocabulary_of(corpus: CorpusSettings, text_key: str, train: Sequence[Document]) -> cache.Cache:
+    """The vocabulary, in its own cache: other windows or objectives do not train it anew.
+
+    Its manifest's "training" says what it was made of; {} for one that was not trained here.
+    """
+    key = {"format": FORMAT, **corpus.vocabulary_key()}
     if not corpus.vocabulary_file:
         key["text"] = text_key
 
@@ -90,13 +111,25 @@ def vocabulary_of(corpus: CorpusSettings, text_key: str, train: Sequence[Documen
         if corpus.vocabulary_file:
             old_ids = adopt_vocabulary(Path(corpus.vocabulary_file).expanduser(), to / "vocabulary.model")
             np.save(to / "old_ids.npy", old_ids)
-        else:
-            lines = documents.lines_of(train, VOCABULARY_CHARACTERS)
-            train_vocabulary(lines, corpus.trained_size, to / "vocabulary.model")
-        return key
+            return key | {"training": {}}
+        characters = vocabulary_characters(corpus.trained_size)
+        lines = documents.lines_of(train, characters)
+        texts = (document.text for document in train)
+        training = train_vocabulary(lines, corpus.trained_size, to / "vocabulary.model", of=texts)
+        sample = documents.sample(train, characters)
+        seen = {
+            "seen": sum(stretch.end - stretch.begin for stretch in sample),
+            "documents": len({train[stretch.document].part_of for stretch in sample}),
+        }
+        return key | {"training": dataclasses.asdict(training) | seen}
 
     name = "vocabulary-" + hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-    return cache.open_or_build(corpus.cache_root, name, make).root / "vocabulary.model"
+    return cache.open_or_build(corpus.cache_root, name, make)
+
+
+def vocabulary_characters(size: int) -> int:
+    """How much text a vocabulary of so many ids is trained on, where there is as much."""
+    return max(FEWEST_CHARACTERS, CHARACTERS_PER_ID * size)
 
 
 def tokenise(docs: Sequence[Document], vocabulary: Vocabulary, done) -> list[Tokenised]:

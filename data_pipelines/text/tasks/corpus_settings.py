@@ -10,11 +10,11 @@ from data_pipelines import cache
 from data_pipelines.errors import DataError
 from data_pipelines.text import folder, quickstart
 from data_pipelines.text.denoising import DenoisingObjective
-from data_pipelines.text.documents import Document
+from data_pipelines.text.documents import Document, Split, split
 from data_pipelines.text.tasks.pangu_corpus import open_
 
 # Raise it when the records of a cache change, so that caches of older code are not read.
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +42,12 @@ class CorpusSettings:
     @property
     def cache_root(self) -> Path:
         return Path(self.cache_dir).expanduser() if self.cache_dir else cache.default_root()
+
+    def split(self, quarantine: folder.Quarantine | None = None) -> Split:
+        """The documents in train and validation; what a built corpus holds out is held out here too."""
+        built = open_(self.path) if self.path is not None else None
+        held_out = built.mixture["validation_fraction"] if built else 0.0
+        return split(self.read(quarantine), self.validation_fraction, held_out_below=held_out)
 
     def read(self, quarantine: folder.Quarantine | None = None) -> Iterator[Document]:
         """Iterates over the documents, duplicates included. Raises DataError when there is no text."""

@@ -11,7 +11,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import gin
 
@@ -20,7 +20,7 @@ from data_pipelines.batches import Mixture, ValidationBatches
 from data_pipelines.errors import DataError
 from data_pipelines.text.denoising import Causal, DenoisingObjective, PrefixLM, SpanCorruption
 from data_pipelines.text.documents import Document
-from data_pipelines.text.tasks import building
+from data_pipelines.text.tasks import building, use_of_text
 from data_pipelines.text.tasks.corpus_settings import CorpusSettings
 from data_pipelines.text.vocabulary import Vocabulary
 from data_pipelines.text.windows import WindowTask
@@ -75,6 +75,10 @@ class Corpus(CorpusSettings):
             fresh.rename(known)
         return json.loads(known.read_text("utf-8"))
 
+    def use_of_text(self) -> tuple[Sequence[str], Sequence[Sequence[str | int | None]]]:
+        """Headings and rows: how much was read, held out, trained on and seen by the vocabulary."""
+        return use_of_text.HEADINGS, use_of_text.rows(self.prepared.manifest)
+
     @functools.cached_property
     def prepared(self) -> "Prepared":
         """`prepare`, once."""
@@ -120,7 +124,8 @@ def corpus(
       decoder_length: tokens per decoder window.
       objectives: by name; None is span corruption, prefix LM and causal as published.
       weights: share of each objective in the mixture, relative; an objective left out is not trained on.
-      validation_fraction: share of the documents held out.
+      validation_fraction: share of the text held out: whole documents, or where these are few stretches of
+        all of them (see data_pipelines.text.documents.split).
       validation_windows: at most so many windows per task are evaluated; none when 0.
       cache_dir: folder of the token caches; None is $XDG_CACHE_HOME/pangu_jax.
 
@@ -210,9 +215,7 @@ class Prepared:
     @functools.cached_property
     def documents(self) -> dict[str, list[Document]]:
         """The documents of each split, read anew from the text (for seqio's tasks and for tests)."""
-        from data_pipelines.text.documents import split
-
-        parts = split(self.corpus.read(), self.corpus.validation_fraction)
+        parts = self.corpus.split()
         return {"train": parts.train, "validation": parts.validation}
 
 

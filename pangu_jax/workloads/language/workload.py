@@ -1,6 +1,6 @@
 """Pangu NLP under the trainer: an encoder-decoder over packed windows of a weighted mixture of tasks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -22,6 +22,7 @@ from pangu_jax.workloads import (
     Tree,
     Variables,
 )
+from pangu_jax.workloads.exhibits import Exhibit, Table
 from pangu_jax.workloads.language.model import encoder_decoder, forward
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.workloads.language.model.forward import Forward, Loss, Payload
@@ -64,12 +65,16 @@ class TokenData(Protocol):
 
 @runtime_checkable
 class TextData(Protocol):
-    """What a corpus of text has besides: n-gram models to compare with."""
+    """What a corpus of text has besides: n-gram models to compare with, and what was made of the text."""
 
     objectives: Mapping[str, object]  # in the order of `task_names`
 
     def baselines(self, objective: str) -> dict[str, float]:
         """Held-out nats per token of n-gram models on an objective's targets."""
+        ...
+
+    def use_of_text(self) -> tuple[Sequence[str], Sequence[Sequence[str | int | None]]]:
+        """Headings and rows: how much of the text was held out, trained on, seen by the vocabulary."""
         ...
 
 
@@ -233,6 +238,11 @@ class LanguageModel(PipelinedWorkload):
         objectives = zip(self.data.task_names, self.data.objectives, strict=False)
         measured = {task: self.data.baselines(objective) for task, objective in objectives}
         return {task: {name: losses[name] for name in NGRAMS} for task, losses in measured.items()}
+
+    def exhibits(self, variables: Variables, run: RunContext) -> Sequence[Exhibit]:
+        """What was made of the text; nothing for data without text."""
+        del variables, run
+        return [Table("use of the text", *self.data.use_of_text())] if isinstance(self.data, TextData) else []
 
     def tokens_per_step(self, batch_size: int) -> int:
         """Positions of both windows, padding included: what the devices work on."""
