@@ -53,6 +53,7 @@ def build(corpus: CorpusSettings, key: dict, to: Path) -> dict:
         step = progress.add_task("Vocabulary", total=None)
         shutil.copyfile(vocabulary_of(corpus, key["text"], parts.train), to / "vocabulary.model")
         vocabulary = Vocabulary(to / "vocabulary.model")
+        _require_sentinels(corpus, vocabulary)
         progress.update(step, total=1, completed=1)
         count = len(parts.train) + len(parts.validation)
         step = progress.add_task("Tokens", total=count)
@@ -78,6 +79,18 @@ def build(corpus: CorpusSettings, key: dict, to: Path) -> dict:
         "tokens": {split: sum(len(d.tokens) for d in docs) for split, docs in tokenised.items()},
         "tasks": tasks,
     }
+
+
+def _require_sentinels(corpus: CorpusSettings, vocabulary: Vocabulary) -> None:
+    """DataError where an objective may mark more spans in a text than the vocabulary has sentinels."""
+    there = vocabulary.special.sentinels
+    for name, objective in corpus.objectives.items():
+        if getattr(objective, "sentinels", 0) > there:
+            how = "train with PrefixLM instead" if not there else f"set SpanCorruption.sentinels = {there}"
+            raise DataError(
+                f"corpus.objectives: {name!r} marks up to {objective.sentinels} spans of a text, and the "
+                f"vocabulary has {there or 'no'} sentinels: {how}"
+            )
 
 
 def vocabulary_of(corpus: CorpusSettings, text_key: str, train: Sequence[Document]) -> Path:
