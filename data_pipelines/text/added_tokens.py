@@ -44,14 +44,15 @@ class Additions(NamedTuple):
       tokens: the added ones.
       each_begins: whether text after an added token is read as the beginning of a text (with sentencepiece's
         dummy prefix), as the older tokenizers of T5 do it; a text goes on there otherwise.
-      byte_rows: of ByT5, whose ids are bytes: the ids behind them that no text is read as; 0 for others.
+      byte_ids: of ByT5, whose ids are bytes: how many ids there are, those behind the bytes included, which
+        no text is read as; 0 for others.
     """
 
     first_sentinel: int
     sentinels: int
     tokens: tuple[AddedToken, ...] = ()
     each_begins: bool = True
-    byte_rows: int = 0
+    byte_ids: int = 0
 
 
 class Stretch(NamedTuple):

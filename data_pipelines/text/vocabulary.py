@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from data_pipelines.errors import DataError
+from data_pipelines.text import byte_vocabulary
 from data_pipelines.text.added_tokens import Additions, Splitter, Stretch, split_file
 
 PAD, EOS, UNK = 0, 1, 2
@@ -124,10 +125,22 @@ class Vocabulary:
         added = self.additions.tokens if self.additions else ()
         self._added = {token.id: token.text for token in added}
         self._split = Splitter(self.additions) if self.additions and added else None
-        beyond = self.additions.byte_rows if self.additions else 0
-        self.size = max(self._model.get_piece_size() + beyond, first + 1, *(id + 1 for id in self._added), 0)
+        self._readable = self._model.get_piece_size()  # ids below are pieces that have a text
+        if self.additions and self.additions.byte_ids:
+            self._readable = byte_vocabulary.IDS
+        self.size = max(self.pieces, first + 1, *(id + 1 for id in self._added), 0)
         self.special = SpecialTokens(Modes(modes), first, count)
         self._set_piece_lengths()
+
+    @property
+    def pieces(self) -> int:
+        """Number of ids before those of sentinels and tokens that are not in the model file."""
+        own = self.additions.byte_ids if self.additions else 0
+        return own or self._model.get_piece_size()
+
+    def piece(self, id: int) -> str:
+        """The piece of an id below `pieces`, as sentencepiece writes it."""
+        return self._model.id_to_piece(id)
 
     @functools.cached_property
     def _split_prompt(self) -> Splitter:
@@ -190,7 +203,7 @@ class Vocabulary:
                 parts += [self._model.decode(run), self._added[token]]
                 run = []
             elif token != PAD:
-                run.append(token if token < len(self._characters_P) else UNK)
+                run.append(token if token < self._readable else UNK)
         return "".join([*parts, self._model.decode(run)])
 
     def word_starts(self, text: str, tokens: np.ndarray) -> np.ndarray:

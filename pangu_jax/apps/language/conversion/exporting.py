@@ -15,7 +15,8 @@ from data_pipelines.text.vocabulary import Vocabulary
 from pangu_jax.apps.language import loaded, loading
 from pangu_jax.apps.language.conversion import config as configs
 from pangu_jax.apps.language.conversion import folders, names
-from pangu_jax.apps.language.conversion.importing import KEY, SPIECE
+from pangu_jax.apps.language.conversion.importing import KEY
+from pangu_jax.apps.language.conversion.vocabularies import SPIECE
 from pangu_jax.apps.language.conversion.tensors import DTYPES, NAMES, Shards, write_json
 from pangu_jax.errors import UserError
 from pangu_jax.runs import opening
