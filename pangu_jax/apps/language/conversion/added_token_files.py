@@ -1,7 +1,7 @@
 """Which tokens were added to a tokenizer of Hugging Face: three files say it, by the version that wrote them."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,6 +9,7 @@ from data_pipelines.text.added_tokens import SENTINEL, AddedToken, described
 from pangu_jax.errors import UserError
 
 ADDED = "added_tokens.json"
+DECODER = "added_tokens_decoder"  # of tokenizer_config.json
 RESERVED_IDS = range(3)  # <pad>, </s> and <unk>, which no text is ever read as
 LARGEST_ID = 10_000_000
 
@@ -55,13 +56,28 @@ def read(source: Path, settings: Mapping[str, Any], tokenizer: Mapping[str, Any]
     return Claimed(tuple(t for t in tokens if not SENTINEL.fullmatch(t.text.removeprefix("▁"))), sentinels)
 
 
+def decoder(tokens: Sequence[AddedToken]) -> dict[str, dict[str, Any]]:
+    """Added tokens as an entry of tokenizer_config.json."""
+    return {
+        str(token.id): {
+            "content": token.text,
+            "lstrip": token.strip_left,
+            "rstrip": token.strip_right,
+            "single_word": token.whole_word,
+            "normalized": False,
+            "special": False,
+        }
+        for token in tokens
+    }
+
+
 def _entries(
     source: Path, settings: Mapping[str, Any], tokenizer: Mapping[str, Any] | None
 ) -> Iterator[tuple[Path, AddedToken]]:
     where = source / "tokenizer_config.json"
-    decoder = settings.get("added_tokens_decoder") or {}
+    decoder = settings.get(DECODER) or {}
     if not isinstance(decoder, Mapping):
-        raise UserError(f"{where}: added_tokens_decoder is no JSON object; copy it again")
+        raise UserError(f"{where}: {DECODER} is no JSON object; copy it again")
     for id, entry in decoder.items():
         yield where, _token(where, int(id) if str(id).isdecimal() else None, entry)
     if tokenizer is not None:

@@ -14,6 +14,7 @@ from data_pipelines.text.added_tokens import AddedToken, Additions
 from data_pipelines.text.vocabulary import Vocabulary
 from pangu_jax.apps.language.conversion import added_token_files, tokenizer_json
 from pangu_jax.apps.language.conversion.added_token_files import Claimed
+from pangu_jax.apps.language.conversion.tensors import write_json
 from pangu_jax.errors import UserError
 
 SPIECE, TOKENIZER, SETTINGS = "spiece.model", "tokenizer.json", "tokenizer_config.json"
@@ -73,6 +74,28 @@ def read(source: Path, rows: int) -> FoundVocabulary:
         found = FoundVocabulary(Vocabulary(file, content), content, tuple(notes))
     _require_rows(file, found.vocabulary, rows)
     return found
+
+
+def write(vocabulary: Vocabulary, folder: Path) -> None:
+    """The files that transformers makes the same vocabulary of: `read`, backwards."""
+    additions = vocabulary.additions
+    tokens = additions.tokens if additions else ()
+    of_bytes = additions.byte_ids if additions else 0
+    extra_ids = 0 if vocabulary.has_own_sentinels else vocabulary.special.sentinels
+    settings = {
+        "tokenizer_class": "ByT5Tokenizer" if of_bytes else "T5Tokenizer",
+        "extra_ids": of_bytes - byte_vocabulary.IDS if of_bytes else extra_ids,
+        "pad_token": "<pad>",
+        "eos_token": "</s>",
+        "unk_token": "<unk>",
+    }
+    if additions and tokens:
+        settings["legacy"] = additions.each_begins
+        settings[added_token_files.DECODER] = added_token_files.decoder(tokens)
+        write_json(folder / added_token_files.ADDED, {token.text: token.id for token in tokens})
+    write_json(folder / SETTINGS, settings)
+    if not of_bytes:
+        (folder / SPIECE).write_bytes(vocabulary.proto)
 
 
 def read_json(file: Path) -> dict[str, Any]:
