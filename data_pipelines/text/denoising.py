@@ -195,7 +195,8 @@ class PrefixLM:
             spent += splits[i]
         return [
             _example(
-                special.read(self.mode, p.tokens[:split]), [p.tokens[split:], [special.eos] if p.final else []]
+                special.read(self.mode, p.tokens[:split]),
+                [p.tokens[split:], [special.eos] if p.final else []],
             )
             for p, split in zip(pieces, splits, strict=True)
         ]

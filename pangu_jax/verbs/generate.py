@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_pipelines.text import json_line
-from data_pipelines.text.added_tokens import sentinels_in
+from data_pipelines.text.vocabulary.added_tokens import sentinels_in
 from pangu_jax.errors import UserError
 from pangu_jax.result import Result
 from pangu_jax.verbs import model_flags, outputs, sampling_flags

@@ -59,9 +59,7 @@ def register(
         preprocessors=[seqio.preprocessors.tokenize, seqio.preprocessors.append_eos],
         output_features={
             # T5's encoder reads eos behind a text.
-            "inputs": seqio.Feature(
-                feature_vocabulary, add_eos=not vocabulary.special.modes, required=False
-            ),
+            "inputs": seqio.Feature(feature_vocabulary, add_eos=not vocabulary.special.modes, required=False),
             "targets": seqio.Feature(feature_vocabulary, add_eos=True),
         },
         metric_fns=list(metric_fns),

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from data_pipelines.text.added_tokens import SENTINEL, AddedToken, described
+from data_pipelines.text.vocabulary.added_tokens import SENTINEL, AddedToken, described
 from pangu_jax.errors import UserError
 
 ADDED = "added_tokens.json"

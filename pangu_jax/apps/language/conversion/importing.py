@@ -219,9 +219,7 @@ def _recipe(found: ImportableFolder, vocabulary: Path, directory: RunDirectory) 
     model = "\n".join(f"EncoderDecoder.{name} = {value!r}" for name, value in vars(found.config).items())
     sentinels = min(found.vocabulary.special.sentinels, SpanCorruption.sentinels)
     objective = SPANS.format(sentinels=sentinels) if sentinels else PREFIXES
-    directory.write_recipe(
-        RECIPE.format(vocabulary=str(vocabulary), objective=objective, model=model)
-    )
+    directory.write_recipe(RECIPE.format(vocabulary=str(vocabulary), objective=objective, model=model))
     recipe = recipes.load([directory.recipe], function=functions.TRAIN)
     recipes.require_valid(recipe)
     text = recipes.dump(recipe)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from data_pipelines.text.added_tokens import SENTINEL
+from data_pipelines.text.vocabulary.added_tokens import SENTINEL
 from pangu_jax.errors import UserError
 
 RESERVED = ("<pad>", "</s>", "<unk>")

@@ -18,7 +18,7 @@ NOTED = {
 DTYPES = {"FloatStorage": "F32", "HalfStorage": "F16", "BFloat16Storage": "BF16"}
 
 
-class ForeignState(Exception):  # noqa: N818 - it says what was found
+class ForeignState(Exception):
     """The description holds more than tensors by name; the message says what."""
 
 

@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from data_pipelines.text import added_tokens, byte_vocabulary
-from data_pipelines.text.added_tokens import AddedToken, Additions
-from data_pipelines.text.vocabulary import Vocabulary
+from data_pipelines.text.vocabulary import Vocabulary, added_tokens, byte_vocabulary
+from data_pipelines.text.vocabulary.added_tokens import Additions
 from pangu_jax.apps.language.conversion import added_token_files, tokenizer_json
 from pangu_jax.apps.language.conversion.added_token_files import Claimed
 from pangu_jax.apps.language.conversion.tensors import write_json
@@ -143,7 +142,7 @@ def _additions(
         if first - count < token.id <= first:
             raise UserError(
                 f"{source}: {added_tokens.described([token])} is an added token with id {token.id}, a "
-                f"sentinel's; if the model has no sentinels, write \"extra_ids\": 0 into {SETTINGS}"
+                f'sentinel\'s; if the model has no sentinels, write "extra_ids": 0 into {SETTINGS}'
             )
         tokens.append(token)
     return Additions(first, count, tuple(tokens), each_begins)
@@ -165,7 +164,9 @@ def _sentinels(
         return first, count
     extra = settings.get("extra_ids", T5_SENTINELS)
     if type(extra) is not int or not 0 <= extra <= 10_000:
-        raise UserError(f"{source / SETTINGS}: extra_ids is {str(extra)[:20]!r} instead of a number; 100 is T5's")
+        raise UserError(
+            f"{source / SETTINGS}: extra_ids is {str(extra)[:20]!r} instead of a number; 100 is T5's"
+        )
     return (plain.pieces + extra - 1, extra) if extra else (-1, 0)
 
 
@@ -173,7 +174,9 @@ def _bytes(source: Path, settings: Mapping[str, Any], theirs: Any, rows: int) ->
     """ByT5's: what it was pretrained with, which its tokenizer does not write."""
     spare = settings.get("extra_ids", BYT5_SENTINELS)
     if type(spare) is not int or not 0 <= spare <= 10_000:
-        raise UserError(f"{source / SETTINGS}: extra_ids is {str(spare)[:20]!r} instead of a number; 125 is ByT5's")
+        raise UserError(
+            f"{source / SETTINGS}: extra_ids is {str(spare)[:20]!r} instead of a number; 125 is ByT5's"
+        )
     tokens = added_token_files.read(source, settings, theirs).tokens
     for token in tokens:
         if token.id < byte_vocabulary.IDS + spare:

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_pipelines.text.added_tokens import SENTINEL, sentinels_in
 from data_pipelines.text.vocabulary import SpecialTokens
+from data_pipelines.text.vocabulary.added_tokens import SENTINEL, sentinels_in
 from pangu_jax.apps.language.decoding.queries import Query
 from pangu_jax.apps.language.loaded import LoadedModel
 from pangu_jax.errors import UserError

@@ -6,7 +6,7 @@ Ids: 0 pad, 1 eos, 2 unk, byte + 3. ByT5 was pretrained with the last of these a
 
 from collections.abc import Sequence
 
-from data_pipelines.text.added_tokens import AddedToken, Additions, written
+from data_pipelines.text.vocabulary.added_tokens import AddedToken, Additions, written
 
 BYTES = 256
 IDS = 3 + BYTES

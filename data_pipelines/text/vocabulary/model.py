@@ -1,74 +1,28 @@
-"""Vocabularies: a sentencepiece model under T5's conventions, with mode tokens and sentinels.
+"""A vocabulary: texts to ids and back, and where words begin."""
 
-Layout of the ids: 0 pad, 1 eos, 2 unk, the mode tokens of UL2 and one for causal modelling, the newline, 256
-bytes, the pieces, and last the 100 sentinels in falling order (`<extra_id_0>` is size - 1), as T5 and seqio
-have it. Mode tokens are control symbols and sentinels are not in the model file at all, so no text is ever
-encoded to one of them.
-
-The vocabularies of T5 and mT5 are read with their ids as they are: they have no mode tokens, and mT5's
-has its sentinels in the model file. What else one may have is in `added_tokens`.
-"""
-
-import dataclasses
 import functools
 import hashlib
-import io
-import shutil
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from data_pipelines.errors import DataError
-from data_pipelines.text import byte_vocabulary
-from data_pipelines.text.added_tokens import Additions, Splitter, Stretch, split_file
+from data_pipelines.text.vocabulary import byte_vocabulary
+from data_pipelines.text.vocabulary.added_tokens import Additions, Splitter, Stretch, split_file
+from data_pipelines.text.vocabulary.special_tokens import (
+    EOS,
+    MODES,
+    PAD,
+    SENTINELS,
+    UNK,
+    Modes,
+    SpecialTokens,
+    has_t5_ids,
+)
 
-PAD, EOS, UNK = 0, 1, 2
-SENTINELS = 100
-MODES = ("[R]", "[S]", "[X]", "[C]")
 # A run of tokens without a boundary is cut after this many: a URL is not a word, and windows need a bound.
 LONGEST_WORD = 16
-
-
-class Modes(dict[str, int]):
-    """Mode token -> id; empty for a vocabulary without them, such as T5's."""
-
-    def __missing__(self, mode: str) -> int:
-        raise DataError(
-            f"the vocabulary has no mode token {mode}, as those of T5 have none: set the objective's mode to "
-            "None (SpanCorruption.mode), or train with a vocabulary of ours (no corpus.vocabulary_file)"
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class SpecialTokens:
-    """The ids that objectives insert. `sentinel(i)` is the id of `<extra_id_i>`."""
-
-    modes: dict[str, int]
-    first_sentinel: int
-    sentinels: int = SENTINELS
-    eos: int = EOS
-
-    def read(self, mode: str | None, *parts: Sequence[int] | np.ndarray) -> np.ndarray:
-        """What the encoder reads of a text, in training and when it is asked: int32 [n].
-
-        A mode token, if there is one, and the text; a vocabulary without modes is T5's, whose encoder reads
-        the text and eos.
-        """
-        before = () if mode is None else ([self.modes[mode]],)
-        after = () if self.modes else ([self.eos],)
-        return np.concatenate([np.zeros(0, np.int32), *before, *parts, *after]).astype(np.int32)
-
-    def sentinel(self, index: int) -> int:
-        if not self.sentinels:
-            raise DataError(
-                "the vocabulary has no sentinels, so that spans cannot be marked: train with another objective "
-                "(PrefixLM, with mode None for a vocabulary without modes)"
-            )
-        if not 0 <= index < self.sentinels:
-            raise ValueError(f"sentinel {index} of {self.sentinels}")
-        return self.first_sentinel - index
 
 
 class Vocabulary:
@@ -103,7 +57,7 @@ class Vocabulary:
             raise DataError(f"cannot read the vocabulary {self.file}: {error.strerror}") from error
         except RuntimeError as error:
             raise DataError(f"{self.file} is not a sentencepiece model") from error
-        if not _has_t5_ids(self._model):
+        if not has_t5_ids(self._model):
             found = (self._model.pad_id(), self._model.eos_id(), self._model.unk_id())
             raise DataError(
                 f"{self.file} has pad, eos, unk = {found} instead of T5's {(PAD, EOS, UNK)}: "
@@ -254,10 +208,6 @@ class Vocabulary:
         return seqio.SentencePieceVocabulary(str(self.file), extra_ids=extra_ids)
 
 
-def _has_t5_ids(model) -> bool:
-    return (model.pad_id(), model.eos_id(), model.unk_id()) == (PAD, EOS, UNK)
-
-
 def _own_sentinels(model) -> range:
     """Ids of the sentinels among the pieces, `<extra_id_0>` first; seqio writes them with a "▁"."""
     for name in ("▁<extra_id_{}>", "<extra_id_{}>"):
@@ -304,113 +254,3 @@ def _with_longest_word(starts: np.ndarray) -> np.ndarray:
     positions = np.arange(len(starts))
     since_start = positions - np.maximum.accumulate(np.where(starts, positions, 0))
     return starts | (since_start % LONGEST_WORD == 0)
-
-
-def train(lines: Iterable[str], size: int, file: Path) -> None:
-    """Trains a unigram vocabulary of `size` ids in all and writes it to `file`; deterministic.
-
-    Text is kept as it is (no NFKC, which would turn Chinese punctuation into ASCII; no dummy prefix;
-    newlines and runs of spaces survive), digits are split, unseen characters become bytes.
-
-    Raises:
-      DataError: the text is too small for that many pieces, or there is none.
-    """
-    import sentencepiece
-
-    lines = list(lines)
-    model = io.BytesIO()
-    try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(lines),
-            model_writer=model,
-            model_type="unigram",
-            vocab_size=size - SENTINELS,
-            character_coverage=_coverage(lines, size),
-            normalization_rule_name="identity",
-            add_dummy_prefix=False,
-            remove_extra_whitespaces=False,
-            allow_whitespace_only_pieces=True,
-            byte_fallback=True,
-            split_digits=True,
-            max_sentencepiece_length=8,
-            seed_sentencepiece_size=10 * size,
-            pad_id=PAD,
-            eos_id=EOS,
-            unk_id=UNK,
-            bos_id=-1,
-            control_symbols=list(MODES),
-            user_defined_symbols=["\n"],
-            hard_vocab_limit=False,
-            num_threads=2,
-            minloglevel=2,
-        )
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1][-200:]
-        raise DataError(
-            f"cannot train a vocabulary of {size} ids: {reason} (lower corpus.vocabulary_size?)"
-        ) from error
-    file.write_bytes(model.getvalue())
-
-
-def _coverage(lines: Sequence[str], size: int) -> float:
-    """Share of the text whose characters become pieces: .9995, less if they would fill half the vocabulary.
-
-    Characters beyond it are spelt in bytes, so a small vocabulary still has room for words.
-    """
-    counts = np.array(sorted(Counter("".join(lines)).values(), reverse=True))
-    within = counts[: size // 2].sum() / max(counts.sum(), 1)
-    return float(np.clip(within, 0.5, 0.9995))
-
-
-def adopt(source: str | Path, file: Path) -> np.ndarray:
-    """Rewrites any sentencepiece model under the layout above, e.g. PanGu-alpha's (unk 0, bos 1, eos 2).
-
-    The pieces keep their order and scores and move up behind the special tokens. A model that has T5's ids
-    for pad, eos and unk is copied as it is: it belongs to weights that know them.
-
-    Returns:
-      int32 [pieces of the new model]: the old id of every new id, -1 for ids that are new. It also says which
-      rows of a released embedding go where.
-    """
-    import sentencepiece
-    from sentencepiece import sentencepiece_model_pb2
-
-    kinds = sentencepiece_model_pb2.ModelProto.SentencePiece
-    try:
-        old = sentencepiece_model_pb2.ModelProto.FromString(Path(source).read_bytes())
-    except OSError as error:
-        raise DataError(f"cannot read the vocabulary {source}: {error.strerror}") from error
-    except Exception as error:  # protobuf's DecodeError is not importable from one place in all versions
-        raise DataError(f"{source} is not a sentencepiece model") from error
-    if not old.pieces:
-        raise DataError(f"{source} is not a sentencepiece model: it holds no pieces")
-    if _has_t5_ids(sentencepiece.SentencePieceProcessor(model_proto=old.SerializeToString())):
-        shutil.copyfile(source, file)
-        return np.arange(len(old.pieces), dtype=np.int32)
-    new = sentencepiece_model_pb2.ModelProto()
-    new.CopyFrom(old)
-    del new.pieces[:]
-    by_piece = {piece.piece: i for i, piece in enumerate(old.pieces)}
-    old_eos = by_piece.get(old.trainer_spec.eos_piece or "</s>", -1)
-    old_unk = next((i for i, piece in enumerate(old.pieces) if piece.type == kinds.UNKNOWN), -1)
-    old_ids = [by_piece.get("<pad>", -1), old_eos, old_unk]
-    new.pieces.add(piece="<pad>", score=0, type=kinds.CONTROL)
-    new.pieces.add(piece="</s>", score=0, type=kinds.CONTROL)
-    new.pieces.add(piece="<unk>", score=0, type=kinds.UNKNOWN)
-    for mode in MODES:
-        new.pieces.add(piece=mode, score=0, type=kinds.CONTROL)
-        old_ids.append(-1)
-    taken = {"<pad>", "</s>", "<unk>", *MODES}
-    if "\n" not in by_piece:  # Without it a newline would be unknown, or fold into a space.
-        new.pieces.add(piece="\n", score=0, type=kinds.USER_DEFINED)
-        old_ids.append(-1)
-    for i, piece in enumerate(old.pieces):
-        if i not in (old_eos, old_unk) and piece.piece not in taken:
-            new.pieces.add().CopyFrom(piece)
-            old_ids.append(i)
-    trainer = new.trainer_spec
-    trainer.pad_id, trainer.eos_id, trainer.unk_id, trainer.bos_id = PAD, EOS, UNK, -1
-    trainer.pad_piece, trainer.eos_piece, trainer.unk_piece = "<pad>", "</s>", "<unk>"
-    trainer.vocab_size = len(new.pieces)
-    file.write_bytes(new.SerializeToString())
-    return np.array(old_ids, np.int32)

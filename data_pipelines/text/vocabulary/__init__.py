@@ -1,0 +1,37 @@
+"""Vocabularies: a sentencepiece model under T5's conventions, with mode tokens and sentinels.
+
+Layout of the ids: 0 pad, 1 eos, 2 unk, the mode tokens of UL2 and one for causal modelling, the newline, 256
+bytes, the pieces, and last the 100 sentinels in falling order (`<extra_id_0>` is size - 1), as T5 and seqio
+have it. Mode tokens are control symbols and sentinels are not in the model file at all, so no text is ever
+encoded to one of them.
+
+The vocabularies of T5 and mT5 are read with their ids as they are: they have no mode tokens, and mT5's
+has its sentinels in the model file. What else one may have is in `added_tokens`.
+"""
+
+from data_pipelines.text.vocabulary.adopting import adopt
+from data_pipelines.text.vocabulary.model import LONGEST_WORD, Vocabulary
+from data_pipelines.text.vocabulary.special_tokens import (
+    EOS,
+    MODES,
+    PAD,
+    SENTINELS,
+    UNK,
+    Modes,
+    SpecialTokens,
+)
+from data_pipelines.text.vocabulary.training import train
+
+__all__ = [
+    "EOS",
+    "LONGEST_WORD",
+    "MODES",
+    "PAD",
+    "SENTINELS",
+    "UNK",
+    "Modes",
+    "SpecialTokens",
+    "Vocabulary",
+    "adopt",
+    "train",
+]

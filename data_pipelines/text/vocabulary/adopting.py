@@ -1,0 +1,63 @@
+"""Makes a vocabulary of any sentencepiece model, such as PanGu-alpha's."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from data_pipelines.errors import DataError
+from data_pipelines.text.vocabulary.special_tokens import EOS, MODES, PAD, UNK, has_t5_ids
+
+
+def adopt(source: str | Path, file: Path) -> np.ndarray:
+    """Rewrites any sentencepiece model under the layout above, e.g. PanGu-alpha's (unk 0, bos 1, eos 2).
+
+    The pieces keep their order and scores and move up behind the special tokens. A model that has T5's ids
+    for pad, eos and unk is copied as it is: it belongs to weights that know them.
+
+    Returns:
+      int32 [pieces of the new model]: the old id of every new id, -1 for ids that are new. It also says which
+      rows of a released embedding go where.
+    """
+    import sentencepiece
+    from sentencepiece import sentencepiece_model_pb2
+
+    kinds = sentencepiece_model_pb2.ModelProto.SentencePiece
+    try:
+        old = sentencepiece_model_pb2.ModelProto.FromString(Path(source).read_bytes())
+    except OSError as error:
+        raise DataError(f"cannot read the vocabulary {source}: {error.strerror}") from error
+    except Exception as error:  # protobuf's DecodeError is not importable from one place in all versions
+        raise DataError(f"{source} is not a sentencepiece model") from error
+    if not old.pieces:
+        raise DataError(f"{source} is not a sentencepiece model: it holds no pieces")
+    if has_t5_ids(sentencepiece.SentencePieceProcessor(model_proto=old.SerializeToString())):
+        shutil.copyfile(source, file)
+        return np.arange(len(old.pieces), dtype=np.int32)
+    new = sentencepiece_model_pb2.ModelProto()
+    new.CopyFrom(old)
+    del new.pieces[:]
+    by_piece = {piece.piece: i for i, piece in enumerate(old.pieces)}
+    old_eos = by_piece.get(old.trainer_spec.eos_piece or "</s>", -1)
+    old_unk = next((i for i, piece in enumerate(old.pieces) if piece.type == kinds.UNKNOWN), -1)
+    old_ids = [by_piece.get("<pad>", -1), old_eos, old_unk]
+    new.pieces.add(piece="<pad>", score=0, type=kinds.CONTROL)
+    new.pieces.add(piece="</s>", score=0, type=kinds.CONTROL)
+    new.pieces.add(piece="<unk>", score=0, type=kinds.UNKNOWN)
+    for mode in MODES:
+        new.pieces.add(piece=mode, score=0, type=kinds.CONTROL)
+        old_ids.append(-1)
+    taken = {"<pad>", "</s>", "<unk>", *MODES}
+    if "\n" not in by_piece:  # Without it a newline would be unknown, or fold into a space.
+        new.pieces.add(piece="\n", score=0, type=kinds.USER_DEFINED)
+        old_ids.append(-1)
+    for i, piece in enumerate(old.pieces):
+        if i not in (old_eos, old_unk) and piece.piece not in taken:
+            new.pieces.add().CopyFrom(piece)
+            old_ids.append(i)
+    trainer = new.trainer_spec
+    trainer.pad_id, trainer.eos_id, trainer.unk_id, trainer.bos_id = PAD, EOS, UNK, -1
+    trainer.pad_piece, trainer.eos_piece, trainer.unk_piece = "<pad>", "</s>", "<unk>"
+    trainer.vocab_size = len(new.pieces)
+    file.write_bytes(new.SerializeToString())
+    return np.array(old_ids, np.int32)
