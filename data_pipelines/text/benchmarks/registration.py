@@ -19,8 +19,8 @@ def register(
     """Adds the task to seqio's registry, or replaces it.
 
     An example is {"inputs", "targets"} int32 [n] with eos behind the targets, and behind the inputs where the
-    vocabulary is T5's, and the texts as "inputs_pretokenized", "targets_pretokenized", beside them. The target
-    is the pattern's prefix and its right answer; a split whose labels are kept has empty targets. An
+    vocabulary is T5's, and the texts as "inputs_pretokenized", "targets_pretokenized", beside them. The
+    target is the pattern's prefix and its right answer; a split whose labels are kept has empty targets. An
     entailment pattern gives an example for every label.
 
     Args:
