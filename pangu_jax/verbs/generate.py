@@ -64,7 +64,7 @@ def _generate(flags: argparse.Namespace) -> Result:
 
 
 def _say_what_sentinels_are(prompts: list[str], read: bool | None, special: "SpecialTokens") -> None:
-    """Raises UserError where sentinels are asked for and the vocabulary has none; warns where they are text."""
+    """UserError where sentinels are asked for and the vocabulary has none; warns where they are text."""
     if read and not special.sentinels:
         raise UserError("--sentinels: this model's vocabulary has none; leave the flag out")
     as_text = [prompt for prompt in prompts if sentinels_in(prompt)]

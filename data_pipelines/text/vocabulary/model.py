@@ -131,7 +131,7 @@ class Vocabulary:
         return np.array(self._model.encode(text), np.int32)
 
     def encode_prompt(self, text: str) -> np.ndarray:
-        """As `encode`, with `<extra_id_0>` and so on read as sentinels: for a question, never for a corpus."""
+        """As `encode`, with `<extra_id_0>` and so on read as sentinels: for questions, never for a corpus."""
         return self._encoded(self._split_prompt(text))
 
     def encode_all(self, texts: Sequence[str]) -> list[np.ndarray]:

@@ -44,8 +44,8 @@ class SpecialTokens:
     def sentinel(self, index: int) -> int:
         if not self.sentinels:
             raise DataError(
-                "the vocabulary has no sentinels, so that spans cannot be marked: train with another objective "
-                "(PrefixLM, with mode None for a vocabulary without modes)"
+                "the vocabulary has no sentinels, so that spans cannot be marked: train with another "
+                "objective (PrefixLM, with mode None for a vocabulary without modes)"
             )
         if not 0 <= index < self.sentinels:
             raise ValueError(f"sentinel {index} of {self.sentinels}")

@@ -1,5 +1,6 @@
-"""Which tokens were added to a tokenizer of Hugging Face: three files say it, by the version that wrote them."""
+"""Which tokens were added to a tokenizer of Hugging Face: three files say it, by who wrote them."""
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -41,15 +42,15 @@ def read(source: Path, settings: Mapping[str, Any], tokenizer: Mapping[str, Any]
         known = ids.setdefault(token.text, token)
         if known.id != token.id:
             raise UserError(
-                f"{where}: {described([token])} has id {token.id}, and {known.id} elsewhere in {source}; bring "
-                "the tokenizer files of one model"
+                f"{where}: {described([token])} has id {token.id}, and {known.id} elsewhere in {source}; "
+                "bring the tokenizer files of one model"
             )
     tokens = sorted((t for t in ids.values() if t.id not in RESERVED_IDS), key=lambda token: token.id)
-    for token, after in zip(tokens, tokens[1:], strict=False):
+    for token, after in itertools.pairwise(tokens):
         if token.id == after.id:
             raise UserError(
-                f"{source}: added tokens {described([token, after])} have one id, {token.id}; bring the tokenizer "
-                "files of one model"
+                f"{source}: added tokens {described([token, after])} have one id, {token.id}; bring the "
+                "tokenizer files of one model"
             )
     sentinels = {int(m[1]): t.id for t in tokens if (m := SENTINEL.fullmatch(t.text.removeprefix("▁")))}
     _require_ids(source, settings, ids)
@@ -125,9 +126,10 @@ def _require_ids(source: Path, settings: Mapping[str, Any], known: Mapping[str, 
         named += [token.get("content") if isinstance(token, Mapping) else token for token in listed]
     lost = [t for t in named if isinstance(t, str) and t not in known and not _reserved(t)]
     if lost:
+        name = json.dumps(lost[0][:20], ensure_ascii=False)
         raise UserError(
-            f"{source / 'tokenizer_config.json'} names {json.dumps(lost[0][:20], ensure_ascii=False)} as a special "
-            "token and no file says its id: save the tokenizer with save_pretrained, which writes it down"
+            f"{source / 'tokenizer_config.json'} names {name} as a special token and no file says its id: save "
+            "the tokenizer with save_pretrained, which writes it down"
         )
 
 

@@ -45,8 +45,8 @@ class Tensors:
                     dtype, shape = _described(tensors, name)
                     if dtype not in DTYPES:
                         raise UserError(
-                            f"{file}: {name} is {dtype}; only {', '.join(DTYPES)} are read: save the model with "
-                            "one of them"
+                            f"{file}: {name} is {dtype}; only {', '.join(DTYPES)} are read: save the model "
+                            "with one of them"
                         )
                     if name in self._places:
                         raise UserError(f"{file}: {name} is also in {self._places[name][0].name}; remove one")
@@ -151,7 +151,7 @@ class Shards:
         """One more tensor, in memory until its shard is full."""
         if self._pending and self._bytes + tensor.nbytes > self._shard_bytes:
             self._flush()
-        # safetensors writes what lies in memory under the shape of the view, so that a transposed one is wrong.
+        # safetensors writes memory as it lies under the shape of the view: a transposed one would be wrong.
         self._pending[name] = np.ascontiguousarray(tensor).reshape(tensor.shape)
         self.count += 1
         self._bytes += tensor.nbytes

@@ -1,7 +1,7 @@
 """tokenizer.json, all that version 5 of transformers writes of a T5's vocabulary, as a sentencepiece model.
 
-Its model is sentencepiece's unigram, piece for piece, and its normalizer holds sentencepiece's own table; what
-a sentencepiece model has no place for is refused by name.
+Its model is sentencepiece's unigram, piece for piece, and its normalizer holds sentencepiece's own table;
+what a sentencepiece model has no place for is refused by name.
 """
 
 import base64
@@ -129,5 +129,6 @@ def _steps(part: Any, of: str) -> list[Mapping[str, Any]]:
 
 def _no_place(file: Path, what: str) -> UserError:
     return UserError(
-        f"{file}: {what[:60]} is nothing that a sentencepiece model does; bring the spiece.model it was made of"
+        f"{file}: {what[:60]} is nothing that a sentencepiece model does; bring the spiece.model that "
+        "it was made of"
     )

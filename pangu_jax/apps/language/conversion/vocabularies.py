@@ -1,4 +1,4 @@
-"""The vocabulary of a folder of Hugging Face, all of it: sentencepiece's, sentinels, added tokens; ByT5's bytes.
+"""The vocabulary of a folder of Hugging Face: sentencepiece's or ByT5's bytes, sentinels, added tokens.
 
 Pieces are in spiece.model or in tokenizer.json, sentinels and added tokens in tokenizer_config.json,
 added_tokens.json and tokenizer.json, by the version that wrote them. What cannot be kept is refused by name.
@@ -170,6 +170,14 @@ def _sentinels(
     return (plain.pieces + extra - 1, extra) if extra else (-1, 0)
 
 
+def _extra_ids(source: Path, settings: Mapping[str, Any], usual: int) -> int:
+    found = settings.get("extra_ids", usual)
+    if type(found) is not int or not 0 <= found <= 10_000:
+        said = str(found)[:20]
+        raise UserError(f"{source / SETTINGS}: extra_ids is {said!r} instead of a number; {usual} is usual")
+    return found
+
+
 def _bytes(source: Path, settings: Mapping[str, Any], theirs: Any, rows: int) -> FoundVocabulary:
     """ByT5's: what it was pretrained with, which its tokenizer does not write."""
     spare = settings.get("extra_ids", BYT5_SENTINELS)
@@ -206,6 +214,6 @@ def _require_rows(file: Path, vocabulary: Vocabulary, rows: int) -> None:
     if vocabulary.size > rows:
         told = f' or, if the model has fewer sentinels, "extra_ids" in {SETTINGS}'
         raise UserError(
-            f"{file} has {vocabulary.size} ids with its sentinels and the embedding {rows} rows: it is another "
-            f"model's; bring the one this model was trained with{told}"
+            f"{file} has {vocabulary.size} ids with its sentinels and the embedding {rows} rows: it is "
+            f"another model's; bring the one this model was trained with{told}"
         )

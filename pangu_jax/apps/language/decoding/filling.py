@@ -51,7 +51,8 @@ def query(model: LoadedModel, text: str, where: str, mode: str | None = None) ->
         )
     if len(numbers) > special.sentinels:
         raise UserError(
-            f"{where}: {len(numbers)} gaps, and the vocabulary has {special.sentinels} sentinels; fill it in parts"
+            f"{where}: {len(numbers)} gaps, and the vocabulary has {special.sentinels} sentinels; "
+            "fill it in parts"
         )
     mode = mode or (MODE if special.modes else None)
     return Query(model.encode_inputs(text, mode, sentinels=True), np.array([special.sentinel(0)], np.int32))
