@@ -118,7 +118,7 @@ def _token(where: Path, id: Any, entry: Any) -> AddedToken:
 
 
 def _require_ids(source: Path, settings: Mapping[str, Any], known: Mapping[str, AddedToken]) -> None:
-    """UserError where a token is named that transformers would give the next id when it loads the folder."""
+    """UserError where a token is named that transformers would give the next free id when it loads."""
     named = []
     for entry in ("additional_special_tokens", "extra_special_tokens"):
         value = settings.get(entry) or []

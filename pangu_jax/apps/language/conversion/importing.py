@@ -132,7 +132,7 @@ def examine(source: Path) -> ImportableFolder:
     own_head = _has_own_head(theirs, tensors)
     config = configs.to_ours(theirs, where, own_head)
     notes = () if own_head else configs.of_a_head_that_is_not_there(theirs, where)
-    found = vocabularies.read(source, config.vocab_size)
+    found = vocabularies.read(source, config.vocab_size, theirs.get("tokenizer_class"))
     _require_same_tensors(config, tensors)
     return ImportableFolder(theirs, config, tensors, found, (*notes, *found.notes))
 

@@ -113,14 +113,7 @@ class TorchFile:
     def _entry(self, name: str) -> bytes:
         try:
             return self._zip.read(name)
-        except (
-            zipfile.BadZipFile,
-            NotImplementedError,
-            RuntimeError,
-            OSError,
-            EOFError,
-            ValueError,
-        ) as error:
+        except (zipfile.BadZipFile, RuntimeError, OSError, EOFError, ValueError) as error:
             raise UserError(f"{self._file} is damaged ({str(error)[:80]}); copy it again") from None
 
     def _refused(self, why: str) -> UserError:

@@ -35,18 +35,19 @@ class FoundVocabulary(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def read(source: Path, rows: int) -> FoundVocabulary:
+def read(source: Path, rows: int, tokenizer_class: Any = None) -> FoundVocabulary:
     """The vocabulary of a folder.
 
     Args:
       source: the folder.
       rows: of the model's embedding.
+      tokenizer_class: what its config.json says, where tokenizer_config.json says nothing.
     Raises:
       UserError, DataError: there is none that can be read, or it is of another model.
     """
     settings = read_json(source / SETTINGS) if (source / SETTINGS).is_file() else {}
     theirs = read_json(source / TOKENIZER) if (source / TOKENIZER).is_file() else None
-    if settings.get("tokenizer_class") in ("ByT5Tokenizer", "ByT5TokenizerFast"):
+    if settings.get("tokenizer_class", tokenizer_class) in ("ByT5Tokenizer", "ByT5TokenizerFast"):
         return _bytes(source, settings, theirs, rows)
     notes: list[str] = []
     each_begins = settings.get("legacy") is not False
@@ -161,12 +162,13 @@ def _sentinels(
                 f"{source}: its {count} sentinels <extra_id_...> are not numbered downwards one by one, as "
                 "T5's are; a vocabulary with others cannot be kept"
             )
+        if first - count + 1 < plain.pieces:
+            raise UserError(
+                f"{source}: its sentinels begin at id {first - count + 1}, among the {plain.pieces} pieces of "
+                f"{plain.file.name}; bring the tokenizer files of one model"
+            )
         return first, count
-    extra = settings.get("extra_ids", T5_SENTINELS)
-    if type(extra) is not int or not 0 <= extra <= 10_000:
-        raise UserError(
-            f"{source / SETTINGS}: extra_ids is {str(extra)[:20]!r} instead of a number; 100 is T5's"
-        )
+    extra = _extra_ids(source, settings, T5_SENTINELS)
     return (plain.pieces + extra - 1, extra) if extra else (-1, 0)
 
 
@@ -180,11 +182,7 @@ def _extra_ids(source: Path, settings: Mapping[str, Any], usual: int) -> int:
 
 def _bytes(source: Path, settings: Mapping[str, Any], theirs: Any, rows: int) -> FoundVocabulary:
     """ByT5's: what it was pretrained with, which its tokenizer does not write."""
-    spare = settings.get("extra_ids", BYT5_SENTINELS)
-    if type(spare) is not int or not 0 <= spare <= 10_000:
-        raise UserError(
-            f"{source / SETTINGS}: extra_ids is {str(spare)[:20]!r} instead of a number; 125 is ByT5's"
-        )
+    spare = _extra_ids(source, settings, BYT5_SENTINELS)
     tokens = added_token_files.read(source, settings, theirs).tokens
     for token in tokens:
         if token.id < byte_vocabulary.IDS + spare:
