@@ -4,6 +4,7 @@ import argparse
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 from pangu_jax.errors import UserError
 from pangu_jax.result import Result
@@ -43,7 +44,7 @@ def _fill(flags: argparse.Namespace) -> Result:
     queries = [
         filling.query(loaded, text, where, flags.mode) for text, where in zip(texts, named, strict=True)
     ]
-    rows = []
+    rows: list[dict[str, Any]] = []
     for text, written in zip(texts, generator.generate(queries, settings, flags.max_tokens), strict=True):
         filled = filling.fill(loaded, text, written.tokens)
         score = round(float(written.score), 4)

@@ -85,10 +85,10 @@ def _require_sentinels(corpus: CorpusSettings, vocabulary: Vocabulary) -> None:
     """DataError where an objective may mark more spans in a text than the vocabulary has sentinels."""
     there = vocabulary.special.sentinels
     for name, objective in corpus.objectives.items():
-        if getattr(objective, "sentinels", 0) > there:
+        if (most := getattr(objective, "sentinels", 0)) > there:
             how = "train with PrefixLM instead" if not there else f"set SpanCorruption.sentinels = {there}"
             raise DataError(
-                f"corpus.objectives: {name!r} marks up to {objective.sentinels} spans of a text, and the "
+                f"corpus.objectives: {name!r} marks up to {most} spans of a text, and the "
                 f"vocabulary has {there or 'no'} sentinels: {how}"
             )
 

@@ -68,8 +68,7 @@ class Stretch(NamedTuple):
 
 def written(proto: bytes, additions: Additions) -> bytes:
     """A model file with additions; `proto` is one without."""
-    tokens = [list(token) for token in additions.tokens]
-    payload = MAGIC + json.dumps(additions._replace(tokens=tuple(tokens))._asdict()).encode("ascii")
+    payload = MAGIC + json.dumps(additions._asdict()).encode("ascii")  # a token becomes a list
     return proto + _head(len(payload)) + payload
 
 

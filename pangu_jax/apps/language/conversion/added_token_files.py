@@ -118,7 +118,7 @@ def _token(where: Path, id: Any, entry: Any) -> AddedToken:
 
 
 def _require_ids(source: Path, settings: Mapping[str, Any], known: Mapping[str, AddedToken]) -> None:
-    """UserError where a token is named that transformers would give the next free id when it loads."""
+    """UserError where a token is named that transformers would give the next free id."""
     named = []
     for entry in ("additional_special_tokens", "extra_special_tokens"):
         value = settings.get(entry) or []
@@ -128,8 +128,8 @@ def _require_ids(source: Path, settings: Mapping[str, Any], known: Mapping[str, 
     if lost:
         name = json.dumps(lost[0][:20], ensure_ascii=False)
         raise UserError(
-            f"{source / 'tokenizer_config.json'} names {name} as a special token and no file says its id: save "
-            "the tokenizer with save_pretrained, which writes it down"
+            f"{source / 'tokenizer_config.json'} names {name} as a special token and no file says its id: "
+            "save the tokenizer with save_pretrained, which writes it down"
         )
 
 

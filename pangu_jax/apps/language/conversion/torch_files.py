@@ -3,6 +3,7 @@
 What is in it: `NAME/data.pkl`, the description of the tensors, and an entry `NAME/data/KEY` for each array.
 """
 
+import math
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -100,14 +101,17 @@ class TorchFile:
         if dtype is None:
             return  # refused by name where tensors of all files are looked through
         length = tensor.array.count
-        whole = entry is not None and entry.compress_type == zipfile.ZIP_STORED
-        if not whole or entry.file_size != length * dtype.itemsize:
+        if (
+            entry is None
+            or entry.compress_type != zipfile.ZIP_STORED
+            or entry.file_size != length * dtype.itemsize
+        ):
             raise self._refused(f"the array of {name[:60]} is missing or has another size")
         reach = sum((n - 1) * step for n, step in zip(tensor.shape, tensor.strides, strict=True))
         fits = tensor.offset >= 0 and min((*tensor.shape, *tensor.strides), default=0) >= 0
         if not fits or (0 not in tensor.shape and tensor.offset + reach >= length):
             raise self._refused(f"{name[:60]} reaches beyond its array")
-        if np.prod([int(n) for n in tensor.shape], dtype=object) > length:
+        if math.prod(tensor.shape) > length:
             raise self._refused(f"{name[:60]} is larger than its array")
 
     def _entry(self, name: str) -> bytes:

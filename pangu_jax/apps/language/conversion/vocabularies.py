@@ -82,7 +82,7 @@ def write(vocabulary: Vocabulary, folder: Path) -> None:
     tokens = additions.tokens if additions else ()
     of_bytes = additions.byte_ids if additions else 0
     extra_ids = 0 if vocabulary.has_own_sentinels else vocabulary.special.sentinels
-    settings = {
+    settings: dict[str, Any] = {
         "tokenizer_class": "ByT5Tokenizer" if of_bytes else "T5Tokenizer",
         "extra_ids": of_bytes - byte_vocabulary.IDS if of_bytes else extra_ids,
         "pad_token": "<pad>",
@@ -164,8 +164,8 @@ def _sentinels(
             )
         if first - count + 1 < plain.pieces:
             raise UserError(
-                f"{source}: its sentinels begin at id {first - count + 1}, among the {plain.pieces} pieces of "
-                f"{plain.file.name}; bring the tokenizer files of one model"
+                f"{source}: its sentinels begin at id {first - count + 1}, among the {plain.pieces} pieces "
+                f"of {plain.file.name}; bring the tokenizer files of one model"
             )
         return first, count
     extra = _extra_ids(source, settings, T5_SENTINELS)
