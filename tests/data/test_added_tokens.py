@@ -1,4 +1,4 @@
-"""Added tokens are split off before sentencepiece, wherever a text is read; sentinels only where asked for."""
+"""Added tokens are split off before sentencepiece sees a text; sentinels are read where asked for."""
 
 import numpy as np
 import pytest
