@@ -84,7 +84,7 @@ SOURCES = {
     "truncated": (truncate, "is damaged or no safetensors file"),
     "no torch file": (pickled, "is no zip archive, as torch has written since version 1.6"),
     "no head": (
-        configured(tie_word_embeddings=False),
+        configured(tie_word_embeddings=False, transformers_version="4.40.0"),
         "and there is no lm_head.weight: a file was not copied",
     ),
     "added token": (
