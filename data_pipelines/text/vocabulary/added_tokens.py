@@ -55,7 +55,7 @@ class Additions(NamedTuple):
     byte_ids: int = 0
 
 
-class Stretch(NamedTuple):
+class TextPart(NamedTuple):
     """A part of a text: an added token or a sentinel (`id`), or what is between two (None).
 
     `begins`: whether it is read as the beginning of a text.
@@ -119,19 +119,19 @@ class Splitter:
         longest_first = sorted(tokens, key=lambda token: -len(token.text))
         self._pattern = re.compile("|".join(_pattern_of(token) for token in longest_first) or r"(?!)")
 
-    def __call__(self, text: str) -> list[Stretch]:
+    def __call__(self, text: str) -> list[TextPart]:
         """The parts of a text in their order; none is empty, and together they are the text, but for white
         space that goes with a token."""
-        parts: list[Stretch] = []
+        parts: list[TextPart] = []
         end, begins = 0, True
         for found in self._pattern.finditer(text):
             if between := text[end : found.start()]:
-                parts.append(Stretch(between, None, begins))
+                parts.append(TextPart(between, None, begins))
             token = next(group for group in found.groups() if group is not None)
-            parts.append(Stretch(token, self._ids[token], False))
+            parts.append(TextPart(token, self._ids[token], False))
             end, begins = found.end(), self._ids[token] in self._each_begins
         if rest := text[end:]:
-            parts.append(Stretch(rest, None, begins))
+            parts.append(TextPart(rest, None, begins))
         return parts
 
 

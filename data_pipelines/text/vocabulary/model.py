@@ -9,7 +9,7 @@ import numpy as np
 
 from data_pipelines.errors import DataError
 from data_pipelines.text.vocabulary import byte_vocabulary
-from data_pipelines.text.vocabulary.added_tokens import Additions, Splitter, Stretch, split_file
+from data_pipelines.text.vocabulary.added_tokens import Additions, Splitter, TextPart, split_file
 from data_pipelines.text.vocabulary.special_tokens import (
     EOS,
     MODES,
@@ -106,11 +106,11 @@ class Vocabulary:
         """The model for a stretch that no text begins with: without a space before it."""
         return _without_dummy_prefix(self._model)
 
-    def _model_of(self, part: Stretch):
+    def _model_of(self, part: TextPart):
         # White space is a space before a word as much as the beginning of a text is.
         return self._model if part.begins or part.text[0].isspace() else self._within
 
-    def _encoded(self, parts: Iterable[Stretch]) -> np.ndarray:
+    def _encoded(self, parts: Iterable[TextPart]) -> np.ndarray:
         ids = [[p.id] if p.id is not None else self._model_of(p).encode(p.text) for p in parts]
         return np.concatenate([np.zeros(0, np.int32), *ids]).astype(np.int32)
 
