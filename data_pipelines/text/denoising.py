@@ -5,9 +5,9 @@ it makes fits the window: `cost` bounds every piece beforehand as a vector, cost
 window when their sum is within `capacity`. That is what lets windows be packed before the corruption is
 drawn, and a batch be a pure function of its index.
 
-The encoder reads a mode token and then text; text alone where `mode` is None, for vocabularies without mode
-tokens, such as T5's. Only targets end in eos, and only where the document does (a window's edge is not an
-end); span targets always do, as T5's. Sources: T5 (arXiv 1910.10683), UL2 (arXiv 2205.05131).
+The encoder reads a mode token and then text; text and eos where the vocabulary has no mode tokens, such as
+T5's, and `mode` is None (`SpecialTokens.read`). Targets end in eos only where the document does (a window's
+edge is not an end); span targets always do, as T5's. Sources: T5 (arXiv 1910.10683), UL2 (arXiv 2205.05131).
 """
 
 import bisect
@@ -98,7 +98,7 @@ class SpanCorruption:
     def cost(self, tokens: int, longest_word: int) -> tuple[int, int]:
         noise, spans = self.budget(tokens)
         surely = max(noise - longest_word + 1, 0)
-        return 1 + tokens - surely + spans, noise + spans + 1
+        return 1 + tokens - surely + spans, noise + spans + 1  # a mode token or eos; eos
 
     def windows(self, encoder_length: int, decoder_length: int) -> tuple[int]:
         return (_longest_piece(self, encoder_length, decoder_length),)
@@ -139,13 +139,14 @@ class SpanCorruption:
         return [self._corrupt(piece, rng, special) for piece in pieces]
 
     def _corrupt(self, piece: Piece, rng: np.random.Generator, special: SpecialTokens) -> DenoisingExample:
-        inputs, targets, end = [special.mode(self.mode)], [], 0
+        inputs, targets, end = [], [], 0
         for index, span in enumerate(self.spans(piece, rng)):
             sentinel = [special.sentinel(index)]
             inputs += [piece.tokens[end : span[0]], sentinel]
             targets += [sentinel, piece.tokens[span[0] : span[1]]]
             end = span[1]
-        return _example([*inputs, piece.tokens[end:]], [*targets, [special.eos]])
+        inputs = special.read(self.mode, *inputs, piece.tokens[end:])
+        return _example(inputs, [*targets, [special.eos]])
 
 
 @functools.cache
@@ -171,7 +172,7 @@ class PrefixLM:
         return encoder_length + decoder_length, encoder_length, decoder_length
 
     def cost(self, tokens: int, longest_word: int) -> tuple[int, int, int]:
-        return tokens + 2, 2, 2  # mode and eos; at least a token of prefix and one of the rest
+        return tokens + 2, 2, 2  # mode (or eos) and eos; at least a token of prefix and one of the rest
 
     def windows(self, encoder_length: int, decoder_length: int) -> tuple[int, int]:
         # Two pieces per window: a single one that fills it could be split at one place only.
@@ -192,9 +193,11 @@ class PrefixLM:
             places = np.flatnonzero(pieces[i].word_starts[low : high + 1])
             splits[i] = low + int(places[rng.integers(len(places))]) if len(places) else max(high, 0)
             spent += splits[i]
-        mode = special.mode(self.mode)
         return [
-            _example([mode, p.tokens[:split]], [p.tokens[split:], [special.eos] if p.final else []])
+            _example(
+                special.read(self.mode, p.tokens[:split]),
+                [p.tokens[split:], [special.eos] if p.final else []],
+            )
             for p, split in zip(pieces, splits, strict=True)
         ]
 
@@ -216,9 +219,9 @@ class Causal:
         return (decoder_length - 1,)
 
     def __call__(self, pieces, rng, special, encoder_length, decoder_length) -> list[DenoisingExample]:
-        mode = [special.modes[self.mode]]
-        return [_example([mode], [p.tokens, [special.eos] if p.final else []]) for p in pieces]
+        mode = special.read(self.mode)
+        return [_example(mode, [p.tokens, [special.eos] if p.final else []]) for p in pieces]
 
 
-def _example(inputs: list, targets: list) -> DenoisingExample:
-    return DenoisingExample(np.concatenate(inputs).astype(np.int32), np.concatenate(targets).astype(np.int32))
+def _example(inputs: np.ndarray, targets: list) -> DenoisingExample:
+    return DenoisingExample(inputs, np.concatenate(targets).astype(np.int32))

@@ -23,7 +23,7 @@ class Family(NamedTuple):
 
 FAMILIES = {
     "language": Family(
-        verbs=("generate", "chat", "eval", "tune", "sweep", "checkpoint export"),
+        verbs=("generate", "fill", "chat", "eval", "tune", "sweep", "checkpoint export"),
         exhibits="pangu_jax.apps.language.decoding.samples",
     ),
 }

@@ -12,6 +12,7 @@ from pangu_jax.verbs import (
     corpus,
     data,
     evaluate,
+    fill,
     generate,
     plan,
     sweep,
@@ -20,5 +21,5 @@ from pangu_jax.verbs import (
 )
 from pangu_jax.verbs.verb import Verb
 
-FILES = (train, tune, evaluate, sweep, generate, chat, data, corpus, plan, backend, checkpoint, config)
+FILES = (train, tune, evaluate, sweep, generate, fill, chat, data, corpus, plan, backend, checkpoint, config)
 VERBS: dict[str, Verb] = {name: verb for file in FILES for name, verb in file.VERBS.items()}

@@ -33,7 +33,7 @@ def _format(parser: argparse.ArgumentParser) -> None:
 
 
 def _import_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", metavar="SRC", help="folder with config.json, spiece.model and safetensors")
+    parser.add_argument("source", metavar="SRC", help="folder of a saved model")
     _format(parser)
     parser.add_argument("--run_dir", required=True, metavar="DIR", help="the new run directory")
 
@@ -47,7 +47,7 @@ def _import(flags: argparse.Namespace) -> Result:
         f"{found['model_type']}, {found['parameters']:,} parameters ({', '.join(found['dtypes'])}), "
         f"{found['vocabulary_ids']:,} ids in {found['rows']:,} rows: {found['run_dir']}"
     )
-    return Result(found, text)
+    return Result(found, "\n".join([text, *(f"note: {note}" for note in found["notes"])]))
 
 
 def _export_flags(parser: argparse.ArgumentParser) -> None:
@@ -90,7 +90,7 @@ VERBS: dict[str, Verb] = {
         _verify,
     ),
     "checkpoint import": Verb(
-        "make a run directory of a T5, T5 v1.1 or mT5 of Hugging Face",
+        "make a run directory of a T5, T5 v1.1, mT5 or ByT5 of Hugging Face",
         "pangu checkpoint import --format hf mengzi-t5-base/ --run_dir runs/mengzi",
         _import_flags,
         _import,

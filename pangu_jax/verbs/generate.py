@@ -4,13 +4,18 @@ import argparse
 import json
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from data_pipelines.text import json_line
+from data_pipelines.text.vocabulary.added_tokens import sentinels_in
 from pangu_jax.errors import UserError
 from pangu_jax.result import Result
 from pangu_jax.verbs import model_flags, outputs, sampling_flags
 from pangu_jax.verbs.sampling_flags import SamplingFlags
 from pangu_jax.verbs.verb import Verb
+
+if TYPE_CHECKING:
+    from data_pipelines.text.vocabulary import SpecialTokens
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +30,10 @@ def _flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--mode", metavar="TOKEN", help="mode token such as [S]; the run's own unless given")
     parser.add_argument("--beams", type=int, metavar="N", help="beam search with N beams")
+    parser.add_argument(
+        "--sentinels", action=argparse.BooleanOptionalAction,
+        help="read <extra_id_0> and so on in a prompt as sentinels; unless said, T5's vocabularies do",
+    )  # fmt: skip
 
 
 def _generate(flags: argparse.Namespace) -> Result:
@@ -38,7 +47,8 @@ def _generate(flags: argparse.Namespace) -> Result:
     mode, modes = flags.mode, loaded.vocabulary.special.modes
     if mode is not None and mode not in modes:
         raise UserError(f"--mode {mode}: this model knows {', '.join(modes) or 'no modes; leave it out'}")
-    queries = [loaded.query(prompt, mode) for prompt in prompts]
+    _say_what_sentinels_are(prompts, flags.sentinels, loaded.vocabulary.special)
+    queries = [loaded.query(prompt, mode, flags.sentinels) for prompt in prompts]
     found = generator.generate(queries, settings, flags.max_tokens)
     rows = [
         {"prompt": prompt, "text": loaded.decode(written.tokens), "score": round(float(written.score), 4)}
@@ -51,6 +61,19 @@ def _generate(flags: argparse.Namespace) -> Result:
     with Path(flags.out).open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     return Result(rows, f"{len(rows)} texts in {flags.out}")
+
+
+def _say_what_sentinels_are(prompts: list[str], read: bool | None, special: "SpecialTokens") -> None:
+    """UserError where sentinels are asked for and the vocabulary has none; warns where they are text."""
+    if read and not special.sentinels:
+        raise UserError("--sentinels: this model's vocabulary has none; leave the flag out")
+    as_text = [prompt for prompt in prompts if sentinels_in(prompt)]
+    if as_text and read is None and special.modes:
+        log.warning(
+            "%d of %d prompts hold <extra_id_0> or another, read as plain text here: --sentinels reads "
+            "sentinels, and `pangu fill` fills them",
+            len(as_text), len(prompts),
+        )  # fmt: skip
 
 
 def read_prompts(prompt: str | None, file: str | None) -> list[str]:

@@ -35,7 +35,7 @@ class Bytes:
         self.vocabulary = SimpleNamespace(special=SimpleNamespace(modes={"[S]": 1, "[C]": 2}))
         self.modes = []
 
-    def query(self, text, mode=None):
+    def query(self, text, mode=None, sentinels=None):
         self.modes.append(mode)
         return Query(self.encode_inputs(text))
 

@@ -18,10 +18,10 @@ def register(
 ) -> str:
     """Adds the task to seqio's registry, or replaces it.
 
-    An example is {"inputs", "targets"} int32 [n] with eos behind the targets, and the texts as
-    "inputs_pretokenized", "targets_pretokenized", beside them. The target is the pattern's prefix and its
-    right answer; a split whose labels are kept has empty targets. An entailment pattern gives an example for
-    every label.
+    An example is {"inputs", "targets"} int32 [n] with eos behind the targets, and behind the inputs where the
+    vocabulary is T5's, and the texts as "inputs_pretokenized", "targets_pretokenized", beside them. The
+    target is the pattern's prefix and its right answer; a split whose labels are kept has empty targets. An
+    entailment pattern gives an example for every label.
 
     Args:
       name: of the task; seqio's name is it with "_" for "/", a "_" and the pattern's name.
@@ -58,7 +58,8 @@ def register(
         source=seqio.FunctionDataSource(dataset, splits=splits),
         preprocessors=[seqio.preprocessors.tokenize, seqio.preprocessors.append_eos],
         output_features={
-            "inputs": seqio.Feature(feature_vocabulary, add_eos=False, required=False),
+            # T5's encoder reads eos behind a text.
+            "inputs": seqio.Feature(feature_vocabulary, add_eos=not vocabulary.special.modes, required=False),
             "targets": seqio.Feature(feature_vocabulary, add_eos=True),
         },
         metric_fns=list(metric_fns),

@@ -58,6 +58,7 @@ def build(corpus: CorpusSettings, key: dict, to: Path) -> dict:
         vocabulary_cache = vocabulary_of(corpus, key["text"], parts.train)
         shutil.copyfile(vocabulary_cache.root / "vocabulary.model", to / "vocabulary.model")
         vocabulary = Vocabulary(to / "vocabulary.model")
+        _require_sentinels(corpus, vocabulary)
         progress.update(step, total=1, completed=1)
         count = len(parts.train) + len(parts.validation)
         step = progress.add_task("Tokens", total=count)
@@ -96,6 +97,18 @@ def _table(manifest: dict) -> Table:
     for row in use_of_text.rows(manifest):
         table.add_row(*[f"{cell:,}" if isinstance(cell, int) else cell or "–" for cell in row])
     return table
+
+
+def _require_sentinels(corpus: CorpusSettings, vocabulary: Vocabulary) -> None:
+    """DataError where an objective may mark more spans in a text than the vocabulary has sentinels."""
+    there = vocabulary.special.sentinels
+    for name, objective in corpus.objectives.items():
+        if (most := getattr(objective, "sentinels", 0)) > there:
+            how = "train with PrefixLM instead" if not there else f"set SpanCorruption.sentinels = {there}"
+            raise DataError(
+                f"corpus.objectives: {name!r} marks up to {most} spans of a text, and the "
+                f"vocabulary has {there or 'no'} sentinels: {how}"
+            )
 
 
 def vocabulary_of(corpus: CorpusSettings, text_key: str, train: Sequence[Document]) -> cache.Cache:

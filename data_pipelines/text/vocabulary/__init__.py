@@ -6,7 +6,7 @@ have it. Mode tokens are control symbols and sentinels are not in the model file
 encoded to one of them.
 
 The vocabularies of T5 and mT5 are read with their ids as they are: they have no mode tokens, and mT5's
-has its sentinels in the model file.
+has its sentinels in the model file. What else one may have is in `added_tokens`.
 """
 
 from data_pipelines.text.vocabulary.adopting import adopt

@@ -1,5 +1,6 @@
 """A vocabulary: texts to ids and back, and where words begin."""
 
+import functools
 import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from data_pipelines.errors import DataError
+from data_pipelines.text.vocabulary import byte_vocabulary
+from data_pipelines.text.vocabulary.added_tokens import Additions, Splitter, TextPart, split_file
 from data_pipelines.text.vocabulary.special_tokens import (
     EOS,
     MODES,
@@ -30,11 +33,16 @@ class Vocabulary:
       fingerprint: sha256 of the model file, hex; equal fingerprints mean equal ids.
       special: the ids objectives insert.
       has_own_sentinels: whether they are pieces of the model file, as in mT5's.
+      additions: what the model file has beyond sentencepiece's; None for most.
+      proto: the model file without it.
     """
 
-    def __init__(self, file: str | Path):
+    def __init__(self, file: str | Path, content: bytes | None = None):
         """Loads a model that follows the layout above; `adopt` makes one from any sentencepiece model.
 
+        Args:
+          file: where it is, or with `content` is named for messages.
+          content: the file's, where it is not written yet.
         Raises:
           DataError: the file is missing, is no sentencepiece model, or has other ids for pad, eos and unk.
         """
@@ -42,8 +50,9 @@ class Vocabulary:
 
         self.file = Path(file)
         try:
-            proto = self.file.read_bytes()
-            self._model = sentencepiece.SentencePieceProcessor(model_proto=proto)
+            content = self.file.read_bytes() if content is None else content
+            self.proto, self.additions = split_file(content)
+            self._model = sentencepiece.SentencePieceProcessor(model_proto=self.proto)
         except OSError as error:
             raise DataError(f"cannot read the vocabulary {self.file}: {error.strerror}") from error
         except RuntimeError as error:
@@ -54,18 +63,56 @@ class Vocabulary:
                 f"{self.file} has pad, eos, unk = {found} instead of T5's {(PAD, EOS, UNK)}: "
                 "to train a model anew, pass it as corpus.vocabulary_file, which renumbers it"
             )
-        self.fingerprint = hashlib.sha256(proto).hexdigest()
+        self.fingerprint = hashlib.sha256(content).hexdigest()
         modes = {mode: self._model.piece_to_id(mode) for mode in MODES}
         if not all(map(self._model.is_control, modes.values())):
             modes = {}
         own = _own_sentinels(self._model)
         self.has_own_sentinels = bool(own)
         if own:
-            self._model = _never_read_from_text(proto, own)
-        first = own[0] if own else self._model.get_piece_size() + SENTINELS - 1
-        self.size = max(self._model.get_piece_size(), first + 1)
-        self.special = SpecialTokens(Modes(modes), first, len(own) or SENTINELS)
+            self._model = _never_read_from_text(self.proto, own)
+        first, count = self._model.get_piece_size() + SENTINELS - 1, SENTINELS
+        if own:
+            first, count = own[0], len(own)
+        elif self.additions:
+            first, count = self.additions.first_sentinel, self.additions.sentinels
+        added = self.additions.tokens if self.additions else ()
+        self._added = {token.id: token.text for token in added}
+        self._split = Splitter(self.additions) if self.additions and added else None
+        self._readable = self._model.get_piece_size()  # ids below are pieces that have a text
+        if self.additions and self.additions.byte_ids:
+            self._readable = byte_vocabulary.IDS
+        self.size = max(self.pieces, first + 1, *(id + 1 for id in self._added), 0)
+        self.special = SpecialTokens(Modes(modes), first, count)
         self._set_piece_lengths()
+
+    @property
+    def pieces(self) -> int:
+        """Number of ids before those of sentinels and tokens that are not in the model file."""
+        own = self.additions.byte_ids if self.additions else 0
+        return own or self._model.get_piece_size()
+
+    def piece(self, id: int) -> str:
+        """The piece of an id below `pieces`, as sentencepiece writes it."""
+        return self._model.id_to_piece(id)
+
+    @functools.cached_property
+    def _split_prompt(self) -> Splitter:
+        sentinels = {f"<extra_id_{i}>": self.special.sentinel(i) for i in range(self.special.sentinels)}
+        return Splitter(self.additions or Additions(0, 0), sentinels)
+
+    @functools.cached_property
+    def _within(self):
+        """The model for a stretch that no text begins with: without a space before it."""
+        return _without_dummy_prefix(self._model)
+
+    def _model_of(self, part: TextPart):
+        # White space is a space before a word as much as the beginning of a text is.
+        return self._model if part.begins or part.text[0].isspace() else self._within
+
+    def _encoded(self, parts: Iterable[TextPart]) -> np.ndarray:
+        ids = [[p.id] if p.id is not None else self._model_of(p).encode(p.text) for p in parts]
+        return np.concatenate([np.zeros(0, np.int32), *ids]).astype(np.int32)
 
     def _set_piece_lengths(self) -> None:
         pieces = [self._model.id_to_piece(i) for i in range(self._model.get_piece_size())]
@@ -79,10 +126,18 @@ class Vocabulary:
 
     def encode(self, text: str) -> np.ndarray:
         """int32 [tokens], without eos. Never a mode token or a sentinel."""
+        if self._split:
+            return self._encoded(self._split(text))
         return np.array(self._model.encode(text), np.int32)
+
+    def encode_prompt(self, text: str) -> np.ndarray:
+        """As `encode`, with `<extra_id_0>` and so on read as sentinels: for questions, never for a corpus."""
+        return self._encoded(self._split_prompt(text))
 
     def encode_all(self, texts: Sequence[str]) -> list[np.ndarray]:
         """`encode` for many texts, on two threads."""
+        if self._split:
+            return [self.encode(text) for text in texts]
         return [np.array(ids, np.int32) for ids in self._model.encode(list(texts), num_threads=2)]
 
     def is_byte(self, token: int) -> bool:
@@ -102,12 +157,27 @@ class Vocabulary:
             if 0 <= self.special.first_sentinel - token < self.special.sentinels:
                 parts += [self._model.decode(run), f"<extra_id_{self.special.first_sentinel - token}>"]
                 run = []
+            elif token in self._added:
+                parts += [self._model.decode(run), self._added[token]]
+                run = []
             elif token != PAD:
-                run.append(token if token < len(self._characters_P) else UNK)
+                run.append(token if token < self._readable else UNK)
         return "".join([*parts, self._model.decode(run)])
 
     def word_starts(self, text: str, tokens: np.ndarray) -> np.ndarray:
         """bool [tokens]: whether a token begins where a word of `text` begins (jieba's words, by rjieba)."""
+        if not self._split:
+            return self._word_starts(text, tokens, self._model)
+        starts = [np.zeros(0, bool)]
+        for part in self._split(text):
+            if part.id is not None:
+                starts.append(np.ones(1, bool))
+            else:
+                model = self._model_of(part)
+                starts.append(self._word_starts(part.text, np.array(model.encode(part.text), int), model))
+        return np.concatenate(starts)
+
+    def _word_starts(self, text: str, tokens: np.ndarray, model) -> np.ndarray:
         import rjieba
 
         if not len(tokens):
@@ -119,16 +189,26 @@ class Vocabulary:
             starts = at_boundary[np.cumsum(characters) - characters] & ~self._continues_P[tokens]
         else:  # A model that normalises text: ask it where its pieces lie in the original, in bytes.
             at_boundary = _boundaries(len(word.encode()) for word in words)
-            pieces = self._model.encode(text, out_type="proto").pieces
+            pieces = model.encode(text, out_type="proto").pieces
             begins = np.array([piece.begin for piece in pieces])
             starts = at_boundary[begins] & (np.diff(begins, prepend=-1) > 0)
         return _with_longest_word(starts)
 
     def seqio(self):
-        """The same ids as a seqio.SentencePieceVocabulary (imports TensorFlow)."""
+        """The same ids as a seqio.SentencePieceVocabulary (imports TensorFlow).
+
+        Raises:
+          DataError: it cannot have them, because it splits no added tokens off.
+        """
         import seqio
 
-        extra_ids = 0 if self.has_own_sentinels else SENTINELS
+        if self._added:
+            raise DataError(
+                f"{self.file} has added tokens, which seqio would read as pieces: train by the token cache "
+                "(`pangu train`), which splits them off"
+            )
+        extra_ids = 0 if self.has_own_sentinels else self.special.first_sentinel + 1
+        extra_ids = max(extra_ids - self._model.get_piece_size(), 0)
         return seqio.SentencePieceVocabulary(str(self.file), extra_ids=extra_ids)
 
 
@@ -152,6 +232,17 @@ def _never_read_from_text(proto: bytes, ids: Sequence[int]):
     for i in ids:
         model.pieces[i].type = sentencepiece_model_pb2.ModelProto.SentencePiece.CONTROL
     return sentencepiece.SentencePieceProcessor(model_proto=model.SerializeToString())
+
+
+def _without_dummy_prefix(model):
+    import sentencepiece
+    from sentencepiece import sentencepiece_model_pb2
+
+    proto = sentencepiece_model_pb2.ModelProto.FromString(model.serialized_model_proto())
+    if not proto.normalizer_spec.add_dummy_prefix:
+        return model
+    proto.normalizer_spec.add_dummy_prefix = False
+    return sentencepiece.SentencePieceProcessor(model_proto=proto.SerializeToString())
 
 
 def _boundaries(lengths: Iterable[int]) -> np.ndarray:

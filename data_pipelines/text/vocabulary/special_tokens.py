@@ -1,6 +1,9 @@
 """The ids that are no text: pad, eos, unk, mode tokens and sentinels, under T5's conventions."""
 
 import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
 
 from data_pipelines.errors import DataError
 
@@ -28,11 +31,22 @@ class SpecialTokens:
     sentinels: int = SENTINELS
     eos: int = EOS
 
-    def mode(self, name: str | None) -> list[int]:
-        """What the encoder reads before the text: a mode token, or for None nothing, as T5 has it."""
-        return [] if name is None else [self.modes[name]]
+    def read(self, mode: str | None, *parts: Sequence[int] | np.ndarray) -> np.ndarray:
+        """What the encoder reads of a text, in training and when it is asked: int32 [n].
+
+        A mode token, if there is one, and the text; a vocabulary without modes is T5's, whose encoder reads
+        the text and eos.
+        """
+        before = () if mode is None else ([self.modes[mode]],)
+        after = () if self.modes else ([self.eos],)
+        return np.concatenate([np.zeros(0, np.int32), *before, *parts, *after]).astype(np.int32)
 
     def sentinel(self, index: int) -> int:
+        if not self.sentinels:
+            raise DataError(
+                "the vocabulary has no sentinels, so that spans cannot be marked: train with another "
+                "objective (PrefixLM, with mode None for a vocabulary without modes)"
+            )
         if not 0 <= index < self.sentinels:
             raise ValueError(f"sentinel {index} of {self.sentinels}")
         return self.first_sentinel - index

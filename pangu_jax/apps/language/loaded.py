@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data_pipelines.text.vocabulary import EOS, Vocabulary
+from data_pipelines.text.vocabulary import Vocabulary
 from pangu_jax.apps.language.decoding.queries import Query
 from pangu_jax.errors import UserError
 from pangu_jax.models.parameters import Tree
@@ -51,27 +51,30 @@ class LoadedModel:
         """The forward pass on these devices."""
         return Forward(self.config, self.run.placement, dtype=self.run.dtype)
 
-    def query(self, text: str, mode: str | None = None) -> Query:
+    def query(self, text: str, mode: str | None = None, sentinels: bool | None = None) -> Query:
         """What asks the model to continue a text, by the mode, or as its run taught it.
 
-        The encoder reads the text; with [C] the decoder has it before it, as its own.
+        The encoder reads the text; with [C] the decoder has it before it, as its own. `sentinels`: whether
+        `<extra_id_0>` and so on in it are sentinels; None is as the vocabulary's own tokenizer has it, which
+        with T5's reads them.
         """
         if mode == CAUSAL or (mode is None and self.causal_only):
             return Query(self.encode_inputs("", CAUSAL), self.encode_target(text))
-        return Query(self.encode_inputs(text, mode))
+        if sentinels is None:
+            sentinels = not self.vocabulary.special.modes
+        return Query(self.encode_inputs(text, mode, sentinels))
 
-    def encode_inputs(self, text: str, mode: str | None = None) -> np.ndarray:
+    def encode_inputs(self, text: str, mode: str | None = None, sentinels: bool = False) -> np.ndarray:
         """Encoder tokens of a text, int32 [n], as the model was trained to read them.
 
         Ours read a mode token and the text: [S], or [C] where there is no text and the decoder writes by
         itself; `mode` names another. A vocabulary without mode tokens is T5's, which reads the text and eos.
+        `sentinels`: read those that are written in the text.
         """
-        tokens = self.vocabulary.encode(text)
-        modes = self.vocabulary.special.modes
-        if not modes:
-            return np.concatenate([self.prompt, tokens, [EOS]]).astype(np.int32)
-        chosen = mode or (CONTINUES if text else CAUSAL)
-        return np.concatenate([self.prompt, [modes[chosen]], tokens]).astype(np.int32)
+        tokens = self.vocabulary.encode_prompt(text) if sentinels else self.vocabulary.encode(text)
+        special = self.vocabulary.special
+        chosen = (mode or (CONTINUES if text else CAUSAL)) if special.modes else None
+        return np.concatenate([self.prompt, special.read(chosen, tokens)]).astype(np.int32)
 
     def encode_target(self, text: str) -> np.ndarray:
         """Decoder tokens of a text, int32 [n], without eos."""

@@ -109,12 +109,35 @@ def _scales_output(theirs: Mapping[str, Any], where: str) -> bool:
     tied = theirs.get("tie_word_embeddings", True) is not False
     if theirs["model_type"] == "t5":
         return bool(theirs.get("scale_decoder_outputs", tied))
-    if tied and str(theirs.get("transformers_version", "4")).split(".")[0] < "5":
+    if tied and _version(theirs) < 5:
         raise UserError(
             f"{where}: an mT5 with tie_word_embeddings has its output scaled by transformers 4 and not by 5; "
             'set "model_type": "t5" if it was trained with 4, else "tie_word_embeddings": false'
         )
     return False
+
+
+def of_a_head_that_is_not_there(theirs: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    """What is to be said, a line each, of a model whose tensors hold no head beside the embedding.
+
+    Raises:
+      UserError: config.json says that it has one, so that a tensor is missing.
+    """
+    if theirs.get("tie_word_embeddings", True) is not False:
+        return ()
+    if _version(theirs) < 5:
+        raise UserError(
+            f"{where} says that the head is not the embedding (tie_word_embeddings false), and there is no "
+            'lm_head.weight: a file was not copied; if the model has none, write "tie_word_embeddings": true '
+            'and "scale_decoder_outputs": false'
+        )
+    return ("no lm_head.weight: the embedding is the head, without a scale, as transformers 5 ties them",)
+
+
+def _version(theirs: Mapping[str, Any]) -> int:
+    """Major version of the transformers that wrote the file; 4 where it does not say."""
+    major = str(theirs.get("transformers_version") or "4").split(".")[0]
+    return int(major) if major.isdecimal() else 4
 
 
 def to_theirs(config: EncoderDecoderConfig, origin: Mapping[str, Any], where: str) -> dict[str, Any]:

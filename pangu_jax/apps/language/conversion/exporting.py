@@ -1,6 +1,5 @@
 """From a run directory to a folder that transformers loads: the way of `importing`, backwards."""
 
-import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -14,8 +13,8 @@ import numpy as np
 from data_pipelines.text.vocabulary import Vocabulary
 from pangu_jax.apps.language import loaded, loading
 from pangu_jax.apps.language.conversion import config as configs
-from pangu_jax.apps.language.conversion import folders, names
-from pangu_jax.apps.language.conversion.importing import KEY, SPIECE
+from pangu_jax.apps.language.conversion import folders, names, vocabularies
+from pangu_jax.apps.language.conversion.importing import KEY
 from pangu_jax.apps.language.conversion.tensors import DTYPES, NAMES, Shards, write_json
 from pangu_jax.errors import UserError
 from pangu_jax.runs import opening
@@ -50,7 +49,7 @@ def export_hugging_face(
     shard_gb: float = 2.0,
     devices: Devices = ANY,
 ) -> dict[str, Any]:
-    """Write a checkpoint of T5's formulation as config.json, spiece.model and safetensors.
+    """Write a checkpoint of T5's formulation as config.json, the vocabulary's files and safetensors.
 
     Tensors have the dtype they were imported with, in a checkpoint that was trained since that of its arrays.
     Memory holds one array of ours, spread over the devices, and a shard twice; of a tuned model all arrays.
@@ -89,8 +88,7 @@ def export_hugging_face(
             dtype = TORCH[dtypes.most_common(1)[0][0]]
             write_json(unfinished / "config.json", saved.theirs | {"torch_dtype": dtype})
             write_json(unfinished / "generation_config.json", _generation())
-            write_json(unfinished / "tokenizer_config.json", _tokenizer(saved.vocabulary))
-            shutil.copyfile(saved.vocabulary.file, unfinished / SPIECE)
+            vocabularies.write(saved.vocabulary, unfinished)
     return {
         "out": str(out),
         "step": found.step,
@@ -163,14 +161,3 @@ def _on_disk(found: Found, spread: Spread, axes: Mapping[str, Any], path: str) -
 
 def _generation() -> dict[str, int]:
     return {"decoder_start_token_id": 0, "eos_token_id": 1, "pad_token_id": 0}
-
-
-def _tokenizer(vocabulary: Vocabulary) -> dict[str, Any]:
-    """T5's tokenizer adds the sentinels that the model file lacks."""
-    return {
-        "tokenizer_class": "T5Tokenizer",
-        "extra_ids": 0 if vocabulary.has_own_sentinels else vocabulary.special.sentinels,
-        "pad_token": "<pad>",
-        "eos_token": "</s>",
-        "unk_token": "<unk>",
-    }

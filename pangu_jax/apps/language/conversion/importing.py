@@ -1,7 +1,5 @@
 """From a folder of Hugging Face to a run directory: its recipe, vocabulary and a checkpoint of step 0."""
 
-import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,11 +7,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from data_pipelines.text.denoising import SpanCorruption
 from data_pipelines.text.vocabulary import Vocabulary
 from pangu_jax import recipes
 from pangu_jax.apps.language.conversion import config as configs
-from pangu_jax.apps.language.conversion import folders, names
+from pangu_jax.apps.language.conversion import folders, names, vocabularies
 from pangu_jax.apps.language.conversion.tensors import DTYPES, Tensors
+from pangu_jax.apps.language.conversion.vocabularies import FoundVocabulary
 from pangu_jax.errors import UserError
 from pangu_jax.models.parameters import Tree
 from pangu_jax.recipes import functions
@@ -21,7 +21,6 @@ from pangu_jax.runs.checkpoints import Checkpoints
 from pangu_jax.runs.run_directory import RunDirectory
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 
-SPIECE = "spiece.model"
 KEY = "hugging_face"  # of the manifest: what an export needs to give back what was there
 FIRST_FEW = 3
 
@@ -36,12 +35,19 @@ train.batch_size = 16
 LanguageModel.model = @EncoderDecoder()
 LanguageModel.data = @corpus()
 corpus.vocabulary_file = {vocabulary!r}
-corpus.objectives = {{'span': @SpanCorruption()}}
 corpus.encoder_length = 512
 corpus.decoder_length = 128
-SpanCorruption.mode = None
+{objective}
 {model}
 """
+SPANS = """\
+corpus.objectives = {{'span': @SpanCorruption()}}
+SpanCorruption.mode = None
+SpanCorruption.sentinels = {sentinels}"""
+# Without sentinels no span can be marked.
+PREFIXES = """\
+corpus.objectives = {'prefix': @PrefixLM()}
+PrefixLM.mode = None"""
 
 
 class ImportableFolder(NamedTuple):
@@ -51,25 +57,33 @@ class ImportableFolder(NamedTuple):
       theirs: the entries of its config.json.
       config: what they mean.
       tensors: its tensors.
-      vocabulary: its spiece.model.
+      found: its vocabulary.
+      notes: what a person should know, a line each.
     """
 
     theirs: dict[str, Any]
     config: EncoderDecoderConfig
     tensors: Tensors
-    vocabulary: Vocabulary
+    found: FoundVocabulary
+    notes: tuple[str, ...] = ()
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Its vocabulary, ready to be used."""
+        return self.found.vocabulary
 
 
 def import_hugging_face(source: str | Path, run_dir: str | Path) -> dict[str, Any]:
-    """Make a run directory of a T5, T5 v1.1 or mT5.
+    """Make a run directory of a T5, T5 v1.1, mT5 or ByT5.
 
     Parameters keep their dtype. Memory holds the model once, and the largest of our arrays twice.
 
     Args:
-      source: folder with config.json, spiece.model and model.safetensors or its shards.
+      source: folder with config.json, the vocabulary's files and model.safetensors or pytorch_model.bin, or
+        the shards of one.
       run_dir: a new folder; there whole or not at all.
     Returns:
-      {"run_dir", "model_type", "parameters", "bytes", "dtypes", "vocabulary_ids", "rows"}.
+      {"run_dir", "model_type", "parameters", "bytes", "dtypes", "vocabulary_ids", "rows", "notes"}.
     Raises:
       UserError, DataError: the folder is no such model, or `run_dir` is taken.
     """
@@ -79,8 +93,8 @@ def import_hugging_face(source: str | Path, run_dir: str | Path) -> dict[str, An
     with folders.made(run_dir, "--run_dir") as partial:
         directory = RunDirectory(partial)
         vocabulary = partial / "vocabulary.model"
-        shutil.copyfile(found.vocabulary.file, vocabulary)
-        recipe = _recipe(found.config, run_dir / vocabulary.name, directory)
+        vocabulary.write_bytes(found.found.content)
+        recipe = _recipe(found, run_dir / vocabulary.name, directory)
         manifest = {
             "recipe": recipe,
             "fingerprint": {"vocabulary": found.vocabulary.fingerprint},
@@ -98,6 +112,7 @@ def import_hugging_face(source: str | Path, run_dir: str | Path) -> dict[str, An
         "dtypes": sorted(set(found.tensors.dtypes.values())),
         "vocabulary_ids": found.vocabulary.size,
         "rows": found.config.vocab_size,
+        "notes": list(found.notes),
     }
 
 
@@ -108,44 +123,18 @@ def examine(source: Path) -> ImportableFolder:
       UserError, DataError: it cannot.
     """
     if not source.is_dir():
-        raise UserError(f"there is no folder {source}; give one with config.json and {SPIECE}")
-    theirs = _config_json(source / "config.json")
-    configs.require_kind(theirs, str(source / "config.json"))
-    vocabulary = _vocabulary(source)
+        raise UserError(f"there is no folder {source}; give one with config.json and {vocabularies.SPIECE}")
+    where = str(source / "config.json")
+    theirs = vocabularies.read_json(source / "config.json")
+    configs.require_kind(theirs, where)
     tensors = Tensors(source)
     tensors.alias(names.EMBEDDING, names.EMBEDDING_ALIASES)
-    config = configs.to_ours(theirs, str(source / "config.json"), _has_own_head(theirs, tensors))
-    if vocabulary.size > config.vocab_size:
-        raise UserError(
-            f"{vocabulary.file} has {vocabulary.size} ids with its sentinels and the embedding "
-            f"{config.vocab_size} rows: it is another model's; bring the one this model was trained with"
-        )
+    own_head = _has_own_head(theirs, tensors)
+    config = configs.to_ours(theirs, where, own_head)
+    notes = () if own_head else configs.of_a_head_that_is_not_there(theirs, where)
+    found = vocabularies.read(source, config.vocab_size, theirs.get("tokenizer_class"))
     _require_same_tensors(config, tensors)
-    return ImportableFolder(theirs, config, tensors, vocabulary)
-
-
-def _config_json(file: Path) -> dict[str, Any]:
-    try:
-        theirs = json.loads(file.read_text("utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror}; give the folder of a saved model") from None
-    except ValueError as error:
-        raise UserError(f"{file} is not JSON ({error}); copy it again") from None
-    if not isinstance(theirs, dict):
-        raise UserError(f"{file} is no JSON object; copy it again")
-    return theirs
-
-
-def _vocabulary(source: Path) -> Vocabulary:
-    file = source / SPIECE
-    if not file.is_file():
-        if (source / "vocab.txt").is_file():
-            raise UserError(
-                f"{source} has BERT's vocab.txt instead of {SPIECE}: its ids are WordPiece's, which no "
-                "vocabulary here can read; import a T5 with a sentencepiece vocabulary (Mengzi, mT5)"
-            )
-        raise UserError(f"{source} has no {SPIECE}; copy it from where the model came from")
-    return Vocabulary(file)
+    return ImportableFolder(theirs, config, tensors, found, (*notes, *found.notes))
 
 
 def _has_own_head(theirs: Mapping[str, Any], tensors: Tensors) -> bool:
@@ -225,10 +214,12 @@ def _mixed_dtypes(source: ImportableFolder) -> dict[str, str]:
     }
 
 
-def _recipe(config: EncoderDecoderConfig, vocabulary: Path, directory: RunDirectory) -> str:
+def _recipe(found: ImportableFolder, vocabulary: Path, directory: RunDirectory) -> str:
     """The resolved recipe, written to the run directory: training and tuning can continue from it."""
-    model = "\n".join(f"EncoderDecoder.{name} = {value!r}" for name, value in vars(config).items())
-    directory.write_recipe(RECIPE.format(vocabulary=str(vocabulary), model=model))
+    model = "\n".join(f"EncoderDecoder.{name} = {value!r}" for name, value in vars(found.config).items())
+    sentinels = min(found.vocabulary.special.sentinels, SpanCorruption.sentinels)
+    objective = SPANS.format(sentinels=sentinels) if sentinels else PREFIXES
+    directory.write_recipe(RECIPE.format(vocabulary=str(vocabulary), objective=objective, model=model))
     recipe = recipes.load([directory.recipe], function=functions.TRAIN)
     recipes.require_valid(recipe)
     text = recipes.dump(recipe)

@@ -1,4 +1,4 @@
-"""Folders of safetensors: which file holds which tensor, reading one after the other, writing in shards."""
+"""Folders of tensors: which file holds which, reading one after the other, writing safetensors in shards."""
 
 import json
 from collections.abc import Callable, Generator, Iterable, Mapping
@@ -10,9 +10,11 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from pangu_jax.apps.language.conversion.torch_files import TorchFile
 from pangu_jax.errors import UserError
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+TORCH = "pytorch_model.bin"
 DTYPES = {"F32": np.dtype(np.float32), "F16": np.dtype(np.float16), "BF16": np.dtype(ml_dtypes.bfloat16)}
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 CONVERT = (
@@ -22,7 +24,8 @@ CONVERT = (
 
 
 class Tensors:
-    """The tensors of a folder with model.safetensors, or with shards and their index. Nothing is read yet.
+    """The tensors of a folder with model.safetensors or pytorch_model.bin, or with shards of one and their
+    index. Nothing is read yet.
 
     Attributes:
       shapes: of each tensor.
@@ -39,17 +42,16 @@ class Tensors:
         for file in _files(folder):
             with _opened(file) as tensors:
                 for name in tensors.keys():  # noqa: SIM118 - no mapping
-                    described = tensors.get_slice(name)
-                    if described.get_dtype() not in DTYPES:
+                    dtype, shape = _described(tensors, name)
+                    if dtype not in DTYPES:
                         raise UserError(
-                            f"{file}: {name} is {described.get_dtype()}; only {', '.join(DTYPES)} are read: "
-                            "save the model with one of them"
+                            f"{file}: {name} is {dtype}; only {', '.join(DTYPES)} are read: save the model "
+                            "with one of them"
                         )
                     if name in self._places:
                         raise UserError(f"{file}: {name} is also in {self._places[name][0].name}; remove one")
                     self._places[name] = file, name
-                    self.shapes[name] = tuple(described.get_shape())
-                    self.dtypes[name] = described.get_dtype()
+                    self.shapes[name], self.dtypes[name] = shape, dtype
 
     def alias(self, name: str, others: Iterable[str]) -> None:
         """Where `name` is missing, let the first of `others` that is there be it as well."""
@@ -89,16 +91,16 @@ def _bits(array: np.ndarray) -> np.ndarray:
 
 
 def _files(folder: Path) -> list[Path]:
-    if (folder / SINGLE).is_file():
-        return [folder / SINGLE]
-    index = folder / INDEX
-    if not index.is_file():
-        if any(folder.glob("pytorch_model*.bin*")):
-            raise UserError(
-                f"{folder} has pytorch_model.bin, a pickle, which can run code when it is read; "
-                f"convert it where you trust it: {CONVERT.format(folder)}"
-            )
-        raise UserError(f"{folder} has neither {SINGLE} nor {INDEX}; give the folder of a saved model")
+    for single in (SINGLE, TORCH):
+        index = folder / f"{single}.index.json"
+        if (folder / single).is_file():
+            return [folder / single]
+        if index.is_file():
+            break
+    else:
+        raise UserError(
+            f"{folder} has neither {SINGLE} nor {INDEX}, nor {TORCH}; give the folder of a saved model"
+        )
     try:
         names = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
         files = [folder / name for name in sorted(names)]
@@ -110,8 +112,20 @@ def _files(folder: Path) -> list[Path]:
     return files
 
 
+def _described(tensors: safe_open | TorchFile, name: str) -> tuple[str, tuple[int, ...]]:
+    """The dtype and the shape of a tensor."""
+    if isinstance(tensors, TorchFile):
+        return tensors.dtype(name), tensors.shape(name)
+    described = tensors.get_slice(name)
+    return described.get_dtype(), tuple(described.get_shape())
+
+
 @contextmanager
-def _opened(file: Path) -> Generator[safe_open]:
+def _opened(file: Path) -> Generator[safe_open | TorchFile]:
+    if file.suffix == ".bin":
+        with TorchFile(file, CONVERT.format(file.parent)) as tensors:
+            yield tensors
+        return
     try:
         with safe_open(file, "np") as tensors:
             yield tensors
@@ -137,7 +151,8 @@ class Shards:
         """One more tensor, in memory until its shard is full."""
         if self._pending and self._bytes + tensor.nbytes > self._shard_bytes:
             self._flush()
-        self._pending[name] = tensor
+        # safetensors writes memory as it lies under the shape of the view: a transposed one would be wrong.
+        self._pending[name] = np.ascontiguousarray(tensor).reshape(tensor.shape)
         self.count += 1
         self._bytes += tensor.nbytes
         self.total_bytes += tensor.nbytes

@@ -82,7 +82,15 @@ SOURCES = {
         "encoder.embed_tokens.weight differs from shared.weight",
     ),
     "truncated": (truncate, "is damaged or no safetensors file"),
-    "pickle": (pickled, "a pickle, which can run code when it is read; convert it"),
+    "no torch file": (pickled, "is no zip archive, as torch has written since version 1.6"),
+    "no head": (
+        configured(tie_word_embeddings=False, transformers_version="4.40.0"),
+        "and there is no lm_head.weight: a file was not copied",
+    ),
+    "added token": (
+        lambda folder: (folder / "added_tokens.json").write_text('{"<ORG>": 224}'),
+        'added tokens beyond the 224 rows of the embedding: "<ORG>"',
+    ),
     "no weights": (lambda folder: (folder / SAFETENSORS).unlink(), f"has neither {SAFETENSORS} nor"),
     "no shard": (index_of("model-00001-of-00002.safetensors"), "which is not beside it"),
     "shard elsewhere": (index_of("../elsewhere.safetensors"), "which is not beside it"),

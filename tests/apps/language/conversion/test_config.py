@@ -52,6 +52,21 @@ def test_heads(form):
     assert configs.to_ours(theirs, "config.json", own_head) == config
 
 
+def test_a_head_that_is_not_there_is_said_or_refused():
+    """transformers 4 would draw a new one; what 5 writes so, has none."""
+    said = {"tie_word_embeddings": False}
+    for version in ("4.30.0", None, "odd", "3.0"):
+        with pytest.raises(UserError, match=r"no lm_head.weight: a file was not copied"):
+            configs.of_a_head_that_is_not_there(
+                BASE | said | {"transformers_version": version}, "config.json"
+            )
+    for version in ("5.0.0", "5.23.0", "10.1"):
+        (note,) = configs.of_a_head_that_is_not_there(BASE | said | {"transformers_version": version}, "")
+        assert "the embedding is the head, without a scale" in note
+    for tied in ({}, {"tie_word_embeddings": True}, {"tie_word_embeddings": None}):
+        assert configs.of_a_head_that_is_not_there(BASE | tied, "") == ()
+
+
 @pytest.mark.parametrize("spelling", configs.FEED_FORWARD)
 def test_feed_forward_spellings(spelling):
     entries = BASE | {"feed_forward_proj": spelling, "num_decoder_layers": 3, "dropout_rate": 0.0}

@@ -1,0 +1,70 @@
+"""Texts with gaps, filled."""
+
+import argparse
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from pangu_jax.errors import UserError
+from pangu_jax.result import Result
+from pangu_jax.verbs import model_flags, outputs, sampling_flags
+from pangu_jax.verbs.generate import read_prompts
+from pangu_jax.verbs.sampling_flags import SamplingFlags
+from pangu_jax.verbs.verb import Verb
+
+log = logging.getLogger(__name__)
+
+
+def _flags(parser: argparse.ArgumentParser) -> None:
+    model_flags.add_to(parser)
+    sampling_flags.add_to(parser)
+    parser.add_argument("--prompt", metavar="TEXT", help="the text, <extra_id_0>, <extra_id_1>, ... its gaps")
+    parser.add_argument("--file", metavar="FILE", help='texts: a line each, or .jsonl with "prompt"')
+    parser.add_argument("--out", metavar="FILE", help="write rows there as JSON lines, in the texts' order")
+    parser.add_argument("--mode", metavar="TOKEN", help="mode token; [R] where the vocabulary has modes")
+    parser.add_argument("--beams", type=int, metavar="N", help="beam search with N beams")
+
+
+def _fill(flags: argparse.Namespace) -> Result:
+    """Each text with what the model writes for its gaps, in their order; also as JSON lines in --out."""
+    texts = read_prompts(flags.prompt, flags.file)
+    settings = SamplingFlags.of(flags).settings()
+    model_flags.require_tokens(flags.max_tokens)
+    if flags.out is not None:
+        outputs.require_writable(flags.out, "--out")
+    loaded, generator = model_flags.open_run(flags)
+    modes = loaded.vocabulary.special.modes
+    if flags.mode is not None and flags.mode not in modes:
+        known = ", ".join(modes) or "no modes; leave it out"
+        raise UserError(f"--mode {flags.mode}: this model knows {known}")
+    from pangu_jax.apps.language.decoding import filling
+
+    named = [f"{flags.file}:{n}" if flags.file else "--prompt" for n in range(1, len(texts) + 1)]
+    queries = [
+        filling.query(loaded, text, where, flags.mode) for text, where in zip(texts, named, strict=True)
+    ]
+    rows: list[dict[str, Any]] = []
+    for text, written in zip(texts, generator.generate(queries, settings, flags.max_tokens), strict=True):
+        filled = filling.fill(loaded, text, written.tokens)
+        score = round(float(written.score), 4)
+        rows.append({"prompt": text, "text": filled.text, "spans": list(filled.spans), "score": score})
+    gaps = [span for row in rows for span in row["spans"]]
+    if open_ := sum(not span for span in gaps):
+        log.warning("%d of %d gaps got no text: the model passed them over", open_, len(gaps))
+    if flags.out is None:
+        return Result(rows, "\n".join(row["text"] for row in rows))
+    with Path(flags.out).open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    return Result(rows, f"{len(rows)} texts in {flags.out}")
+
+
+VERBS: dict[str, Verb] = {
+    "fill": Verb(
+        "fill the gaps of a text, <extra_id_0>, <extra_id_1> and so on, or of each line of a file",
+        "pangu fill --run_dir runs/mengzi --prompt '中国的首都是<extra_id_0>京，人口<extra_id_1>万。'",
+        _flags,
+        _fill,
+        opens_run=True,
+    ),
+}
