@@ -28,6 +28,7 @@ class LoopConfig:
     constants: Tree
     backend: Backend
     batch_size: int
+    shift: int
     steps: int
     log_every: int
     validate_every: int
@@ -37,3 +38,7 @@ class LoopConfig:
     watchdog_seconds: float
     watchdog_abort_seconds: float
     manifest: dict[str, Any]
+
+    def examples_read(self, step: int) -> int:
+        """Examples of the run's data that steps up to `step` have taken, whatever batch sizes it had."""
+        return step * self.batch_size + self.shift
