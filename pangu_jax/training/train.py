@@ -16,6 +16,7 @@ from pangu_jax.parallel import layout as layouts
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.mesh import make_mesh
 from pangu_jax.planner import planner
+from pangu_jax.recipes.functions import TRAIN
 from pangu_jax.runs import environment, sessions, units
 from pangu_jax.runs.checkpoints import Checkpoints
 from pangu_jax.runs.run_directory import RunDirectory, write_atomically
@@ -48,7 +49,8 @@ class Trained(NamedTuple):
     summary: dict[str, Any]
 
 
-recipes.constraint(consistency.layout_divides, of="pangu_jax.training.train.train")
+recipes.constraint(consistency.layout_divides, of=TRAIN)
+recipes.constraint(consistency.schedules_fit_the_run, of=TRAIN, stops=False)
 
 
 @recipes.plain_errors()
