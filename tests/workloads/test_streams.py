@@ -118,7 +118,11 @@ def test_epochs_of_a_mixture_are_what_counting_its_windows_gives(weights, sizes,
 def test_each_window_of_a_mixture_comes_once_per_epoch_of_its_task():
     """Batches of 4, then 8, then 2, of tasks with 60 and 90 windows, one drawn twice as often as the other."""
     sessions = [(4, 21), (8, 9), (2, 70)]
-    names = [name for stream, step in resumed(mixture([2.0, 1.0], [60, 90]), sessions) for name in stream.identity(step)]
+    names = [
+        name
+        for stream, step in resumed(mixture([2.0, 1.0], [60, 90]), sessions)
+        for name in stream.identity(step)
+    ]
     for task, size in (("t0", 60), ("t1", 90)):
         own = [name for name in names if name.startswith(task)]
         assert len(own) >= size and all(
