@@ -1,4 +1,4 @@
-"""Workloads that count, in their extra state and so in their checkpoints, how often each example was learnt."""
+"""Workloads that count in their extra state, and so in their checkpoints, how often each example was learnt."""
 
 import gin
 import jax.numpy as jnp
@@ -22,9 +22,8 @@ class _Counted:
 
     def loss(self, variables, batch, keys, run):
         sums = super().loss(variables, batch, keys, run)
-        return sums._replace(
-            updates=Updates({"seen": jnp.zeros(self.count, jnp.int32).at[batch["number"]].add(1)})
-        )
+        seen = jnp.zeros(self.count, jnp.int32).at[batch["number"]].add(1)
+        return sums._replace(updates=Updates({"seen": seen}))
 
     def after_step(self, variables, updates):
         return {"seen": variables.extra["seen"] + updates.totals["seen"]}
