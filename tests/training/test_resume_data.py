@@ -1,4 +1,4 @@
-"""Resuming is exact about data: each example once per epoch whatever the batch sizes, and changes are named."""
+"""Resuming is exact about data: each example once per epoch, whatever the batch sizes; changes are named."""
 
 import json
 import logging

@@ -1,5 +1,6 @@
 """Whatever the batch sizes of a run were, its training stream is one: each example comes once per epoch."""
 
+import itertools
 from types import SimpleNamespace
 
 import grain
@@ -116,13 +117,9 @@ def test_epochs_of_a_mixture_are_what_counting_its_windows_gives(weights, sizes,
 
 
 def test_each_window_of_a_mixture_comes_once_per_epoch_of_its_task():
-    """Batches of 4, then 8, then 2, of tasks with 60 and 90 windows, one drawn twice as often as the other."""
-    sessions = [(4, 21), (8, 9), (2, 70)]
-    names = [
-        name
-        for stream, step in resumed(mixture([2.0, 1.0], [60, 90]), sessions)
-        for name in stream.identity(step)
-    ]
+    """Batches of 4, then 8, then 2, of tasks with 60 and 90 windows, one drawn twice as often."""
+    steps = resumed(mixture([2.0, 1.0], [60, 90]), [(4, 21), (8, 9), (2, 70)])
+    names = [name for stream, step in steps for name in stream.identity(step)]
     for task, size in (("t0", 60), ("t1", 90)):
         own = [name for name in names if name.startswith(task)]
         assert len(own) >= size and all(
@@ -136,7 +133,7 @@ def test_each_window_of_a_mixture_comes_once_per_epoch_of_its_task():
 def test_processes_read_their_rows_of_a_shifted_batch(make, step, shift, data):
     stream = make(8, shift)
     whole, cuts = stream.batch(step), sorted({0, 8, *data.draw(st.lists(st.integers(1, 7), max_size=3))})
-    parts = [stream.batch(step, slice(*pair)) for pair in zip(cuts, cuts[1:], strict=False)]
+    parts = [stream.batch(step, slice(*pair)) for pair in itertools.pairwise(cuts)]
     for name, expected in whole.items():
         assert np.array_equal(np.concatenate([part[name] for part in parts]), expected)
     assert all(np.array_equal(x, next(stream.iterator(step))[name]) for name, x in whole.items())
