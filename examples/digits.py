@@ -17,7 +17,7 @@ PIXELS, CLASSES = 64, 10
 
 
 class DigitSource:
-    """Images [B, 64] and labels [B]; a batch is a pure function of seed and of the examples read before it."""
+    """Images [B, 64] and labels [B]; a batch is a pure function of seed and count of examples read before."""
 
     def __init__(
         self,

@@ -25,8 +25,8 @@ def constraint(rule: Constraint, *, of: str | None = None, stops: bool = True) -
     """Register a rule that `check` asks once the module that registers it is imported.
 
     `of` is the full name of a verb's function ("pangu_jax.training.train.train"), and the rule is asked about
-    that verb's recipes only; without it, about all. What breaks a rule that does not `stops` is warned of by a
-    verb that runs the recipe: a short trial, say, of what is meant for longer.
+    that verb's recipes only; without it, about all. Where a rule does not stop a verb, what breaks it is a
+    warning: a short trial of what is meant for longer is run all the same.
     """
     _constraints.append((rule, of, stops))
     return rule
@@ -62,7 +62,7 @@ def check_values(recipe: Recipe) -> list[RecipeFinding]:
 
 
 def require_valid(recipe: Recipe) -> list[RecipeFinding]:
-    """UserError that lists the findings, a line each, when there are any that stop a verb; else the others."""
+    """The findings that stop no verb; UserError that lists all, a line each, when there are others."""
     findings = check(recipe)
     if any(finding.stops for finding in findings):
         raise UserError("\n".join(map(str, findings)))

@@ -53,7 +53,7 @@ def changes(before: str, after: str) -> list[str]:
 
 
 def value_in(text: str, name: str) -> str | None:
-    """What a parameter such as "train.steps" comes to in a resolved recipe, as text; None if it is not there."""
+    """What a parameter such as "train.steps" is in a resolved recipe, as text; None if it is not there."""
     value, _ = _values(text).get(name, (None, True))
     return value
 

@@ -1,5 +1,5 @@
-"""What only the whole recipe shows: whether its layout divides its model and its batch, and whether its learning
-rate and the run are of one length."""
+"""What only the whole recipe shows: whether its layout divides its model and its batch, and whether its
+learning rate is for a run of this length."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -47,8 +47,8 @@ def _dimensions(recipe: Recipe, workload: object) -> dict[str, int]:
 
 
 def schedules_fit_the_run(recipe: Recipe) -> Iterable[tuple[str, str]]:
-    """A constraint of recipes that train: schedules of `pangu_jax.training.schedules` that are shorter or longer
-    than the run, or whose warm-up does not end in it."""
+    """A constraint of recipes that train: schedules of ours that are shorter or longer than the run, or whose
+    warm-up does not end in it."""
     arguments, run = recipe.arguments(recipe.function.selector), f"{recipe.function.short}.steps"
     steps = arguments.get("steps")
     if not isinstance(steps, int):

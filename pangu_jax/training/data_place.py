@@ -44,7 +44,9 @@ def say_what_follows(manifest: Mapping[str, Any], now: Mapping[str, str], batch_
             ", ".join(f"{name} {before[name]} -> {now[name]}" for name in changed),
             read,
         )
-    elif (was := _batch_size(manifest.get("recipe", "")) or batch_size) != batch_size:
+        return
+    was = _batch_size(manifest.get("recipe", "")) or batch_size
+    if was != batch_size:
         log.warning(
             "batches had %d examples and have %d: the run goes on with the next one after the %s it has read, "
             "so that none comes twice in an epoch and none is left out",

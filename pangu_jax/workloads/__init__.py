@@ -88,12 +88,16 @@ class Source(Protocol):
 
 
 class TrainStream(Source, Protocol):
-    """Endless examples in one order, whatever the batch size: a batch is a pure function of recipe, seed and the
-    count of examples read before it."""
+    """Endless examples in one order, whatever the batch size.
+
+    A batch is a pure function of recipe, seed and the count of examples read before it.
+    """
 
     def epochs(self, step: int) -> dict[str, int]:
-        """Name of each of its sources -> how often all its examples have been read when the batch of `step` is
-        done; {} where none comes twice."""
+        """Source of examples -> how often all of them have been read when the batch of `step` is done.
+
+        {} where none comes twice.
+        """
         ...
 
 

@@ -1,4 +1,4 @@
-"""Workloads that count in their extra state, and so in their checkpoints, how often each example was learnt."""
+"""Workloads that count how often each example was learnt, in their extra state and so in checkpoints."""
 
 import gin
 import jax.numpy as jnp

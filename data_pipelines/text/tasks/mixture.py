@@ -57,8 +57,8 @@ class Corpus(CorpusSettings):
         return {"vocabulary": self.vocabulary.fingerprint}
 
     def order(self) -> dict[str, str]:
-        """What decides the training stream besides its seed: hashes of the text and of how windows are made of
-        it, and the weights."""
+        """What decides the training stream besides its seed: its text and how windows are made of it, both by
+        their hashes, and the weights."""
         text = self.prepared.manifest["text"][:16]  # as the cache knows it: it is not read again
         given = ((name, self.weights.get(name, 0)) for name in self.objectives)
         weights = ", ".join(f"{name} {weight:g}" for name, weight in given if weight)
