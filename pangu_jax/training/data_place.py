@@ -48,8 +48,8 @@ def say_what_follows(manifest: Mapping[str, Any], now: Mapping[str, str], batch_
     was = _batch_size(manifest.get("recipe", "")) or batch_size
     if was != batch_size:
         log.warning(
-            "batches had %d examples and have %d: the run goes on with the next one after the %s it has read, "
-            "so that none comes twice in an epoch and none is left out",
+            "batches had %d examples and have %d: the run goes on with the one after the %s it has read, so "
+            "that none comes twice in an epoch and none is left out",
             was,
             batch_size,
             read,

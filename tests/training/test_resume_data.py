@@ -41,7 +41,7 @@ def test_each_example_comes_once_whatever_the_batch_sizes(tmp_path, caplog):
         middle = start(tmp_path, 5, 8, "cpu:2")
     assert middle.max() == 1 and middle.sum() == 28
     assert (
-        "batches had 4 examples and have 8: the run goes on with the next one after the 12 it has"
+        "batches had 4 examples and have 8: the run goes on with the one after the 12 it has read"
         in caplog.text
     )
     assert manifest(tmp_path, 5)["examples"] == 28
