@@ -108,6 +108,6 @@ def test_each_window_comes_once_per_epoch(recipe, windows_of_causal, tmp_path, p
     assert (step, examples, seen.sum()) == (steps, first - (first - examples) % 2, examples)
     # Each task by itself: it has been read some whole epochs, and of the next one some windows once.
     assert all(own.max() - own.min() <= 1 for own in np.split(seen, [windows_of_causal])), seen
-    assert "batches had 8 examples and have 2: the run goes on with the next one after the" in error
+    assert "batches had 8 examples and have 2: the run goes on with the one after the" in error
     assert ": epoch 1 of corpus_causal ends" in error
     proof("examples of batches of 4, 8 and 2, each window once per epoch", examples)
