@@ -72,11 +72,12 @@ def schedules_fit_the_run(recipe: Recipe) -> Iterable[tuple[str, str]]:
             )
 
 
-def _schedules(recipe: Recipe, value: Any) -> Iterator[Reference]:
-    """The schedules that a value makes use of."""
+def _schedules(recipe: Recipe, value: Any, scope: str = "") -> Iterator[Reference]:
+    """The schedules that a value makes use of; one without a scope is called in that of its caller."""
     for leaf in leaves(value):
         if isinstance(leaf, Reference):
+            called = Reference(leaf.scope or scope, leaf.selector, leaf.evaluate)
             if look_up(leaf.selector).selector.startswith(f"{schedules.__name__}."):
-                yield leaf
+                yield called
             else:
-                yield from _schedules(recipe, recipe.arguments(leaf))
+                yield from _schedules(recipe, recipe.arguments(called), called.scope)

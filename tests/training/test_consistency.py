@@ -37,6 +37,7 @@ QUICKSTART = "nlp/quickstart.gin"
 LINEAR = ["adamw.schedule=@linear_schedule()", "linear_schedule.steps=%STEPS"]
 GROUP = ["adamw.groups=[@head/ParameterGroup()]", "head/ParameterGroup.pattern='^head'"]
 OWN = ["head/ParameterGroup.schedule=@head/linear_schedule()"]
+CALLERS = ["ParameterGroup.schedule=@linear_schedule()"]
 
 
 @pytest.mark.parametrize(
@@ -64,6 +65,11 @@ OWN = ["head/ParameterGroup.schedule=@head/linear_schedule()"]
             "warm-up must be shorter",
         ),
         ([*GROUP, *OWN, "head/linear_schedule.steps=9"], "head/linear_schedule.steps", "9, and the run has"),
+        (
+            [*GROUP, *CALLERS, "head/linear_schedule.steps=9"],
+            "head/linear_schedule.steps",
+            "9, and the run has",
+        ),
     ],
 )
 def test_a_schedule_that_is_not_of_the_runs_length_is_named_and_stops_nothing(bindings, name, words):

@@ -59,10 +59,11 @@ class Corpus(CorpusSettings):
     def order(self) -> dict[str, str]:
         """What decides the training stream besides its seed: its text and how windows are made of it, both by
         their hashes, and the weights."""
-        text = self.prepared.manifest["text"][:16]  # as the cache knows it: it is not read again
+        text = self.prepared.manifest["text"]  # as the cache knows it: the files are not read again
         given = ((name, self.weights.get(name, 0)) for name in self.objectives)
         weights = ", ".join(f"{name} {weight:g}" for name, weight in given if weight)
-        return {"text": text, "windows": _digest(self.windows_key()), "weights": weights}
+        windows = _digest(self.windows_key())
+        return {"text": f"sha256 {text[:12]}", "windows": f"sha256 {windows[:12]}", "weights": weights}
 
     def baselines(self, objective: str) -> dict[str, float]:
         """Held-out nats per token of n-gram models (see data_pipelines.text.baselines), kept with the cache;

@@ -172,7 +172,7 @@ class TunedLanguageModel(Workload):
 
     def order(self) -> dict[str, str]:
         """A hash of the examples to learn."""
-        return {"examples": self.rows.train.digest()[:12]}
+        return {"examples": f"sha256 {self.rows.train.digest()[:12]}"}
 
     def fingerprint(self) -> dict[str, str]:
         """The base's."""
