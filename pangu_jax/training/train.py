@@ -115,7 +115,7 @@ def train(
     mesh = make_mesh(layout, list(chosen.devices))
     dtype = jnp.dtype(chosen.compute_dtype if layout.compute_dtype == "auto" else layout.compute_dtype)
     run = RunContext(OneDevice(), layout.remat, dtype, "flash" if chosen.platform == "tpu" else "plain")
-    source = workload.train_source(batch_size, seed)  # what is wrong with the data is said before all else
+    source = workload.train_source(batch_size, seed)
     with (
         _owned(RunDirectory(run_dir)) as directory,
         Checkpoints(directory.checkpoints, keep=keep) as checkpoints,
@@ -126,7 +126,7 @@ def train(
         rows_through = manifest["step"]
         order = data_place.order(workload, seed)
         shift = data_place.examples_read(manifest, batch_size) - rows_through * batch_size
-        if shift:
+        if shift:  # the source that was made first said what is wrong with the data before all else
             source = workload.train_source(batch_size, seed, shift)
         train_step = step.make_train_step(
             workload,
