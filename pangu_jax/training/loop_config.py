@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.training.selection import Selection
 from pangu_jax.training.step import TrainState
-from pangu_jax.workloads import Batch, RunContext, Source, Tree, Workload
+from pangu_jax.workloads import Batch, RunContext, TrainStream, Tree, Workload
 from pangu_jax.workloads.evaluator import Evaluator
 from tpu_npu_backends.selection import Backend
 
@@ -23,7 +23,7 @@ class LoopConfig:
     run: RunContext
     layout: Layout
     mesh: Mesh
-    source: Source
+    source: TrainStream
     train_step: Callable[[TrainState, Batch, int], tuple[TrainState, dict[str, jax.Array]]]
     constants: Tree
     backend: Backend
