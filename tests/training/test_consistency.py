@@ -37,7 +37,7 @@ QUICKSTART = "nlp/quickstart.gin"
 LINEAR = ["adamw.schedule=@linear_schedule()", "linear_schedule.steps=%STEPS"]
 GROUP = ["adamw.groups=[@head/ParameterGroup()]", "head/ParameterGroup.pattern='^head'"]
 OWN = ["head/ParameterGroup.schedule=@head/linear_schedule()"]
-CALLERS = ["ParameterGroup.schedule=@linear_schedule()"]
+CALLERS = ["ParameterGroup.schedule=@linear_schedule()", "linear_schedule.steps=%STEPS"]
 
 
 @pytest.mark.parametrize(
