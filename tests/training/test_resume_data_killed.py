@@ -102,7 +102,7 @@ def test_each_window_comes_once_per_epoch(recipe, windows_of_causal, tmp_path, p
         assert seen.sum() == examples and seen.max() == 1
     first = 2 * len(seen)  # twice through the task that is drawn twice as often
     steps = step + (first - examples) // 2
-    last = (devices, "train.batch_size=2", f"train.steps={steps}")
+    last = (devices, "train.batch_size=2", f"train.steps={steps}", "train.checkpoint_every=1000")
     error, *_ = finish(start(processes, recipe, tmp_path, *last))
     step, examples, seen = read(tmp_path)
     assert (step, examples, seen.sum()) == (steps, first - (first - examples) % 2, examples)
