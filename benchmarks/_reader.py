@@ -40,7 +40,7 @@ class Asked(NamedTuple):
 
 @dataclass(frozen=True)
 class Examples:
-    """Endless batches of (prompt, answer): the `Source` of the trainer, a pure function of the step."""
+    """Endless batches of (prompt, answer), drawn in blocks of a batch: the `TrainStream` of the trainer."""
 
     asked: Sequence[Asked]
     texts: Sequence[str]
@@ -49,11 +49,17 @@ class Examples:
     size: int
     batch_size: int
     seed: int
+    shift: int = 0
 
     def batch(self, step: int, rows: slice | None = None) -> dict[str, np.ndarray]:
-        rng = np.random.default_rng([self.seed, step])
-        pairs = [self._example(rng) for _ in range(self.batch_size)][rows or slice(None)]
+        block, skipped = divmod(step * self.batch_size + self.shift, self.batch_size)
+        pairs = self._block(block) + (self._block(block + 1) if skipped else [])
+        pairs = pairs[skipped : skipped + self.batch_size][rows or slice(None)]
         return windows(self.vocabulary, *zip(*pairs, strict=True))
+
+    def _block(self, number: int) -> list[tuple[str, str]]:
+        rng = np.random.default_rng([self.seed, number])
+        return [self._example(rng) for _ in range(self.batch_size)]
 
     def iterator(self, start_step: int, rows: slice | None = None) -> Iterator[dict[str, np.ndarray]]:
         step = start_step
@@ -62,7 +68,11 @@ class Examples:
             step += 1
 
     def identity(self, step: int) -> list[str]:
-        return [f"{step}:{row}" for row in range(self.batch_size)]
+        first = step * self.batch_size + self.shift
+        return [f"{number}" for number in range(first, first + self.batch_size)]
+
+    def epochs(self, step: int) -> dict[str, int]:
+        return {}
 
     def _example(self, rng: np.random.Generator) -> tuple[str, str]:
         task = rng.random()
@@ -171,14 +181,18 @@ class Reading:
     def vocabulary_size(self) -> int:
         return self.vocabulary.size
 
-    def train_source(self, batch_size: int, seed: int) -> Examples:
-        return Examples(self.asked, self.texts, self.vocabulary, self.prompts, self.size, batch_size, seed)
+    def train_source(self, batch_size: int, seed: int, shift: int = 0) -> Examples:
+        drawn_from = (self.asked, self.texts, self.vocabulary, self.prompts, self.size)
+        return Examples(*drawn_from, batch_size, seed, shift)
 
     def validation_sources(self, batch_size: int) -> Mapping[str, Examples]:
         return {}
 
     def fingerprint(self) -> dict[str, str]:
         return {"vocabulary": self.vocabulary.fingerprint}
+
+    def order(self) -> dict[str, str]:
+        return {}
 
 
 def trained(

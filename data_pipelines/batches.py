@@ -1,7 +1,7 @@
-"""Batches: a mixture of cached tasks as a pure function of (cache, seed, step), iterated by Grain.
+"""Batches: a mixture of cached tasks as a pure function of (cache, seed, windows read), iterated by Grain.
 
-Window i of the global stream, its corruption and its place in a batch depend on nothing but the seed and i.
-So batch(step) needs no state, a resumed run takes the next batch, and hosts take their rows of it.
+Window i of the global stream and its corruption depend on nothing but the seed and i. So batch(step) needs no
+state, a resumed run takes the next window whatever its batch size, and hosts take their rows of a batch.
 """
 
 import abc
@@ -43,12 +43,12 @@ class Task(Protocol):
 
 
 class _Stream(abc.ABC):
-    """Rows of batches by index; what the trainer calls a Source."""
+    """Rows of batches by index; what the trainer calls a Source. `shift` is that of `Mixture`."""
 
-    def __init__(self, batch_size: int):
+    def __init__(self, batch_size: int, shift: int = 0):
         if batch_size < 1:
             raise DataError(f"batch_size must be at least 1, not {batch_size}")
-        self.batch_size = batch_size
+        self.batch_size, self._shift = batch_size, shift
 
     @abc.abstractmethod
     def window(self, index: int) -> Batch:
@@ -56,8 +56,7 @@ class _Stream(abc.ABC):
 
     def batch(self, step: int, rows: slice | None = None) -> Batch:
         """Arrays [rows, ...] of the global batch `step` (from 0): all rows, or this host's."""
-        picked = range(self.batch_size)[rows or slice(None)]
-        windows = [self.window(step * self.batch_size + row) for row in picked]
+        windows = [self.window(index) for index in self._indices(step)[rows or slice(None)]]
         return {name: np.stack([window[name] for window in windows]) for name in windows[0]}
 
     def iterator(self, start_step: int = 0, rows: slice | None = None) -> Iterator[Batch]:
@@ -67,6 +66,11 @@ class _Stream(abc.ABC):
         steps = grain.MapDataset.range(start_step, self._last_step())
         made = steps.map(lambda step: self.batch(step, rows))
         yield from made.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=8))
+
+    def _indices(self, step: int) -> range:
+        """Of the windows of batch `step`."""
+        first = step * self.batch_size + self._shift
+        return range(first, first + self.batch_size)
 
     def _last_step(self) -> int:
         return 2**62
@@ -81,12 +85,13 @@ class Mixture(_Stream):
       tasks: with a weight each (> 0), by name.
       batch_size: windows per global batch.
       seed: of the order and of the corruption.
+      shift: batch `step` begins at window step * batch_size + shift.
     """
 
-    def __init__(self, tasks: Mapping[str, tuple[Task, float]], batch_size: int, seed: int):
+    def __init__(self, tasks: Mapping[str, tuple[Task, float]], batch_size: int, seed: int, shift: int = 0):
         import grain
 
-        super().__init__(batch_size)
+        super().__init__(batch_size, shift)
         for name, (task, _) in tasks.items():
             if task.size == 0:
                 raise DataError(f"the corpus is too small for the task {name!r}: it fills no window")
@@ -100,15 +105,29 @@ class Mixture(_Stream):
         weights = [weight for _, weight in tasks.values()]
         self._records = grain.MapDataset.mix(parents, weights)
         self._windows = grain.MapDataset.mix(windows, weights)
+        self._sizes = {task.name: task.size for task, _ in tasks.values()}
+        self._shares = [int(weight * (100 / min(weights))) for weight in weights]  # as Grain rounds them
 
     def window(self, index: int) -> Batch:
         return _there(self._windows[index])
 
     def identity(self, step: int) -> list[str]:
         """The pieces of every row of batch `step`."""
-        first = step * self.batch_size
-        pairs = (_there(self._records[index]) for index in range(first, first + self.batch_size))
+        pairs = (_there(self._records[index]) for index in self._indices(step))
         return [task.identity(record) for task, record in pairs]
+
+    def epochs(self, step: int) -> dict[str, int]:
+        """How often all windows of each task, by its name, have been read when batch `step` is done."""
+        counts = zip(self._sizes.items(), self._counts(self._indices(step).stop), strict=True)
+        return {name: count // size for (name, size), count in counts}
+
+    def _counts(self, windows: int) -> Iterator[int]:
+        """How many of the first `windows` are of each task: Grain's rule, which needs no look at them."""
+        share_left = sum(self._shares)
+        for share in self._shares:
+            others = windows * (share_left - share) // share_left
+            yield windows - others
+            windows, share_left = others, share_left - share
 
 
 class ValidationBatches(_Stream):
@@ -137,8 +156,7 @@ class ValidationBatches(_Stream):
 
     def identity(self, step: int) -> list[str]:
         """The pieces of every row of batch `step` that is not padding."""
-        first = step * self.batch_size
-        indices = range(first, min(first + self.batch_size, self.windows))
+        indices = (index for index in self._indices(step) if index < self.windows)
         return [self.task.identity(self.task.records[index]) for index in indices]
 
 

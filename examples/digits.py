@@ -17,10 +17,18 @@ PIXELS, CLASSES = 64, 10
 
 
 class DigitSource:
-    """Images [B, 64] and labels [B]; a batch is a pure function of seed and step."""
+    """Images [B, 64] and labels [B]; a batch is a pure function of seed and count of examples read before."""
 
-    def __init__(self, images_NxP: np.ndarray, labels_N: np.ndarray, batch_size: int, seed: int | None):
-        self.images_NxP, self.labels_N, self.batch_size, self.seed = images_NxP, labels_N, batch_size, seed
+    def __init__(
+        self,
+        images_NxP: np.ndarray,
+        labels_N: np.ndarray,
+        batch_size: int,
+        seed: int | None = None,
+        shift: int = 0,
+    ):
+        self.images_NxP, self.labels_N = images_NxP, labels_N
+        self.batch_size, self.seed, self.shift = batch_size, seed, shift
 
     def __len__(self) -> int:
         return len(self.labels_N) // self.batch_size
@@ -38,10 +46,21 @@ class DigitSource:
     def identity(self, step: int) -> list[str]:
         return [f"digit {index}" for index in self._indices(step)]
 
+    def epochs(self, step: int) -> dict[str, int]:
+        return {"digits": int(self._examples(step)[-1] + 1) // len(self.labels_N)}
+
+    def _examples(self, step: int) -> np.ndarray:
+        return step * self.batch_size + self.shift + np.arange(self.batch_size)
+
     def _indices(self, step: int) -> np.ndarray:
         if self.seed is None:  # held-out digits, in their order
-            return np.arange(step * self.batch_size, (step + 1) * self.batch_size)
-        return np.random.default_rng((self.seed, step)).integers(len(self.labels_N), size=self.batch_size)
+            return self._examples(step)
+        epochs_B, places_B = np.divmod(self._examples(step), len(self.labels_N))
+        orders = {  # of each epoch the batch has part in, one of its own
+            epoch: np.random.default_rng((self.seed, epoch)).permutation(len(self.labels_N))
+            for epoch in set(epochs_B.tolist())
+        }
+        return np.array([orders[epoch][place] for epoch, place in zip(epochs_B, places_B, strict=True)])
 
 
 @gin.configurable
@@ -106,11 +125,11 @@ class Digits(Workload):
             "labels": jax.ShapeDtypeStruct((batch_size,), jnp.int32),
         }
 
-    def train_source(self, batch_size, seed):
-        return DigitSource(*self.train, batch_size, seed)
+    def train_source(self, batch_size, seed, shift=0):
+        return DigitSource(*self.train, batch_size, seed, shift)
 
     def validation_sources(self, batch_size):
-        return {"digits": DigitSource(*self.held_out, batch_size, None)}
+        return {"digits": DigitSource(*self.held_out, batch_size)}
 
     def flops_per_step(self, batch_size):
         return 6.0 * batch_size * self.hidden * (PIXELS + CLASSES)

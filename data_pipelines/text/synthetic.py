@@ -29,13 +29,17 @@ class SyntheticTokens:
         """One task: copy nothing, learn nothing."""
         return ("random",)
 
-    def train_source(self, batch_size: int, seed: int) -> "RandomSource":
+    def train_source(self, batch_size: int, seed: int, shift: int = 0) -> "RandomSource":
         """Endless random batches."""
-        return RandomSource(self, batch_size, seed, None)
+        return RandomSource(self, batch_size, seed, None, shift)
 
     def validation_sources(self, batch_size: int) -> dict[str, "RandomSource"]:
         """A finite source of other random batches."""
         return {"random": RandomSource(self, batch_size, 2**31, self.validation_batches)}
+
+    def order(self) -> dict[str, str]:
+        """The seed alone decides it."""
+        return {}
 
     def fingerprint(self) -> dict[str, str]:
         """Stands in for the hash of a vocabulary."""
@@ -43,10 +47,17 @@ class SyntheticTokens:
 
 
 class RandomSource:
-    """Batches of random tokens; `batch(step)` is a pure function of seed and step."""
+    """Random tokens, drawn in blocks of a batch each: a function of batch size, seed and examples read.
 
-    def __init__(self, data: SyntheticTokens, batch_size: int, seed: int, batches: int | None):
+    There is no epoch, and another batch size draws other tokens. `shift`: batch(step) begins at example
+    step * batch_size + shift.
+    """
+
+    def __init__(
+        self, data: SyntheticTokens, batch_size: int, seed: int, batches: int | None, shift: int = 0
+    ):
         self.data, self.batch_size, self.seed, self.batches = data, batch_size, seed, batches
+        self._shift = shift
 
     def __len__(self) -> int:
         if self.batches is None:
@@ -55,7 +66,19 @@ class RandomSource:
 
     def batch(self, step: int, rows: slice | None = None) -> dict[str, np.ndarray]:
         """int32 features with seqio's packed names, see `data_pipelines.batches`."""
-        rng = np.random.default_rng((self.seed, step))
+        block, skipped = self._place(step)
+        batch = self._block(block)
+        if skipped:
+            after = self._block(block + 1)
+            batch = {name: np.concatenate([x[skipped:], after[name][:skipped]]) for name, x in batch.items()}
+        return {name: feature[rows or slice(None)] for name, feature in batch.items()}
+
+    def _place(self, step: int) -> tuple[int, int]:
+        """The block where a step begins, and how many of its rows come before."""
+        return divmod(step * self.batch_size + self._shift, self.batch_size)
+
+    def _block(self, number: int) -> dict[str, np.ndarray]:
+        rng = np.random.default_rng((self.seed, number))
         sizes = {"encoder": self.data.encoder_length, "decoder": self.data.decoder_length}
         tokens = {
             tower: rng.integers(self.data.vocabulary_size, size=(self.batch_size, length), dtype=np.int32)
@@ -72,7 +95,7 @@ class RandomSource:
             positions = np.arange(length, dtype=np.int32)
             batch[f"{tower}_positions"] = np.tile(positions, (self.batch_size, 1))
         batch["task_id"] = np.zeros(self.batch_size, np.int32)
-        return {name: feature[rows or slice(None)] for name, feature in batch.items()}
+        return batch
 
     def iterator(self, start_step: int, rows: slice | None = None) -> Iterator[dict[str, np.ndarray]]:
         """Batches from `start_step` on."""
@@ -82,5 +105,12 @@ class RandomSource:
             step += 1
 
     def identity(self, step: int) -> list[str]:
-        """Names of the rows: there is no text to name."""
-        return [f"random {self.seed}/{step}/{row}" for row in range(self.batch_size)]
+        """Names of the rows, by block: there is no text to name."""
+        block, skipped = self._place(step)
+        numbers = (divmod(row, self.batch_size) for row in range(skipped, skipped + self.batch_size))
+        return [f"random {self.seed}/{block + more}/{row}" for more, row in numbers]
+
+    def epochs(self, step: int) -> dict[str, int]:
+        """None: no example comes twice."""
+        del step
+        return {}

@@ -13,7 +13,7 @@ Importing this package loads gin and nothing heavier; the modules that a recipe 
 """
 
 from pangu_jax.recipes.checking import Constraint, check, check_values, constraint, require_valid
-from pangu_jax.recipes.dumping import changes, dump
+from pangu_jax.recipes.dumping import changes, dump, value_in
 from pangu_jax.recipes.explaining import Explanation, RecipeDifference, diff, explain
 from pangu_jax.recipes.files import available, find
 from pangu_jax.recipes.findings import RecipeFinding
@@ -49,4 +49,5 @@ __all__ = [
     "plain_errors",
     "require_valid",
     "using",
+    "value_in",
 ]

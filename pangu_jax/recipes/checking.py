@@ -18,16 +18,17 @@ from pangu_jax.recipes.values import Macro, Reference
 # name to change ("Layout.model") and what is wrong. It must not touch a device.
 Constraint = Callable[[Recipe], Iterable[tuple[str, str]]]
 
-_constraints: list[tuple[Constraint, str | None]] = []
+_constraints: list[tuple[Constraint, str | None, bool]] = []
 
 
-def constraint(rule: Constraint, *, of: str | None = None) -> Constraint:
+def constraint(rule: Constraint, *, of: str | None = None, stops: bool = True) -> Constraint:
     """Register a rule that `check` asks once the module that registers it is imported.
 
     `of` is the full name of a verb's function ("pangu_jax.training.train.train"), and the rule is asked about
-    that verb's recipes only; without it, about all.
+    that verb's recipes only; without it, about all. Where a rule does not stop a verb, what breaks it is a
+    warning: a short trial of what is meant for longer is run all the same.
     """
-    _constraints.append((rule, of))
+    _constraints.append((rule, of, stops))
     return rule
 
 
@@ -42,9 +43,12 @@ def check(recipe: Recipe) -> list[RecipeFinding]:
     for part in (_supplied, _duplicates, _macros, _scopes, _references, _types, circular, incomplete):
         findings += part(recipe)
     if not findings:
-        rules = [rule for rule, of in _constraints if of in (None, recipe.function.selector)]
-        broken = chain.from_iterable(rule(recipe) for rule in rules)
-        findings = [RecipeFinding(recipe.where(name), f"{name}: {what}") for name, what in broken]
+        asked = [one for one in _constraints if one[1] in (None, recipe.function.selector)]
+        findings = [
+            RecipeFinding(recipe.where(name), f"{name}: {what}", stops=stops)
+            for rule, _, stops in asked
+            for name, what in rule(recipe)
+        ]
     order = {str(path): number for number, path in enumerate(recipe.files)}
     findings.sort(
         key=lambda one: (order.get(one.where.file, len(order)), one.where.file, one.where.line or 0)
@@ -57,11 +61,12 @@ def check_values(recipe: Recipe) -> list[RecipeFinding]:
     return [*recipe.findings, *_types(recipe)]
 
 
-def require_valid(recipe: Recipe) -> None:
-    """UserError that lists the findings, a line each, when there are any."""
+def require_valid(recipe: Recipe) -> list[RecipeFinding]:
+    """The findings that stop no verb; UserError that lists all, a line each, when there are others."""
     findings = check(recipe)
-    if findings:
+    if any(finding.stops for finding in findings):
         raise UserError("\n".join(map(str, findings)))
+    return findings
 
 
 def _current(recipe: Recipe) -> Iterator[tuple[Key, Binding]]:

@@ -52,6 +52,12 @@ def changes(before: str, after: str) -> list[str]:
     return found
 
 
+def value_in(text: str, name: str) -> str | None:
+    """What a parameter such as "train.steps" is in a resolved recipe, as text; None if it is not there."""
+    value, _ = _values(text).get(name, (None, True))
+    return value
+
+
 def _values(text: str) -> dict[str, tuple[str, bool]]:
     """Parameter -> (value, whether by default)."""
     lines = [found for line in text.splitlines() if (found := _LINE.fullmatch(line))]

@@ -24,12 +24,13 @@ class Where:
 class RecipeFinding:
     """One thing that is wrong with a recipe. `str()` is the line shown to a person.
 
-    `unread` says that the rest of the file is unknown because of it.
+    `unread` says that the rest of the file is unknown because of it; `stops`, that no verb runs the recipe.
     """
 
     where: Where
     message: str
     unread: bool = False
+    stops: bool = True
 
     def __str__(self) -> str:
         return f"{self.where}: {' '.join(self.message.split())}"

@@ -19,6 +19,7 @@ from pangu_jax.runs.best_step import BestStep
 from pangu_jax.runs.checkpoints import Checkpoints
 from pangu_jax.runs.run_directory import RunDirectory
 from pangu_jax.training import stop_agreement
+from pangu_jax.training.data_place import EXAMPLES, EpochLines
 from pangu_jax.training.loop_config import LoopConfig
 from pangu_jax.training.progress import Progress
 from pangu_jax.training.recorder import MetricsRecorder
@@ -102,6 +103,7 @@ class _OnDisk:
         self._recorder, self._progress, self._watchdog = recorder, progress, watchdog
         self._agreement = agreement
         self._start = self.saved = start
+        self._epochs = EpochLines(config.source, start)
         self._validation = Validation(
             config.workload,
             config.evaluators,
@@ -140,6 +142,8 @@ class _OnDisk:
         self._watchdog.beat(step)
         if self._progress:
             self._progress.update(step, values)
+            for line in self._epochs.after(step):
+                self._progress.say(line)
 
     def stops_after(self, step: int) -> bool:
         self.stopping = self._agreement.stops_after(step)
@@ -162,7 +166,8 @@ class _OnDisk:
     def save(self, step: int, state: TrainState) -> None:
         self._checkpoints.wait()
         self._name_best()  # before what is kept is thinned out
-        self._checkpoints.save(step, state.stored(), self._config.manifest)
+        read = {EXAMPLES: self._config.examples_read(step)}
+        self._checkpoints.save(step, state.stored(), self._config.manifest | read)
         self.saved = step
         if self.best.step == step:
             self._unnamed = self._best_step()

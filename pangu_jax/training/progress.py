@@ -63,6 +63,10 @@ class Progress:
             self._last_line = time.monotonic()
             log.info("%s", self._line())
 
+    def say(self, line: str) -> None:
+        """A line beside the bar, or among the others, and in the log."""
+        log.info("%s", line)
+
     def _open_bar(self) -> None:
         from rich import progress as rich_progress
         from rich.console import Console

@@ -16,10 +16,11 @@ from pangu_jax.parallel import layout as layouts
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.mesh import make_mesh
 from pangu_jax.planner import planner
+from pangu_jax.recipes.functions import TRAIN
 from pangu_jax.runs import environment, sessions, units
 from pangu_jax.runs.checkpoints import Checkpoints
 from pangu_jax.runs.run_directory import RunDirectory, write_atomically
-from pangu_jax.training import consistency, loop, step
+from pangu_jax.training import consistency, data_place, loop, step
 from pangu_jax.training.loop_config import LoopConfig
 from pangu_jax.training.optimizers import Optimizer, adamw, state_bytes
 from pangu_jax.training.selection import Selection
@@ -48,7 +49,8 @@ class Trained(NamedTuple):
     summary: dict[str, Any]
 
 
-recipes.constraint(consistency.layout_divides, of="pangu_jax.training.train.train")
+recipes.constraint(consistency.layout_divides, of=TRAIN)
+recipes.constraint(consistency.schedules_fit_the_run, of=TRAIN, stops=False)
 
 
 @recipes.plain_errors()
@@ -120,7 +122,12 @@ def train(
     ):
         log.info("%s, layout %s, %s", chosen.describe(), layout.describe(), dtype.name)
         earlier = sessions.read(directory)
-        (state, constants), rows_through = _start(directory, checkpoints, workload, optimizer, mesh, seed)
+        (state, constants), manifest = _start(directory, checkpoints, workload, optimizer, mesh, seed)
+        rows_through = manifest["step"]
+        order = data_place.order(workload, seed)
+        shift = data_place.examples_read(manifest, batch_size) - rows_through * batch_size
+        if shift:  # the source that was made first said what is wrong with the data before all else
+            source = workload.train_source(batch_size, seed, shift)
         train_step = step.make_train_step(
             workload,
             optimizer,
@@ -135,6 +142,7 @@ def train(
         if jax.process_index() == 0:
             if rows_through:
                 _say_what_changed(directory.previous_recipe() or recipe, recipe)
+                data_place.say_what_follows(manifest, order, batch_size)
             directory.write_recipe(recipe)
             for name, content in workload.files().items():
                 write_atomically(directory.path / name, content)
@@ -151,6 +159,7 @@ def train(
             constants=constants,
             backend=chosen,
             batch_size=batch_size,
+            shift=shift,
             steps=steps,
             log_every=log_every,
             validate_every=validate_every,
@@ -159,7 +168,12 @@ def train(
             checkpoint_every=checkpoint_every,
             watchdog_seconds=watchdog_seconds,
             watchdog_abort_seconds=watchdog_abort_seconds,
-            manifest={"recipe": recipe, "fingerprint": workload.fingerprint(), **workload.manifest()},
+            manifest={
+                "recipe": recipe,
+                "fingerprint": workload.fingerprint(),
+                data_place.ORDER: order,
+                **workload.manifest(),
+            },
         )
         state, summary = loop.run(config, state, rows_through, directory, checkpoints)
         if summary["finished"] and summary.get("best_step", summary["step"]) != summary["step"]:
@@ -193,17 +207,17 @@ class _owned:
         self.directory.release()
 
 
-def _start(directory, checkpoints, workload, optimizer, mesh, seed) -> tuple[step.Start, int]:
-    """What to resume from, and the step through which metrics are kept."""
+def _start(directory, checkpoints, workload, optimizer, mesh, seed) -> tuple[step.Start, dict[str, Any]]:
+    """What to resume from, and its manifest; that of a fresh start has step 0 and no more."""
     if not checkpoints.exist():
-        return step.start(workload, optimizer, mesh, seed), 0
+        return step.start(workload, optimizer, mesh, seed), {"step": 0}
     target = step.abstract_start(workload, optimizer, mesh)
     constants = target.constants
     if jax.tree.leaves(constants):
         constants = step.start(workload, optimizer, mesh, seed).constants
     stored, manifest = checkpoints.restore(target.state.stored(), fingerprint=workload.fingerprint())
     log.info("resuming %s from step %d", directory.path, manifest["step"])
-    return step.Start(step.TrainState(**stored), constants), manifest["step"]
+    return step.Start(step.TrainState(**stored), constants), manifest
 
 
 def _say_what_changed(before: str, now: str) -> None:

@@ -68,7 +68,7 @@ class Sums(NamedTuple):
 
 
 class Source(Protocol):
-    """Batches as a pure function of the step: resuming is arithmetic."""
+    """Batches by step: resuming is arithmetic."""
 
     def __len__(self) -> int:
         """Batches of a finite source (validation); endless sources do not have it."""
@@ -84,6 +84,20 @@ class Source(Protocol):
 
     def identity(self, step: int) -> list[str]:
         """Names of the examples of a step, for messages and for tests."""
+        ...
+
+
+class TrainStream(Source, Protocol):
+    """Endless examples in one order, whatever the batch size.
+
+    A batch is a pure function of recipe, seed and the count of examples read before it.
+    """
+
+    def epochs(self, step: int) -> dict[str, int]:
+        """Source of examples -> how often all of them have been read when the batch of `step` is done.
+
+        {} where none comes twice.
+        """
         ...
 
 
@@ -158,8 +172,12 @@ class Workload(ABC):
         """A batch's arrays without their contents, to compile for devices that are not there."""
 
     @abstractmethod
-    def train_source(self, batch_size: int, seed: int) -> Source:
-        """Endless batches of `batch_size` global examples."""
+    def train_source(self, batch_size: int, seed: int, shift: int = 0) -> TrainStream:
+        """Endless batches of `batch_size` global examples.
+
+        Batch `step` begins at example step * batch_size + shift of the stream. `shift` is not 0 where a run
+        was resumed with another batch size, and may be negative; no step is asked for that begins before 0.
+        """
 
     @abstractmethod
     def validation_sources(self, batch_size: int) -> Mapping[str, Source]:
@@ -228,6 +246,13 @@ class Workload(ABC):
 
     def fingerprint(self) -> dict[str, str]:
         """What a checkpoint of this workload depends on besides shapes, such as the vocabulary's hash."""
+        return {}
+
+    def order(self) -> dict[str, str]:
+        """What decides the training stream besides its seed, in words: its text by its hash, its weights, ...
+
+        A checkpoint keeps it. Where a run is resumed and it has changed, that is said, with what follows.
+        """
         return {}
 
     def manifest(self) -> dict[str, Any]:

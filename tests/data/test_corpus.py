@@ -318,3 +318,37 @@ def test_a_warm_start_loads_no_tensorflow(small):
         "c.train_source(4, 0).batch(0); assert not {'tensorflow', 'seqio'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_what_decides_the_order_is_told_by_its_parts(small):
+    """A checkpoint keeps it: text, how windows are made of it, weights; never a hash of all together."""
+    order = small.order()
+    assert order["weights"] == "span 1, prefix 2, causal 1"
+    assert dataclasses.replace(small).order() == order
+
+    def differing(**changed):
+        other = dataclasses.replace(small, **changed).order()
+        return [name for name in order if other[name] != order[name]]
+
+    assert differing(weights={"span": 1, "causal": 2.5}) == ["weights"]
+    assert differing(validation_windows=7, cache_dir=small.cache_dir) == []
+    assert differing(validation_fraction=0.2) == ["windows"]
+    assert dataclasses.replace(small, weights={"span": 0, "causal": 2.5}).order()["weights"] == "causal 2.5"
+
+
+def test_another_text_is_another_order_though_the_vocabulary_is_the_same(small, text_folder, tmp_path):
+    vocabulary = str(small.prepared.root / "vocabulary.model")
+    (tmp_path / "text").mkdir()
+    for file in text_folder.iterdir():
+        (tmp_path / "text" / file.name).write_bytes(file.read_bytes())
+    first, second = (
+        dataclasses.replace(
+            small, path=str(tmp_path / "text"), vocabulary_file=vocabulary, cache_dir=str(tmp_path / "cache")
+        )
+        for _ in range(2)
+    )
+    before = first.order()
+    (tmp_path / "text" / "new.txt").write_text("新的文件，与先前不同。", "utf-8")
+    after = second.order()
+    assert first.fingerprint() == second.fingerprint()
+    assert [name for name in before if after[name] != before[name]] == ["text"]

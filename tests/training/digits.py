@@ -29,8 +29,8 @@ class PoisonedDigits(Digits):
     def fingerprint(self):
         return {"classes": "10"}
 
-    def train_source(self, batch_size, seed):
-        source = super().train_source(batch_size, seed)
+    def train_source(self, batch_size, seed, shift=0):
+        source = super().train_source(batch_size, seed, shift)
         if self.poison_step is not None:
             clean = source.batch
 

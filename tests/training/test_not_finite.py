@@ -27,8 +27,8 @@ class Cliff(digits.PoisonedDigits):
         squares = jnp.sum(variables.params["first"]["kernel"] ** 2) * batch["slope"]
         return sums._replace(loss=sums.loss + 0.0 * jnp.sum(jnp.sqrt(squares)))
 
-    def train_source(self, batch_size, seed):
-        source = super().train_source(batch_size, seed)
+    def train_source(self, batch_size, seed, shift=0):
+        source = super().train_source(batch_size, seed, shift)
         flat = source.batch
 
         def steep(step, rows=None):

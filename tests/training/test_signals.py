@@ -34,8 +34,8 @@ class Interrupted(digits.PoisonedDigits):
         super().__init__(poison_step=None)
         self.last_step = last_step
 
-    def train_source(self, batch_size, seed):
-        source = super().train_source(batch_size, seed)
+    def train_source(self, batch_size, seed, shift=0):
+        source = super().train_source(batch_size, seed, shift)
         calm = source.batch
 
         def batch(step, rows=None):

@@ -91,9 +91,11 @@ class CorpusSettings:
 
     def key(self) -> dict:
         """Everything the token cache depends on, JSON-able."""
+        return {"format": FORMAT, "text": self.text_key(), **self.windows_key()}
+
+    def windows_key(self) -> dict:
+        """What windows depend on besides their text, JSON-able."""
         return {
-            "format": FORMAT,
-            "text": self.text_key(),
             "vocabulary": self.vocabulary_key(),
             "encoder_length": self.encoder_length,
             "decoder_length": self.decoder_length,

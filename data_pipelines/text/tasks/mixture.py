@@ -44,9 +44,9 @@ class Corpus(CorpusSettings):
         """Number of ids, sentinels included."""
         return self.vocabulary.size
 
-    def train_source(self, batch_size: int, seed: int) -> Mixture:
+    def train_source(self, batch_size: int, seed: int, shift: int = 0) -> Mixture:
         """The endless training stream (see data_pipelines.batches)."""
-        return self.prepared.train_source(batch_size, seed)
+        return self.prepared.train_source(batch_size, seed, shift)
 
     def validation_sources(self, batch_size: int) -> dict[str, ValidationBatches]:
         """A finite source for each task of the mixture, by the task's name."""
@@ -55,6 +55,15 @@ class Corpus(CorpusSettings):
     def fingerprint(self) -> dict[str, str]:
         """What a checkpoint must agree with: {"vocabulary": sha256 of the model file}."""
         return {"vocabulary": self.vocabulary.fingerprint}
+
+    def order(self) -> dict[str, str]:
+        """What decides the training stream besides its seed: its text and how windows are made of it, both by
+        their hashes, and the weights."""
+        text = self.prepared.manifest["text"]  # as the cache knows it: the files are not read again
+        given = ((name, self.weights.get(name, 0)) for name in self.objectives)
+        weights = ", ".join(f"{name} {weight:g}" for name, weight in given if weight)
+        windows = _digest(self.windows_key())
+        return {"text": f"sha256 {text[:12]}", "windows": f"sha256 {windows[:12]}", "weights": weights}
 
     def baselines(self, objective: str) -> dict[str, float]:
         """Held-out nats per token of n-gram models (see data_pipelines.text.baselines), kept with the cache;
@@ -193,14 +202,14 @@ class Prepared:
             decoder_length=self.corpus.decoder_length,
         )
 
-    def train_source(self, batch_size: int, seed: int) -> Mixture:
+    def train_source(self, batch_size: int, seed: int, shift: int = 0) -> Mixture:
         weighted = {name: weight for name, weight in self.corpus.weights.items() if weight > 0}
         tasks = {
             name: (self.task(name, "train"), float(weighted[name]))
             for name in self.corpus.objectives
             if name in weighted
         }
-        return Mixture(tasks, batch_size, seed)
+        return Mixture(tasks, batch_size, seed, shift)
 
     def validation_sources(self, batch_size: int) -> dict[str, ValidationBatches]:
         trained = [name for name in self.corpus.objectives if self.corpus.weights.get(name, 0) > 0]

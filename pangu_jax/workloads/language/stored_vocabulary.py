@@ -7,7 +7,7 @@ from pathlib import Path
 from data_pipelines.errors import DataError
 from data_pipelines.text.vocabulary import Vocabulary
 from pangu_jax.errors import UserError
-from pangu_jax.workloads import Source
+from pangu_jax.workloads import Source, TrainStream
 
 FILE = "vocabulary.model"  # beside the run's checkpoints
 
@@ -44,14 +44,18 @@ class StoredVocabulary:
         """Token ids are below it."""
         return self.vocabulary.size
 
-    def train_source(self, batch_size: int, seed: int) -> Source:
+    def train_source(self, batch_size: int, seed: int, shift: int = 0) -> TrainStream:
         """UserError: there is nothing to learn from."""
-        del batch_size, seed
+        del batch_size, seed, shift
         raise UserError(f"{self.file.parent} was opened without its corpus: `pangu train` trains it further")
 
     def validation_sources(self, batch_size: int) -> Mapping[str, Source]:
         """None."""
         del batch_size
+        return {}
+
+    def order(self) -> dict[str, str]:
+        """There are no windows, in no order."""
         return {}
 
     def fingerprint(self) -> dict[str, str]:

@@ -19,6 +19,7 @@ from pangu_jax.workloads import (
     RunContext,
     Source,
     Sums,
+    TrainStream,
     Tree,
     Variables,
 )
@@ -50,7 +51,7 @@ class TokenData(Protocol):
         """The mixture's tasks, in the order of `task_id`."""
         ...
 
-    def train_source(self, batch_size: int, seed: int) -> Source:
+    def train_source(self, batch_size: int, seed: int, shift: int = 0) -> TrainStream:
         """Endless batches of the mixture."""
         ...
 
@@ -60,6 +61,10 @@ class TokenData(Protocol):
 
     def fingerprint(self) -> dict[str, str]:
         """The vocabulary's hash."""
+        ...
+
+    def order(self) -> dict[str, str]:
+        """What decides the training stream besides its seed (see `Workload.order`)."""
         ...
 
 
@@ -209,14 +214,14 @@ class LanguageModel(PipelinedWorkload):
             "task_id": jax.ShapeDtypeStruct((batch_size,), jnp.int32),
         }
 
-    def train_source(self, batch_size: int, seed: int) -> Source:
+    def train_source(self, batch_size: int, seed: int, shift: int = 0) -> TrainStream:
         """Endless batches of the mixture; UserError where the vocabulary does not fit the model."""
         if self.data.vocabulary_size > self.model.vocab_size:
             raise UserError(
                 f"the vocabulary has {self.data.vocabulary_size} pieces and EncoderDecoder.vocab_size is "
                 f"{self.model.vocab_size}: raise it to at least that, in a multiple of Layout.model"
             )
-        return self.data.train_source(batch_size, seed)
+        return self.data.train_source(batch_size, seed, shift)
 
     def validation_sources(self, batch_size: int) -> Mapping[str, Source]:
         """A finite source per task, from held-out documents."""
@@ -225,6 +230,10 @@ class LanguageModel(PipelinedWorkload):
     def fingerprint(self) -> dict[str, str]:
         """The vocabulary's hash."""
         return self.data.fingerprint()
+
+    def order(self) -> dict[str, str]:
+        """The corpus's text, windows and weights."""
+        return self.data.order()
 
     def files(self) -> dict[str, bytes]:
         """The vocabulary, which a run needs to be used by itself; {} for data without text."""

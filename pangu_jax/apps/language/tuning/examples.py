@@ -4,6 +4,7 @@ A row holds what the encoder reads and one row of the decoder: the start token, 
 as a trie (see `pangu_jax.apps.language.decoding.trie`), in which what candidates share is computed once.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -57,6 +58,13 @@ class Rows(NamedTuple):
     choices_NxC: np.ndarray
     answer_N: np.ndarray
     needed_N: np.ndarray
+
+    def digest(self) -> str:
+        """sha256 over all arrays."""
+        found = hashlib.sha256()
+        for array in self:
+            found.update(np.ascontiguousarray(array).tobytes())
+        return found.hexdigest()
 
     def width(self, numbers: np.ndarray | None = None) -> int:
         """Columns of the decoder that hold the rows `numbers`, or all of them: half of what there is, or the

@@ -1,4 +1,4 @@
-"""Labelled rows as batches: a pure function of the rows, the seed and the step."""
+"""Labelled rows as batches: a pure function of the rows, the seed and the examples read."""
 
 from collections.abc import Iterator
 
@@ -18,10 +18,11 @@ class TrainSource:
       batch_size: rows per step.
       seed: of the order.
       split: their name, for messages.
+      shift: the batch of a step begins at row step * batch_size + shift of those drawn.
     """
 
-    def __init__(self, rows: Rows, batch_size: int, seed: int, split: str = "train"):
-        self._rows, self._batch_size, self._split = rows, batch_size, split
+    def __init__(self, rows: Rows, batch_size: int, seed: int, split: str = "train", shift: int = 0):
+        self._rows, self._batch_size, self._split, self._shift = rows, batch_size, split, shift
         self._width = rows.width()
         self._random = np.random.default_rng(seed)
         self._order = np.zeros(0, np.int32)  # of all permutations so far
@@ -47,8 +48,15 @@ class TrainSource:
         """Such as "train_0 17": example 17 of that split, from 0."""
         return [f"{self._split} {number}" for number in self._numbers(step)]
 
+    def epochs(self, step: int) -> dict[str, int]:
+        """How often every example has been met when a step is done."""
+        return {self._split: self._end(step) // len(self._rows.answer_N)}
+
+    def _end(self, step: int) -> int:
+        return (step + 1) * self._batch_size + self._shift
+
     def _numbers(self, step: int) -> np.ndarray:
-        end = (step + 1) * self._batch_size
+        end = self._end(step)
         count = len(self._rows.answer_N)
         while len(self._order) < end:
             more = [self._random.permutation(count) for _ in range(max(1, len(self._order) // count))]

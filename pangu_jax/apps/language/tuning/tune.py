@@ -22,8 +22,10 @@ from pangu_jax.apps.language.tuning.stored_base import StoredBase
 from pangu_jax.apps.language.tuning.workload import TunedLanguageModel
 from pangu_jax.errors import UserError
 from pangu_jax.parallel.layout import Layout
-from pangu_jax.recipes import plain_errors
+from pangu_jax.recipes import constraint, plain_errors
+from pangu_jax.recipes.functions import TUNE
 from pangu_jax.runs.inference_layout import Devices
+from pangu_jax.training.consistency import schedules_fit_the_run
 from pangu_jax.training.optimizers import Optimizer
 from pangu_jax.training.selection import Selection
 from pangu_jax.training.train import Trained, train
@@ -71,6 +73,9 @@ class TaskData:
             there = ", ".join(task.patterns)
             raise DataError(f"{self.task}: no pattern {self.pattern!r}; there are {there}")
         return task.patterns[self.pattern]
+
+
+constraint(schedules_fit_the_run, of=TUNE, stops=False)
 
 
 @plain_errors()

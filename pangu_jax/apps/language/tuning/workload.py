@@ -19,7 +19,7 @@ from pangu_jax.apps.language.tuning.settings import Tuning
 from pangu_jax.apps.language.tuning.sources import HeldOutSource, TrainSource
 from pangu_jax.models.placement import OneDevice
 from pangu_jax.training.optimizers import Optimizer
-from pangu_jax.workloads import Batch, RunContext, Source, Sums, Tree, Variables, Workload
+from pangu_jax.workloads import Batch, RunContext, Source, Sums, TrainStream, Tree, Variables, Workload
 from pangu_jax.workloads.language.model import encoder_decoder
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.workloads.language.workload import dimensions_of, shape_of
@@ -159,9 +159,9 @@ class TunedLanguageModel(Workload):
         batch = self.train_source(batch_size, 0).batch(0)
         return {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in batch.items()}
 
-    def train_source(self, batch_size: int, seed: int) -> Source:
+    def train_source(self, batch_size: int, seed: int, shift: int = 0) -> TrainStream:
         """The examples to learn, over and over."""
-        return TrainSource(self.rows.train, batch_size, seed, self.rows.names[0])
+        return TrainSource(self.rows.train, batch_size, seed, self.rows.names[0], shift)
 
     def validation_sources(self, batch_size: int) -> Mapping[str, Source]:
         """The dev split, where there is one."""
@@ -169,6 +169,10 @@ class TunedLanguageModel(Workload):
             return {}
         name = self.rows.names[1]
         return {name: HeldOutSource(self.rows.dev, batch_size, name)}
+
+    def order(self) -> dict[str, str]:
+        """A hash of the examples to learn."""
+        return {"examples": f"sha256 {self.rows.train.digest()[:12]}"}
 
     def fingerprint(self) -> dict[str, str]:
         """The base's."""
