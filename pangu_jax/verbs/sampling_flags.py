@@ -15,6 +15,7 @@ class SamplingFlags:
     """How tokens are chosen, as flags say it: None where nothing was said."""
 
     beams: int | None = None
+    length_penalty: float | None = None
     temperature: float | None = None
     top_k: int | None = None
     top_p: float | None = None
@@ -24,9 +25,10 @@ class SamplingFlags:
 
     @classmethod
     def of(cls, flags: argparse.Namespace) -> "SamplingFlags":
-        """What was given on the command line; `chat` has no --beams."""
+        """What was given on the command line; `chat` has no beams."""
         return cls(
             getattr(flags, "beams", None),
+            getattr(flags, "length_penalty", None),
             flags.temperature,
             flags.top_k,
             flags.top_p,
@@ -54,8 +56,11 @@ class SamplingFlags:
         }
         if self.beams is not None and drawing:
             raise UserError(f"--beams and --{next(iter(drawing))} exclude each other: search, or draw")
+        if self.beams is None and self.length_penalty is not None:
+            raise UserError("--length_penalty ranks the texts of beam search: give --beams too")
         if self.beams is not None:
-            return Beam(beams=self.beams, **repetition)
+            ranking = {} if self.length_penalty is None else {"length_penalty": self.length_penalty}
+            return Beam(beams=self.beams, **ranking, **repetition)
         if drawing:
             return Sampling(**drawing, seed=self.seed, **repetition)
         return Greedy(**repetition)

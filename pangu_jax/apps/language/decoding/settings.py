@@ -24,7 +24,7 @@ class Repetition:
 
     def __post_init__(self):
         if not 0 < self.repetition_penalty < math.inf:
-            raise UserError(f"repetition_penalty must be a number above 0, got {self.repetition_penalty}")
+            raise UserError(f"repetition_penalty must be above 0 and finite, got {self.repetition_penalty}")
         if self.no_repeat_ngram < 0:
             raise UserError(f"no_repeat_ngram must be 0 or more, got {self.no_repeat_ngram}")
 
@@ -60,7 +60,7 @@ class Sampling(Repetition):
         super().__post_init__()
         if not 0 < self.temperature < math.inf:
             raise UserError(
-                f"temperature must be a number above 0, got {self.temperature}: Greedy takes the likeliest"
+                f"temperature must be above 0 and finite, got {self.temperature}: Greedy takes the likeliest"
             )
         if self.top_k < 0:
             raise UserError(f"top_k must be 0 (all) or more, got {self.top_k}")

@@ -140,7 +140,12 @@ def test_counts_that_cannot_be(generator, queries, settings, count, words):
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize(
     ("make", "field"),
-    [(Sampling, "temperature"), (Sampling, "top_p"), (Greedy, "repetition_penalty"), (Beam, "length_penalty")],
+    [
+        (Sampling, "temperature"),
+        (Sampling, "top_p"),
+        (Greedy, "repetition_penalty"),
+        (Beam, "length_penalty"),
+    ],
 )
 def test_what_is_no_number_is_refused(make, field, bad):
     with pytest.raises(UserError, match=field):
