@@ -59,8 +59,8 @@ class SamplingFlags:
         if self.beams is None and self.length_penalty is not None:
             raise UserError("--length_penalty ranks the texts of beam search: give --beams too")
         if self.beams is not None:
-            ranking = {} if self.length_penalty is None else {"length_penalty": self.length_penalty}
-            return Beam(beams=self.beams, **ranking, **repetition)
+            power = Beam.length_penalty if self.length_penalty is None else self.length_penalty
+            return Beam(beams=self.beams, length_penalty=power, **repetition)
         if drawing:
             return Sampling(**drawing, seed=self.seed, **repetition)
         return Greedy(**repetition)

@@ -39,7 +39,7 @@ def columns(
       priors: fp32 [C] by kind, taken off every score first.
     """
     found = {
-        kind: round(asked.accuracy(asked.choices(score_NxC, priors and priors[kind])), 2)
+        kind: round(asked.accuracy(asked.choices(score_NxC, (priors or {}).get(kind))), 2)
         for kind, score_NxC in scored.items()
     }
     headline = next(iter(found))

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from pangu_jax.apps.language.decoding.queries import Query
@@ -50,7 +51,7 @@ def words(asked: Sequence[Query], seed: int, rows: int) -> np.ndarray:
 
 def keys(words_Bx2: np.ndarray) -> jax.Array:
     """A PRNG key per row."""
-    return jax.random.wrap_key_data(words_Bx2, impl="threefry2x32")
+    return jax.random.wrap_key_data(jnp.asarray(words_Bx2), impl="threefry2x32")
 
 
 def _content(query: Query) -> tuple[bytes, bytes]:
