@@ -81,7 +81,7 @@ def read(directory: RunDirectory) -> Exhibits:
       UserError: a file is damaged.
     """
     texts = [
-        Text(**{name: str(text.get(name) or "") for name in ("task", "prompt", "output", "reference")})
+        Text(**{one.name: str(text.get(one.name) or "") for one in dataclasses.fields(Text)})
         for text in read_json(directory.samples, [])
         if isinstance(text, dict)
     ]

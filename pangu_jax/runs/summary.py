@@ -149,6 +149,8 @@ def _samples(samples: Sequence[Sample]) -> Table:
         # Text, not str: brackets in what the model wrote are no markup.
         table.add_row(Text(f"{sample.task or 'sample'}, prompt"), Text(_shortened(sample.prompt)))
         table.add_row(Text("  output"), Text(_shortened(sample.output or "(nothing)")))
+        if sample.drawn:
+            table.add_row(Text("  drawn"), Text(_shortened(sample.drawn)))
         if sample.reference:
             table.add_row(Text("  reference"), Text(_shortened(sample.reference)))
     return table

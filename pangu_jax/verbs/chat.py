@@ -69,8 +69,10 @@ def _chat(flags: argparse.Namespace) -> Result:
         {
             "question": part.question,
             "answer": part.text,
+            "score": round(part.score, 4),
+            "finish": part.finish,
             "citations": [
-                {"source": p.source, "score": round(p.score, 4), "text": p.text} for p in part.passages
+                {"source": p.source, "relevance": round(p.score, 4), "text": p.text} for p in part.passages
             ],
         }
         for part in answered

@@ -9,7 +9,7 @@ from typing import Any
 from pangu_jax.errors import UserError
 from pangu_jax.result import Result
 from pangu_jax.verbs import model_flags, outputs, sampling_flags
-from pangu_jax.verbs.generate import read_prompts
+from pangu_jax.verbs.generate import read_prompts, said_of
 from pangu_jax.verbs.sampling_flags import SamplingFlags
 from pangu_jax.verbs.verb import Verb
 
@@ -23,7 +23,7 @@ def _flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--file", metavar="FILE", help='texts: a line each, or .jsonl with "prompt"')
     parser.add_argument("--out", metavar="FILE", help="write rows there as JSON lines, in the texts' order")
     parser.add_argument("--mode", metavar="TOKEN", help="mode token; [R] where the vocabulary has modes")
-    parser.add_argument("--beams", type=int, metavar="N", help="beam search with N beams")
+    sampling_flags.add_beams_to(parser)
 
 
 def _fill(flags: argparse.Namespace) -> Result:
@@ -47,8 +47,8 @@ def _fill(flags: argparse.Namespace) -> Result:
     rows: list[dict[str, Any]] = []
     for text, written in zip(texts, generator.generate(queries, settings, flags.max_tokens), strict=True):
         filled = filling.fill(loaded, text, written.tokens)
-        score = round(float(written.score), 4)
-        rows.append({"prompt": text, "text": filled.text, "spans": list(filled.spans), "score": score})
+        row = {"prompt": text, "text": filled.text, "spans": list(filled.spans)}
+        rows.append(row | said_of(written))
     gaps = [span for row in rows for span in row["spans"]]
     if open_ := sum(not span for span in gaps):
         log.warning("%d of %d gaps got no text: the model passed them over", open_, len(gaps))

@@ -4,7 +4,7 @@ import argparse
 import json
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from data_pipelines.text import json_line
 from data_pipelines.text.vocabulary.added_tokens import sentinels_in
@@ -16,6 +16,8 @@ from pangu_jax.verbs.verb import Verb
 
 if TYPE_CHECKING:
     from data_pipelines.text.vocabulary import SpecialTokens
+    from pangu_jax.apps.language.decoding.queries import Generated
+    from pangu_jax.apps.language.loaded import LoadedModel
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +31,18 @@ def _flags(parser: argparse.ArgumentParser) -> None:
         "--out", metavar="FILE", help="write texts there as JSON lines, in the prompts' order"
     )
     parser.add_argument("--mode", metavar="TOKEN", help="mode token such as [S]; the run's own unless given")
-    parser.add_argument("--beams", type=int, metavar="N", help="beam search with N beams")
     parser.add_argument(
         "--sentinels", action=argparse.BooleanOptionalAction,
         help="read <extra_id_0> and so on in a prompt as sentinels; unless said, T5's vocabularies do",
+    )  # fmt: skip
+    sampling_flags.add_beams_to(parser)
+    several = parser.add_argument_group("several texts per prompt")
+    several.add_argument(
+        "--samples", type=int, default=1, metavar="N", help="so many draws, or the best of the beams; 1"
+    )
+    several.add_argument(
+        "--same_draws", action="store_true",
+        help="a prompt that comes again gets the same draws again, not the next ones",
     )  # fmt: skip
 
 
@@ -41,6 +51,7 @@ def _generate(flags: argparse.Namespace) -> Result:
     prompts = read_prompts(flags.prompt, flags.file)
     settings = SamplingFlags.of(flags).settings()
     model_flags.require_tokens(flags.max_tokens)
+    _require_several(flags)
     if flags.out is not None:
         outputs.require_writable(flags.out, "--out")
     loaded, generator = model_flags.open_run(flags)
@@ -49,10 +60,13 @@ def _generate(flags: argparse.Namespace) -> Result:
         raise UserError(f"--mode {mode}: this model knows {', '.join(modes) or 'no modes; leave it out'}")
     _say_what_sentinels_are(prompts, flags.sentinels, loaded.vocabulary.special)
     queries = [loaded.query(prompt, mode, flags.sentinels) for prompt in prompts]
-    found = generator.generate(queries, settings, flags.max_tokens)
+    if flags.same_draws:
+        queries = [query._replace(draw=0) for query in queries]
+    found = generator.several(queries, settings, flags.max_tokens, flags.samples)
     rows = [
-        {"prompt": prompt, "text": loaded.decode(written.tokens), "score": round(float(written.score), 4)}
-        for prompt, written in zip(prompts, found, strict=True)
+        _row(loaded, prompt, written) | {"prompt_index": number, "text_index": which}
+        for number, (prompt, texts) in enumerate(zip(prompts, found, strict=True))
+        for which, written in enumerate(texts)
     ]
     if empty := sum(not row["text"] for row in rows):
         log.warning("%d of %d texts are empty: the model ended them at once", empty, len(rows))
@@ -74,6 +88,31 @@ def _say_what_sentinels_are(prompts: list[str], read: bool | None, special: "Spe
             "sentinels, and `pangu fill` fills them",
             len(as_text), len(prompts),
         )  # fmt: skip
+
+
+def _row(loaded: "LoadedModel", prompt: str, written: "Generated") -> dict[str, Any]:
+    return {"prompt": prompt, "text": loaded.decode(written.tokens)} | said_of(written)
+
+
+def said_of(written: "Generated") -> dict[str, Any]:
+    """What a row says of a text beside itself: its score, what that is the sum of, and why it ends."""
+    row = {"score": round(written.score, 4), "tokens": written.length, "finish": written.finish}
+    return row if written.rank_score is None else row | {"rank_score": round(written.rank_score, 4)}
+
+
+def _require_several(flags: argparse.Namespace) -> None:
+    """UserError where so many texts cannot be, said in the words of the flags."""
+    count, draws = flags.samples, any(v is not None for v in (flags.temperature, flags.top_k, flags.top_p))
+    if count < 1:
+        raise UserError(f"--samples {count}: give a number from 1 on")
+    if flags.beams is not None and count > flags.beams:
+        raise UserError(f"--samples {count}: {flags.beams} beams have no {count} best; give --beams {count}")
+    if count > 1 and flags.beams is None and not draws:
+        raise UserError(
+            f"--samples {count}: the likeliest text is one; draw (--temperature 1), or give --beams {count}"
+        )
+    if flags.same_draws and not draws:
+        raise UserError("--same_draws: nothing is drawn; give --temperature, --top_k or --top_p")
 
 
 def read_prompts(prompt: str | None, file: str | None) -> list[str]:

@@ -15,6 +15,7 @@ class SamplingFlags:
     """How tokens are chosen, as flags say it: None where nothing was said."""
 
     beams: int | None = None
+    length_penalty: float | None = None
     temperature: float | None = None
     top_k: int | None = None
     top_p: float | None = None
@@ -24,9 +25,10 @@ class SamplingFlags:
 
     @classmethod
     def of(cls, flags: argparse.Namespace) -> "SamplingFlags":
-        """What was given on the command line; `chat` has no --beams."""
+        """What was given on the command line; `chat` has no beams."""
         return cls(
             getattr(flags, "beams", None),
+            getattr(flags, "length_penalty", None),
             flags.temperature,
             flags.top_k,
             flags.top_p,
@@ -54,11 +56,24 @@ class SamplingFlags:
         }
         if self.beams is not None and drawing:
             raise UserError(f"--beams and --{next(iter(drawing))} exclude each other: search, or draw")
+        if self.beams is None and self.length_penalty is not None:
+            raise UserError("--length_penalty ranks the texts of beam search: give --beams too")
         if self.beams is not None:
-            return Beam(beams=self.beams, **repetition)
+            power = Beam.length_penalty if self.length_penalty is None else self.length_penalty
+            return Beam(beams=self.beams, length_penalty=power, **repetition)
         if drawing:
             return Sampling(**drawing, seed=self.seed, **repetition)
         return Greedy(**repetition)
+
+
+def add_beams_to(parser: argparse.ArgumentParser) -> None:
+    """The flags of beam search."""
+    beams = parser.add_argument_group("beam search")
+    beams.add_argument("--beams", type=int, metavar="N", help="write N texts side by side, keep the best")
+    beams.add_argument(
+        "--length_penalty", type=float, metavar="X",
+        help="rank by log p / tokens^X: 0 by log p, above 1 for longer texts; 1",
+    )  # fmt: skip
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:

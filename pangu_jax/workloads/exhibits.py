@@ -15,14 +15,16 @@ class Text:
     Attributes:
       task: of which held-out task.
       prompt: what it was given.
-      output: what it wrote.
+      output: what it wrote, each time the likeliest.
       reference: what the data have there; empty where there is none.
+      drawn: what it wrote when its tokens were drawn; empty where they were not.
     """
 
     task: str
     prompt: str
     output: str
     reference: str = ""
+    drawn: str = ""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pangu_jax.errors import UserError
 from pangu_jax.runs import exhibit_files, inline_pictures, report, results
 from pangu_jax.runs.run_directory import RunDirectory
 from pangu_jax.runs.summary import summary_table
-from pangu_jax.workloads.exhibits import Image, Table
+from pangu_jax.workloads.exhibits import Image, Table, Text
 from tests.runs.reported import Page, words_of
 
 
@@ -79,3 +79,15 @@ def test_a_picture_that_is_none(pixels, why):
 def test_a_table_with_a_short_row():
     with pytest.raises(UserError, match="table 'a': row 2 has 1 cells and there are 2 headings"):
         Table("a", ("x", "y"), [(1, 2), (1,)])
+
+
+def test_a_drawn_text_is_kept_and_shown_beside_the_likeliest(run_dir):
+    exhibit_files.write(
+        RunDirectory(run_dir), [Text("prefix", "今天", "，，，", "天气很好", "<b>天气</b>不错")]
+    )
+    (kept,) = results.read(run_dir).exhibits.texts
+    assert (kept.output, kept.drawn, kept.reference) == ("，，，", "<b>天气</b>不错", "天气很好")
+    shown = words_of(run_dir)
+    assert "Output ，，， Output, drawn <b>天气</b>不错 Reference 天气很好" in " ".join(shown.split())
+    lines = [line.split() for line in summary_table({}, results.read(run_dir), width=100).splitlines()]
+    assert ["drawn", "<b>天气</b>不错"] in lines and ["output", "，，，"] in lines

@@ -99,6 +99,42 @@ def test_an_empty_text_is_said_to_be_one(pangu, model, monkeypatch):
     assert status == 0 and "1 of 1 texts are empty: the model ended them at once" in err
 
 
+def rows_of(pangu, *arguments, tokens=5):
+    status, out, err = pangu("generate", "--run_dir", "r", "--max_tokens", tokens, "--json", "-", *arguments)
+    assert status == 0, err
+    return json.loads(out)
+
+
+def test_a_text_has_one_score_however_it_was_found(pangu):
+    (greedy,) = rows_of(pangu, "--prompt", "短")
+    (beam,) = rows_of(pangu, "--prompt", "短", "--beams", 1)
+    assert beam["text"] == greedy["text"] and beam["score"] == pytest.approx(greedy["score"], abs=1e-3)
+    assert beam["rank_score"] == pytest.approx(beam["score"] / beam["tokens"], abs=1e-3)
+    assert "rank_score" not in greedy and greedy["finish"] == beam["finish"] == "cut" and beam["tokens"] == 5
+
+
+def test_several_texts_of_a_prompt_are_rows_that_say_of_which(pangu, tmp_path):
+    (tmp_path / "in.txt").write_text("短\n不长\n短\n", "utf-8")
+    draw = ("--file", tmp_path / "in.txt", "--temperature", 1.5, "--samples", 2)
+    rows = rows_of(pangu, *draw)
+    places = [(row["prompt_index"], row["text_index"]) for row in rows]
+    assert places == [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1)]
+    assert [row["prompt"] for row in rows] == ["短"] * 2 + ["不长"] * 2 + ["短"] * 2
+    texts = [row["text"] for row in rows]
+    assert len(set(texts)) == 6  # the prompt that comes again is drawn anew
+    same = [row["text"] for row in rows_of(pangu, *draw, "--same_draws")]
+    assert same[:4] == texts[:4] and same[4:] == same[:2]
+    assert [row["text"] for row in rows_of(pangu, "--prompt", "短", *draw[2:])] == texts[:2]
+    (tmp_path / "in.txt").write_text("不长\n", "utf-8")
+    assert [row["text"] for row in rows_of(pangu, *draw)] == texts[2:4]
+
+
+def test_the_best_of_the_beams_come_in_their_order(pangu):
+    rows = rows_of(pangu, "--prompt", "短", "--beams", 3, "--samples", 2, "--length_penalty", 0)
+    assert [row["text_index"] for row in rows] == [0, 1]
+    assert rows[0]["score"] > rows[1]["score"] and all(row["rank_score"] == row["score"] for row in rows)
+
+
 def test_draws_repeat_with_their_seed(pangu):
     draw = ("generate", "--run_dir", "r", "--prompt", "短", "--max_tokens", 5, "--temperature", 2, "--seed")
     assert pangu(*draw, 1)[1] == pangu(*draw, 1)[1] != pangu(*draw, 2)[1]
@@ -114,6 +150,7 @@ def test_the_mode_reaches_the_model(pangu, model):
     [
         (SamplingFlags(), Greedy()),
         (SamplingFlags(beams=4), Beam(beams=4)),
+        (SamplingFlags(beams=4, length_penalty=0.0), Beam(beams=4, length_penalty=0.0)),
         (SamplingFlags(top_k=5, seed=3), Sampling(top_k=5, seed=3)),
         (SamplingFlags(temperature=0.5, top_p=0.9), Sampling(temperature=0.5, top_p=0.9)),
         (SamplingFlags(no_repeat_ngram=2), Greedy(no_repeat_ngram=2)),
@@ -133,6 +170,13 @@ def test_flags_say_how_tokens_are_chosen(choosing, settings):
         (["--prompt", "甲", "--max_tokens", "0"], "--max_tokens 0"),
         (["--prompt", "甲", "--beams", "2", "--top_k", "3"], "exclude each other"),
         (["--prompt", "甲", "--temperature", "0"], "temperature"),
+        (["--prompt", "甲", "--temperature", "nan"], "temperature"),
+        (["--prompt", "甲", "--length_penalty", "2"], "give --beams too"),
+        (["--prompt", "甲", "--beams", "2", "--length_penalty", "inf"], "length_penalty"),
+        (["--prompt", "甲", "--samples", "0"], "--samples 0"),
+        (["--prompt", "甲", "--samples", "2"], "draw (--temperature 1)"),
+        (["--prompt", "甲", "--samples", "3", "--beams", "2"], "give --beams 3"),
+        (["--prompt", "甲", "--beams", "2", "--same_draws"], "nothing is drawn"),
         (["--prompt", "甲", "--out", "/nowhere/x"], "/nowhere/x"),
         (["--prompt", "长" * 2000], "4096"),
         (["--prompt", "甲", "--mode", "[Q]"], "--mode [Q]: this model knows [S], [C]"),
@@ -187,7 +231,9 @@ def test_a_pipe_of_questions_is_answered_and_cited(pangu, knowledge, monkeypatch
     talked = json.loads((tmp_path / "talk.json").read_text("utf-8"))
     assert [turn["question"] for turn in talked] == ["绿茶什么价格？", "小店几点开门？"]
     assert [turn["citations"][0]["source"] for turn in talked] == ["tea:1", "shop.md:1"]
-    assert all(turn["answer"] in out for turn in talked)
+    assert all(turn["answer"] in out and turn["score"] < 0 for turn in talked)
+    assert {turn["finish"] for turn in talked} <= {"end", "cut"}
+    assert all(turn["citations"][0]["relevance"] > 0 for turn in talked)
 
 
 def test_knowledge_by_the_models_own_encoder(pangu, knowledge, monkeypatch, tmp_path):

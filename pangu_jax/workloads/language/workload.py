@@ -83,6 +83,21 @@ class TextData(Protocol):
         ...
 
 
+@runtime_checkable
+class Drawing(Protocol):
+    """How tokens of a text are drawn, such as `pangu_jax.apps.language.decoding.settings.Sampling`."""
+
+    @property
+    def temperature(self) -> float:
+        """Divides the logits."""
+        ...
+
+    @property
+    def top_p(self) -> float:
+        """The share of the likeliest that is drawn from."""
+        ...
+
+
 def dimensions_of(model: EncoderDecoderConfig) -> dict[str, int]:
     """A model's sizes that a layout must divide, by logical axis."""
     return {
@@ -136,14 +151,24 @@ class LanguageModel(PipelinedWorkload):
     Args:
       model: the shape, @EncoderDecoder().
       data: where windows of tokens come from, such as @corpus().
+      samples: how a report's texts are drawn, beside the likeliest ones: @Sampling(); None draws as
+        `pangu_jax.apps.language.decoding.samples` has it.
     """
 
     name = "language"
     loss_unit = "nats per token"
 
-    def __init__(self, model: EncoderDecoderConfig = gin.REQUIRED, data: TokenData = gin.REQUIRED):
+    def __init__(
+        self,
+        model: EncoderDecoderConfig = gin.REQUIRED,
+        data: TokenData = gin.REQUIRED,
+        samples: Drawing | None = None,
+    ):
+        if samples is not None and not isinstance(samples, Drawing):
+            raise UserError(f"LanguageModel.samples = {samples!r}: nothing is drawn so; give @Sampling()")
         self.model = model
         self.data = data
+        self.samples = samples
 
     @staticmethod
     def recipe_dimensions(recipe: Recipe, reference: Reference) -> dict[str, int]:

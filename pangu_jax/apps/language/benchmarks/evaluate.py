@@ -10,7 +10,7 @@ from data_pipelines.text.benchmarks import BenchmarkTask, Example
 from data_pipelines.text.benchmarks.task import chance, majority
 from data_pipelines.text.folder import Quarantine
 from pangu_jax.apps.language import loading
-from pangu_jax.apps.language.benchmarks import free_text
+from pangu_jax.apps.language.benchmarks import choice_accuracy, free_text
 from pangu_jax.apps.language.benchmarks.approach import pattern_name
 from pangu_jax.apps.language.benchmarks.candidates import CandidateQueries, ask
 from pangu_jax.apps.language.benchmarks.subsets import test_examples
@@ -30,6 +30,8 @@ class Evaluated(NamedTuple):
 
     Attributes:
       rows: one per task: its metrics in percent, and how many examples, over-long ones and malformed lines.
+        Where candidates are chosen from, `accuracy_summed` and `accuracy_normalised`, by log p and by log p
+        per token, and the one that `headline` names again as `accuracy`.
       predictions: (id, label or text) of each example, by task, in the order of its file.
     """
 
@@ -122,7 +124,7 @@ def _choose(
     row: dict[str, Any] = {"windowed": asked.cut}
     if all(answer is not None for answer in asked.answers):
         row = {
-            "accuracy": round(asked.accuracy(choices), 2),
+            **choice_accuracy.columns(asked, choice_accuracy.scores(found, how)),
             "majority": round(majority(task, examples, examples), 2),
             "random": round(chance(task, examples), 2),
             **row,

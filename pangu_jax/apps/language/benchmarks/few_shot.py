@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from data_pipelines.text.benchmarks import BenchmarkTask, Example
+from pangu_jax.apps.language.benchmarks import choice_accuracy
 from pangu_jax.apps.language.benchmarks.approach import Approach, pattern_name
 from pangu_jax.apps.language.benchmarks.candidates import CandidateQueries, ask
 from pangu_jax.apps.language.benchmarks.subsets import limited
@@ -16,6 +17,7 @@ from pangu_jax.apps.language.tuning.measuring import measure
 from pangu_jax.apps.language.tuning.methods import asked_by
 from pangu_jax.apps.language.tuning.trials import Trials
 from pangu_jax.evaluation.journal import Cell, Row
+from pangu_jax.models.parameters import Tree
 
 
 def run(
@@ -58,9 +60,14 @@ def run(
 
     every = [asked(kind, split) for kind in ("train", "dev", "test") for split in splits]
     shape = _shape(loaded, approach, [one for some in every for one in some.labelled])
-    asks = functools.partial(measure, loaded.config, tuning=approach.tuning, shape=shape, run=loaded.run)
+
+    def asks(params: Tree, one: CandidateQueries) -> dict[str, np.ndarray]:
+        """Scores by their kind, the headline's first."""
+        found = measure(loaded.config, params, one.labelled, approach.tuning, shape, loaded.run)
+        return choice_accuracy.scores(found, approach.tuning)
+
     trials = Trials(loaded.config, loaded.params, approach.tuning, approach.fit, shape, loaded.run)
-    untouched: dict[int, np.ndarray] = {}
+    untouched: dict[int, dict[str, np.ndarray]] = {}
     for cell in cells:
         began = time.perf_counter()
         train, dev, tested = (asked(kind, cell.split) for kind in ("train", "dev", "test"))
@@ -68,32 +75,35 @@ def run(
         params = loaded.params
         if approach.method is None:
             if id(tested) not in untouched:
-                untouched[id(tested)] = asks(params, tested.labelled).scores
-            scores_NxC = untouched[id(tested)]
+                untouched[id(tested)] = asks(params, tested)
+            scored = untouched[id(tested)]
         else:
             tuned = trials(train.labelled, dev.labelled, cell.seed)
             params = tuned.params
             best = next(seen for seen in tuned.history if seen["step"] == tuned.step)
             row |= {"step": tuned.step, "dev_accuracy": round(best["dev_accuracy"], 2)}
-            scores_NxC = asks(params, tested.labelled).scores
-        prior_C = None
+            scored = asks(params, tested)
+        priors = None
         if approach.calibration == "prior":
-            prior_C = _mean_scores(train, asks(params, train.labelled).scores)
+            priors = _mean_scores(train, asks(params, train))
         elif approach.calibration == "content_free":
             blank = Example("blank", dict.fromkeys(test[0].fields, ""), None, test[0].options)
             empty = ask(loaded, pattern, [blank], approach.length, approach.stride)
-            prior_C = _mean_scores(empty, asks(params, empty.labelled).scores)
+            priors = _mean_scores(empty, asks(params, empty))
         yield row | {
-            "accuracy": round(tested.accuracy(tested.choices(scores_NxC, prior_C)), 2),
+            **choice_accuracy.columns(tested, scored, priors),
             "examples": len(test),
             "windowed": tested.cut,
             "seconds": round(time.perf_counter() - began, 1),
         }
 
 
-def _mean_scores(asked: CandidateQueries, scores_NxC: np.ndarray) -> np.ndarray:
-    """Over examples and their questions, fp32 [C]."""
-    return np.mean([one for found in asked.scores(scores_NxC) for one in found], axis=0)
+def _mean_scores(asked: CandidateQueries, scored: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Over examples and their questions, fp32 [C] by kind."""
+    return {
+        kind: np.mean([one for found in asked.scores(score_NxC) for one in found], axis=0)
+        for kind, score_NxC in scored.items()
+    }
 
 
 def _shape(loaded: LoadedModel, approach: Approach, labelled: Sequence[rows.Labelled]) -> rows.RowShape:

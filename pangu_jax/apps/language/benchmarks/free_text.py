@@ -17,7 +17,8 @@ class WrittenAnswers(NamedTuple):
 
     Attributes:
       texts: by the example's id.
-      cut: examples that were over-long; each window was answered, and the likeliest answer counts.
+      cut: examples that were over-long; each window was answered, and the answer of the
+        highest log p per token counts.
     """
 
     texts: dict[str, str]
@@ -52,7 +53,7 @@ def answer(
     generated = Generator(loaded.forward, loaded.params).generate(asked, settings, max_tokens)
     best: dict[int, tuple[float, str]] = {}
     for (number, _), one in zip(parts, generated, strict=True):
-        score = one.score / (len(one.tokens) + 1)
+        score = one.score / one.length
         if number not in best or score > best[number][0]:
             best[number] = score, loaded.decode(one.tokens).strip()
     texts = {example.id: best[number][1] for number, example in enumerate(examples)}

@@ -2,12 +2,13 @@
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
 from pangu_jax.apps.language.chat import questions
 from pangu_jax.apps.language.decoding.queries import Query
+from pangu_jax.apps.language.decoding.text_stream import TextStream
 from pangu_jax.apps.language.retrieval.knowledge import Knowledge, Passage
 from pangu_jax.apps.language.retrieval.prompting import Prompts
 from pangu_jax.errors import UserError
@@ -42,11 +43,13 @@ class TextDelta(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """The answer is whole."""
+    """The answer is whole; `score` is its log p and `finish` says what ended it, as of `Generated`."""
 
     question: str
     text: str
     passages: tuple[Passage, ...]
+    score: float
+    finish: Literal["end", "cut"]
 
 
 class ChatSession:
@@ -65,7 +68,7 @@ class ChatSession:
     def __init__(
         self,
         model: Model,
-        stream: Callable[[Query], Iterator[int]],
+        stream: Callable[[Query], TextStream],
         prompts: Prompts,
         knowledge: Knowledge | None = None,
         *,
@@ -107,12 +110,14 @@ class ChatSession:
             query, passages, forgotten = self._fitted(question, found)
             yield Question(question, number + 1, len(asked), passages, forgotten)
             pieces: list[str] = []
-            for piece in self._pieces(query):
+            written = self._stream(query)
+            for piece in self._pieces(written):
                 pieces.append(piece)
                 yield TextDelta(piece)
             text = "".join(pieces)
             self._history.append((question, text))
-            yield Answer(question, text, passages)
+            assert written.generated is not None, "its last token was taken"
+            yield Answer(question, text, passages, written.generated.score, written.generated.finish)
 
     def _fitted(self, question: str, found: list[Passage]) -> tuple[Query, tuple[Passage, ...], int]:
         """The prompt as it fits the window, the passages in it, and the turns left out."""
@@ -132,11 +137,11 @@ class ChatSession:
                     "ask a shorter one, or raise --window"
                 )
 
-    def _pieces(self, query: Query) -> Iterator[str]:
+    def _pieces(self, stream: TextStream) -> Iterator[str]:
         """The answer's text as it comes; a character whose bytes are not all there yet waits."""
         written: list[int] = []
         shown = ""
-        for token in self._stream(query):
+        for token in stream:
             written.append(token)
             text = self._model.decode(np.array(written, np.int32))
             ready = text.rstrip("\ufffd")

@@ -29,12 +29,32 @@ class Beams(NamedTuple):
     visible_BxMxC: jax.Array
     running_BxMxT: jax.Array
     running_score_BxM: jax.Array
+    running_log_p_BxM: jax.Array
     choice_BxM: jax.Array
     finished_BxMxT: jax.Array
     finished_score_BxM: jax.Array
+    finished_log_p_BxM: jax.Array
     is_finished_BxM: jax.Array
     improvable_B: jax.Array
     extendable: jax.Array
+    non_finite_B: jax.Array
+
+
+class Ranked(NamedTuple):
+    """Of each example its M texts, best first.
+
+    Attributes:
+      text_BxMxT: int32, 0 after an end.
+      rank_score_BxM: fp32, by which they are ranked.
+      log_p_BxM: fp32, the model's log p of each.
+      is_text_BxM: bool; where fewer than M could be written, the rest are none.
+      non_finite_B: bool, whether logits were not numbers.
+    """
+
+    text_BxMxT: jax.Array
+    rank_score_BxM: jax.Array
+    log_p_BxM: jax.Array
+    is_text_BxM: jax.Array
     non_finite_B: jax.Array
 
 
@@ -51,9 +71,8 @@ def search(
     max_new: int,
     settings: Beam,
     end: int,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The best text of each example, int32 [B, max_new], its score [B], and whether its logits were not
-    numbers.
+) -> Ranked:
+    """The best texts of each example, `max_new` wide.
 
     Args:
       forward: the model's shape, its dtype and placement.
@@ -69,6 +88,7 @@ def search(
     """
     batch, width = history_BxG.shape
     prefix_len, beams = width - 1, settings.beams
+    restricts = not settings.repeats_freely or choices is not None
     texts_BxMxT = jnp.zeros((batch, beams, max_new), jnp.int32)
     first_BxM = jnp.broadcast_to(jnp.where(jnp.arange(beams) == 0, 0.0, OUT), (batch, beams))
     start = Beams(
@@ -77,8 +97,10 @@ def search(
         prefill.shown_at_first(prefilled, prefix_len, beams, prefix_len + max_new * beams),
         texts_BxMxT,
         first_BxM,
+        first_BxM,
         jnp.zeros((batch, beams), jnp.int32),
         texts_BxMxT,
+        jnp.full((batch, beams), OUT),
         jnp.full((batch, beams), OUT),
         jnp.zeros((batch, beams), bool),
         ~is_padding_B,
@@ -95,6 +117,11 @@ def search(
         )
         normaliser_R = sampling.log_normaliser(raw_VxR)
         best_BxN, token_BxN, parent_BxN = continuations(state, raw_VxR, normaliser_R)
+        log_p_BxN = best_BxN  # and so it stays where nothing changes what the model says
+        if restricts:
+            own_BxN = log_p(raw_VxR - normaliser_R, token_BxN, parent_BxN)
+            own_BxN += _take(state.running_log_p_BxM, parent_BxN)
+            log_p_BxN = jnp.where(best_BxN > OUT / 2, own_BxN, OUT)
         text_BxNxT = _take(state.running_BxMxT, parent_BxN)
         text_BxNxT = jax.lax.dynamic_update_slice_in_dim(text_BxNxT, token_BxN[..., None], step, 2)
         ends_BxN = (token_BxN == end) | (step + 1 >= max_tokens)
@@ -118,6 +145,7 @@ def search(
         finished_score_BxM, keep_BxM = jax.lax.top_k(scores, beams)
         is_finished_BxM = _take(jnp.concatenate([state.is_finished_BxM, enters_BxN], axis=1), keep_BxM)
         finished_BxMxT = _take(jnp.concatenate([state.finished_BxMxT, text_BxNxT], axis=1), keep_BxM)
+        finished_log_p_BxM = _take(jnp.concatenate([state.finished_log_p_BxM, log_p_BxN], axis=1), keep_BxM)
 
         longest = (
             max_tokens if settings.early_stopping == "never" and settings.length_penalty > 0 else step + 1
@@ -131,9 +159,11 @@ def search(
             _take(visible_BxMxC, parent_BxM),
             _take(text_BxNxT, pick_BxM),
             score_BxM,
+            _take(log_p_BxN, pick_BxM),
             choice_BxM,
             finished_BxMxT,
             finished_score_BxM,
+            finished_log_p_BxM,
             is_finished_BxM,
             state.improvable_B & (possible_B > worst_B),
             ~jnp.all(ends_BxN),
@@ -149,7 +179,7 @@ def search(
     def continuations(state: Beams, raw_VxR: jax.Array, normaliser_R: jax.Array) -> tuple[jax.Array, ...]:
         """Log p, token and beam of the 2M best continuations of each example, best first, each [B, 2M]."""
         logits_VxR = raw_VxR
-        if not settings.repeats_freely or choices is not None:
+        if restricts:
             logits_VxR = raw_VxR - normaliser_R
             histories = jnp.broadcast_to(history_BxG[:, None], (batch, beams, width)), state.running_BxMxT
             ahead_T = jnp.arange(max_new) >= state.step
@@ -167,6 +197,11 @@ def search(
         token_BxN = _take(index_RxN.reshape(batch, -1), pick_BxN).astype(jnp.int32)
         return jnp.maximum(best_BxN, 2 * OUT), token_BxN, pick_BxN // (2 * beams)
 
+    def log_p(log_p_VxR: jax.Array, token_BxN: jax.Array, parent_BxN: jax.Array) -> jax.Array:
+        """What the model gives each continuation's token, [B, 2M]."""
+        row_BxN = jnp.arange(batch)[:, None] * beams + parent_BxN
+        return log_p_VxR[token_BxN, row_BxN]
+
     def unfinished(state: Beams) -> jax.Array:
         improvable = jnp.any(state.improvable_B)
         if settings.early_stopping is True:
@@ -174,7 +209,14 @@ def search(
         return (state.step < max_tokens) & improvable & state.extendable
 
     state = jax.lax.while_loop(unfinished, body, placed(start))
-    return state.finished_BxMxT[:, 0], state.finished_score_BxM[:, 0], state.non_finite_B
+    is_text_BxM = state.is_finished_BxM & (state.finished_log_p_BxM > OUT / 2)
+    return Ranked(
+        state.finished_BxMxT,
+        state.finished_score_BxM,
+        state.finished_log_p_BxM,
+        is_text_BxM,
+        state.non_finite_B,
+    )
 
 
 def _take(x_BxNx: jax.Array, index_BxM: jax.Array) -> jax.Array:

@@ -6,18 +6,20 @@ rounded lengths only (`queries.round_up`). How tokens are chosen is in `settings
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from collections.abc import Generator as Writing
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from pangu_jax.apps.language.decoding import beam, queries, stepping
+from pangu_jax.apps.language.decoding import beam, draw_keys, queries, stepping
 from pangu_jax.apps.language.decoding.prefill import Prefill, read
 from pangu_jax.apps.language.decoding.queries import EMPTY, END, Generated, Query, round_up
 from pangu_jax.apps.language.decoding.restrictions import Choices
 from pangu_jax.apps.language.decoding.settings import Beam, Greedy, Sampling, Settings
+from pangu_jax.apps.language.decoding.text_stream import TextStream
 from pangu_jax.errors import UserError
 from pangu_jax.models.parameters import Tree
 from pangu_jax.workloads.language.model import incremental
@@ -50,7 +52,7 @@ class Generator:
         max_tokens: int,
         choices: Choices | None = None,
     ) -> list[Generated]:
-        """The continuation of each query, in their order.
+        """The continuation of each query, in their order: the first of `several`.
 
         Args:
           asked: the queries.
@@ -62,17 +64,51 @@ class Generator:
           UserError: an empty or over-long query, no tokens to write, more beams than the vocabulary can fill,
             logits that are not numbers.
         """
+        return [texts[0] for texts in self.several(asked, settings, max_tokens, 1, choices)]
+
+    def several(
+        self,
+        asked: Sequence[Query],
+        settings: Settings,
+        max_tokens: int,
+        count: int,
+        choices: Choices | None = None,
+    ) -> list[list[Generated]]:
+        """Continuations of each query, in their order.
+
+        Args:
+          asked: the queries.
+          settings: how a token is chosen; with `Sampling` a draw depends on seed, query and its number alone.
+          max_tokens: of a text, the end among them.
+          count: texts per query: so many draws, or the best of the beams, best first. Fewer where `choices`
+            leave fewer to beam search.
+          choices: as for `generate`.
+
+        Raises:
+          UserError: as `generate`; a count that the settings cannot give.
+        """
         self._check(asked, settings, max_tokens)
+        _check_count(settings, count)
+        if isinstance(settings, Sampling):
+            draws = self._batches(draw_keys.drawn(asked, count), settings, max_tokens, choices)
+            texts = [text for (text,) in draws]
+            return [texts[first : first + count] for first in range(0, len(texts), count)]
+        return [texts[:count] for texts in self._batches(asked, settings, max_tokens, choices)]
+
+    def _batches(
+        self, asked: Sequence[Query], settings: Settings, max_tokens: int, choices: Choices | None
+    ) -> list[list[Generated]]:
+        """All texts of each query, in their order."""
         order = sorted(range(len(asked)), key=lambda i: (len(asked[i].prefix), len(asked[i].inputs)))
-        answers: dict[int, Generated] = {}
+        answers: dict[int, list[Generated]] = {}
         for first in range(0, len(order), self.batch_size):
             numbers = order[first : first + self.batch_size]
             batch = self._open([asked[i] for i in numbers], settings, max_tokens)
             if isinstance(settings, Beam):
-                texts = self._search(batch, numbers, settings, max_tokens, choices)
+                texts = self._search(batch, settings, max_tokens, choices)
             else:
-                texts = self._write(batch, numbers, settings, max_tokens, choices)
-            answers.update(zip(numbers, texts, strict=True))
+                texts = self._write(batch, settings, max_tokens, choices)
+            answers.update(zip(numbers, texts[: len(numbers)], strict=True))
         return [answers[i] for i in range(len(asked))]
 
     def stream(
@@ -82,8 +118,10 @@ class Generator:
         max_tokens: int,
         choices: Choices | None = None,
         chunk: int = 4,
-    ) -> Iterator[int]:
+    ) -> TextStream:
         """The tokens of one text as they come: those of `generate`, a chunk of the device's steps at a time.
+
+        What there is to say of the whole text (`Generated`) is in the stream's `generated` after its last.
 
         Raises:
           UserError: as `generate`; at the first token for logits that are not numbers.
@@ -93,7 +131,8 @@ class Generator:
         if chunk < 1:
             raise UserError(f"chunk must be at least 1 token, got {chunk}")
         self._check([query], settings, max_tokens)
-        return self._deliver(self._open([query], settings, max_tokens), settings, max_tokens, choices, chunk)
+        batch = self._open([query], settings, max_tokens)
+        return TextStream(self._deliver(batch, settings, max_tokens, choices, chunk))
 
     def _deliver(
         self,
@@ -102,38 +141,45 @@ class Generator:
         max_tokens: int,
         choices: Choices | None,
         chunk: int,
-    ) -> Iterator[int]:
-        texts, advance = self._begin(batch, [0], settings, choices)
+    ) -> Writing[int, None, Generated]:
+        texts, advance = self._begin(batch, settings, choices)
         for written in range(0, max_tokens, chunk):
             texts = advance(texts, until=min(written + chunk, max_tokens))
             _refuse_non_finite(texts.non_finite_B)
             for token in np.asarray(texts.history_BxW)[0, batch.prefix_len + 1 + written :][:chunk].tolist():
                 if token in (self.end, EMPTY):
-                    return
+                    break
                 yield token
+            if np.asarray(texts.finished_B)[0]:
+                break
+        return self._written(batch, texts)[0]
 
     def _write(
         self,
         batch: "_Batch",
-        numbers: Sequence[int],
         settings: Greedy | Sampling,
         max_tokens: int,
         choices: Choices | None,
-    ) -> list[Generated]:
-        texts, advance = self._begin(batch, numbers, settings, choices)
+    ) -> list[list[Generated]]:
+        texts, advance = self._begin(batch, settings, choices)
         texts = advance(texts, until=max_tokens)
+        _refuse_non_finite(texts.non_finite_B)
+        return [[text] for text in self._written(batch, texts)]
+
+    def _written(self, batch: "_Batch", texts: stepping.Texts) -> list[Generated]:
+        """What is written on each row."""
         tokens_BxT = np.asarray(texts.history_BxW)[:, batch.prefix_len + 1 :][:, : int(texts.step)]
-        return self._generated(tokens_BxT, texts.score_B, texts.non_finite_B, len(numbers))
+        scores = np.asarray(texts.score_B).tolist()
+        return [self._generated(tokens_T, score) for tokens_T, score in zip(tokens_BxT, scores, strict=True)]
 
     def _search(
         self,
         batch: "_Batch",
-        numbers: Sequence[int],
         settings: Beam,
         max_tokens: int,
         choices: Choices | None,
-    ) -> list[Generated]:
-        tokens_BxT, score_B, non_finite_B = beam.search(
+    ) -> list[list[Generated]]:
+        found = beam.search(
             self.forward,
             batch.prefilled,
             batch.cache,
@@ -145,7 +191,18 @@ class Generator:
             settings=settings,
             end=self.end,
         )
-        return self._generated(np.asarray(tokens_BxT)[:, :max_tokens], score_B, non_finite_B, len(numbers))
+        _refuse_non_finite(found.non_finite_B)
+        if not np.all(np.any(found.is_text_BxM, axis=1) | batch.is_padding_B):
+            raise UserError("beam search found no text: allow more tokens, other choices, or repetition")
+        tokens_BxMxT = np.asarray(found.text_BxMxT)[:, :, :max_tokens]
+        log_p_BxM, rank_BxM = np.asarray(found.log_p_BxM), np.asarray(found.rank_score_BxM)
+        return [
+            [
+                self._generated(tokens_BxMxT[row, m], float(log_p_BxM[row, m]), float(rank_BxM[row, m]))
+                for m in np.flatnonzero(is_text_M)
+            ]
+            for row, is_text_M in enumerate(np.asarray(found.is_text_BxM))
+        ]
 
     def _open(self, asked: Sequence[Query], settings: Settings, max_tokens: int) -> "_Batch":
         size = min(round_up(len(asked)), max(self.batch_size, len(asked)))
@@ -159,16 +216,15 @@ class Generator:
         columns = max_new * (settings.beams if isinstance(settings, Beam) else 1)
         inputs_BxS = queries.padded([query.inputs for query in asked], length, size)
         prefilled, cache = read(self.forward, self.params, self.weights, inputs_BxS, history_BxG, columns)
-        return _Batch(prefilled, cache, history_BxG, np.arange(size) >= len(asked), max_new)
+        words_Bx2 = draw_keys.words(asked, settings.seed if isinstance(settings, Sampling) else 0, size)
+        return _Batch(prefilled, cache, history_BxG, np.arange(size) >= len(asked), max_new, words_Bx2)
 
     def _begin(
-        self, batch: "_Batch", numbers: Sequence[int], settings: Greedy | Sampling, choices: Choices | None
+        self, batch: "_Batch", settings: Greedy | Sampling, choices: Choices | None
     ) -> tuple[stepping.Texts, Callable[..., stepping.Texts]]:
         """Texts before their first token, and what writes on them."""
-        seed = 0
         if isinstance(settings, Sampling):  # the keys hold the seed: a program serves them all
-            seed, settings = settings.seed, dataclasses.replace(settings, seed=0)
-        rows = np.pad(np.asarray(numbers, np.int32), (0, len(batch.is_padding_B) - len(numbers)))
+            settings = dataclasses.replace(settings, seed=0)
         texts = stepping.begin(
             self.forward, batch.prefilled, batch.cache, batch.history_BxG, batch.max_new, batch.is_padding_B
         )
@@ -176,7 +232,7 @@ class Generator:
             stepping.advance,
             self.forward,
             batch.prefilled,
-            keys_B=_keys(seed, rows),
+            keys_B=draw_keys.keys(batch.words_Bx2),
             choices=choices,
             prefix_len=batch.prefix_len,
             settings=settings,
@@ -184,20 +240,12 @@ class Generator:
         )
         return texts, advance
 
-    def _generated(
-        self, tokens_BxT: np.ndarray, score_B: jax.Array, non_finite_B: jax.Array, count: int
-    ) -> list[Generated]:
-        _refuse_non_finite(non_finite_B)
-
-        def text(tokens_T: np.ndarray) -> np.ndarray:
-            ends = np.flatnonzero(tokens_T == self.end)
-            return tokens_T[: ends[0]] if len(ends) else tokens_T
-
-        scores = np.asarray(score_B).tolist()
-        return [
-            Generated(text(tokens), score)
-            for tokens, score in zip(tokens_BxT[:count], scores[:count], strict=True)
-        ]
+    def _generated(self, tokens_T: np.ndarray, score: float, rank_score: float | None = None) -> Generated:
+        """A text from what is on its row, whatever comes after its end."""
+        ends = np.flatnonzero(tokens_T == self.end)
+        if len(ends):
+            return Generated(tokens_T[: ends[0]], score, "end", rank_score)
+        return Generated(tokens_T, score, "cut", rank_score)
 
     def _check(self, asked: Sequence[Query], settings: Settings, max_tokens: int) -> None:
         if not 1 <= max_tokens <= queries.LONGEST:
@@ -219,6 +267,7 @@ class _Batch(NamedTuple):
     history_BxG: np.ndarray
     is_padding_B: np.ndarray
     max_new: int
+    words_Bx2: np.ndarray  # of the rows' keys
 
     @property
     def prefix_len(self) -> int:
@@ -226,10 +275,15 @@ class _Batch(NamedTuple):
         return self.history_BxG.shape[1] - 1
 
 
-@jax.jit
-def _keys(seed: int, rows_B: jax.Array) -> jax.Array:
-    """A PRNG key per row, by the query's number."""
-    return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), rows_B)
+def _check_count(settings: Settings, count: int) -> None:
+    if count < 1:
+        raise UserError(f"give at least 1 text per prompt, got {count}")
+    if isinstance(settings, Beam) and count > settings.beams:
+        raise UserError(
+            f"{settings.beams} beams have no {count} best texts: ask for more beams, or fewer texts"
+        )
+    if isinstance(settings, Greedy) and count > 1:
+        raise UserError(f"the likeliest text is one and not {count}: draw, or search with {count} beams")
 
 
 def _refuse_non_finite(non_finite_B: jax.Array) -> None:

@@ -5,7 +5,7 @@ as large again, so that a new length meets a program that exists.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -25,11 +25,13 @@ class Query(NamedTuple):
       inputs: int32 [n], what the encoder reads.
       prefix: int32 [m], what the decoder has written already; often nothing.
       candidates: int32 [c] each, continuations of the prefix to be scored; generation does not look at them.
+      draw: which draw of these tokens is wanted, from 0; None: the next that no query before it has.
     """
 
     inputs: np.ndarray
     prefix: np.ndarray = np.zeros(0, np.int32)
     candidates: tuple[np.ndarray, ...] = ()
+    draw: int | None = None
 
 
 class Generated(NamedTuple):
@@ -37,11 +39,22 @@ class Generated(NamedTuple):
 
     Attributes:
       tokens: int32 [n], without the end of sequence.
-      score: sum of log p of the tokens and the end; of a beam, divided by its length penalty.
+      score: log p of the text, nats: the sum over its tokens, and the end where it was written, of what the
+        model gives them, whatever the settings left of that.
+      finish: "end" where the model wrote the end, "cut" where there was no room for more tokens.
+      rank_score: by which beam search ranks its texts (`settings.Beam`), of log p under the settings; None
+        for other ways.
     """
 
     tokens: np.ndarray
     score: float
+    finish: Literal["end", "cut"] = "end"
+    rank_score: float | None = None
+
+    @property
+    def length(self) -> int:
+        """Tokens of which `score` is the sum."""
+        return len(self.tokens) + (self.finish == "end")
 
 
 def round_up(size: int, shortest: int = 1) -> int:

@@ -14,13 +14,15 @@ from pangu_jax.workloads.language.model.forward import Forward
 
 SHORTEST_PROMPT = 8  # tokens; an objective without a prompt has nothing to show
 LONGEST_OUTPUT = 48
+# Of small models: the likeliest tokens go round in circles, and the unlikeliest are noise.
+DRAWN = Sampling(temperature=0.8, top_p=0.9, repetition_penalty=1.2, no_repeat_ngram=3)
 
 
 def exhibits(workload: LanguageModel, variables: Variables, run: RunContext, per_task: int = 4) -> list[Text]:
     """A few held-out prompts of each task, what the model makes of them, and what is there in the data.
 
-    Blanks (targets that begin with a sentinel) are filled with the likeliest tokens; continuations are drawn
-    from the 20 likeliest at temperature 0.8, always with the same key.
+    Blanks are filled and texts continued with the likeliest tokens, and with drawn ones: as the recipe says
+    (`LanguageModel.samples`), and by `DRAWN` where it says nothing. The same run draws the same.
 
     Returns:
       The tasks in turn; [] for data without text.
@@ -31,23 +33,21 @@ def exhibits(workload: LanguageModel, variables: Variables, run: RunContext, per
     params, run = inference_layout.of_trained(variables.params, axes, workload.dimensions(), run.dtype)
     generator = Generator(Forward(workload.model, run.placement, dtype=run.dtype), params)
     decode = workload.data.vocabulary.decode
+    drawing = workload.samples if isinstance(workload.samples, Sampling) else DRAWN
     shown: list[list[Text]] = []
     for task, source in workload.validation_sources(per_task).items():
         prompts, references = _first_examples(source.batch(0))
         if max(map(len, prompts)) < SHORTEST_PROMPT or not min(map(len, prompts)):
             continue
-        fills_blanks = all("<extra_id_0>" in decode(reference[:1]) for reference in references)
-        settings = Greedy() if fills_blanks else Sampling(temperature=0.8, top_k=20)
+        asked = [Query(prompt) for prompt in prompts]
         try:
-            outputs = generator.generate([Query(prompt) for prompt in prompts], settings, LONGEST_OUTPUT)
+            likeliest, drawn = (generator.generate(asked, way, LONGEST_OUTPUT) for way in (Greedy(), drawing))
         except UserError:  # a model that has diverged writes nothing, and its training run ends all the same
             continue
-        shown.append(
-            [
-                Text(task, decode(prompt), decode(output.tokens), decode(reference[:LONGEST_OUTPUT]))
-                for prompt, output, reference in zip(prompts, outputs, references, strict=True)
-            ]
-        )
+        texts = [[decode(text.tokens) for text in written] for written in (likeliest, drawn)]
+        ours = [decode(prompt) for prompt in prompts], texts[0]
+        theirs = [decode(reference[:LONGEST_OUTPUT]) for reference in references]
+        shown.append([Text(task, *row) for row in zip(*ours, theirs, texts[1], strict=True)])
     return [sample for row in zip(*shown, strict=True) for sample in row]  # the tasks in turn
 
 

@@ -1,4 +1,8 @@
-"""From logits [V, R], as the head leaves them, to tokens: the largest few, cutting off, drawing."""
+"""From logits [V, R], as the head leaves them, to tokens: the largest few, cutting off, drawing.
+
+Sums and draws are in fp32 whatever the logits are: for bfloat16 ones `jax.random.categorical` draws its noise
+in bfloat16 too, from 128 numbers, and among many equal logits takes nearly always one of the first.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -31,13 +35,14 @@ def largest(x_VxR: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
 
 def log_normaliser(logits_VxR: jax.Array) -> jax.Array:
     """log sum exp of each column, [R]; not a number where the logits are not."""
+    logits_VxR = logits_VxR.astype(jnp.float32)
     largest_R = jnp.max(logits_VxR, axis=0)
     return largest_R + jnp.log(jnp.sum(jnp.exp(logits_VxR - largest_R), axis=0))
 
 
 def draw(logits_VxR: jax.Array, keys_R: jax.Array, sampling: Sampling) -> jax.Array:
     """A token for each column, int32 [R], from the distribution that the settings leave, by its own key."""
-    logits_VxR = logits_VxR / sampling.temperature
+    logits_VxR = logits_VxR.astype(jnp.float32) / sampling.temperature
     if 0 < sampling.top_k < logits_VxR.shape[0]:
         values_Rxk, index_Rxk = largest(logits_VxR, sampling.top_k)
         chosen_R = jax.vmap(jax.random.categorical)(keys_R, nucleus(values_Rxk.T, sampling.top_p).T)

@@ -1,5 +1,6 @@
 """How tokens are chosen: greedily, by beam search, or drawn."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,8 +23,8 @@ class Repetition:
     no_repeat_ngram: int = 0
 
     def __post_init__(self):
-        if self.repetition_penalty <= 0:
-            raise UserError(f"repetition_penalty must be above 0, got {self.repetition_penalty}")
+        if not 0 < self.repetition_penalty < math.inf:
+            raise UserError(f"repetition_penalty must be above 0 and finite, got {self.repetition_penalty}")
         if self.no_repeat_ngram < 0:
             raise UserError(f"no_repeat_ngram must be 0 or more, got {self.no_repeat_ngram}")
 
@@ -47,7 +48,7 @@ class Sampling(Repetition):
       top_k: draws among this many likeliest tokens; 0 among all.
       top_p: then among the fewest likeliest that hold this much probability (Holtzman et al., arXiv
         1904.09751); 1 among all.
-      seed: of the draws; every query has a key of its own, so its text does not depend on its neighbours.
+      seed: of the draws, any whole number; with it a query's own tokens decide its text (`draw_keys`).
     """
 
     temperature: float = 1.0
@@ -57,9 +58,9 @@ class Sampling(Repetition):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.temperature <= 0:
+        if not 0 < self.temperature < math.inf:
             raise UserError(
-                f"temperature must be above 0, got {self.temperature}: Greedy takes the likeliest"
+                f"temperature must be above 0 and finite, got {self.temperature}: Greedy takes the likeliest"
             )
         if self.top_k < 0:
             raise UserError(f"top_k must be 0 (all) or more, got {self.top_k}")
@@ -73,7 +74,8 @@ class Beam(Repetition):
 
     Args:
       beams: how many.
-      length_penalty: a finished text's score is its log p divided by its length to this power.
+      length_penalty: texts are ranked by their log p divided by their length, in tokens, the end among them,
+        to this power: 0 ranks by log p, above 0 favours long texts. From -1 to 10.
       early_stopping: True stops when `beams` texts are finished; False when the best running one would not
         enter if it ended now; "never" when it could not enter at any length. As in transformers.
     """
@@ -86,6 +88,8 @@ class Beam(Repetition):
         super().__post_init__()
         if self.beams < 1:
             raise UserError(f"beams must be at least 1, got {self.beams}")
+        if not -1 <= self.length_penalty <= 10:
+            raise UserError(f"length_penalty must be from -1 to 10, got {self.length_penalty}")
         if self.early_stopping not in (True, False, "never"):
             raise UserError(f'early_stopping is True, False or "never", got {self.early_stopping!r}')
 

@@ -24,11 +24,21 @@ ONE_DEVICE = RunContext(OneDevice())
 
 
 class Measured(NamedTuple):
-    """Scores of examples: fp32 [N, C], -inf where there is no candidate; accuracy in percent; mean loss."""
+    """What a model makes of N examples of C candidates each.
+
+    Attributes:
+      scores: fp32 [N, C], by whose largest one chooses; -inf where there is no candidate.
+      accuracy: of these choices, percent.
+      loss: its mean.
+      log_p: fp32 [N, C], the sum over each candidate's tokens, or a classifier's logits.
+      lengths: fp32 [N, C], tokens of each; 1 for a classifier.
+    """
 
     scores: np.ndarray
     accuracy: float
     loss: float
+    log_p: np.ndarray
+    lengths: np.ndarray
 
 
 def measure(
@@ -66,25 +76,27 @@ def measure_rows(
     """As `measure`, of examples that are arrays already."""
     forward = TrieForward(config, run.placement, dtype=run.dtype)
     source = HeldOutSource(rows, queries.whole_shards(BATCH, run.placement.batch_shards))
-    scores, losses_ = [], []
+    found = []
     for batch in source.iterator(0):
         own_B = batch["counted"] > 0
-        score_BxC, loss_B = _scores(params, batch, forward, tuning.method.pool, tuning.objective)
-        scores.append(np.asarray(score_BxC)[own_B])
-        losses_.append(np.asarray(loss_B)[own_B])
+        of_batch = _scores(params, batch, forward, tuning.method.pool, tuning.objective)
+        found.append([np.asarray(array)[own_B] for array in of_batch])
     back_N = np.argsort(source.order_N)
-    score_NxC = np.concatenate(scores)[back_N]
+    score_NxC, loss_N, log_p_NxC, length_NxC = (
+        np.concatenate(batches)[back_N] for batches in zip(*found, strict=True)
+    )
     right = np.mean(np.argmax(score_NxC, axis=1) == rows.answer_N)
-    return Measured(score_NxC, 100 * float(right), float(np.mean(np.concatenate(losses_))))
+    return Measured(score_NxC, 100 * float(right), float(np.mean(loss_N)), log_p_NxC, length_NxC)
 
 
 @partial(jax.jit, static_argnames=("forward", "pool", "objective"))
 def _scores(
     params: Tree, batch: Batch, forward: TrieForward, pool: Pool | None, objective: Objective
-) -> tuple[jax.Array, jax.Array]:
-    """The score [B, C] by which candidates are chosen, and the loss [B].
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """The score [B, C] by which candidates are chosen, the loss [B], log p and length of candidates [B, C].
 
     Whatever learnt, its complete parameters are scored alike: one program serves all methods, tuned or not.
     """
     found = trie_forward.scores(forward, params, batch, pool)
-    return losses.chosen_by(found, objective), losses.of_examples(found, batch, objective)
+    chosen_by, loss = losses.chosen_by(found, objective), losses.of_examples(found, batch, objective)
+    return chosen_by, loss, found.candidate_BxC, found.length_BxC

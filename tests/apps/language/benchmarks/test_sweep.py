@@ -91,6 +91,8 @@ def test_a_sweep_that_was_killed_repeats_nothing_and_ends_with_the_same_table(ru
     assert {row["method"] for row in rows} == {"majority", "random", "zero_shot", "head"}
     assert len(rows) == 8 and all(row["windowed"] == 1 for row in rows if "windowed" in row)
     assert all(row["accuracy"] == 50.0 for row in rows if row["method"] == "random")
+    headlines = {row["method"]: (row["headline"], "accuracy_normalised" in row) for row in rows[-4:]}
+    assert headlines == {"zero_shot": ("summed", True), "head": ("classifier", False)}
 
     seen = []
 
@@ -183,7 +185,8 @@ def test_the_verb_shows_its_rows_and_counts_what_was_not_read_whole(run_dir, dat
     assert cli.main([*command, "--json", str(tmp_path / "out.json")]) == 0
     (row,) = json.loads((tmp_path / "out.json").read_text("utf-8"))["rows"]
     assert (row["windowed"], row["malformed"]) == (1, 1)
-    assert "windowed 1" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "windowed 1" in shown and f"accuracy_normalised {row['accuracy_normalised']}" in shown
 
 
 @pytest.mark.parametrize(

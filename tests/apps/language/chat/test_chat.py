@@ -15,7 +15,8 @@ from rich.console import Console
 from pangu_jax.apps.language.chat import questions, terminal
 from pangu_jax.apps.language.chat.questions import split
 from pangu_jax.apps.language.chat.session import Answer, ChatSession, Question, TextDelta
-from pangu_jax.apps.language.decoding.queries import Query
+from pangu_jax.apps.language.decoding.queries import Generated, Query
+from pangu_jax.apps.language.decoding.text_stream import TextStream
 from pangu_jax.apps.language.retrieval import prompting
 from pangu_jax.apps.language.retrieval.knowledge import Knowledge
 from pangu_jax.errors import UserError
@@ -117,6 +118,19 @@ class Letters:
         return bytes(tokens.tolist()).decode(errors="replace")
 
 
+def streamed(letters):
+    """Bytes as a generator streams them."""
+
+    def writing():
+        written = []
+        for letter in letters:
+            written.append(letter)
+            yield letter
+        return Generated(np.array(written, np.int32), -1.5, "cut")
+
+    return TextStream(writing())
+
+
 class Scripted:
     """Answers in turn, as a generator streams them; remembers what it read."""
 
@@ -125,7 +139,7 @@ class Scripted:
 
     def __call__(self, query):
         self.read.append(Letters().decode(query.inputs))
-        yield from self.answers.pop(0).encode()
+        return streamed(self.answers.pop(0).encode())
 
 
 @pytest.fixture
@@ -142,7 +156,11 @@ def test_each_question_is_answered_with_its_own_passages(knowledge):
     asked = [part for part in parts if isinstance(part, Question)]
     assert [(part.number, part.count) for part in asked] == [(1, 2), (2, 2)]
     assert [part.passages[0].source for part in asked] == ["长城.txt:1", "熊猫.txt:1"]
-    assert [part.text for part in parts if isinstance(part, Answer)] == ["山海关", "竹子"]
+    answers = [part for part in parts if isinstance(part, Answer)]
+    assert [(part.text, part.score, part.finish) for part in answers] == [
+        ("山海关", -1.5, "cut"),
+        ("竹子", -1.5, "cut"),
+    ]
     assert "长城东起山海关" in model.read[0] and "熊猫吃竹子" not in model.read[0]
     assert "熊猫吃竹子" in model.read[1] and "答：山海关" in model.read[1]  # the first answer is history
 
@@ -155,7 +173,7 @@ def test_pieces_make_the_answer_and_no_character_is_torn():
 
 
 def test_bytes_that_never_make_a_character_are_still_shown():
-    session = ChatSession(Letters(), lambda tokens: iter(b"a\xe4\xbd"), PROMPTS)
+    session = ChatSession(Letters(), lambda tokens: streamed(b"a\xe4\xbd"), PROMPTS)
     assert [part.text for part in session.answer("问") if isinstance(part, TextDelta)] == ["a", "\ufffd"]
 
 
@@ -249,7 +267,7 @@ def test_ctrl_c_stops_an_answer_and_twice_leaves(monkeypatch):
             raise KeyboardInterrupt
         yield from "全".encode()
 
-    session = ChatSession(Letters(), stream, PROMPTS)
+    session = ChatSession(Letters(), lambda query: streamed(stream(query)), PROMPTS)
     stop = KeyboardInterrupt()
     keyboard = Keyboard("打断我", "再来", stop, "还在", stop, stop, "没有人读这句")
     monkeypatch.setattr("builtins.input", lambda prompt: keyboard.next_line())
@@ -265,4 +283,4 @@ def test_ctrl_c_in_a_pipe_ends_it():
         yield
 
     with pytest.raises(KeyboardInterrupt):
-        talked(ChatSession(Letters(), stream, PROMPTS), "你好\n")
+        talked(ChatSession(Letters(), lambda query: streamed(stream(query)), PROMPTS), "你好\n")
