@@ -146,9 +146,9 @@ def _require_alone(environment: Mapping[str, str]) -> None:
     task = launchers.task(environment)
     if task and task.count > 1:
         raise BackendError(
-            f"this is task {task.index} of {task.count} ({task.count_name}) and PANGU_COORDINATOR is not set: "
-            "set it to HOST:PORT of task 0 and all train as one run; or set PANGU_PROCESSES=1 where each task "
-            "is a run by itself, with its own --run_dir"
+            f"this is task {task.index} of {task.count} ({task.count_name}), and PANGU_COORDINATOR is unset: "
+            "set it to HOST:PORT of task 0, and all train as one run; or set PANGU_PROCESSES=1, and each is "
+            "a run by itself, with its own --run_dir"
         )
 
 
