@@ -137,13 +137,14 @@ def make_train_step(
     shardings = jax.tree.map(lambda leaf: leaf.sharding, target)
     trainable = optimizer.trainable(target.state.params)
     transformation = optax.with_extra_args_support(optimizer.transformation)
+    axes = workload.logical_axes().params
 
     def train_step(state: TrainState, batch: Batch, constants: Tree, key: jax.Array, phase: int):
         gradients = make_gradients(workload, layout, mesh, run._replace(phase=phase), batch_size, trainable)
         variables = Variables(state.params, state.extra, constants)
         grads, sums = gradients(variables, batch, example_keys(key, state.step, batch_size))
         updates, opt_state = transformation.update(
-            grads, state.opt_state, state.params, variables=variables, step=state.step
+            grads, state.opt_state, state.params, variables=variables, step=state.step, axes=axes
         )
         params = optax.apply_updates(state.params, updates)
         extra = workload.after_step(variables._replace(params=params), sums.updates)
