@@ -51,9 +51,7 @@ def test_which_of_a_launchers_tasks_this_is(environment, task):
         return
     with pytest.raises(BackendError) as refused:
         processes.expected_count(environment)
-    assert str(refused.value).startswith(
-        f"this is task {task.index} of {task.count} ({task.count_name}), "
-    )
+    assert str(refused.value).startswith(f"this is task {task.index} of {task.count} ({task.count_name}), ")
     assert "PANGU_COORDINATOR is unset: set it" in str(refused.value) and "\n" not in str(refused.value)
     assert "PANGU_PROCESSES=1" in str(refused.value)
 
