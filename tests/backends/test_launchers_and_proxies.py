@@ -9,7 +9,7 @@ import types
 
 import jax
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tpu_npu_backends import launchers, processes, proxies, roll_call
@@ -84,7 +84,6 @@ NAMES = st.sampled_from([*proxies.PROXIES, *proxies.EXEMPT, "NO_PROXY", "HTTPS_P
 LISTS = st.lists(st.sampled_from(["a", "*", " node1", "::1", "[::1]", "10.0.0.7:80", ""]), max_size=4)
 
 
-@settings(deadline=None)
 @given(
     st.dictionaries(NAMES, LISTS.map(",".join), max_size=5),
     st.sampled_from(["node1", "::1", "10.0.0.7", "a"]),

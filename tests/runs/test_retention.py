@@ -7,7 +7,7 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pangu_jax.errors import UserError
@@ -29,7 +29,6 @@ def rank(value: float | None, mode: str) -> float:
     return value if mode == "min" else -value
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(MEASURED, st.booleans()), min_size=1, max_size=12), st.integers(1, 3), st.data())
 def test_the_newest_and_the_best_stay_whatever_is_measured(rows, keep, data):
     """As the loop does it: a step that is measured best is saved and named once it is whole, at the next."""
