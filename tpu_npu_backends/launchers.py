@@ -16,7 +16,7 @@ LAUNCHERS = (*MPI, *SLURM)
 _LARGEST_STEP = 0xFFFFFFF0  # above it Slurm numbers what is no step of srun's: batch scripts, salloc's shell
 
 
-class Task(NamedTuple):
+class LaunchedTask(NamedTuple):
     """A process among those that a launcher started.
 
     Attributes:
@@ -30,7 +30,7 @@ class Task(NamedTuple):
     index: int
 
 
-def task(environment: Mapping[str, str]) -> Task | None:
+def task(environment: Mapping[str, str]) -> LaunchedTask | None:
     """What the launcher of this process says of it; None where there is none, or it says nothing readable.
 
     A shell of `salloc` and a batch script see how many tasks their job may start, and are none of them.
@@ -40,7 +40,7 @@ def task(environment: Mapping[str, str]) -> Task | None:
         if count.isdecimal() and index.isdecimal():
             if names in SLURM and not _is_step(environment):
                 return None
-            return Task(names[0], int(count), int(index))
+            return LaunchedTask(names[0], int(count), int(index))
     return None
 
 

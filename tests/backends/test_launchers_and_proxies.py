@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tpu_npu_backends import launchers, processes, proxies, roll_call
 from tpu_npu_backends.errors import BackendError
-from tpu_npu_backends.launchers import Task
+from tpu_npu_backends.launchers import LaunchedTask
 
 SRUN = {"SLURM_NTASKS": "4", "SLURM_PROCID": "2", "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "4"}
 OPEN_MPI = {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1"}
@@ -25,13 +25,16 @@ PROXY = {"http_proxy": "http://proxy:8080"}
 @pytest.mark.parametrize(
     ("environment", "task"),
     [
-        (SRUN, Task("SLURM_STEP_NUM_TASKS", 4, 2)),
-        ({**BATCH, **SRUN}, Task("SLURM_STEP_NUM_TASKS", 4, 2)),  # srun in the script
-        ({"SLURM_NTASKS": "2", "SLURM_PROCID": "0"}, Task("SLURM_NTASKS", 2, 0)),
-        ({**SRUN, "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, Task("SLURM_STEP_NUM_TASKS", 1, 0)),
-        (OPEN_MPI, Task("OMPI_COMM_WORLD_SIZE", 2, 1)),
-        ({**BATCH, **OPEN_MPI}, Task("OMPI_COMM_WORLD_SIZE", 2, 1)),
-        ({"PMI_SIZE": "16", "PMI_RANK": "0"}, Task("PMI_SIZE", 16, 0)),
+        (SRUN, LaunchedTask("SLURM_STEP_NUM_TASKS", 4, 2)),
+        ({**BATCH, **SRUN}, LaunchedTask("SLURM_STEP_NUM_TASKS", 4, 2)),  # srun in the script
+        ({"SLURM_NTASKS": "2", "SLURM_PROCID": "0"}, LaunchedTask("SLURM_NTASKS", 2, 0)),
+        (
+            {**SRUN, "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"},
+            LaunchedTask("SLURM_STEP_NUM_TASKS", 1, 0),
+        ),
+        (OPEN_MPI, LaunchedTask("OMPI_COMM_WORLD_SIZE", 2, 1)),
+        ({**BATCH, **OPEN_MPI}, LaunchedTask("OMPI_COMM_WORLD_SIZE", 2, 1)),
+        ({"PMI_SIZE": "16", "PMI_RANK": "0"}, LaunchedTask("PMI_SIZE", 16, 0)),
         ({"PMI_SIZE": "many", "PMI_RANK": "0"}, None),
         ({"OMPI_COMM_WORLD_SIZE": "2"}, None),
         ({"SLURM_NTASKS": "4"}, None),  # salloc's shell
