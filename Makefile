@@ -9,7 +9,7 @@ WORKERS ?= 2
 STAMP := $(VENV)/.pangu_env
 BIN := $(VENV)/bin
 
-.PHONY: env train check quick test prove bench docs ascend
+.PHONY: env train check quick test prove bench docs ascend kernels
 
 # $(call holds,COMMAND): COMMAND names on standard output what failed, and reports on standard error. The names become the
 # last line of make, which would otherwise say only that a recipe had failed.
@@ -73,3 +73,7 @@ $(VENV)/.pangu_docs: requirements-docs.txt $(STAMP)
 # The PJRT plugin of the Ascend path, `libpjrt_ascend.so`, from the sources here and a header of an installed wheel.
 ascend: env
 	"$(BIN)/python" -m tpu_npu_backends.ascend.plugin.build
+
+# Kernels for a CPU's training and decoding, optional: needs a C++ compiler.
+kernels: env
+	"$(BIN)/python" -m tpu_npu_backends.cpu_kernels.build

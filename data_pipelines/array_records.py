@@ -6,10 +6,17 @@
 them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+import errno
+import json
+import os
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from data_pipelines.errors import DataError
+
 VERSION = "1.0.0"
+INFO = "dataset_info.json"
 
 
 def example(named: Mapping[str, Sequence[bytes] | Sequence[int]]) -> bytes:
@@ -38,17 +45,55 @@ def write_shard(path: Path, records: Iterable[bytes], options: str = "group_size
 
     Args:
       options: of ArrayRecord: how many records are compressed together, and with what.
+
+    Raises:
+      OSError: it cannot be written.
     """
     from array_record.python.array_record_module import ArrayRecordWriter
 
     count = size = 0
-    writer = ArrayRecordWriter(str(path), options)
+    with _os_errors():
+        writer = ArrayRecordWriter(str(path), options)
     for record in records:
-        writer.write(record)
+        with _os_errors():
+            writer.write(record)
         count += 1
         size += len(record)
-    writer.close()
+    with _os_errors():
+        writer.close()
     return count, size
+
+
+def open_split(folder: Path, name: str, split: str):
+    """Random access to the records of a split: a grain source of bytes, with as many as were written.
+
+    A file whose writer was never closed reads as empty, and one that is missing as nothing: both are found by
+    the lengths that dataset_info.json has.
+
+    Args:
+      folder: of the dataset's version.
+      name: the dataset's.
+      split: which has a length for each shard in dataset_info.json.
+
+    Raises:
+      DataError: a shard is missing, was not closed or copied whole, or holds another number of records.
+    """
+    import grain
+
+    anew = f"bring it back, or delete {folder.parents[1]} and build that anew"
+    lengths = _shard_lengths(folder, split, anew)
+    paths = [shard_path(folder, name, split, shard, len(lengths)) for shard in range(len(lengths))]
+    for path in paths:
+        if not os.access(path, os.R_OK):
+            raise DataError(f"{path} is missing, or may not be read: {anew}")
+    try:
+        source = grain.sources.ArrayRecordDataSource([str(path) for path in paths])
+        if len(source) == sum(lengths):
+            return source
+    except RuntimeError:
+        pass  # it does not say which one
+    path, why = _unlike(paths, lengths)
+    raise DataError(f"{path} {why}: {anew}")
 
 
 def write_metadata(
@@ -80,3 +125,38 @@ def write_metadata(
     tfds.folder_dataset.write_metadata(
         data_dir=folder, features=features, split_infos=infos, filename_template=template, check_data=False
     )
+
+
+def _shard_lengths(folder: Path, split: str, anew: str) -> list[int]:
+    """Records of each shard of a split, as `write_metadata` wrote them."""
+    try:
+        splits = json.loads((folder / INFO).read_text("utf-8"))["splits"]
+        (lengths,) = [found["shardLengths"] for found in splits if found["name"] == split]
+        return [int(length) for length in lengths]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        what = error.strerror if isinstance(error, OSError) else "damaged"
+        raise DataError(f"{folder / INFO} does not say what {split} holds ({what}): {anew}") from None
+
+
+def _unlike(paths: Sequence[Path], lengths: Sequence[int]) -> tuple[Path, str]:
+    """The first shard that is not as it was written, and what it is."""
+    from array_record.python.array_record_module import ArrayRecordReader
+
+    for path, length in zip(paths, lengths, strict=True):
+        reader = ArrayRecordReader(str(path))
+        if not reader.ok():  # nothing else says so: it would read as empty
+            return path, "was not closed when it was written, or is cut off"
+        if reader.num_records() != length:
+            return path, f"holds {reader.num_records()} records instead of {length}"
+    return paths[0].parent, "has a shard that cannot be read"
+
+
+@contextlib.contextmanager
+def _os_errors() -> Generator[None]:
+    """ArrayRecord raises RuntimeError for a full disk, with the system's words in it."""
+    try:
+        yield
+    except RuntimeError as error:
+        known = (code for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES))
+        code = next((code for code in known if os.strerror(code) in str(error)), errno.EIO)
+        raise OSError(code, os.strerror(code)) from error

@@ -56,14 +56,12 @@ def write_dataset(root: Path, name: str, splits: Mapping[str, Iterable[bytes]], 
 
 
 def records(root: Path, name: str, split: str):
-    """Random access to the serialized examples of a split: a grain source of bytes, length len()."""
-    import grain
+    """Random access to the serialized examples of a split: a grain source of bytes, length len().
 
-    folder = root / name / VERSION
-    paths = sorted(str(p) for p in folder.glob(f"{name}-{split}.array_record-*"))
-    if not paths:
-        raise DataError(f"the token cache {root} lacks {name}/{split}: delete the folder to build it anew")
-    return grain.sources.ArrayRecordDataSource(paths)
+    Raises:
+      DataError: its files are not those that were written.
+    """
+    return array_records.open_split(root / name / VERSION, name, split)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,14 +1,16 @@
 """Several processes as one run: how a process learns of the others, and how it leaves them.
 
 PANGU_COORDINATOR=HOST:PORT, an address of process 0 and a free port there, makes a process one of several.
-How many there are and which it is come from PANGU_PROCESSES and PANGU_PROCESS, or from what schedulers set:
-Slurm, Open MPI, Kubernetes (the index only). PANGU_COORDINATOR=auto leaves all three to JAX, which asks the
-metadata of TPU pods. Unset, there is one process. PANGU_CONNECT_SECONDS (300) is how long the others are
+How many there are and which it is come from PANGU_PROCESSES and PANGU_PROCESS, or from what launchers set:
+MPI's, Slurm, Kubernetes (the index only). PANGU_COORDINATOR=auto leaves all three to JAX, which asks the
+metadata of TPU pods. Unset, there is one process, and a launcher that started several is refused, unless
+PANGU_PROCESSES=1 says that each is a run by itself. PANGU_CONNECT_SECONDS (300) is how long the others are
 awaited.
 """
 
 import atexit
 import contextlib
+import logging
 import os
 import re
 import sys
@@ -17,28 +19,31 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from tpu_npu_backends import roll_call
+from tpu_npu_backends import launchers, proxies, roll_call
 from tpu_npu_backends.errors import BackendError
 from tpu_npu_backends.roll_call import ProcessPlacement, Watch
 
-COUNT = ("PANGU_PROCESSES", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
-INDEX = ("PANGU_PROCESS", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "JOB_COMPLETION_INDEX")
+COUNT = ("PANGU_PROCESSES", *dict.fromkeys(count for count, _ in launchers.LAUNCHERS))
+INDEX = ("PANGU_PROCESS", *dict.fromkeys(index for _, index in launchers.LAUNCHERS), "JOB_COMPLETION_INDEX")
 AUTO = "auto"
 WORD_SECONDS = 10.0  # for the watch to report that another process has ended, once a collective failed
+
+_log = logging.getLogger(__name__)
 
 
 def place(environment: Mapping[str, str] = os.environ) -> ProcessPlacement | str | None:
     """This process's place as the environment has it, "auto", or None for one process alone.
 
     Raises:
-      BackendError: a variable is missing, or none of the kind.
+      BackendError: a variable is missing, or none of the kind; or a launcher started several processes that
+        would know nothing of each other.
     """
     where = environment.get("PANGU_COORDINATOR", "")
-    if where in ("", AUTO):
-        for name in (COUNT[0], INDEX[0]):
-            if not where and environment.get(name):
-                raise BackendError(f"{name} is set and PANGU_COORDINATOR is not: set it to HOST:PORT")
-        return where or None
+    if not where:
+        _require_alone(environment)
+        return None
+    if where == AUTO:
+        return AUTO
     match = re.fullmatch(r"\[?(?P<host>[^\[\]/\s]+?)\]?:(?P<port>[0-9]{1,5})", where)
     if not match or not 0 < int(match["port"]) < 2**16:
         raise BackendError(f"PANGU_COORDINATOR = {where!r}: it is HOST:PORT of process 0, or auto")
@@ -81,6 +86,7 @@ def join_processes(
         return
     seconds = _seconds(environment)
     watch = Watch(found, roll_call.answer(found, seconds)) if isinstance(found, ProcessPlacement) else None
+    _pass_proxies_by(found, environment)
     leave = _initialize(found, seconds)
     try:
         yield
@@ -130,6 +136,40 @@ class _Leave:
             os._exit(1 if hasattr(sys, "last_type") else 2)  # an exception that nobody caught is a bug
 
 
+def _require_alone(environment: Mapping[str, str]) -> None:
+    """Of what is set without a coordinator."""
+    if environment.get(COUNT[0]) == "1" and environment.get(INDEX[0], "") in ("", "0"):
+        return  # whatever a launcher says
+    for name in (COUNT[0], INDEX[0]):
+        if environment.get(name):
+            raise BackendError(f"{name} is set and PANGU_COORDINATOR is not: set it to HOST:PORT")
+    task = launchers.task(environment)
+    if task and task.count > 1:
+        raise BackendError(
+            f"this is task {task.index} of {task.count} ({task.count_name}), and PANGU_COORDINATOR is unset: "
+            "set it to HOST:PORT of task 0, and all train as one run; or set PANGU_PROCESSES=1, and each is "
+            "a run by itself, with its own --run_dir"
+        )
+
+
+def _pass_proxies_by(found: ProcessPlacement | str, environment: Mapping[str, str]) -> None:
+    """Let JAX reach process 0 as the roll call did: without a proxy. Before it connects."""
+    import jax
+
+    if isinstance(found, ProcessPlacement):
+        changes = proxies.exempting(found.host, environment)
+        done = f"{found.host}, the host of process 0, without that proxy (no_grpc_proxy now has it)"
+    else:
+        changes = proxies.without(environment)
+        done = "the other processes without that proxy (grpc_proxy is now empty)"
+    if changes:
+        _log.warning("%s is set: JAX reaches %s", proxies.in_use(environment), done)
+        os.environ.update(changes)
+    if isinstance(found, ProcessPlacement) or changes:
+        # It warns of any such variable, whether it matters or not, and advises to unset it.
+        jax.config.update("jax_check_proxy_envs", False)
+
+
 def _initialize(found: ProcessPlacement | str, seconds: float) -> _Leave:
     import jax
 
@@ -167,7 +207,10 @@ def _first(environment: Mapping[str, str], names: tuple[str, ...]) -> tuple[str,
             if not value.isdecimal():
                 raise BackendError(f"{name} = {value!r}: it is a number")
             return name, int(value)
-    raise BackendError(f"PANGU_COORDINATOR is set and {names[0]} is not, nor {' or '.join(names[1:])}")
+    raise BackendError(
+        f"PANGU_COORDINATOR is set and {names[0]} is not, and no launcher says it: set it "
+        f"({', '.join(names[1:])} are not set either)"
+    )
 
 
 def _seconds(environment: Mapping[str, str]) -> float:

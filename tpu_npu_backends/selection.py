@@ -30,7 +30,7 @@ class Backend:
       virtual: whether the devices are threads of one machine and share its speed.
       compiler_options: XLA options for jit, each with its reason in the backend's own module.
       kernel: "flash" where there is a kernel for attention, "plain" elsewhere.
-      native: whether the kernels of the CPU (`cpu_kernels`) are there to be called: on one CPU device, if built.
+      native: whether the CPU's kernels (`cpu_kernels`) are there to be called: on one CPU device, if built.
     """
 
     platform: str

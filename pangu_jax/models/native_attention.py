@@ -26,7 +26,7 @@ def attend(
 
 
 def _by_token(x_BxHxTxK: jax.Array) -> jax.Array:
-    """[B, T, H, K], as projections leave it: the compiler cancels this against the transposition before it."""
+    """[B, T, H, K], as projections leave it: the compiler cancels this against a transposition before it."""
     return x_BxHxTxK.transpose(0, 2, 1, 3)
 
 

@@ -7,7 +7,6 @@ from those saved.
 """
 
 import datetime
-import functools
 import logging
 import os
 import shutil
@@ -163,10 +162,14 @@ class Checkpoints:
         return self._restore(dict(abstract_entries), step, fingerprint, partial=True)
 
     def read_array(self, step: int, path: str, wanted: jax.ShapeDtypeStruct) -> jax.Array:
-        """One array of a step that was found sound, such as "params/embedding", without the others."""
-        target: PyTree = functools.reduce(
-            lambda inner, name: {name: inner}, reversed(path.split("/")), wanted
-        )
+        """One array of a step that was found sound, such as "params/embedding", without the others. UserError
+        where it is not there, or of another shape or kind of dtype."""
+        target: PyTree = wanted
+        for name in reversed(path.split("/")):
+            target = {name: target}
+        step_directory = self.directory / str(step)
+        saved = files.read_manifest(step_directory)["arrays"]
+        require_same_structure(step_directory, {name: saved[name] for name in saved if name == path}, target)
         (array,) = jax.tree.leaves(self._read(step, target, partial=True))
         return array
 
@@ -246,7 +249,11 @@ class Checkpoints:
         target = jax.tree.map(with_sharding, target)
         restore_args = ocp.checkpoint_utils.construct_restore_args(target)
         arguments = ocp.args.PyTreeRestore(item=target, restore_args=restore_args, partial_restore=partial)
-        return self._manager.restore(step, args=ocp.args.Composite(state=arguments))["state"]
+        state = self._manager.restore(step, args=ocp.args.Composite(state=arguments))["state"]
+        for path, leaf in jax.tree.leaves_with_path(state):
+            if not isinstance(leaf, jax.Array):  # a partial restore gives back what the files do not have
+                raise ValueError(f"{jax.tree_util.keystr(path, simple=True, separator='/')} is not there")
+        return state
 
     def _step_over(self, faults: Mapping[int, str], chosen: int) -> None:
         self._sound.step_over(faults, chosen)

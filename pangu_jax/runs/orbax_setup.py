@@ -44,14 +44,8 @@ def open_manager(
     process's writing thread when all files of a step are written, but it does not yet have its number.
     """
     quiet_orbax()
-    policies: list[ocp.checkpoint_managers.PreservationPolicy] = [
-        ocp.checkpoint_managers.LatestN(keep),
-        _Named(keep_also),
-    ]
-    if keep_every:
-        policies.append(ocp.checkpoint_managers.EveryNSteps(keep_every))
     options = ocp.CheckpointManagerOptions(
-        preservation_policy=ocp.checkpoint_managers.AnyPreservationPolicy(policies),
+        preservation_policy=retention(keep, keep_every, keep_also),
         create=not read_only,
         read_only=read_only,
         cleanup_tmp_directories=not read_only,
@@ -67,6 +61,20 @@ def open_manager(
     registry.add("state", ocp.args.PyTreeRestore, arrays)
     registry.add("manifest", ocp.args.JsonSave, ocp.JsonCheckpointHandler())
     return ocp.CheckpointManager(directory, options=options, handler_registry=registry)
+
+
+def retention(
+    keep: int, keep_every: int | None, keep_also: Collection[int]
+) -> ocp.checkpoint_managers.PreservationPolicy:
+    """The newest `keep` steps, whatever was measured of them, the multiples of `keep_every` and what is in
+    `keep_also` at the time. (Orbax's own BestN drops the newest, from which a run resumes.)"""
+    policies: list[ocp.checkpoint_managers.PreservationPolicy] = [
+        ocp.checkpoint_managers.LatestN(keep),
+        _Named(keep_also),
+    ]
+    if keep_every:
+        policies.append(ocp.checkpoint_managers.EveryNSteps(keep_every))
+    return ocp.checkpoint_managers.AnyPreservationPolicy(policies)
 
 
 @dataclass

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from pangu_jax.training import parameter_groups
+from pangu_jax.training import adafactor_steps, parameter_groups
 from pangu_jax.training.parameter_groups import ParameterGroup, is_decayed
 from pangu_jax.training.schedules import constant_schedule
 
@@ -21,8 +21,8 @@ class Optimizer:
     """A gradient transformation and the schedule inside it, which metrics report.
 
     Attributes:
-      transformation: gradients -> updates, clipping included. Its `update` is handed `variables` and `step`
-        as extra arguments, for those transformations that ask for them.
+      transformation: gradients -> updates, clipping included. Its `update` is handed `variables`, `step` and
+        `axes`, the logical axes of all parameters, for those transformations that ask for them.
       schedule: step -> learning rate.
       groups: parameters that learn otherwise, or not at all.
     """
@@ -74,17 +74,26 @@ def adafactor(
 ) -> Optimizer:
     """Adafactor (Shazeer & Stern, arXiv 1804.04235): second moments in factored form, no momentum.
 
+    What the paper does per matrix is done per layer of stacked ones, except where a model has 128 layers or
+    more: moments are factored along an array's two longest dimensions, if both have at least 128 places.
+
     Args:
       schedule: step -> learning rate; `constant_schedule()` when None.
       decay_rate: exponent of the second moment's decay.
-      weight_decay: times the learning rate.
+      weight_decay: decoupled, times the learning rate.
       clip: largest global norm of the gradient; 0 does not clip.
       groups: parameters that learn otherwise, such as [@head/ParameterGroup()].
     """
 
     def update(schedule: optax.Schedule, decay: float, mask: Any) -> optax.GradientTransformation:
-        return optax.adafactor(
-            schedule, decay_rate=decay_rate, weight_decay_rate=decay or None, weight_decay_mask=mask
+        # As optax.adafactor, whose checkpoints these steps read, but per layer; and its decay is not times
+        # the learning rate.
+        steps = [adafactor_steps.clip_by_rms(1.0), adafactor_steps.scale_by_weights()]
+        steps += [optax.add_decayed_weights(decay, mask)] if decay else []
+        return optax.chain(
+            optax.scale_by_factored_rms(decay_rate=decay_rate),
+            optax.chain(*steps),
+            optax.scale_by_learning_rate(schedule),
         )
 
     return _grouped(update, schedule or constant_schedule(), weight_decay, clip, groups)

@@ -138,6 +138,7 @@ def make_train_step(
     shardings = jax.tree.map(lambda leaf: leaf.sharding, target)
     trainable = optimizer.trainable(target.state.params)
     transformation = optax.with_extra_args_support(optimizer.transformation)
+    axes = workload.logical_axes().params
 
     def train_step(state: TrainState, batch: Batch, constants: Tree, key: jax.Array, phase: int):
         gradients = make_gradients(workload, layout, mesh, run._replace(phase=phase), batch_size, trainable)
@@ -146,7 +147,13 @@ def make_train_step(
         norm = native.global_norm if native.takes(run.placement) else optax.global_norm
         grad_norm = norm(grads)
         updates, opt_state = transformation.update(
-            grads, state.opt_state, state.params, variables=variables, step=state.step, grad_norm=grad_norm
+            grads,
+            state.opt_state,
+            state.params,
+            variables=variables,
+            step=state.step,
+            axes=axes,
+            grad_norm=grad_norm,
         )
         params = optax.apply_updates(state.params, updates)
         extra = workload.after_step(variables._replace(params=params), sums.updates)

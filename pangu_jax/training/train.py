@@ -91,7 +91,7 @@ def train(
       selection: which step is kept as the run's result, and when it ends early, such as @Selection(); the
         last one, and never, when None.
       checkpoint_every: steps between checkpoints; the last step is always saved.
-      keep: newest checkpoints kept.
+      keep: newest checkpoints kept, at least 1.
       watchdog_seconds: a step longer than this (and than 20 median steps) has its stacks written to run.log.
       watchdog_abort_seconds: a step longer than this (and than 20 median steps; half an hour at least for the
         first, which compiles) ends the process with exit code 2, to be started again; 0 waits for ever.
@@ -102,7 +102,7 @@ def train(
         gradient or learning rate is not finite.
     """
     _require_positive(
-        steps=steps, batch_size=batch_size, log_every=log_every, checkpoint_every=checkpoint_every
+        steps=steps, batch_size=batch_size, log_every=log_every, checkpoint_every=checkpoint_every, keep=keep
     )
     optimizer, layout = optimizer or adamw(), layout or Layout()
     compilation_cache.use()

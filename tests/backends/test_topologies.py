@@ -42,6 +42,8 @@ def test_a_name_stands_for_chips(text, count, analytic):
         ("v5e:32x32", "largest slice is 16x16; nearby: v5e:16x16"),
         ("v5p:0x2x2", "nearby: v5p:2x2x2"),
         ("v9:2x2", "chips known: v4, v5e, v5p"),
+        ("v7x:2x2x1", "chips known: v4"),  # libtpu's name is tpu7x, and each chip two devices
+        ("tpu7x:2x2x1", "chips known: v4"),
         ("v5p", "CHIP:SHAPE"),
         ("h100:12", "whole nodes of 8, at most 131072; nearby: h100:16"),
         ("ascend910b:8x8", "nearby: ascend910b:64"),

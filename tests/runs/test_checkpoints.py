@@ -260,6 +260,63 @@ def test_another_model_is_refused_by_name(saved):
     assert checkpoint_files.committed_steps(directory) == [10, 20, 30]
 
 
+WANTED = jax.ShapeDtypeStruct((8, 24), jnp.float32)
+
+
+@pytest.mark.parametrize(
+    ("entries", "why"),
+    [
+        (
+            {"params": {"tail": WANTED}},
+            "params/tail is not in the checkpoint, params/encoder/scale is only in",
+        ),
+        ({"weights": {"head": WANTED}}, "weights/head is not in the checkpoint; "),
+        ({"step": np.zeros((2,), "i4")}, "step is a scalar in the checkpoint, 2 in the model"),
+        ({"step": np.int16(0)}, "step is int32 in the checkpoint, int16 in the model"),
+        ({"step": np.float32(0)}, "step is int32 in the checkpoint, float32 in the model"),
+        ({"step": np.int32(0), "steps": np.int32(0)}, "steps is not in the checkpoint"),
+    ],
+)
+def test_a_part_that_the_checkpoint_does_not_have_is_refused(saved, entries, why):
+    """Orbax would leave in place what the caller came with: fresh weights, or zeros for what overflows."""
+    with Checkpoints(saved[0], read_only=True) as checkpoints, pytest.raises(UserError, match=why):
+        checkpoints.restore_entries(entries)
+
+
+def test_one_array_is_read_as_it_was_saved_or_refused(saved):
+    with Checkpoints(saved[0], read_only=True) as checkpoints:
+        assert_equal(checkpoints.read_array(20, "params/head", WANTED), saved[1][20].params["head"])
+        for path, wanted, why in (
+            ("params/tail", WANTED, "params/tail is not in the checkpoint"),
+            (
+                "params/head",
+                WANTED.update(shape=(24, 8)),
+                "params/head is 8x24 in the checkpoint, 24x8 in the",
+            ),
+            (
+                "step",
+                jax.ShapeDtypeStruct((), jnp.int8),
+                "step is int32 in the checkpoint, int8 in the model",
+            ),
+        ):
+            with pytest.raises(UserError, match=why):
+                checkpoints.read_array(20, path, wanted)
+
+
+def test_an_array_that_only_the_manifest_has_is_damage(copy):
+    directory, states = copy
+    manifest = directory / "30" / "manifest" / "metadata"
+    content = json.loads(manifest.read_text())
+    content["arrays"]["params/tail"] = content["arrays"].pop("params/head")
+    manifest.write_text(json.dumps(content))
+    (directory / "30" / "checksums.json").unlink()
+    target = abstract(states[30], mesh(fsdp=1)).params
+    target["tail"] = target.pop("head")
+    refused = pytest.raises(UserError, match=r"cannot be read \(params/tail is not there\)")
+    with Checkpoints(directory, read_only=True) as checkpoints, refused:
+        checkpoints.restore_entries({"params": target}, step=30)
+
+
 def test_another_vocabulary_is_refused_with_both(saved):
     directory, states = saved
     target = abstract(states[30], mesh(fsdp=1))

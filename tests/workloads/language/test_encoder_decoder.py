@@ -9,7 +9,7 @@ import pytest
 
 from pangu_jax.workloads.language.model import encoder_decoder
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
-from pangu_jax.workloads.language.model.forward import Forward
+from pangu_jax.workloads.language.model.forward import Forward, _LayerInputs
 
 CONFIG = EncoderDecoderConfig(
     vocab_size=50, d_model=16, d_ff=24, heads=2, encoder_layers=2, decoder_layers=2, loss_chunks=2
@@ -97,6 +97,14 @@ def test_dropout_draws_anew_for_each_key_and_leaves_the_mean():
     loss = jax.jit(lambda seed: Forward(config).loss(params, batch, jax.random.key(seed)[None]).total)
     first, again, other = loss(1), loss(1), loss(2)
     assert first == again != other
+
+
+def test_rare_dropout_is_as_rare_in_bfloat16():
+    """A rate that took the activations' type would keep 0.999 as 1: nothing would ever be dropped."""
+    forward = Forward(dataclasses.replace(CONFIG, dropout=0.001), dtype=jnp.bfloat16)
+    inputs = _LayerInputs(2048, jax.random.split(jax.random.key(0), 2), rotation=None, attend=None)
+    kept = forward._dropout(jnp.ones((2, 2048, CONFIG.d_model), jnp.bfloat16), inputs, jnp.int32(0)) != 0
+    assert 30 < jnp.sum(~kept) < 110  # of 65,536
 
 
 def test_bfloat16_follows_float32():

@@ -92,7 +92,9 @@ def prepare(forward: Forward, params: Tree) -> Tree:
         if "prefix" in own:
             weights["prefix"] = own["prefix"]
         weights = {name: weight.astype(forward.dtype) for name, weight in weights.items()}
-        weights = placement.stored(weights, {name: LAYER_AXES[name] for name in weights})
+        weights: dict[str, Any] = dict(
+            placement.stored(weights, {name: LAYER_AXES[name] for name in weights})
+        )
         if has_kernels(forward):
             for name, inputs in PACKED.items():
                 weights[name] = native.pack(weights[name], inputs, forward.weights)
@@ -102,7 +104,7 @@ def prepare(forward: Forward, params: Tree) -> Tree:
     # The decoder reads and writes words; the rows below them are a soft prompt's, which the encoder reads.
     tables = {"embedding": params["embedding"], "head": params["embedding" if config.tied_head else "head"]}
     tables = {name: table[: config.vocab_size].astype(forward.dtype) for name, table in tables.items()}
-    tables = dict(placement.stored(tables, dict.fromkeys(tables, TABLE)))
+    tables: dict[str, Any] = dict(placement.stored(tables, dict.fromkeys(tables, TABLE)))
     if has_kernels(forward):
         tables["head"] = native.pack(tables["head"], 1, forward.weights)
     return {

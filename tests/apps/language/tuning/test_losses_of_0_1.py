@@ -1,4 +1,5 @@
-"""The losses of five steps are those of version 0.1, whose `fit` had a loop of its own."""
+"""The losses of five steps are those of version 0.1, whose `fit` had a loop of its own. By AdamW: Adafactor's
+steps are others since, see docs/neighbours.md."""
 
 import json
 from pathlib import Path
@@ -27,7 +28,6 @@ WAYS = {
     "prefix": (Tuning(PrefixTuning(2)), 1e-1),
     "lora": (Tuning(LoRA(2, targets=("qkv", "query", "out"))), 2e-2),
     "cut": (Tuning(freezing=modes.GradualUnfreezing(cut=True)), 1e-2),
-    "adafactor": (Tuning(), 1e-2),
     "answer": (Tuning(regularisation=SMOOTH, objective=Objective("answer")), 1e-2),
     "normalised": (Tuning(regularisation=SMOOTH, objective=Objective(normalised=True)), 1e-2),
 }
@@ -39,8 +39,6 @@ WAYS |= {name: (Tuning(freezing=getattr(modes, name)()), 1e-2) for name in MODES
 def test_losses_are_those_of_0_1(name, proof):
     tuning, rate = WAYS[name]
     optimizer = OptimizerSpec(learning_rate=rate)
-    if name == "adafactor":  # four steps: it magnifies what rounding leaves of a gradient that is zero
-        optimizer = OptimizerSpec("adafactor", rate, decays=False)
     steps = len(RECORDED[name])
     fit = Fit(optimizer, 8, evaluate_every=1)  # schedules are of eight steps
     rows: list[dict] = []
