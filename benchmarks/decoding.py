@@ -1,11 +1,11 @@
-"""Generation and candidate scoring on CPU: this library against T5 of transformers and of CTranslate2, and a loop.
+"""Generation and candidate scoring on CPU: this library against transformers' and CTranslate2's T5, and a loop.
 
 Generation: the small shape (d 512, ff 2048, 6 + 6 layers, fp32), the same weights for both, batch 8, 256
 random tokens in, 128 out, greedy and 4 beams; each library lives in a process of its own, and they work in
 turn. The time of the encoder is measured too, as both spend it once and neither decodes in it.
 Scoring: FewCLUE tnews, test_public under 15 labels, against this library scoring one candidate per query.
 
-    pip install torch==2.13.0 transformers==5.23.0 ctranslate2==4.8.5     # the peers; those there are, are timed
+    pip install torch==2.13.0 transformers==5.23.0 ctranslate2==4.8.5     # the peers, each if it is there
     python -m benchmarks.decoding [--rounds 3] [--vocabulary 8192] [--gated] [--threads 2] [--part scoring]
                                   [--beside FOLDER]
 

@@ -1,7 +1,7 @@
-"""Products and attention of a few rows by kernels of the CPU backend, where it has them.
+"""Products, attention of few rows and norms by kernels of the CPU backend, where it has them.
 
-A backend that has built its kernels registers them by name (`tpu_npu_backends/cpu_kernels`); what is here calls
-them by that name, for one device and fp32 activations. The plain forms elsewhere compute the same to 1e-6.
+A backend that has built its kernels registers them by name (`tpu_npu_backends/cpu_kernels`); what is here
+calls them by that name, for one device and fp32 activations. The plain forms elsewhere compute the same.
 """
 
 import math
@@ -81,7 +81,7 @@ def attend(
     mask_BxMxC: jax.Array,
     bias_HxMxC: jax.Array | None,
 ) -> jax.Array:
-    """softmax(q k + bias, where mask) v, [B, H, M, K], all fp32; of mask and bias M may be 1 for every query."""
+    """softmax(q k + bias, where mask) v, [B, H, M, K], all fp32; M of mask and bias may be 1 for all queries."""
     if bias_HxMxC is None:
         bias_HxMxC = jnp.zeros((0, 1, 0), jnp.float32)
     out = jax.ShapeDtypeStruct(q_BxHxMxK.shape, jnp.float32)
