@@ -88,7 +88,7 @@ def _knowledge(loaded: "LoadedModel", flags: argparse.Namespace) -> "Knowledge":
         encoder = Encoder(loaded.forward, loaded.params, loaded.encode_inputs)
     known = Knowledge.open(flags.knowledge, flags.retriever, encoder=encoder, cache=flags.cache)
     for line in left_out.lines(known.quarantine):
-        log.warning("%s", line)
+        log.warning("left out of the knowledge: %s", line)
     return known
 
 

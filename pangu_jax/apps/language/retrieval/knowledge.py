@@ -83,8 +83,11 @@ class Knowledge:
             for text, number in pieces(source, size, overlap)
         ]
         if not passages:
-            why = "; ".join(["", *left_out.lines(quarantine)])
-            raise DataError(f"{', '.join(map(str, paths))}: there is no text in it to read as {KNOWN}{why}")
+            why = "; ".join(left_out.lines(quarantine))
+            raise DataError(
+                f"{', '.join(map(str, paths))}: there is no text in it; give {KNOWN}"
+                + (f" (left out: {why})" if why else "")
+            )
         texts = [passage.text for passage in passages]
         if retriever == "bm25":
             name, load, build = "words", BM25.load, partial(BM25.build, texts)

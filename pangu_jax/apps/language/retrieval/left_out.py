@@ -3,27 +3,25 @@
 from data_pipelines.corpus.reading.inputs import printable
 from data_pipelines.corpus.reading.quarantine import Quarantine
 
+WHOLE = "all of it"  # where, of what is left out whole
 _LINES = 8
 
 
 def lines(quarantine: Quarantine) -> list[str]:
-    """A line per reason, the most frequent first: how often, and where first."""
+    """A line per reason, the most frequent first: how often, where first, and what was wrong there."""
     first: dict[str, str] = {}
     for entry in quarantine.entries:
-        where = "" if entry["where"] == "all of it" else f":{entry['where']}"
-        detail = printable(f"{entry['file']}{where}")
-        reason = str(entry["reason"])
-        key = reason.split(":")[0]
-        first.setdefault(key, f"{detail} ({reason})" if reason != key else detail)
+        reason, _, detail = str(entry["reason"]).partition(":")
+        where = "" if entry["where"] == WHOLE else f":{entry['where']}"
+        detail = f" ({detail.strip()})" if detail else ""
+        first.setdefault(reason, printable(f"{entry['file']}{where}{detail}"))
     ranked = quarantine.counts.most_common()
     found = [
-        f"left out of the knowledge: {count:,} x {reason}; the first is {first.get(reason, 'not kept')}"
+        f"{count:,} x {reason}, the first {first.get(reason, 'after many others')}"
         for reason, count in ranked[:_LINES]
     ]
     if more := ranked[_LINES:]:
-        found.append(
-            f"left out of the knowledge: {sum(count for _, count in more):,} more, for {len(more)} other reasons"
-        )
+        found.append(f"{sum(count for _, count in more):,} x {len(more)} other reasons")
     if bad := quarantine.noted["bad bytes"]:
-        found.append(f"{bad:,} bytes of the knowledge are in no known encoding; U+FFFD is in their place")
+        found.append(f"{bad:,} x a byte in no known encoding, now U+FFFD")
     return found

@@ -10,6 +10,7 @@ from data_pipelines.corpus.reading.quarantine import Quarantine
 from data_pipelines.errors import DataError
 from data_pipelines.text import json_line
 from pangu_jax.apps.language.retrieval import encoded, markdown, pages, rows, sqlite
+from pangu_jax.apps.language.retrieval.left_out import WHOLE
 from pangu_jax.apps.language.retrieval.source_text import SourceText, row
 
 KINDS = {
@@ -45,7 +46,7 @@ def sources(paths: Sequence[str | Path], quarantine: Quarantine) -> Iterator[Sou
             try:
                 yield from _texts(file, printable(name), quarantine)
             except OSError as error:
-                quarantine.add(file, "all of it", f"unreadable file: {error.strerror or error}")
+                quarantine.add(file, WHOLE, f"unreadable file: {error.strerror or error}")
 
 
 def _files(path: Path, quarantine: Quarantine) -> Iterator[Path]:
@@ -54,20 +55,20 @@ def _files(path: Path, quarantine: Quarantine) -> Iterator[Path]:
         return
 
     def unreadable(error: OSError) -> None:
-        quarantine.add(error.filename or path, "all of it", f"unreadable folder: {error.strerror}")
+        quarantine.add(error.filename or path, WHOLE, f"unreadable folder: {error.strerror}")
 
     found = []
     for folder, folders, files in os.walk(path, onerror=unreadable):
         found += [Path(folder, file) for file in files]
         for link in filter(os.path.islink, (os.path.join(folder, inner) for inner in folders)):  # noqa: PTH118
-            quarantine.add(link, "all of it", "a link to a folder, which is not followed")
+            quarantine.add(link, WHOLE, "a link to a folder, which is not followed")
     yield from sorted(found)
 
 
 def _texts(file: Path, name: str, quarantine: Quarantine) -> Iterator[SourceText]:
     kind = KINDS.get(file.suffix.lower())
     if not file.is_file():
-        quarantine.add(file, "all of it", "no regular file")
+        quarantine.add(file, WHOLE, "no regular file")
     elif sqlite.is_database(file):
         yield from sqlite.texts(file, quarantine)
     elif kind == "records":
@@ -80,7 +81,7 @@ def _texts(file: Path, name: str, quarantine: Quarantine) -> Iterator[SourceText
             case "markdown":
                 yield from markdown.texts(text, name)
             case "page" if text.count("<") > pages.MAX_TAGS:
-                quarantine.add(file, "all of it", f"a page of more than {pages.MAX_TAGS} tags")
+                quarantine.add(file, WHOLE, f"a page of more than {pages.MAX_TAGS} tags")
             case "page":
                 yield from pages.texts(text, name)
             case "table":
@@ -89,14 +90,14 @@ def _texts(file: Path, name: str, quarantine: Quarantine) -> Iterator[SourceText
                 yield SourceText(text, name, 1, range(1, text.count("\n") + 2))
     elif not (file.name.endswith(_BESIDE) and sqlite.is_database(Path(str(file).rpartition("-")[0]))):
         suffix = printable(file.suffix.lower()[:20])
-        quarantine.add(file, "all of it", f"of a kind that is not read, {suffix or 'without a suffix'}")
+        quarantine.add(file, WHOLE, f"of a kind that is not read, {suffix or 'without a suffix'}")
 
 
 def _read(file: Path, quarantine: Quarantine) -> str | None:
     data = file.read_bytes()
     found = encoded.text_of(data)
     if found is None:
-        quarantine.add(file, "all of it", "not text: no known encoding", data)
+        quarantine.add(file, WHOLE, "not text: no known encoding", data)
         return None
     quarantine.noted["bad bytes"] += found[1]
     return found[0]

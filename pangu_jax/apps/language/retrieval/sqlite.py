@@ -11,6 +11,7 @@ from data_pipelines.corpus.reading.quarantine import Quarantine
 from pangu_jax.apps.language.retrieval import encoded, full_text
 from pangu_jax.apps.language.retrieval.full_text import FullText
 from pangu_jax.apps.language.retrieval.seen_rows import SeenRows
+from pangu_jax.apps.language.retrieval.left_out import WHOLE
 from pangu_jax.apps.language.retrieval.source_text import SourceText, row
 
 _MAGIC = b"SQLite format 3\0"
@@ -18,7 +19,7 @@ _ROWID = ("rowid", "_rowid_", "oid")  # names of the same number, where no colum
 _BATCH = 1000  # rows, whose encoding is recognised together
 # A view is a program: one may count for ever. Of a longer one, what came so far is kept.
 VIEW_ROWS = 100_000
-_VIEW_STEPS = 100_000_000  # of SQLite's machine, seconds
+VIEW_STEPS = 100_000_000  # of SQLite's machine, seconds
 _TEXT_TYPES = ("CHAR", "CLOB", "TEXT")  # SQLite's own rule for which declared types are of text
 
 
@@ -52,7 +53,7 @@ def texts(file: Path, quarantine: Quarantine) -> Iterator[SourceText]:
             tables = _tables(connection)
             yield from _Reader(file, connection, quarantine).texts(tables)
     except sqlite3.Error as error:
-        quarantine.add(file, "all of it", f"no readable database: {_reason(error)}")
+        quarantine.add(file, WHOLE, f"no readable database: {_reason(error)}")
 
 
 def _text(raw: bytes) -> str | bytearray:
@@ -137,7 +138,7 @@ class _Reader:
             yield from self._connection.execute(sql)
             return
         steps = itertools.count(1)
-        self._connection.set_progress_handler(lambda: next(steps) > _VIEW_STEPS // 10_000, 10_000)
+        self._connection.set_progress_handler(lambda: next(steps) > VIEW_STEPS // 1000, 1000)
         try:
             for number, values in enumerate(self._connection.execute(sql), 1):
                 if number > VIEW_ROWS:

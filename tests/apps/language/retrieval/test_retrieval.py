@@ -112,7 +112,7 @@ def test_a_folder_gives_all_kinds_by_their_paths_inside(open_, tmp_path):
         ("deep/b.jsonl:1", "熊猫"),
         ("deep/b.jsonl:2", "名：竹子；高：3"),
     ]
-    assert [entry["where"] for entry in knowledge.quarantine.entries] == [3, 4]
+    assert [entry["where"] for entry in knowledge.quarantine.entries] == ["all of it", 3, 4]
 
 
 @pytest.fixture
@@ -161,11 +161,11 @@ def test_a_database_is_neither_written_nor_locked(open_, database):
     ("name", "content", "error"),
     [
         ("missing.txt", None, "there is no file"),
-        ("a.pdf", b"%PDF", "no known kind"),
-        ("a.txt", b"\xff\xfe", "not UTF-8"),
+        ("a.pdf", b"%PDF", "1 x of a kind that is not read, .pdf"),
+        ("a.txt", bytes(range(256)), "not text"),
         ("a.txt", b" \n", "no text"),
-        ("a.jsonl", b"{\n", "1 lines could not be read"),
-        ("a.db", b"SQLite format 3\0" + b"x" * 200, "cannot read the database"),
+        ("a.jsonl", b"{\n", "1 x malformed JSON"),
+        ("a.db", b"SQLite format 3\0" + b"x" * 200, "no readable database, .*not a database"),
     ],
 )
 def test_what_cannot_be_knowledge_is_said_in_one_line(open_, tmp_path, name, content, error):
