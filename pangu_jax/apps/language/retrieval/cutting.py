@@ -1,4 +1,4 @@
-"""From a source's text to passages that can be understood alone: below their headings, by their column's name."""
+"""From a source's text to passages that can be understood alone: below headings, with columns' names."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -74,7 +74,7 @@ def _cut(text: str, room: int, overlap: int) -> Iterator[tuple[int, str]]:
 
 
 def _bounded(head: str, size: int) -> str:
-    """The head with a newline, in its share of a passage: outer headings go first, then the inner one's end."""
+    """The head with a newline, in its share of a passage: outer headings give way first, then its end."""
     lines = head.split("\n") if head else []
     while len(lines) > 1 and sum(len(line) + 1 for line in lines) > size // _HEAD:
         lines.pop(0)

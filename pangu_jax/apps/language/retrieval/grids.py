@@ -70,7 +70,7 @@ class Grid:
                 fields = [("", _plain(cells))]
                 if repeat and i:
                     above = f"{head}\n{first}".strip()
-            if source := row(fields, name, cells[0].line, above):
+            if source := row(fields, name, max(cell.line for cell in cells), above):
                 yield source
 
     def _unfolded(self) -> list[list[Cell]]:

@@ -56,9 +56,7 @@ def _tokens(text: str) -> "list[Token]":
     return parser.parse(_TIGHT.sub(r"\1 ", text))
 
 
-def _section(
-    lines: list[str], begin: int, end: int, name: str, headings: Headings
-) -> Iterator[SourceText]:
+def _section(lines: list[str], begin: int, end: int, name: str, headings: Headings) -> Iterator[SourceText]:
     while begin < end and not lines[begin].strip():
         begin += 1
     text = "\n".join(lines[begin:end])

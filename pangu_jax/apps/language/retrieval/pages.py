@@ -22,7 +22,8 @@ _MARKED = re.compile(
     r"|(?P<end>/(?:h[1-6]|table))\s*)>",
     re.IGNORECASE,
 )
-_BODY = re.compile(r"<body\b[^>]*>", re.IGNORECASE)
+# The first of them that a page has: tags may be left out.
+_BODY = [re.compile(tag, re.IGNORECASE) for tag in (r"<body\b[^>]*>", r"</head\s*>", r"</title\s*>")]
 _BODY_END = re.compile(r"</body\s*>", re.IGNORECASE)
 _TITLE = re.compile(r"<title\b[^>]*>([^<]{1,300})", re.IGNORECASE)
 _SPAN = re.compile(r"\b(col|row)span\s*=\s*[\"']?(\d{1,3})", re.IGNORECASE)
@@ -49,7 +50,8 @@ def texts(page: str, name: str) -> Iterator[SourceText]:
     walk = _Walk(name)
     if not any(mark.tag == "h1" for mark in marks) and (title := _TITLE.search(page)):
         walk.headings.open(0, html.unescape(title[1]), 1)
-    begin, end = _BODY.search(marked), _BODY_END.search(marked)
+    begin = next(filter(None, (tag.search(marked) for tag in _BODY)), None)
+    end = _BODY_END.search(marked)
     body = marked[begin.end() if begin else 0 : end.start() if end else None]
     for line in extraction.text_of(f"<main>{body}</main>").split("\n"):
         pieces = re.split(f"({_PRIVATE.pattern})", line)

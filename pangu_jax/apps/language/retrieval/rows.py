@@ -49,13 +49,17 @@ def _delimiter(lines: list[str], file: Path) -> str:
 
 
 def _record(lines: list[str], at: int, delimiter: str) -> tuple[list[str], int] | None:
-    """The record that begins in a line and its lines' number; None when its quote is not closed."""
-    reader = csv.reader((f"{lines[i]}\n" for i in range(at, len(lines))), delimiter=delimiter)
-    try:
-        cells = next(reader)
-    except csv.Error:  # a value of more than csv.field_size_limit()
-        return None
-    end = at + reader.line_num
-    if end == len(lines) and reader.line_num > 1 and sum(line.count('"') for line in lines[at:end]) % 2:
-        return None
-    return cells, reader.line_num
+    """The record that begins in a line and its lines' number; None when a quote in it is not closed.
+
+    Over several lines a record has to be well-formed; in one, a stray quote harms nobody.
+    """
+    for strict in (True, False):
+        following = (f"{lines[i]}\n" for i in range(at, len(lines)))
+        reader = csv.reader(following, delimiter=delimiter, strict=strict)
+        try:
+            cells = next(reader)
+        except csv.Error:  # also of a value of more than csv.field_size_limit()
+            continue
+        if strict or (reader.line_num == 1 and not cells[-1].endswith("\n")):
+            return cells, reader.line_num
+    return None

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from data_pipelines.corpus.reading.quarantine import Quarantine
 from pangu_jax.apps.language.retrieval import encoded, full_text
 from pangu_jax.apps.language.retrieval.full_text import FullText
-from pangu_jax.apps.language.retrieval.seen_rows import SeenRows
 from pangu_jax.apps.language.retrieval.left_out import WHOLE
+from pangu_jax.apps.language.retrieval.seen_rows import SeenRows
 from pangu_jax.apps.language.retrieval.source_text import SourceText, row
 
 _MAGIC = b"SQLite format 3\0"
@@ -142,7 +142,9 @@ class _Reader:
         try:
             for number, values in enumerate(self._connection.execute(sql), 1):
                 if number > VIEW_ROWS:
-                    self._reject(table.name, f"a view of more than {VIEW_ROWS} rows, of which no more are read")
+                    self._reject(
+                        table.name, f"a view of more than {VIEW_ROWS} rows, of which no more are read"
+                    )
                     return
                 yield values
         finally:

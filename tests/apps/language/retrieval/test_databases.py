@@ -1,4 +1,4 @@
-"""SQLite databases as knowledge: each row once, views too, text in any encoding, a broken part costs itself."""
+"""SQLite databases as knowledge: each row once, views too, any encoding, and a broken part costs itself."""
 
 import random
 import sqlite3
@@ -161,7 +161,11 @@ def test_a_broken_page_costs_its_table_from_there(read, tmp_path):
 @pytest.mark.parametrize("encoding", ["gbk", "big5", "gb18030", "utf-8"])
 @pytest.mark.parametrize("cast", ["CAST(? AS TEXT)", "?"])
 def test_text_in_other_encodings_is_decoded(read, encoding, cast):
-    text = "滤芯每半年更换一次，\n保修期为两年。" if encoding != "big5" else "濾芯每半年更換一次，\n保固期為兩年。"
+    text = (
+        "滤芯每半年更换一次，\n保修期为两年。"
+        if encoding != "big5"
+        else "濾芯每半年更換一次，\n保固期為兩年。"
+    )
     insert = f"INSERT INTO docs (body) VALUES ({cast})", (text.encode(encoding),)
     sources, texts, quarantine = read(TABLE, FILLED, insert, insert)
     assert sources == [*DOCS, "docs:3", "docs:4"] and texts["docs:3"] == f"id：3；body：{text}"
@@ -187,7 +191,7 @@ def test_what_is_no_text_is_counted_and_costs_the_value(read):
 
 
 def test_generated_columns_and_utf_16_are_read(read):
-    sources, texts, _ = read(
+    _, texts, _ = read(
         "PRAGMA encoding = 'UTF-16'",
         "CREATE TABLE t (a TEXT, b TEXT GENERATED ALWAYS AS (a || '！') VIRTUAL)",
         "INSERT INTO t (a) VALUES ('茶')",

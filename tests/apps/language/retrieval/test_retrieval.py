@@ -90,6 +90,34 @@ def test_words_are_searched_in_one_form_and_without_marks():
     assert words("，。！") == []
 
 
+@pytest.mark.parametrize(
+    ("question", "text"),
+    [
+        ("軟件怎麼安裝", "软件的安装要十分钟。"),
+        ("软件怎么安装", "軟件的安裝要十分鐘。"),
+        ("臺灣的鐵路", "台湾铁路有环岛线。"),
+        ("乾燥剂", "乾燥劑每月更換。"),
+        ("保固期多长", "保固期為兩年。"),
+        ("ＪＸ的裡面", "jx里面有滤芯。"),
+        ("乾隆皇帝", "乾隆皇帝住在北京。"),
+    ],
+)
+def test_traditional_and_simplified_characters_find_each_other(open_, tmp_path, question, text):
+    (tmp_path / "a.txt").write_text(text, "utf-8")
+    assert [passage.text for passage in open_(tmp_path).search(question)] == [text]
+
+
+def test_an_encoder_reads_simplified_characters_on_both_sides(open_, tmp_path, encoder):
+    pytest.importorskip("faiss")
+    (tmp_path / "a.jsonl").write_text('"軟件開發"\n"鐵路運輸"\n"環島旅行"\n', "utf-8")
+    knowledge = open_(tmp_path / "a.jsonl", retriever="embeddings", encoder=encoder)
+    for passage in knowledge.passages:
+        (same,) = knowledge.search(passage.text, 1)
+        (other,) = knowledge.search({"軟": "软件开发", "鐵": "铁路运输", "環": "环岛旅行"}[passage.text[0]], 1)
+        assert same.text == other.text == passage.text
+        assert same.score == pytest.approx(other.score) == pytest.approx(1, abs=1e-4)
+
+
 def test_lines_of_long_passages_are_counted_in_the_file(open_, tmp_path):
     lines = [f"第{i}行说的是编号{i}的事。" for i in range(200)]
     (tmp_path / "long.md").write_text("\n".join(lines), "utf-8")
