@@ -1,13 +1,13 @@
 """The packages that only knowledge needs, the extra `knowledge`."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from pangu_jax.errors import UserError
 
 
 @contextlib.contextmanager
-def knowledge_extra() -> Iterator[None]:
+def knowledge_extra() -> Generator[None]:
     """Around the import of one of them.
 
     Raises:

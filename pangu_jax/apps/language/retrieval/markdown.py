@@ -70,7 +70,7 @@ def _table(
 ) -> Iterator[SourceText]:
     columns: list[str] = []
     cells: list[str] = []
-    line, rows = tokens[start].map[0], 0
+    line = rows = 0
     for token, content in zip(tokens[start:], tokens[start + 1 :], strict=False):
         if token.type == "table_close":
             break
