@@ -6,7 +6,7 @@ from itertools import zip_longest
 
 from pangu_jax.apps.language.retrieval.source_text import SourceText, row
 
-_WIDEST = 100  # columns: a hostile colspan is not unfolded beyond
+_WIDEST = 100  # columns: hostile spans are not unfolded beyond
 _HEAD = 100  # characters of a first row that may be repeated as if it named the columns
 
 
@@ -89,12 +89,10 @@ class Grid:
                         hanging[column] = cell, more - 1
                     continue
                 cell = waiting.pop()
-                for column in range(len(found), min(len(found) + cell.columns, _WIDEST)):
+                for column in range(column, column + max(1, min(cell.columns, _WIDEST - column))):
                     found.append(cell)
-                    if cell.rows > 1:
+                    if cell.rows > 1 and column < _WIDEST:
                         hanging[column] = cell, cell.rows - 1
-                if len(found) >= _WIDEST:
-                    break
             unfolded.append(found)
         return unfolded
 

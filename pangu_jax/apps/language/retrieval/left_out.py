@@ -4,7 +4,7 @@ from data_pipelines.corpus.reading.inputs import printable
 from data_pipelines.corpus.reading.quarantine import Quarantine
 
 WHOLE = "all of it"  # where, of what is left out whole
-_LINES = 8
+_LINES = 12
 
 
 def lines(quarantine: Quarantine) -> list[str]:

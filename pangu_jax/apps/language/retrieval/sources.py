@@ -83,7 +83,10 @@ def _texts(file: Path, name: str, quarantine: Quarantine) -> Iterator[SourceText
             case "page" if text.count("<") > pages.MAX_TAGS:
                 quarantine.add(file, WHOLE, f"a page of more than {pages.MAX_TAGS} tags")
             case "page":
-                yield from pages.texts(text, name)
+                found = list(pages.texts(text, name))
+                if not found:
+                    quarantine.add(file, WHOLE, "a page without text outside menus, footers and the like")
+                yield from found
             case "table":
                 yield from rows.texts(text, file, name, quarantine)
             case _:

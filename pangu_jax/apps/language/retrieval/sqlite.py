@@ -106,7 +106,7 @@ class _Reader:
         try:
             yield from self._rows(table)
         except (sqlite3.Error, UnicodeError) as error:
-            if table.index and "no such tokenizer" in str(error) and not table.index.content:
+            if table.index and "tokenizer" in str(error) and not table.index.content:
                 try:  # the words cannot be looked up, but what was indexed is in a table beside
                     yield from self._rows(table, f"{table.name}_content")
                     return
@@ -127,7 +127,8 @@ class _Reader:
         order = f" ORDER BY {rowid}" if rowid else ""
         rows = self._selected(f"SELECT {wanted} FROM main.{quoted}{order}", table)
         if content and table.index:
-            columns = [("", ""), *((name, "") for name in table.index.columns)]  # the first one is the rowid
+            names = ["", *table.index.columns]  # the first one is the rowid
+            columns = [(name, kind) for name, (_, kind) in zip(names, columns, strict=False)]
         for number, values in self._decoded(rows, columns, rowid is not None, table.name):
             fields = list(zip((name for name, _ in columns), values, strict=False))
             if source := row(fields[1:] if content else fields, table.name, number):
@@ -154,7 +155,7 @@ class _Reader:
         self, rows: Iterator[tuple[Any, ...]], columns: list[tuple[str, str]], has_rowid: bool, table: str
     ) -> Iterator[tuple[int, list[Any]]]:
         """(rowid or number, values) of each row: text in other encodings decoded, what is no text None."""
-        textual = [any(part in kind for part in _TEXT_TYPES) for _, kind in columns]
+        textual = {j for j, (_, kind) in enumerate(columns) if any(part in kind for part in _TEXT_TYPES)}
         number = 0
         for batch in _batches(rows):
             numbered: list[tuple[int, list[Any]]] = []
@@ -165,7 +166,7 @@ class _Reader:
                 (at, values, j)
                 for at, values in numbered
                 for j, value in enumerate(values)
-                if isinstance(value, bytearray) or (isinstance(value, bytes) and _is_text(value, textual[j]))
+                if isinstance(value, bytearray) or (isinstance(value, bytes) and _is_text(value, j in textual))
             ]
             found = encoded.values_of([bytes(values[j]) for _, values, j in places])
             for (at, values, j), decoded in zip(places, found, strict=True):

@@ -131,11 +131,15 @@ def test_what_an_index_of_a_foreign_tokenizer_holds_is_read_beside_it(read):
         foreign("cn", "fts5(title, body UNINDEXED, tokenize='simple')"),
         "CREATE TABLE cn_content (id INTEGER PRIMARY KEY, c0, c1)",
         f"INSERT INTO cn_content VALUES (4, '保修', '{ROWS[0]}')",
+        foreign("cn4", "fts4(title, body, languageid='lang', tokenize=simple)"),
+        "CREATE TABLE cn4_content (docid INTEGER PRIMARY KEY, c0title, c1body, langid)",
+        ("INSERT INTO cn4_content VALUES (5, '滤芯', ?, x'01')", ("每半年。".encode(),)),
         foreign("beside", "fts5(body, content='docs', tokenize='simple')"),
         TABLE,
         FILLED,
     )
-    assert sources == [*DOCS, "cn:4"] and not quarantine.counts
+    assert sources == [*DOCS, "cn:4", "cn4:5"] and not quarantine.counts
+    assert texts["cn4:5"] == "title：滤芯；body：每半年。"
     assert texts["cn:4"] == f"title：保修；body：{ROWS[0]}"
 
 

@@ -3,6 +3,7 @@
 import itertools
 import json
 import sqlite3
+import sys
 from pathlib import Path
 
 import jax
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_pipelines.errors import DataError
-from pangu_jax.apps.language.retrieval import index, prompting
+from pangu_jax.apps.language.retrieval import folding, index, prompting
 from pangu_jax.apps.language.retrieval.bm25 import BM25, words
 from pangu_jax.apps.language.retrieval.chunking import chunks
 from pangu_jax.apps.language.retrieval.embeddings import Encoder
@@ -115,6 +116,13 @@ def test_an_encoder_reads_simplified_characters_on_both_sides(open_, tmp_path, e
         (same,), (other,) = knowledge.search(passage.text, 1), knowledge.search(asked, 1)
         assert same.text == other.text == passage.text
         assert same.score == pytest.approx(other.score) == pytest.approx(1, abs=1e-4)
+
+
+def test_a_package_that_is_missing_is_named(open_, facts, monkeypatch):
+    monkeypatch.setitem(sys.modules, "opencc", None)
+    folding._converter.cache_clear()
+    with pytest.raises(UserError, match=r"needs opencc.*pangu-jax\[knowledge\]"):
+        open_(facts)
 
 
 def test_lines_of_long_passages_are_counted_in_the_file(open_, tmp_path):
