@@ -9,14 +9,14 @@ from pangu_jax.apps.language.retrieval.source_text import SourceText, joined
 _HEAD = 3  # a head takes at most one third of a passage, and so does what a long row repeats
 
 
-class Piece(NamedTuple):
+class PassageText(NamedTuple):
     """What becomes a passage, and the line or rowid it is cited by."""
 
     text: str
     number: int
 
 
-def pieces(source: SourceText, size: int, overlap: int) -> Iterator[Piece]:
+def pieces(source: SourceText, size: int, overlap: int) -> Iterator[PassageText]:
     """Pieces of at most `size` characters, each with the source's head.
 
     A row that fits is one piece. Of a longer one, its first short fields are repeated in each piece, and a
@@ -33,12 +33,12 @@ def pieces(source: SourceText, size: int, overlap: int) -> Iterator[Piece]:
             if source.lines is not None and i:  # counted on from the last: no text is read once per piece
                 line, counted = line + source.text.count("\n", counted, begin), begin
                 number = source.lines[line]
-            yield Piece(head + text, number)
+            yield PassageText(head + text, number)
     elif len(head) + len(source.text) <= size:
-        yield Piece(head + source.text, source.number)
+        yield PassageText(head + source.text, source.number)
     else:
         for text in _row(source.fields, size, head, overlap):
-            yield Piece(text, source.number)
+            yield PassageText(text, source.number)
 
 
 def _row(fields: tuple[tuple[str, str], ...], size: int, head: str, overlap: int) -> Iterator[str]:

@@ -11,7 +11,7 @@ _HEAD = 100  # characters of a first row that may be repeated as if it named the
 
 
 @dataclasses.dataclass
-class Cell:
+class GridCell:
     """A cell: whether it is a th, its line in the file, how many columns and rows it takes, and its text."""
 
     names: bool
@@ -25,12 +25,12 @@ class Grid:
     """The rows of a table, as they come; falsy before the first cell."""
 
     def __init__(self):
-        self._rows: list[list[Cell]] = []
+        self._rows: list[list[GridCell]] = []
 
     def __bool__(self) -> bool:
         return bool(self._rows)
 
-    def open(self, cell: Cell, opens_row: bool) -> None:
+    def open(self, cell: GridCell, opens_row: bool) -> None:
         """A cell begins, in a new row or the one there is."""
         if opens_row or not self._rows:
             self._rows.append([])
@@ -48,7 +48,7 @@ class Grid:
         each row then comes as it is, below the first one.
         """
         rows = [cells for cells in self._unfolded() if any(cell.text.strip() for cell in cells)]
-        names: list[list[Cell]] = []
+        names: list[list[GridCell]] = []
         while rows and len(rows[0]) > 1 and all(cell.names for cell in rows[0]):
             names.append(rows.pop(0))
         columns = [
@@ -73,13 +73,15 @@ class Grid:
             if source := row(fields, name, max(cell.line for cell in cells), above):
                 yield source
 
-    def _unfolded(self) -> list[list[Cell]]:
+    def _unfolded(self) -> list[list[GridCell]]:
         """The rows with each cell in all the rows and columns that it takes."""
-        hanging: dict[int, tuple[Cell, int]] = {}  # by column: a cell from above, and for how many more rows
+        hanging: dict[
+            int, tuple[GridCell, int]
+        ] = {}  # by column: a cell from above, and for how many more rows
         unfolded = []
         for cells in self._rows:
             waiting = list(reversed(cells))
-            found: list[Cell] = []
+            found: list[GridCell] = []
             while waiting or len(found) in hanging:
                 column = len(found)
                 if column in hanging:
@@ -89,14 +91,14 @@ class Grid:
                         hanging[column] = cell, more - 1
                     continue
                 cell = waiting.pop()
-                for column in range(column, column + max(1, min(cell.columns, _WIDEST - column))):
+                for taken in range(column, column + max(1, min(cell.columns, _WIDEST - column))):
                     found.append(cell)
-                    if cell.rows > 1 and column < _WIDEST:
-                        hanging[column] = cell, cell.rows - 1
+                    if cell.rows > 1 and taken < _WIDEST:
+                        hanging[taken] = cell, cell.rows - 1
             unfolded.append(found)
         return unfolded
 
 
-def _plain(cells: list[Cell]) -> str:
+def _plain(cells: list[GridCell]) -> str:
     once = {id(cell): " ".join(cell.text.split()) for cell in cells}  # one of several columns comes once
     return " | ".join(text for text in once.values() if text)

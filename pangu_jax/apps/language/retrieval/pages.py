@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from pangu_jax.apps.language.retrieval.extra import knowledge_extra
-from pangu_jax.apps.language.retrieval.grids import Cell, Grid
+from pangu_jax.apps.language.retrieval.grids import Grid, GridCell
 from pangu_jax.apps.language.retrieval.source_text import Headings, SourceText
 
 MAX_TAGS = 50_000  # as Reading.max_page_tags: nested ones cost their number squared
@@ -101,7 +101,7 @@ class _Walk:
         if mark.tag in ("td", "th"):
             yield from self._section_end()
             spans = mark.spans
-            cell = Cell(mark.tag == "th", mark.line, spans.get("col", 1) or 1, spans.get("row", 1) or 1)
+            cell = GridCell(mark.tag == "th", mark.line, spans.get("col", 1) or 1, spans.get("row", 1) or 1)
             self._grid.open(cell, mark.opens_row)
         elif mark.tag == "/table":
             yield from self._table_end()

@@ -166,7 +166,8 @@ class _Reader:
                 (at, values, j)
                 for at, values in numbered
                 for j, value in enumerate(values)
-                if isinstance(value, bytearray) or (isinstance(value, bytes) and _is_text(value, j in textual))
+                if isinstance(value, bytearray)
+                or (isinstance(value, bytes) and _is_text(value, j in textual))
             ]
             found = encoded.values_of([bytes(values[j]) for _, values, j in places])
             for (at, values, j), decoded in zip(places, found, strict=True):
