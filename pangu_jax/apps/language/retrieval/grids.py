@@ -77,7 +77,7 @@ class Grid:
         """The rows with each cell in all the rows and columns that it takes."""
         hanging: dict[
             int, tuple[GridCell, int]
-        ] = {}  # by column: a cell from above, and for how many more rows
+        ] = {}  # by column: from above, for more rows
         unfolded = []
         for cells in self._rows:
             waiting = list(reversed(cells))
