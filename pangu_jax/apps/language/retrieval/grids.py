@@ -75,9 +75,7 @@ class Grid:
 
     def _unfolded(self) -> list[list[GridCell]]:
         """The rows with each cell in all the rows and columns that it takes."""
-        hanging: dict[
-            int, tuple[GridCell, int]
-        ] = {}  # by column: from above, for more rows
+        hanging: dict[int, tuple[GridCell, int]] = {}  # by column: from above, for more rows
         unfolded = []
         for cells in self._rows:
             waiting = list(reversed(cells))
