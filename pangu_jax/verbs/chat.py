@@ -28,7 +28,7 @@ def _flags(parser: argparse.ArgumentParser) -> None:
         action="extend",
         default=[],
         metavar="PATH",
-        help=".txt, .md, .jsonl, a folder of them, or an SQLite database: passages are found and cited",
+        help=".txt, .md, .html, .csv, .jsonl, an SQLite database or a folder of them: searched and cited",
     )
     knowledge.add_argument(
         "--retriever",
@@ -81,6 +81,7 @@ def _chat(flags: argparse.Namespace) -> Result:
 
 
 def _knowledge(loaded: "LoadedModel", flags: argparse.Namespace) -> "Knowledge":
+    from pangu_jax.apps.language.retrieval import left_out
     from pangu_jax.apps.language.retrieval.embeddings import Encoder
     from pangu_jax.apps.language.retrieval.knowledge import Knowledge
 
@@ -88,12 +89,8 @@ def _knowledge(loaded: "LoadedModel", flags: argparse.Namespace) -> "Knowledge":
     if flags.retriever == "embeddings":
         encoder = Encoder(loaded.forward, loaded.params, loaded.encode_inputs)
     known = Knowledge.open(flags.knowledge, flags.retriever, encoder=encoder, cache=flags.cache)
-    if known.quarantine.counts:
-        first = known.quarantine.entries[0]
-        log.warning(
-            "%d lines of the knowledge were left out, the first %s:%s (%s)",
-            known.quarantine.counts.total(), first["file"], first["where"], first["reason"],
-        )  # fmt: skip
+    for line in left_out.lines(known.quarantine):
+        log.warning("left out of the knowledge: %s", line)
     return known
 
 

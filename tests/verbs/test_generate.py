@@ -221,12 +221,14 @@ def knowledge(tmp_path):
 
 def test_a_pipe_of_questions_is_answered_and_cited(pangu, knowledge, monkeypatch, tmp_path):
     monkeypatch.setattr("sys.stdin", io.StringIO("绿茶什么价格？小店几点开门？\n/quit\n"))
-    status, out, _ = pangu(
-        *("chat", "--run_dir", "r", "--knowledge", *knowledge, "--passages", 1, "--max_tokens", 4),
-        *("--turns", 0),
+    (tmp_path / "tea.pdf").write_bytes(b"%PDF")
+    status, out, err = pangu(
+        *("chat", "--run_dir", "r", "--knowledge", *knowledge, tmp_path / "tea.pdf", "--passages", 1),
+        *("--max_tokens", 4, "--turns", 0),
         *("--cache", tmp_path / "cache", "--json", tmp_path / "talk.json"),
     )
     assert status == 0
+    assert "left out of the knowledge: 1 x of a kind that is not read, .pdf, the first " in err
     assert "[1] tea:1  名称：绿茶；价格：三元" in out and "[1] shop.md:1" in out
     talked = json.loads((tmp_path / "talk.json").read_text("utf-8"))
     assert [turn["question"] for turn in talked] == ["绿茶什么价格？", "小店几点开门？"]

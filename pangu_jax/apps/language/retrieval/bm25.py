@@ -1,19 +1,19 @@
 """BM25 over segmented words: Robertson & Zaragoza 2009, with Lucene's IDF, by bm25s."""
 
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from pangu_jax.apps.language.retrieval.folding import folded
 from pangu_jax.errors import UserError
 
 
 def words(text: str) -> list[str]:
-    """Words of a text for searching, in NFKC and lower case: jieba's, and the shorter ones inside them."""
+    """Words of a text for searching, in one form: jieba's, and the shorter ones inside them."""
     import rjieba
 
-    found = rjieba.cut_for_search(unicodedata.normalize("NFKC", text).lower())
+    found = rjieba.cut_for_search(folded(text))
     return [word for word in found if any(map(str.isalnum, word))]
 
 

@@ -2,7 +2,7 @@
 
 A text's vector is the mean of the encoder's outputs over its tokens. Such vectors share one large common
 direction; taking the passages' mean away before normalising is what makes their cosine distinguish texts
-(Mu & Viswanath 2018, arXiv 1702.01417).
+(Mu & Viswanath 2018, arXiv 1702.01417). The encoder reads simplified characters, as corpora are cleaned.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ import numpy as np
 
 from pangu_jax.apps.language.decoding import queries
 from pangu_jax.apps.language.decoding.prefill import encoder_batch
+from pangu_jax.apps.language.retrieval.folding import simplified
 from pangu_jax.errors import UserError
 from pangu_jax.models.parameters import Tree
 from pangu_jax.workloads.language.model.forward import Forward
@@ -84,7 +85,7 @@ class Embeddings:
     def build(cls, encoder: Encoder, texts: Sequence[str]) -> "Embeddings":
         """Embeds and indexes the texts."""
         faiss = _faiss()
-        vectors_NxD = encoder.vectors(texts)
+        vectors_NxD = encoder.vectors([simplified(text) for text in texts])
         mean_D = vectors_NxD.mean(axis=0)
         kind = "Flat" if len(texts) <= EXACT else "HNSW32,Flat"
         index = faiss.index_factory(vectors_NxD.shape[1], kind, faiss.METRIC_INNER_PRODUCT)
@@ -104,7 +105,7 @@ class Embeddings:
 
     def search(self, question: str, count: int) -> list[tuple[int, float]]:
         """(text's number, cosine) of at most `count` texts, best first."""
-        vector_1xD = _normalised(self._encoder.vectors([question]) - self._mean_D)
+        vector_1xD = _normalised(self._encoder.vectors([simplified(question)]) - self._mean_D)
         scores, numbers = self._index.search(vector_1xD, min(count, self._index.ntotal))
         return [(int(i), float(s)) for i, s in zip(numbers[0], scores[0], strict=True) if i >= 0]
 

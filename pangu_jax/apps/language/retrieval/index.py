@@ -16,7 +16,7 @@ from pangu_jax.errors import UserError
 
 # What numpy, json and faiss say of a torn file.
 UNREADABLE = (OSError, EOFError, ValueError, KeyError, RuntimeError)
-FORMAT = "1"  # part of every fingerprint: raise it when an index is built otherwise
+FORMAT = "2"  # part of every fingerprint: raise it when an index is built otherwise
 
 
 class Index(Protocol):

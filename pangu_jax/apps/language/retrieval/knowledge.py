@@ -1,17 +1,17 @@
 """Knowledge: passages of files and databases that a question finds, each with the place it comes from."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from data_pipelines.corpus.reading.quarantine import Quarantine
 from data_pipelines.errors import DataError
-from pangu_jax.apps.language.retrieval import index
+from pangu_jax.apps.language.retrieval import index, left_out
 from pangu_jax.apps.language.retrieval.bm25 import BM25
-from pangu_jax.apps.language.retrieval.chunking import chunks
+from pangu_jax.apps.language.retrieval.cutting import pieces
 from pangu_jax.apps.language.retrieval.embeddings import Embeddings, Encoder
-from pangu_jax.apps.language.retrieval.sources import SourceText, sources
+from pangu_jax.apps.language.retrieval.sources import KNOWN, sources
 from pangu_jax.errors import UserError
 
 RETRIEVERS = ("bm25", "embeddings")
@@ -21,8 +21,9 @@ class Passage(NamedTuple):
     """A piece of the knowledge.
 
     Attributes:
-      text: as it is there.
-      source: `file:line` of its first character, or `table:rowid`.
+      text: as it is there, below the headings that it stands under; a row with its columns' names.
+      source: `file:line` of its first character (of a section's first passage: of its heading), or
+        `table:rowid`.
       score: of the search that found it: BM25, or a cosine; 0 outside a search.
     """
 
@@ -36,7 +37,7 @@ class Knowledge:
 
     Attributes:
       passages: all of them, in order.
-      quarantine: lines that could not be read.
+      quarantine: files, tables, rows and lines that were left out, and why; see `left_out.lines`.
       reused: whether the index was on disk already.
     """
 
@@ -64,7 +65,7 @@ class Knowledge:
         """Reads files, cuts them into passages and indexes them, or finds the index of the same passages.
 
         Args:
-          paths: .txt, .md, .jsonl, folders of them, SQLite databases.
+          paths: .txt, .md, .html, .csv, .tsv, .jsonl, SQLite databases, folders of them.
           retriever: "bm25", or "embeddings" by `encoder`.
           encoder: needed for embeddings only.
           cache: folder of the indexes; the user's cache directory when None.
@@ -72,16 +73,21 @@ class Knowledge:
           overlap: characters of a passage that may be in the next, at most.
 
         Raises:
-          DataError: a path cannot be read, or nothing is in there.
+          DataError: there is nothing at a path, or no text in all of them.
           UserError: the retriever is unknown or its library is missing; the cache cannot be written.
         """
         quarantine = Quarantine()
         passages = [
-            passage for source in sources(paths, quarantine) for passage in _passages(source, size, overlap)
+            Passage(text, f"{source.name}:{number}")
+            for source in sources(paths, quarantine)
+            for text, number in pieces(source, size, overlap)
         ]
         if not passages:
-            bad = f"; {quarantine.counts.total()} lines could not be read" if quarantine.counts else ""
-            raise DataError(f"{', '.join(map(str, paths))}: there is no text in it{bad}")
+            why = "; ".join(left_out.lines(quarantine))
+            raise DataError(
+                f"{', '.join(map(str, paths))}: there is no text in it; give {KNOWN}"
+                + (f" (left out: {why})" if why else "")
+            )
         texts = [passage.text for passage in passages]
         if retriever == "bm25":
             name, load, build = "words", BM25.load, partial(BM25.build, texts)
@@ -101,11 +107,3 @@ class Knowledge:
         """At most `count` passages, best first."""
         found = self._index.search(question, count)
         return [self.passages[number]._replace(score=score) for number, score in found]
-
-
-def _passages(source: SourceText, size: int, overlap: int) -> Iterator[Passage]:
-    line, counted = source.number, 0
-    for begin, end in chunks(source.text, size, overlap):
-        if source.multiline:  # counted from span to span: a long file is not read once per passage
-            line, counted = line + source.text.count("\n", counted, begin), begin
-        yield Passage(source.text[begin:end], f"{source.name}:{line}")

@@ -3,6 +3,7 @@
 import itertools
 import json
 import sqlite3
+import sys
 from pathlib import Path
 
 import jax
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_pipelines.errors import DataError
-from pangu_jax.apps.language.retrieval import index, prompting
+from pangu_jax.apps.language.retrieval import folding, index, prompting
 from pangu_jax.apps.language.retrieval.bm25 import BM25, words
 from pangu_jax.apps.language.retrieval.chunking import chunks
 from pangu_jax.apps.language.retrieval.embeddings import Encoder
@@ -90,6 +91,40 @@ def test_words_are_searched_in_one_form_and_without_marks():
     assert words("，。！") == []
 
 
+@pytest.mark.parametrize(
+    ("question", "text"),
+    [
+        ("軟件怎麼安裝", "软件的安装要十分钟。"),
+        ("软件怎么安装", "軟件的安裝要十分鐘。"),
+        ("臺灣的鐵路", "台湾铁路有环岛线。"),
+        ("乾燥剂", "乾燥劑每月更換。"),
+        ("保固期多长", "保固期為兩年。"),
+        ("ＪＸ的裡面", "jx里面有滤芯。"),
+        ("乾隆皇帝", "乾隆皇帝住在北京。"),
+    ],
+)
+def test_traditional_and_simplified_characters_find_each_other(open_, tmp_path, question, text):
+    (tmp_path / "a.txt").write_text(text, "utf-8")
+    assert [passage.text for passage in open_(tmp_path).search(question)] == [text]
+
+
+def test_an_encoder_reads_simplified_characters_on_both_sides(open_, tmp_path, encoder):
+    pytest.importorskip("faiss")
+    (tmp_path / "a.jsonl").write_text('"軟件開發"\n"鐵路運輸"\n"環島旅行"\n', "utf-8")
+    knowledge = open_(tmp_path / "a.jsonl", retriever="embeddings", encoder=encoder)
+    for passage, asked in zip(knowledge.passages, ("软件开发", "铁路运输", "环岛旅行"), strict=True):
+        (same,), (other,) = knowledge.search(passage.text, 1), knowledge.search(asked, 1)
+        assert same.text == other.text == passage.text
+        assert same.score == pytest.approx(other.score) == pytest.approx(1, abs=1e-4)
+
+
+def test_a_package_that_is_missing_is_named(open_, facts, monkeypatch):
+    monkeypatch.setitem(sys.modules, "opencc", None)
+    folding._converter.cache_clear()
+    with pytest.raises(UserError, match=r"needs opencc.*pangu-jax\[knowledge\]"):
+        open_(facts)
+
+
 def test_lines_of_long_passages_are_counted_in_the_file(open_, tmp_path):
     lines = [f"第{i}行说的是编号{i}的事。" for i in range(200)]
     (tmp_path / "long.md").write_text("\n".join(lines), "utf-8")
@@ -112,7 +147,7 @@ def test_a_folder_gives_all_kinds_by_their_paths_inside(open_, tmp_path):
         ("deep/b.jsonl:1", "熊猫"),
         ("deep/b.jsonl:2", "名：竹子；高：3"),
     ]
-    assert [entry["where"] for entry in knowledge.quarantine.entries] == [3, 4]
+    assert [entry["where"] for entry in knowledge.quarantine.entries] == ["all of it", 3, 4]
 
 
 @pytest.fixture
@@ -161,11 +196,11 @@ def test_a_database_is_neither_written_nor_locked(open_, database):
     ("name", "content", "error"),
     [
         ("missing.txt", None, "there is no file"),
-        ("a.pdf", b"%PDF", "no known kind"),
-        ("a.txt", b"\xff\xfe", "not UTF-8"),
+        ("a.pdf", b"%PDF", "1 x of a kind that is not read, .pdf"),
+        ("a.txt", bytes(range(256)), "not text"),
         ("a.txt", b" \n", "no text"),
-        ("a.jsonl", b"{\n", "1 lines could not be read"),
-        ("a.db", b"SQLite format 3\0" + b"x" * 200, "cannot read the database"),
+        ("a.jsonl", b"{\n", "1 x malformed JSON"),
+        ("a.db", b"SQLite format 3\0" + b"x" * 200, "no readable database, .*not a database"),
     ],
 )
 def test_what_cannot_be_knowledge_is_said_in_one_line(open_, tmp_path, name, content, error):
