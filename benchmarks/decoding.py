@@ -1,4 +1,4 @@
-"""Generation and candidate scoring on CPU: this library against transformers' and CTranslate2's T5, and a loop.
+"""Generation and candidate scoring on CPU: beside transformers' and CTranslate2's T5, and beside a loop.
 
 Generation: the small shape (d 512, ff 2048, 6 + 6 layers, fp32), the same weights for both, batch 8, 256
 random tokens in, 128 out, greedy and 4 beams; each library lives in a process of its own, and they work in

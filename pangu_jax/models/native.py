@@ -81,7 +81,7 @@ def attend(
     mask_BxMxC: jax.Array,
     bias_HxMxC: jax.Array | None,
 ) -> jax.Array:
-    """softmax(q k + bias, where mask) v, [B, H, M, K], all fp32; M of mask and bias may be 1 for all queries."""
+    """softmax(q k + bias, where mask) v, [B, H, M, K], fp32; M of mask and bias may be 1 for all."""
     if bias_HxMxC is None:
         bias_HxMxC = jnp.zeros((0, 1, 0), jnp.float32)
     out = jax.ShapeDtypeStruct(q_BxHxMxK.shape, jnp.float32)
