@@ -28,15 +28,17 @@ struct Head {
   int64_t queries, width, columns, masks, biases;
 };
 
-// Columns up to the last one that any query sees; all of them where none is seen.
+// Columns up to the last one that any query sees; all of them where a query sees none.
 int64_t reach(const Head& head) {
   int64_t end = 0;
   for (int64_t m = 0; m < head.masks; ++m) {
     const bool* row = head.seen + m * head.columns;
-    for (int64_t c = head.columns; c > end; --c)
-      if (row[c - 1]) end = c;
+    int64_t last = head.columns;
+    while (last > 0 && !row[last - 1]) --last;
+    if (last == 0) return head.columns;
+    end = std::max(end, last);
   }
-  return end ? end : head.columns;
+  return end;
 }
 
 // scores [M, room] += q keys, for columns up to `end`.
