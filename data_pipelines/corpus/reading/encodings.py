@@ -101,6 +101,11 @@ def name_of(head: bytes, max_bad: float) -> str:
     return next((name for name, _ in _attempts(head, foreign, max_bad * foreign + 1, [])), "utf-8-sig")
 
 
+def incremental(name: str) -> codecs.IncrementalDecoder:
+    """Decodes a stream in the encoding `name`, as `name_of` gives it; bad bytes become U+FFFD."""
+    return codecs.getincrementaldecoder(name)(_ERRORS)
+
+
 def to_utf8(block: bytes, max_bad: float) -> tuple[bytes, int]:
     """Lines in UTF-8, as many as there were, each from its own encoding; and the number of bad bytes."""
     lines = block.split(b"\n")

@@ -9,9 +9,18 @@ from typing import NamedTuple
 import polars as pl
 
 from data_pipelines.corpus import extraction, frames
-from data_pipelines.corpus.reading import archives, json_lines, plain_text, tables, web_archives
+from data_pipelines.corpus.reading import (
+    archives,
+    json_lines,
+    json_values,
+    plain_text,
+    sniffing,
+    tables,
+    web_archives,
+)
 from data_pipelines.corpus.reading.acceptance import accepted
 from data_pipelines.corpus.reading.compression import BrokenFileError, decompressed, unreadable
+from data_pipelines.corpus.reading.inputs import ARCHIVES, UNNAMED
 from data_pipelines.corpus.reading.place import Place, Record
 from data_pipelines.corpus.reading.quarantine import Quarantine
 from data_pipelines.corpus.reading.settings import Reading
@@ -65,10 +74,10 @@ def _survive(found: Iterator[_Row | pl.DataFrame], place: Place) -> Iterator[_Ro
 
 def _slice(part: Slice, place: Place) -> Iterator[_Row | pl.DataFrame]:
     with _opened(part, place.settings.max_ratio) as stream:
-        if part.file.kind != "tar":
+        if part.file.kind not in ARCHIVES:
             yield from _documents(stream, part.file.kind, place, part.begin, part.end)
             return
-        for name, kind, packing, content in archives.members(stream, place):
+        for name, kind, packing, content in archives.members(stream, part.file.kind, place):
             if packing:
                 content = decompressed(content, packing, place.settings.max_ratio)
             member = Place(f"{place.name}:{name}", place.source, place.settings, place.quarantine)
@@ -93,9 +102,16 @@ def _opened(part: Slice, max_ratio: float) -> io.BufferedReader:
 def _documents(
     stream: io.BufferedReader, kind: str, place: Place, begin: int = 0, end: int | None = None
 ) -> Iterator[_Row | pl.DataFrame]:
+    if kind == UNNAMED:
+        sniffed = sniffing.kind(stream, place)
+        if sniffed is None:
+            return
+        kind = sniffed
     match kind, place.settings.unit:
         case "jsonl", _:
             found = json_lines.read(stream, place, begin, end)
+        case "json", _:
+            found = json_values.read(stream, place, begin, end)
         case "csv", _:
             found = tables.read_csv(stream, place)
         case "parquet", _:

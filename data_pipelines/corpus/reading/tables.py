@@ -5,6 +5,7 @@ import io
 import shutil
 import tempfile
 from collections.abc import Iterator
+from typing import IO
 
 import polars as pl
 import pyarrow as pa
@@ -12,17 +13,22 @@ import pyarrow.parquet as pq
 
 from data_pipelines.corpus.reading import encodings, lines
 from data_pipelines.corpus.reading.acceptance import accepted
-from data_pipelines.corpus.reading.compression import BrokenFileError
+from data_pipelines.corpus.reading.compression import BrokenFileError, seekable
 from data_pipelines.corpus.reading.place import Place, Record
 
 _BATCH = 1000  # rows
 
 
 def read_csv(stream: io.BufferedReader, place: Place) -> Iterator[Record]:
-    """The column `text_field` by the names in the first row; a record is named by its last line."""
+    """The column `text_field` by the names in the first row; a record is named by its last line.
+
+    A line that opens a quote which never closes, or closes only in a later record, goes to the quarantine
+    alone; the lines behind it are read as if it were not there.
+    """
     settings = place.settings
     csv.field_size_limit(settings.max_document_bytes)  # for the process; a quote that never ends stops there
-    reader = csv.reader(_csv_lines(stream, place))
+    source = _Lines(_csv_lines(stream, place))
+    reader = csv.reader(source)
     header: list[str] = next(reader, [])
     wanted = [header.index(name) if name is not None and name in header else None for name in _columns(place)]
     if wanted[0] is None:
@@ -30,20 +36,68 @@ def read_csv(stream: io.BufferedReader, place: Place) -> Iterator[Record]:
             place.reject(1, f"no column {settings.text_field!r}", ",".join(header))
         return
     while True:
+        source.record.clear()
+        row, problem = None, ""
         try:
             row = next(reader, None)
         except csv.Error as error:
-            place.reject(reader.line_num, f"malformed CSV: {error}")
-            continue
-        if row is None:
+            problem = f"malformed CSV: {error}"
+        lines_of_it = source.record
+        if len(lines_of_it) > 1 and (problem or _swallows(lines_of_it, len(header))):
+            place.reject(source.number - len(lines_of_it) + 1, "a quote that is not closed", lines_of_it[0])
+            if not source.again(16 * settings.max_document_bytes):
+                place.reject(source.number, "too many quotes that are not closed: the rest is not read")
+                return
+            reader = csv.reader(source)
+        elif problem:
+            place.reject(source.number, problem, "".join(lines_of_it))
+        elif row is None:
             return
-        if not row:  # a blank line
-            continue
-        text, url, source = (row[i] if i is not None and i < len(row) else None for i in wanted)
-        if text is None:
-            place.reject(reader.line_num, f"no text in column {settings.text_field!r}", ",".join(row))
-            continue
-        yield Record(reader.line_num, text, url, source=source)
+        elif row:  # no blank line
+            text, url, origin = (row[i] if i is not None and i < len(row) else None for i in wanted)
+            if text is None:
+                place.reject(source.number, f"no text in column {settings.text_field!r}", ",".join(row))
+            else:
+                yield Record(source.number, text, url, source=origin)
+
+
+def _swallows(record: list[str], width: int) -> bool:
+    """Whether the lines of a record are several: a quote of the first is closed by another's, or by none.
+
+    Careless quotes inside a quoted field are not that: its lines are no rows of the table by themselves.
+    """
+    try:
+        next(csv.reader(record, strict=True))
+    except csv.Error as error:
+        never = "unexpected end" in str(error)
+        return never or width == 1 or any(len(next(csv.reader([line]), [])) == width for line in record[1:])
+    return False
+
+
+class _Lines:
+    """Lines for csv.reader. number: of those given; record: those of the record that is being read."""
+
+    def __init__(self, lines: Iterator[str]):
+        self._lines, self._back = lines, list[str]()  # the latter's last is the next
+        self._again = 0
+        self.number, self.record = 0, list[str]()
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._back.pop() if self._back else next(self._lines)
+        self.number += 1
+        self.record.append(line)
+        return line
+
+    def again(self, most: int) -> bool:
+        """Gives the record's lines once more but for the first; False when that has been `most` characters."""
+        back = self.record[:0:-1]
+        self._back += back
+        self.number -= len(back)
+        self._again += sum(map(len, back))
+        return self._again <= most
 
 
 def _csv_lines(stream: io.BufferedReader, place: Place) -> Iterator[str]:
@@ -56,21 +110,15 @@ def _csv_lines(stream: io.BufferedReader, place: Place) -> Iterator[str]:
 def read_parquet(stream: io.BufferedReader, place: Place) -> Iterator[pl.DataFrame]:
     """The column `text_field`, in frames.SCHEMA, some rows at a time. Rows count from 1."""
     with tempfile.TemporaryFile() as spool:
-        seekable = _seekable(stream)
-        if not seekable:  # a Parquet file is read from its end
+        source: IO[bytes] = stream
+        if not seekable(stream):  # a Parquet file is read from its end
             shutil.copyfileobj(stream, spool)
             spool.seek(0)
+            source = spool
         try:
-            yield from _parquet(pq.ParquetFile(stream if seekable else spool), place)
+            yield from _parquet(pq.ParquetFile(source), place)
         except (pa.ArrowException, ValueError) as error:  # the latter for names that are not UTF-8
             raise BrokenFileError(f"broken Parquet file: {error}".splitlines()[0]) from error
-
-
-def _seekable(stream: io.BufferedReader) -> bool:
-    try:
-        return stream.seekable()
-    except AttributeError:  # what a member of an archive answers
-        return False
 
 
 def _parquet(file: pq.ParquetFile, place: Place) -> Iterator[pl.DataFrame]:
