@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
 
 from data_pipelines import cache
+from data_pipelines.corpus.reading import left_out
 from data_pipelines.errors import DataError
 from data_pipelines.text import documents, folder, packing
 from data_pipelines.text.denoising import DenoisingObjective, Piece
@@ -48,7 +49,11 @@ def build(corpus: CorpusSettings, key: dict, to: Path) -> dict:
     console = Console(file=sys.stderr, force_jupyter=False, force_terminal=sys.stderr.isatty())
     with Progress(*columns, console=console) as progress:
         step = progress.add_task("Reading text", total=None)
-        parts = documents.split(corpus.read(quarantine), corpus.validation_fraction)
+        try:
+            parts = documents.split(corpus.read(quarantine), corpus.validation_fraction)
+        except DataError as error:
+            q = quarantine
+            raise DataError("; ".join([str(error), *left_out.lines(q.skipped, q.counts, q.noted, 0)])) from None
         progress.update(step, total=1, completed=1)
         step = progress.add_task("Vocabulary", total=None)
         shutil.copyfile(vocabulary_of(corpus, key["text"], parts.train), to / "vocabulary.model")
@@ -75,6 +80,8 @@ def build(corpus: CorpusSettings, key: dict, to: Path) -> dict:
         "duplicates": parts.duplicates,
         "blank": parts.blank,
         "quarantined": dict(quarantine.counts),
+        "noted": {what: count for what, count in quarantine.noted.items() if count},
+        "skipped_files": dict(quarantine.skipped),
         "tokens": {split: sum(len(d.tokens) for d in docs) for split, docs in tokenised.items()},
         "tasks": tasks,
     }

@@ -17,6 +17,7 @@ import gin
 
 from data_pipelines import cache
 from data_pipelines.batches import Mixture, ValidationBatches
+from data_pipelines.corpus.reading import left_out
 from data_pipelines.errors import DataError
 from data_pipelines.text.denoising import Causal, DenoisingObjective, PrefixLM, SpanCorruption
 from data_pipelines.text.documents import Document
@@ -55,6 +56,18 @@ class Corpus(CorpusSettings):
     def fingerprint(self) -> dict[str, str]:
         """What a checkpoint must agree with: {"vocabulary": sha256 of the model file}."""
         return {"vocabulary": self.vocabulary.fingerprint}
+
+    def notices(self) -> list[str]:
+        """What was left out of the text, in a line; [] where nothing was."""
+        manifest = self.prepared.manifest
+        said = left_out.lines(
+            manifest.get("skipped_files", {}),  # caches of older code lack some
+            manifest.get("quarantined", {}),
+            manifest.get("noted", {}),
+            sum(manifest["documents"].values()) + manifest["duplicates"] + manifest["blank"],
+        )
+        where = f"; {self.prepared.root / 'quarantine.jsonl'} lists each" if manifest["quarantined"] else ""
+        return [f"the text of {self.path}: {'; '.join(said)}{where}"] if said else []
 
     def baselines(self, objective: str) -> dict[str, float]:
         """Held-out nats per token of n-gram models (see data_pipelines.text.baselines), kept with the cache;

@@ -1,6 +1,6 @@
 """Pangu NLP under the trainer: an encoder-decoder over packed windows of a weighted mixture of tasks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -225,6 +225,11 @@ class LanguageModel(PipelinedWorkload):
         """The vocabulary, which a run needs to be used by itself; {} for data without text."""
         vocabulary = getattr(self.data, "vocabulary", None)
         return {FILE: vocabulary.file.read_bytes()} if vocabulary else {}
+
+    def notices(self) -> Sequence[str]:
+        """What the corpus left out; nothing for data without text."""
+        notices = getattr(self.data, "notices", None)
+        return notices() if notices else ()
 
     def baselines(self) -> dict[str, dict[str, float]]:
         """Task -> held-out loss of n-gram models on the same targets; {} for data without text."""
