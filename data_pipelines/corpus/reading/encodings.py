@@ -91,7 +91,7 @@ def decode(data: bytes, max_bad: float, declared: str | None = None) -> tuple[st
 
 
 def name_of(head: bytes, max_bad: float) -> str:
-    """The encoding of a file that begins with `head`, as `codecs` names it; UTF-8 where nothing is likelier."""
+    """The encoding of a file that begins with `head`, for `incremental`; UTF-8 unless another is likelier."""
     if utf16(head):
         return "utf-16"
     head = head[: head.rfind(b"\n") + 1] or head
@@ -151,7 +151,7 @@ def _attempts(
     best = max(_CHINESE, key=lambda name: tried[name].likely)
     likely = [best] if tried[best].likely >= _LIKELY else []
     unlikely = [name for name in _CHINESE if likely and name != best and tried[name].likely < _UNLIKELY]
-    # Where nothing tells them apart: fewer texts of the one are taken by the other than of the other by the one.
+    # Where nothing tells them apart, GB18030: it takes fewer texts in Big5 than Big5 takes in it.
     last = sorted(_CHINESE, key=lambda name: (-tried[name].likely, tried[name].odd))
     order = [*(name for name in named if name in _PICKY), *likely, *named, *last]
     for name in dict.fromkeys(order):

@@ -68,7 +68,8 @@ def _decoded_whole(data: bytes, place: Place) -> str | None:
     max_bad = place.settings.max_bad
     if (found := encodings.decode(data, max_bad)) is None and not encodings.is_binary(data, max_bad):
         lines_of_it = data.split(b"\n")
-        each = [encodings.decode(line, max_bad) for line in lines_of_it]
+        # A mark of UTF-16 in the middle of a file is none.
+        each = [None if encodings.utf16(line) else encodings.decode(line, max_bad) for line in lines_of_it]
         bad = [number for number, line in enumerate(each) if line is None]
         if 2 * len(bad) <= len(each):
             for number in bad:

@@ -36,7 +36,8 @@ class Quarantine:
             if isinstance(sample, str):
                 sample = sample[:_SAMPLE].encode("utf-8", "backslashreplace")
             text = sample[:_SAMPLE].decode("utf-8", "backslashreplace")
-            self.entries.append({"file": str(file), "where": where, "reason": f"{kind}{colon}{_shortened(detail)}", "text": text})
+            told = f"{kind}{colon}{_shortened(detail)}"
+            self.entries.append({"file": str(file), "where": where, "reason": told, "text": text})
 
     def write(self, path: Path) -> None:
         """One JSON object per line."""

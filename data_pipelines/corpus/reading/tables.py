@@ -92,7 +92,7 @@ class _Lines:
         return line
 
     def again(self, most: int) -> bool:
-        """Gives the record's lines once more but for the first; False when that has been `most` characters."""
+        """Gives the record's lines but the first once more; False when that has been `most` characters."""
         back = self.record[:0:-1]
         self._back += back
         self.number -= len(back)

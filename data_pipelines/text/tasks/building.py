@@ -52,8 +52,8 @@ def build(corpus: CorpusSettings, key: dict, to: Path) -> dict:
         try:
             parts = documents.split(corpus.read(quarantine), corpus.validation_fraction)
         except DataError as error:
-            q = quarantine
-            raise DataError("; ".join([str(error), *left_out.lines(q.skipped, q.counts, q.noted, 0)])) from None
+            left = left_out.lines(quarantine.skipped, quarantine.counts, quarantine.noted, 0)
+            raise DataError("; ".join([str(error), *left])) from None
         progress.update(step, total=1, completed=1)
         step = progress.add_task("Vocabulary", total=None)
         shutil.copyfile(vocabulary_of(corpus, key["text"], parts.train), to / "vocabulary.model")
