@@ -256,7 +256,7 @@ def test_mojibake_that_survives(text):
         LONG,
         "",
         FRENCH * 3,
-        "程序员常见的锟斤拷与烫烫烫是怎么来的？" + LONG,
+        "程序员常见的锟斤拷与烫烫烫是怎么来的？" + LONG * 2,
         "这汤太烫烫烫了" + PROSE * 20,
         "目录······················1\n第一章……………………2\n" + "×" * 30 + "°°°°°°°°" + "§§§§§§§§",
         LONG.encode("big5", "ignore").decode("big5"),

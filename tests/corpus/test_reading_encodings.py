@@ -116,15 +116,16 @@ def test_an_encoding_that_takes_any_bytes_comes_last():
     # A wrong declaration, of an encoding that takes these bytes too.
     assert encodings.decode((SIMPLE * 2).encode("gbk"), 0.02, "big5") == (SIMPLE * 2, 0)
     # UTF-8 beyond repair is nothing else.
-    assert encodings.decode((SIMPLE.encode()[:-2] + b"\xff") * 9 + b"\xff" * 60, 0.02) is None
+    assert encodings.decode((SIMPLE.encode()[:-2] + b"\xff" * 14) * 9, 0.02) is None
 
 
-FREQUENT = "的一是不了在人有我他中来上大和国地到要就出也生能而子得自之年后作用道行所然事成方多去法如都同本市天好" * 2
+FREQUENT = "的是不了在人有我他中上大和地到要就出也生能而子得自之年作用道行所然事成方多去法如都同本市天好"
 
 
-@given(st.text(st.sampled_from(FREQUENT), min_size=30, max_size=60), st.sampled_from(["gbk", "big5"]))
+@given(st.permutations(FREQUENT), st.integers(12, 40), st.sampled_from(["gbk", "big5"]))
 @settings(max_examples=60, deadline=None)
-def test_chinese_in_either_encoding(text, name):
+def test_chinese_in_either_encoding(characters, length, name):
+    text = "".join(characters[:length])
     data = text.encode(name, "ignore")
     assert encodings.decode(data, 0.02) == (data.decode(name), 0)
     assert encodings.to_utf8(data, 0.02) == (data.decode(name).encode(), 0)

@@ -98,9 +98,7 @@ def test_zip_as_tar(tmp_path, suffix):
     (tmp_path / f"all.zip{suffix}").write_bytes(COMPRESS.get(suffix, bytes)(packed))
     documents, _, quarantine = read(tmp_path)
     names = ["in/a.jsonl:1", "../b.txt", "c.json.gz:1", "d_00", "in/e.HTML"]
-    assert documents == dict(
-        zip((f"all.zip{suffix}:{name}" for name in names), "甲乙丙丁戊", strict=True)
-    )
+    assert documents == dict(zip((f"all.zip{suffix}:{name}" for name in names), "甲乙丙丁戊", strict=True))
     assert quarantine.noted["members of archives of no known kind"] == 3
     assert quarantine.noted["links and devices in archives"] == 1
     assert quarantine.noted["files without a suffix that are no text"] == 1
@@ -152,7 +150,11 @@ def test_a_zip_archive_with_any_byte_changed(tmp_path_factory, data):
         ('1,"甲\n二行"\n2,乙\n', ["甲\n二行", "乙"], []),  # a record of two lines
         ('1,甲"引"甲\n2,"乙"\n', ['甲"引"甲', "乙"], []),  # quotes inside a field
         ('1,"他说"你好"，走了"\n2,乙\n', ['他说你好"，走了"', "乙"], []),  # careless, in one line
-        ('1,"头\n他说"你好"，\n走了"\n2,乙\n', ['头\n他说你好"，\n走了"\n2,乙'], None),  # careless, in several
+        (
+            '1,"头\n他说"你好"，\n走了"\n2,乙\n',
+            ['头\n他说你好"，\n走了"\n2,乙'],
+            None,
+        ),  # careless, in several
         ('1,甲\n2,"尾', ["甲"], [3]),
         ('1,"\n2,"\n3,丙\n', ["2,", "丙"], []),  # nobody can know
     ],
@@ -185,7 +187,9 @@ def test_a_table_that_is_written_rightly_is_read_whole(tmp_path_factory, rows):
     assert not quarantine.counts
 
 
-PROSE = "".join(f"<p>第{i}条 本市为了规范管理工作，根据法律制定本条例，自公布之日起施行。</p>" for i in range(9))
+PROSE = "".join(
+    f"<p>第{i}条 本市为了规范管理工作，根据法律制定本条例，自公布之日起施行。</p>" for i in range(9)
+)
 LATIN = "Content-Type: text/html; charset=ISO-8859-1"
 
 

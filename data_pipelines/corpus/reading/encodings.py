@@ -60,6 +60,11 @@ def utf16(head: bytes) -> str | None:
     return _BOMS.get(head[:2])
 
 
+def as_utf8(head: bytes) -> bytes:
+    """`head`, from UTF-16 with a mark if it is in that: for looks at its ASCII."""
+    return head.decode("utf-16", "replace").encode("utf-8", "replace") if utf16(head) else head
+
+
 def decode(data: bytes, max_bad: float, declared: str | None = None) -> tuple[str, int] | None:
     """(text, number of bad bytes, each now U+FFFD), or None when `data` is no text in any known encoding.
 

@@ -29,9 +29,7 @@ def read(
 
     The form is told from the beginning of the file, whatever stretch is asked for; an array is one stretch.
     """
-    head = stream.peek(_HEAD)[:_HEAD]
-    if encodings.utf16(head):
-        head = head.decode("utf-16", "replace").encode("utf-8", "replace")
+    head = encodings.as_utf8(stream.peek(_HEAD)[:_HEAD])
     if _is_lines(head) or encodings.is_binary(head, place.settings.max_bad):
         yield from json_lines.read(stream, place, begin, end)
     elif begin == 0:

@@ -19,6 +19,7 @@ def kind(stream: io.BufferedReader, place: Place) -> str | None:
     if encodings.is_binary(head, place.settings.max_bad):
         place.note("files without a suffix that are no text", 1)
         return None
+    head = encodings.as_utf8(head)
     if _JSON.match(head):
         return "json"
     return "html" if _HTML.match(head) else "text"

@@ -43,7 +43,10 @@ def read_csv(stream: io.BufferedReader, place: Place) -> Iterator[Record]:
         except csv.Error as error:
             problem = f"malformed CSV: {error}"
         lines_of_it = source.record
-        if len(lines_of_it) > 1 and (problem or _swallows(lines_of_it, len(header))):
+        several = len(lines_of_it) > 1
+        # One line by itself can only be without an end, at that of the file.
+        suspect = several or (lines_of_it and lines_of_it[0].count('"') % 2)
+        if suspect and ((problem and several) or _swallows(lines_of_it, len(header))):
             place.reject(source.number - len(lines_of_it) + 1, "a quote that is not closed", lines_of_it[0])
             if not source.again(16 * settings.max_document_bytes):
                 place.reject(source.number, "too many quotes that are not closed: the rest is not read")
@@ -69,8 +72,10 @@ def _swallows(record: list[str], width: int) -> bool:
     try:
         next(csv.reader(record, strict=True))
     except csv.Error as error:
-        never = "unexpected end" in str(error)
-        return never or width == 1 or any(len(next(csv.reader([line]), [])) == width for line in record[1:])
+        if "unexpected end" in str(error):
+            return True
+        widths = {len(next(csv.reader([line]), [])) for line in record[1:]}
+        return bool(widths) and (width == 1 or width in widths)
     return False
 
 
