@@ -145,8 +145,8 @@ def test_everywhere_a_person_looks(tmp_path, capsys, raw):
         (
             {"a.csv": "body\nx\n", "b.pdf": ""},
             {},
-            "nothing is left: 0 documents read; passed over: 1 file of kinds not known (.pdf 1); put aside: 1 "
-            "of 1 documents and lines (100.0%): no column 'text' 1; see",
+            "nothing is left: 0 documents read; passed over: 1 file of kinds not known (.pdf 1); put aside: "
+            "1 of 1 documents and lines (100.0%): no column 'text' 1; see",
         ),
         (
             {"a.txt": " \n"},

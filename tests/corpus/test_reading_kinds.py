@@ -28,7 +28,7 @@ dump = functools.partial(json.dumps, ensure_ascii=False)
         dump(TWO).encode("gb18030"),
         json.dumps(TWO).encode(),
     ],
-    ids="lines array indented objects utf-16 gb18030 escaped".split(),
+    ids=["lines", "array", "indented", "objects", "utf-16", "gb18030", "escaped"],
 )
 @pytest.mark.parametrize("name", ["a.json", "b.JSON.gz", "c_00"])
 def test_json_in_every_form(tmp_path, name, content):
