@@ -123,8 +123,8 @@ def corpus(
     """The text of a language model and what is learnt from it.
 
     Args:
-      path: a folder, file or glob of .txt and .jsonl (plain, .gz, .xz, .zst), or the folder of a corpus that
-        `pangu corpus build` made; None is the quickstart corpus.
+      path: a folder, file or glob of text in any kind that the corpus factory reads (`text.folder`), or the
+        folder of a corpus that `pangu corpus build` made; None is the quickstart corpus.
       text_field: field of a .jsonl line that holds the text.
       documents: what one document of a .txt is: "file", "paragraph" (up to a blank line) or "line".
       vocabulary_size: ids in all, mode tokens and 100 sentinels included, of the vocabulary to train.
