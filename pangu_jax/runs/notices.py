@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 from pangu_jax.runs.json_files import read_json
 from pangu_jax.runs.run_directory import RunDirectory, write_atomically
@@ -24,5 +25,5 @@ def read(directory: RunDirectory) -> list[str]:
     Raises:
       UserError: the file is damaged.
     """
-    found: list[str] = read_json(directory.notices, [])
+    found: list[Any] = read_json(directory.notices, [])
     return [str(line) for line in found]

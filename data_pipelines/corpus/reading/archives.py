@@ -117,7 +117,7 @@ class _MemberStream(io.RawIOBase):
             data = self._content.read(len(buffer))
         except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError) as error:
             raise BrokenFileError(f"broken archive: {error}") from error
-        except (RuntimeError, NotImplementedError) as error:  # a password is needed; a packing nobody knows
+        except RuntimeError as error:  # a password is needed, or a packing that nobody knows
             raise BrokenFileError(f"unreadable member: {error}") from error
         self._made += len(data)
         check_ratio(self._made, self._member.compress_size, self._max_ratio)

@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Iterator
+from typing import Literal
 
 from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
 
@@ -11,6 +12,7 @@ from data_pipelines.corpus.reading.encodings import is_utf8
 from data_pipelines.corpus.reading.place import Place, Record
 from data_pipelines.corpus.reading.plain_text import decoded
 
+_Decoding = Literal["all", "content", "none", "transfer"]
 _WANTED = (WarcRecordType.response, WarcRecordType.conversion, WarcRecordType.resource)
 _HTML = ("text/html", "application/xhtml+xml")
 _CHUNK = re.compile(rb"[0-9a-fA-F]{1,8}[ \t]*(?:;[^\r\n]*)?\r?\n")
@@ -92,21 +94,21 @@ def _page(content: bytes, limit: int) -> tuple[str, str | None, bytes] | None:
     kind, charset = _media_type(headers.get("Content-Type"))
     if kind not in _HTML:
         return None
-    undone = ""
+    chunked = False
     if "chunked" in (headers.get("Transfer-Encoding") or "").lower() and _CHUNK.match(body):
-        undone = "transfer"
-        body = _response(content, undone, limit)[1]
+        chunked = True
+        body = _response(content, "transfer", limit)[1]
     packing = (headers.get("Content-Encoding") or "").strip().lower()
     if packing and body.startswith(_MAGIC.get(packing, b"")):
         try:
-            body = _response(content, "all" if undone else "content", limit)[1]
+            body = _response(content, "all" if chunked else "content", limit)[1]
         except OSError:
             if packing in _MAGIC or not is_utf8(body):
                 raise
     return kind, charset, body
 
 
-def _response(content: bytes, decoding: str, limit: int) -> tuple[WarcRecord, bytes]:
+def _response(content: bytes, decoding: _Decoding, limit: int) -> tuple[WarcRecord, bytes]:
     response = WarcRecord()
     response.init_headers(WarcRecordType.response)
     response.set_bytes_content(content)
