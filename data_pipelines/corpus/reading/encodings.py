@@ -23,7 +23,7 @@ _SUPERSETS = {"gbk": "gb18030", "big5": "big5hkscs"}
 _META = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?([a-z0-9_.:-]{1,40})", re.IGNORECASE)
 _META_BYTES = 2048
 _SAMPLE = 4096  # bytes for the detector, which reads 6 MB/s
-_BEGINNING = 1024  # characters that show how likely a decoding is
+_BEGINNING = 256  # characters that show how likely a decoding is
 _FEW = 64  # bytes tell the detector little: what can be Chinese is
 _CHINESE = ("gb18030", "big5hkscs")
 # Not every run of bytes is text in one of these, as it is in those of one byte a character.

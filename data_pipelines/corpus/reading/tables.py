@@ -17,6 +17,7 @@ from data_pipelines.corpus.reading.compression import BrokenFileError, seekable
 from data_pipelines.corpus.reading.place import Place, Record
 
 _BATCH = 1000  # rows
+_OPEN = "a quote that is not closed"
 
 
 def read_csv(stream: io.BufferedReader, place: Place) -> Iterator[Record]:
@@ -28,35 +29,34 @@ def read_csv(stream: io.BufferedReader, place: Place) -> Iterator[Record]:
     settings = place.settings
     csv.field_size_limit(settings.max_document_bytes)  # for the process; a quote that never ends stops there
     source = _Lines(_csv_lines(stream, place))
-    reader = csv.reader(source)
-    header: list[str] = next(reader, [])
+    header: list[str] = next(csv.reader(source.given()), [])
     wanted = [header.index(name) if name is not None and name in header else None for name in _columns(place)]
     if wanted[0] is None:
         if header:
             place.reject(1, f"no column {settings.text_field!r}", ",".join(header))
         return
+    reader = csv.reader(source.given(), strict=True)
     while True:
-        source.record.clear()
-        row, problem = None, ""
+        source.next_record()
+        problem = ""
         try:
             row = next(reader, None)
         except csv.Error as error:
-            problem = f"malformed CSV: {error}"
-        lines_of_it = source.record
-        several = len(lines_of_it) > 1
-        # One line by itself can only be without an end, at that of the file.
-        suspect = several or (lines_of_it and lines_of_it[0].count('"') % 2)
-        if suspect and ((problem and several) or _swallows(lines_of_it, len(header))):
-            place.reject(source.number - len(lines_of_it) + 1, "a quote that is not closed", lines_of_it[0])
-            if not source.again(16 * settings.max_document_bytes):
-                place.reject(source.number, "too many quotes that are not closed: the rest is not read")
-                return
-            reader = csv.reader(source)
-        elif problem:
-            place.reject(source.number, problem, "".join(lines_of_it))
-        elif row is None:
+            row, problem = _careless(source, len(header), str(error))
+            if problem == _OPEN:
+                first = source.record[0]
+                place.reject(source.number - len(source.record) + 1, problem, first)
+                if not source.again(1, 16 * settings.max_document_bytes):
+                    place.reject(source.number, "too many quotes that are not closed: the rest is not read")
+                    return
+            elif problem:
+                place.reject(source.number, problem, "".join(source.record))
+            reader = csv.reader(source.given(), strict=True)
+        if problem:
+            continue
+        if row is None:
             return
-        elif row:  # no blank line
+        if row:  # no blank line
             text, url, origin = (row[i] if i is not None and i < len(row) else None for i in wanted)
             if text is None:
                 place.reject(source.number, f"no text in column {settings.text_field!r}", ",".join(row))
@@ -64,44 +64,58 @@ def read_csv(stream: io.BufferedReader, place: Place) -> Iterator[Record]:
                 yield Record(source.number, text, url, source=origin)
 
 
-def _swallows(record: list[str], width: int) -> bool:
-    """Whether the lines of a record are several: a quote of the first is closed by another's, or by none.
+def _careless(source: "_Lines", width: int, error: str) -> tuple[list[str] | None, str]:
+    """(row, what is wrong with it or "") of the record at which a strict reader stopped.
 
-    Careless quotes inside a quoted field are not that: its lines are no rows of the table by themselves.
+    Careless quotes inside a quoted field are read as spreadsheets read them, unless a quote of the first line
+    is closed by another record's, or by none: then the lines behind are rows of the table by themselves.
     """
-    try:
-        next(csv.reader(record, strict=True))
-    except csv.Error as error:
-        if "unexpected end" in str(error):
-            return True
-        widths = {len(next(csv.reader([line]), [])) for line in record[1:]}
-        return bool(widths) and (width == 1 or width in widths)
-    return False
+    row = None
+    if "unexpected end" not in error:
+        source.again(0)
+        try:
+            row = next(csv.reader(source.given()), None)
+        except csv.Error as worse:
+            if len(source.record) == 1:
+                return None, f"malformed CSV: {worse}"
+        else:
+            widths = {len(next(csv.reader([line]), [])) for line in source.record[1:]}
+            if not widths or (width > 1 and width not in widths):
+                return row, ""
+    return None, _OPEN
 
 
 class _Lines:
-    """Lines for csv.reader. number: of those given; record: those of the record that is being read."""
+    """Lines for csv.reader; record: those of the record that is being read."""
 
     def __init__(self, lines: Iterator[str]):
         self._lines, self._back = lines, list[str]()  # the latter's last is the next
-        self._again = 0
-        self.number, self.record = 0, list[str]()
+        self._before = self._again = 0
+        self.record = list[str]()
 
-    def __iter__(self) -> Iterator[str]:
-        return self
+    @property
+    def number(self) -> int:
+        """Of the last line that was given."""
+        return self._before + len(self.record)
 
-    def __next__(self) -> str:
-        line = self._back.pop() if self._back else next(self._lines)
-        self.number += 1
-        self.record.append(line)
-        return line
+    def given(self) -> Iterator[str]:
+        """The lines that come next; a new one for each reader."""
+        back, record = self._back, self.record
+        while (line := back.pop() if back else next(self._lines, None)) is not None:
+            record.append(line)
+            yield line
 
-    def again(self, most: int) -> bool:
-        """Gives the record's lines but the first once more; False when that has been `most` characters."""
-        back = self.record[:0:-1]
-        self._back += back
-        self.number -= len(back)
-        self._again += sum(map(len, back))
+    def next_record(self) -> None:
+        """Another record begins."""
+        self._before += len(self.record)
+        self.record.clear()
+
+    def again(self, kept: int, most: int = 0) -> bool:
+        """Gives the record's lines from `kept` on once more; False when that has been `most` characters."""
+        back = self.record[kept:]
+        del self.record[kept:]
+        self._back += back[::-1]
+        self._again += sum(map(len, back)) if most else 0
         return self._again <= most
 
 
