@@ -11,14 +11,24 @@ import dataclasses
 import json
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import gin
 
-from data_pipelines.corpus import card, collecting, dedup, engine, frames, rejected, report, stages
-from data_pipelines.corpus.cleaning import Rule, chinese_rules, clean_chunk
+from data_pipelines.corpus import (
+    card,
+    collecting,
+    dedup,
+    engine,
+    frames,
+    nothing_left,
+    rejected,
+    report,
+    stages,
+)
+from data_pipelines.corpus.cleaning import Filter, Rule, chinese_rules, clean_chunk
 from data_pipelines.corpus.decontamination import Decontamination, build_index, decontaminate
 from data_pipelines.corpus.dedup import Dedup
 from data_pipelines.corpus.directory import BuildDirectory, lock, plain
@@ -93,14 +103,23 @@ def build(
         pool = RayCluster(ray_address, directory.root) if ray_address else ProcessPool(workers)
         directory.recipe.write_text(recipe, "utf-8")
         factory = _Factory(directory, stack.enter_context(pool), **settings)
-        factory.run(files)
-        factory.publish(title, recipe)
+        try:
+            factory.run(files)
+        except _NothingLeftError:
+            found = report.write(directory, identity, skipped)
+            limits = {rule.name: rule.limit for rule in factory.rules if isinstance(rule, Filter)}
+            raise DataError(nothing_left.line(found, limits, output)) from None
+        factory.publish(title, recipe, skipped)
         found = report.write(directory, identity, skipped)
         if not keep_work:
             for path in directory.work.glob("*/*/*.arrow"):
                 if path.name != rejected.FILE:
                     path.unlink()
     return found
+
+
+class _NothingLeftError(Exception):
+    """No document came out of a stage: the later ones have nothing to do."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,12 +133,12 @@ class _Factory:
     writing: Writing
 
     def run(self, files: Sequence[InputFile]) -> None:
-        """All stages; those that are done take no time."""
+        """All stages; those that are done take no time. _NothingLeftError where one leaves no document."""
         units = divide(files, self.reading)
         read = self._stage("read", stages.read, [StageCall(u.key, (u, self.reading), u.size) for u in units])
         raw = [path for folder in read for path in stages.chunk_files(folder)]
         if not raw:
-            raise DataError("no documents could be read; work/read/*/quarantine.jsonl has the reasons")
+            raise _NothingLeftError
         # The index of evaluation sets is one long task: beside many others it delays nobody.
         examined = sum(size for _, _, size in self.decontamination.files())
         (index,), clean = engine.run(
@@ -131,8 +150,10 @@ class _Factory:
             ),
             Stage(self.directory.stage("clean"), clean_chunk, _each(raw, self.rules)),
         )
+        self._require_documents("clean")
         unique = self._unique([folder / frames.DOCUMENTS for folder in clean])
         pure = self._chunks("decontaminate", decontaminate, unique, index)
+        self._require_documents("decontaminate")
         chunks = []
         for folder in pure:
             held = json.loads((folder / engine.STATS).read_text("utf-8"))["sources"]
@@ -143,7 +164,11 @@ class _Factory:
         tasks = [StageCall(s.key, (s, self.writing), size) for s, size in zip(shards, sizes, strict=True)]
         self._stage("write", write_shard, tasks)
 
-    def publish(self, title: str, recipe: str) -> None:
+    def _require_documents(self, stage: str) -> None:
+        if not any(held["documents_out"] for held in engine.statistics(self.directory.stage(stage))):
+            raise _NothingLeftError
+
+    def publish(self, title: str, recipe: str, skipped: Mapping[str, int]) -> None:
         """Makes the dataset of the shards, beside its place, and renames it into it."""
         partial = self.directory.dataset.with_name("dataset.partial")
         shutil.rmtree(partial, ignore_errors=True)
@@ -155,6 +180,7 @@ class _Factory:
             title=title,
             stages={name: collecting.counted(self.directory, name) for name in collecting.FUNNEL},
             evaluation=collecting.counted(self.directory, "index"),
+            left_out=collecting.left_out_lines(self.directory, skipped),
             settings=plain({"rules": self.rules, "dedup": self.dedup, "writing": self.writing}),
             recipe=recipe,
             licences=self.writing.licences,

@@ -9,7 +9,7 @@ import importlib.metadata
 import json
 import platform
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ def write(
     settings: Mapping[str, Any],
     recipe: str,
     licences: Mapping[str, str],
+    left_out: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Writes README.md and card.json into the folder of a finished dataset; gives the content of card.json.
 
@@ -56,6 +57,7 @@ def write(
       settings: JSON-able, by part: the rules with their settings, and so on.
       recipe: the resolved recipe; the card holds its sum.
       licences: of sources; one that is left out is `NOT_STATED`.
+      left_out: what reading left out of the raw files, a line each.
     """
     mixture = json.loads((dataset / MIXTURE).read_text("utf-8"))
     sums = (dataset / SUMS).read_text("utf-8")
@@ -67,6 +69,7 @@ def write(
         "title": title,
         "sources": sources,
         "funnel": [_funnel(name, statistics) for name, statistics in stages.items()],
+        "left_out": list(left_out),
         "evaluation": _evaluation(evaluation, stages.values()),
         "mixture": {key: value for key, value in mixture.items() if key != "sources"},
         "settings": settings,

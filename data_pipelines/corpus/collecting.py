@@ -1,6 +1,6 @@
 """What the stages of a build counted, added up: the funnel, what rules did, and what each stage cost."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import polars as pl
 
 from data_pipelines.corpus import engine, frames
 from data_pipelines.corpus.directory import BuildDirectory
+from data_pipelines.corpus.reading import left_out
 from data_pipelines.corpus.rejected import FILE
 
 # Stages that see documents, in order: the rows of the funnel.
@@ -46,6 +47,12 @@ def counted(directory: BuildDirectory, stage: str) -> dict[str, Any]:
         {key: value for key, value in one.items() if key not in _COST}
         for one in engine.statistics(directory.stage(stage))
     )
+
+
+def left_out_lines(directory: BuildDirectory, skipped: Mapping[str, int]) -> list[str]:
+    """What reading left out and noted, a line each; `skipped`: files that nobody opened, by suffix."""
+    read = counted(directory, "read")
+    return left_out.lines(skipped, read["quarantined"], read["noted"], read["documents_out"])
 
 
 def collect(directory: BuildDirectory) -> dict[str, Any]:

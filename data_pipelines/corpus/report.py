@@ -27,6 +27,7 @@ def write(
     found = collecting.collect(directory)
     found["identity"] = dict(identity)
     found["skipped_files"] = dict(skipped)
+    found["left_out"] = collecting.left_out_lines(directory, skipped)
     found["stored_bytes"] = sum(size for _, _, size in identity["inputs"])
     found["disk_bytes"] = {
         "work": _bytes_under(directory.work),
@@ -57,7 +58,7 @@ def render(found: Mapping[str, Any], name: str) -> str:
             (s["name"], s["documents_out"], s["bytes_out"], (s["bytes_out"] or 0) / read) for s in funnel
         ],
         names=[s["name"] for s in funnel],
-        cpu=sum(s["cpu_seconds"] for s in found["stages"]),
+        cpu=sum(s["cpu_seconds"] for s in found["stages"]) or 1e-3,
         read=read,
     )
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pangu_jax.errors import UserError
-from pangu_jax.runs import best_step, exhibit_files, measured, metrics, sessions, units
+from pangu_jax.runs import best_step, exhibit_files, measured, metrics, notices, sessions, units
 from pangu_jax.runs.best_step import BestStep
 from pangu_jax.runs.exhibit_files import Exhibits
 from pangu_jax.runs.json_files import read_json
@@ -45,6 +45,7 @@ class Results:
       best: the step that counts; None where it is the last.
       baselines: task -> name -> held-out loss of predictors that are no model.
       exhibits: what the finished run shows.
+      notices: what is to be told of its data, a line each.
       environment: what `environment.describe` wrote.
       recipe: text of the resolved recipe.
     """
@@ -56,6 +57,7 @@ class Results:
     best: BestStep | None = None
     baselines: dict[str, dict[str, float]] = field(default_factory=dict)
     exhibits: Exhibits = field(default_factory=Exhibits)
+    notices: list[str] = field(default_factory=list)
     environment: dict[str, Any] = field(default_factory=dict)
     recipe: str = ""
 
@@ -191,6 +193,7 @@ def read(run_dir: str | Path) -> Results:
         best=best_step.read(directory),
         baselines=_read_baselines(directory.baselines),
         exhibits=exhibit_files.read(directory),
+        notices=notices.read(directory),
         environment=read_json(directory.environment, {}),
         recipe=directory.previous_recipe() or "",
     )

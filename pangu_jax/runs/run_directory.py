@@ -40,6 +40,7 @@ class RunDirectory:
         self.tensorboard = self.path / "tensorboard"
         self.units = self.path / "units.json"
         self.sessions = self.path / "sessions.jsonl"
+        self.notices = self.path / "notices.json"
         self.best = self.path / "best.json"
         self.samples = self.path / "samples.json"
         self.exhibits = self.path / "exhibits.json"

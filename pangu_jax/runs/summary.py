@@ -37,6 +37,7 @@ def summary_table(
       width: columns; those of the terminal when None.
     """
     parts: list[RenderableType] = [Text(_first_line(summary, run))]
+    parts += [Text(notice, overflow="fold") for notice in run.notices] if run else []
     for part in _of_directory(run) if run else []:
         parts += [Text(), part]
     if report:

@@ -17,7 +17,7 @@ from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.mesh import make_mesh
 from pangu_jax.planner import planner
 from pangu_jax.recipes.functions import TRAIN
-from pangu_jax.runs import environment, sessions, units
+from pangu_jax.runs import environment, notices, sessions, units
 from pangu_jax.runs.checkpoints import Checkpoints
 from pangu_jax.runs.run_directory import RunDirectory, write_atomically
 from pangu_jax.training import consistency, data_place, loop, step
@@ -147,6 +147,7 @@ def train(
             for name, content in workload.files().items():
                 write_atomically(directory.path / name, content)
             environment.write(directory.environment, chosen, layout)
+            notices.write(directory, workload.notices())
             units.record(directory, units.of_trainer(workload.loss_unit, workload.throughput_unit))
             sessions.write(directory, [*earlier, sessions.begun(rows_through, steps)])
         config = LoopConfig(

@@ -136,7 +136,7 @@ def _summary(found: dict[str, Any], directory: str) -> str:
             f"{'' if size is None else f'{size / 1e6:,.1f}':>10}"
             f"{stage['cpu_seconds']:>10.1f}{stage['mb_per_cpu_second'] or '':>10}"
         )
-    cpu, read = sum(s["cpu_seconds"] for s in stages.values()), stages["read"]["bytes_out"]
+    cpu, read = sum(s["cpu_seconds"] for s in stages.values()) or 1e-3, stages["read"]["bytes_out"]
     lines.append(f"{'all':<14}{'':>12}{'':>10}{cpu:>10.1f}{read / 1e6 / cpu:>10.2f}")
     rules = [
         (numbers[0], f"  {rule} ({stage})")
@@ -147,9 +147,9 @@ def _summary(found: dict[str, Any], directory: str) -> str:
     lines += ["", "documents rejected by"] + [
         f"{name:<44}{count:>10,}" for count, name in sorted(rules, reverse=True)
     ]
+    lines += found.get("left_out", [])  # reports of 0.2 lack it
     if found["quarantined"]:
-        total = sum(found["quarantined"].values())
-        lines.append(f"unreadable: {total:,}; work/read/*/quarantine.jsonl lists each")
+        lines.append(f"{directory}/work/read/*/quarantine.jsonl lists what was put aside")
     if found["evaluation"].get("missing"):
         lines.append(f"not kept out, files missing: {', '.join(found['evaluation']['missing'])}")
     return "\n".join([*lines, "", f"{directory}/dataset, {directory}/report.html"])

@@ -263,6 +263,10 @@ class Workload(ABC):
         """Name -> content of what a run keeps beside its checkpoints, so that it can be used without data."""
         return {}
 
+    def notices(self) -> Sequence[str]:
+        """What a person must be told of the data, a line each, such as how much of it was left out."""
+        return ()
+
     def exhibits(self, variables: Variables, run: RunContext) -> Sequence[Exhibit]:
         """What a finished run shows in its report: texts, pictures and tables.
 

@@ -21,6 +21,7 @@ from data_pipelines.corpus.cleaning import (
     HanRatio,
     Language,
     LineEnds,
+    Mojibake,
     NewLines,
     SensitiveWords,
     StopWords,
@@ -223,3 +224,44 @@ def test_sensitive_words(tmp_path):
     assert rule.hashed("禁语") != SensitiveWords(str(path), salt="t").hashed("禁语")
     with pytest.raises(DataError, match=r"SensitiveWords\.path: cannot read"):
         judged(SensitiveWords(str(tmp_path / "none")), "好")
+
+
+LONG = PROSE * 10
+FRENCH = "Où est-il né, l'été dernier ? À côté de la forêt, « près d'ici », dit-il, naïf."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        LONG + "锟斤拷" * 3,
+        LONG.encode()[:-1].decode("utf-8", "replace").encode().decode("gbk", "replace"),
+        (LONG.encode() + b"\xef\xbf\xbd" * 4).decode("gb18030", "replace"),
+        (PROSE.encode() + "\ufffd\ufffd".encode() * 2).decode("big5", "replace"),
+        LONG.encode().decode("latin-1"),
+        LONG.encode("gbk").decode("latin-1"),
+        LONG.encode().decode("cp1252", "ignore"),
+        LONG + "烫烫烫烫烫",
+        LONG + "屯屯屯屯屯屯",
+        LONG + "锘锘锘锘锘",
+        LONG + "ï¿½ï¿½ï¿½",
+    ],
+)
+def test_mojibake_that_survives(text):
+    assert judged(Mojibake(), text)[0] == [False]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        LONG,
+        "",
+        FRENCH * 3,
+        "程序员常见的锟斤拷与烫烫烫是怎么来的？" + LONG * 2,
+        "这汤太烫烫烫了" + PROSE * 20,
+        "目录······················1\n第一章……………………2\n" + "×" * 30 + "°°°°°°°°" + "§§§§§§§§",
+        LONG.encode("big5", "ignore").decode("big5"),
+        "Größe, Übermut, ÄÖÜ und äöüß; España, señor; Ærø, Åland; ÀÉÈÙ çà" + FRENCH,
+    ],
+)
+def test_text_that_is_no_mojibake(text):
+    assert judged(Mojibake(), text)[0] == [True]

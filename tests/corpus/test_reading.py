@@ -30,7 +30,7 @@ def found(*given, skipped=None):
 
 
 def test_names_and_sources(tmp_path):
-    for name in ("law/2020/a.txt", "law/b.md", "news.v1.jsonl.xz", "pages.tgz", "c.pdf", "d"):
+    for name in ("law/2020/a.txt", "law/b.md", "news.v1.jsonl.xz", "pages.tgz", "c.pdf", ".d"):
         touch(tmp_path / "in" / name)
     skipped = Counter()
     assert found(tmp_path / "in", skipped=skipped) == [

@@ -3,7 +3,7 @@
 import codecs
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_pipelines.corpus.reading import encodings
@@ -83,3 +83,49 @@ def test_any_bytes(data):
     assert found is None or (found[0].encode() is not None and found[0].count("�") >= found[1])
     block, _ = encodings.to_utf8(data, 0.02)
     assert block.decode().count("\n") == data.count(b"\n")
+
+
+EURO = "價格以歐元計算，共計€一百。為了保護環境，改善生態，制定本辦法。"
+
+
+@pytest.mark.parametrize("declared", [None, "big5", "iso-8859-1", "utf-8"])
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (EURO.replace("€", "").encode("big5") + b"\xa3\xe1", EURO.replace("€", "") + "€"),
+        (("香港嘅" + TRADITIONAL).encode("big5hkscs") + b"\xa3\xe1", "香港嘅" + TRADITIONAL + "€"),
+        ((SIMPLE * 3).encode("gbk") + b"\x80", SIMPLE * 3 + "€"),
+        ((TRADITIONAL * 9).encode("big5") + b"\xff", TRADITIONAL * 9 + "�"),
+        (b"\xff" + (SIMPLE * 9).encode("gbk"), "�" + SIMPLE * 9),
+        (("\ue000" + SIMPLE * 9).encode("gb18030"), "\ue000" + SIMPLE * 9),
+    ],
+)
+def test_few_odd_bytes_do_not_change_the_encoding(data, text, declared):
+    assert encodings.decode(data, 0.02, declared) == (text, text.count("�"))
+
+
+def test_an_encoding_that_takes_any_bytes_comes_last():
+    french = "Où est-il né, l’été dernier ? À côté de la forêt, près d’ici."
+    assert encodings.decode(french.encode("cp1252"), 0.02, "iso-8859-1") == (french, 0)
+    page = b"<meta charset=iso-8859-1>" + SIMPLE.encode("gbk")
+    assert encodings.decode(page, 0.02, "windows-1252") == ("<meta charset=iso-8859-1>" + SIMPLE, 0)
+    korean = "한국어로 쓰여진 글은 한국어로 읽어야 한다. 나는 오늘 학교에 갔다."
+    assert encodings.decode(korean.encode("euc_kr"), 0.02, "euc-kr") == (korean, 0)
+    russian = "Все счастливые семьи похожи друг на друга, каждая несчастлива по-своему."
+    assert encodings.decode(russian.encode("cp1251"), 0.02, "windows-1251") == (russian, 0)
+    # A wrong declaration, of an encoding that takes these bytes too.
+    assert encodings.decode((SIMPLE * 2).encode("gbk"), 0.02, "big5") == (SIMPLE * 2, 0)
+    # UTF-8 beyond repair is nothing else.
+    assert encodings.decode((SIMPLE.encode()[:-2] + b"\xff" * 14) * 9, 0.02) is None
+
+
+FREQUENT = "的是不了在人有我他中上大和地到要就出也生能而子得自之年作用道行所然事成方多去法如都同本市天好"
+
+
+@given(st.permutations(FREQUENT), st.integers(12, 40), st.sampled_from(["gbk", "big5"]))
+@settings(max_examples=60, deadline=None)
+def test_chinese_in_either_encoding(characters, length, name):
+    text = "".join(characters[:length])
+    data = text.encode(name, "ignore")
+    assert encodings.decode(data, 0.02) == (data.decode(name), 0)
+    assert encodings.to_utf8(data, 0.02) == (data.decode(name).encode(), 0)

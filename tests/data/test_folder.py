@@ -49,14 +49,14 @@ def test_what_a_document_is(tmp_path, unit, texts):
 
 
 def test_undecodable_bytes(tmp_path):
+    """A line that is in no encoding costs that line."""
     (tmp_path / "a.txt").write_bytes("好的\n".encode() + b"\xff\xfe bad\n" + "也好".encode())
     texts, quarantine = read(tmp_path)
     assert texts == ["好的\n也好"]
-    assert quarantine.counts == {"undecodable bytes": 1}
+    assert quarantine.counts == {"not text": 1}
     quarantine.write(tmp_path / "quarantine.jsonl")
     (entry,) = map(json.loads, (tmp_path / "quarantine.jsonl").read_text("utf-8").splitlines())
-    assert (entry["file"], entry["where"]) == (str(tmp_path / "a.txt"), 2)
-    assert entry["text"] == "\\xff\\xfe bad\n"
+    assert (entry["file"], entry["where"], entry["text"]) == ("a.txt", 2, "\\xff\\xfe bad")
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_undecodable_bytes(tmp_path):
         ('["text"]', "no text in field 'text'"),
         ('{"text": 3}', "no text in field 'text'"),
         ('{"text": "x", "number": ' + "1" * 5000 + "}", "malformed JSON"),
-        ('{"text": "\\ud800"}', "no text in field 'text'"),
+        ('{"text": "\\ud800"}', "lone surrogate"),
     ],
 )
 def test_bad_lines(tmp_path, line, reason):
@@ -92,12 +92,52 @@ def test_a_compressed_file_that_breaks_off(tmp_path, suffix):
     assert suffix == ".bz2" or len(texts) > 1  # what came before the break; bzip2's blocks are larger
 
 
+CHAPTERS = "\n".join(f"第{k}章 春江潮水连海平，海上明月共潮生。\nhttp://a.test/{k}.html" for k in range(9))
+
+
+def test_the_factory_s_reader_reads_for_training_too(tmp_path):
+    """What train reads is what `pangu corpus build` reads, and the rest is named."""
+    traditional = "本市為了規範管理工作，根據法律制定本條例。" * 3
+    files = {
+        "GBK.TXT": CHAPTERS.encode("gbk"),
+        "big5.md": traditional.encode("big5") + b"\xa3\xe1",
+        "array.json": json.dumps([{"text": "甲"}, {"text": "乙"}]).encode(),
+        "lines.json.gz": gzip.compress('{"text": "丙"}\n{"text": "丁"}\n'.encode()),
+        "wiki_00": "戊\r\n己  \r\n".encode(),
+        "page.HTM": "<html><body><p>庚</p></body></html>".encode(),
+        "table.csv": "text,n\n辛,1\n".encode(),
+        "picture.jpg": b"\xff\xd8",
+        "notes.doc.gz": b"",
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    texts, quarantine = read(tmp_path)
+    assert texts == [CHAPTERS, "甲", "乙", traditional + "€", "丙", "丁", "庚", "辛", "戊\n己"]
+    assert quarantine.skipped == {".jpg": 1, ".doc.gz": 1} and not quarantine.counts
+    assert {path.name for path in folder.files(tmp_path)} == files.keys() - {"picture.jpg", "notes.doc.gz"}
+
+
+def test_a_run_says_what_was_left_out(tmp_path):
+    (tmp_path / "text").mkdir()
+    lines = [json.dumps({"text": f"{i}号 今天天气很好，我们一起去公园散步。"}) for i in range(300)]
+    (tmp_path / "text/a.jsonl").write_text("\n".join([*lines, '{"body": "x"}']), "utf-8")
+    (tmp_path / "text/b.pdf").write_bytes(b"%PDF")
+    made = corpus(path=str(tmp_path / "text"), vocabulary_size=400, cache_dir=str(tmp_path / "cache"),
+                  encoder_length=32, decoder_length=32)  # fmt: skip
+    (line,) = made.notices()
+    assert "passed over: 1 file of kinds not known (.pdf 1)" in line
+    assert "put aside: 1 of 301 documents and lines (0.3%): no text in field 'text' 1" in line
+    assert line.endswith("quarantine.jsonl lists each") and "\n" not in line
+
+
 @given(st.binary(max_size=400))
 def test_any_bytes(tmp_path_factory, content):
     path = tmp_path_factory.mktemp("any")
     (path / "a.txt").write_bytes(content)
     (path / "b.jsonl").write_bytes(content)
     (path / "c.txt.gz").write_bytes(content)
+    for name in ("d.json", "e", "f.zip", "g.csv"):
+        (path / name).write_bytes(content)
     texts, _ = read(path)
     assert all(text.encode() for text in texts)
 
@@ -106,7 +146,7 @@ def test_nothing_there(tmp_path):
     with pytest.raises(DataError, match=r"corpus\.path: there is no folder or file .*missing"):
         read(tmp_path / "missing")
     (tmp_path / "a.pdf").write_bytes(b"%PDF")
-    with pytest.raises(DataError, match="holds no text files"):
+    with pytest.raises(DataError, match=r"corpus\.path: .*no file of a known kind .* \(\.pdf 1\)"):
         read(tmp_path)
     with pytest.raises(DataError, match="not one of file, paragraph, line"):
         read(tmp_path, unit="word")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pangu_jax.errors import UserError
-from pangu_jax.runs import charts, report, results, units
+from pangu_jax.runs import charts, notices, report, results, units
 from pangu_jax.runs.run_directory import RunDirectory
 from pangu_jax.runs.sessions import Session
 from pangu_jax.runs.summary import summary_table
@@ -41,6 +41,18 @@ def test_a_whole_report(run_dir):
     # Texts of the data are shown, not obeyed.
     assert SAMPLE["prompt"] in words and SAMPLE["output"] in words
     assert page.tags.count("b") == text.count("<figcaption>") and run_dir.name in words
+
+
+def test_what_a_person_must_be_told_is_told_everywhere(run_dir, caplog):
+    """In the log, in the report and in the closing table; and no more when it no longer holds."""
+    line = "the text of DIR: passed over: 2 files of kinds not known (.pdf 2) <b>[bold]"
+    notices.write(RunDirectory(run_dir), [line])
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [line]
+    run = results.read(run_dir)
+    assert line in " ".join(" ".join(Page(report.render(run, run_dir)).words).split())
+    assert line in summary_table({}, run, width=200).splitlines()
+    notices.write(RunDirectory(run_dir), [])
+    assert results.read(run_dir).notices == []
 
 
 def test_what_is_missing_is_left_out(run_dir):

@@ -17,6 +17,7 @@ from data_pipelines.corpus.cleaning.lines import (
     TitleOnly,
 )
 from data_pipelines.corpus.cleaning.markup import Markup
+from data_pipelines.corpus.cleaning.mojibake import Mojibake
 from data_pipelines.corpus.cleaning.normalise import CompatibilityForms, Simplified, Unprintable, WhiteSpace
 from data_pipelines.corpus.cleaning.personal_data import PersonalData
 from data_pipelines.corpus.cleaning.quality import Quality
@@ -52,6 +53,7 @@ __all__ = [
     "Language",
     "LineEnds",
     "Markup",
+    "Mojibake",
     "NewLines",
     "PersonalData",
     "Quality",

@@ -11,6 +11,7 @@ from data_pipelines.corpus.cleaning.lines import (
     TitleOnly,
 )
 from data_pipelines.corpus.cleaning.markup import Markup
+from data_pipelines.corpus.cleaning.mojibake import Mojibake
 from data_pipelines.corpus.cleaning.normalise import CompatibilityForms, Simplified, Unprintable, WhiteSpace
 from data_pipelines.corpus.cleaning.personal_data import PersonalData
 from data_pipelines.corpus.cleaning.quality import Quality
@@ -33,11 +34,11 @@ def chinese_rules(
 ) -> tuple[Rule, ...]:
     """PanGu-alpha's rules, FineWeb-2's for Chinese and Data-Juicer's, in an order that costs little.
 
-    What would need memory without bound goes first. Then edits, because filters should measure the text:
-    markup before characters, which entities become, and traditional to simplified before keywords. Then
-    filters, and
-    the costly ones see only what the cheap ones left: counts of characters, lines, the language, and last
-    words, whose segmentation costs as much as all the rest. Personal data is replaced in what is left.
+    What would need memory without bound goes first, and what no edit can mend. Then edits, because filters
+    should measure the text: markup before characters, which entities become, and traditional to simplified
+    before keywords. Then filters, and the costly ones see only what the cheap ones left: counts of
+    characters, lines, the language, and last words, whose segmentation costs as much as all the rest.
+    Personal data is replaced in what is left.
 
     Every rule's settings can be bound by its name: `TooShort.least = 100`.
 
@@ -48,6 +49,7 @@ def chinese_rules(
     """
     return (
         TooLong(),
+        Mojibake(),
         Markup(),
         Unprintable(),
         CompatibilityForms(),

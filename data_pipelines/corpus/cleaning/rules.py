@@ -71,6 +71,14 @@ class Filter(_Rule):
 
     histogram: ClassVar[Histogram | None] = None
 
+    @property
+    def limit(self) -> str:
+        """Its threshold in words, for messages; "" where it has none."""
+        for name in ("least", "most"):
+            if (value := getattr(self, name, None)) is not None:
+                return f"at {name} {value:g}"
+        return ""
+
     @abc.abstractmethod
     def judge(self, batch: Batch) -> Verdict: ...
 

@@ -24,6 +24,10 @@ class TooLong(Filter):
     most: int = 3_000_000
     name: str = "too_long"
 
+    @property
+    def limit(self) -> str:
+        return f"{self.most} characters"
+
     def judge(self, batch: Batch) -> Verdict:
         return Verdict(batch.lengths <= self.most, batch.lengths.astype(np.float64))
 
@@ -39,6 +43,10 @@ class TooShort(Filter):
     least: int = 150
     name: str = "too_short"
     histogram: ClassVar = Histogram("length", (0, *(round(10 ** (i / 4)) for i in range(4, 29))))
+
+    @property
+    def limit(self) -> str:
+        return f"{self.least} characters"
 
     def judge(self, batch: Batch) -> Verdict:
         return Verdict(batch.lengths >= self.least, batch.lengths.astype(np.float64))

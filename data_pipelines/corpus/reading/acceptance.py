@@ -2,9 +2,11 @@
 
 import polars as pl
 
-from data_pipelines.corpus.reading import encodings
 from data_pipelines.corpus.reading.quarantine import Quarantine
 from data_pipelines.corpus.reading.settings import Reading
+
+# C0 and C1 controls, the replacement character, and what is no character.
+_BAD = r"[\x00-\x08\x0e-\x1f\x7f-\x{9f}\x{fffd}-\x{ffff}]"
 
 
 def accepted(
@@ -19,7 +21,7 @@ def accepted(
     size = pl.col("text").str.len_bytes()
     tests = [(size > settings.max_document_bytes).alias("long"), (size == 0).alias("blank")]
     if maybe_bad:
-        tests.append((encodings.bad_share(pl.col("text")) > settings.max_bad).alias("bad"))
+        tests.append((_bad_share(pl.col("text")) > settings.max_bad).alias("bad"))
     found = frame.select(tests)
     if not any(column.any() for column in found):
         return frame
@@ -31,3 +33,8 @@ def accepted(
                 file, _, where = name.rpartition(":")
                 quarantine.add(file, where, reason, text)
     return frame.filter(~found.select(pl.any_horizontal(pl.all())).to_series())
+
+
+def _bad_share(texts: pl.Expr) -> pl.Expr:
+    """Share of control and replacement characters in each text, f64; 0 of an empty one."""
+    return texts.str.count_matches(_BAD) / texts.str.len_chars().clip(1)

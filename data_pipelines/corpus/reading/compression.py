@@ -51,6 +51,20 @@ def decompressed(raw: BinaryIO, suffix: str, max_ratio: float = MAX_RATIO) -> io
     return io.BufferedReader(_Decompressed(raw, suffix, max_ratio), 1 << 18)
 
 
+def seekable(stream: BinaryIO) -> bool:
+    """Whether a stream can be read from its end."""
+    try:
+        return stream.seekable()
+    except AttributeError:  # what a member of an archive answers
+        return False
+
+
+def check_ratio(made: int, taken: int, max_ratio: float) -> None:
+    """BrokenFileError when `made` bytes are more than may come from `taken`."""
+    if made > max(_UNSUSPECTED, max_ratio * taken):
+        raise BrokenFileError(f"zip bomb: {made} bytes from {taken}, more than {max_ratio:g} to 1")
+
+
 class _Decompressed(io.RawIOBase):
     def __init__(self, raw: BinaryIO, suffix: str, max_ratio: float):
         self._raw, self._suffix, self._max_ratio = raw, suffix, max_ratio
@@ -76,10 +90,7 @@ class _Decompressed(io.RawIOBase):
                 return 0
             self._output = memoryview(self._step(len(buffer)))
             self._made += len(self._output)
-            if self._made > max(_UNSUSPECTED, self._max_ratio * self._taken):
-                raise BrokenFileError(
-                    f"zip bomb: {self._made} bytes from {self._taken}, more than {self._max_ratio:g} to 1"
-                )
+            check_ratio(self._made, self._taken, self._max_ratio)
             if self._stream.eof:
                 self._stream = None
         part, self._output = self._output[: len(buffer)], self._output[len(buffer) :]

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
+from data_pipelines.corpus.reading import left_out
 from data_pipelines.corpus.reading.compression import SUFFIXES as COMPRESSIONS
 from data_pipelines.errors import DataError
 
@@ -21,10 +22,18 @@ KINDS = {
     ".md": "markdown",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    ".json": "json",
     ".csv": "csv",
     ".parquet": "parquet",
     ".tar": "tar",
+    ".zip": "zip",
 }
+ARCHIVES = ("tar", "zip")
+# Of a file without a suffix, as wiki_00 and part.00001: what it is, its beginning says.
+UNNAMED = "unnamed"
+# Of these there are many in a folder: their source is the folder, of others the file.
+_MANY = ("html", "json", "markdown", "text", UNNAMED)
+_NO_SUFFIX = "no suffix"
 _SHORT = {".tgz": ".tar.gz", ".txz": ".tar.xz", ".tzst": ".tar.zst", ".tbz2": ".tar.bz2"}
 _NAMED = re.compile(r"(?P<name>[^/\\=:*?\[]+)=(?P<where>.+)", re.DOTALL)
 _URL = re.compile(r"[a-z][a-z0-9+.-]*(://|::)", re.IGNORECASE)
@@ -39,7 +48,7 @@ class InputFile:
       source: the sub-corpus it belongs to.
       path: where it is: an absolute path or a URL.
       size: bytes, as stored.
-      kind: a value of KINDS.
+      kind: a value of KINDS, or UNNAMED.
       compression: "" or one of .gz, .xz, .zst, .bz2.
     """
 
@@ -52,7 +61,30 @@ class InputFile:
 
 
 def kind_of(name: str) -> tuple[str, str, str] | None:
-    """(name without the suffixes, kind, compression), or None for a file of no known kind."""
+    """(name without the suffixes, kind, compression), or None for a file of no known kind.
+
+    Capitals are of no account. Files without a suffix whose name, or whose folder's, begins with a dot are of
+    no kind: they are programs' own.
+    """
+    stem, suffix, compression = _suffixes(name)
+    if PurePosixPath(name).name.startswith("._"):  # what macOS puts beside a file
+        return None
+    if kind := KINDS.get(suffix.lower()):
+        return stem, kind, compression
+    if suffix and not suffix[1:].isdecimal():
+        return None
+    hidden = any(part.startswith(".") and part.strip(".") for part in PurePosixPath(name).parts)
+    return None if hidden else (stem + suffix, UNNAMED, compression)
+
+
+def unknown(name: str) -> str:
+    """What a file that is passed over is counted as: its suffix, compression and all."""
+    _, suffix, compression = _suffixes(name)
+    return f"{suffix.lower()}{compression}" if suffix else _NO_SUFFIX
+
+
+def _suffixes(name: str) -> tuple[str, str, str]:
+    """(name without them, suffix, compression)."""
     stem, suffix = os.path.splitext(name)  # noqa: PTH122 (of a name, which may be a URL's)
     if suffix.lower() in _SHORT:
         stem, suffix = os.path.splitext(stem + _SHORT[suffix.lower()])  # noqa: PTH122
@@ -60,8 +92,7 @@ def kind_of(name: str) -> tuple[str, str, str] | None:
     if suffix.lower() in COMPRESSIONS:
         compression = suffix.lower()
         stem, suffix = os.path.splitext(stem)  # noqa: PTH122
-    kind = KINDS.get(suffix.lower())
-    return (stem, kind, compression) if kind else None
+    return stem, suffix, compression
 
 
 def printable(name: str) -> str:
@@ -69,7 +100,9 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def find(inputs: Sequence[str], skipped: Counter[str] | None = None) -> list[InputFile]:
+def find(
+    inputs: Sequence[str], skipped: Counter[str] | None = None, named: str = "--input"
+) -> list[InputFile]:
     """The files of known kinds under `inputs`, sorted by name, each once whatever links lead to it.
 
     An input is a folder, a file, a glob or an fsspec URL, and may begin with `NAME=`, the source of all its
@@ -79,6 +112,7 @@ def find(inputs: Sequence[str], skipped: Counter[str] | None = None) -> list[Inp
 
     Args:
       skipped: counts what was left out, by suffix.
+      named: what gave the inputs, for messages.
 
     Raises:
       DataError: an input matches no file of a known kind, or needs a package that is not installed.
@@ -87,24 +121,25 @@ def find(inputs: Sequence[str], skipped: Counter[str] | None = None) -> list[Inp
     found: dict[str, tuple] = {}  # by real path
     for given in sorted(set(inputs)):
         source, where = _named(given)
-        members = _remote(where) if _URL.match(where) else _local(where, skipped)
+        members = _remote(where, named) if _URL.match(where) else _local(where, skipped)
         matched = False
         for home, inside, path, real, size in members:
             known = kind_of(inside)
             if known is None:
-                skipped[PurePosixPath(inside).suffix.lower() or "no suffix"] += 1
+                skipped[unknown(inside)] += 1
                 continue
             matched = True
             folders = PurePosixPath(inside).parts[:-1]
-            single = known[1] in ("html", "text", "markdown") and home
+            single = known[1] in _MANY and home
             own = source or printable(folders[0] if folders else home if single else known[0])
             name = printable(f"{source}/{inside}" if source else inside)
             candidate = (source is None, name, own, path, size, *known[1:])
             found[real] = min(found.get(real, candidate), candidate)
         if not matched:
-            kinds = ", ".join(KINDS)
+            over = left_out.files(skipped)
             raise DataError(
-                f"--input {given}: no file of a known kind is there ({kinds}, plain or compressed)"
+                f"{named} {given}: no file of a known kind is there ({', '.join(KINDS)}, plain or compressed)"
+                + (f"; {over}" if over else "")
             )
     names = _distinct({real: (entry[1], entry[3]) for real, entry in found.items()})
     return sorted(InputFile(names[real], *entry[2:]) for real, entry in found.items())
@@ -184,12 +219,12 @@ def _walk(
         yield from _walk(Path(entry.path), f"{inside}{entry.name}/", seen, skipped)
 
 
-def _remote(where: str) -> Iterator[tuple[str, str, str, str, int]]:
+def _remote(where: str, named: str) -> Iterator[tuple[str, str, str, str, int]]:
     """As `_local`, by fsspec."""
     try:
         import fsspec
     except ImportError:
-        raise DataError(f"--input {where}: reading URLs needs fsspec: pip install fsspec") from None
+        raise DataError(f"{named} {where}: reading URLs needs fsspec: pip install fsspec") from None
     try:
         system, path = fsspec.core.url_to_fs(where)
         if glob.has_magic(path):
@@ -202,7 +237,7 @@ def _remote(where: str) -> Iterator[tuple[str, str, str, str, int]]:
         else:
             base, listed = path.rpartition("/")[0], {path: system.info(path)}
     except (OSError, ImportError, ValueError) as error:
-        raise DataError(f"--input {where}: cannot be listed: {error}".replace("\n", " ")) from error
+        raise DataError(f"{named} {where}: cannot be listed: {error}".replace("\n", " ")) from error
     for name, info in sorted(listed.items()):
         if info["type"] == "file":
             url = system.unstrip_protocol(name)

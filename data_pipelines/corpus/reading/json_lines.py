@@ -5,6 +5,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import polars as pl
 
@@ -12,6 +13,7 @@ from data_pipelines.corpus.reading import encodings
 from data_pipelines.corpus.reading.acceptance import accepted
 from data_pipelines.corpus.reading.lines import blocks
 from data_pipelines.corpus.reading.place import Place
+from data_pipelines.text import json_line
 from data_pipelines.text.documents import is_encodable
 
 _FIELDS = pl.Schema({"line": pl.Int64, "text": pl.String, "url": pl.String, "source": pl.String})
@@ -74,27 +76,35 @@ def _no_string(field: str) -> re.Pattern[bytes]:
 
 
 def _one_by_one(block: bytes, place: Place, number: int) -> pl.DataFrame:
-    settings = place.settings
     rows = []
     for line, raw in enumerate(block.split(b"\n")):
         if not raw.strip():
             continue
         try:
-            record = json.loads(raw.decode("utf-8", "replace"))
-        except (ValueError, RecursionError) as error:
-            reason = getattr(error, "msg", "nested too deeply or too long a number")
-            place.reject(number + line, f"malformed JSON: {reason}", raw)
+            record = json_line.loads(raw.decode("utf-8", "replace"))
+        except ValueError as error:
+            place.reject(number + line, str(error), raw)
             continue
-        text = record.get(settings.text_field) if isinstance(record, dict) else None
-        if not isinstance(text, str):
-            place.reject(number + line, f"no text in field {settings.text_field!r}", raw)
-            continue
-        row = line, text, *(_string(record.get(name)) for name in (settings.url_field, settings.source_field))
-        if any(value is not None and not is_encodable(value) for value in row[1:]):
-            place.reject(number + line, "lone surrogate", raw)
-            continue
-        rows.append(row)
+        if row := row_of(record, place, number + line, raw):
+            rows.append((line, *row))
     return pl.DataFrame(rows, schema=_FIELDS, orient="row")
+
+
+def row_of(
+    record: Any, place: Place, where: int, sample: bytes | str
+) -> tuple[str, str | None, str | None] | None:
+    """(text, url, source) of a value; one that has no text goes to the quarantine."""
+    settings = place.settings
+    text = record.get(settings.text_field) if isinstance(record, dict) else None
+    if not isinstance(text, str):
+        fields = f": it has {', '.join(record)}" if isinstance(record, dict) and record else ""
+        place.reject(where, f"no text in field {settings.text_field!r}{fields}", sample)
+        return None
+    row = text, _string(record.get(settings.url_field)), _string(record.get(settings.source_field))
+    if any(value is not None and not is_encodable(value) for value in row):
+        place.reject(where, "lone surrogate", sample)
+        return None
+    return row
 
 
 def _string(value: object) -> str | None:

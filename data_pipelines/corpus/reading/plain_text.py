@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from data_pipelines.corpus.reading import encodings, lines
 from data_pipelines.corpus.reading.place import Place, Record
 
+_NO_ENCODING = "not text: no known encoding"
+
 
 def read_whole(stream: io.BufferedReader, place: Place, html: bool = False) -> Iterator[Record]:
     """The file as one document; of one that breaks off, what came before that."""
@@ -14,7 +16,7 @@ def read_whole(stream: io.BufferedReader, place: Place, html: bool = False) -> I
     if len(data) > limit:
         place.too_long(1, data)
         return
-    if data and (text := decoded(data, place, 1)):
+    if data and (text := decoded(data, place, 1) if html else _decoded_whole(data, place)):
         yield Record(None, text, html=html)
     if error:
         raise error
@@ -61,11 +63,30 @@ def _decoded_lines(block: bytes, place: Place) -> list[str]:
     return block.decode("utf-8", "replace").removesuffix("\n").split("\n")
 
 
+def _decoded_whole(data: bytes, place: Place) -> str | None:
+    """The text of a file; where it is in no one encoding, of its lines that are in some."""
+    max_bad = place.settings.max_bad
+    if (found := encodings.decode(data, max_bad)) is None and not encodings.is_binary(data, max_bad):
+        lines_of_it = data.split(b"\n")
+        # A mark of UTF-16 in the middle of a file is none.
+        each = [None if encodings.utf16(line) else encodings.decode(line, max_bad) for line in lines_of_it]
+        bad = [number for number, line in enumerate(each) if line is None]
+        if 2 * len(bad) <= len(each):
+            for number in bad:
+                place.reject(number + 1, _NO_ENCODING, lines_of_it[number])
+            kept = [line for line in each if line is not None]
+            found = "\n".join(text for text, _ in kept), sum(lost for _, lost in kept)
+    return _noted(found, data, place, 1)
+
+
 def decoded(data: bytes, place: Place, where: str | int, declared: str | None = None) -> str | None:
     """The text of `data`, or None with an entry in the quarantine."""
-    found = encodings.decode(data, place.settings.max_bad, declared)
+    return _noted(encodings.decode(data, place.settings.max_bad, declared), data, place, where)
+
+
+def _noted(found: tuple[str, int] | None, data: bytes, place: Place, where: str | int) -> str | None:
     if found is None:
-        place.reject(where, "not text: no known encoding", data)
+        place.reject(where, _NO_ENCODING, data)
         return None
     place.note("bad bytes", found[1])
     return found[0]

@@ -1,17 +1,21 @@
 """From a unit of work to chunks of documents."""
 
 import io
-import tarfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
 
 from data_pipelines.corpus import extraction, frames
-from data_pipelines.corpus.reading import archives, json_lines, plain_text, tables, web_archives
+from data_pipelines.corpus.reading import (
+    json_lines,
+    json_values,
+    opening,
+    plain_text,
+    tables,
+    web_archives,
+)
 from data_pipelines.corpus.reading.acceptance import accepted
-from data_pipelines.corpus.reading.compression import BrokenFileError, decompressed, unreadable
 from data_pipelines.corpus.reading.place import Place, Record
 from data_pipelines.corpus.reading.quarantine import Quarantine
 from data_pipelines.corpus.reading.settings import Reading
@@ -19,7 +23,6 @@ from data_pipelines.corpus.reading.units import Slice, Unit
 
 _BATCH_CHARACTERS = 4 * 2**20  # of text or HTML that wait to become a table
 _ROW = 64  # what a row costs beside its text
-_BUFFER = 1 << 18
 
 
 class _Row(NamedTuple):
@@ -52,42 +55,17 @@ def _survive(found: Iterator[_Row | pl.DataFrame], place: Place) -> Iterator[_Ro
     """`found` to its end, or to where the file is broken, which goes to the quarantine."""
     try:
         yield from found
-    except (BrokenFileError, tarfile.TarError) as error:
-        place.reject("end", str(error))
-    except OSError as error:
-        place.reject("end", unreadable(error))
+    except GeneratorExit:
+        raise
     except BaseException as error:
-        # How libraries in Rust fail on what they did not foresee. It is no subclass of Exception.
-        if type(error).__name__ != "PanicException":
-            raise
-        place.reject("end", f"broken file: {error}".splitlines()[0])
+        opening.why_not(error, place)
 
 
 def _slice(part: Slice, place: Place) -> Iterator[_Row | pl.DataFrame]:
-    with _opened(part, place.settings.max_ratio) as stream:
-        if part.file.kind != "tar":
-            yield from _documents(stream, part.file.kind, place, part.begin, part.end)
-            return
-        for name, kind, packing, content in archives.members(stream, place):
-            if packing:
-                content = decompressed(content, packing, place.settings.max_ratio)
-            member = Place(f"{place.name}:{name}", place.source, place.settings, place.quarantine)
-            yield from _survive(_documents(content, kind, member), member)
-
-
-def _opened(part: Slice, max_ratio: float) -> io.BufferedReader:
-    file = part.file
-    if "://" in file.path or "::" in file.path:
-        import fsspec
-
-        try:
-            unbuffered = fsspec.open(file.path, "rb").open()
-        except Exception as error:  # every file system has its own
-            raise BrokenFileError(f"unreadable file: {error}".splitlines()[0]) from error
-    else:
-        unbuffered = Path(file.path).open("rb", buffering=0)  # noqa: SIM115 (the caller closes it)
-    raw = io.BufferedReader(unbuffered, _BUFFER)
-    return decompressed(raw, file.compression, max_ratio) if file.compression else raw
+    for one in opening.opened(part.file, place):
+        found = _documents(one.stream, one.kind, one.place, part.begin, part.end)
+        # A member that is broken costs itself; of a file that is none, whoever reads it is told.
+        yield from found if one.place is place else _survive(found, one.place)
 
 
 def _documents(
@@ -96,6 +74,8 @@ def _documents(
     match kind, place.settings.unit:
         case "jsonl", _:
             found = json_lines.read(stream, place, begin, end)
+        case "json", _:
+            found = json_values.read(stream, place, begin, end)
         case "csv", _:
             found = tables.read_csv(stream, place)
         case "parquet", _:

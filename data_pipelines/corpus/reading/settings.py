@@ -6,7 +6,8 @@ import gin
 
 from data_pipelines.corpus.reading.compression import MAX_RATIO
 from data_pipelines.errors import DataError
-from data_pipelines.text.folder import UNITS
+
+UNITS = ("file", "paragraph", "line")
 
 
 @gin.configurable

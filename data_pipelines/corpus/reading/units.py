@@ -66,7 +66,7 @@ def divide(files: Sequence[InputFile], settings: Reading) -> list[Unit]:
 def _slices(files: Iterable[InputFile], settings: Reading) -> Iterable[Slice]:
     step = settings.unit_bytes
     for file in files:
-        by_line = file.kind == "jsonl" or (file.kind == "text" and settings.unit == "line")
+        by_line = file.kind in ("json", "jsonl") or (file.kind == "text" and settings.unit == "line")
         if by_line and not file.compression and file.size > step:
             for begin in range(0, file.size, step):
                 yield Slice(file, begin, min(begin + step, file.size))

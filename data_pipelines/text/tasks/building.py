@@ -17,6 +17,7 @@ from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
 from rich.table import Table
 
 from data_pipelines import cache
+from data_pipelines.corpus.reading import left_out
 from data_pipelines.errors import DataError
 from data_pipelines.text import documents, folder, packing
 from data_pipelines.text.denoising import DenoisingObjective, Piece
@@ -52,7 +53,11 @@ def build(corpus: CorpusSettings, key: dict, to: Path) -> dict:
     console = Console(file=sys.stderr, force_jupyter=False, force_terminal=sys.stderr.isatty())
     with Progress(*columns, console=console) as progress:
         step = progress.add_task("Reading text", total=None)
-        parts = corpus.split(quarantine)
+        try:
+            parts = corpus.split(quarantine)
+        except DataError as error:
+            left = left_out.lines(quarantine.skipped, quarantine.counts, quarantine.noted, 0)
+            raise DataError("; ".join([str(error), *left])) from None
         progress.update(step, total=1, completed=1)
         step = progress.add_task("Vocabulary", total=None)
         vocabulary_cache = vocabulary_of(corpus, key["text"], parts.train)
@@ -81,6 +86,8 @@ def build(corpus: CorpusSettings, key: dict, to: Path) -> dict:
         "duplicates": parts.duplicates,
         "blank": parts.blank,
         "quarantined": dict(quarantine.counts),
+        "noted": {what: count for what, count in quarantine.noted.items() if count},
+        "skipped_files": dict(quarantine.skipped),
         "tokens": {split: sum(len(d.tokens) for d in docs) for split, docs in tokenised.items()},
         "tasks": tasks,
         "use_of_text": parts.counts() | {"vocabulary": vocabulary_cache.manifest["training"]},

@@ -68,7 +68,10 @@ class CorpusSettings:
         if self.path is not None and (built := open_(self.path)):
             return hashlib.sha256(f"{FORMAT} {built.fingerprint}".encode()).hexdigest()
         paths = quickstart.files() if self.path is None else folder.files(self.path)
-        key = hashlib.sha256(json.dumps([FORMAT, self.text_field, self.documents]).encode())
+        how: list[object] = [FORMAT, self.text_field, self.documents]
+        if self.path is not None:
+            how += [folder.FORMAT, dataclasses.asdict(folder.reading(self.text_field, self.documents))]
+        key = hashlib.sha256(json.dumps(how).encode())
         for path in paths:
             try:
                 with path.open("rb") as stream:

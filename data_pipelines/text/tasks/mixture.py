@@ -17,6 +17,7 @@ import gin
 
 from data_pipelines import cache
 from data_pipelines.batches import Mixture, ValidationBatches
+from data_pipelines.corpus.reading import left_out
 from data_pipelines.errors import DataError
 from data_pipelines.text.denoising import Causal, DenoisingObjective, PrefixLM, SpanCorruption
 from data_pipelines.text.documents import Document
@@ -64,6 +65,18 @@ class Corpus(CorpusSettings):
         weights = ", ".join(f"{name} {weight:g}" for name, weight in given if weight)
         windows = _digest(self.windows_key())
         return {"text": f"sha256 {text[:12]}", "windows": f"sha256 {windows[:12]}", "weights": weights}
+
+    def notices(self) -> list[str]:
+        """What was left out of the text, in a line; [] where nothing was."""
+        manifest = self.prepared.manifest
+        said = left_out.lines(
+            manifest.get("skipped_files", {}),  # caches of older code lack some
+            manifest.get("quarantined", {}),
+            manifest.get("noted", {}),
+            sum(manifest["documents"].values()) + manifest["duplicates"] + manifest["blank"],
+        )
+        where = f"; {self.prepared.root / 'quarantine.jsonl'} lists each" if manifest["quarantined"] else ""
+        return [f"the text of {self.path}: {'; '.join(said)}{where}"] if said else []
 
     def baselines(self, objective: str) -> dict[str, float]:
         """Held-out nats per token of n-gram models (see data_pipelines.text.baselines), kept with the cache;
@@ -123,8 +136,8 @@ def corpus(
     """The text of a language model and what is learnt from it.
 
     Args:
-      path: a folder, file or glob of .txt and .jsonl (plain, .gz, .xz, .zst), or the folder of a corpus that
-        `pangu corpus build` made; None is the quickstart corpus.
+      path: a folder, file or glob of text in any kind that the corpus factory reads (`text.folder`), or the
+        folder of a corpus that `pangu corpus build` made; None is the quickstart corpus.
       text_field: field of a .jsonl line that holds the text.
       documents: what one document of a .txt is: "file", "paragraph" (up to a blank line) or "line".
       vocabulary_size: ids in all, mode tokens and 100 sentinels included, of the vocabulary to train.

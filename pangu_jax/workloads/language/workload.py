@@ -265,6 +265,11 @@ class LanguageModel(PipelinedWorkload):
         vocabulary = getattr(self.data, "vocabulary", None)
         return {FILE: vocabulary.file.read_bytes()} if vocabulary else {}
 
+    def notices(self) -> Sequence[str]:
+        """What the corpus left out; nothing for data without text."""
+        notices = getattr(self.data, "notices", None)
+        return notices() if notices else ()
+
     def baselines(self) -> dict[str, dict[str, float]]:
         """Task -> held-out loss of n-gram models on the same targets; {} for data without text."""
         if not isinstance(self.data, TextData):
