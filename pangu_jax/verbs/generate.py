@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_pipelines.text import json_line
-from data_pipelines.text.vocabulary.added_tokens import sentinels_in
 from pangu_jax.errors import UserError
 from pangu_jax.result import Result
 from pangu_jax.verbs import model_flags, outputs, sampling_flags
@@ -81,6 +80,8 @@ def _say_what_sentinels_are(prompts: list[str], read: bool | None, special: "Spe
     """UserError where sentinels are asked for and the vocabulary has none; warns where they are text."""
     if read and not special.sentinels:
         raise UserError("--sentinels: this model's vocabulary has none; leave the flag out")
+    from data_pipelines.text.vocabulary.added_tokens import sentinels_in
+
     as_text = [prompt for prompt in prompts if sentinels_in(prompt)]
     if as_text and read is None and special.modes:
         log.warning(

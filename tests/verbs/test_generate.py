@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 
+from data_pipelines.text.vocabulary import SpecialTokens
 from pangu_jax import cli, recipes
 from pangu_jax.apps.language.decoding.generator import Generator
 from pangu_jax.apps.language.decoding.queries import Query
@@ -269,7 +270,7 @@ def test_a_run_of_causal_modelling_goes_on_from_its_own_text(tmp_path, recipe, a
     (tmp_path / "recipe.gin").write_text(Path(f"gin/nlp/{recipe}.gin").read_text("utf-8"), "utf-8")
     read = recipes.load([tmp_path / "recipe.gin"])
     assert writes_causally(read) is alone
-    special = SimpleNamespace(modes={"[S]": 1, "[C]": 2})
+    special = SpecialTokens({"[S]": 1, "[C]": 2}, 100)
     letters = SimpleNamespace(encode=lambda text: np.array([*text.encode()], np.int32), special=special)
     model = LoadedModel(CONFIG, {}, letters, causal_only=alone)
     encoder, decoder = ([2], [97, 98]) if alone else ([1, 97, 98], [])

@@ -12,6 +12,7 @@ from data_pipelines.text.vocabulary import Vocabulary
 from data_pipelines.text.vocabulary.added_tokens import Additions, written
 from pangu_jax import cli
 from pangu_jax.apps.language.decoding import filling
+from pangu_jax.apps.language.decoding.queries import Generated
 from pangu_jax.apps.language.loaded import LoadedModel
 from pangu_jax.errors import UserError
 from pangu_jax.verbs import model_flags
@@ -96,9 +97,12 @@ def pangu(monkeypatch, capsys):
     def generate(queries, settings, max_tokens):
         asked.extend(queries)
         tokens = np.array([*ids("研究"), 208, *ids("今天")], np.int32)
-        return [SimpleNamespace(tokens=tokens, score=-1.5, length=len(tokens), finish="end") for _ in queries]
+        return [Generated(tokens, -1.5) for _ in queries]
 
-    generator = SimpleNamespace(generate=generate)
+    def several(queries, settings, max_tokens, count):
+        return [[text] * count for text in generate(queries, settings, max_tokens)]
+
+    generator = SimpleNamespace(generate=generate, several=several)
     monkeypatch.setattr(model_flags, "open_run", lambda flags: (T5, generator))
 
     def run(*arguments):
@@ -114,7 +118,8 @@ def test_the_verb_fills_the_lines_of_a_file(pangu, tmp_path):
     status, _, err, _ = pangu("fill", "--file", tmp_path / "in.txt", "--out", tmp_path / "out.jsonl")
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text("utf-8").splitlines()]
     assert status == 0 and "gaps" not in err
-    assert rows[0] == {"prompt": TEXT, "text": "我们研究语言今天。", "spans": ["研究", "今天"], "score": -1.5}
+    said = {"score": -1.5, "tokens": rows[0]["tokens"], "finish": "end"}
+    assert rows[0] == {"prompt": TEXT, "text": "我们研究语言今天。", "spans": ["研究", "今天"], **said}
     assert rows[1]["text"] == "研究"
 
 
