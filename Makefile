@@ -34,6 +34,8 @@ $(STAMP): requirements.txt pyproject.toml
 	else set -ex; \
 	  "$(BIN)/pip" install --quiet --disable-pip-version-check -e '.[test]'; \
 	fi
+	@"$(BIN)/python" -m tpu_npu_backends.cpu_kernels.build >/dev/null || echo "make env: without kernels for the CPU: \
+	training and decoding on it are slower, nothing else changes" >&2
 	@touch "$@"
 
 train: env

@@ -120,7 +120,8 @@ def train(
         _owned(RunDirectory(run_dir)) as directory,
         Checkpoints(directory.checkpoints, keep=keep) as checkpoints,
     ):
-        log.info("%s, layout %s, %s", chosen.describe(), layout.describe(), dtype.name)
+        kernels = ", the CPU's own kernels" if chosen.native else ""
+        log.info("%s, layout %s, %s%s", chosen.describe(), layout.describe(), dtype.name, kernels)
         earlier = sessions.read(directory)
         (state, constants), manifest = _start(directory, checkpoints, workload, optimizer, mesh, seed)
         rows_through = manifest["step"]

@@ -1,6 +1,7 @@
 """The flags that name a run's model, of the verbs that ask it for text; and the model itself."""
 
 import argparse
+import dataclasses
 from typing import TYPE_CHECKING
 
 from pangu_jax.errors import UserError
@@ -20,15 +21,27 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max_tokens", type=int, default=MAX_TOKENS, metavar="N", help=f"of a text; {MAX_TOKENS}"
     )
+    parser.add_argument(
+        "--weights", choices=("float32", "bfloat16", "int8"), default="float32",
+        help="what the decoder keeps of its weights on a CPU: fewer bytes are read faster; float32",
+    )  # fmt: skip
 
 
 def open_run(flags: argparse.Namespace) -> "tuple[LoadedModel, Generator]":
     """The model of the run that flags name, on the devices that they name, and what writes with it."""
     from pangu_jax.apps.language import loading
     from pangu_jax.apps.language.decoding.generator import Generator
+    from pangu_jax.workloads.language.model import incremental
+    from tpu_npu_backends.cpu_kernels import library
 
     loaded = loading.load(flags.run_dir, flags.step, device_flags.devices(flags))
-    return loaded, Generator(loaded.forward, loaded.params)
+    forward = dataclasses.replace(loaded.forward, weights=flags.weights)
+    if flags.weights != "float32" and not incremental.has_kernels(forward):
+        raise UserError(
+            f"--weights {flags.weights} is for the kernels of one CPU device, which are not in use here: "
+            f"build them ({library.BUILD}), take --backend cpu, or leave the flag out"
+        )
+    return loaded, Generator(forward, loaded.params)
 
 
 def require_tokens(max_tokens: int) -> None:
