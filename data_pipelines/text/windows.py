@@ -1,5 +1,6 @@
 """Windows of text: the record that the token cache keeps of one, and the task that makes examples of them."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -58,11 +59,18 @@ def serialize(window: Window) -> bytes:
     )
 
 
-def parse(record: bytes) -> Window:
-    """The inverse of `serialize`."""
+@functools.cache
+def _example():
+    """tf.train.Example. First asked for by one thread alone: TFDS 4.9 imports lazily, and the lock of that and
+    Python's lock of a module, taken by two threads in turn, wait for each other for ever."""
     from tensorflow_datasets.proto import tf_example_pb2
 
-    feature = tf_example_pb2.Example.FromString(record).features.feature
+    return tf_example_pb2.Example
+
+
+def parse(record: bytes) -> Window:
+    """The inverse of `serialize`."""
+    feature = _example().FromString(record).features.feature
 
     def array(name: str, dtype) -> np.ndarray:
         return np.frombuffer(feature[name].bytes_list.value[0], dtype)
@@ -103,6 +111,7 @@ class WindowTask:
     ):
         self.name, self.index = name, index
         self.lengths = (encoder_length, decoder_length)
+        _example()  # before threads read ahead
         self.records = cache.records(root, dataset, split)
         self.size = len(self.records)
         self._objective, self._special = objective, special

@@ -352,3 +352,14 @@ def test_another_text_is_another_order_though_the_vocabulary_is_the_same(small, 
     after = second.order()
     assert first.fingerprint() == second.fingerprint()
     assert [name for name in before if after[name] != before[name]] == ["text"]
+
+
+def test_what_threads_need_is_imported_before_they_read_ahead(monkeypatch, small):
+    """A warm start hung: two threads that read ahead imported TFDS, which loads lazily, at the same time."""
+    text_windows._example.cache_clear()
+    monkeypatch.setattr(cache, "records", lambda *_: [])
+    lengths = {"encoder_length": 8, "decoder_length": 8}
+    text_windows.WindowTask(
+        small.prepared.root, "d", "train", name="a", index=0, objective=None, special=None, **lengths
+    )
+    assert text_windows._example.cache_info().currsize == 1
