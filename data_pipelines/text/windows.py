@@ -61,8 +61,8 @@ def serialize(window: Window) -> bytes:
 
 @functools.cache
 def _example():
-    """tf.train.Example. First asked for by one thread alone: TFDS 4.9 imports lazily, and the lock of that and
-    Python's lock of a module, taken by two threads in turn, wait for each other for ever."""
+    """tf.train.Example. One thread alone asks for it first: TFDS 4.9 imports lazily, and the lock of that and
+    Python's of a module wait for each other for ever, where two threads take them in turn."""
     from tensorflow_datasets.proto import tf_example_pb2
 
     return tf_example_pb2.Example
