@@ -2,7 +2,6 @@
 
 import argparse
 
-from pangu_jax.errors import UserError
 from pangu_jax.result import Result
 from pangu_jax.verbs.verb import Verb
 
@@ -45,10 +44,6 @@ def _unlabelled_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _unlabelled(flags: argparse.Namespace) -> Result:
-    try:
-        import polars  # noqa: F401
-    except ImportError as error:
-        raise UserError("pangu data unlabelled needs polars: pip install 'pangu-jax[corpus]'") from error
     from data_pipelines.text.benchmarks import unlabelled as texts
 
     report = texts.unlabelled(flags.task, flags.out, flags.data_dir)

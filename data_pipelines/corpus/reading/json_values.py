@@ -4,6 +4,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import polars as pl
 
@@ -29,21 +30,33 @@ def read(
 
     The form is told from the beginning of the file, whatever stretch is asked for; an array is one stretch.
     """
-    head = encodings.as_utf8(stream.peek(_HEAD)[:_HEAD])
-    if _is_lines(head) or encodings.is_binary(head, place.settings.max_bad):
+    if is_lines(stream, place):
         yield from json_lines.read(stream, place, begin, end)
     elif begin == 0:
-        yield from _values(stream, place)
+        for number, value, sample in values(stream, place):
+            if row := json_lines.row_of(value, place, number, sample):
+                yield Record(number, row[0], row[1] or None, source=row[2] or None)
 
 
-def _is_lines(head: bytes) -> bool:
-    """Whether the first line is a whole object, or too long to be seen whole and the beginning of one."""
+def is_lines(stream: io.BufferedReader, place: Place) -> bool:
+    """Whether the first line is a whole object, or too long to be seen whole and the beginning of one.
+
+    Of what is no text too: reading its lines says so.
+    """
+    head = encodings.as_utf8(stream.peek(_HEAD)[:_HEAD])
+    if encodings.is_binary(head, place.settings.max_bad):
+        return True
     start = _MARK.match(head)
     first, ended, _ = head[start.end() if start else 0 :].partition(b"\n")
     return first.startswith(b"{") and (not ended or first.rstrip().endswith(b"}"))
 
 
-def _values(stream: io.BufferedReader, place: Place) -> Iterator[Record]:
+def values(stream: io.BufferedReader, place: Place) -> Iterator[tuple[int, Any, str]]:
+    """(number from 1, value, its beginning as it is written) of each; what is no JSON goes to the quarantine.
+
+    Raises:
+      BrokenFileError, OSError: as the stream does, after the values before the break.
+    """
     limit = place.settings.max_document_bytes
     window = _Window(stream, place)
     decoder = json.JSONDecoder()
@@ -68,8 +81,7 @@ def _values(stream: io.BufferedReader, place: Place) -> Iterator[Record]:
             else:
                 sample = window.text[window.at : min(stop, window.at + _SHOWN)]
                 window.at = stop
-                if row := json_lines.row_of(value, place, number, sample):
-                    yield Record(number, row[0], row[1] or None, source=row[2] or None)
+                yield number, value, sample
             break
     if window.error:
         raise window.error

@@ -71,7 +71,8 @@ def _known(place: Place, kind: str, stream: io.BufferedReader) -> Iterator[Opene
 
 
 def _stream(file: InputFile, max_ratio: float) -> io.BufferedReader:
-    if "://" in file.path or "::" in file.path:
+    # A path on this machine is absolute, and may hold "::"; a URL is not.
+    if not Path(file.path).is_absolute():
         import fsspec
 
         try:

@@ -3,8 +3,8 @@
 import itertools
 from collections.abc import Sequence
 
+from data_pipelines.corpus.reading import encodings
 from data_pipelines.corpus.reading.settings import Reading
-from pangu_jax.apps.language.retrieval.extra import knowledge_extra
 
 MAX_BAD = Reading.max_bad
 _BAD_VALUE = 0.1  # share of a short value's characters: one bad byte of thirty is no reason to drop it
@@ -12,28 +12,21 @@ _BAD_VALUE = 0.1  # share of a short value's characters: one bad byte of thirty 
 
 def text_of(data: bytes) -> tuple[str, int] | None:
     """(text, bytes that were bad, each now U+FFFD), or None of what is no text. Line ends become newlines."""
-    with knowledge_extra():
-        from data_pipelines.corpus.reading import encodings
     found = encodings.decode(data, MAX_BAD)
     return found and (found[0].replace("\r\n", "\n").replace("\r", "\n"), found[1])
 
 
-def lines_of(data: bytes) -> tuple[list[str], int]:
+def lines_of(block: bytes) -> tuple[list[str], int]:
     """The lines, each from its own encoding, and the number of bad bytes in all."""
-    with knowledge_extra():
-        from data_pipelines.corpus.reading import encodings
-    if name := encodings.utf16(data):
-        data = data[2:].decode(name, "replace").encode()
-    block, bad = encodings.to_utf8(data, MAX_BAD)
-    return block.decode("utf-8-sig", "replace").split("\n"), bad
+    block, bad = encodings.to_utf8(block, MAX_BAD)
+    # Not splitlines: U+2028 and the like may be inside a JSON string.
+    return block.decode("utf-8", "replace").split("\n"), bad
 
 
 def values_of(raw: Sequence[bytes]) -> list[tuple[str, int] | None]:
     """As `text_of` for each of many short values, whose encoding is recognised from all of them together."""
     if not raw:
         return []
-    with knowledge_extra():
-        from data_pipelines.corpus.reading import encodings
     lines = iter(encodings.to_utf8(b"\n".join(raw), MAX_BAD)[0].decode("utf-8", "replace").split("\n"))
     texts = ["\n".join(itertools.islice(lines, value.count(b"\n") + 1)) for value in raw]
     counts = [text.count("\ufffd") for text in texts]

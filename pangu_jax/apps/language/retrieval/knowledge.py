@@ -65,7 +65,8 @@ class Knowledge:
         """Reads files, cuts them into passages and indexes them, or finds the index of the same passages.
 
         Args:
-          paths: .txt, .md, .html, .csv, .tsv, .jsonl, SQLite databases, folders of them.
+          paths: texts, pages, tables, JSON, archives and compressed files of them, SQLite databases, folders
+            of all these.
           retriever: "bm25", or "embeddings" by `encoder`.
           encoder: needed for embeddings only.
           cache: folder of the indexes; the user's cache directory when None.

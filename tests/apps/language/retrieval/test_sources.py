@@ -1,7 +1,13 @@
 """Files as knowledge: tables carry their head, sections their headings, and what is left out is named."""
 
+import gzip
+import io
 import itertools
+import json
+import lzma
 import os
+import tarfile
+import zipfile
 
 import pytest
 from hypothesis import given
@@ -41,7 +47,7 @@ def test_one_bad_file_costs_itself_and_all_others_are_named(tmp_path):
         "g.db": b"SQLite format 3\0" + b"x" * 200,
         "h.pdf": b"%PDF",
         "deep/i.PDF": b"%PDF",
-        "deep/j": b"?",
+        "deep/j": bytes(range(256)) * 9,
         "k.html": b"<b>" * (pages.MAX_TAGS + 1),
         "l.html": "<footer>电话</footer>".encode(),
         "blank.md": b" \n",
@@ -63,13 +69,86 @@ def test_one_bad_file_costs_itself_and_all_others_are_named(tmp_path):
         "a link to a folder",
         f"a page of more than {pages.MAX_TAGS} tags",
         "a page without text outside menus",
+        "files without a suffix that are no text",
         "no readable database",
         "no regular file",
         "no text",
         "not text",
-        "of a kind that is not read",
     ]
     assert f"{folder}/e.jsonl:2" in "".join(lines)
+
+
+def zipped(members):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return file.getvalue()
+
+
+def tarred(name, content):
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as archive:
+        member = tarfile.TarInfo(name)
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content))
+    return file.getvalue()
+
+
+RECORDS = [{"text": "保修两年。"}, {"型号": "JX", "价格": 100}, "电话"]
+AS_PASSAGES = [("1", "保修两年。"), ("2", "型号：JX；价格：100"), ("3", "电话")]
+LINES = "".join(json.dumps(record) + "\n" for record in RECORDS).encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("a.json", json.dumps(RECORDS, indent=1, ensure_ascii=False).encode("gbk"), AS_PASSAGES),
+        ("a.json", "\n".join(json.dumps(record, indent=1) for record in RECORDS), AS_PASSAGES),
+        ("a.json", LINES, AS_PASSAGES),
+        ("a.jsonl.gz", gzip.compress(LINES), AS_PASSAGES),
+        ("wiki_00", LINES, AS_PASSAGES),
+        ("README", "保修两年。\r\n电话", [("1", "保修两年。\n电话")]),
+        ("A.TXT.XZ", lzma.compress("保固期為兩年。".encode("big5")), [("1", "保固期為兩年。")]),
+        ("a::b.txt", "好", [(":b.txt:1", "好")]),
+        ("a.md.gz", gzip.compress("# 一\n\n正文".encode()), [("1", "# 一\n正文")]),
+        (
+            "a.zip",
+            zipped({"手册/保修.txt": "保修期为两年。".encode("gbk"), "b.csv": "型号\nJX\n", "c.pdf": b"%PDF"}),
+            [("手册/保修.txt:1", "保修期为两年。"), ("b.csv:2", "型号：JX")],
+        ),
+        ("a.tgz", tarred("a.jsonl.xz", lzma.compress(LINES)), [(f"a.jsonl.xz:{n}", t) for n, t in AS_PASSAGES]),
+    ],
+)
+def test_knowledge_is_read_in_every_kind_that_training_reads(passages, name, content, expected):
+    assert passages(name, content) == expected
+
+
+def test_what_is_wrong_inside_of_files_costs_itself_and_is_named(tmp_path):
+    whole = gzip.compress("\n".join(f"{{\"text\": \"第{i}条\"}}" for i in range(5000)).encode())
+    for name, content in {
+        "a.jsonl.gz": whole[: len(whole) // 2],
+        "b.zip": zipped({"x.pdf": b"%PDF", "y.txt": "好", "w.txt.gz": b"no gzip"}),
+        "c.zip": b"PK no zip",
+        "d.json": '[{"text": "\\ud800"}, 5, {"text": "好"}]',
+        "e.docx": zipped({"word/document.xml": "<w/>"}),
+        ".hidden": "好",
+    }.items():
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    knowledge = Knowledge.open([tmp_path], cache=tmp_path / "cache" / "of it")
+    cited = [p.source for p in knowledge.passages]
+    assert cited[0] == "a.jsonl.gz:1" and len(cited) > 1000 and cited[-2:] == ["b.zip:y.txt:1", "d.json:3"]
+    told = {str(e["file"]).removeprefix(f"{tmp_path}/"): str(e["reason"]) for e in knowledge.quarantine.entries}
+    assert told.pop("a.jsonl.gz").startswith("broken compressed file: ")
+    assert told.pop("b.zip:w.txt.gz").startswith("broken compressed file: ")
+    assert told.pop("c.zip").startswith("broken archive: ")
+    assert told == {
+        ".hidden": "of a kind that is not read, without a suffix",
+        "b.zip": "members of archives of no known kind: 1",
+        "d.json": "no text",
+        "e.docx": "of a kind that is not read, .docx",
+    }
+    assert knowledge.quarantine.counts["lone surrogate"] == 1
 
 
 def test_what_sqlite_keeps_beside_a_database_is_no_file_of_its_own(tmp_path):
