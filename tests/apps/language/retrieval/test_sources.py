@@ -9,6 +9,8 @@ import os
 import tarfile
 import zipfile
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -95,6 +97,19 @@ def tarred(name, content):
     return file.getvalue()
 
 
+def parquet(*texts):
+    file = io.BytesIO()
+    pq.write_table(pa.table({"text": texts}), file)
+    return file.getvalue()
+
+
+def warc(page):
+    body = f"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\n\r\n{page}".encode()
+    head = "WARC/1.0\r\nWARC-Type: response\r\nWARC-Target-URI: https://a.cn/\r\n"
+    head += f"Content-Type: application/http; msgtype=response\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body + b"\r\n\r\n"
+
+
 RECORDS = [{"text": "保修两年。"}, {"型号": "JX", "价格": 100}, "电话"]
 AS_PASSAGES = [("1", "保修两年。"), ("2", "型号：JX；价格：100"), ("3", "电话")]
 LINES = "".join(json.dumps(record) + "\n" for record in RECORDS).encode()
@@ -110,14 +125,22 @@ LINES = "".join(json.dumps(record) + "\n" for record in RECORDS).encode()
         ("wiki_00", LINES, AS_PASSAGES),
         ("README", "保修两年。\r\n电话", [("1", "保修两年。\n电话")]),
         ("A.TXT.XZ", lzma.compress("保固期為兩年。".encode("big5")), [("1", "保固期為兩年。")]),
+        ("a.parquet", parquet("保修两年。", "电话"), [("1", "保修两年。"), ("2", "电话")]),
+        ("a.warc", warc("<h1>保修</h1>\n<p>两年</p>"), [("1:1", "# 保修\n两年")]),
         ("a::b.txt", "好", [(":b.txt:1", "好")]),
         ("a.md.gz", gzip.compress("# 一\n\n正文".encode()), [("1", "# 一\n正文")]),
         (
             "a.zip",
-            zipped({"手册/保修.txt": "保修期为两年。".encode("gbk"), "b.csv": "型号\nJX\n", "c.pdf": b"%PDF"}),
+            zipped(
+                {"手册/保修.txt": "保修期为两年。".encode("gbk"), "b.csv": "型号\nJX\n", "c.pdf": b"%PDF"}
+            ),
             [("手册/保修.txt:1", "保修期为两年。"), ("b.csv:2", "型号：JX")],
         ),
-        ("a.tgz", tarred("a.jsonl.xz", lzma.compress(LINES)), [(f"a.jsonl.xz:{n}", t) for n, t in AS_PASSAGES]),
+        (
+            "a.tgz",
+            tarred("a.jsonl.xz", lzma.compress(LINES)),
+            [(f"a.jsonl.xz:{n}", t) for n, t in AS_PASSAGES],
+        ),
     ],
 )
 def test_knowledge_is_read_in_every_kind_that_training_reads(passages, name, content, expected):
@@ -125,7 +148,7 @@ def test_knowledge_is_read_in_every_kind_that_training_reads(passages, name, con
 
 
 def test_what_is_wrong_inside_of_files_costs_itself_and_is_named(tmp_path):
-    whole = gzip.compress("\n".join(f"{{\"text\": \"第{i}条\"}}" for i in range(5000)).encode())
+    whole = gzip.compress("\n".join(f'{{"text": "第{i}条"}}' for i in range(5000)).encode())
     for name, content in {
         "a.jsonl.gz": whole[: len(whole) // 2],
         "b.zip": zipped({"x.pdf": b"%PDF", "y.txt": "好", "w.txt.gz": b"no gzip"}),
@@ -138,7 +161,9 @@ def test_what_is_wrong_inside_of_files_costs_itself_and_is_named(tmp_path):
     knowledge = Knowledge.open([tmp_path], cache=tmp_path / "cache" / "of it")
     cited = [p.source for p in knowledge.passages]
     assert cited[0] == "a.jsonl.gz:1" and len(cited) > 1000 and cited[-2:] == ["b.zip:y.txt:1", "d.json:3"]
-    told = {str(e["file"]).removeprefix(f"{tmp_path}/"): str(e["reason"]) for e in knowledge.quarantine.entries}
+    told = {
+        str(e["file"]).removeprefix(f"{tmp_path}/"): str(e["reason"]) for e in knowledge.quarantine.entries
+    }
     assert told.pop("a.jsonl.gz").startswith("broken compressed file: ")
     assert told.pop("b.zip:w.txt.gz").startswith("broken compressed file: ")
     assert told.pop("c.zip").startswith("broken archive: ")
