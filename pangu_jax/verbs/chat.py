@@ -28,7 +28,7 @@ def _flags(parser: argparse.ArgumentParser) -> None:
         action="extend",
         default=[],
         metavar="PATH",
-        help=".txt, .md, .html, .csv, .jsonl, an SQLite database or a folder of them: searched and cited",
+        help="texts, pages, tables, JSON, archives, SQLite databases or folders of them: searched and cited",
     )
     knowledge.add_argument(
         "--retriever",
