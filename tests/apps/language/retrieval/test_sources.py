@@ -121,14 +121,14 @@ LINES = "".join(json.dumps(record) + "\n" for record in RECORDS).encode()
         ("a.json", json.dumps(RECORDS, indent=1, ensure_ascii=False).encode("gbk"), AS_PASSAGES),
         ("a.json", "\n".join(json.dumps(record, indent=1) for record in RECORDS), AS_PASSAGES),
         ("a.json", LINES, AS_PASSAGES),
-        ("a.jsonl.gz", gzip.compress(LINES), AS_PASSAGES),
+        ("a.jsonl.gz", gzip.compress(LINES, mtime=0), AS_PASSAGES),
         ("wiki_00", LINES, AS_PASSAGES),
         ("README", "保修两年。\r\n电话", [("1", "保修两年。\n电话")]),
         ("A.TXT.XZ", lzma.compress("保固期為兩年。".encode("big5")), [("1", "保固期為兩年。")]),
         ("a.parquet", parquet("保修两年。", "电话"), [("1", "保修两年。"), ("2", "电话")]),
         ("a.warc", warc("<h1>保修</h1>\n<p>两年</p>"), [("1:1", "# 保修\n两年")]),
         ("a::b.txt", "好", [(":b.txt:1", "好")]),
-        ("a.md.gz", gzip.compress("# 一\n\n正文".encode()), [("1", "# 一\n正文")]),
+        ("a.md.gz", gzip.compress("# 一\n\n正文".encode(), mtime=0), [("1", "# 一\n正文")]),
         (
             "a.zip",
             zipped(
