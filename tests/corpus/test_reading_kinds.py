@@ -215,7 +215,7 @@ def record(kind: str, block: bytes, *headers: str) -> bytes:
                 "response",
                 "",
                 response(
-                    gzip.compress(PROSE.encode()),
+                    gzip.compress(PROSE.encode(), mtime=0),
                     LATIN + "\r\nTransfer-Encoding: chunked\r\nContent-Encoding: gzip",
                 ),
             )
