@@ -54,7 +54,7 @@ def trained(parts: Sequence[Document], characters: int, size: int) -> Vocabulary
     """A vocabulary of a sample; its training goes to the terminal."""
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        lines = documents.lines_of(parts, characters)
+        lines = documents.lines_of(parts, documents.sample(parts, characters))
         facts = train(lines, size, Path(folder, "vocabulary.model"), of=(part.text for part in parts))
         seconds = time.perf_counter() - began
         print(

@@ -4,8 +4,9 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tpu_npu_backends.errors import BackendError
@@ -68,3 +69,13 @@ def build(
             raise BackendError(f"{compiler} could not build {what}: {errors[0]}")
         new.replace(target)
     return target
+
+
+def main(make: Callable[[], Path]) -> int:
+    """A build as a program: prints where the library is, or why there is none; the exit status."""
+    try:
+        print(make())
+    except BackendError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0

@@ -170,7 +170,7 @@ def sample(documents: Sequence[Document], characters: int) -> list[stretches.Str
     return [*stretches.spread([document.text for document in documents], quotas, length)]
 
 
-def lines_of(documents: Sequence[Document], characters: int) -> Iterator[str]:
-    """The lines (see `lines.sentences`) of a `sample` of the documents."""
-    for document, begin, end in sample(documents, characters):
+def lines_of(documents: Sequence[Document], sampled: Iterable[stretches.Stretch]) -> Iterator[str]:
+    """The lines (see `lines.sentences`) of what a `sample` of the documents holds."""
+    for document, begin, end in sampled:
         yield from sentences(documents[document].text[begin:end])

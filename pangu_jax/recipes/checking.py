@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 from pangu_jax.errors import UserError, suggestion
 from pangu_jax.recipes.calls import circular, incomplete
@@ -18,7 +18,14 @@ from pangu_jax.recipes.values import Macro, Reference
 # name to change ("Layout.model") and what is wrong. It must not touch a device.
 Constraint = Callable[[Recipe], Iterable[tuple[str, str]]]
 
-_constraints: list[tuple[Constraint, str | None, bool]] = []
+
+class _Registered(NamedTuple):
+    rule: Constraint
+    of: str | None
+    stops: bool
+
+
+_constraints: list[_Registered] = []
 
 
 def constraint(rule: Constraint, *, of: str | None = None, stops: bool = True) -> Constraint:
@@ -28,7 +35,7 @@ def constraint(rule: Constraint, *, of: str | None = None, stops: bool = True) -
     that verb's recipes only; without it, about all. Where a rule does not stop a verb, what breaks it is a
     warning: a short trial of what is meant for longer is run all the same.
     """
-    _constraints.append((rule, of, stops))
+    _constraints.append(_Registered(rule, of, stops))
     return rule
 
 
@@ -43,11 +50,11 @@ def check(recipe: Recipe) -> list[RecipeFinding]:
     for part in (_supplied, _duplicates, _macros, _scopes, _references, _types, circular, incomplete):
         findings += part(recipe)
     if not findings:
-        asked = [one for one in _constraints if one[1] in (None, recipe.function.selector)]
+        asked = [one for one in _constraints if one.of in (None, recipe.function.selector)]
         findings = [
-            RecipeFinding(recipe.where(name), f"{name}: {what}", stops=stops)
-            for rule, _, stops in asked
-            for name, what in rule(recipe)
+            RecipeFinding(recipe.where(name), f"{name}: {what}", stops=one.stops)
+            for one in asked
+            for name, what in one.rule(recipe)
         ]
     order = {str(path): number for number, path in enumerate(recipe.files)}
     findings.sort(

@@ -1,12 +1,9 @@
 """Texts with gaps, filled."""
 
 import argparse
-import json
 import logging
-from pathlib import Path
 from typing import Any
 
-from pangu_jax.errors import UserError
 from pangu_jax.result import Result
 from pangu_jax.verbs import model_flags, outputs, sampling_flags
 from pangu_jax.verbs.generate import read_prompts, said_of
@@ -34,10 +31,7 @@ def _fill(flags: argparse.Namespace) -> Result:
     if flags.out is not None:
         outputs.require_writable(flags.out, "--out")
     loaded, generator = model_flags.open_run(flags)
-    modes = loaded.vocabulary.special.modes
-    if flags.mode is not None and flags.mode not in modes:
-        known = ", ".join(modes) or "no modes; leave it out"
-        raise UserError(f"--mode {flags.mode}: this model knows {known}")
+    model_flags.require_mode(flags.mode, loaded)
     from pangu_jax.apps.language.decoding import filling
 
     named = [f"{flags.file}:{n}" if flags.file else "--prompt" for n in range(1, len(texts) + 1)]
@@ -52,11 +46,7 @@ def _fill(flags: argparse.Namespace) -> Result:
     gaps = [span for row in rows for span in row["spans"]]
     if open_ := sum(not span for span in gaps):
         log.warning("%d of %d gaps got no text: the model passed them over", open_, len(gaps))
-    if flags.out is None:
-        return Result(rows, "\n".join(row["text"] for row in rows))
-    with Path(flags.out).open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    return Result(rows, f"{len(rows)} texts in {flags.out}")
+    return outputs.of_texts(rows, flags.out)
 
 
 VERBS: dict[str, Verb] = {

@@ -1,7 +1,6 @@
 """Texts that continue prompts."""
 
 import argparse
-import json
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,11 +53,9 @@ def _generate(flags: argparse.Namespace) -> Result:
     if flags.out is not None:
         outputs.require_writable(flags.out, "--out")
     loaded, generator = model_flags.open_run(flags)
-    mode, modes = flags.mode, loaded.vocabulary.special.modes
-    if mode is not None and mode not in modes:
-        raise UserError(f"--mode {mode}: this model knows {', '.join(modes) or 'no modes; leave it out'}")
+    model_flags.require_mode(flags.mode, loaded)
     _say_what_sentinels_are(prompts, flags.sentinels, loaded.vocabulary.special)
-    queries = [loaded.query(prompt, mode, flags.sentinels) for prompt in prompts]
+    queries = [loaded.query(prompt, flags.mode, flags.sentinels) for prompt in prompts]
     if flags.same_draws:
         queries = [query._replace(draw=0) for query in queries]
     found = generator.several(queries, settings, flags.max_tokens, flags.samples)
@@ -69,11 +66,7 @@ def _generate(flags: argparse.Namespace) -> Result:
     ]
     if empty := sum(not row["text"] for row in rows):
         log.warning("%d of %d texts are empty: the model ended them at once", empty, len(rows))
-    if flags.out is None:
-        return Result(rows, "\n".join(row["text"] for row in rows))
-    with Path(flags.out).open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    return Result(rows, f"{len(rows)} texts in {flags.out}")
+    return outputs.of_texts(rows, flags.out)
 
 
 def _say_what_sentinels_are(prompts: list[str], read: bool | None, special: "SpecialTokens") -> None:

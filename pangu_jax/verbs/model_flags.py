@@ -48,3 +48,10 @@ def require_tokens(max_tokens: int) -> None:
     """UserError where a text may have none."""
     if max_tokens < 1:
         raise UserError(f"--max_tokens {max_tokens}: give a number from 1 on")
+
+
+def require_mode(mode: str | None, loaded: "LoadedModel") -> None:
+    """UserError where a mode token is asked for that the model does not know."""
+    modes = loaded.vocabulary.special.modes
+    if mode is not None and mode not in modes:
+        raise UserError(f"--mode {mode}: this model knows {', '.join(modes) or 'no modes; leave it out'}")

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from tpu_npu_backends import compiled_library
 from tpu_npu_backends.cpu_kernels import library
-from tpu_npu_backends.errors import BackendError
 
 
 def build(compiler: str | None = None) -> Path:
@@ -28,14 +27,5 @@ def build(compiler: str | None = None) -> Path:
     )
 
 
-def main() -> int:
-    try:
-        print(build())
-    except BackendError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(compiled_library.main(build))

@@ -210,17 +210,27 @@ bool fits(const Array& q, const Array& k, const Array& v, const ffi::Buffer<ffi:
          k.element_count() == v.element_count() && seen[0] == queries[0] && seen[1] == queries[1] && seen[2] == keys[1];
 }
 
+// Where a part of the work, a head of an example, begins.
+struct Place {
+  int64_t query, key, mask, stats;
+
+  Place(int64_t part, const Shape& shape) {
+    const int64_t example = part / shape.heads, head = part % shape.heads * shape.width;
+    query = example * shape.queries * shape.stride() + head;
+    key = example * shape.keys * shape.stride() + head;
+    mask = example * shape.queries * shape.keys;
+    stats = part * shape.queries * 2;
+  }
+};
+
 ffi::Error Forward(ffi::ThreadPool pool, Array q, Array k, Array v, ffi::Buffer<ffi::PRED> mask,
                    ffi::Result<Array> out, ffi::Result<Array> stats) {
   if (!fits(q, k, v, mask)) return ffi::Error::InvalidArgument("pangu_flash: shapes that do not fit");
   const Shape shape = shape_of(q, k);
   on_pool(pool, q.dimensions()[0] * shape.heads, [&](int64_t part) {
-    const int64_t example = part / shape.heads, head = part % shape.heads;
-    const int64_t at = example * shape.queries * shape.stride() + head * shape.width;
-    const int64_t key = example * shape.keys * shape.stride() + head * shape.width;
-    forward(q.typed_data() + at, k.typed_data() + key, v.typed_data() + key,
-            mask.typed_data() + example * shape.queries * shape.keys, out->typed_data() + at,
-            stats->typed_data() + part * shape.queries * 2, shape);
+    const Place at(part, shape);
+    forward(q.typed_data() + at.query, k.typed_data() + at.key, v.typed_data() + at.key, mask.typed_data() + at.mask,
+            out->typed_data() + at.query, stats->typed_data() + at.stats, shape);
   });
   return ffi::Error::Success();
 }
@@ -231,13 +241,10 @@ ffi::Error Backward(ffi::ThreadPool pool, Array q, Array k, Array v, ffi::Buffer
   if (!fits(q, k, v, mask)) return ffi::Error::InvalidArgument("pangu_flash_backward: shapes that do not fit");
   const Shape shape = shape_of(q, k);
   on_pool(pool, q.dimensions()[0] * shape.heads, [&](int64_t part) {
-    const int64_t example = part / shape.heads, head = part % shape.heads;
-    const int64_t at = example * shape.queries * shape.stride() + head * shape.width;
-    const int64_t key = example * shape.keys * shape.stride() + head * shape.width;
-    backward(q.typed_data() + at, k.typed_data() + key, v.typed_data() + key,
-             mask.typed_data() + example * shape.queries * shape.keys, out.typed_data() + at,
-             stats.typed_data() + part * shape.queries * 2, d_out.typed_data() + at,
-             {d_q->typed_data() + at, d_k->typed_data() + key, d_v->typed_data() + key}, shape);
+    const Place at(part, shape);
+    backward(q.typed_data() + at.query, k.typed_data() + at.key, v.typed_data() + at.key, mask.typed_data() + at.mask,
+             out.typed_data() + at.query, stats.typed_data() + at.stats, d_out.typed_data() + at.query,
+             {d_q->typed_data() + at.query, d_k->typed_data() + at.key, d_v->typed_data() + at.key}, shape);
   });
   return ffi::Error::Success();
 }

@@ -24,7 +24,6 @@ constexpr int64_t kDepth = 256;     // of a slab
 constexpr int64_t kRows = 96;       // of a block of a: 96 KB
 constexpr int64_t kPanels = 64;     // of 16 columns, that a thread takes at once
 
-
 // `width` neighbours along one dimension, for each of `depth` along the other: to [depth][WIDTH], zeros behind.
 template <int WIDTH>
 void pack(const float* from, int64_t along, int64_t neighbour, int64_t depth, int64_t width, float* to) {
@@ -67,10 +66,9 @@ void pack_panels(const Matrix& b, int64_t from, int64_t deep, int64_t begin, int
       std::memcpy(slab + first * deep + k * kTileColumns, data + k * b.down + first, sizeof(float) * kTileColumns);
 }
 
-template <int ROWS>
 void tile(bool add, int64_t depth, const float* a, const float* b, float* c, int64_t c_stride) {
-  add ? micro<ROWS, true>(depth, a, 1, kTileRows, b, kTileColumns, c, c_stride)
-      : micro<ROWS, false>(depth, a, 1, kTileRows, b, kTileColumns, c, c_stride);
+  add ? micro<kTileRows, true>(depth, a, 1, kTileRows, b, kTileColumns, c, c_stride)
+      : micro<kTileRows, false>(depth, a, 1, kTileRows, b, kTileColumns, c, c_stride);
 }
 
 // A tile that reaches over the edge of c.
@@ -110,7 +108,7 @@ void matmul(ffi::ThreadPool& pool, int64_t rows, int64_t columns, int64_t depth,
           float* to = c + (top + i) * columns + first;
           const int64_t tall = std::min<int64_t>(kTileRows, high - i);
           if (tall == kTileRows && wide == kTileColumns)
-            tile<kTileRows>(from > 0, deep, block + i * deep, b_panel, to, columns);
+            tile(from > 0, deep, block + i * deep, b_panel, to, columns);
           else
             edge(from > 0, deep, block + i * deep, b_panel, to, columns, tall, wide);
         }

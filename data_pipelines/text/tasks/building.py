@@ -132,11 +132,10 @@ def vocabulary_of(corpus: CorpusSettings, text_key: str, train: Sequence[Documen
             old_ids = adopt_vocabulary(Path(corpus.vocabulary_file).expanduser(), to / "vocabulary.model")
             np.save(to / "old_ids.npy", old_ids)
             return key | {"training": {}}
-        characters = vocabulary_characters(corpus.trained_size)
-        lines = documents.lines_of(train, characters)
+        sample = documents.sample(train, vocabulary_characters(corpus.trained_size))
+        lines = documents.lines_of(train, sample)
         texts = (document.text for document in train)
         training = train_vocabulary(lines, corpus.trained_size, to / "vocabulary.model", of=texts)
-        sample = documents.sample(train, characters)
         seen = {
             "seen": sum(stretch.end - stretch.begin for stretch in sample),
             "documents": len({train[stretch.document].part_of for stretch in sample}),

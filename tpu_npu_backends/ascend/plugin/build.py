@@ -5,7 +5,6 @@ from pathlib import Path
 
 from tpu_npu_backends import compiled_library
 from tpu_npu_backends.ascend.plugin import library
-from tpu_npu_backends.errors import BackendError
 
 
 def build(compiler: str | None = None) -> Path:
@@ -28,15 +27,12 @@ def build(compiler: str | None = None) -> Path:
     )
 
 
-def main() -> int:
-    try:
-        print(build())
-        library.load()
-    except BackendError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+def _sound() -> Path:
+    """The library, after it was seen to load."""
+    built = build()
+    library.load()
+    return built
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(compiled_library.main(_sound))
