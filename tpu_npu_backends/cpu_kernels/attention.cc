@@ -9,7 +9,7 @@
 #include <cstring>
 #include <vector>
 
-#include "parallel.h"
+#include "pool.h"
 #include "vectors.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -131,7 +131,7 @@ void attend(const Head& head) {
     }
 }
 
-ffi::Error FewQueries(ffi::Buffer<ffi::F32> q, ffi::Buffer<ffi::F32> keys,
+ffi::Error FewQueries(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> q, ffi::Buffer<ffi::F32> keys,
                       ffi::Buffer<ffi::F32> values, ffi::Buffer<ffi::PRED> mask, ffi::Buffer<ffi::F32> bias,
                       ffi::Result<ffi::Buffer<ffi::F32>> out) {
   const auto shape = q.dimensions();  // [B, H, M, K]
@@ -146,7 +146,7 @@ ffi::Error FewQueries(ffi::Buffer<ffi::F32> q, ffi::Buffer<ffi::F32> keys,
       (all.masks != 1 && all.masks != all.queries) ||
       (all.bias && (bias.dimensions()[2] != all.columns || (all.biases != 1 && all.biases != all.queries))))
     return ffi::Error::InvalidArgument("pangu_few_queries: shapes that do not fit");
-  parallel(shape[0] * heads, [&](int64_t part) {
+  on_pool(pool, shape[0] * heads, [&](int64_t part) {
     Head head = all;
     head.q += part * all.queries * all.width, head.out += part * all.queries * all.width;
     head.keys += part * all.width * all.columns, head.values += part * all.width * all.columns;
@@ -163,6 +163,7 @@ ffi::Error FewQueries(ffi::Buffer<ffi::F32> q, ffi::Buffer<ffi::F32> keys,
 #pragma GCC visibility push(default)
 XLA_FFI_DEFINE_HANDLER_SYMBOL(pangu_few_queries, pangu::FewQueries,
                               ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
                                   .Arg<ffi::Buffer<ffi::F32>>()
                                   .Arg<ffi::Buffer<ffi::F32>>()
                                   .Arg<ffi::Buffer<ffi::F32>>()

@@ -1,4 +1,4 @@
-// Long work in parts, on the thread that calls and on those of XLA's pool.
+// Work in parts, on the thread that calls and on those of XLA's pool.
 #ifndef PANGU_CPU_KERNELS_POOL_H_
 #define PANGU_CPU_KERNELS_POOL_H_
 

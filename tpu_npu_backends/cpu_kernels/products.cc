@@ -8,7 +8,7 @@
 #include <cstring>
 #include <vector>
 
-#include "parallel.h"
+#include "pool.h"
 #include "vectors.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -89,7 +89,7 @@ void groups(const W* weight, const float* scale, const float* x, float* y, int64
 }
 
 template <typename W>
-void product(const W* weight, const float* scale, const float* x, float* y, Shape shape) {
+void product(ffi::ThreadPool& pool, const W* weight, const float* scale, const float* x, float* y, Shape shape) {
   std::vector<float> padded;
   if (shape.padded != shape.columns) {
     padded.assign(shape.depth * shape.padded, 0.0f);
@@ -98,7 +98,7 @@ void product(const W* weight, const float* scale, const float* x, float* y, Shap
     x = padded.data();
   }
   const int64_t count = (shape.rows + kRows - 1) / kRows;
-  parallel((count + kPart - 1) / kPart, [&](int64_t part) {
+  on_pool(pool, (count + kPart - 1) / kPart, [&](int64_t part) {
     const int64_t end = std::min(count, (part + 1) * kPart);
     int64_t first = part * kPart;
     for (; first + 2 <= end; first += 2) groups<2>(weight, scale, x, y, first, shape);
@@ -106,7 +106,7 @@ void product(const W* weight, const float* scale, const float* x, float* y, Shap
   });
 }
 
-ffi::Error FewColumns(ffi::AnyBuffer weight, ffi::Buffer<ffi::F32> scale,
+ffi::Error FewColumns(ffi::ThreadPool pool, ffi::AnyBuffer weight, ffi::Buffer<ffi::F32> scale,
                       ffi::Buffer<ffi::F32> x, ffi::Result<ffi::Buffer<ffi::F32>> y) {
   Shape shape;
   shape.depth = x.dimensions()[0], shape.columns = x.dimensions()[1], shape.rows = y->dimensions()[0];
@@ -120,13 +120,13 @@ ffi::Error FewColumns(ffi::AnyBuffer weight, ffi::Buffer<ffi::F32> scale,
   const void* data = weight.untyped_data();
   switch (weight.element_type()) {
     case ffi::F32:
-      product(static_cast<const float*>(data), factors, x.typed_data(), y->typed_data(), shape);
+      product(pool, static_cast<const float*>(data), factors, x.typed_data(), y->typed_data(), shape);
       break;
     case ffi::BF16:
-      product(static_cast<const uint16_t*>(data), factors, x.typed_data(), y->typed_data(), shape);
+      product(pool, static_cast<const uint16_t*>(data), factors, x.typed_data(), y->typed_data(), shape);
       break;
     case ffi::S8:
-      product(static_cast<const int8_t*>(data), factors, x.typed_data(), y->typed_data(), shape);
+      product(pool, static_cast<const int8_t*>(data), factors, x.typed_data(), y->typed_data(), shape);
       break;
     default:
       return ffi::Error::InvalidArgument("pangu_few_columns: weights are float32, bfloat16 or int8");
@@ -140,6 +140,7 @@ ffi::Error FewColumns(ffi::AnyBuffer weight, ffi::Buffer<ffi::F32> scale,
 #pragma GCC visibility push(default)
 XLA_FFI_DEFINE_HANDLER_SYMBOL(pangu_few_columns, pangu::FewColumns,
                               ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
                                   .Arg<ffi::AnyBuffer>()
                                   .Arg<ffi::Buffer<ffi::F32>>()
                                   .Arg<ffi::Buffer<ffi::F32>>()

@@ -23,7 +23,7 @@ class Opened(NamedTuple):
     Attributes:
       place: its name, `archive:member` of a member, and where what is wrong goes.
       kind: a value of `inputs.KINDS` that is no archive.
-      stream: its bytes, decompressed; reading raises what `survived` takes.
+      stream: its bytes, decompressed; what reading raises, `why_not` takes.
     """
 
     place: Place

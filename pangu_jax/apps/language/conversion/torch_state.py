@@ -67,7 +67,7 @@ def read(description: bytes) -> dict[str, StoredTensor]:
         raise ForeignState("it holds no tensors by name")
     for name, value in found.items():
         if not isinstance(value, StoredTensor):
-            raise ForeignState(f"{name[:60]} is no tensor")
+            raise ForeignState(f"{str(name)[:60]} is no tensor")
     return found
 
 
