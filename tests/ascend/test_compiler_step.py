@@ -100,7 +100,7 @@ def test_the_step_compiles_whole_and_agrees_with_xla(dtype, bar, tmp_path, proof
 
     leaves, tree = arguments_of(workload, optimizer)
     made = program.run(leaves)
-    state, batch = jax.tree.unflatten(tree, [jax.numpy.array(leaf) for leaf in leaves])
+    state, batch, _ = jax.tree.unflatten(tree, [jax.numpy.array(leaf) for leaf in leaves])
     # There are no constants, and without dropout nothing is drawn: the key is no argument of the program.
     expected = lowered.compile()(state, batch, {}, jax.random.key(0))
     paths, expected = zip(*jax.tree_util.tree_flatten_with_path(expected)[0], strict=True)
