@@ -9,9 +9,15 @@ import pytest
 from hypothesis import settings
 
 os.environ["JAX_PLATFORMS"] = "cpu"
-# Most of a test's time is compiling programs that run for milliseconds: LLVM optimises nothing here, and
-# what one test or child process has compiled, the next one reads.
-XLA_FLAGS = ("--xla_force_host_platform_device_count=8", "--xla_backend_optimization_level=0")
+# Most of a test's time is compiling programs that run for milliseconds: LLVM optimises nothing here, loops are
+# emitted the plain way (the newer emitters go through MLIR, for half as much time again), a program is one
+# module for LLVM, and what one test or child process has compiled, the next one reads.
+XLA_FLAGS = (
+    "--xla_force_host_platform_device_count=8",
+    "--xla_backend_optimization_level=0",
+    "--xla_cpu_use_fusion_emitters=false",
+    "--xla_cpu_parallel_codegen_split_count=1",
+)
 os.environ["XLA_FLAGS"] = " ".join((os.environ.get("XLA_FLAGS", ""), *XLA_FLAGS)).strip()
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "xla"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")

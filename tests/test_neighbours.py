@@ -23,7 +23,7 @@ USERS = {
         "pangu_jax/workloads/language/model/forward.py",
     ),
     "optax.adafactor": (),
-    "optax.contrib": (),
+    "optax.contrib": ("pangu_jax/training/muon_steps.py",),
     "adaptive_grad_clip": (),
     "clip_by_block_rms": (),
     "scale_by_param_block_rms": (),

@@ -1,5 +1,6 @@
 """Optimizers, named for recipes; the arithmetic is optax's."""
 
+import re
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from pangu_jax.training import adafactor_steps, parameter_groups
+from pangu_jax.training import adafactor_steps, muon_steps, parameter_groups
 from pangu_jax.training.parameter_groups import ParameterGroup, is_decayed
 from pangu_jax.training.schedules import constant_schedule
 
@@ -94,6 +95,52 @@ def adafactor(
             optax.scale_by_factored_rms(decay_rate=decay_rate),
             optax.chain(*steps),
             optax.scale_by_learning_rate(schedule),
+        )
+
+    return _grouped(update, schedule or constant_schedule(), weight_decay, clip, groups)
+
+
+@gin.configurable
+def muon(
+    schedule: optax.Schedule | None = None,
+    beta: float = 0.95,
+    beta1: float = 0.9,
+    beta2: float = 0.95,
+    epsilon: float = 1e-8,
+    weight_decay: float = 0.01,
+    clip: float = 1.0,
+    not_matrices: str = r"(^|/)(embedding|head|[a-z_]*bias)(/|$)",
+    groups: Sequence[ParameterGroup] = (),
+) -> Optimizer:
+    """Muon (Jordan, 2024) for matrices, with updates of AdamW's size (Liu et al., arXiv 2502.16982); AdamW for the rest.
+
+    The rest are norms, biases, single tokens, and tables of which a step touches few rows. A matrix has one
+    moment, and costs about 15 products of its shorter side squared with its longer per step.
+
+    Args:
+      schedule: step -> learning rate, of both; `constant_schedule()` when None.
+      beta: decay of a matrix's momentum, taken as Nesterov's.
+      beta1: AdamW's decay of the first moment.
+      beta2: AdamW's decay of the second moment.
+      epsilon: added to the root of AdamW's second moment.
+      weight_decay: decoupled, times the learning rate.
+      clip: largest global norm of the gradient; 0 does not clip.
+      not_matrices: a regular expression of paths that are AdamW's.
+      groups: parameters that learn otherwise, such as [@head/ParameterGroup()].
+    """
+
+    def label(path: str, param: Any) -> str:
+        table = param.ndim < 2 or re.search(not_matrices, path) or parameter_groups.NOT_DECAYED.search(path)
+        return "adamw" if table else "muon"
+
+    def labels(params: Tree) -> Tree:
+        return jax.tree.map(label, parameter_groups.paths(params), params)
+
+    def update(schedule: optax.Schedule, decay: float, mask: Any) -> optax.GradientTransformation:
+        matrices = [muon_steps.orthogonal_momentum(beta), optax.add_decayed_weights(decay, mask)]
+        rest = optax.adamw(schedule, b1=beta1, b2=beta2, eps=epsilon, weight_decay=decay, mask=mask)
+        return optax.partition(
+            {"muon": optax.chain(*matrices, optax.scale_by_learning_rate(schedule)), "adamw": rest}, labels
         )
 
     return _grouped(update, schedule or constant_schedule(), weight_decay, clip, groups)

@@ -77,10 +77,13 @@ def three_steps(layout, optimizer, workload=WORKLOAD):
     gradient = gradients.make_gradients(workload, layout, mesh, RunContext(OneDevice(), layout.remat), BATCH)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, step.abstract_state(workload, optimizer, mesh))
 
+    axes = workload.logical_axes().params
+    transformation = optax.with_extra_args_support(optimizer.transformation)
+
     def advance(state, batch):
         keys = step.example_keys(jax.random.key(0), state.step, BATCH)
         grads, sums = gradient(Variables(state.params), batch, keys)
-        updates, opt_state = optimizer.transformation.update(grads, state.opt_state, state.params)
+        updates, opt_state = transformation.update(grads, state.opt_state, state.params, axes=axes)
         params = optax.apply_updates(state.params, updates)
         return step.TrainState(state.step + 1, params, opt_state), sums.loss / sums.weight, grads
 
@@ -141,6 +144,24 @@ def test_two_streams(adamw, one_device):
 def test_more_layouts(name, partitioning, adamw, one_device, proof):
     layout = dataclasses.replace(OTHERS[name], partitioning=partitioning)
     proof("largest difference of a gradient", assert_same(three_steps(layout, adamw), one_device))
+
+
+@pytest.fixture(scope="module")
+def muon():
+    return optimizers.muon(schedules.constant_schedule(1e-2))
+
+
+@pytest.fixture(scope="module")
+def muon_on_one_device(muon):
+    return three_steps(Layout(data=1), muon)
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize(
+    "name", ["fsdp 8", "model 4 x data 2", "fsdp 8, weights gathered once", "stage 4 x fsdp 2, 1f1b"]
+)
+def test_muon_of_matrices_in_shards(name, muon, muon_on_one_device, proof):
+    proof("largest difference of a gradient", assert_same(three_steps(FAST[name], muon), muon_on_one_device))
 
 
 @pytest.mark.parametrize("name", PIPELINED)
