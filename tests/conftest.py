@@ -9,8 +9,8 @@ import pytest
 from hypothesis import settings
 
 os.environ["JAX_PLATFORMS"] = "cpu"
-# Most of a test's time is compiling programs that run for milliseconds: LLVM optimises nothing here, loops are
-# emitted the plain way (the newer emitters go through MLIR, for half as much time again), a program is one
+# Most of a test's time is compiling programs that run for milliseconds: LLVM optimises nothing here, loops
+# are emitted the plain way (the newer emitters go through MLIR and take half as long again), a program is one
 # module for LLVM, and what one test or child process has compiled, the next one reads.
 XLA_FLAGS = (
     "--xla_force_host_platform_device_count=8",

@@ -1,8 +1,8 @@
 """Which matrices an array of parameters holds, for Muon.
 
-Muon (Jordan, 2024; Liu et al., arXiv 2502.16982) makes the momentum of a matrix orthogonal. optax's takes arrays
-of two dimensions for matrices and leaves all others to Adam. Here weights are stacked over layers, and a
-matrix's rows or columns may be heads times their width; the logical axes of a parameter tell them apart.
+Muon (Jordan, 2024; Liu et al., arXiv 2502.16982) makes the momentum of a matrix orthogonal. optax's takes
+arrays of two dimensions for matrices and leaves all others to Adam. Here weights are stacked over layers, and
+a matrix's rows or columns may be heads times their width; a parameter's logical axes tell them apart.
 """
 
 import math

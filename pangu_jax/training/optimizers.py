@@ -112,10 +112,10 @@ def muon(
     not_matrices: str = r"(^|/)(embedding|head|[a-z_]*bias)(/|$)",
     groups: Sequence[ParameterGroup] = (),
 ) -> Optimizer:
-    """Muon (Jordan, 2024) for matrices, with updates of AdamW's size (Liu et al., arXiv 2502.16982); AdamW for the rest.
+    """Muon (Jordan, 2024) for matrices, with updates of AdamW's size (Liu et al., arXiv 2502.16982).
 
-    The rest are norms, biases, single tokens, and tables of which a step touches few rows. A matrix has one
-    moment, and costs about 15 products of its shorter side squared with its longer per step.
+    AdamW takes the rest: norms, biases, single tokens, and tables of which a step touches few rows. A matrix
+    has one moment; a step costs it 5 x 3 products with its shorter side squared.
 
     Args:
       schedule: step -> learning rate, of both; `constant_schedule()` when None.
