@@ -2,7 +2,7 @@
 
     python -m benchmarks.same_as 8072cd0
 
-The quickstart's first steps and its validation by both; then the run directory of the other commit is resumed
+The first steps and the validation of that commit's quickstart by both; then the run directory of the other commit is resumed
 and asked for text by this one. Prints what was compared, and exits with 1 where a number differs.
 """
 
@@ -38,7 +38,7 @@ def main() -> int:
 
 def compared(other: Path, runs: Path, commit: str, steps: int) -> int:
     """The exit code; prints a line per comparison."""
-    quickstart = ["train", "--gin_file", "gin/nlp/quickstart.gin", f"--gin.STEPS={steps}"]
+    quickstart = ["train", "--gin_file", str(other / "gin/nlp/quickstart.gin"), f"--gin.STEPS={steps}"]
     quickstart += [f"--gin.train.validate_every={steps}", f"--gin.train.checkpoint_every={steps // 2}"]
     quickstart += ["--gin.train.log_every=1"]
     for name, root in (("then", other), ("now", ROOT)):

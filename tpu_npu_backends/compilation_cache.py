@@ -4,7 +4,7 @@ import jax
 
 from tpu_npu_backends import user_cache
 
-# JAX keeps programs that took a second; six that take less, a second in all, stand before a text's first token.
+# JAX keeps programs that took a second; six that take less, a second in all, stand before the first token.
 KEPT_FROM = 0.05  # seconds of compiling
 
 

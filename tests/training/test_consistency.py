@@ -34,8 +34,8 @@ def test_the_recipe_itself_has_none():
 
 
 QUICKSTART = "nlp/quickstart.gin"
-LINEAR = ["adamw.schedule=@linear_schedule()", "linear_schedule.steps=%STEPS"]
-GROUP = ["adamw.groups=[@head/ParameterGroup()]", "head/ParameterGroup.pattern='^head'"]
+LINEAR = ["muon.schedule=@linear_schedule()", "linear_schedule.steps=%STEPS"]
+GROUP = ["muon.groups=[@head/ParameterGroup()]", "head/ParameterGroup.pattern='^head'"]
 OWN = ["head/ParameterGroup.schedule=@head/linear_schedule()"]
 CALLERS = ["ParameterGroup.schedule=@linear_schedule()", "linear_schedule.steps=%STEPS"]
 
@@ -46,21 +46,21 @@ CALLERS = ["ParameterGroup.schedule=@linear_schedule()", "linear_schedule.steps=
         (
             ["train.steps=2000"],
             "cosine_schedule.steps",
-            "700, and the run has train.steps = 2000: its last 1300",
+            "1000, and the run has train.steps = 2000: its last 1000",
         ),
         (["train.steps=100"], "cosine_schedule.steps", "would end before the rate has come down"),
         (
             ["cosine_schedule.warmup=5000"],
             "cosine_schedule.warmup",
-            "5000, and the run has train.steps = 700",
+            "5000, and the run has train.steps = 1000",
         ),
-        (["cosine_schedule.warmup=700"], "cosine_schedule.warmup", "the peak would never be reached"),
+        (["cosine_schedule.warmup=1000"], "cosine_schedule.warmup", "the peak would never be reached"),
         (["STEPS=50"], "cosine_schedule.warmup", "50, and the run has train.steps = 50"),
-        ([*LINEAR, "linear_schedule.steps=699"], "linear_schedule.steps", "its last 1 steps"),
-        ([*LINEAR, "linear_schedule.warmup=701"], "linear_schedule.warmup", "701"),
-        (["adamw.schedule=@inverse_sqrt_schedule()"], "inverse_sqrt_schedule.warmup", "10000"),
+        ([*LINEAR, "linear_schedule.steps=999"], "linear_schedule.steps", "its last 1 steps"),
+        ([*LINEAR, "linear_schedule.warmup=1001"], "linear_schedule.warmup", "1001"),
+        (["muon.schedule=@inverse_sqrt_schedule()"], "inverse_sqrt_schedule.warmup", "10000"),
         (
-            ["adamw.schedule=@constant_schedule()", "constant_schedule.warmup=800"],
+            ["muon.schedule=@constant_schedule()", "constant_schedule.warmup=1100"],
             "constant_schedule.warmup",
             "warm-up must be shorter",
         ),
@@ -85,9 +85,9 @@ def test_a_schedule_that_is_not_of_the_runs_length_is_named_and_stops_nothing(bi
     [
         ["STEPS=2000"],
         ["STEPS=51"],
-        ["adamw.schedule=@constant_schedule()", "train.steps=3"],
+        ["muon.schedule=@constant_schedule()", "train.steps=3"],
         [*LINEAR, "linear_schedule.warmup=0", "STEPS=1"],
-        ["adamw.schedule=None", "train.steps=3"],
+        ["muon.schedule=None", "train.steps=3"],
     ],
 )
 def test_a_schedule_of_the_runs_length_is_right(bindings):
