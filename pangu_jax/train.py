@@ -55,8 +55,6 @@ def run(
 def _run(function: str, recipe: str, run_dir: str | Path) -> dict[str, Any]:
     import jax
 
-    from pangu_jax.runs import exhibit_files, report, results, summary
-
     if function == functions.TUNE:
         from pangu_jax.apps.language.tuning.tune import tune
 
@@ -69,6 +67,9 @@ def _run(function: str, recipe: str, run_dir: str | Path) -> dict[str, Any]:
         raise UserError(f"this is a recipe of {function}, which trains nothing; see `pangu --help`")
     if jax.process_index():
         return {}
+    # Not before: what draws charts takes half a second to import, and a first step is waited for.
+    from pangu_jax.runs import exhibit_files, report, results, summary
+
     exhibits, baselines = _exhibits_and_baselines(trained)
     directory = RunDirectory(run_dir)
     exhibit_files.write(directory, exhibits)
