@@ -51,11 +51,10 @@ void tile(const float* weight, int64_t depth, const float* x, int64_t x_stride, 
 const float* expanded(const float* weight, int64_t, std::vector<float>&) { return weight; }
 
 const float* expanded(const uint16_t* weight, int64_t count, std::vector<float>& room) {  // bfloat16
+  typedef uint32_t Bits __attribute__((may_alias));
   room.resize(count);
-  for (int64_t i = 0; i < count; ++i) {
-    const uint32_t bits = uint32_t(weight[i]) << 16;
-    std::memcpy(&room[i], &bits, sizeof(bits));
-  }
+  Bits* bits = reinterpret_cast<Bits*>(room.data());
+  for (int64_t i = 0; i < count; ++i) bits[i] = Bits(weight[i]) << 16;
   return room.data();
 }
 
