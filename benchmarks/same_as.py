@@ -2,8 +2,9 @@
 
     python -m benchmarks.same_as 8072cd0
 
-The first steps and the validation of that commit's quickstart by both; then the run directory of the other commit is resumed
-and asked for text by this one. Prints what was compared, and exits with 1 where a number differs.
+The first steps and the validation of that commit's quickstart by both; then the run directory of the other
+commit is resumed and asked for text by this one. Prints what was compared, and exits with 1 where a number
+differs.
 """
 
 import argparse

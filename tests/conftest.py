@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import gin
@@ -15,9 +16,12 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 XLA_FLAGS = (
     "--xla_force_host_platform_device_count=8",
     "--xla_backend_optimization_level=0",
-    "--xla_cpu_use_fusion_emitters=false",
     "--xla_cpu_parallel_codegen_split_count=1",
 )
+# XLA ends a process over a flag that it does not know, and from jaxlib 0.11 on it does not know this one.
+PLAIN_LOOPS = "--xla_cpu_use_fusion_emitters=false"
+if tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11):
+    XLA_FLAGS += (PLAIN_LOOPS,)
 os.environ["XLA_FLAGS"] = " ".join((os.environ.get("XLA_FLAGS", ""), *XLA_FLAGS)).strip()
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "xla"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")

@@ -17,6 +17,7 @@ from pangu_jax.parallel.rules import LogicalAxes
 from pangu_jax.training.adafactor_steps import STACKED
 
 Tree = Any
+Sides = tuple[tuple[int, ...], tuple[int, ...]]
 # Of AdamW's updates; at this size both take the same learning rate (Liu et al., section 2.2).
 RMS = 0.2
 
@@ -24,38 +25,43 @@ RMS = 0.2
 def orthogonal_momentum(beta: float) -> optax.GradientTransformationExtraArgs:
     """Each matrix's momentum, orthogonal and of root mean square `RMS`.
 
-    `update(..., axes=)` gets the logical axes of all parameters, a tree of tuples.
+    `update(..., axes=)` gets the logical axes of all parameters, a tree of tuples; without, an array is a
+    matrix.
     """
     init = contrib.scale_by_muon(beta=beta).init
 
-    def update(updates: Tree, state: Tree, params: Tree = None, *, axes: Tree, **extra: Any):
+    def update(updates: Tree, state: Tree, params: Tree = None, *, axes: Tree = None, **extra: Any):
         del params, extra
         found = jax.tree.leaves_with_path(axes, is_leaf=rules.is_axes)
         by_path: dict[str, LogicalAxes] = {jax.tree_util.keystr(path): leaf for path, leaf in found}
-        # By path, since of a group of parameters the others' updates are not in the tree.
+
+        def sides_of(path: tuple, update: jax.Array) -> Sides:
+            # By path, since of a group of parameters the others' updates are not in the tree.
+            return sides(by_path.get(jax.tree_util.keystr(path), (None,) * update.ndim))
+
+        def of_size(path: tuple, update: jax.Array) -> jax.Array:
+            longer = max(math.prod(update.shape[i] for i in side) for side in sides_of(path, update))
+            return RMS * math.sqrt(longer) * update
+
         matrices = jax.tree_util.tree_map_with_path(
-            lambda path, _: matrix(by_path[jax.tree_util.keystr(path)]), updates
+            lambda path, update: contrib.MuonDimensionNumbers(*sides_of(path, update)), updates
         )
         step = contrib.scale_by_muon(beta=beta, weight_dimension_numbers=matrices)
         orthogonal, state = step.update(updates, state)
-        return jax.tree.map(_to_rms, orthogonal, matrices), state
+        return jax.tree_util.tree_map_with_path(of_size, orthogonal), state
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _to_rms(orthogonal: jax.Array, sides: contrib.MuonDimensionNumbers) -> jax.Array:
-    longer = max(math.prod(orthogonal.shape[i] for i in side) for side in sides)
-    return RMS * math.sqrt(longer) * orthogonal
+def sides(axes: LogicalAxes) -> Sides:
+    """The dimensions that are rows of a matrix, and those that are columns.
 
-
-def matrix(axes: LogicalAxes) -> contrib.MuonDimensionNumbers:
-    """The dimensions that are rows, and those that are columns; the rest number matrices of their own.
-
-    Stacked dimensions number matrices, and so do those without a name, such as the 3 of query, key and value,
-    where two with a name are left. "embed" is one side and all others are the other; without it, the last is.
+    The rest number matrices of their own: stacked ones, and those without a name, such as the 3 of query, key
+    and value, where two with a name are left. "embed" is one side and all others are the other; without it,
+    the last is.
     """
     of_one = [i for i, axis in enumerate(axes) if axis not in STACKED]
     named = [i for i in of_one if axes[i] is not None]
-    sides = named if len(named) > 1 else of_one
-    one = next((i for i in sides if axes[i] == "embed"), sides[-1])
-    return contrib.MuonDimensionNumbers((one,), tuple(i for i in sides if i != one))
+    places = named if len(named) > 1 else of_one
+    one = next((i for i in places if axes[i] == "embed"), places[-1])
+    return (one,), tuple(i for i in places if i != one)

@@ -87,7 +87,7 @@ def test_a_matrix_has_one_moment():
     ],
 )
 def test_the_sides_of_a_matrix_are_read_from_its_axes(axes, rows, columns):
-    assert muon_steps.matrix(axes) == (rows, columns)
+    assert muon_steps.sides(axes) == (rows, columns)
 
 
 def test_updates_are_of_the_size_of_adamws():
