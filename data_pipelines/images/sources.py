@@ -1,0 +1,157 @@
+"""Pictures one after the other, of whatever holds them: a folder, an archive, a table, a TFDS dataset.
+
+Nothing is registered and nothing is decoded here. Every source tells of each picture its bytes, a name that no
+other has, and what it knows of its label and group:
+
+- a folder: class folders (the first level is the label) or none; archives and tables in it are read as well;
+- .zip and .tar (plain or compressed): as a folder; or in WebDataset's layout, `KEY.jpg` beside `KEY.cls` or
+  `KEY.json`;
+- Parquet as the hubs write it: a column of bytes, or of {bytes, path}, beside `label`;
+- .csv and .tsv with a column of paths, which lie under the table's own folder;
+- `tfds:NAME`: a dataset that TFDS has prepared.
+"""
+
+import dataclasses
+import tarfile
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from data_pipelines.errors import DataError
+from data_pipelines.images import picture_tables
+from data_pipelines.images.decoding import SUFFIXES
+from data_pipelines.images.picture import Fields, Picture
+from data_pipelines.images.web_dataset import joined
+
+TABLES = (".parquet", ".csv", ".tsv")
+TARS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2")
+# Beside a picture in WebDataset's layout.
+ASIDE = (".cls", ".json", ".txt", ".caption", ".index")
+# What the readers of archives raise; RuntimeError where a password is asked for.
+BROKEN = (zipfile.BadZipFile, zlib.error, tarfile.TarError, EOFError, NotImplementedError, RuntimeError)
+LARGEST = 256 * 2**20  # bytes of one picture's file
+
+
+@dataclasses.dataclass
+class Source:
+    """What is to be read, and what was passed over meanwhile.
+
+    Attributes:
+      path: a folder, a file, or `tfds:NAME`.
+      fields: the columns of tables.
+      skipped: by reason, filled as pictures are read: files of other kinds, links, what is too large.
+    """
+
+    path: str
+    fields: Fields = Fields()
+    skipped: Counter[str] = dataclasses.field(default_factory=Counter)
+
+    def pictures(self) -> Iterator[Picture]:
+        """Every picture, in an order that is always the same.
+
+        Raises:
+          DataError: there is no such file, it is of no kind that holds pictures, or it breaks off.
+        """
+        if self.path.startswith("tfds:"):
+            yield from picture_tables.of_tfds(self.path.removeprefix("tfds:"), self.fields)
+            return
+        path = Path(self.path)
+        if path.is_dir():
+            yield from self._of_folder(path)
+        elif not path.is_file():
+            raise DataError(f"images.path: there is no {path}")
+        elif kind_of(path.name) == "picture":
+            yield Picture(path.name, path.read_bytes())
+        elif kind_of(path.name) is None:
+            raise DataError(
+                f"images.path: {path} is no picture, archive or table that is known; give a folder of pictures, "
+                f".zip, .tar, {', '.join(TABLES)}, or tfds:NAME"
+            )
+        else:
+            yield from self._of_file(path, "")
+
+    def _of_folder(self, folder: Path) -> Iterator[Picture]:
+        # A folder that holds all its pictures in folders has classes; a picture at the top says that it has none.
+        files = sorted(path for path in folder.rglob("*") if not _hidden(path.relative_to(folder)))
+        plain = any(path.parent == folder and kind_of(path.name) == "picture" for path in files)
+        for path in files:
+            if path.is_dir():
+                continue
+            name = path.relative_to(folder).as_posix()
+            if not path.resolve().is_relative_to(folder.resolve()):
+                self.skipped["links that lead out of the folder"] += 1
+            elif kind_of(name) == "picture":
+                if path.stat().st_size > LARGEST:
+                    self.skipped["files too large"] += 1
+                    continue
+                yield Picture(name, path.read_bytes(), None if plain else _class_of(name))
+            elif kind_of(name) is None:
+                self.skipped[f"{path.suffix.lower() or 'no suffix'}"] += 1
+            else:
+                yield from self._of_file(path, f"{name}:")
+
+    def _of_file(self, path: Path, before: str) -> Iterator[Picture]:
+        """The pictures of an archive or table; `before` is the beginning of their names."""
+        kind = kind_of(path.name)
+        try:
+            if kind == "table":
+                yield from picture_tables.of_file(path, before, self.fields)
+            else:
+                members = self._of_zip(path) if kind == "zip" else self._of_tar(path)
+                yield from joined(members, before)
+        except BROKEN as error:
+            raise DataError(
+                f"{path} is broken, or no archive: {' '.join(str(error).split())[:80]}; bring it anew"
+            ) from None
+
+    def _of_zip(self, path: Path) -> Iterator[tuple[str, bytes]]:
+        with zipfile.ZipFile(path) as archive:
+            for member in sorted(archive.infolist(), key=lambda member: member.filename):
+                if member.is_dir() or not self._wanted(member.filename, member.file_size):
+                    continue
+                with archive.open(member) as content:  # not more than was said, whatever it unpacks to
+                    yield member.filename, content.read(member.file_size + 1)
+
+    def _of_tar(self, path: Path) -> Iterator[tuple[str, bytes]]:
+        with tarfile.open(path) as archive:
+            for member in archive:
+                if member.isdir():
+                    continue
+                if not member.isfile():
+                    self.skipped["links and devices in archives"] += 1
+                elif self._wanted(member.name, member.size) and (content := archive.extractfile(member)):
+                    yield member.name, content.read()
+
+    def _wanted(self, name: str, size: int) -> bool:
+        path = PurePosixPath(name)
+        if _hidden(path):
+            return False
+        if size > LARGEST:
+            self.skipped["files too large"] += 1
+            return False
+        if kind_of(name) == "picture" or path.suffix.lower() in ASIDE:
+            return True
+        self.skipped[path.suffix.lower() or "no suffix"] += 1
+        return False
+
+
+def kind_of(name: str) -> str | None:
+    """ "picture", "table", "zip", "tar", or None for a file that holds no pictures."""
+    lowered = name.lower()
+    for suffixes, kind in ((SUFFIXES, "picture"), (TABLES, "table"), ((".zip",), "zip"), (TARS, "tar")):
+        if lowered.endswith(tuple(suffixes)):
+            return kind
+    return None
+
+
+def _hidden(path: Path | PurePosixPath) -> bool:
+    """Programs' own files: .DS_Store, ._photo.jpg, __MACOSX/."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+
+
+def _class_of(name: str) -> str | None:
+    """The first folder of a picture's name."""
+    folder, _, rest = name.partition("/")
+    return folder if rest else None
