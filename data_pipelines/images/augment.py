@@ -2,9 +2,9 @@
 
     images.augment = [@RandomResizedCrop(), @Flip(), @ColorJitter()]
 
-A step is called with uint8 pixels [H, W, C] and a generator, and gives uint8 pixels. All that is random comes
-from the generator, which is keyed by the example's place in the stream: a picture looks the same on every host
-and with any number of workers. Sizes come out as the last step that sets one says.
+A step is called with uint8 pixels [H, W, C] and a generator, and gives uint8 pixels. All that is random
+comes from the generator, which is keyed by the example's place in the stream: a picture looks the same on
+every host and with any number of workers. Sizes come out as the last step that sets one says.
 """
 
 import math
@@ -99,8 +99,8 @@ class RandomCrop:
         height, width = pixels_HxWxC.shape[:2]
         if min(height, width) < self.size:
             raise DataError(
-                f"RandomCrop.size {self.size}: a picture of {height} x {width} is smaller; put @Resize() before "
-                "it, or take @RandomResizedCrop()"
+                f"RandomCrop.size {self.size}: a picture of {height} x {width} is smaller; put @Resize() "
+                "before it, or take @RandomResizedCrop()"
             )
         top, left = rng.integers(height - self.size + 1), rng.integers(width - self.size + 1)
         return pixels_HxWxC[top : top + self.size, left : left + self.size]
@@ -126,7 +126,8 @@ class RandomResizedCrop:
     def __post_init__(self):
         if not 0 < self.least_area <= 1 or self.ratio < 1:
             raise DataError(
-                f"RandomResizedCrop: least_area {self.least_area} must be in (0, 1], ratio {self.ratio} at least 1"
+                f"RandomResizedCrop: least_area {self.least_area} must be in (0, 1], "
+                f"ratio {self.ratio} at least 1"
             )
 
     def __call__(self, pixels_HxWxC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -142,9 +143,8 @@ class RandomResizedCrop:
             shape = math.exp(rng.uniform(-math.log(self.ratio), math.log(self.ratio)))
             rows, columns = round(math.sqrt(area / shape)), round(math.sqrt(area * shape))
             if 0 < rows <= height and 0 < columns <= width:
-                return (
-                    int(rng.integers(height - rows + 1)), int(rng.integers(width - columns + 1)), rows, columns
-                )  # fmt: skip
+                top, left = rng.integers(height - rows + 1), rng.integers(width - columns + 1)
+                return int(top), int(left), rows, columns
         # A picture so long that no such part fits: its middle, as square as the bounds allow.
         rows, columns = min(height, round(width * self.ratio)), min(width, round(height * self.ratio))
         return (height - rows) // 2, (width - columns) // 2, rows, columns

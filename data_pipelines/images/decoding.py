@@ -18,8 +18,20 @@ Mode = Literal["RGB", "L"]
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 # The suffixes that files of them have.
 SUFFIXES = (
-    ".jpg .jpeg .jpe .jfif .png .webp .bmp .dib .tif .tiff .gif .ppm .pgm .pbm .pnm .mpo".split()
-)  # fmt: skip
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".mpo",
+    ".png",
+    ".webp",
+    ".bmp",
+    ".dib",
+    ".tif",
+    ".tiff",
+    ".gif",
+)
+SUFFIXES += (".ppm", ".pgm", ".pbm", ".pnm")
 MAX_PIXELS = 64 * 2**20
 _DEEP = ("I;16", "I;16L", "I;16B", "I;16N")
 
@@ -100,7 +112,7 @@ def _opened(data: bytes, max_pixels: int) -> Generator[Image.Image]:
     with image:
         if image.width * image.height > max_pixels:
             raise PictureError("too many pixels", f"{image.width} x {image.height}, of {max_pixels:,}")
-        # An MPO is a photo with smaller copies of itself behind it; of others a second frame means that it moves.
+        # An MPO is a photo with smaller copies of itself behind it; others with a second frame move.
         if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
             raise PictureError("animated", f"{getattr(image, 'n_frames', 1)} frames")
         yield image

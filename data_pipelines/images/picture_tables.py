@@ -44,7 +44,8 @@ def of_tfds(name: str, fields: Fields) -> Iterator[Picture]:
         splits = builder.as_data_source()
     except Exception as error:  # TFDS raises what it likes
         raise DataError(
-            f"images.path: tfds:{name}: {str(error).splitlines()[0][:120]}; prepare it with TFDS first, in ArrayRecord"
+            f"images.path: tfds:{name}: {str(error).splitlines()[0][:120]}; prepare it with TFDS first, in "
+            "ArrayRecord"
         ) from None
     known = builder.info.features or {}
     image = _column(list(known), fields.image, IMAGES, f"tfds:{name}", "image")
@@ -148,7 +149,7 @@ def _column(
     found = next((name for wanted in usual for name in names if name.lower() == wanted), None)
     if found is None and needed:
         raise DataError(
-            f"{table}: none of its columns is called {what} or alike ({', '.join(names)[:200]}); name it with "
-            f"--gin.images.{what}_field"
+            f"{table}: none of its columns is called {what} or alike ({', '.join(names)[:200]}); name it "
+            f"with --gin.images.{what}_field"
         )
     return found

@@ -1,7 +1,7 @@
 """Pictures one after the other, of whatever holds them: a folder, an archive, a table, a TFDS dataset.
 
-Nothing is registered and nothing is decoded here. Every source tells of each picture its bytes, a name that no
-other has, and what it knows of its label and group:
+Nothing is registered and nothing is decoded here. Every source tells of each picture its bytes, a name that
+no other has, and what it knows of its label and group:
 
 - a folder: class folders (the first level is the label) or none; archives and tables in it are read as well;
 - .zip and .tar (plain or compressed): as a folder; or in WebDataset's layout, `KEY.jpg` beside `KEY.cls` or
@@ -29,6 +29,7 @@ TABLES = (".parquet", ".csv", ".tsv")
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2")
 # Beside a picture in WebDataset's layout.
 ASIDE = (".cls", ".json", ".txt", ".caption", ".index")
+USUAL = Fields()
 # What the readers of archives raise; RuntimeError where a password is asked for.
 BROKEN = (zipfile.BadZipFile, zlib.error, tarfile.TarError, EOFError, NotImplementedError, RuntimeError)
 LARGEST = 256 * 2**20  # bytes of one picture's file
@@ -45,7 +46,7 @@ class Source:
     """
 
     path: str
-    fields: Fields = Fields()
+    fields: Fields = USUAL
     skipped: Counter[str] = dataclasses.field(default_factory=Counter)
 
     def pictures(self) -> Iterator[Picture]:
@@ -66,14 +67,14 @@ class Source:
             yield Picture(path.name, path.read_bytes())
         elif kind_of(path.name) is None:
             raise DataError(
-                f"images.path: {path} is no picture, archive or table that is known; give a folder of pictures, "
-                f".zip, .tar, {', '.join(TABLES)}, or tfds:NAME"
+                f"images.path: {path} is no picture, archive or table that is known; give a folder of "
+                f"pictures, .zip, .tar, {', '.join(TABLES)}, or tfds:NAME"
             )
         else:
             yield from self._of_file(path, "")
 
     def _of_folder(self, folder: Path) -> Iterator[Picture]:
-        # A folder that holds all its pictures in folders has classes; a picture at the top says that it has none.
+        # A folder that holds all its pictures in folders has classes; a picture at the top says otherwise.
         files = sorted(path for path in folder.rglob("*") if not _hidden(path.relative_to(folder)))
         plain = any(path.parent == folder and kind_of(path.name) == "picture" for path in files)
         for path in files:

@@ -1,4 +1,4 @@
-"""Files of an archive that belong together, as WebDataset lays them out: `KEY.jpg` with `KEY.cls`, `KEY.json`.
+"""Files of an archive that belong together, in WebDataset's layout: `KEY.jpg` with `KEY.cls`, `KEY.json`.
 
 An archive without such files is one of class folders: the first folder of a name is the label, unless a
 picture lies at the top.

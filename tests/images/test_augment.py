@@ -113,7 +113,7 @@ def test_grey_is_luma_in_all_channels():
 
 
 def test_too_small_for_a_crop_is_said():
-    with pytest.raises(DataError, match="RandomCrop.size 32: a picture of 8 x 40 is smaller; put @Resize"):
+    with pytest.raises(DataError, match=r"RandomCrop.size 32: a picture of 8 x 40 is smaller; put @Resize"):
         RandomCrop(32)(np.zeros((8, 40, 3), np.uint8), np.random.default_rng(0))
     with pytest.raises(DataError, match="least_area 0 must be in"):
         RandomResizedCrop(least_area=0)
