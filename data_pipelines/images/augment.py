@@ -43,6 +43,22 @@ def apply(steps: Sequence[Augmentation], pixels_HxWxC: np.ndarray, rng: np.rando
     return pixels_HxWxC
 
 
+def least_side(steps: Sequence[Augmentation]) -> int:
+    """Pixels that the shorter side of a picture needs, so that no view is enlarged for want of them: what a
+    JPEG may be decoded at. 0 where only the whole picture will do."""
+    first = steps[0] if steps else None
+    if isinstance(first, RandomResizedCrop):
+        return math.ceil(first.size * math.sqrt(first.ratio / first.least_area))
+    return 2 * first.size if isinstance(first, Resize) else 0
+
+
+def luma(pixels_HxWxC: np.ndarray) -> np.ndarray:
+    """Brightness by ITU-R 601, full range, uint8 [H, W, 1]."""
+    if pixels_HxWxC.shape[-1] == 1:
+        return pixels_HxWxC
+    return _to_bytes(pixels_HxWxC.astype(np.float32) @ LUMA)[..., None]
+
+
 def resized(pixels_HxWxC: np.ndarray, height: int, width: int, filter: Filter = "bicubic") -> np.ndarray:
     """Of another size, by Pillow: with antialiasing, and for "bicubic" as MATLAB's imresize to .01 dB."""
     if pixels_HxWxC.shape[:2] == (height, width):
@@ -202,8 +218,7 @@ class Grey:
     def __call__(self, pixels_HxWxC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if rng.random() >= self.probability or pixels_HxWxC.shape[-1] == 1:
             return pixels_HxWxC
-        luma = _to_bytes(pixels_HxWxC.astype(np.float32) @ LUMA)
-        return np.repeat(luma[..., None], 3, -1)
+        return np.repeat(luma(pixels_HxWxC), 3, -1)
 
 
 def _to_bytes(values: np.ndarray) -> np.ndarray:

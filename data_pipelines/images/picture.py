@@ -11,12 +11,14 @@ class Picture(NamedTuple):
       data: the file's bytes.
       label: its class by name; None where the source tells none.
       group: what must stay on one side of a split, such as one flight or one patient; None where it is alone.
+      side: "train" or "validation", where the source is split already; None where it is not.
     """
 
     name: str
     data: bytes
     label: str | None = None
     group: str | None = None
+    side: str | None = None
 
 
 class Fields(NamedTuple):

@@ -8,6 +8,7 @@ from typing import Any
 
 from data_pipelines.errors import DataError
 from data_pipelines.images.picture import Fields, Picture
+from data_pipelines.images.splitting import told
 
 IMAGES = ("image", "img", "picture", "photo", "file", "file_name", "filename", "path", "filepath")
 LABELS = ("label", "labels", "class", "category", "fine_label", "target")
@@ -55,7 +56,7 @@ def of_tfds(name: str, fields: Fields) -> Iterator[Picture]:
         for number, row in enumerate(splits[split]):
             value = None if label is None else row[label]
             shown = None if value is None else (names[int(value)] if names else str(value))
-            yield Picture(f"{name}:{split}:{number}", encode_png(row[image]), shown)
+            yield Picture(f"{name}:{split}:{number}", encode_png(row[image]), shown, side=told(split))
 
 
 def _of_parquet(path: Path, fields: Fields) -> Iterator[tuple[bytes, Any, Any]]:

@@ -9,6 +9,9 @@ no other has, and what it knows of its label and group:
 - Parquet as the hubs write it: a column of bytes, or of {bytes, path}, beside `label`;
 - .csv and .tsv with a column of paths, which lie under the table's own folder;
 - `tfds:NAME`: a dataset that TFDS has prepared.
+
+Where all that a folder or a .zip holds lies in `train`, `val`, `test` (folders, archives or tables of these
+names), it is split already. One class called `train` among others is a class.
 """
 
 import dataclasses
@@ -16,13 +19,14 @@ import tarfile
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from data_pipelines.errors import DataError
 from data_pipelines.images import picture_tables
 from data_pipelines.images.decoding import SUFFIXES
 from data_pipelines.images.picture import Fields, Picture
+from data_pipelines.images.splitting import told
 from data_pipelines.images.web_dataset import joined
 
 TABLES = (".parquet", ".csv", ".tsv")
@@ -71,12 +75,13 @@ class Source:
                 f"pictures, .zip, .tar, {', '.join(TABLES)}, or tfds:NAME"
             )
         else:
-            yield from self._of_file(path, "")
+            yield from self._of_file(path, "", None)
 
     def _of_folder(self, folder: Path) -> Iterator[Picture]:
         # A folder that holds all its pictures in folders has classes; a picture at the top says otherwise.
         files = sorted(path for path in folder.rglob("*") if not _hidden(path.relative_to(folder)))
         plain = any(path.parent == folder and kind_of(path.name) == "picture" for path in files)
+        split = _is_split(path.relative_to(folder).as_posix() for path in files if path.is_file())
         for path in files:
             if path.is_dir():
                 continue
@@ -87,25 +92,39 @@ class Source:
                 if path.stat().st_size > LARGEST:
                     self.skipped["files too large"] += 1
                     continue
-                yield Picture(name, path.read_bytes(), None if plain else _class_of(name))
+                label = None if plain else _class_of(name, split)
+                yield Picture(name, path.read_bytes(), label, side=_side_of(name, split))
             elif kind_of(name) is None:
                 self.skipped[f"{path.suffix.lower() or 'no suffix'}"] += 1
             else:
-                yield from self._of_file(path, f"{name}:")
+                yield from self._of_file(path, f"{name}:", _side_of(name, split))
 
-    def _of_file(self, path: Path, before: str) -> Iterator[Picture]:
-        """The pictures of an archive or table; `before` is the beginning of their names."""
+    def _of_file(self, path: Path, before: str, side: str | None) -> Iterator[Picture]:
+        """The pictures of an archive or table, all of a side; `before` is the beginning of their names."""
         kind = kind_of(path.name)
         try:
             if kind == "table":
-                yield from picture_tables.of_file(path, before, self.fields)
+                found = picture_tables.of_file(path, before, self.fields)
+            elif kind == "zip":
+                with zipfile.ZipFile(path) as archive:
+                    split = not side and _is_split(archive.namelist())
+                found = self._split(joined(self._of_zip(path), before), before, split)
             else:
-                members = self._of_zip(path) if kind == "zip" else self._of_tar(path)
-                yield from joined(members, before)
+                found = joined(self._of_tar(path), before)
+            for picture in found:
+                yield picture._replace(side=side) if side else picture
         except BROKEN as error:
             raise DataError(
                 f"{path} is broken, or no archive: {' '.join(str(error).split())[:80]}; bring it anew"
             ) from None
+
+    @staticmethod
+    def _split(pictures: Iterator[Picture], before: str, split: bool) -> Iterator[Picture]:
+        for picture in pictures:
+            name = picture.name.removeprefix(before)
+            own = split and picture.label == name.partition("/")[0]  # of a folder, not of a file beside it
+            label = _class_of(name, split) if own else picture.label
+            yield picture._replace(label=label, side=_side_of(name, split))
 
     def _of_zip(self, path: Path) -> Iterator[tuple[str, bytes]]:
         with zipfile.ZipFile(path) as archive:
@@ -152,7 +171,17 @@ def _hidden(path: Path | PurePosixPath) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
 
 
-def _class_of(name: str) -> str | None:
-    """The first folder of a picture's name."""
-    folder, _, rest = name.partition("/")
+def _class_of(name: str, split: bool) -> str | None:
+    """The first folder of a picture's name, or the second where the first is a side."""
+    folder, _, rest = (name.partition("/")[2] if split else name).partition("/")
     return folder if rest else None
+
+
+def _side_of(name: str, split: bool) -> str | None:
+    return told(name.partition("/")[0]) if split else None
+
+
+def _is_split(names: Iterable[str]) -> bool:
+    """Whether all that holds pictures lies in folders and files that are called as sides are, one `train`."""
+    tops = {name.partition("/")[0] for name in names if kind_of(name) and not _hidden(PurePosixPath(name))}
+    return {told(top) for top in tops} == {"train", "validation"}

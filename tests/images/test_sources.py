@@ -30,7 +30,11 @@ def read(path, fields=Fields()):  # noqa: B008
 
 
 def in_folder(folder):
-    for name, data in DATA.items():
+    return in_files(folder, DATA)
+
+
+def in_files(folder, files):
+    for name, data in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
     return folder
@@ -114,6 +118,35 @@ def test_a_folder_holds_archives_and_what_is_passed_over_is_counted(tmp_path):
     assert {picture.label for picture in pictures} == {"bird", "cat", "dog"}
     assert pictures[0].name == "a.tar.gz:bird/1.png" and len(pictures) == 7
     assert skipped == {".txt": 1, ".md": 1, ".psd": 1, "no suffix": 1}
+
+
+def moved(side_of):
+    return {f"{side_of(number)}/{name}": DATA[name] for number, name in enumerate(sorted(DATA))}
+
+
+@pytest.mark.parametrize("made", [in_zip, in_files])
+def test_folders_of_a_split_are_sides_and_not_classes(made, tmp_path):
+    files = moved(lambda number: "val" if number % 3 == 0 else "train")
+    pictures, _ = read(made(tmp_path, files))
+    assert {(picture.data, picture.label, picture.side) for picture in pictures} == {
+        (data, name.split("/")[1], "validation" if name.startswith("val") else "train")
+        for name, data in files.items()
+    }
+
+
+@pytest.mark.parametrize("made", [in_zip, in_files])
+def test_a_class_called_train_is_a_class(made, tmp_path):
+    files = {f"{('train', 'bus', 'test')[i % 3]}/{i}.png": data for i, (data, _) in enumerate(LABELLED)}
+    pictures, _ = read(made(tmp_path, files))
+    assert {picture.label for picture in pictures} == {"train", "bus", "test"}
+    assert {picture.side for picture in pictures} == {None}
+
+
+def test_tables_of_a_split(tmp_path):
+    in_parquet(tmp_path).rename(tmp_path / "train-00000-of-00001.parquet")
+    in_parquet(tmp_path).rename(tmp_path / "test.parquet")
+    pictures, _ = read(tmp_path)
+    assert [picture.side for picture in pictures] == ["validation"] * 6 + ["train"] * 6
 
 
 def test_a_table_names_its_columns_or_they_are_asked_for(tmp_path):
