@@ -26,6 +26,7 @@ FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 Filter = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+Box = tuple[int, int, int, int]  # top, left, rows, columns
 
 
 class Augmentation(Protocol):
@@ -43,15 +44,6 @@ def apply(steps: Sequence[Augmentation], pixels_HxWxC: np.ndarray, rng: np.rando
     return pixels_HxWxC
 
 
-def least_side(steps: Sequence[Augmentation]) -> int:
-    """Pixels that the shorter side of a picture needs, so that no view is enlarged for want of them: what a
-    JPEG may be decoded at. 0 where only the whole picture will do."""
-    first = steps[0] if steps else None
-    if isinstance(first, RandomResizedCrop):
-        return math.ceil(first.size * math.sqrt(first.ratio / first.least_area))
-    return 2 * first.size if isinstance(first, Resize) else 0
-
-
 def luma(pixels_HxWxC: np.ndarray) -> np.ndarray:
     """Brightness by ITU-R 601, full range, uint8 [H, W, 1]."""
     if pixels_HxWxC.shape[-1] == 1:
@@ -63,9 +55,20 @@ def resized(pixels_HxWxC: np.ndarray, height: int, width: int, filter: Filter = 
     """Of another size, by Pillow: with antialiasing, and for "bicubic" as MATLAB's imresize to .01 dB."""
     if pixels_HxWxC.shape[:2] == (height, width):
         return pixels_HxWxC
+    return _resize(pixels_HxWxC, height, width, filter)
+
+
+def _resize(
+    pixels_HxWxC: np.ndarray,
+    height: int,
+    width: int,
+    filter: Filter,
+    edges: tuple[float, float, float, float] | None = None,
+) -> np.ndarray:
+    """All of the pixels, or those between left, upper, right and lower edges."""
     grey = pixels_HxWxC.shape[-1] == 1
     image = Image.fromarray(pixels_HxWxC[..., 0] if grey else pixels_HxWxC)
-    made = np.asarray(image.resize((width, height), FILTERS[filter]))
+    made = np.asarray(image.resize((width, height), FILTERS[filter], edges))
     return made[..., None] if grey else made
 
 
@@ -137,7 +140,7 @@ class RandomResizedCrop:
     size: int = 32
     least_area: float = 0.2
     ratio: float = 4 / 3
-    filter: Filter = "bicubic"
+    filter: Filter = "bilinear"
 
     def __post_init__(self):
         if not 0 < self.least_area <= 1 or self.ratio < 1:
@@ -147,13 +150,25 @@ class RandomResizedCrop:
             )
 
     def __call__(self, pixels_HxWxC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        height, width = pixels_HxWxC.shape[:2]
-        top, left, rows, columns = self._box(height, width, rng)
-        return resized(
-            pixels_HxWxC[top : top + rows, left : left + columns], self.size, self.size, self.filter
-        )
+        sides = pixels_HxWxC.shape[:2]
+        return self.cut(pixels_HxWxC, self.box(*sides, rng), sides)
 
-    def _box(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+    def cut(self, pixels_HxWxC: np.ndarray, box: Box, of: tuple[int, ...]) -> np.ndarray:
+        """The part `box` of a picture of height and width `of`, as a square.
+
+        The pixels may be fewer than those, being what a JPEG was decoded at: the part is then cut at
+        fractions of them.
+        """
+        top, left, rows, columns = box
+        if pixels_HxWxC.shape[:2] == of:
+            part = pixels_HxWxC[top : top + rows, left : left + columns]
+            return resized(part, self.size, self.size, self.filter)
+        down, across = (have / said for have, said in zip(pixels_HxWxC.shape[:2], of, strict=True))
+        edges = left * across, top * down, (left + columns) * across, (top + rows) * down
+        return _resize(pixels_HxWxC, self.size, self.size, self.filter, edges)
+
+    def box(self, height: int, width: int, rng: np.random.Generator) -> Box:
+        """The part of a picture of this size that is taken: top, left, rows, columns."""
         for _ in range(10):
             area = height * width * rng.uniform(self.least_area, 1.0)
             shape = math.exp(rng.uniform(-math.log(self.ratio), math.log(self.ratio)))

@@ -35,6 +35,7 @@ SUFFIXES += (".ppm", ".pgm", ".pbm", ".pnm")
 MAX_PIXELS = 64 * 2**20
 # Pillow's own bound is above ours, and warns before it refuses.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+ORIENTATION = 0x0112
 _DEEP = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
@@ -57,7 +58,7 @@ def size_of(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
       PictureError: as `decode`, as far as a header tells.
     """
     with _opened(data, max_pixels) as image:
-        turned = image.getexif().get(0x0112, 1) >= 5
+        turned = image.getexif().get(ORIENTATION, 1) >= 5
         return (image.width, image.height) if turned else (image.height, image.width)
 
 
@@ -86,7 +87,9 @@ def decode(data: bytes, mode: Mode = "RGB", at_least: int = 0, max_pixels: int =
         except (OSError, SyntaxError, ValueError, EOFError) as error:
             truncated = "truncated" in str(error) or isinstance(error, EOFError)
             raise PictureError("truncated" if truncated else "damaged", str(error)[:60]) from None
-        pixels = np.asarray(_in_mode(ImageOps.exif_transpose(image), mode))
+        if image.getexif().get(ORIENTATION, 1) != 1:  # it would else be copied for nothing
+            image = ImageOps.exif_transpose(image)
+        pixels = np.asarray(_in_mode(image, mode))
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 

@@ -53,7 +53,7 @@ def test_a_step_is_a_function_of_picture_and_key(pixels, step, key):
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(0, 2**32 - 1))
 def test_a_part_lies_in_the_picture_and_is_as_large_as_asked(height, width, key):
     step = RandomResizedCrop(8, least_area=0.3)
-    top, left, rows, columns = step._box(height, width, np.random.default_rng(key))
+    top, left, rows, columns = step.box(height, width, np.random.default_rng(key))
     assert 0 <= top <= top + rows <= height and 0 <= left <= left + columns <= width
     assert rows and columns
     if min(height, width) >= 40 and max(height, width) <= 2 * min(height, width):
@@ -62,7 +62,7 @@ def test_a_part_lies_in_the_picture_and_is_as_large_as_asked(height, width, key)
 
 def test_parts_are_of_every_size_and_place():
     step, draws = RandomResizedCrop(8, least_area=0.1), np.random.default_rng(0)
-    boxes = np.array([step._box(120, 120, draws) for _ in range(4000)])  # a square prefers no shape
+    boxes = np.array([step.box(120, 120, draws) for _ in range(4000)])  # a square prefers no shape
     shares = boxes[:, 2] * boxes[:, 3] / 120**2
     assert 0.09 < shares.min() < 0.12 and shares.max() > 0.85 and 0.4 < shares.mean() < 0.6
     ratios = np.log(boxes[:, 3] / boxes[:, 2])

@@ -113,18 +113,15 @@ def task_of(pictures, views=2):
 
 
 def test_a_batch_is_a_function_of_seed_and_count(cache):
-    """Whatever was read before, by how many hosts, from memory or from the file."""
+    """Whatever was read before, by how many hosts."""
     pictures = Pictures(cache)
     first = Mixture({"photos": (task_of(pictures), 1.0)}, 8, seed=3)
     batches = [first.batch(step) for step in range(4)]
     assert batches[0]["image"].shape == (8, 2, 24, 24, 3) and batches[0]["image"].dtype == np.uint8
-    unkept = Pictures(cache)
-    unkept._kept = None
-    for other in (pictures, unkept):
-        again = Mixture({"photos": (task_of(other), 1.0)}, 8, seed=3)
-        halves = [again.batch(2, rows) for rows in (slice(0, 4), slice(4, 8))]
-        for name, expected in batches[2].items():
-            np.testing.assert_array_equal(np.concatenate([half[name] for half in halves]), expected)
+    again = Mixture({"photos": (task_of(Pictures(cache)), 1.0)}, 8, seed=3)
+    halves = [again.batch(2, rows) for rows in (slice(0, 4), slice(4, 8))]
+    for name, expected in batches[2].items():
+        np.testing.assert_array_equal(np.concatenate([half[name] for half in halves]), expected)
     ahead = Mixture({"photos": (task_of(pictures), 1.0)}, 8, seed=3).iterator(1)
     np.testing.assert_array_equal(next(ahead)["image"], batches[1]["image"])
     smaller = Mixture({"photos": (task_of(pictures), 1.0)}, 4, seed=3)
@@ -157,7 +154,21 @@ def test_steps_that_do_not_end_at_the_size_are_said(cache):
         task.window(0, np.random.default_rng(0))
 
 
-def test_what_a_jpeg_may_be_decoded_at():
-    assert augment.least_side([RandomResizedCrop(128, least_area=0.5)]) == 210
-    assert augment.least_side([Resize(64), Flip()]) == 128
-    assert augment.least_side([Flip(), Resize(64)]) == augment.least_side([]) == 0
+def test_a_large_jpeg_is_decoded_smaller_where_the_part_is_large(tmp_path):
+    for number in range(3):
+        pixels = augment.resized(photo(number), 360, 480)
+        (tmp_path / f"{number}.jpg").write_bytes(saved(pixels, "JPEG", quality=95))
+    found = preparing.prepare(settings_of(tmp_path, 0.4), tmp_path / "cache")
+    kept, unkept = Pictures(found), Pictures(found)
+    unkept._kept = None
+    asked = []
+    unkept.pixels = lambda place, at_least: asked.append(at_least) or Pictures.pixels(unkept, place, at_least)
+    for seed in range(40):
+        one, other = (
+            PictureTask("photos", 0, pictures, [0, 1], (RandomResizedCrop(64),), 64).window(
+                0, np.random.default_rng(seed)
+            )["image"].astype(int)
+            for pictures in (kept, unkept)
+        )  # fmt: skip
+        assert np.abs(one - other).mean() < 3
+    assert min(asked) < 90 < 180 > max(asked)
