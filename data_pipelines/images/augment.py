@@ -150,10 +150,10 @@ class RandomResizedCrop:
             )
 
     def __call__(self, pixels_HxWxC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        sides = pixels_HxWxC.shape[:2]
-        return self.cut(pixels_HxWxC, self.box(*sides, rng), sides)
+        height, width = pixels_HxWxC.shape[:2]
+        return self.cut(pixels_HxWxC, self.box(height, width, rng), (height, width))
 
-    def cut(self, pixels_HxWxC: np.ndarray, box: Box, of: tuple[int, ...]) -> np.ndarray:
+    def cut(self, pixels_HxWxC: np.ndarray, box: Box, of: tuple[int, int]) -> np.ndarray:
         """The part `box` of a picture of height and width `of`, as a square.
 
         The pixels may be fewer than those, being what a JPEG was decoded at: the part is then cut at

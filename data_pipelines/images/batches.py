@@ -4,10 +4,10 @@ Small sets are decoded once and kept in memory; of others every picture is decod
 at a fraction of its size where that is enough for the part that is wanted.
 """
 
+import dataclasses
 import functools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -72,7 +72,8 @@ class Pictures:
         return _example().FromString(self._records[place]).features.feature[name].bytes_list.value[0]
 
 
-class PictureTask(NamedTuple):
+@dataclasses.dataclass
+class PictureTask:
     """One side of a set of pictures, as `data_pipelines.batches` takes it.
 
     Attributes:
@@ -81,8 +82,9 @@ class PictureTask(NamedTuple):
       pictures: what is drawn from.
       records: places of the pictures of this side.
       augment: the steps that make a view.
-      size: pixels of a view's side.
+      pixels: of a view's side.
       views: of each picture, each with draws of its own.
+      size: pictures per epoch.
     """
 
     name: str
@@ -92,11 +94,10 @@ class PictureTask(NamedTuple):
     augment: Sequence[Augmentation]
     pixels: int
     views: int = 1
+    size: int = dataclasses.field(init=False)
 
-    @property
-    def size(self) -> int:
-        """Pictures per epoch."""
-        return len(self.records)
+    def __post_init__(self):
+        self.size = len(self.records)
 
     def window(self, record: int, rng: np.random.Generator) -> Batch:
         """image uint8 [V, S, S, C] · label int32 [] · place int32 [], in the source · weight float32 [] ·

@@ -41,14 +41,14 @@ def of_tfds(name: str, fields: Fields) -> Iterator[Picture]:
     from data_pipelines.images.decoding import encode_png
 
     try:
-        builder = tfds.builder(name, try_gcs=False)
-        splits = builder.as_data_source()
+        builder: Any = tfds.builder(name, try_gcs=False)
+        splits: dict[str, Any] = builder.as_data_source()
     except Exception as error:  # TFDS raises what it likes
         raise DataError(
             f"images.path: tfds:{name}: {str(error).splitlines()[0][:120]}; prepare it with TFDS first, in "
             "ArrayRecord"
         ) from None
-    known = builder.info.features or {}
+    known: dict[str, Any] = builder.info.features or {}
     image = _column(list(known), fields.image, IMAGES, f"tfds:{name}", "image")
     label = _column(list(known), fields.label, LABELS, f"tfds:{name}", "label", needed=False)
     names = getattr(known[label], "names", None) if label else None

@@ -1,5 +1,7 @@
 """A source is looked at once: what can be used is kept as it is, what cannot is counted, copies are told."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -149,7 +151,7 @@ def test_validation_ends_with_rows_without_weight(cache):
 
 
 def test_steps_that_do_not_end_at_the_size_are_said(cache):
-    task = task_of(Pictures(cache))._replace(augment=(Resize(24),))
+    task = dataclasses.replace(task_of(Pictures(cache)), augment=(Resize(24),))
     with pytest.raises(DataError, match=r"leaves a picture of 24 x 32 where images.size is 24"):
         task.window(0, np.random.default_rng(0))
 
