@@ -6,7 +6,7 @@ state, a resumed run takes the next window whatever its batch size, and hosts ta
 
 import abc
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -21,19 +21,19 @@ class Task(Protocol):
 
     Attributes:
       name: in the mixture; index: its `task_id`; size: windows per epoch.
-      records: random access to the serialized windows, [size].
+      records: random access to what windows are made of, [size]: serialized ones, or places in a set.
     """
 
     name: str
     index: int
     size: int
-    records: Sequence[bytes]
+    records: Sequence[Any]
 
-    def window(self, record: bytes, rng: np.random.Generator) -> Batch:
+    def window(self, record: Any, rng: np.random.Generator) -> Batch:
         """A window's arrays, and `task_id` int32 []."""
         ...
 
-    def identity(self, record: bytes) -> str:
+    def identity(self, record: Any) -> str:
         """Names what the window was made of, for people."""
         ...
 

@@ -1,0 +1,1 @@
+"""Files of pictures to batches: an index of any folder, archive or table, decoding, augmentation."""

@@ -1,0 +1,149 @@
+"""Batches of pictures: decoded, augmented and stacked, as a pure function of cache, seed and pictures read.
+
+Small sets are decoded once and kept in memory; of others every picture is decoded when its turn comes, a JPEG
+at a fraction of its size where that is enough for the part that is wanted.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from data_pipelines import array_records, cache
+from data_pipelines.batches import Batch
+from data_pipelines.errors import DataError
+from data_pipelines.images import augment, preparing
+from data_pipelines.images.augment import Augmentation, RandomResizedCrop
+from data_pipelines.images.decoding import Mode, decode
+
+ENLARGED = 0.85  # a part may have so few pixels per pixel of the view, if decoding is then half as dear
+KEPT = 512 * 2**20  # bytes of pixels up to which a set is kept decoded
+
+
+class Pictures:
+    """The pictures of a cache, by their places in it.
+
+    Attributes:
+      classes: names of the labels.
+      label_N: int32, -1 where there is none.
+      held_out_N: bool.
+    """
+
+    def __init__(self, found: cache.Cache, mode: Mode = "RGB"):
+        with np.load(found.root / preparing.INDEX) as index:
+            self.label_N, self.held_out_N = index["label"], index["held_out"]
+            self._sides_Nx2 = np.stack([index["height"], index["width"]], -1).astype(np.int64)
+        self.classes: Sequence[str] = found.manifest["classes"]
+        self._mode: Mode = mode
+        self._max_pixels = found.manifest["max_pixels"]
+        folder = found.root / preparing.DATASET / array_records.VERSION
+        self._records = array_records.open_split(folder, preparing.DATASET, preparing.SPLIT)
+        _example()  # before threads read ahead
+        self._kept: list[np.ndarray] | None = None
+        if self._sides_Nx2.prod(1).sum() * (3 if mode == "RGB" else 1) <= KEPT:
+            self._kept = [self._decoded(place) for place in range(len(self.label_N))]
+
+    def __len__(self) -> int:
+        return len(self.label_N)
+
+    def sides(self, place: int) -> tuple[int, int]:
+        """Height and width."""
+        height, width = self._sides_Nx2[place]
+        return int(height), int(width)
+
+    def pixels(self, place: int, at_least: int = 0) -> np.ndarray:
+        """uint8 [H, W, C]; not to be changed. What is decoded now may be smaller (`decoding.decode`)."""
+        return self._kept[place] if self._kept is not None else self._decoded(place, at_least)
+
+    def name(self, place: int) -> str:
+        """As the source has it."""
+        return self._feature(place, "name").decode()
+
+    def places(self, held_out: bool) -> np.ndarray:
+        """Of one side, int64, in the order of the source."""
+        return np.flatnonzero(self.held_out_N == held_out)
+
+    def _decoded(self, place: int, at_least: int = 0) -> np.ndarray:
+        return decode(self._feature(place, "image"), self._mode, at_least, self._max_pixels)
+
+    def _feature(self, place: int, name: str) -> bytes:
+        return _example().FromString(self._records[place]).features.feature[name].bytes_list.value[0]
+
+
+@dataclasses.dataclass
+class PictureTask:
+    """One side of a set of pictures, as `data_pipelines.batches` takes it.
+
+    Attributes:
+      name: in the mixture.
+      index: its `task_id`.
+      pictures: what is drawn from.
+      records: places of the pictures of this side.
+      augment: the steps that make a view.
+      pixels: of a view's side.
+      views: of each picture, each with draws of its own.
+      size: pictures per epoch.
+    """
+
+    name: str
+    index: int
+    pictures: Pictures
+    records: Sequence[int]
+    augment: Sequence[Augmentation]
+    pixels: int
+    views: int = 1
+    size: int = dataclasses.field(init=False)
+
+    def __post_init__(self):
+        self.size = len(self.records)
+
+    def window(self, record: int, rng: np.random.Generator) -> Batch:
+        """image uint8 [V, S, S, C] · label int32 [] · place int32 [], in the source · weight float32 [] ·
+        task_id int32 []."""
+        views = self._views(record, rng)
+        if views[0].shape[:2] != (self.pixels, self.pixels):
+            raise DataError(
+                f"images.augment leaves a picture of {' x '.join(map(str, views[0].shape[:2]))} where "
+                f"images.size is {self.pixels}: end with a step that sets both sides, such as "
+                "@RandomResizedCrop()"
+            )
+        return self._row(np.stack(views), self.pictures.label_N[record], record, 1.0)
+
+    def _views(self, record: int, rng: np.random.Generator) -> list[np.ndarray]:
+        if not self.augment or not isinstance(first := self.augment[0], RandomResizedCrop):
+            pixels = self.pictures.pixels(record)
+            return [augment.apply(self.augment, pixels, rng) for _ in range(self.views)]
+        # Which parts are wanted is drawn first: a JPEG of which they are large is decoded at half its size.
+        sides = self.pictures.sides(record)
+        boxes = [first.box(*sides, rng) for _ in range(self.views)]
+        smallest = min(min(rows, columns) for _, _, rows, columns in boxes)
+        pixels = self.pictures.pixels(record, math.ceil(ENLARGED * min(sides) * first.size / smallest))
+        return [augment.apply(self.augment[1:], first.cut(pixels, box, sides), rng) for box in boxes]
+
+    def identity(self, record: int) -> str:
+        """The picture's name."""
+        return f"{self.name}: {self.pictures.name(record)}"
+
+    def padding(self) -> Batch:
+        """A row without weight, to fill a last batch."""
+        channels = self.pictures.pixels(0).shape[-1]
+        shape = (self.views, self.pixels, self.pixels, channels)
+        return self._row(np.zeros(shape, np.uint8), -1, -1, 0.0)
+
+    def _row(self, image: np.ndarray, label: int, place: int, weight: float) -> Batch:
+        return {
+            "image": image,
+            "label": np.asarray(label, np.int32),
+            "place": np.asarray(place, np.int32),
+            "weight": np.asarray(weight, np.float32),
+            "task_id": np.asarray(self.index, np.int32),
+        }
+
+
+@functools.cache
+def _example():
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    return tf_example_pb2.Example

@@ -1,0 +1,168 @@
+"""`images` of a recipe: the pictures that a vision model learns from, and what is done to them on the way.
+
+images.path = 'photos/'          # or .zip, .tar, .parquet, .csv, tfds:NAME: see `sources`
+images.size = 32
+images.augment = [@RandomResizedCrop(), @Flip()]
+"""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import gin
+
+from data_pipelines import cache
+from data_pipelines.batches import Mixture, ValidationBatches
+from data_pipelines.errors import DataError
+from data_pipelines.images import preparing
+from data_pipelines.images.augment import Augmentation, CenterCrop, Flip, RandomResizedCrop, Resize
+from data_pipelines.images.batches import Pictures, PictureTask
+from data_pipelines.images.decoding import MAX_PIXELS, Mode
+from data_pipelines.images.picture import Fields
+
+TASK = "pictures"
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+    """Pictures as a recipe asks for them; nothing is read until `prepared` is."""
+
+    settings: preparing.Settings
+    size: int
+    mode: Mode
+    augment: tuple[Augmentation, ...]
+    validation_augment: tuple[Augmentation, ...]
+    views: int
+    validation_pictures: int | None
+    cache_root: Path
+
+    task_names = (TASK,)
+
+    @functools.cached_property
+    def prepared(self) -> cache.Cache:
+        """The cache of the pictures, made first where it is not there.
+
+        Raises:
+          DataError: there is nothing at the path, or nothing of it can be used.
+        """
+        return preparing.prepare(self.settings, self.cache_root)
+
+    @functools.cached_property
+    def pictures(self) -> Pictures:
+        """The pictures, opened."""
+        return Pictures(self.prepared, self.mode)
+
+    @property
+    def channels(self) -> int:
+        """Of every view."""
+        return 3 if self.mode == "RGB" else 1
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names of the labels; none where the source tells none."""
+        return self.pictures.classes
+
+    def train_source(self, batch_size: int, seed: int, shift: int = 0) -> Mixture:
+        """Endless views of what is trained on."""
+        return Mixture({TASK: (self._task(False, self.augment, self.views), 1.0)}, batch_size, seed, shift)
+
+    def validation_sources(self, batch_size: int) -> dict[str, ValidationBatches]:
+        """What is held out, once; with as many views as in training, all alike where nothing is drawn."""
+        task = self._task(True, self.validation_augment, self.views)
+        return (
+            {TASK: ValidationBatches(task, batch_size, limit=self.validation_pictures)} if task.size else {}
+        )
+
+    def fingerprint(self) -> dict[str, str]:
+        """The classes, by a hash: a head of other classes is another model."""
+        if not self.classes:
+            return {}
+        return {"classes": hashlib.sha256("\n".join(self.classes).encode()).hexdigest()}
+
+    def order(self) -> dict[str, str]:
+        """What decides the training stream besides its seed: the pictures and the steps."""
+        return {
+            "pictures": self.prepared.root.name,
+            "augment": repr(list(self.augment)),
+            "views": str(self.views),
+        }
+
+    def notices(self) -> list[str]:
+        """What a person must be told of the pictures, a line each; [] where nothing was wrong."""
+        said, manifest = [], self.prepared.manifest
+        parts = [
+            f"{count} {what}" for of in ("set_aside", "skipped_files") for what, count in manifest[of].items()
+        ]
+        if parts:
+            said.append(f"pictures of {self.settings.path}: left out {', '.join(parts)}")
+        if near := manifest["near_copies"]:
+            one, other = manifest["near_copies_such_as"][0]
+            share = near / manifest["pictures"]["validation"]
+            said.append(
+                f"pictures of {self.settings.path}: {near} of those held out ({share:.1%}) look like one "
+                f"that is trained on, such as {other} and {one}: what is measured on them is too good"
+            )
+        return said
+
+    def _task(self, held_out: bool, steps: Sequence[Augmentation], views: int) -> PictureTask:
+        places = self.pictures.places(held_out).tolist()
+        return PictureTask(TASK, 0, self.pictures, places, steps, self.size, views)
+
+
+@gin.configurable
+def images(
+    path: str = gin.REQUIRED,
+    image_field: str | None = None,
+    label_field: str | None = None,
+    group_field: str | None = None,
+    size: int = 32,
+    mode: Mode = "RGB",
+    augment: Sequence[Augmentation] | None = None,
+    validation_augment: Sequence[Augmentation] | None = None,
+    views: int = 1,
+    validation_fraction: float = 0.1,
+    validation_pictures: int | None = 1024,
+    max_pixels: int = MAX_PIXELS,
+    cache_dir: str | None = None,
+) -> Images:
+    """The pictures of a vision model.
+
+    Args:
+      path: a folder of pictures, with or without class folders; .zip or .tar, also in WebDataset's layout;
+        Parquet; .csv or .tsv of paths; tfds:NAME.
+      image_field: column of a table with the pictures; "image" and its kin unless given.
+      label_field: column with the classes; "label" and its kin unless given.
+      group_field: column of what must stay together in a split; "group" unless given.
+      size: pixels of a view's side.
+      mode: "RGB", or "L" for grey.
+      augment: steps that make a view to train on; @RandomResizedCrop() and @Flip() of this size when None.
+      validation_augment: steps for what is held out; its middle, as large as fits, when None.
+      views: of each picture, each with draws of its own.
+      validation_fraction: of every class that is held out, where the source is not split already.
+      validation_pictures: so many of those held out are evaluated; all when None.
+      max_pixels: larger pictures are set aside unread.
+      cache_dir: where the cache is; the user's when None.
+
+    Raises:
+      DataError: a value that cannot be.
+    """
+    if size < 1 or views < 1:
+        raise DataError(f"images.size {size} and images.views {views} must be at least 1")
+    if not 0 < validation_fraction < 1:
+        raise DataError(f"images.validation_fraction {validation_fraction} must be between 0 and 1")
+    if mode not in ("RGB", "L"):
+        raise DataError(f"images.mode {mode!r}: it is 'RGB', or 'L' for grey")
+    return Images(
+        preparing.Settings(
+            path, Fields(image_field, label_field, group_field), validation_fraction, max_pixels
+        ),
+        size,
+        mode,
+        tuple((RandomResizedCrop(size), Flip()) if augment is None else augment),
+        tuple((Resize(size), CenterCrop(size)) if validation_augment is None else validation_augment),
+        views,
+        validation_pictures,
+        Path(cache_dir) if cache_dir else cache.default_root(),
+    )

@@ -1,0 +1,220 @@
+"""Pictures of a source, looked at once: which can be used, which are held out, and where their bytes lie.
+
+A cache (`data_pipelines.cache`) holds the encoded bytes of all that can be used, as the TFDS dataset
+`pictures`, and beside it `index.npz`: what is known of each. Nothing decoded is kept: what a picture is
+resized to, a recipe may change at any time.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from data_pipelines import array_records, cache
+from data_pipelines.errors import DataError
+from data_pipelines.images import copies, splitting
+from data_pipelines.images.decoding import PictureError, decode, size_of
+from data_pipelines.images.picture import Fields, Picture
+from data_pipelines.images.sources import Source
+
+DATASET = "pictures"
+SPLIT = "kept"  # not "all": TFDS reads that as all splits, this one too, without end
+INDEX = "index.npz"
+AHEAD = 64  # pictures that are looked at together
+LOOKED_AT = 72  # pixels of the shorter side that a hash is made of
+
+
+class Settings(NamedTuple):
+    """What a cache of pictures is made by.
+
+    Attributes:
+      path: see `sources.Source`.
+      fields: columns of tables.
+      validation_fraction: of every class, where the source is not split.
+      max_pixels: larger pictures are set aside.
+    """
+
+    path: str
+    fields: Fields
+    validation_fraction: float
+    max_pixels: int
+
+
+class Known(NamedTuple):
+    """What is known of a picture that can be used.
+
+    Attributes:
+      name, label, side: as the source has them.
+      group: the source's, or one of its own.
+      hash: `copies.difference_hash`.
+      height, width: as it is seen.
+    """
+
+    name: str
+    label: str | None
+    side: str | None
+    group: str
+    hash: int
+    height: int
+    width: int
+
+
+def prepare(settings: Settings, root: Path) -> cache.Cache:
+    """The cache of these pictures in `root`; made first where it is not there.
+
+    Raises:
+      DataError: there is nothing at the path, or nothing of it can be used.
+    """
+    key = json.dumps([1, listing(settings.path), settings])
+    name = hashlib.sha256(key.encode()).hexdigest()[:16]
+    return cache.open_or_build(root, f"{DATASET}-{name}", lambda folder: build(settings, folder))
+
+
+def listing(path: str) -> str:
+    """A hash of the names, sizes and times of all files that there are.
+
+    Their bytes are not read for it, since a run that resumes would have to read all of them.
+    """
+    if path.startswith("tfds:"):
+        return path
+    top = Path(path)
+    if not top.exists():
+        raise DataError(f"images.path: there is no {path}")
+    hashed = hashlib.sha256()
+    for file in sorted(top.rglob("*")) if top.is_dir() else [top]:
+        if file.is_file():
+            seen = file.stat()
+            hashed.update(f"{file.relative_to(top.parent)}\0{seen.st_size}\0{seen.st_mtime_ns}\n".encode())
+    return hashed.hexdigest()
+
+
+def build(settings: Settings, folder: Path) -> dict[str, Any]:
+    """Fills the folder of a cache; gives its manifest."""
+    source = Source(settings.path, settings.fields)
+    set_aside: Counter[str] = Counter()
+    known: list[Known] = []
+    _write(folder, _used(_looked_at(source.pictures(), settings.max_pixels), known, set_aside))
+    if not known:
+        raise DataError(_nothing(settings.path, source.skipped, set_aside))
+    names = {one.label for one in known if one.label is not None}
+    classes = sorted(names, key=lambda name: (not name.isdecimal(), len(name) * name.isdecimal(), name))
+    hashes = np.array([one.hash for one in known], np.uint64)
+    held_out = _held_out(known, settings.validation_fraction)
+    train, out = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+    near = copies.near_copies(hashes[train], hashes[out])
+    np.savez(
+        folder / INDEX,
+        label=np.array([-1 if one.label is None else classes.index(one.label) for one in known], np.int32),
+        held_out=held_out,
+        height=np.array([one.height for one in known], np.int32),
+        width=np.array([one.width for one in known], np.int32),
+    )
+    return {
+        "format": 1,
+        "path": settings.path,
+        "max_pixels": settings.max_pixels,
+        "classes": classes,
+        "pictures": {"train": len(train), "validation": len(out)},
+        "without_label": sum(one.label is None for one in known),
+        "groups": len({one.group for one in known}),
+        "split_by_source": any(one.side for one in known),
+        "set_aside": dict(sorted(set_aside.items())),
+        "skipped_files": dict(sorted(source.skipped.items())),
+        "near_copies": len(np.unique(near[:, 1])),
+        "near_copies_such_as": [[known[train[a]].name, known[out[b]].name] for a, b in near[:5].tolist()],
+    }
+
+
+def _looked_at(
+    pictures: Iterator[Picture], max_pixels: int
+) -> Iterator[tuple[Picture, int, tuple[int, int]] | PictureError]:
+    """Each picture with its hash and size, decoded on as many threads as there are cores; or why it is of no
+    use. In their order."""
+
+    def look(picture: Picture) -> tuple[Picture, int, tuple[int, int]] | PictureError:
+        try:
+            size = size_of(picture.data, max_pixels)
+            pixels = decode(picture.data, at_least=LOOKED_AT, max_pixels=max_pixels)
+        except PictureError as error:
+            return error
+        return picture, copies.difference_hash(pixels), size
+
+    with ThreadPoolExecutor() as pool:
+        while some := list(islice(pictures, AHEAD)):
+            yield from pool.map(look, some)
+
+
+def _used(looked_at: Iterable, known: list[Known], set_aside: Counter[str]) -> Iterator[bytes]:
+    """Records of the pictures that can be used; fills `known` with them and `set_aside` with the others."""
+    seen: set[str] = set()
+    for found in looked_at:
+        if isinstance(found, PictureError):
+            set_aside[found.reason] += 1
+            continue
+        picture, hashed, size = found
+        if (digest := copies.digest(picture.data)) in seen:
+            set_aside["exact copies"] += 1
+            continue
+        seen.add(digest)
+        known.append(Known(picture.name, picture.label, picture.side, picture.group or digest, hashed, *size))
+        yield array_records.example(
+            {
+                "image": [picture.data],
+                "label": [(picture.label or "").encode()],
+                "name": [picture.name.encode()],
+            }
+        )
+
+
+def _held_out(known: Sequence[Known], fraction: float) -> np.ndarray:
+    if any(one.side for one in known):
+        return np.array([one.side == "validation" for one in known])
+    return splitting.held_out([one.group for one in known], [one.label for one in known], fraction)
+
+
+def _write(folder: Path, records: Iterator[bytes]) -> None:
+    """The dataset, a shard at a time: pictures may be more than memory holds."""
+    import tensorflow_datasets as tfds
+
+    where = folder / DATASET / array_records.VERSION
+    where.mkdir(parents=True)
+    lengths, size = [], 0
+    while True:
+        part = where / f"part-{len(lengths)}"
+        count, written = array_records.write_shard(part, _of_a_shard(records))
+        if lengths and not count:
+            part.unlink()
+            break
+        lengths.append(count)
+        size += written
+    for number in range(len(lengths)):
+        path = array_records.shard_path(where, DATASET, SPLIT, number, len(lengths))
+        (where / f"part-{number}").rename(path)
+    features = tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(),
+            "label": tfds.features.Text(),
+            "name": tfds.features.Text(),
+        }
+    )
+    array_records.write_metadata(where, DATASET, features, {SPLIT: (lengths, size)})
+
+
+def _of_a_shard(records: Iterator[bytes]) -> Iterator[bytes]:
+    size = 0
+    for record in records:
+        yield record
+        size += len(record)
+        if size >= cache.SHARD_BYTES:
+            return
+
+
+def _nothing(path: str, skipped: Counter[str], set_aside: Counter[str]) -> str:
+    why = [f"{count} {what}" for of in (set_aside, skipped) for what, count in of.most_common(4)]
+    return f"images.path: {path} has no picture that can be used" + (f" ({', '.join(why)})" if why else "")

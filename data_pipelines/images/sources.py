@@ -1,0 +1,187 @@
+"""Pictures one after the other, of whatever holds them: a folder, an archive, a table, a TFDS dataset.
+
+Nothing is registered and nothing is decoded here. Every source tells of each picture its bytes, a name that
+no other has, and what it knows of its label and group:
+
+- a folder: class folders (the first level is the label) or none; archives and tables in it are read as well;
+- .zip and .tar (plain or compressed): as a folder; or in WebDataset's layout, `KEY.jpg` beside `KEY.cls` or
+  `KEY.json`;
+- Parquet as the hubs write it: a column of bytes, or of {bytes, path}, beside `label`;
+- .csv and .tsv with a column of paths, which lie under the table's own folder;
+- `tfds:NAME`: a dataset that TFDS has prepared.
+
+Where all that a folder or a .zip holds lies in `train`, `val`, `test` (folders, archives or tables of these
+names), it is split already. One class called `train` among others is a class.
+"""
+
+import dataclasses
+import tarfile
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+from data_pipelines.errors import DataError
+from data_pipelines.images import picture_tables
+from data_pipelines.images.decoding import SUFFIXES
+from data_pipelines.images.picture import Fields, Picture
+from data_pipelines.images.splitting import told
+from data_pipelines.images.web_dataset import joined
+
+TABLES = (".parquet", ".csv", ".tsv")
+TARS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2")
+# Beside a picture in WebDataset's layout.
+ASIDE = (".cls", ".json", ".txt", ".caption", ".index")
+USUAL = Fields()
+# What the readers of archives raise; RuntimeError where a password is asked for.
+BROKEN = (zipfile.BadZipFile, zlib.error, tarfile.TarError, EOFError, NotImplementedError, RuntimeError)
+LARGEST = 256 * 2**20  # bytes of one picture's file
+
+
+@dataclasses.dataclass
+class Source:
+    """What is to be read, and what was passed over meanwhile.
+
+    Attributes:
+      path: a folder, a file, or `tfds:NAME`.
+      fields: the columns of tables.
+      skipped: by reason, filled as pictures are read: files of other kinds, links, what is too large.
+    """
+
+    path: str
+    fields: Fields = USUAL
+    skipped: Counter[str] = dataclasses.field(default_factory=Counter)
+
+    def pictures(self) -> Iterator[Picture]:
+        """Every picture, in an order that is always the same.
+
+        Raises:
+          DataError: there is no such file, it is of no kind that holds pictures, or it breaks off.
+        """
+        if self.path.startswith("tfds:"):
+            yield from picture_tables.of_tfds(self.path.removeprefix("tfds:"), self.fields)
+            return
+        path = Path(self.path)
+        if path.is_dir():
+            yield from self._of_folder(path)
+        elif not path.is_file():
+            raise DataError(f"images.path: there is no {path}")
+        elif kind_of(path.name) == "picture":
+            yield Picture(path.name, path.read_bytes())
+        elif kind_of(path.name) is None:
+            raise DataError(
+                f"images.path: {path} is no picture, archive or table that is known; give a folder of "
+                f"pictures, .zip, .tar, {', '.join(TABLES)}, or tfds:NAME"
+            )
+        else:
+            yield from self._of_file(path, "", None)
+
+    def _of_folder(self, folder: Path) -> Iterator[Picture]:
+        # A folder that holds all its pictures in folders has classes; a picture at the top says otherwise.
+        files = sorted(path for path in folder.rglob("*") if not _hidden(path.relative_to(folder)))
+        plain = any(path.parent == folder and kind_of(path.name) == "picture" for path in files)
+        split = _is_split(path.relative_to(folder).as_posix() for path in files if path.is_file())
+        for path in files:
+            if path.is_dir():
+                continue
+            name = path.relative_to(folder).as_posix()
+            if not path.resolve().is_relative_to(folder.resolve()):
+                self.skipped["links that lead out of the folder"] += 1
+            elif kind_of(name) == "picture":
+                if path.stat().st_size > LARGEST:
+                    self.skipped["files too large"] += 1
+                    continue
+                label = None if plain else _class_of(name, split)
+                yield Picture(name, path.read_bytes(), label, side=_side_of(name, split))
+            elif kind_of(name) is None:
+                self.skipped[f"{path.suffix.lower() or 'no suffix'}"] += 1
+            else:
+                yield from self._of_file(path, f"{name}:", _side_of(name, split))
+
+    def _of_file(self, path: Path, before: str, side: str | None) -> Iterator[Picture]:
+        """The pictures of an archive or table, all of a side; `before` is the beginning of their names."""
+        kind = kind_of(path.name)
+        try:
+            if kind == "table":
+                found = picture_tables.of_file(path, before, self.fields)
+            elif kind == "zip":
+                with zipfile.ZipFile(path) as archive:
+                    split = not side and _is_split(archive.namelist())
+                found = self._split(joined(self._of_zip(path), before), before, split)
+            else:
+                found = joined(self._of_tar(path), before)
+            for picture in found:
+                yield picture._replace(side=side) if side else picture
+        except BROKEN as error:
+            raise DataError(
+                f"{path} is broken, or no archive: {' '.join(str(error).split())[:80]}; bring it anew"
+            ) from None
+
+    @staticmethod
+    def _split(pictures: Iterator[Picture], before: str, split: bool) -> Iterator[Picture]:
+        for picture in pictures:
+            name = picture.name.removeprefix(before)
+            own = split and picture.label == name.partition("/")[0]  # of a folder, not of a file beside it
+            label = _class_of(name, split) if own else picture.label
+            yield picture._replace(label=label, side=_side_of(name, split))
+
+    def _of_zip(self, path: Path) -> Iterator[tuple[str, bytes]]:
+        with zipfile.ZipFile(path) as archive:
+            for member in sorted(archive.infolist(), key=lambda member: member.filename):
+                if member.is_dir() or not self._wanted(member.filename, member.file_size):
+                    continue
+                with archive.open(member) as content:  # not more than was said, whatever it unpacks to
+                    yield member.filename, content.read(member.file_size + 1)
+
+    def _of_tar(self, path: Path) -> Iterator[tuple[str, bytes]]:
+        with tarfile.open(path) as archive:
+            for member in archive:
+                if member.isdir():
+                    continue
+                if not member.isfile():
+                    self.skipped["links and devices in archives"] += 1
+                elif self._wanted(member.name, member.size) and (content := archive.extractfile(member)):
+                    yield member.name, content.read()
+
+    def _wanted(self, name: str, size: int) -> bool:
+        path = PurePosixPath(name)
+        if _hidden(path):
+            return False
+        if size > LARGEST:
+            self.skipped["files too large"] += 1
+            return False
+        if kind_of(name) == "picture" or path.suffix.lower() in ASIDE:
+            return True
+        self.skipped[path.suffix.lower() or "no suffix"] += 1
+        return False
+
+
+def kind_of(name: str) -> str | None:
+    """ "picture", "table", "zip", "tar", or None for a file that holds no pictures."""
+    lowered = name.lower()
+    for suffixes, kind in ((SUFFIXES, "picture"), (TABLES, "table"), ((".zip",), "zip"), (TARS, "tar")):
+        if lowered.endswith(tuple(suffixes)):
+            return kind
+    return None
+
+
+def _hidden(path: Path | PurePosixPath) -> bool:
+    """Programs' own files: .DS_Store, ._photo.jpg, __MACOSX/."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+
+
+def _class_of(name: str, split: bool) -> str | None:
+    """The first folder of a picture's name, or the second where the first is a side."""
+    folder, _, rest = (name.partition("/")[2] if split else name).partition("/")
+    return folder if rest else None
+
+
+def _side_of(name: str, split: bool) -> str | None:
+    return told(name.partition("/")[0]) if split else None
+
+
+def _is_split(names: Iterable[str]) -> bool:
+    """Whether all that holds pictures lies in folders and files that are called as sides are, one `train`."""
+    tops = {name.partition("/")[0] for name in names if kind_of(name) and not _hidden(PurePosixPath(name))}
+    return {told(top) for top in tops} == {"train", "validation"}
