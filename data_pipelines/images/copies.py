@@ -34,7 +34,9 @@ def near_copies(one_N: np.ndarray, other_M: np.ndarray, bits: int = NEAR) -> np.
     Of `bits` + 1 parts of a hash one at least is the same: only pairs that share one are compared.
 
     Args:
-      one_N, other_M: uint64.
+      one_N: uint64.
+      other_M: uint64.
+      bits: how many may differ.
     """
     one, other = _with_detail(one_N), _with_detail(other_M)
     if not len(one) or not len(other):

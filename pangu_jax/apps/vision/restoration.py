@@ -58,7 +58,9 @@ def psnr(restored: np.ndarray, original: np.ndarray, protocol: Protocol) -> floa
     """10 log10(255^2 / mean squared difference), in dB; infinite of equal pictures.
 
     Args:
-      restored, original: [H, W, C], values of 0 to 255, of any dtype.
+      restored: [H, W, C], values of 0 to 255, of any dtype.
+      original: like it.
+      protocol: what counts of them.
 
     Raises:
       UserError: they are of different sizes, or nothing is left of them.
@@ -73,7 +75,9 @@ def ssim(restored: np.ndarray, original: np.ndarray, protocol: Protocol) -> floa
     within the picture; the mean over channels.
 
     Args:
-      restored, original: [H, W, C], values of 0 to 255, of any dtype.
+      restored: [H, W, C], values of 0 to 255, of any dtype.
+      original: like it.
+      protocol: what counts of them.
 
     Raises:
       UserError: they are of different sizes, or what is left is smaller than a window.
