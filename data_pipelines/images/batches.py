@@ -1,7 +1,7 @@
 """Batches of pictures: decoded, augmented and stacked, as a pure function of cache, seed and pictures read.
 
-Small sets are decoded once and kept in memory; of others every picture is decoded when its turn comes, a JPEG
-at a fraction of its size where that is enough for the part that is wanted.
+Of a small set every picture is decoded once, when it is first asked for, and kept in memory; of others each
+time, a JPEG at a fraction of its size where that is enough for the part that is wanted.
 """
 
 import dataclasses
@@ -41,9 +41,10 @@ class Pictures:
         folder = found.root / preparing.DATASET / array_records.VERSION
         self._records = array_records.open_split(folder, preparing.DATASET, preparing.SPLIT)
         _example()  # before threads read ahead
-        self._kept: list[np.ndarray] | None = None
+        # Filled as pictures are asked for: a run that begins waits for none but its first.
+        self._kept: list[np.ndarray | None] | None = None
         if self._sides_Nx2.prod(1).sum() * (3 if mode == "RGB" else 1) <= KEPT:
-            self._kept = [self._decoded(place) for place in range(len(self.label_N))]
+            self._kept = [None] * len(self.label_N)
 
     def __len__(self) -> int:
         return len(self.label_N)
@@ -55,7 +56,11 @@ class Pictures:
 
     def pixels(self, place: int, at_least: int = 0) -> np.ndarray:
         """uint8 [H, W, C]; not to be changed. What is decoded now may be smaller (`decoding.decode`)."""
-        return self._kept[place] if self._kept is not None else self._decoded(place, at_least)
+        if self._kept is None:
+            return self._decoded(place, at_least)
+        if (pixels := self._kept[place]) is None:
+            pixels = self._kept[place] = self._decoded(place)
+        return pixels
 
     def name(self, place: int) -> str:
         """As the source has it."""
