@@ -1,24 +1,58 @@
 """Vision models as the trainer sees them."""
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import gin
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from data_pipelines.batches import Mixture, ValidationBatches
-from data_pipelines.images.images import Images
 from pangu_jax.errors import UserError
-from pangu_jax.workloads import Batch, RunContext, Sums, Tree, Variables, Workload
+from pangu_jax.workloads import Batch, RunContext, Source, Sums, TrainStream, Tree, Variables, Workload
 from pangu_jax.workloads.exhibits import Exhibit, Image
 from pangu_jax.workloads.vision.model import hierarchical, masked
 from pangu_jax.workloads.vision.model.hierarchical import HierarchicalConfig, TrunkForward
 from pangu_jax.workloads.vision.model.masked import MaskedPixels
 
 SHOWN = 8  # pictures of a report
+COMPARED = 64  # pictures of a batch for the baseline
 
-HierarchicalTransformer = gin.external_configurable(HierarchicalConfig, "HierarchicalTransformer")
+
+class PictureData(Protocol):
+    """Where pictures come from, such as `data_pipelines.images.images.Images`.
+
+    A batch is image uint8 [B, views, size, size, channels], label, place and task_id int32 [B], weight [B].
+    """
+
+    size: int
+    views: int
+    task_names: Sequence[str]
+
+    @property
+    def channels(self) -> int:
+        """Of a picture."""
+        ...
+
+    def train_source(self, batch_size: int, seed: int, shift: int = 0) -> TrainStream:
+        """Endless views."""
+        ...
+
+    def validation_sources(self, batch_size: int) -> Mapping[str, Source]:
+        """What is held out."""
+        ...
+
+    def order(self) -> dict[str, str]:
+        """What decides the stream, in words."""
+        ...
+
+    def notices(self) -> Sequence[str]:
+        """What a person must be told."""
+        ...
+
+
+gin.external_configurable(HierarchicalConfig, "HierarchicalTransformer", module="pangu_jax.workloads.vision")
+gin.external_configurable(MaskedPixels, module="pangu_jax.workloads.vision")
 
 
 @gin.configurable(module="pangu_jax.workloads.vision")
@@ -38,7 +72,7 @@ class VisionModel(Workload):
     def __init__(
         self,
         model: HierarchicalConfig = gin.REQUIRED,
-        data: Images = gin.REQUIRED,
+        data: PictureData = gin.REQUIRED,
         objective: MaskedPixels = gin.REQUIRED,
     ):
         if (data.size, data.channels) != (model.size, model.channels):
@@ -81,8 +115,7 @@ class VisionModel(Workload):
         return Sums(total, count, {f"loss/{self.data.task_names[0]}": (total, count)})
 
     def _paint(self, params: Tree, batch: Batch, keys: jax.Array | None, run: RunContext) -> masked.Painted:
-        if keys is None:  # held out: the same units of a picture are left out each time
-            keys = jax.vmap(lambda place: jax.random.fold_in(jax.random.key(0), place))(batch["place"])
+        keys = held_out_keys(batch) if keys is None else keys
         forward = TrunkForward(self.model, run.placement, run.remat, run.dtype)
         return masked.paint(forward, self.objective, params, centred(batch["image"][:, 0]), keys)
 
@@ -98,11 +131,11 @@ class VisionModel(Workload):
             "task_id": numbers,
         }
 
-    def train_source(self, batch_size: int, seed: int, shift: int = 0) -> Mixture:
+    def train_source(self, batch_size: int, seed: int, shift: int = 0) -> TrainStream:
         """Endless views of what is trained on."""
         return self.data.train_source(batch_size, seed, shift)
 
-    def validation_sources(self, batch_size: int) -> Mapping[str, ValidationBatches]:
+    def validation_sources(self, batch_size: int) -> Mapping[str, Source]:
         """What is held out, once."""
         return self.data.validation_sources(batch_size)
 
@@ -114,6 +147,22 @@ class VisionModel(Workload):
         """What was left out, and copies across sides."""
         return self.data.notices()
 
+    def baselines(self) -> dict[str, dict[str, float]]:
+        """The loss of painting all that was left out in the mean colour of what is seen."""
+
+        @jax.jit
+        def of(batch: Batch) -> tuple[jax.Array, jax.Array]:
+            pixels = centred(batch["image"][:, 0])
+            made = masked.mean_painted(self.model, self.objective, pixels, held_out_keys(batch))
+            return jnp.sum(made.loss_B * batch["weight"]), jnp.sum(batch["weight"])
+
+        found = {}
+        for task, source in self.validation_sources(COMPARED).items():
+            sums = [of(source.batch(step)) for step in range(len(source))]
+            total, count = (float(sum(part)) for part in zip(*sums, strict=True))
+            found[task] = {"mean colour": total / count}
+        return found
+
     def exhibits(self, variables: Variables, run: RunContext) -> Sequence[Exhibit]:
         """Held-out pictures: as they are, as they were seen, and painted."""
         sources = self.validation_sources(SHOWN)
@@ -122,7 +171,7 @@ class VisionModel(Workload):
         (source,) = sources.values()
         batch = source.batch(0)
         made = jax.jit(lambda p, b: self._paint(p, b, None, run))(variables.params, batch)
-        pixels = centred(batch["image"][:, 0])
+        pixels = centred(jnp.asarray(batch["image"][:, 0]))
         unseen = made._replace(painted_BxUxV=jnp.zeros_like(made.painted_BxUxV))
         plain = MaskedPixels(self.objective.ratio, False, self.objective.width, heads=self.objective.heads)
         rows = [
@@ -142,7 +191,7 @@ class VisionModel(Workload):
         return batch_size
 
     def flops_per_step(self, batch_size: int) -> float:
-        """Matrix products forward and backward (3x forward) of the units that are seen, and of the painter."""
+        """Matrix products forward and backward (3x forward) of the units that are seen and of the painter."""
         model, objective = self.model, self.objective
         seen, units, width = objective.kept(model.units), model.units, objective.width
         first, second, main = model.widths
@@ -155,6 +204,11 @@ class VisionModel(Workload):
         per_painted = objective.layers * (8 * width**2 + 16 * width**2 + 4 * units * width)
         per_painted += 2 * width * model.unit**2 * model.channels
         return 3.0 * batch_size * (seen * per_unit + units * per_painted)
+
+
+def held_out_keys(batch: Batch) -> jax.Array:
+    """A key per picture, of its place in the set: the same units are left out each time it is evaluated."""
+    return jax.vmap(lambda place: jax.random.fold_in(jax.random.key(0), place))(batch["place"])
 
 
 def centred(pixels: jax.Array) -> jax.Array:

@@ -16,7 +16,7 @@ from pangu_jax.models.projection import project, project_back
 Stack = tuple[int, str | None]  # how many, and the logical axis that they are stacked along
 
 
-class Perceptron(nnx.Module):
+class PerceptronBlock(nnx.Module):
     """`norm`, `up` [stack, embed, mlp] with `up_bias`, `down` like it with `down_bias` [stack, embed]."""
 
     def __init__(self, stack: Stack, width: int, hidden: int, rngs: nnx.Rngs):
@@ -28,8 +28,8 @@ class Perceptron(nnx.Module):
         self.down_bias = zeros((count, width), (name, "norm"))
 
 
-class Attention(nnx.Module):
-    """`norm`, `qkv` [stack, embed, heads, 3, kv] with its bias, `out` [stack, embed, heads, kv] with its own."""
+class AttentionBlock(nnx.Module):
+    """`norm`, `qkv` [stack, embed, heads, 3, kv], `out` [stack, embed, heads, kv], `qkv_bias`, `out_bias`."""
 
     def __init__(self, stack: Stack, width: int, heads: int, rngs: nnx.Rngs):
         count, name = stack

@@ -6,14 +6,15 @@ looks beyond its unit, leaving units out is a gather, and what is left out costs
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.typing import DTypeLike
 
 from pangu_jax.models.normalization import LayerNorm, layer_norm
 from pangu_jax.models.parameters import Tree, arrays, logical_axes, normal, zeros
@@ -100,17 +101,17 @@ class Trunk(nnx.Module):
         self.stem_bias = zeros((first,), ("norm",))
         self.stem_norm = LayerNorm(first)
         perceptrons = [
-            blocks.Perceptron((2 * depth, None), width, int(config.stem_ratio * width), rngs)
+            blocks.PerceptronBlock((2 * depth, None), width, int(config.stem_ratio * width), rngs)
             for depth, width in zip(config.depths, (first, second), strict=False)
         ]
         self.first, self.second = perceptrons
         self.first_merge, self.second_merge = Merge(first, rngs), Merge(second, rngs)
         layers = (config.depths[2], "layers")
-        self.attention = blocks.Attention(layers, main, config.heads, rngs)
-        self.perceptron = blocks.Perceptron(layers, main, int(config.ratio * main), rngs)
+        self.attention = blocks.AttentionBlock(layers, main, config.heads, rngs)
+        self.perceptron = blocks.PerceptronBlock(layers, main, int(config.ratio * main), rngs)
 
 
-class Features(NamedTuple):
+class StageFeatures(NamedTuple):
     """What comes out of the three stages, [B, U, ...] of U units each.
 
     Attributes:
@@ -131,9 +132,9 @@ class TrunkForward:
     config: HierarchicalConfig
     placement: Placement = OneDevice()  # noqa: RUF009 - stateless
     remat: Remat = "none"
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
-    def __call__(self, params: Tree, patches_BxUx4x4xP: jax.Array, places_BxU: jax.Array) -> Features:
+    def __call__(self, params: Tree, patches_BxUx4x4xP: jax.Array, places_BxU: jax.Array) -> StageFeatures:
         """The features of some units of each picture.
 
         Args:
@@ -150,8 +151,8 @@ class TrunkForward:
         main = self._merge(params, "second_merge", second.reshape(batch, units, INNER // 2, INNER // 2, -1))
         main += table_UxD[places_BxU]
         layers = {name: params[name] for name in ("attention", "perceptron")}
-        main = self._run(layers, layers.keys(), main, self.config.unroll)
-        return Features(first.reshape(batch, units, -1), second.reshape(batch, units, -1), main)
+        main = self._run(layers, tuple(layers), main, self.config.unroll)
+        return StageFeatures(first.reshape(batch, units, -1), second.reshape(batch, units, -1), main)
 
     def _stem(self, params: Tree, x_BxTxP: jax.Array) -> jax.Array:
         names = ("stem", "stem_bias")
@@ -171,7 +172,14 @@ class TrunkForward:
         x = layer_norm(x.reshape(batch, units * half**2, 4 * width), params[name]["norm"])
         return x @ self._gathered({name: params[name]}, (name,))[name]["kernel"]
 
-    def _run(self, layers: Tree, names, x_BxTxD: jax.Array, unroll: int, kind: Callable | None = None):
+    def _run(
+        self,
+        layers: Tree,
+        names: Sequence[str],
+        x_BxTxD: jax.Array,
+        unroll: int,
+        kind: Callable | None = None,
+    ) -> jax.Array:
         kinds = {"attention": blocks.self_attention, "perceptron": blocks.perceptron}
         logical = axes(self.config)
         layer_axes = jax.tree.map(
@@ -188,15 +196,15 @@ class TrunkForward:
 
         return run_layers(body, layers, x_BxTxD, remat=self.remat, unroll=unroll)
 
-    def _gathered(self, params: Tree, names) -> Tree:
+    def _gathered(self, params: Tree, names: Sequence[str]) -> Mapping[str, Any]:
         """Parameters outside the blocks, brought to where they are used."""
         logical = {name: axes(self.config)[name] for name in names}
         return self.placement.weights(jax.tree.map(lambda w: w.astype(self.dtype), params), logical)
 
 
 def patches(config: HierarchicalConfig, pixels_BxSxSxC: jax.Array) -> jax.Array:
-    """A picture's values by unit and patch, [B, U, 4, 4, P]: units row by row, patches row by row in them; of a
-    patch row, column, channel."""
+    """A picture's values by unit and patch, [B, U, 4, 4, P]: units row by row, patches row by row in them; of
+    a patch row, column, channel."""
     batch, grid, inner, side = pixels_BxSxSxC.shape[0], config.grid, INNER, config.patch
     x = pixels_BxSxSxC.reshape(batch, grid, inner, side, grid, inner, side, config.channels)
     x = x.transpose(0, 1, 4, 2, 5, 3, 6, 7)

@@ -10,12 +10,10 @@ import functools
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import gin
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from pangu_jax.errors import UserError
 from pangu_jax.models.normalization import LayerNorm, layer_norm
 from pangu_jax.models.parameters import Tree, arrays, logical_axes, normal, zeros
 from pangu_jax.models.stack import run_layers
@@ -25,7 +23,6 @@ from pangu_jax.workloads.vision.model.hierarchical import INNER, HierarchicalCon
 EPSILON = 1e-6  # beside the variance of a unit
 
 
-@gin.configurable
 @dataclass(frozen=True)
 class MaskedPixels:
     """What is left out, and the decoder.
@@ -47,9 +44,9 @@ class MaskedPixels:
 
     def __post_init__(self):
         if not 0 < self.ratio < 1:
-            raise UserError(f"MaskedPixels.ratio {self.ratio} must be between 0 and 1")
+            raise ValueError(f"MaskedPixels.ratio {self.ratio} must be between 0 and 1")
         if self.width % self.heads or self.width % 4:
-            raise UserError(
+            raise ValueError(
                 f"MaskedPixels.width {self.width} is not divisible by heads {self.heads} and by 4"
             )
 
@@ -69,8 +66,8 @@ class Painter(nnx.Module):
         self.embed_bias = zeros((width,), ("norm",))
         self.mask_token = normal(rngs, (width,), ("norm",), fan_in=2500)  # a standard deviation of .02
         layers = (objective.layers, "layers")
-        self.attention = blocks.Attention(layers, width, objective.heads, rngs)
-        self.perceptron = blocks.Perceptron(layers, width, 4 * width, rngs)
+        self.attention = blocks.AttentionBlock(layers, width, objective.heads, rngs)
+        self.perceptron = blocks.PerceptronBlock(layers, width, 4 * width, rngs)
         self.last_norm = LayerNorm(width)
         self.paint = normal(rngs, (width, values), ("embed", "patch"), fan_in=width)
         self.paint_bias = zeros((values,), ("patch",))
@@ -109,7 +106,7 @@ def paint(
     trunk, placement, dtype = forward.config, forward.placement, forward.dtype
     patches_BxUx4x4xP = hierarchical.patches(trunk, pixels_BxSxSxC)
     units, kept = trunk.units, objective.kept(trunk.units)
-    order_BxU = jax.vmap(lambda key: jnp.argsort(jax.random.uniform(key, (units,))))(keys_B)
+    order_BxU = shuffled(units, keys_B)
     places_BxK = order_BxU[:, :kept]
     seen = jnp.take_along_axis(patches_BxUx4x4xP, places_BxK[:, :, None, None, None], axis=1)
     features = forward(params["trunk"], seen, places_BxK)
@@ -142,6 +139,29 @@ def paint(
     x_BxUxD = run_layers(body, layers, placement.begin(x_BxUxD), remat=forward.remat, unroll=1)
     painted = layer_norm(x_BxUxD, own["last_norm"]) @ gathered["paint"] + gathered["paint_bias"]
     return Painted(painted.astype(jnp.float32), targets(objective, patches_BxUx4x4xP), left_out_BxU)
+
+
+def shuffled(units: int, keys_B: jax.Array) -> jax.Array:
+    """The units of each picture in random order, int32 [B, U]: the first are kept."""
+    return jax.vmap(lambda key: jnp.argsort(jax.random.uniform(key, (units,))))(keys_B)
+
+
+def mean_painted(
+    trunk: HierarchicalConfig, objective: MaskedPixels, pixels_BxSxSxC: jax.Array, keys_B: jax.Array
+) -> Painted:
+    """What a painter that is no model does: what is left out has the mean colour of what is seen."""
+    patches_BxUx4x4xP = hierarchical.patches(trunk, pixels_BxSxSxC)
+    where_BxU = jnp.argsort(shuffled(trunk.units, keys_B), axis=1)
+    left_out_BxU = (where_BxU >= objective.kept(trunk.units)).astype(jnp.float32)
+    colours_BxUxNxC = patches_BxUx4x4xP.reshape(*where_BxU.shape, -1, trunk.channels)
+    seen = (1.0 - left_out_BxU)[:, :, None, None]
+    share = jnp.sum(seen, 1, keepdims=True) * colours_BxUxNxC.shape[2]
+    mean = jnp.sum(colours_BxUxNxC * seen, (1, 2), keepdims=True) / share
+    wanted = targets(objective, patches_BxUx4x4xP)
+    guess = jnp.zeros_like(wanted)
+    if not objective.normalised:  # of a normalised unit the mean is 0 whatever the colour
+        guess = jnp.broadcast_to(mean, colours_BxUxNxC.shape).reshape(wanted.shape)
+    return Painted(guess, wanted, left_out_BxU)
 
 
 def targets(objective: MaskedPixels, patches_BxUx4x4xP: jax.Array) -> jax.Array:
