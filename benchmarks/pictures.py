@@ -28,7 +28,7 @@ from data_pipelines.images.augment import Augmentation, ColorJitter, Flip, Rando
 from data_pipelines.images.batches import ENLARGED, Pictures, PictureTask
 from data_pipelines.images.decoding import MAX_PIXELS, decode
 from data_pipelines.images.picture import Fields
-from data_pipelines.images.sources import Source
+from data_pipelines.images.sources import PictureSource
 
 DATA = Path(os.environ.get("PANGU_DATA_DIR") or Path(__file__).parents[1] / "../shared/data")
 BATCH, BATCHES, PHOTOS, SIZE = 128, 40, 400, 128
@@ -76,7 +76,7 @@ def batches(stream: Mixture, first: int) -> int:
 
 def large(data: Path, rounds: int) -> None:
     """CPLID's photos: the part is of seven tenths of the shorter side, or of a random area."""
-    found = Source(str(data / "vision" / "cplid" / "cplid_416.parquet")).pictures()
+    found = PictureSource(str(data / "vision" / "cplid" / "cplid_416.parquet")).pictures()
     photos = [picture.data for picture, _ in zip(found, range(PHOTOS), strict=False)]
     sides = (312, 416)
     for name, least, most in (

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import gin
+import numpy as np
 
 from data_pipelines import cache
 from data_pipelines.batches import Mixture, ValidationBatches
@@ -71,9 +72,7 @@ class Images:
     def validation_sources(self, batch_size: int) -> dict[str, ValidationBatches]:
         """What is held out, once; with as many views as in training, all alike where nothing is drawn."""
         task = self._task(True, self.validation_augment, self.views)
-        return (
-            {TASK: ValidationBatches(task, batch_size, limit=self.validation_pictures)} if task.size else {}
-        )
+        return {TASK: ValidationBatches(task, batch_size)} if task.size else {}
 
     def fingerprint(self) -> dict[str, str]:
         """The classes, by a hash: a head of other classes is another model."""
@@ -107,13 +106,15 @@ class Images:
         return said
 
     def _task(self, held_out: bool, steps: Sequence[Augmentation], views: int) -> PictureTask:
-        places = self.pictures.places(held_out).tolist()
-        return PictureTask(TASK, 0, self.pictures, places, steps, self.size, views)
+        places = self.pictures.places(held_out)
+        if held_out:  # of any class: a source is often sorted by classes
+            places = np.random.default_rng(0).permutation(places)[: self.validation_pictures]
+        return PictureTask(TASK, 0, self.pictures, places.tolist(), steps, self.size, views)
 
 
 @gin.configurable
 def images(
-    path: str = gin.REQUIRED,
+    path: str | None = None,
     image_field: str | None = None,
     label_field: str | None = None,
     group_field: str | None = None,
@@ -130,8 +131,8 @@ def images(
     """The pictures of a vision model.
 
     Args:
-      path: a folder of pictures, with or without class folders; .zip or .tar, also in WebDataset's layout;
-        Parquet; .csv or .tsv of paths; tfds:NAME.
+      path: must be given: a folder of pictures, with or without class folders; .zip or .tar, also in
+        WebDataset's layout; Parquet; .csv or .tsv of paths; tfds:NAME.
       image_field: column of a table with the pictures; "image" and its kin unless given.
       label_field: column with the classes; "label" and its kin unless given.
       group_field: column of what must stay together in a split; "group" unless given.
@@ -148,6 +149,11 @@ def images(
     Raises:
       DataError: a value that cannot be.
     """
+    if path is None:
+        raise DataError(
+            "images.path is not set: say where the pictures are, --gin.images.path=DIR, a folder, .zip, "
+            ".tar, .parquet, .csv or tfds:NAME"
+        )
     if size < 1 or views < 1:
         raise DataError(f"images.size {size} and images.views {views} must be at least 1")
     if not 0 < validation_fraction < 1:

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 
-class Picture(NamedTuple):
+class PictureFile(NamedTuple):
     """A picture that is not decoded yet.
 
     Attributes:

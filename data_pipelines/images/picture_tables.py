@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from data_pipelines.errors import DataError
-from data_pipelines.images.picture import Fields, Picture
+from data_pipelines.images.picture import Fields, PictureFile
 from data_pipelines.images.splitting import told
 
 IMAGES = ("image", "img", "picture", "photo", "file", "file_name", "filename", "path", "filepath")
@@ -16,7 +16,7 @@ GROUPS = ("group", "group_id")
 ROWS = 512  # of a Parquet file that are held at once
 
 
-def of_file(path: Path, before: str, fields: Fields) -> Iterator[Picture]:
+def of_file(path: Path, before: str, fields: Fields) -> Iterator[PictureFile]:
     """The pictures of a table, `before` at the beginning of their names.
 
     Raises:
@@ -25,12 +25,12 @@ def of_file(path: Path, before: str, fields: Fields) -> Iterator[Picture]:
     of = _of_parquet if path.suffix.lower() == ".parquet" else _of_paths
     for number, (data, label, group) in enumerate(of(path, fields)):
         name = f"{before or f'{path.name}:'}{number}"
-        yield Picture(
+        yield PictureFile(
             name, data, None if label is None else str(label), None if group is None else str(group)
         )
 
 
-def of_tfds(name: str, fields: Fields) -> Iterator[Picture]:
+def of_tfds(name: str, fields: Fields) -> Iterator[PictureFile]:
     """The pictures of a dataset that TFDS has prepared in $TFDS_DATA_DIR, all its splits; encoded as PNG.
 
     Raises:
@@ -56,7 +56,7 @@ def of_tfds(name: str, fields: Fields) -> Iterator[Picture]:
         for number, row in enumerate(splits[split]):
             value = None if label is None else row[label]
             shown = None if value is None else (names[int(value)] if names else str(value))
-            yield Picture(f"{name}:{split}:{number}", encode_png(row[image]), shown, side=told(split))
+            yield PictureFile(f"{name}:{split}:{number}", encode_png(row[image]), shown, side=told(split))
 
 
 def _of_parquet(path: Path, fields: Fields) -> Iterator[tuple[bytes, Any, Any]]:

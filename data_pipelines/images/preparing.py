@@ -20,8 +20,8 @@ from data_pipelines import array_records, cache
 from data_pipelines.errors import DataError
 from data_pipelines.images import copies, splitting
 from data_pipelines.images.decoding import PictureError, decode, size_of
-from data_pipelines.images.picture import Fields, Picture
-from data_pipelines.images.sources import Source
+from data_pipelines.images.picture import Fields, PictureFile
+from data_pipelines.images.sources import PictureSource
 
 DATASET = "pictures"
 SPLIT = "kept"  # not "all": TFDS reads that as all splits, this one too, without end
@@ -34,7 +34,7 @@ class Settings(NamedTuple):
     """What a cache of pictures is made by.
 
     Attributes:
-      path: see `sources.Source`.
+      path: see `sources.PictureSource`.
       fields: columns of tables.
       validation_fraction: of every class, where the source is not split.
       max_pixels: larger pictures are set aside.
@@ -96,7 +96,7 @@ def listing(path: str) -> str:
 
 def build(settings: Settings, folder: Path) -> dict[str, Any]:
     """Fills the folder of a cache; gives its manifest."""
-    source = Source(settings.path, settings.fields)
+    source = PictureSource(settings.path, settings.fields)
     set_aside: Counter[str] = Counter()
     known: list[Known] = []
     _write(folder, _used(_looked_at(source.pictures(), settings.max_pixels), known, set_aside))
@@ -132,12 +132,12 @@ def build(settings: Settings, folder: Path) -> dict[str, Any]:
 
 
 def _looked_at(
-    pictures: Iterator[Picture], max_pixels: int
-) -> Iterator[tuple[Picture, int, tuple[int, int]] | PictureError]:
+    pictures: Iterator[PictureFile], max_pixels: int
+) -> Iterator[tuple[PictureFile, int, tuple[int, int]] | PictureError]:
     """Each picture with its hash and size, decoded on as many threads as there are cores; or why it is of no
     use. In their order."""
 
-    def look(picture: Picture) -> tuple[Picture, int, tuple[int, int]] | PictureError:
+    def look(picture: PictureFile) -> tuple[PictureFile, int, tuple[int, int]] | PictureError:
         try:
             size = size_of(picture.data, max_pixels)
             pixels = decode(picture.data, at_least=LOOKED_AT, max_pixels=max_pixels)

@@ -25,7 +25,7 @@ from pathlib import Path, PurePosixPath
 from data_pipelines.errors import DataError
 from data_pipelines.images import picture_tables
 from data_pipelines.images.decoding import SUFFIXES
-from data_pipelines.images.picture import Fields, Picture
+from data_pipelines.images.picture import Fields, PictureFile
 from data_pipelines.images.splitting import told
 from data_pipelines.images.web_dataset import joined
 
@@ -40,7 +40,7 @@ LARGEST = 256 * 2**20  # bytes of one picture's file
 
 
 @dataclasses.dataclass
-class Source:
+class PictureSource:
     """What is to be read, and what was passed over meanwhile.
 
     Attributes:
@@ -53,7 +53,7 @@ class Source:
     fields: Fields = USUAL
     skipped: Counter[str] = dataclasses.field(default_factory=Counter)
 
-    def pictures(self) -> Iterator[Picture]:
+    def pictures(self) -> Iterator[PictureFile]:
         """Every picture, in an order that is always the same.
 
         Raises:
@@ -68,7 +68,7 @@ class Source:
         elif not path.is_file():
             raise DataError(f"images.path: there is no {path}")
         elif kind_of(path.name) == "picture":
-            yield Picture(path.name, path.read_bytes())
+            yield PictureFile(path.name, path.read_bytes())
         elif kind_of(path.name) is None:
             raise DataError(
                 f"images.path: {path} is no picture, archive or table that is known; give a folder of "
@@ -77,7 +77,7 @@ class Source:
         else:
             yield from self._of_file(path, "", None)
 
-    def _of_folder(self, folder: Path) -> Iterator[Picture]:
+    def _of_folder(self, folder: Path) -> Iterator[PictureFile]:
         # A folder that holds all its pictures in folders has classes; a picture at the top says otherwise.
         files = sorted(path for path in folder.rglob("*") if not _hidden(path.relative_to(folder)))
         plain = any(path.parent == folder and kind_of(path.name) == "picture" for path in files)
@@ -93,13 +93,13 @@ class Source:
                     self.skipped["files too large"] += 1
                     continue
                 label = None if plain else _class_of(name, split)
-                yield Picture(name, path.read_bytes(), label, side=_side_of(name, split))
+                yield PictureFile(name, path.read_bytes(), label, side=_side_of(name, split))
             elif kind_of(name) is None:
                 self.skipped[f"{path.suffix.lower() or 'no suffix'}"] += 1
             else:
                 yield from self._of_file(path, f"{name}:", _side_of(name, split))
 
-    def _of_file(self, path: Path, before: str, side: str | None) -> Iterator[Picture]:
+    def _of_file(self, path: Path, before: str, side: str | None) -> Iterator[PictureFile]:
         """The pictures of an archive or table, all of a side; `before` is the beginning of their names."""
         kind = kind_of(path.name)
         try:
@@ -119,7 +119,7 @@ class Source:
             ) from None
 
     @staticmethod
-    def _split(pictures: Iterator[Picture], before: str, split: bool) -> Iterator[Picture]:
+    def _split(pictures: Iterator[PictureFile], before: str, split: bool) -> Iterator[PictureFile]:
         for picture in pictures:
             name = picture.name.removeprefix(before)
             own = split and picture.label == name.partition("/")[0]  # of a folder, not of a file beside it

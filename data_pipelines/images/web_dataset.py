@@ -9,13 +9,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 
 from data_pipelines.errors import DataError
-from data_pipelines.images.picture import Picture
+from data_pipelines.images.picture import PictureFile
 
 LABELS = ("label", "class", "cls", "category")  # fields of a .json
 GROUPS = ("group",)
 
 
-def joined(members: Iterable[tuple[str, bytes]], before: str) -> Iterator[Picture]:
+def joined(members: Iterable[tuple[str, bytes]], before: str) -> Iterator[PictureFile]:
     """The pictures of an archive, in its order, with what lies beside each.
 
     Args:
@@ -41,7 +41,7 @@ def key_of(name: str) -> str:
     return str(path.parent / path.name.split(".", 1)[0])
 
 
-def _sample(parts: dict[str, bytes], before: str) -> Iterator[Picture]:
+def _sample(parts: dict[str, bytes], before: str) -> Iterator[PictureFile]:
     """The pictures of one key."""
     label = group = None
     pictures = []
@@ -56,7 +56,7 @@ def _sample(parts: dict[str, bytes], before: str) -> Iterator[Picture]:
         elif suffix not in (".txt", ".caption", ".index"):
             pictures.append((name, content))
     for name, content in pictures:
-        yield Picture(f"{before}{name}", content, label or _folder(name), group)
+        yield PictureFile(f"{before}{name}", content, label or _folder(name), group)
 
 
 def _folder(name: str) -> str | None:

@@ -30,6 +30,11 @@ def ones(shape: tuple[int, ...], axes: tuple[str | None, ...]) -> nnx.Param:
     return nnx.Param(jnp.ones(shape, jnp.float32), axes=axes)
 
 
+def zeros(shape: tuple[int, ...], axes: tuple[str | None, ...]) -> nnx.Param:
+    """A bias that starts at zero, fp32."""
+    return nnx.Param(jnp.zeros(shape, jnp.float32), axes=axes)
+
+
 def arrays(module: nnx.Module) -> Tree:
     """The parameters of a module as a nested dict of arrays: what the training step works on."""
     return nnx.to_pure_dict(nnx.state(module, nnx.Param))

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from pangu_jax import recipes
 from pangu_jax.errors import OtherFamilyError, UserError
@@ -186,7 +187,7 @@ def restore(found: Found, described: RunDescription, *, float32: bool = False) -
     return OpenedRun(found.directory, *described, variables, manifest)
 
 
-def abstract_variables(workload: Workload, spread: Spread, dtype: jnp.dtype) -> Variables:
+def abstract_variables(workload: Workload, spread: Spread, dtype: DTypeLike) -> Variables:
     """Shapes, dtypes and shardings of a run's variables.
 
     As in a train step, parameters that are gathered to be multiplied are of the dtype of products; norms,

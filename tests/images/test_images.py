@@ -40,6 +40,14 @@ def test_its_streams(folder, tmp_path):
     assert made(folder, tmp_path, mode="L").train_source(2, 0).batch(0)["image"].shape == (2, 1, 32, 32, 1)
 
 
+def test_what_is_held_out_is_of_every_class(folder, tmp_path):
+    (one,) = made(folder, tmp_path, validation_pictures=3).validation_sources(3).values()
+    (again,) = made(folder, tmp_path, validation_pictures=3).validation_sources(3).values()
+    batch = one.batch(0)
+    assert len(one) == 1 and set(batch["label"].tolist()) == {0, 1}
+    np.testing.assert_array_equal(batch["place"], again.batch(0)["place"])
+
+
 def test_what_is_told(folder, tmp_path):
     left_out, copies = made(folder, tmp_path).notices()
     assert left_out.endswith("left out 1 no picture of a known format")
@@ -64,6 +72,11 @@ def test_in_a_recipe(folder, tmp_path):
         """
     )
     assert images().train_source(2, 0).batch(0)["image"].shape == (2, 1, 20, 20, 3)
+
+
+def test_a_path_must_be_given():
+    with pytest.raises(DataError, match=r"images\.path is not set: say where the pictures are"):
+        images()
 
 
 @pytest.mark.parametrize(

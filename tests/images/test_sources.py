@@ -14,7 +14,7 @@ import pytest
 from data_pipelines.errors import DataError
 from data_pipelines.images.decoding import encode_png
 from data_pipelines.images.picture import Fields
-from data_pipelines.images.sources import Source
+from data_pipelines.images.sources import PictureSource
 
 DATA = {
     f"{label}/{number}.png": encode_png(np.full((4, 4, 3), 20 * i + number, np.uint8))
@@ -25,7 +25,7 @@ LABELLED = [(data, name.split("/")[0]) for name, data in sorted(DATA.items())]
 
 
 def read(path, fields=Fields()):  # noqa: B008
-    source = Source(str(path), fields)
+    source = PictureSource(str(path), fields)
     return list(source.pictures()), source.skipped
 
 

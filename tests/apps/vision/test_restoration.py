@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_pipelines.images.decoding import decode
-from data_pipelines.images.sources import Source
+from data_pipelines.images.sources import PictureSource
 from pangu_jax.apps.vision import restoration
 from pangu_jax.apps.vision.restoration import Protocol
 from pangu_jax.errors import UserError
@@ -21,7 +21,7 @@ real = pytest.mark.skipif(not SETS.is_dir(), reason=f"there is no {SETS}")
 
 
 def pictures(name: str) -> list[np.ndarray]:
-    found = Source(str(SETS / f"{name}.parquet")).pictures()
+    found = PictureSource(str(SETS / f"{name}.parquet")).pictures()
     return [decode(picture.data, "L" if name.endswith("gray") else "RGB") for picture in found]
 
 

@@ -101,7 +101,8 @@ class TunedLanguageModel(Workload):
         method, freezing = self.tuning.method, self.tuning.freezing
         fresh, masks, _ = jax.random.split(key, 3)
         params, frozen = method.prepare(self.config, given["base"], fresh, self.rows.classes)
-        constants, extra = {"frozen": frozen}, {}
+        constants: dict[str, Any] = {"frozen": frozen}
+        extra: dict[str, Any] = {}
         if freezing.needs_key:
             constants["key"] = masks
         if freezing.needs_start:

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
+from jax.typing import DTypeLike
 
 from pangu_jax.models import attention, flash, native, native_attention, positions
 from pangu_jax.models.attention import Attend, AttentionMask
@@ -59,7 +60,7 @@ class Forward:
     config: EncoderDecoderConfig
     placement: Placement = OneDevice()  # noqa: RUF009 - stateless
     remat: Remat = "none"
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     kernel: Literal["plain", "flash"] = "plain"
     streams: int = 1
     weights: native.Weights = "float32"

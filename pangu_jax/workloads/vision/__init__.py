@@ -1,0 +1,5 @@
+"""Models of vision: what the trainer needs of them."""
+
+from pangu_jax.workloads.vision.workload import VisionModel
+
+__all__ = ["VisionModel"]

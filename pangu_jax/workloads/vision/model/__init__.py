@@ -1,0 +1,1 @@
+"""Trunks of vision and what is learnt by them."""

@@ -1,0 +1,70 @@
+"""Residual blocks with biases and LayerNorm before them, stacked: perceptrons and self-attention."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
+
+from pangu_jax.models import attention
+from pangu_jax.models.normalization import LayerNorm, layer_norm
+from pangu_jax.models.parameters import Tree, normal, zeros
+from pangu_jax.models.placement import Placement
+from pangu_jax.models.projection import project, project_back
+
+Stack = tuple[int, str | None]  # how many, and the logical axis that they are stacked along
+
+
+class PerceptronBlock(nnx.Module):
+    """`norm`, `up` [stack, embed, mlp] with `up_bias`, `down` like it with `down_bias` [stack, embed]."""
+
+    def __init__(self, stack: Stack, width: int, hidden: int, rngs: nnx.Rngs):
+        count, name = stack
+        self.norm = LayerNorm(width, (stack,))
+        self.up = normal(rngs, (count, width, hidden), (name, "embed", "mlp"), fan_in=width)
+        self.up_bias = zeros((count, hidden), (name, "mlp"))
+        self.down = normal(rngs, (count, width, hidden), (name, "embed", "mlp"), fan_in=hidden)
+        self.down_bias = zeros((count, width), (name, "norm"))
+
+
+class AttentionBlock(nnx.Module):
+    """`norm`, `qkv` [stack, embed, heads, 3, kv], `out` [stack, embed, heads, kv], `qkv_bias`, `out_bias`."""
+
+    def __init__(self, stack: Stack, width: int, heads: int, rngs: nnx.Rngs):
+        count, name = stack
+        kv = width // heads
+        self.norm = LayerNorm(width, (stack,))
+        own = attention.SelfAttention(count, width, heads, kv, rngs)
+        self.qkv, self.out = own.qkv, own.out
+        self.qkv_bias = zeros((count, heads, 3, kv), (name, "heads", None, "kv"))
+        self.out_bias = zeros((count, width), (name, "norm"))
+
+
+def perceptron(params: Tree, x_BxTxD: jax.Array, placement: Placement) -> jax.Array:
+    """x + down(gelu(up(norm(x)))), of one block."""
+    x = placement.enter(layer_norm(x_BxTxD, params["norm"]))
+    hidden_BxTxF = checkpoint_name(project(x, params["up"]) + params["up_bias"].astype(x.dtype), "up")
+    hidden_BxTxF = placement.inside(gelu(hidden_BxTxF), ("batch", "length", "mlp"))
+    y_BxTxD = placement.leave(project_back(hidden_BxTxF, params["down"]))
+    return checkpoint_name(x_BxTxD + y_BxTxD + params["down_bias"].astype(x.dtype), "residual")
+
+
+def self_attention(params: Tree, x_BxTxD: jax.Array, placement: Placement) -> jax.Array:
+    """x + attention(norm(x)), of one block: every token looks at all of its picture."""
+    x = placement.enter(layer_norm(x_BxTxD, params["norm"]))
+    projected_BxTxHx3xK = project(x, params["qkv"]) + params["qkv_bias"].astype(x.dtype)
+    projected_BxTxHx3xK = checkpoint_name(projected_BxTxHx3xK, "heads")
+    q, k, v = (
+        placement.inside(part[:, :, :, 0].transpose(0, 2, 1, 3), attention.HEADS)
+        for part in jnp.split(projected_BxTxHx3xK, 3, axis=3)
+    )
+    seen = jnp.ones((1, 1, 1, 1), bool)
+    heads = checkpoint_name(attention.attend(q * q.shape[-1] ** -0.5, k, v, seen, None), "attention")
+    heads_BxTxHxK = placement.inside(heads, attention.HEADS).transpose(0, 2, 1, 3)
+    y_BxTxD = placement.leave(project_back(heads_BxTxHxK, params["out"]))
+    return checkpoint_name(x_BxTxD + y_BxTxD + params["out_bias"].astype(x.dtype), "residual")
+
+
+# As PyTorch's nn.GELU and the checkpoints of others have it: by the error function, not by tanh.
+gelu = partial(jax.nn.gelu, approximate=False)
