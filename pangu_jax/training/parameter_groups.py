@@ -14,7 +14,7 @@ from pangu_jax.errors import UserError
 
 Tree = Any
 # Scales and biases of norms, and single vectors such as class tokens: pulled to zero they only get worse.
-NOT_DECAYED = re.compile(r"(^|/)(scale|bias|[a-z_]*token|position)$")
+NOT_DECAYED = re.compile(r"(^|/)(scale|[a-z_]*bias|[a-z_]*token|position)$")
 
 
 @gin.configurable

@@ -48,6 +48,14 @@ def test_norms_biases_and_tokens_are_not_decayed():
     assert [path for path, decayed in found if decayed] == ["encoder/kernel", "head/kernel"]
 
 
+def test_the_biases_of_stacked_blocks_are_not_decayed():
+    named = {"perceptron": {"up": 1, "up_bias": 1, "down_bias": 1}, "encoder_bias": {"table": 1}}
+    assert is_decayed(named) == {
+        "perceptron": {"up": True, "up_bias": False, "down_bias": False},
+        "encoder_bias": {"table": True},
+    }
+
+
 def test_without_groups_the_state_is_as_it_was():
     """What checkpoints of version 0.1 hold."""
     _, state = updates(adamw())
