@@ -152,7 +152,7 @@ def test_a_changed_source_is_another_library(tmp_path, monkeypatch):
     source.write_text("syntax error")
     monkeypatch.setattr(library, "SOURCES", tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    library.path.cache_clear()
+    library.made_from.cache_clear()
     try:
         assert library.path().parent.name != before.parent.name
         assert library.built() is None
@@ -161,7 +161,7 @@ def test_a_changed_source_is_another_library(tmp_path, monkeypatch):
         with pytest.raises(BackendError, match="compiler 'no-such-compiler' to build"):
             build("no-such-compiler")
     finally:
-        library.path.cache_clear()
+        library.made_from.cache_clear()
 
 
 def test_building_again_does_nothing(plugin):

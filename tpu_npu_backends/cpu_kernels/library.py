@@ -33,12 +33,16 @@ def header_folder() -> Path:
     return Path(spec.origin).parent / "include"
 
 
-@functools.cache
 def path() -> Path:
     """Where the library of these sources for this processor is, once it is built: in the user's cache."""
+    return user_cache.folder() / "cpu_kernels" / made_from() / NAME
+
+
+@functools.cache
+def made_from() -> str:
+    """A digest of the sources, the headers, the flags and the processor."""
     headers = sorted(header_folder().glob("xla/ffi/api/*.h"))
-    name = compiled_library.digest((*FLAGS, _processor()), (*compiled_library.sources(SOURCES), *headers))
-    return user_cache.folder() / "cpu_kernels" / name / NAME
+    return compiled_library.digest((*FLAGS, _processor()), (*compiled_library.sources(SOURCES), *headers))
 
 
 def built() -> bool:

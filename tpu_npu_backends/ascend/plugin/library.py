@@ -59,14 +59,18 @@ def inner_version() -> str:
     return importlib.metadata.version(_INNER_WHEEL)
 
 
-@functools.cache
 def path() -> Path:
     """Where the library of these sources and headers is, once it is built.
 
     In the user's cache, in a folder named by what it is made from.
     """
-    name = compiled_library.digest(FLAGS, (*sources(), *_headers()))
-    return user_cache.folder() / "ascend" / f"plugin-{name}" / NAME
+    return user_cache.folder() / "ascend" / f"plugin-{made_from()}" / NAME
+
+
+@functools.cache
+def made_from() -> str:
+    """A digest of the sources, the headers and the flags."""
+    return compiled_library.digest(FLAGS, (*sources(), *_headers()))
 
 
 def built() -> Path | None:
