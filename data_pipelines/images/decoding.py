@@ -7,7 +7,6 @@ what is transparent onto whatever colour lies beneath.
 
 import contextlib
 import io
-import warnings
 from collections.abc import Generator
 from typing import Literal
 
@@ -18,23 +17,10 @@ Mode = Literal["RGB", "L"]
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 # The suffixes that files of them have.
 SUFFIXES = (
-    ".jpg",
-    ".jpeg",
-    ".jpe",
-    ".jfif",
-    ".mpo",
-    ".png",
-    ".webp",
-    ".bmp",
-    ".dib",
-    ".tif",
-    ".tiff",
-    ".gif",
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"),
+    *(".ppm", ".pgm", ".pbm", ".pnm"),
 )
-SUFFIXES += (".ppm", ".pgm", ".pbm", ".pnm")
 MAX_PIXELS = 64 * 2**20
-# Pillow's own bound is above ours, and warns before it refuses.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 ORIENTATION = 0x0112
 _DEEP = ("I;16", "I;16L", "I;16B", "I;16N")
 

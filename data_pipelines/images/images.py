@@ -7,7 +7,6 @@ images.augment = [@RandomResizedCrop(), @Flip()]
 
 import dataclasses
 import functools
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -60,11 +59,6 @@ class Images:
         """Of every view."""
         return 3 if self.mode == "RGB" else 1
 
-    @property
-    def classes(self) -> Sequence[str]:
-        """Names of the labels; none where the source tells none."""
-        return self.pictures.classes
-
     def train_source(self, batch_size: int, seed: int, shift: int = 0) -> Mixture:
         """Endless views of what is trained on."""
         return Mixture({TASK: (self._task(False, self.augment, self.views), 1.0)}, batch_size, seed, shift)
@@ -73,12 +67,6 @@ class Images:
         """What is held out, once; with as many views as in training, all alike where nothing is drawn."""
         task = self._task(True, self.validation_augment, self.views)
         return {TASK: ValidationBatches(task, batch_size)} if task.size else {}
-
-    def fingerprint(self) -> dict[str, str]:
-        """The classes, by a hash: a head of other classes is another model."""
-        if not self.classes:
-            return {}
-        return {"classes": hashlib.sha256("\n".join(self.classes).encode()).hexdigest()}
 
     def order(self) -> dict[str, str]:
         """What decides the training stream besides its seed: the pictures and the steps."""

@@ -104,13 +104,14 @@ def build(settings: Settings, folder: Path) -> dict[str, Any]:
         raise DataError(_nothing(settings.path, source.skipped, set_aside))
     names = {one.label for one in known if one.label is not None}
     classes = sorted(names, key=lambda name: (not name.isdecimal(), len(name) * name.isdecimal(), name))
+    places: dict[str | None, int] = {name: place for place, name in enumerate(classes)}
     hashes = np.array([one.hash for one in known], np.uint64)
     held_out = _held_out(known, settings.validation_fraction)
     train, out = np.flatnonzero(~held_out), np.flatnonzero(held_out)
     near = copies.near_copies(hashes[train], hashes[out])
     np.savez(
         folder / INDEX,
-        label=np.array([-1 if one.label is None else classes.index(one.label) for one in known], np.int32),
+        label=np.array([places.get(one.label, -1) for one in known], np.int32),
         held_out=held_out,
         height=np.array([one.height for one in known], np.int32),
         width=np.array([one.width for one in known], np.int32),

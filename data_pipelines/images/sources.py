@@ -22,6 +22,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
+from data_pipelines.corpus.reading.archives import name_of
 from data_pipelines.errors import DataError
 from data_pipelines.images import picture_tables
 from data_pipelines.images.decoding import SUFFIXES
@@ -107,7 +108,7 @@ class PictureSource:
                 found = picture_tables.of_file(path, before, self.fields)
             elif kind == "zip":
                 with zipfile.ZipFile(path) as archive:
-                    split = not side and _is_split(archive.namelist())
+                    split = not side and _is_split(map(name_of, archive.infolist()))
                 found = self._split(joined(self._of_zip(path), before), before, split)
             else:
                 found = joined(self._of_tar(path), before)
@@ -128,11 +129,11 @@ class PictureSource:
 
     def _of_zip(self, path: Path) -> Iterator[tuple[str, bytes]]:
         with zipfile.ZipFile(path) as archive:
-            for member in sorted(archive.infolist(), key=lambda member: member.filename):
-                if member.is_dir() or not self._wanted(member.filename, member.file_size):
+            for name, member in sorted((name_of(member), member) for member in archive.infolist()):
+                if member.is_dir() or not self._wanted(name, member.file_size):
                     continue
                 with archive.open(member) as content:  # not more than was said, whatever it unpacks to
-                    yield member.filename, content.read(member.file_size + 1)
+                    yield name, content.read(member.file_size + 1)
 
     def _of_tar(self, path: Path) -> Iterator[tuple[str, bytes]]:
         with tarfile.open(path) as archive:

@@ -1,7 +1,6 @@
 """Files of an archive that belong together, in WebDataset's layout: `KEY.jpg` with `KEY.cls`, `KEY.json`.
 
-An archive without such files is one of class folders: the first folder of a name is the label, unless a
-picture lies at the top.
+Where nothing lies beside a picture, the first folder of its name is its label; one at the top has none.
 """
 
 import json

@@ -13,11 +13,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from pangu_jax.parallel import rules
-from pangu_jax.parallel.rules import LogicalAxes
+from pangu_jax.training import stacked_axes
 
 Tree = Any
-STACKED = ("layers", "expert")  # logical axes along which matrices are stacked
 SMALLEST_SCALE = 1e-3  # of weights, so that zeros learn
 
 
@@ -37,13 +35,11 @@ def _per_matrix(change: Callable[..., jax.Array]) -> optax.GradientTransformatio
 
     def update(updates: Tree, state: Tree, params: Tree = None, *, axes: Tree = None, **extra: Any):
         del extra
-        found = jax.tree.leaves_with_path(axes, is_leaf=rules.is_axes)
-        by_path: dict[str, LogicalAxes] = {jax.tree_util.keystr(path): leaf for path, leaf in found}
+        axes_of = stacked_axes.lookup(axes)
 
         def changed(path: tuple, update: jax.Array, weight: jax.Array) -> jax.Array:
-            # By path, since of a group of parameters the others' updates are not in the tree.
-            named = by_path.get(jax.tree_util.keystr(path), (None,) * update.ndim)
-            within = tuple(i for i, axis in enumerate(named) if axis not in STACKED)
+            named = axes_of(path, update)
+            within = tuple(i for i, axis in enumerate(named) if axis not in stacked_axes.STACKED)
 
             def rms(x: jax.Array) -> jax.Array:
                 return jnp.sqrt(jnp.mean(jnp.square(x), within, keepdims=True))

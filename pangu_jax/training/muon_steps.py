@@ -12,9 +12,8 @@ import jax
 import optax
 from optax import contrib
 
-from pangu_jax.parallel import rules
 from pangu_jax.parallel.rules import LogicalAxes
-from pangu_jax.training.adafactor_steps import STACKED
+from pangu_jax.training import stacked_axes
 
 Tree = Any
 Sides = tuple[tuple[int, ...], tuple[int, ...]]
@@ -32,12 +31,10 @@ def orthogonal_momentum(beta: float) -> optax.GradientTransformationExtraArgs:
 
     def update(updates: Tree, state: Tree, params: Tree = None, *, axes: Tree = None, **extra: Any):
         del params, extra
-        found = jax.tree.leaves_with_path(axes, is_leaf=rules.is_axes)
-        by_path: dict[str, LogicalAxes] = {jax.tree_util.keystr(path): leaf for path, leaf in found}
+        axes_of = stacked_axes.lookup(axes)
 
         def sides_of(path: tuple, update: jax.Array) -> Sides:
-            # By path, since of a group of parameters the others' updates are not in the tree.
-            return sides(by_path.get(jax.tree_util.keystr(path), (None,) * update.ndim))
+            return sides(axes_of(path, update))
 
         def of_size(path: tuple, update: jax.Array) -> jax.Array:
             longer = max(math.prod(update.shape[i] for i in side) for side in sides_of(path, update))
@@ -60,7 +57,7 @@ def sides(axes: LogicalAxes) -> Sides:
     and value, where two with a name are left. "embed" is one side and all others are the other; without it,
     the last is.
     """
-    of_one = [i for i, axis in enumerate(axes) if axis not in STACKED]
+    of_one = [i for i, axis in enumerate(axes) if axis not in stacked_axes.STACKED]
     named = [i for i in of_one if axes[i] is not None]
     places = named if len(named) > 1 else of_one
     one = next((i for i in places if axes[i] == "embed"), places[-1])

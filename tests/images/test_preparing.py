@@ -70,10 +70,15 @@ def test_a_dataset_of_tfds_reads_it(cache):
     assert len(rows) == 16 and rows[0]["image"].shape == (120, 160, 3) and rows[0]["label"] == b"cat"
 
 
-def test_it_is_made_once_and_again_when_a_file_changes(cache, folder, tmp_path):
-    again = preparing.prepare(settings_of(folder), cache.root.parent)
-    assert again.root == cache.root
-    assert preparing.listing(str(folder)) != preparing.listing(str(folder / "cat"))
+def test_it_is_made_once_and_again_when_a_file_changes(tmp_path):
+    (tmp_path / "in").mkdir()
+    for number in range(4):
+        (tmp_path / "in" / f"{number}.png").write_bytes(saved(photo(number)))
+    first, second = (preparing.prepare(settings_of(tmp_path / "in"), tmp_path).root for _ in range(2))
+    assert first == second
+    (tmp_path / "in" / "4.png").write_bytes(saved(photo(4)))
+    changed = preparing.prepare(settings_of(tmp_path / "in"), tmp_path)
+    assert changed.root != first and sum(changed.manifest["pictures"].values()) == 5
 
 
 def test_a_side_of_the_source_stays_and_copies_across_are_told(tmp_path):

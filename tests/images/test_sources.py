@@ -172,6 +172,14 @@ def test_a_link_or_a_table_does_not_lead_out_of_the_folder(tmp_path):
         read(inside / "a.csv")
 
 
+def test_names_of_a_zip_that_chinese_windows_made(tmp_path):
+    """In GBK and not marked, which zipfile takes for cp437."""
+    path = in_zip(tmp_path, {"AB/1.png": LABELLED[0][0]})
+    path.write_bytes(path.read_bytes().replace(b"AB/1.png", "狗/1.png".encode("gbk")))
+    (picture,) = read(path)[0]
+    assert (picture.name, picture.label) == ("狗/1.png", "狗")
+
+
 def test_links_in_an_archive_are_counted(tmp_path):
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
         link = tarfile.TarInfo("x.png")

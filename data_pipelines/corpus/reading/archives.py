@@ -63,7 +63,7 @@ def _of_zip(stream: io.BufferedReader, place: Place) -> Iterator[Member]:
                     if member.is_dir():
                         continue
                     mode = stat.S_IFMT(member.external_attr >> 16)
-                    if found := _wanted(_name(member), mode in (0, stat.S_IFREG), names, place):
+                    if found := _wanted(name_of(member), mode in (0, stat.S_IFREG), names, place):
                         content = _MemberStream(archive, member, place.settings.max_ratio)
                         yield *found, io.BufferedReader(content, 1 << 18)
         except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
@@ -83,7 +83,7 @@ def _wanted(member: str, regular: bool, names: Counter[str], place: Place) -> tu
     return f"{name}#{names[name]}" if names[name] > 1 else name, known[1], known[2]
 
 
-def _name(member: zipfile.ZipInfo) -> str:
+def name_of(member: zipfile.ZipInfo) -> str:
     """Its name: zipfile takes one that is not marked as UTF-8 for cp437, and Chinese Windows writes GBK."""
     if member.flag_bits & 0x800 or member.filename.isascii():
         return member.filename

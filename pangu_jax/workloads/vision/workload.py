@@ -1,5 +1,7 @@
 """Vision models as the trainer sees them."""
 
+import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -80,6 +82,10 @@ class VisionModel(Workload):
                 f"images gives pictures of {data.size} pixels and {data.channels} channels, and "
                 f"HierarchicalTransformer has size {model.size} and channels {model.channels}: set both alike"
             )
+        if data.views != 1:
+            raise UserError(
+                f"images.views = {data.views}: masked pixels learn from one view of a picture; take 1"
+            )
         self.model, self.data, self.objective = model, data, objective
 
     def init(self, key: jax.Array) -> Variables:
@@ -93,18 +99,13 @@ class VisionModel(Workload):
         )
 
     def dimensions(self) -> dict[str, int]:
-        """What a layout must divide: the least of what trunk and painter have of each."""
-        first = self.model.widths[0]
+        """What a layout must divide: what all parts of trunk and painter have in common."""
+        model, painter = self.model, self.objective
+        stems = [int(model.stem_ratio * width) for width in model.widths[:2]]
         return {
-            "embed": np.gcd.reduce([first, self.objective.width]).item(),
-            "heads": np.gcd(self.model.heads, self.objective.heads).item(),
-            "mlp": np.gcd.reduce(
-                [
-                    *(int(self.model.stem_ratio * width) for width in self.model.widths[:2]),
-                    int(self.model.ratio * self.model.d_model),
-                    4 * self.objective.width,
-                ]
-            ).item(),
+            "embed": math.gcd(model.widths[0], painter.width),
+            "heads": math.gcd(model.heads, painter.heads),
+            "mlp": math.gcd(*stems, int(model.ratio * model.d_model), 4 * painter.width),
         }
 
     def loss(self, variables: Variables, batch: Batch, keys: jax.Array | None, run: RunContext) -> Sums:
@@ -173,7 +174,7 @@ class VisionModel(Workload):
         made = jax.jit(lambda p, b: self._paint(p, b, None, run))(variables.params, batch)
         pixels = centred(jnp.asarray(batch["image"][:, 0]))
         unseen = made._replace(painted_BxUxV=jnp.zeros_like(made.painted_BxUxV))
-        plain = MaskedPixels(self.objective.ratio, False, self.objective.width, heads=self.objective.heads)
+        plain = dataclasses.replace(self.objective, normalised=False)
         rows = [
             pixels,
             masked.reconstructed(self.model, plain, unseen, pixels),

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from pangu_jax.errors import UserError
 from pangu_jax.models.placement import OneDevice
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.mesh import make_mesh
@@ -185,6 +186,14 @@ def test_flops_are_those_of_the_compiled_step(batch):
 
     products = count(jaxpr.jaxpr)
     assert 3 * products == pytest.approx(WORKLOAD.flops_per_step(BATCH), rel=0.01)
+
+
+def test_views_that_nothing_is_learnt_from_are_refused():
+    class Two(Pictures):
+        views = 2
+
+    with pytest.raises(UserError, match="views = 2: masked pixels learn from one view"):
+        VisionModel(TRUNK, Two(), OBJECTIVE)
 
 
 @pytest.mark.parametrize(

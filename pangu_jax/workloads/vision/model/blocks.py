@@ -1,17 +1,20 @@
 """Residual blocks with biases and LayerNorm before them, stacked: perceptrons and self-attention."""
 
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
+from jax.typing import DTypeLike
 
 from pangu_jax.models import attention
 from pangu_jax.models.normalization import LayerNorm, layer_norm
 from pangu_jax.models.parameters import Tree, normal, zeros
 from pangu_jax.models.placement import Placement
 from pangu_jax.models.projection import project, project_back
+from pangu_jax.models.stack import Remat, run_layers
 
 Stack = tuple[int, str | None]  # how many, and the logical axis that they are stacked along
 
@@ -66,5 +69,49 @@ def self_attention(params: Tree, x_BxTxD: jax.Array, placement: Placement) -> ja
     return checkpoint_name(x_BxTxD + y_BxTxD + params["out_bias"].astype(x.dtype), "residual")
 
 
+Block = Callable[[Tree, jax.Array, Placement], jax.Array]
+
+
+def run_blocks(
+    kinds: Mapping[str, Block],
+    params: Tree,
+    logical: Tree,
+    x_BxTxD: jax.Array,
+    placement: Placement,
+    remat: Remat,
+    dtype: DTypeLike,
+    unroll: int,
+) -> jax.Array:
+    """x through the stacked blocks of `params` by name: in each layer one of every kind, in their order.
+
+    Args:
+      kinds: what each name in `params` is; other names in `params` are passed over.
+      params: arrays stacked along their first dimension.
+      logical: their logical axes, in the structure of `params`.
+      x_BxTxD: what goes in.
+      placement: the placement points.
+      remat: what the backward pass finds.
+      dtype: of products.
+      unroll: layers compiled as one iteration.
+    """
+    stacked = {name: params[name] for name in kinds}
+    of_a_layer = jax.tree.map(
+        lambda axes: axes[1:],
+        {name: logical[name] for name in kinds},
+        is_leaf=lambda axes: isinstance(axes, tuple),
+    )
+
+    def body(x: jax.Array, stored: Tree, index: jax.Array) -> jax.Array:
+        del index
+        layer = placement.weights(jax.tree.map(lambda w: w.astype(dtype), stored), of_a_layer)
+        for name, block in kinds.items():
+            x = block(layer[name], x, placement)
+        return x
+
+    return run_layers(body, stacked, x_BxTxD, remat=remat, unroll=unroll)
+
+
 # As PyTorch's nn.GELU and the checkpoints of others have it: by the error function, not by tanh.
 gelu = partial(jax.nn.gelu, approximate=False)
+
+LAYER: Mapping[str, Block] = {"attention": self_attention, "perceptron": perceptron}  # of a transformer

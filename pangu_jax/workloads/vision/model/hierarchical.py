@@ -6,7 +6,7 @@ looks beyond its unit, leaving units out is a gather, and what is left out costs
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from jax.typing import DTypeLike
 from pangu_jax.models.normalization import LayerNorm, layer_norm
 from pangu_jax.models.parameters import Tree, arrays, logical_axes, normal, zeros
 from pangu_jax.models.placement import OneDevice, Placement
-from pangu_jax.models.stack import Remat, run_layers
+from pangu_jax.models.stack import Remat
 from pangu_jax.workloads.vision.model import blocks
 
 INNER = 4  # patches of a unit's side
@@ -145,13 +145,12 @@ class TrunkForward:
         batch, units = patches_BxUx4x4xP.shape[:2]
         table_UxD = jnp.asarray(sine_positions(self.config.grid, self.config.d_model), self.dtype)
         first = self._stem(params, patches_BxUx4x4xP.reshape(batch, units * INNER**2, -1))
-        first = self._perceptrons(params["first"], "first", first)
+        first = self._run({"first": blocks.perceptron}, params, first, 2 * self.config.depths[0])
         second = self._merge(params, "first_merge", first.reshape(batch, units, INNER, INNER, -1))
-        second = self._perceptrons(params["second"], "second", second)
+        second = self._run({"second": blocks.perceptron}, params, second, 2 * self.config.depths[1])
         main = self._merge(params, "second_merge", second.reshape(batch, units, INNER // 2, INNER // 2, -1))
         main += table_UxD[places_BxU]
-        layers = {name: params[name] for name in ("attention", "perceptron")}
-        main = self._run(layers, tuple(layers), main, self.config.unroll)
+        main = self._run(blocks.LAYER, params, main, self.config.unroll)
         return StageFeatures(first.reshape(batch, units, -1), second.reshape(batch, units, -1), main)
 
     def _stem(self, params: Tree, x_BxTxP: jax.Array) -> jax.Array:
@@ -159,10 +158,6 @@ class TrunkForward:
         own = self._gathered({name: params[name] for name in names}, names)
         x_BxTxD = x_BxTxP.astype(self.dtype) @ own["stem"] + own["stem_bias"]
         return self.placement.begin(layer_norm(x_BxTxD, params["stem_norm"]))
-
-    def _perceptrons(self, stacked: Tree, name: str, x_BxTxD: jax.Array) -> jax.Array:
-        count = stacked["up"].shape[0]
-        return self._run({name: stacked}, (name,), x_BxTxD, count, kind=blocks.perceptron)
 
     def _merge(self, params: Tree, name: str, x_BxUxIxIxD: jax.Array) -> jax.Array:
         """[B, U, I, I, D] -> [B, U * (I / 2)^2, 2 D]: neighbours in the order (0, 0) (1, 0) (0, 1) (1, 1)."""
@@ -173,28 +168,11 @@ class TrunkForward:
         return x @ self._gathered({name: params[name]}, (name,))[name]["kernel"]
 
     def _run(
-        self,
-        layers: Tree,
-        names: Sequence[str],
-        x_BxTxD: jax.Array,
-        unroll: int,
-        kind: Callable | None = None,
+        self, kinds: Mapping[str, blocks.Block], params: Tree, x_BxTxD: jax.Array, unroll: int
     ) -> jax.Array:
-        kinds = {"attention": blocks.self_attention, "perceptron": blocks.perceptron}
-        logical = axes(self.config)
-        layer_axes = jax.tree.map(
-            lambda a: a[1:], {name: logical[name] for name in names}, is_leaf=lambda a: isinstance(a, tuple)
+        return blocks.run_blocks(
+            kinds, params, axes(self.config), x_BxTxD, self.placement, self.remat, self.dtype, unroll
         )
-
-        def body(x: jax.Array, stored: Tree, index: jax.Array) -> jax.Array:
-            del index
-            cast = jax.tree.map(lambda w: w.astype(self.dtype), stored)
-            layer = self.placement.weights(cast, layer_axes)
-            for name in names:
-                x = (kind or kinds[name])(layer[name], x, self.placement)
-            return x
-
-        return run_layers(body, layers, x_BxTxD, remat=self.remat, unroll=unroll)
 
     def _gathered(self, params: Tree, names: Sequence[str]) -> Mapping[str, Any]:
         """Parameters outside the blocks, brought to where they are used."""

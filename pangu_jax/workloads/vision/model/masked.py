@@ -16,7 +16,6 @@ from flax import nnx
 
 from pangu_jax.models.normalization import LayerNorm, layer_norm
 from pangu_jax.models.parameters import Tree, arrays, logical_axes, normal, zeros
-from pangu_jax.models.stack import run_layers
 from pangu_jax.workloads.vision.model import blocks, hierarchical
 from pangu_jax.workloads.vision.model.hierarchical import INNER, HierarchicalConfig, TrunkForward
 
@@ -125,18 +124,9 @@ def paint(
     x_BxUxD = jnp.where(left_out_BxU[:, :, None] > 0, gathered["mask_token"], known_BxUxD)
     x_BxUxD += jnp.asarray(hierarchical.sine_positions(trunk.grid, objective.width), dtype)
 
-    layers = {name: own[name] for name in ("attention", "perceptron")}
-    layer_axes = jax.tree.map(
-        lambda a: a[1:], {name: logical[name] for name in layers}, is_leaf=lambda a: isinstance(a, tuple)
+    x_BxUxD = blocks.run_blocks(
+        blocks.LAYER, own, logical, placement.begin(x_BxUxD), placement, forward.remat, dtype, unroll=1
     )
-
-    def body(x: jax.Array, stored: Tree, index: jax.Array) -> jax.Array:
-        del index
-        layer = placement.weights(jax.tree.map(lambda w: w.astype(dtype), stored), layer_axes)
-        x = blocks.self_attention(layer["attention"], x, placement)
-        return blocks.perceptron(layer["perceptron"], x, placement)
-
-    x_BxUxD = run_layers(body, layers, placement.begin(x_BxUxD), remat=forward.remat, unroll=1)
     painted = layer_norm(x_BxUxD, own["last_norm"]) @ gathered["paint"] + gathered["paint_bias"]
     return Painted(painted.astype(jnp.float32), targets(objective, patches_BxUx4x4xP), left_out_BxU)
 
