@@ -45,8 +45,8 @@ def of_tfds(name: str, fields: Fields) -> Iterator[PictureFile]:
         splits: dict[str, Any] = builder.as_data_source()
     except Exception as error:  # TFDS raises what it likes
         raise DataError(
-            f"images.path: tfds:{name}: {str(error).splitlines()[0][:120]}; prepare it with TFDS first, in "
-            "ArrayRecord"
+            f"images.path: tfds:{name}: {str(error).splitlines()[0][:120].rstrip('.')}; prepare it with "
+            "TFDS first, in ArrayRecord"
         ) from None
     known: dict[str, Any] = builder.info.features or {}
     image = _column(list(known), fields.image, IMAGES, f"tfds:{name}", "image")
@@ -55,6 +55,8 @@ def of_tfds(name: str, fields: Fields) -> Iterator[PictureFile]:
     for split in sorted(splits):
         for number, row in enumerate(splits[split]):
             value = None if label is None else row[label]
+            if isinstance(value, bytes):  # of a text
+                value = value.decode("utf-8", "replace") or None
             shown = None if value is None else (names[int(value)] if names else str(value))
             yield PictureFile(f"{name}:{split}:{number}", encode_png(row[image]), shown, side=told(split))
 

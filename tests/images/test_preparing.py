@@ -1,6 +1,9 @@
 """A source is looked at once: what can be used is kept as it is, what cannot is counted, copies are told."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -68,6 +71,20 @@ def test_a_dataset_of_tfds_reads_it(cache):
     builder = tfds.builder_from_directory(cache.root / "pictures" / "1.0.0")
     rows = builder.as_data_source()["kept"]
     assert len(rows) == 16 and rows[0]["image"].shape == (120, 160, 3) and rows[0]["label"] == b"cat"
+
+
+def test_a_prepared_dataset_of_tfds_is_a_source(cache):
+    """In a process of its own: TFDS looks once where datasets are."""
+    program = (
+        "from data_pipelines.images.sources import PictureSource\n"
+        "found = list(PictureSource('tfds:pictures').pictures())\n"
+        "print(len(found), found[0].label, found[0].name, found[0].data[:4])"
+    )
+    environment = os.environ | {"TFDS_DATA_DIR": str(cache.root)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "16 cat pictures:kept:0 b'\\x89PNG'\n"
 
 
 def test_it_is_made_once_and_again_when_a_file_changes(tmp_path):
