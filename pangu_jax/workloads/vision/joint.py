@@ -14,25 +14,25 @@ import jax
 import jax.numpy as jnp
 
 from pangu_jax.workloads import Tree
-from pangu_jax.workloads.vision.model.objective import Objective, Term
+from pangu_jax.workloads.vision.model.objective import PictureObjective, Term
 
 DECAY = 0.98  # of the moving averages: fifty steps
 Sums = Mapping[str, tuple[jax.Array, jax.Array]]
 
 
-def init(objectives: Sequence[Objective]) -> Tree:
+def init(objectives: Sequence[PictureObjective]) -> Tree:
     """Moving averages before the first step, by objective and task; {} where a loss stands alone."""
     if len(objectives) < 2:
         return {}
     return {one.name: jnp.zeros((2, len(one.turns)), jnp.float32) for one in objectives}
 
 
-def axes(objectives: Sequence[Objective]) -> Tree:
+def axes(objectives: Sequence[PictureObjective]) -> Tree:
     """Their logical axes."""
     return {one.name: (None, None) for one in objectives} if len(objectives) > 1 else {}
 
 
-def size(running: Tree, objective: Objective, task: int) -> jax.Array:
+def size(running: Tree, objective: PictureObjective, task: int) -> jax.Array:
     """What a loss is divided by: its average size so far, and 1 before the first step."""
     if not running:
         return jnp.float32(1)
@@ -58,7 +58,9 @@ def following(running: Tree, sizes: Sums) -> Tree:
     return found
 
 
-def of_tasks(term: Term, weight_B: jax.Array, objective: Objective, task: int) -> tuple[jax.Array, jax.Array]:
+def of_tasks(
+    term: Term, weight_B: jax.Array, objective: PictureObjective, task: int
+) -> tuple[jax.Array, jax.Array]:
     """The sums that `following` wants of one objective, [tasks] each."""
     now_T = jax.nn.one_hot(task, len(objective.turns))
     return now_T * jnp.sum(term.loss_B * weight_B), now_T * jnp.sum(weight_B)

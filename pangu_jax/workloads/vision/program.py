@@ -6,7 +6,7 @@ import jax
 
 from pangu_jax.models import stack
 from pangu_jax.workloads import Microbatch, RunContext, Sums, Tree, Variables
-from pangu_jax.workloads.vision.model.objective import Objective
+from pangu_jax.workloads.vision.model.objective import PictureObjective
 from pangu_jax.workloads.vision.model.trunk import Stream
 
 if TYPE_CHECKING:
@@ -77,13 +77,13 @@ class VisionProgram(NamedTuple):
     def _forward(self) -> Any:
         return self.workload.forward(self.run_context)
 
-    def _begun(self, one: Objective, part: Microbatch):
+    def _begun(self, one: PictureObjective, part: Microbatch):
         return self.workload.begin(one, self.workload.pictures(part.batch, part.keys), self.run_context.phase)
 
-    def _features(self, one: Objective, trunk: Tree, stream: Stream, x: jax.Array):
+    def _features(self, one: PictureObjective, trunk: Tree, stream: Stream, x: jax.Array):
         early = self._forward.begin(trunk, stream)[0] if one.early else ()
         return self._forward.end(trunk, early, x)
 
 
-def _name(one: Objective, number: int) -> str:
+def _name(one: PictureObjective, number: int) -> str:
     return f"{one.name} {number}"

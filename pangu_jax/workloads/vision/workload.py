@@ -30,7 +30,7 @@ from pangu_jax.workloads.vision.model import trunk as trunks
 from pangu_jax.workloads.vision.model.contrast import NeighbourContrast
 from pangu_jax.workloads.vision.model.hierarchical import HierarchicalConfig
 from pangu_jax.workloads.vision.model.masked import MaskedPixels
-from pangu_jax.workloads.vision.model.objective import Begun, Objective, Pass, Pictures, Term
+from pangu_jax.workloads.vision.model.objective import Begun, Pass, PictureBatch, PictureObjective, Term
 from pangu_jax.workloads.vision.model.pixels import centred
 from pangu_jax.workloads.vision.model.trunk import Features, TrunkConfig
 from pangu_jax.workloads.vision.program import VisionProgram
@@ -63,7 +63,7 @@ class VisionModel(PipelinedWorkload):
         self,
         model: TrunkConfig | None = None,
         data: PictureData = gin.REQUIRED,
-        objectives: Sequence[Objective] = gin.REQUIRED,
+        objectives: Sequence[PictureObjective] = gin.REQUIRED,
         average: float = 0.0,
     ):
         self.model: Any = model
@@ -163,7 +163,7 @@ class VisionModel(PipelinedWorkload):
         self,
         variables: Variables,
         batch: Batch,
-        pictures: Pictures,
+        pictures: PictureBatch,
         begun: Mapping[str, Begun],
         features: Mapping[str, tuple[Features, ...]],
         run: RunContext,
@@ -220,18 +220,18 @@ class VisionModel(PipelinedWorkload):
         """The main stage as the tower of a pipeline."""
         return VisionProgram(self, run, extra, constants)
 
-    def pictures(self, batch: Batch, keys: jax.Array | None) -> Pictures:
+    def pictures(self, batch: Batch, keys: jax.Array | None) -> PictureBatch:
         """A batch as objectives take it; what is held out has keys of its place."""
         keys = held_out_keys(batch) if keys is None else keys
-        return Pictures(batch["image"], batch["label"], keys)
+        return PictureBatch(batch["image"], batch["label"], keys)
 
-    def begin(self, one: Objective, pictures: Pictures, phase: int) -> Begun:
+    def begin(self, one: PictureObjective, pictures: PictureBatch, phase: int) -> Begun:
         """What an objective shows, with keys of its own."""
         number = self.objectives.index(one)
         keys_B = jax.vmap(lambda key: jax.random.fold_in(key, number))(pictures.keys_B)
         return one.begin(self.model, pictures._replace(keys_B=keys_B), phase % len(one.turns))
 
-    def pass_of(self, one: Objective, variables: Variables, run: RunContext) -> Pass:
+    def pass_of(self, one: PictureObjective, variables: Variables, run: RunContext) -> Pass:
         """What an objective's loss reads besides its parameters."""
         extra = variables.extra
         return Pass(

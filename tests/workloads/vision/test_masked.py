@@ -15,7 +15,7 @@ from pangu_jax.workloads.vision.data import NoPictures
 from pangu_jax.workloads.vision.model import trunk as trunks
 from pangu_jax.workloads.vision.model.hierarchical import HierarchicalConfig
 from pangu_jax.workloads.vision.model.masked import MaskedPixels
-from pangu_jax.workloads.vision.model.objective import Pictures
+from pangu_jax.workloads.vision.model.objective import PictureBatch
 from pangu_jax.workloads.vision.model.pixels import centred, to_bytes
 
 TRUNK = HierarchicalConfig(size=32, unit=8, d_model=32, depths=(1, 1, 2), heads=4)
@@ -48,7 +48,7 @@ def painter(params):
 
     @jax.jit
     def paint(image):
-        begun = OBJECTIVE.begin(TRUNK, Pictures(image, jnp.zeros(BATCH, jnp.int32), keys))
+        begun = OBJECTIVE.begin(TRUNK, PictureBatch(image, jnp.zeros(BATCH, jnp.int32), keys))
         seen = tuple(trunks.features(WORKLOAD.forward(RUN), params, stream) for stream in begun.streams)
         run = WORKLOAD.pass_of(OBJECTIVE, Variables(params), RUN)
         return OBJECTIVE.paint(params["masked"], begun, seen, run), begun

@@ -27,7 +27,7 @@ from pangu_jax.models.parameters import Tree, arrays, logical_axes, normal, zero
 from pangu_jax.models.placement import Placement
 from pangu_jax.workloads.vision.model import trunk as trunks
 from pangu_jax.workloads.vision.model.blocks import gelu
-from pangu_jax.workloads.vision.model.objective import Begun, Objective, Pass, Pictures, Term
+from pangu_jax.workloads.vision.model.objective import Begun, Pass, PictureBatch, PictureObjective, Term
 from pangu_jax.workloads.vision.model.pixels import centred
 from pangu_jax.workloads.vision.model.trunk import Features, TrunkConfig
 
@@ -36,7 +36,7 @@ MATRICES = ("up", "down")
 
 
 @dataclass(frozen=True)
-class NeighbourContrast(Objective):
+class NeighbourContrast(PictureObjective):
     """What is alike, and the projections.
 
     Args:
@@ -117,14 +117,14 @@ class NeighbourContrast(Objective):
             "label": jnp.concatenate([extra["label"], rows["label"]])[-self.queue :],
         }
 
-    def begin(self, trunk: TrunkConfig, pictures: Pictures, task: int = 0) -> Begun:
+    def begin(self, trunk: TrunkConfig, pictures: PictureBatch, task: int = 0) -> Begun:
         """The first two views, all of them."""
         del task
         views = [centred(pictures.image_BxVxSxSxC[:, view]) for view in range(self.views)]
         return Begun(tuple(trunks.whole(trunk, pixels) for pixels in views))
 
     def finish(
-        self, params: Tree, pictures: Pictures, begun: Begun, features: tuple[Features, ...], run: Pass
+        self, params: Tree, pictures: PictureBatch, begun: Begun, features: tuple[Features, ...], run: Pass
     ) -> Term:
         """Each view's embedding with what the teacher made of the other."""
         taught = [trunks.features(run.forward, run.averaged, stream) for stream in begun.streams]

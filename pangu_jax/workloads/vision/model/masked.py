@@ -17,7 +17,7 @@ from flax import nnx
 from pangu_jax.models.normalization import LayerNorm, layer_norm
 from pangu_jax.models.parameters import Tree, arrays, logical_axes, normal, zeros
 from pangu_jax.workloads.vision.model import blocks
-from pangu_jax.workloads.vision.model.objective import Begun, Objective, Pass, Pictures, Term
+from pangu_jax.workloads.vision.model.objective import Begun, Pass, PictureBatch, PictureObjective, Term
 from pangu_jax.workloads.vision.model.pixels import centred
 from pangu_jax.workloads.vision.model.trunk import Features, Stream, TrunkConfig, sine_positions
 
@@ -59,7 +59,7 @@ class Painted(NamedTuple):
 
 
 @dataclass(frozen=True)
-class MaskedPixels(Objective):
+class MaskedPixels(PictureObjective):
     """What is left out, and the decoder.
 
     Args:
@@ -107,7 +107,7 @@ class MaskedPixels(Objective):
         """Of the painter."""
         return {"masked_embed": self.width, "masked_heads": self.heads, "masked_mlp": 4 * self.width}
 
-    def begin(self, trunk: TrunkConfig, pictures: Pictures, task: int = 0) -> Begun:
+    def begin(self, trunk: TrunkConfig, pictures: PictureBatch, task: int = 0) -> Begun:
         """Some units of each plain picture, by its key."""
         del task
         values_BxUxV = trunk.cut(centred(pictures.image_BxVxSxSxC[:, -1]))
@@ -117,7 +117,7 @@ class MaskedPixels(Objective):
         return Begun((Stream(seen_BxKxV, places_BxK),), Hidden(values_BxUxV, jnp.argsort(order_BxU, axis=1)))
 
     def finish(
-        self, params: Tree, pictures: Pictures, begun: Begun, features: tuple[Features, ...], run: Pass
+        self, params: Tree, pictures: PictureBatch, begun: Begun, features: tuple[Features, ...], run: Pass
     ) -> Term:
         """The loss of what is painted."""
         del pictures

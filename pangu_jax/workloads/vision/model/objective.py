@@ -16,7 +16,7 @@ from pangu_jax.models.placement import Placement
 from pangu_jax.workloads.vision.model.trunk import Features, Stream, TrunkConfig
 
 
-class Pictures(NamedTuple):
+class PictureBatch(NamedTuple):
     """A batch.
 
     Attributes:
@@ -81,7 +81,7 @@ class Pass(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Objective(ABC):
+class PictureObjective(ABC):
     """Settings of an objective.
 
     Attributes:
@@ -141,12 +141,12 @@ class Objective(ABC):
         return extra
 
     @abstractmethod
-    def begin(self, trunk: TrunkConfig, pictures: Pictures, task: int) -> Begun:
+    def begin(self, trunk: TrunkConfig, pictures: PictureBatch, task: int) -> Begun:
         """What it shows the trunk of a batch, for the task of that number."""
 
     @abstractmethod
     def finish(
-        self, params: Tree, pictures: Pictures, begun: Begun, features: tuple[Features, ...], run: Pass
+        self, params: Tree, pictures: PictureBatch, begun: Begun, features: tuple[Features, ...], run: Pass
     ) -> Term:
         """Its loss.
 
