@@ -8,7 +8,8 @@ no other has, and what it knows of its label and group:
   `KEY.json`;
 - Parquet as the hubs write it: a column of bytes, or of {bytes, path}, beside `label`;
 - .csv and .tsv with a column of paths, which lie under the table's own folder;
-- `tfds:NAME`: a dataset that TFDS has prepared.
+- `tfds:NAME`: a dataset that TFDS has prepared;
+- `package:NAME`: pictures inside of Python packages (`packaged`).
 
 Where all that a folder or a .zip holds lies in `train`, `val`, `test` (folders, archives or tables of these
 names), it is split already. One class called `train` among others is a class.
@@ -24,7 +25,7 @@ from pathlib import Path, PurePosixPath
 
 from data_pipelines.corpus.reading.archives import name_of
 from data_pipelines.errors import DataError
-from data_pipelines.images import picture_tables
+from data_pipelines.images import packaged, picture_tables
 from data_pipelines.images.decoding import SUFFIXES
 from data_pipelines.images.picture import Fields, PictureFile
 from data_pipelines.images.splitting import told
@@ -45,7 +46,7 @@ class PictureSource:
     """What is to be read, and what was passed over meanwhile.
 
     Attributes:
-      path: a folder, a file, or `tfds:NAME`.
+      path: a folder, a file, `tfds:NAME` or `package:NAME`.
       fields: the columns of tables.
       skipped: by reason, filled as pictures are read: files of other kinds, links, what is too large.
     """
@@ -63,6 +64,9 @@ class PictureSource:
         if self.path.startswith("tfds:"):
             yield from picture_tables.of_tfds(self.path.removeprefix("tfds:"), self.fields)
             return
+        if self.path.startswith(packaged.PREFIX):
+            yield from packaged.pictures(self.path.removeprefix(packaged.PREFIX))
+            return
         path = Path(self.path)
         if path.is_dir():
             yield from self._of_folder(path)
@@ -73,7 +77,7 @@ class PictureSource:
         elif kind_of(path.name) is None:
             raise DataError(
                 f"images.path: {path} is no picture, archive or table that is known; give a folder of "
-                f"pictures, .zip, .tar, {', '.join(TABLES)}, or tfds:NAME"
+                f"pictures, .zip, .tar, {', '.join(TABLES)}, tfds:NAME or package:NAME"
             )
         else:
             yield from self._of_file(path, "", None)
