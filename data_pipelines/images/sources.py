@@ -16,6 +16,7 @@ names), it is split already. One class called `train` among others is a class.
 """
 
 import dataclasses
+import logging
 import tarfile
 import zipfile
 import zlib
@@ -27,9 +28,11 @@ from data_pipelines.corpus.reading.archives import name_of
 from data_pipelines.errors import DataError
 from data_pipelines.images import packaged, picture_tables
 from data_pipelines.images.decoding import SUFFIXES
-from data_pipelines.images.picture import Fields, PictureFile
+from data_pipelines.images.picture import LARGEST, TOO_LARGE, BrokenSource, Fields, PictureFile
 from data_pipelines.images.splitting import told
 from data_pipelines.images.web_dataset import joined
+
+log = logging.getLogger(__name__)
 
 TABLES = (".parquet", ".csv", ".tsv")
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2")
@@ -38,7 +41,6 @@ ASIDE = (".cls", ".json", ".txt", ".caption", ".index")
 USUAL = Fields()
 # What the readers of archives raise; RuntimeError where a password is asked for.
 BROKEN = (zipfile.BadZipFile, zlib.error, tarfile.TarError, EOFError, NotImplementedError, RuntimeError)
-LARGEST = 256 * 2**20  # bytes of one picture's file
 
 
 @dataclasses.dataclass
@@ -95,31 +97,35 @@ class PictureSource:
                 self.skipped["links that lead out of the folder"] += 1
             elif kind_of(name) == "picture":
                 if path.stat().st_size > LARGEST:
-                    self.skipped["files too large"] += 1
+                    self.skipped[TOO_LARGE] += 1
                     continue
                 label = None if plain else _class_of(name, split)
                 yield PictureFile(name, path.read_bytes(), label, side=_side_of(name, split))
             elif kind_of(name) is None:
                 self.skipped[f"{path.suffix.lower() or 'no suffix'}"] += 1
             else:
-                yield from self._of_file(path, f"{name}:", _side_of(name, split))
+                try:
+                    yield from self._of_file(path, f"{name}:", _side_of(name, split))
+                except BrokenSource as error:  # one of many: what was read of it stays
+                    log.warning("%s", error)
+                    self.skipped["rests of broken archives and tables"] += 1
 
     def _of_file(self, path: Path, before: str, side: str | None) -> Iterator[PictureFile]:
         """The pictures of an archive or table, all of a side; `before` is the beginning of their names."""
         kind = kind_of(path.name)
         try:
             if kind == "table":
-                found = picture_tables.of_file(path, before, self.fields)
+                found = picture_tables.of_file(path, before, self.fields, self.skipped)
             elif kind == "zip":
                 with zipfile.ZipFile(path) as archive:
                     split = not side and _is_split(map(name_of, archive.infolist()))
-                found = self._split(joined(self._of_zip(path), before), before, split)
+                found = self._split(joined(self._of_zip(path), before, self.skipped), before, split)
             else:
-                found = joined(self._of_tar(path), before)
+                found = joined(self._of_tar(path), before, self.skipped)
             for picture in found:
                 yield picture._replace(side=side) if side else picture
         except BROKEN as error:
-            raise DataError(
+            raise BrokenSource(
                 f"{path} is broken, or no archive: {' '.join(str(error).split())[:80]}; bring it anew"
             ) from None
 
@@ -154,7 +160,7 @@ class PictureSource:
         if _hidden(path):
             return False
         if size > LARGEST:
-            self.skipped["files too large"] += 1
+            self.skipped[TOO_LARGE] += 1
             return False
         if kind_of(name) == "picture" or path.suffix.lower() in ASIDE:
             return True
