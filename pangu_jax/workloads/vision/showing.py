@@ -16,6 +16,7 @@ from pangu_jax.workloads.vision.model.restoring import Restoration
 from pangu_jax.workloads.vision.side_by_side import SideBySide
 
 SHOWN = 8  # pictures of a report
+WORSE = {"denoise": "noisy", "deblock": "as a JPEG"}  # the others are enlarged
 COMPARED = 64  # pictures of a batch for the baseline
 
 
@@ -31,7 +32,7 @@ def exhibits(
     for one in workload.objectives:
         if isinstance(one, MaskedPixels):
             shown.append(painted(workload, one, variables, batch, run))
-        elif isinstance(one, Restoration):
+        if isinstance(one, Restoration):
             shown += [restored(workload, one, task, variables, batch, run) for task in one.tasks]
     return shown
 
@@ -62,24 +63,30 @@ def painted(
 def restored(
     workload: SideBySide, one: Restoration, task: str, variables: Variables, batch: Batch, run: RunContext
 ) -> Image:
-    """Pictures degraded, restored, and as they are; what is enlarged is degraded to its bicubic picture."""
+    """Pictures as they are, made worse, and restored."""
     number = one.tasks.index(task)
 
     @jax.jit
-    def rows(variables: Variables, batch: Batch) -> tuple[list[jax.Array], list[jax.Array]]:
+    def rows(variables: Variables, batch: Batch) -> list[jax.Array]:
         begun = workload.begin(one, workload.pictures(batch, None), number)
-        forward, params = workload.forward(run), variables.params
-        seen = tuple(trunks.features(forward, params, stream) for stream in begun.streams)
-        of = workload.pass_of(one, variables, run._replace(phase=number))._replace(task=number)
-        original = batch["image"][:, -1].astype(jnp.float32)
-        shown = [begun.kept.pixels_BxSxSxC, one.restore(params[one.name], begun.kept, seen, of), original]
-        errors = [jnp.mean(jnp.square((x - original) / 255.0), axis=(1, 2, 3)) for x in shown[:2]]
-        return [centred(x) for x in shown], [-10.0 * jnp.log10(jnp.maximum(x, 1e-10)) for x in errors]
+        seen = tuple(trunks.features(workload.forward(run), variables.params, s) for s in begun.streams)
+        of = workload.pass_of(one, variables, run._replace(phase=number))
+        made = one.restore(variables.params[one.name], begun.kept, seen, of)
+        return [batch["image"][:, -1].astype(jnp.float32), begun.kept.pixels_BxSxSxC, made]
 
-    made, psnr = rows(variables, batch)
-    before, after = (float(jnp.average(x, weights=batch["weight"])) for x in psnr)
-    title = f"held out, {task}: degraded ({before:.2f} dB), restored ({after:.2f} dB), as they are"
-    return sheet(title, made, batch)
+    original, worse, made = rows(variables, batch)
+    counts = np.asarray(batch["weight"]) > 0
+    before, after = (_mean_psnr(pixels, original, counts) for pixels in (worse, made))
+    what = WORSE.get(task, "bicubic")
+    title = (
+        f"held out, {task}: as they are, {what} ({before:.1f} dB), restored ({after:.1f} dB, all channels)"
+    )
+    return sheet(title, [centred(pixels) for pixels in (original, worse, made)], batch)
+
+
+def _mean_psnr(pixels: jax.Array, original: jax.Array, counts: np.ndarray) -> float:
+    squared_B = np.mean((np.asarray(pixels) - np.asarray(original)) ** 2, axis=(1, 2, 3))[counts]
+    return float(np.mean(10 * np.log10(255.0**2 / np.maximum(squared_B, 1e-6))))
 
 
 def sheet(title: str, rows: Sequence[jax.Array], batch: Batch) -> Image:

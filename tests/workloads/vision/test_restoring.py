@@ -2,7 +2,6 @@
 
 import dataclasses
 import io
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +14,7 @@ from pangu_jax.apps.vision import restoration
 from pangu_jax.apps.vision.restoration import Protocol
 from pangu_jax.models.placement import OneDevice
 from pangu_jax.workloads import RunContext
-from pangu_jax.workloads.vision import VisionModel, showing
+from pangu_jax.workloads.vision import VisionModel
 from pangu_jax.workloads.vision.model import convolutions, degrading
 from pangu_jax.workloads.vision.model.convolutions import RestorerShape
 from pangu_jax.workloads.vision.model.hierarchical import HierarchicalConfig
@@ -147,19 +146,6 @@ def test_the_loss_of_each_task_is_that_of_what_is_restored(batch, model, tasks):
         assert np.any(np.asarray(of["tail"][own])) and not np.any(np.asarray(of["tail"][other]))
         assert np.any(np.asarray(of["first"][0]))
         assert not model or np.any(np.asarray(grads[task]["trunk"]["stem"]))
-
-
-def test_a_report_shows_what_was_degraded_beside_what_was_restored(batch):
-    workload = VisionModel(None, Pictures(), [OBJECTIVE])
-    variables = workload.init(jax.random.key(0))
-    source = SimpleNamespace(batch=lambda step: batch)
-    shown = showing.exhibits(workload, {"pictures": source}, variables, RunContext(OneDevice()))
-    assert [image.title.split(":")[0] for image in shown] == ["held out, denoise", "held out, x3"]
-    image = shown[0]
-    assert image.pixels_HxWxC.shape == (3 * 16, BATCH * 16, 1)
-    np.testing.assert_array_equal(image.pixels_HxWxC[32:, :16], batch["image"][0, 0])
-    noisy = image.pixels_HxWxC[:16, :16].astype(float) - batch["image"][0, 0]
-    assert 10 < noisy.std() < 30 and "degraded (20." in image.title
 
 
 def test_what_a_trunk_knows_lies_where_its_units_are():
