@@ -1,0 +1,39 @@
+"""A folder that is there whole or not at all."""
+
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pangu_jax.errors import UserError
+
+
+@contextmanager
+def made(folder: Path, flag: str) -> Generator[Path]:
+    """A folder to fill beside `folder`, which takes its name when the context ends without an error.
+
+    Args:
+      folder: what is to be made; it may be there, empty.
+      flag: the flag that named it, for messages.
+    Raises:
+      UserError: it is there with something in it, or the disk refuses.
+    """
+    require_empty(folder, flag)
+    partial = folder.with_name(f"{folder.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)  # of one that was stopped
+        partial.mkdir(parents=True)
+        yield partial
+        partial.rename(folder)
+    except OSError as error:
+        raise UserError(
+            f"{flag} {folder}: {(error.strerror or str(error)).lower()}; free the disk or name another folder"
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def require_empty(folder: Path, flag: str) -> None:
+    """UserError where `folder` is a file, or holds anything."""
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise UserError(f"{flag} {folder} is there and not empty; name a new folder")
