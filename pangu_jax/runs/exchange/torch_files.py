@@ -13,9 +13,9 @@ from typing import Self
 import ml_dtypes
 import numpy as np
 
+from pangu_jax.errors import UserError
 from pangu_jax.runs.exchange import torch_state
 from pangu_jax.runs.exchange.torch_state import ForeignState, StoredTensor
-from pangu_jax.errors import UserError
 
 NUMPY = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype(ml_dtypes.bfloat16)}
 

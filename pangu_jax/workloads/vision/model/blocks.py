@@ -79,7 +79,7 @@ def self_attention(
     seen_Bx1xTxT: jax.Array | None = None,
     epsilon: float = 1e-6,
 ) -> jax.Array:
-    """x + attention(norm(x)), of one block: every token looks at all of its picture, or at what it may see."""
+    """x + attention(norm(x)), of one block: every token looks at its picture, or at what it may see."""
     x = placement.enter(layer_norm(x_BxTxD, params["norm"], epsilon))
     projected_BxTxHx3xK = project(x, params["qkv"])
     if "qkv_bias" in params:
