@@ -32,37 +32,57 @@ class PerceptronBlock(nnx.Module):
 
 
 class AttentionBlock(nnx.Module):
-    """`norm`, `qkv` [stack, embed, heads, 3, kv], `out` [stack, embed, heads, kv], `qkv_bias`, `out_bias`."""
+    """`norm`, `qkv` [stack, embed, heads, 3, kv], `out` [stack, embed, heads, kv], `out_bias`, and `qkv_bias`
+    unless `biased` is false."""
 
-    def __init__(self, stack: Stack, width: int, heads: int, rngs: nnx.Rngs):
+    def __init__(self, stack: Stack, width: int, heads: int, rngs: nnx.Rngs, biased: bool = True):
         count, name = stack
         kv = width // heads
         self.norm = LayerNorm(width, (stack,))
         own = attention.SelfAttention(count, width, heads, kv, rngs)
         self.qkv, self.out = own.qkv, own.out
-        self.qkv_bias = zeros((count, heads, 3, kv), (name, "heads", None, "kv"))
+        if biased:
+            self.qkv_bias = zeros((count, heads, 3, kv), (name, "heads", None, "kv"))
         self.out_bias = zeros((count, width), (name, "norm"))
 
 
-def perceptron(params: Tree, x_BxTxD: jax.Array, placement: Placement) -> jax.Array:
-    """x + down(gelu(up(norm(x)))), of one block."""
-    x = placement.enter(layer_norm(x_BxTxD, params["norm"]))
+# As PyTorch's nn.GELU and the checkpoints of others have it: by the error function, not by tanh.
+gelu = partial(jax.nn.gelu, approximate=False)
+
+
+def perceptron(
+    params: Tree,
+    x_BxTxD: jax.Array,
+    placement: Placement,
+    activation: Callable[[jax.Array], jax.Array] = gelu,
+    epsilon: float = 1e-6,
+) -> jax.Array:
+    """x + down(activation(up(norm(x)))), of one block."""
+    x = placement.enter(layer_norm(x_BxTxD, params["norm"], epsilon))
     hidden_BxTxF = checkpoint_name(project(x, params["up"]) + params["up_bias"].astype(x.dtype), "up")
-    hidden_BxTxF = placement.inside(gelu(hidden_BxTxF), ("batch", "length", "mlp"))
+    hidden_BxTxF = placement.inside(activation(hidden_BxTxF), ("batch", "length", "mlp"))
     y_BxTxD = placement.leave(project_back(hidden_BxTxF, params["down"]))
     return checkpoint_name(x_BxTxD + y_BxTxD + params["down_bias"].astype(x.dtype), "residual")
 
 
-def self_attention(params: Tree, x_BxTxD: jax.Array, placement: Placement) -> jax.Array:
-    """x + attention(norm(x)), of one block: every token looks at all of its picture."""
-    x = placement.enter(layer_norm(x_BxTxD, params["norm"]))
-    projected_BxTxHx3xK = project(x, params["qkv"]) + params["qkv_bias"].astype(x.dtype)
+def self_attention(
+    params: Tree,
+    x_BxTxD: jax.Array,
+    placement: Placement,
+    seen_Bx1xTxT: jax.Array | None = None,
+    epsilon: float = 1e-6,
+) -> jax.Array:
+    """x + attention(norm(x)), of one block: every token looks at all of its picture, or at what it may see."""
+    x = placement.enter(layer_norm(x_BxTxD, params["norm"], epsilon))
+    projected_BxTxHx3xK = project(x, params["qkv"])
+    if "qkv_bias" in params:
+        projected_BxTxHx3xK += params["qkv_bias"].astype(x.dtype)
     projected_BxTxHx3xK = checkpoint_name(projected_BxTxHx3xK, "heads")
     q, k, v = (
         placement.inside(part[:, :, :, 0].transpose(0, 2, 1, 3), attention.HEADS)
         for part in jnp.split(projected_BxTxHx3xK, 3, axis=3)
     )
-    seen = jnp.ones((1, 1, 1, 1), bool)
+    seen = jnp.ones((1, 1, 1, 1), bool) if seen_Bx1xTxT is None else seen_Bx1xTxT
     heads = checkpoint_name(attention.attend(q * q.shape[-1] ** -0.5, k, v, seen, None), "attention")
     heads_BxTxHxK = placement.inside(heads, attention.HEADS).transpose(0, 2, 1, 3)
     y_BxTxD = placement.leave(project_back(heads_BxTxHxK, params["out"]))
@@ -110,8 +130,5 @@ def run_blocks(
 
     return run_layers(body, stacked, x_BxTxD, remat=remat, unroll=unroll)
 
-
-# As PyTorch's nn.GELU and the checkpoints of others have it: by the error function, not by tanh.
-gelu = partial(jax.nn.gelu, approximate=False)
 
 LAYER: Mapping[str, Block] = {"attention": self_attention, "perceptron": perceptron}  # of a transformer
