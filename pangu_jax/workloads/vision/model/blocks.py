@@ -50,6 +50,11 @@ class AttentionBlock(nnx.Module):
 gelu = partial(jax.nn.gelu, approximate=False)
 
 
+def gelu_of(tanh: bool) -> Callable[[jax.Array], jax.Array]:
+    """GELU by tanh, as Flax has it by default, or by the error function."""
+    return jax.nn.gelu if tanh else gelu
+
+
 def perceptron(
     params: Tree,
     x_BxTxD: jax.Array,
