@@ -89,6 +89,7 @@ class PictureTask:
       augment: the steps that make a view.
       pixels: of a view's side.
       views: of each picture, each with draws of its own.
+      plain: the steps of one view more, the last; None for none.
       size: pictures per epoch.
     """
 
@@ -99,6 +100,7 @@ class PictureTask:
     augment: Sequence[Augmentation]
     pixels: int
     views: int = 1
+    plain: Sequence[Augmentation] | None = None
     size: int = dataclasses.field(init=False)
 
     def __post_init__(self):
@@ -107,25 +109,30 @@ class PictureTask:
     def window(self, record: int, rng: np.random.Generator) -> Batch:
         """image uint8 [V, S, S, C] · label int32 [] · place int32 [], in the source · weight float32 [] ·
         task_id int32 []."""
-        views = self._views(record, rng)
-        if views[0].shape[:2] != (self.pixels, self.pixels):
-            raise DataError(
-                f"images.augment leaves a picture of {' x '.join(map(str, views[0].shape[:2]))} where "
-                f"images.size is {self.pixels}: end with a step that sets both sides, such as "
-                "@RandomResizedCrop()"
-            )
+        views = self._views(self.augment, self.views, record, rng)
+        if self.plain is not None:
+            views += self._views(self.plain, 1, record, rng)
+        for view, steps in ((views[0], "augment"), (views[-1], "plain_augment")):
+            if view.shape[:2] != (self.pixels, self.pixels):
+                raise DataError(
+                    f"images.{steps} leaves a picture of {' x '.join(map(str, view.shape[:2]))} where "
+                    f"images.size is {self.pixels}: end with a step that sets both sides, such as "
+                    "@RandomResizedCrop()"
+                )
         return self._row(np.stack(views), self.pictures.label_N[record], record, 1.0)
 
-    def _views(self, record: int, rng: np.random.Generator) -> list[np.ndarray]:
-        if not self.augment or not isinstance(first := self.augment[0], RandomResizedCrop):
+    def _views(
+        self, steps: Sequence[Augmentation], count: int, record: int, rng: np.random.Generator
+    ) -> list[np.ndarray]:
+        if not steps or not isinstance(first := steps[0], RandomResizedCrop):
             pixels = self.pictures.pixels(record)
-            return [augment.apply(self.augment, pixels, rng) for _ in range(self.views)]
+            return [augment.apply(steps, pixels, rng) for _ in range(count)]
         # Which parts are wanted is drawn first: a JPEG of which they are large is decoded at half its size.
         sides = self.pictures.sides(record)
-        boxes = [first.box(*sides, rng) for _ in range(self.views)]
+        boxes = [first.box(*sides, rng) for _ in range(count)]
         smallest = min(min(rows, columns) for _, _, rows, columns in boxes)
         pixels = self.pictures.pixels(record, math.ceil(ENLARGED * min(sides) * first.size / smallest))
-        return [augment.apply(self.augment[1:], first.cut(pixels, box, sides), rng) for box in boxes]
+        return [augment.apply(steps[1:], first.cut(pixels, box, sides), rng) for box in boxes]
 
     def identity(self, record: int) -> str:
         """The picture's name."""
@@ -134,7 +141,7 @@ class PictureTask:
     def padding(self) -> Batch:
         """A row without weight, to fill a last batch."""
         channels = self.pictures.pixels(0).shape[-1]
-        shape = (self.views, self.pixels, self.pixels, channels)
+        shape = (self.views + (self.plain is not None), self.pixels, self.pixels, channels)
         return self._row(np.zeros(shape, np.uint8), -1, -1, 0.0)
 
     def _row(self, image: np.ndarray, label: int, place: int, weight: float) -> Batch:

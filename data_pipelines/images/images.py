@@ -33,6 +33,7 @@ class Images:
     size: int
     mode: Mode
     augment: tuple[Augmentation, ...]
+    plain_augment: tuple[Augmentation, ...] | None
     validation_augment: tuple[Augmentation, ...]
     views: int
     validation_pictures: int | None
@@ -55,17 +56,24 @@ class Images:
         return Pictures(self.prepared, self.mode)
 
     @property
+    def plain(self) -> bool:
+        """Whether a view by `plain_augment` is the last one."""
+        return self.plain_augment is not None
+
+    @property
     def channels(self) -> int:
         """Of every view."""
         return 3 if self.mode == "RGB" else 1
 
     def train_source(self, batch_size: int, seed: int, shift: int = 0) -> Mixture:
         """Endless views of what is trained on."""
-        return Mixture({TASK: (self._task(False, self.augment, self.views), 1.0)}, batch_size, seed, shift)
+        task = self._task(False, self.augment, self.plain_augment)
+        return Mixture({TASK: (task, 1.0)}, batch_size, seed, shift)
 
     def validation_sources(self, batch_size: int) -> dict[str, ValidationBatches]:
         """What is held out, once; with as many views as in training, all alike where nothing is drawn."""
-        task = self._task(True, self.validation_augment, self.views)
+        plain = self.validation_augment if self.plain else None
+        task = self._task(True, self.validation_augment, plain)
         return {TASK: ValidationBatches(task, batch_size)} if task.size else {}
 
     def order(self) -> dict[str, str]:
@@ -74,6 +82,7 @@ class Images:
             "pictures": self.prepared.root.name,
             "augment": repr(list(self.augment)),
             "views": str(self.views),
+            "plain_augment": repr(self.plain_augment),
         }
 
     def notices(self) -> list[str]:
@@ -93,11 +102,13 @@ class Images:
             )
         return said
 
-    def _task(self, held_out: bool, steps: Sequence[Augmentation], views: int) -> PictureTask:
+    def _task(
+        self, held_out: bool, steps: Sequence[Augmentation], plain: Sequence[Augmentation] | None
+    ) -> PictureTask:
         places = self.pictures.places(held_out)
         if held_out:  # of any class: a source is often sorted by classes
             places = np.random.default_rng(0).permutation(places)[: self.validation_pictures]
-        return PictureTask(TASK, 0, self.pictures, places.tolist(), steps, self.size, views)
+        return PictureTask(TASK, 0, self.pictures, places.tolist(), steps, self.size, self.views, plain)
 
 
 @gin.configurable
@@ -109,6 +120,7 @@ def images(
     size: int = 32,
     mode: Mode = "RGB",
     augment: Sequence[Augmentation] | None = None,
+    plain_augment: Sequence[Augmentation] | None = None,
     validation_augment: Sequence[Augmentation] | None = None,
     views: int = 1,
     validation_fraction: float = 0.1,
@@ -127,6 +139,8 @@ def images(
       size: pixels of a view's side.
       mode: "RGB", or "L" for grey.
       augment: steps that make a view to train on; @RandomResizedCrop() and @Flip() of this size when None.
+      plain_augment: steps that make one view more, the last: for what is learnt from pictures as they are,
+        beside what is learnt from strongly augmented views. None for no such view.
       validation_augment: steps for what is held out; its middle, as large as fits, when None.
       views: of each picture, each with draws of its own.
       validation_fraction: of every class that is held out, where the source is not split already.
@@ -155,6 +169,7 @@ def images(
         size,
         mode,
         tuple((RandomResizedCrop(size), Flip()) if augment is None else augment),
+        None if plain_augment is None else tuple(plain_augment),
         tuple((Resize(size), CenterCrop(size)) if validation_augment is None else validation_augment),
         views,
         validation_pictures,

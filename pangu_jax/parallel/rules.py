@@ -22,6 +22,7 @@ MeshAxes = tuple[str, ...] | str | None
 # meets an activation.
 RULES: dict[str, tuple[MeshAxes, MeshAxes]] = {
     "layers": ("stage", "stage"),
+    "blocks": (None, None),  # layers outside of a pipeline's towers: stacked, and on every stage
     "embed": (RINGS, None),
     "heads": ("model", "model"),
     "kv": (None, None),

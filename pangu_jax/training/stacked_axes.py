@@ -8,7 +8,7 @@ import jax
 from pangu_jax.parallel import rules
 from pangu_jax.parallel.rules import LogicalAxes
 
-STACKED = ("layers", "expert")  # logical axes along which matrices are stacked
+STACKED = ("layers", "blocks", "expert")  # logical axes along which matrices are stacked
 
 
 def lookup(axes: Any) -> Callable[[tuple, jax.Array], LogicalAxes]:

@@ -1,128 +1,265 @@
-"""Vision models as the trainer sees them."""
+"""Vision models as the trainer sees them: one trunk, and what is learnt by it."""
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import gin
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from pangu_jax.errors import UserError
-from pangu_jax.workloads import Batch, RunContext, Source, Sums, TrainStream, Tree, Variables, Workload
-from pangu_jax.workloads.exhibits import Exhibit, Image
-from pangu_jax.workloads.vision.model import hierarchical, masked
-from pangu_jax.workloads.vision.model.hierarchical import HierarchicalConfig, TrunkForward
+from pangu_jax.recipes import Recipe, Reference, make
+from pangu_jax.workloads import (
+    Batch,
+    PipelinedWorkload,
+    RunContext,
+    Source,
+    Sums,
+    TrainStream,
+    Tree,
+    Updates,
+    Variables,
+)
+from pangu_jax.workloads.exhibits import Exhibit
+from pangu_jax.workloads.vision import joint, showing
+from pangu_jax.workloads.vision.data import NoPictures, PictureData
+from pangu_jax.workloads.vision.model import trunk as trunks
+from pangu_jax.workloads.vision.model.contrast import NeighbourContrast
+from pangu_jax.workloads.vision.model.hierarchical import HierarchicalConfig
 from pangu_jax.workloads.vision.model.masked import MaskedPixels
+from pangu_jax.workloads.vision.model.objective import Begun, Pass, PictureBatch, PictureObjective, Term
+from pangu_jax.workloads.vision.model.pixels import centred
+from pangu_jax.workloads.vision.model.trunk import Features, TrunkConfig
+from pangu_jax.workloads.vision.program import VisionProgram
 
-SHOWN = 8  # pictures of a report
-COMPARED = 64  # pictures of a batch for the baseline
-
-
-class PictureData(Protocol):
-    """Where pictures come from, such as `data_pipelines.images.images.Images`.
-
-    A batch is image uint8 [B, views, size, size, channels], label, place and task_id int32 [B], weight [B].
-    """
-
-    size: int
-    views: int
-    task_names: Sequence[str]
-
-    @property
-    def channels(self) -> int:
-        """Of a picture."""
-        ...
-
-    def train_source(self, batch_size: int, seed: int, shift: int = 0) -> TrainStream:
-        """Endless views."""
-        ...
-
-    def validation_sources(self, batch_size: int) -> Mapping[str, Source]:
-        """What is held out."""
-        ...
-
-    def order(self) -> dict[str, str]:
-        """What decides the stream, in words."""
-        ...
-
-    def notices(self) -> Sequence[str]:
-        """What a person must be told."""
-        ...
-
-
-gin.external_configurable(HierarchicalConfig, "HierarchicalTransformer", module="pangu_jax.workloads.vision")
-gin.external_configurable(MaskedPixels, module="pangu_jax.workloads.vision")
+register = partial(gin.external_configurable, module="pangu_jax.workloads.vision")
+register(HierarchicalConfig, "HierarchicalTransformer")
+register(MaskedPixels)
+register(NeighbourContrast)
 
 
 @gin.configurable(module="pangu_jax.workloads.vision")
-class VisionModel(Workload):
-    """A trunk that learns from pictures without labels, by painting what it was not shown.
+class VisionModel(PipelinedWorkload):
+    """A trunk, and objectives that it serves together.
+
+    Parameters are {"trunk": what comes before the main stage, "main": its layers, OBJECTIVE: its own}.
 
     Args:
-      model: the trunk's shape, @HierarchicalTransformer().
+      model: the trunk's shape, @HierarchicalTransformer(); None for an objective that needs none.
       data: where pictures come from, @images().
-      objective: what is learnt, @MaskedPixels().
+      objectives: what is learnt, such as [@NeighbourContrast(), @MaskedPixels()]; a joint loss divides each
+        by its running size (`joint`).
+      average: how much of the averaged parameters is kept in a step: contrast is with what they make, and
+        they are what is evaluated. 0 for none.
     """
 
     name = "vision"
-    loss_unit = "squared difference per value"
     throughput_unit = "pictures"
 
     def __init__(
         self,
-        model: HierarchicalConfig = gin.REQUIRED,
+        model: TrunkConfig | None = None,
         data: PictureData = gin.REQUIRED,
-        objective: MaskedPixels = gin.REQUIRED,
+        objectives: Sequence[PictureObjective] = gin.REQUIRED,
+        average: float = 0.0,
     ):
-        if (data.size, data.channels) != (model.size, model.channels):
+        self.model: Any = model
+        self.data, self.average = data, average
+        self.objectives = tuple(objectives)
+        self.loss_unit = self.objectives[0].loss_unit if len(self.objectives) == 1 else ""
+        self._require_fit()
+
+    def _require_fit(self) -> None:
+        names = [one.name for one in self.objectives]
+        if not names or len(set(names)) < len(names):
+            raise UserError(f"VisionModel.objectives = {names}: give one or more, each once")
+        model, data = self.model, self.data
+        if model and (data.size, data.channels) != (model.size, model.channels):
             raise UserError(
-                f"images gives pictures of {data.size} pixels and {data.channels} channels, and "
-                f"HierarchicalTransformer has size {model.size} and channels {model.channels}: set both alike"
+                f"images gives pictures of {data.size} pixels and {data.channels} channels, and the model "
+                f"has size {model.size} and channels {model.channels}: set both alike"
             )
-        if data.views != 1:
-            raise UserError(
-                f"images.views = {data.views}: masked pixels learn from one view of a picture; take 1"
-            )
-        self.model, self.data, self.objective = model, data, objective
+        needed = max(one.views for one in self.objectives)
+        if data.views != max(needed, 1):
+            wants = ", ".join(one.name for one in self.objectives if one.views == needed)
+            raise UserError(f"images.views = {data.views}: {wants} learns from {max(needed, 1)}")
+        for one in self.objectives:
+            if one.needs_trunk and model is None:
+                raise UserError(f"VisionModel.model is None, and {one.name} needs a trunk: name one")
+            if one.needs_average and not self.average:
+                raise UserError(
+                    f"VisionModel.average = 0, and {one.name} needs averaged parameters: give .99"
+                )
+        if not 0 <= self.average < 1:
+            raise UserError(f"VisionModel.average = {self.average} must be from 0 to below 1")
+
+    @classmethod
+    def from_run(cls, recipe: Recipe, reference: Reference, directory: Path) -> "VisionModel":
+        """The workload of a finished run, its pictures apart: they need not be there."""
+        arguments = recipe.arguments(reference)
+        of_data = arguments.get("data")
+        found = recipe.arguments(of_data) if isinstance(of_data, Reference) else {}
+        channels = 1 if found.get("mode") == "L" else 3
+        plain = found.get("plain_augment") is not None
+        data = NoPictures(found.get("size", 32), channels, found.get("views", 1), plain)
+        made: Any = {
+            name: make(recipe, value, reference.scope) for name, value in arguments.items() if name != "data"
+        }
+        return cls(data=data, **made)
 
     def init(self, key: jax.Array) -> Variables:
-        """Fresh fp32 parameters."""
-        return Variables(masked.init(self.model, self.objective, key))
+        """Fresh fp32 parameters; averaged ones are the same, queues are random."""
+        keys = jax.random.split(key, 1 + 2 * len(self.objectives))
+        params = self.model.init(keys[0]) if self.model else {}
+        for one, own in zip(self.objectives, keys[1::2], strict=True):
+            params[one.name] = one.init(self.model, self.data.channels, own)
+        states = {
+            one.name: one.init_extra(self.model, own)
+            for one, own in zip(self.objectives, keys[2::2], strict=True)
+        }
+        return Variables(params, self._extra(params, states, joint.init(self.objectives), jnp.float32(0)))
 
     def logical_axes(self) -> Variables:
-        """Logical axes of every parameter."""
-        return Variables(
-            {"trunk": hierarchical.axes(self.model), "painter": masked.axes(self.model, self.objective)}
-        )
+        """Logical axes of every parameter, and of extra state."""
+        params = dict(self.model.axes()) if self.model else {}
+        for one in self.objectives:
+            params[one.name] = one.axes(self.model, self.data.channels)
+        states = {one.name: one.extra_axes(self.model) for one in self.objectives}
+        return Variables(params, self._extra(params, states, joint.axes(self.objectives), ()))
+
+    def _extra(self, averaged: Tree, states: Tree, running: Tree, steps: Any) -> Tree:
+        """Extra state, without what is empty."""
+        found = {"running": running, "objectives": {name: own for name, own in states.items() if own}}
+        found = {name: tree for name, tree in found.items() if tree}
+        if self.average:
+            found["averaged"] = averaged
+        return found | {"steps": steps} if found else {}
 
     def dimensions(self) -> dict[str, int]:
-        """What a layout must divide: what all parts of trunk and painter have in common."""
-        model, painter = self.model, self.objective
-        stems = [int(model.stem_ratio * width) for width in model.widths[:2]]
-        return {
-            "embed": math.gcd(model.widths[0], painter.width),
-            "heads": math.gcd(model.heads, painter.heads),
-            "mlp": math.gcd(*stems, int(model.ratio * model.d_model), 4 * painter.width),
-        }
+        """What a layout must divide."""
+        found = self.model.dimensions() if self.model else {}
+        for one in self.objectives:
+            found = found | one.dimensions()
+        return found
+
+    def phase(self, step: int) -> int:
+        """The tasks of a step: each objective takes its own in turns."""
+        return step % math.lcm(*(len(one.turns) for one in self.objectives))
 
     def loss(self, variables: Variables, batch: Batch, keys: jax.Array | None, run: RunContext) -> Sums:
-        """Mean squared difference of what was painted, summed over pictures."""
-        made = self._paint(variables.params, batch, keys, run)
-        weight_B = batch["weight"].astype(jnp.float32)
-        total, count = jnp.sum(made.loss_B * weight_B), jnp.sum(weight_B)
-        return Sums(total, count, {f"loss/{self.data.task_names[0]}": (total, count)})
+        """The objectives' losses summed over pictures; `loss/OBJECTIVE` is each as it is."""
+        params, pictures, forward = variables.params, self.pictures(batch, keys), self.forward(run)
+        begun = {one.name: self.begin(one, pictures, run.phase) for one in self.objectives}
+        features: dict[str, tuple[Features, ...]] = {
+            name: tuple(trunks.features(forward, params, stream) for stream in one.streams) if forward else ()
+            for name, one in begun.items()
+        }
+        return self.sums(variables, batch, pictures, begun, features, run)
 
-    def _paint(self, params: Tree, batch: Batch, keys: jax.Array | None, run: RunContext) -> masked.Painted:
+    def sums(
+        self,
+        variables: Variables,
+        batch: Batch,
+        pictures: PictureBatch,
+        begun: Mapping[str, Begun],
+        features: Mapping[str, tuple[Features, ...]],
+        run: RunContext,
+    ) -> Sums:
+        """What the trainer adds up, from the features of each objective's streams."""
+        weight_B = batch["weight"].astype(jnp.float32)
+        count = jnp.sum(weight_B)
+        total, metrics, sizes, rows = jnp.float32(0), {}, {}, {}
+        running = variables.extra.get("running", {})
+        for one in self.objectives:
+            task = run.phase % len(one.turns)
+            of = self.pass_of(one, variables, run)
+            term: Term = one.finish(
+                variables.params[one.name], pictures, begun[one.name], features[one.name], of
+            )
+            scale = one.weight / joint.size(running, one, task) if running else 1.0
+            total += jnp.sum(term.loss_B * weight_B) * scale
+            named = "/".join(filter(None, (one.name, one.turns[task])))
+            metrics[f"loss/{named}"] = jnp.sum(term.loss_B * weight_B), count
+            for name, value_B in term.metrics_B.items():
+                metrics[f"{one.name}/{name}"] = jnp.sum(value_B * weight_B), count
+            sizes[one.name] = jax.lax.stop_gradient(joint.of_tasks(term, weight_B, one, task))
+            rows[one.name] = jax.lax.stop_gradient(term.rows)
+        if not jax.tree.leaves(variables.extra):
+            return Sums(total, count, metrics)
+        kept = {name: tree for name, tree in rows.items() if jax.tree.leaves(tree)}
+        return Sums(total, count, metrics, Updates(sizes if running else {}, kept))
+
+    def after_step(self, variables: Variables, updates: Updates) -> Tree:
+        """Averages of parameters and of losses, and what objectives remember."""
+        params, extra = variables.params, variables.extra
+        if not extra:
+            return extra
+        steps = extra["steps"] + 1
+        # Of a young average little is kept: it is of parameters that have learnt nothing.
+        kept = jnp.minimum(self.average, steps / (steps + 9.0))
+        averaged = (
+            jax.tree.map(lambda a, w: kept * a + (1 - kept) * w, extra.get("averaged", {}), params)
+            if (self.average)
+            else {}
+        )
+        states = {
+            one.name: one.next_extra(extra["objectives"][one.name], updates.rows[one.name])
+            for one in self.objectives
+            if one.name in extra.get("objectives", {})
+        }
+        return self._extra(averaged, states, joint.following(extra.get("running", {}), updates.totals), steps)
+
+    def evaluated(self, variables: Variables) -> Variables:
+        """With averaged parameters, where there are any."""
+        return variables._replace(params=variables.extra["averaged"]) if self.average else variables
+
+    def program(self, run: RunContext, extra: Tree, constants: Tree) -> VisionProgram:
+        """The main stage as the tower of a pipeline."""
+        return VisionProgram(self, run, extra, constants)
+
+    def pictures(self, batch: Batch, keys: jax.Array | None) -> PictureBatch:
+        """A batch as objectives take it; what is held out has keys of its place."""
         keys = held_out_keys(batch) if keys is None else keys
-        forward = TrunkForward(self.model, run.placement, run.remat, run.dtype)
-        return masked.paint(forward, self.objective, params, centred(batch["image"][:, 0]), keys)
+        return PictureBatch(batch["image"], batch["label"], keys)
+
+    def begin(self, one: PictureObjective, pictures: PictureBatch, phase: int) -> Begun:
+        """What an objective shows, with keys of its own."""
+        number = self.objectives.index(one)
+        keys_B = jax.vmap(lambda key: jax.random.fold_in(key, number))(pictures.keys_B)
+        return one.begin(self.model, pictures._replace(keys_B=keys_B), phase % len(one.turns))
+
+    def pass_of(self, one: PictureObjective, variables: Variables, run: RunContext) -> Pass:
+        """What an objective's loss reads besides its parameters."""
+        extra = variables.extra
+        return Pass(
+            self.forward(run),
+            run.placement,
+            run.dtype,
+            run.remat,
+            run.phase % len(one.turns),
+            extra.get("averaged", {}),
+            extra.get("objectives", {}).get(one.name, {}),
+            extra.get("steps", jnp.float32(0)),
+        )
+
+    def forward(self, run: RunContext) -> Any:
+        """The trunk's forward pass as a run carries it out, a `TrunkForward`; None without a trunk."""
+        return self.model.forward(run.placement, run.remat, run.dtype) if self.model else None
+
+    def features(self, params: Tree, pixels_BxSxSxC: jax.Array, run: RunContext) -> Features:
+        """Features of all stages of whole pictures, values of 0 to 255."""
+        forward = self.forward(run)
+        if forward is None:
+            raise UserError("the model has no trunk: it restores pictures and has no features of them")
+        return trunks.features(forward, params, trunks.whole(self.model, centred(pixels_BxSxSxC)))
 
     def batch_shapes(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
         """Pictures as uint8, and what is known of each."""
-        sides = (batch_size, self.data.views, self.model.size, self.model.size, self.model.channels)
+        data = self.data
+        sides = (batch_size, data.views + data.plain, data.size, data.size, data.channels)
         numbers = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
         return {
             "image": jax.ShapeDtypeStruct(sides, jnp.uint8),
@@ -149,74 +286,23 @@ class VisionModel(Workload):
         return self.data.notices()
 
     def baselines(self) -> dict[str, dict[str, float]]:
-        """The loss of painting all that was left out in the mean colour of what is seen."""
-
-        @jax.jit
-        def of(batch: Batch) -> tuple[jax.Array, jax.Array]:
-            pixels = centred(batch["image"][:, 0])
-            made = masked.mean_painted(self.model, self.objective, pixels, held_out_keys(batch))
-            return jnp.sum(made.loss_B * batch["weight"]), jnp.sum(batch["weight"])
-
-        found = {}
-        for task, source in self.validation_sources(COMPARED).items():
-            sums = [of(source.batch(step)) for step in range(len(source))]
-            total, count = (float(sum(part)) for part in zip(*sums, strict=True))
-            found[task] = {"mean colour": total / count}
-        return found
+        """Of masked pixels alone: the loss of painting in the mean colour of what is seen."""
+        return showing.baselines(self)
 
     def exhibits(self, variables: Variables, run: RunContext) -> Sequence[Exhibit]:
-        """Held-out pictures: as they are, as they were seen, and painted."""
-        sources = self.validation_sources(SHOWN)
-        if not sources or jax.process_count() > 1:
-            return ()
-        (source,) = sources.values()
-        batch = source.batch(0)
-        made = jax.jit(lambda p, b: self._paint(p, b, None, run))(variables.params, batch)
-        pixels = centred(jnp.asarray(batch["image"][:, 0]))
-        unseen = made._replace(painted_BxUxV=jnp.zeros_like(made.painted_BxUxV))
-        plain = dataclasses.replace(self.objective, normalised=False)
-        rows = [
-            pixels,
-            masked.reconstructed(self.model, plain, unseen, pixels),
-            masked.reconstructed(self.model, self.objective, made, pixels),
-        ]
-        shown = int(batch["weight"].sum())
-        sheet = np.concatenate(
-            [np.concatenate(list(to_bytes(np.asarray(row[:shown]))), axis=1) for row in rows], axis=0
-        )
-        colours = "; painted units have the true mean and variance" if self.objective.normalised else ""
-        return [Image(f"held out: as they are, as seen, painted{colours}", sheet)]
+        """Held-out pictures, as each objective makes them."""
+        return showing.exhibits(self, variables, run)
 
     def tokens_per_step(self, batch_size: int) -> int:
         """Pictures."""
         return batch_size
 
     def flops_per_step(self, batch_size: int) -> float:
-        """Matrix products forward and backward (3x forward) of the units that are seen and of the painter."""
-        model, objective = self.model, self.objective
-        seen, units, width = objective.kept(model.units), model.units, objective.width
-        first, second, main = model.widths
-        per_unit = 2 * 16 * model.patch**2 * model.channels * first
-        per_unit += 2 * model.depths[0] * 16 * 4 * first * int(model.stem_ratio * first)
-        per_unit += 2 * model.depths[1] * 4 * 4 * second * int(model.stem_ratio * second)
-        per_unit += 2 * (4 * 4 * first * second + 4 * second * main)
-        per_unit += model.depths[2] * (8 * main**2 + 4 * main * int(model.ratio * main) + 4 * seen * main)
-        per_unit += 2 * 7 * main * width
-        per_painted = objective.layers * (8 * width**2 + 16 * width**2 + 4 * units * width)
-        per_painted += 2 * width * model.unit**2 * model.channels
-        return 3.0 * batch_size * (seen * per_unit + units * per_painted)
+        """Matrix products forward and backward (3x forward) of what each objective shows the trunk."""
+        of = (one.flops(self.model, self.data.size, self.data.channels) for one in self.objectives)
+        return 3.0 * batch_size * sum(of)
 
 
 def held_out_keys(batch: Batch) -> jax.Array:
     """A key per picture, of its place in the set: the same units are left out each time it is evaluated."""
     return jax.vmap(lambda place: jax.random.fold_in(jax.random.key(0), place))(batch["place"])
-
-
-def centred(pixels: jax.Array) -> jax.Array:
-    """uint8 to about 0 and unit variance, fp32: by what photos have on average, the same for every set."""
-    return (jnp.asarray(pixels, jnp.float32) / 255.0 - 0.45) / 0.25
-
-
-def to_bytes(values: np.ndarray) -> np.ndarray:
-    """The inverse of `centred`, uint8."""
-    return np.clip(np.rint((values * 0.25 + 0.45) * 255.0), 0, 255).astype(np.uint8)

@@ -8,20 +8,29 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pangu_jax.workloads.vision.model import hierarchical
-from pangu_jax.workloads.vision.model.hierarchical import HierarchicalConfig, TrunkForward
+from pangu_jax.models.placement import OneDevice
+from pangu_jax.workloads.vision.model import trunk as trunks
+from pangu_jax.workloads.vision.model.hierarchical import HierarchicalConfig
+from pangu_jax.workloads.vision.model.trunk import Stream
 
 TINY = HierarchicalConfig(size=16, unit=8, d_model=32, depths=(1, 1, 2), heads=4)
 
 
 def parameters(config) -> int:
-    shapes = jax.eval_shape(lambda key: hierarchical.init(config, key), jax.random.key(0))
+    shapes = jax.eval_shape(config.init, jax.random.key(0))
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
 
 
 @pytest.fixture(scope="module")
+def trunk():
+    """(params, values [B, U, V], places [B, U]) -> features of all stages."""
+    forward = TINY.forward(OneDevice(), "none", jnp.float32)
+    return jax.jit(lambda params, *shown: trunks.features(forward, params, Stream(*shown)))
+
+
+@pytest.fixture(scope="module")
 def params():
-    fresh = hierarchical.init(TINY, jax.random.key(0))
+    fresh = TINY.init(jax.random.key(0))
     leaves, tree = jax.tree.flatten(fresh)  # biases and norms that do something
     keys = jax.random.split(jax.random.key(1), len(leaves))
     moved = [leaf + 0.1 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
@@ -37,11 +46,11 @@ def test_sizes_are_the_published_ones():
 
 def test_patches_are_units_of_patches_and_come_back():
     pixels = jnp.arange(2 * 16 * 16 * 3).reshape(2, 16, 16, 3)
-    patches = hierarchical.patches(TINY, pixels)
-    assert patches.shape == (2, 4, 4, 4, 12)
+    values = TINY.cut(pixels)
+    patches = values.reshape(2, 4, 4, 4, 12)
     # unit 1 is the upper right one; its patch (2, 3) begins 4 rows below its top and 6 columns from its left
     np.testing.assert_array_equal(patches[1, 1, 2, 3].reshape(2, 2, 3), pixels[1, 4:6, 14:16])
-    np.testing.assert_array_equal(hierarchical.pixels(TINY, patches), pixels)
+    np.testing.assert_array_equal(TINY.joined(values), pixels)
 
 
 def plain(params, patches):
@@ -78,40 +87,37 @@ def plain(params, patches):
     return first, second, merge(second, params["second_merge"])[0, 0]
 
 
-def test_what_comes_before_attention_is_of_one_unit(params):
+def test_what_comes_before_attention_is_of_one_unit(params, trunk):
     """By a plain computation of one unit; the main stage without layers is its tokens and their places."""
-    patches = jax.random.normal(jax.random.key(2), (1, 4, 4, 4, 12))
-    still = {
-        **params,
-        **{name: jax.tree.map(jnp.zeros_like, params[name]) for name in ("attention", "perceptron")},
-    }
-    features = TrunkForward(TINY)(still, patches, jnp.arange(4)[None])
-    first, second, main = plain(jax.tree.map(np.asarray, params), np.asarray(patches[0, 2]))
-    places = hierarchical.sine_positions(2, 32)
-    np.testing.assert_allclose(features.first_BxUxF[0, 2], first.ravel(), atol=2e-5)
-    np.testing.assert_allclose(features.second_BxUxF[0, 2], second.ravel(), atol=2e-5)
-    np.testing.assert_allclose(features.main_BxUxD[0, 2], main + places[2], atol=2e-5)
+    values = jax.random.normal(jax.random.key(2), (1, 4, 192))
+    still = {**params, "main": jax.tree.map(jnp.zeros_like, params["main"])}
+    features = trunk(still, values, jnp.arange(4)[None])
+    unit = np.asarray(values[0, 2]).reshape(4, 4, 12)
+    first, second, main = plain(jax.tree.map(np.asarray, params["trunk"]), unit)
+    places = trunks.sine_positions(2, 32)
+    for found, wanted in zip(features, (first, second, main + places[2]), strict=True):
+        np.testing.assert_allclose(found[0, 2], wanted.ravel(), atol=2e-5)
 
 
-def test_leaving_units_out_is_a_gather(params):
+def test_leaving_units_out_is_a_gather(params, trunk):
     """All but attention: of the kept units the first stages give what they give of all."""
-    patches = jax.random.normal(jax.random.key(3), (2, 4, 4, 4, 12))
+    values = jax.random.normal(jax.random.key(3), (2, 4, 192))
     places = jnp.array([[3, 1], [0, 2]])
-    kept = jnp.take_along_axis(patches, places[:, :, None, None, None], axis=1)
-    whole = TrunkForward(TINY)(params, patches, jnp.broadcast_to(jnp.arange(4), (2, 4)))
-    part = TrunkForward(TINY)(params, kept, places)
-    for name in ("first_BxUxF", "second_BxUxF"):
-        expected = jnp.take_along_axis(getattr(whole, name), places[:, :, None], axis=1)
-        np.testing.assert_allclose(getattr(part, name), expected, atol=1e-5)
-    assert not np.allclose(part.main_BxUxD[0, 0], whole.main_BxUxD[0, 3], atol=1e-3)
+    kept = jnp.take_along_axis(values, places[:, :, None], axis=1)
+    whole = trunk(params, values, jnp.broadcast_to(jnp.arange(4), (2, 4)))
+    part = trunk(params, kept, places)
+    for found, of_all in zip(part[:2], whole, strict=False):
+        expected = jnp.take_along_axis(of_all, places[:, :, None], axis=1)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert not np.allclose(part[2][0, 0], whole[2][0, 3], atol=1e-3)
 
 
-def test_the_order_of_units_changes_nothing_but_the_order(params):
-    patches = jax.random.normal(jax.random.key(4), (1, 4, 4, 4, 12))
-    order = jnp.array([[2, 0, 3, 1]])
-    plain = TrunkForward(TINY)(params, patches, jnp.arange(4)[None])
-    shuffled = TrunkForward(TINY)(params, patches[:, order[0]], order)
-    np.testing.assert_allclose(shuffled.main_BxUxD, plain.main_BxUxD[:, order[0]], atol=2e-5)
+def test_the_order_of_units_changes_nothing_but_the_order(params, trunk):
+    values = jax.random.normal(jax.random.key(4), (2, 4, 192))
+    order = jnp.array([2, 0, 3, 1])
+    plain = trunk(params, values, jnp.broadcast_to(jnp.arange(4), (2, 4)))
+    shuffled = trunk(params, values[:, order], jnp.broadcast_to(order, (2, 4)))
+    np.testing.assert_allclose(shuffled[2], plain[2][:, order], atol=2e-5)
 
 
 @pytest.mark.parametrize(

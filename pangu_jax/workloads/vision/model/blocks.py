@@ -40,8 +40,10 @@ class AttentionBlock(nnx.Module):
         count, name = stack
         kv = width // heads
         self.norm = LayerNorm(width, (stack,))
-        own = attention.SelfAttention(count, width, heads, kv, rngs)
-        self.qkv, self.out = own.qkv, own.out
+        self.qkv = normal(
+            rngs, (count, width, heads, 3, kv), (name, "embed", "heads", None, "kv"), fan_in=width
+        )
+        self.out = normal(rngs, (count, width, heads, kv), (name, "embed", "heads", "kv"), fan_in=width)
         if biased:
             self.qkv_bias = zeros((count, heads, 3, kv), (name, "heads", None, "kv"))
         self.out_bias = zeros((count, width), (name, "norm"))

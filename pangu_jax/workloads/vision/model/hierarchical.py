@@ -8,11 +8,10 @@ looks beyond its unit, leaving units out is a gather, and what is left out costs
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 
@@ -21,6 +20,7 @@ from pangu_jax.models.parameters import Tree, arrays, logical_axes, normal, zero
 from pangu_jax.models.placement import OneDevice, Placement
 from pangu_jax.models.stack import Remat
 from pangu_jax.workloads.vision.model import blocks
+from pangu_jax.workloads.vision.model.trunk import Features, Stream, sine_positions
 
 INNER = 4  # patches of a unit's side
 
@@ -39,7 +39,7 @@ class HierarchicalConfig:
       heads: of attention.
       stem_ratio: hidden width of the first stages' perceptrons, in widths.
       ratio: the same of the main stage.
-      unroll: layers of the main stage compiled as one iteration of the loop over them.
+      unroll: blocks compiled as one iteration of the loop over them.
     """
 
     size: int = 224
@@ -82,6 +82,66 @@ class HierarchicalConfig:
         """Of the three stages."""
         return self.d_model // 4, self.d_model // 2, self.d_model
 
+    @property
+    def feature_widths(self) -> tuple[int, int, int]:
+        """Of a unit in each stage: sixteen tokens side by side, four, one."""
+        return 4 * self.d_model, 2 * self.d_model, self.d_model
+
+    @property
+    def layers(self) -> int:
+        """Of the main stage."""
+        return self.depths[2]
+
+    def init(self, key: jax.Array) -> Tree:
+        """Fresh fp32 parameters, {"trunk": ..., "main": ...}; a pure function of the key."""
+        return arrays(Hierarchy(self, nnx.Rngs(params=key)))
+
+    def axes(self) -> Tree:
+        """Logical axes of every parameter, in the structure of `init`."""
+        return _axes(self)
+
+    def dimensions(self) -> dict[str, int]:
+        """Sizes by logical axis that a layout must divide."""
+        first, second, main = self.widths
+        return {
+            "first_embed": first,
+            "second_embed": second,
+            "main_embed": main,
+            "heads": self.heads,
+            "first_mlp": int(self.stem_ratio * first),
+            "second_mlp": int(self.stem_ratio * second),
+            "main_mlp": int(self.ratio * main),
+            "main_layers": self.layers,
+            "length": 1,  # merging neighbours needs all of a picture's units
+        }
+
+    def flops(self, seen: int) -> float:
+        """Forward FLOPs of matrix products per picture of which so many units are seen."""
+        first, second, main = self.widths
+        per_unit = 2 * INNER**2 * self.patch**2 * self.channels * first
+        per_unit += 2 * self.depths[0] * INNER**2 * 4 * first * int(self.stem_ratio * first)
+        per_unit += 2 * self.depths[1] * 4 * 4 * second * int(self.stem_ratio * second)
+        per_unit += 2 * (4 * 4 * first * second + 4 * second * main)
+        per_layer = 8 * main**2 + 4 * main * int(self.ratio * main) + 4 * seen * main
+        return float(seen * (per_unit + self.layers * per_layer))
+
+    def cut(self, pixels_BxSxSxC: jax.Array) -> jax.Array:
+        """A picture's values by unit, [B, U, V]: units row by row, patches row by row in them; of a patch
+        row, column, channel."""
+        batch, grid, side = pixels_BxSxSxC.shape[0], self.grid, self.patch
+        x = pixels_BxSxSxC.reshape(batch, grid, INNER, side, grid, INNER, side, self.channels)
+        return x.transpose(0, 1, 4, 2, 5, 3, 6, 7).reshape(batch, self.units, -1)
+
+    def joined(self, values_BxUxV: jax.Array) -> jax.Array:
+        """The inverse of `cut`."""
+        batch, grid, side = values_BxUxV.shape[0], self.grid, self.patch
+        x = values_BxUxV.reshape(batch, grid, grid, INNER, INNER, side, side, self.channels)
+        return x.transpose(0, 1, 3, 5, 2, 4, 6, 7).reshape(batch, self.size, self.size, self.channels)
+
+    def forward(self, placement: Placement, remat: Remat, dtype: DTypeLike) -> "HierarchicalForward":
+        """A forward pass as a run carries it out."""
+        return HierarchicalForward(self, placement, remat, dtype)
+
 
 class Merge(nnx.Module):
     """Four neighbours to one of twice the width: `norm` and `kernel` [4 narrow, 2 narrow]."""
@@ -91,42 +151,41 @@ class Merge(nnx.Module):
         self.kernel = normal(rngs, (4 * narrow, 2 * narrow), (None, "embed"), fan_in=4 * narrow)
 
 
-class Trunk(nnx.Module):
-    """All parameters of the trunk; blocks are stacked."""
+class BeforeMain(nnx.Module):
+    """What comes before the main stage; blocks of a stage are stacked."""
 
     def __init__(self, config: HierarchicalConfig, rngs: nnx.Rngs):
-        first, second, main = config.widths
+        first, second, _ = config.widths
         values = config.patch**2 * config.channels
         self.stem = normal(rngs, (values, first), ("patch", "embed"), fan_in=values)
         self.stem_bias = zeros((first,), ("norm",))
         self.stem_norm = LayerNorm(first)
-        perceptrons = [
-            blocks.PerceptronBlock((2 * depth, None), width, int(config.stem_ratio * width), rngs)
+        self.first, self.second = (
+            blocks.PerceptronBlock((2 * depth, "blocks"), width, int(config.stem_ratio * width), rngs)
             for depth, width in zip(config.depths, (first, second), strict=False)
-        ]
-        self.first, self.second = perceptrons
+        )
         self.first_merge, self.second_merge = Merge(first, rngs), Merge(second, rngs)
-        layers = (config.depths[2], "layers")
-        self.attention = blocks.AttentionBlock(layers, main, config.heads, rngs)
-        self.perceptron = blocks.PerceptronBlock(layers, main, int(config.ratio * main), rngs)
 
 
-class StageFeatures(NamedTuple):
-    """What comes out of the three stages, [B, U, ...] of U units each.
+class MainStage(nnx.Module):
+    """The layers of the main stage, stacked."""
 
-    Attributes:
-      first_BxUxF: the sixteen tokens of a unit side by side, 16 x d/4.
-      second_BxUxF: the four tokens of a unit side by side, 4 x d/2.
-      main_BxUxD: a token per unit.
-    """
+    def __init__(self, config: HierarchicalConfig, rngs: nnx.Rngs):
+        layers, width = (config.layers, "layers"), config.d_model
+        self.attention = blocks.AttentionBlock(layers, width, config.heads, rngs)
+        self.perceptron = blocks.PerceptronBlock(layers, width, int(config.ratio * width), rngs)
 
-    first_BxUxF: jax.Array
-    second_BxUxF: jax.Array
-    main_BxUxD: jax.Array
+
+class Hierarchy(nnx.Module):
+    """All parameters."""
+
+    def __init__(self, config: HierarchicalConfig, rngs: nnx.Rngs):
+        self.trunk = BeforeMain(config, rngs)
+        self.main = MainStage(config, rngs)
 
 
 @dataclass(frozen=True)
-class TrunkForward:
+class HierarchicalForward:
     """A forward pass: the configuration, and how this run places, rematerialises and rounds."""
 
     config: HierarchicalConfig
@@ -134,30 +193,38 @@ class TrunkForward:
     remat: Remat = "none"
     dtype: DTypeLike = jnp.float32
 
-    def __call__(self, params: Tree, patches_BxUx4x4xP: jax.Array, places_BxU: jax.Array) -> StageFeatures:
-        """The features of some units of each picture.
-
-        Args:
-          params: of a `Trunk`.
-          patches_BxUx4x4xP: as `patches` makes them; all units of a picture, or some.
-          places_BxU: int32, which units they are.
-        """
-        batch, units = patches_BxUx4x4xP.shape[:2]
-        table_UxD = jnp.asarray(sine_positions(self.config.grid, self.config.d_model), self.dtype)
-        first = self._stem(params, patches_BxUx4x4xP.reshape(batch, units * INNER**2, -1))
-        first = self._run({"first": blocks.perceptron}, params, first, 2 * self.config.depths[0])
+    def begin(self, params: Tree, stream: Stream) -> tuple[Features, jax.Array]:
+        """See `TrunkForward`. Features are a unit's tokens side by side: 16 of d/4, then 4 of d/2."""
+        config, place = self.config, self.placement
+        batch, units = stream.places_BxU.shape
+        table_UxD = jnp.asarray(sine_positions(config.grid, config.d_model), self.dtype)
+        first = self._stem(params, stream.values_BxUxV.reshape(batch, units * INNER**2, -1))
+        first = place.enter(self._perceptrons("first", params, place.begin(first)))
         second = self._merge(params, "first_merge", first.reshape(batch, units, INNER, INNER, -1))
-        second = self._run({"second": blocks.perceptron}, params, second, 2 * self.config.depths[1])
+        second = place.enter(self._perceptrons("second", params, place.begin(second)))
         main = self._merge(params, "second_merge", second.reshape(batch, units, INNER // 2, INNER // 2, -1))
-        main += table_UxD[places_BxU]
-        main = self._run(blocks.LAYER, params, main, self.config.unroll)
-        return StageFeatures(first.reshape(batch, units, -1), second.reshape(batch, units, -1), main)
+        main += table_UxD[stream.places_BxU]
+        early = first.reshape(batch, units, -1), second.reshape(batch, units, -1)
+        return early, place.begin(main)
+
+    def run(self, layers: Tree, x_BxUxD: jax.Array) -> jax.Array:
+        """See `TrunkForward`."""
+        logical = self.config.axes()["main"]
+        return self._blocks(blocks.LAYER, layers, logical, x_BxUxD)
+
+    def end(self, params: Tree, early: Features, x_BxUxD: jax.Array) -> Features:
+        """See `TrunkForward`."""
+        del params
+        return *early, self.placement.enter(x_BxUxD)
 
     def _stem(self, params: Tree, x_BxTxP: jax.Array) -> jax.Array:
         names = ("stem", "stem_bias")
         own = self._gathered({name: params[name] for name in names}, names)
-        x_BxTxD = x_BxTxP.astype(self.dtype) @ own["stem"] + own["stem_bias"]
-        return self.placement.begin(layer_norm(x_BxTxD, params["stem_norm"]))
+        return layer_norm(x_BxTxP.astype(self.dtype) @ own["stem"] + own["stem_bias"], params["stem_norm"])
+
+    def _perceptrons(self, stage: str, params: Tree, x_BxTxD: jax.Array) -> jax.Array:
+        kinds = {stage: blocks.perceptron}
+        return self._blocks(kinds, params, self.config.axes()["trunk"], x_BxTxD)
 
     def _merge(self, params: Tree, name: str, x_BxUxIxIxD: jax.Array) -> jax.Array:
         """[B, U, I, I, D] -> [B, U * (I / 2)^2, 2 D]: neighbours in the order (0, 0) (1, 0) (0, 1) (1, 1)."""
@@ -167,53 +234,19 @@ class TrunkForward:
         x = layer_norm(x.reshape(batch, units * half**2, 4 * width), params[name]["norm"])
         return x @ self._gathered({name: params[name]}, (name,))[name]["kernel"]
 
-    def _run(
-        self, kinds: Mapping[str, blocks.Block], params: Tree, x_BxTxD: jax.Array, unroll: int
+    def _blocks(
+        self, kinds: Mapping[str, blocks.Block], params: Tree, logical: Tree, x_BxTxD: jax.Array
     ) -> jax.Array:
         return blocks.run_blocks(
-            kinds, params, axes(self.config), x_BxTxD, self.placement, self.remat, self.dtype, unroll
+            kinds, params, logical, x_BxTxD, self.placement, self.remat, self.dtype, self.config.unroll
         )
 
     def _gathered(self, params: Tree, names: Sequence[str]) -> Mapping[str, Any]:
         """Parameters outside the blocks, brought to where they are used."""
-        logical = {name: axes(self.config)[name] for name in names}
+        logical = {name: self.config.axes()["trunk"][name] for name in names}
         return self.placement.weights(jax.tree.map(lambda w: w.astype(self.dtype), params), logical)
 
 
-def patches(config: HierarchicalConfig, pixels_BxSxSxC: jax.Array) -> jax.Array:
-    """A picture's values by unit and patch, [B, U, 4, 4, P]: units row by row, patches row by row in them; of
-    a patch row, column, channel."""
-    batch, grid, inner, side = pixels_BxSxSxC.shape[0], config.grid, INNER, config.patch
-    x = pixels_BxSxSxC.reshape(batch, grid, inner, side, grid, inner, side, config.channels)
-    x = x.transpose(0, 1, 4, 2, 5, 3, 6, 7)
-    return x.reshape(batch, config.units, inner, inner, side * side * config.channels)
-
-
-def pixels(config: HierarchicalConfig, patches_BxUx4x4xP: jax.Array) -> jax.Array:
-    """The inverse of `patches`."""
-    batch, grid, inner, side = patches_BxUx4x4xP.shape[0], config.grid, INNER, config.patch
-    x = patches_BxUx4x4xP.reshape(batch, grid, grid, inner, inner, side, side, config.channels)
-    x = x.transpose(0, 1, 3, 5, 2, 4, 6, 7)
-    return x.reshape(batch, config.size, config.size, config.channels)
-
-
 @functools.cache
-def sine_positions(grid: int, width: int) -> np.ndarray:
-    """Fixed positions of a grid, fp32 [grid * grid, width]: half of the width for the column, half for the
-    row, sines before cosines (He et al., arXiv 2111.06377)."""
-    frequencies = 1.0 / 10_000 ** (np.arange(width // 4) / (width / 4))
-    row, column = np.divmod(np.arange(grid * grid), grid)
-    angles = [place[:, None] * frequencies for place in (column, row)]
-    found = [part for angle in angles for part in (np.sin(angle), np.cos(angle))]
-    return np.concatenate(found, axis=1).astype(np.float32)
-
-
-def init(config: HierarchicalConfig, key: jax.Array) -> Tree:
-    """Fresh fp32 parameters of the trunk, a nested dict; a pure function of the key."""
-    return arrays(Trunk(config, nnx.Rngs(params=key)))
-
-
-@functools.cache
-def axes(config: HierarchicalConfig) -> Tree:
-    """Logical axes of every parameter, in the structure of `init`."""
-    return logical_axes(lambda: Trunk(config, nnx.Rngs(0)))
+def _axes(config: HierarchicalConfig) -> Tree:
+    return logical_axes(lambda: Hierarchy(config, nnx.Rngs(0)))

@@ -1,0 +1,77 @@
+"""What a vision model needs of its pictures, and what is left of them when a finished run is opened."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from pangu_jax.errors import UserError
+from pangu_jax.workloads import Source, TrainStream
+
+
+class PictureData(Protocol):
+    """Where pictures come from, such as `data_pipelines.images.images.Images`.
+
+    A batch is image uint8 [B, views, size, size, channels], label, place and task_id int32 [B], weight [B].
+    """
+
+    @property
+    def size(self) -> int:
+        """Pixels of a view's side."""
+        ...
+
+    @property
+    def views(self) -> int:
+        """Augmented ones of each picture, drawn alike."""
+        ...
+
+    @property
+    def plain(self) -> bool:
+        """Whether one more follows them, which keeps its colours and its scale."""
+        ...
+
+    @property
+    def channels(self) -> int:
+        """Of a picture."""
+        ...
+
+    def train_source(self, batch_size: int, seed: int, shift: int = 0) -> TrainStream:
+        """Endless views."""
+        ...
+
+    def validation_sources(self, batch_size: int) -> Mapping[str, Source]:
+        """What is held out."""
+        ...
+
+    def order(self) -> dict[str, str]:
+        """What decides the stream, in words."""
+        ...
+
+    def notices(self) -> Sequence[str]:
+        """What a person must be told."""
+        ...
+
+
+class NoPictures(NamedTuple):
+    """Of a finished run's pictures their shape: enough for its model to be used."""
+
+    size: int
+    channels: int
+    views: int
+    plain: bool
+
+    def train_source(self, batch_size: int, seed: int, shift: int = 0) -> TrainStream:
+        """UserError: there is nothing to learn from."""
+        del batch_size, seed, shift
+        raise UserError("the run was opened without its pictures: `pangu train` trains it further")
+
+    def validation_sources(self, batch_size: int) -> Mapping[str, Source]:
+        """None."""
+        del batch_size
+        return {}
+
+    def order(self) -> dict[str, str]:
+        """There are no pictures, in no order."""
+        return {}
+
+    def notices(self) -> Sequence[str]:
+        """Nothing."""
+        return ()
