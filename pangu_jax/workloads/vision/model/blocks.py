@@ -9,7 +9,8 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 
-from pangu_jax.models import attention
+from pangu_jax.models import attention, native, native_blocks
+from pangu_jax.models.native_blocks import Linear
 from pangu_jax.models.normalization import LayerNorm, layer_norm
 from pangu_jax.models.parameters import Tree, normal, zeros
 from pangu_jax.models.placement import Placement
@@ -57,6 +58,10 @@ def gelu_of(tanh: bool) -> Callable[[jax.Array], jax.Array]:
     return jax.nn.gelu if tanh else gelu
 
 
+# Those that the CPU's kernels know, and whether by tanh.
+_OF_KERNELS: Mapping[Callable[[jax.Array], jax.Array], bool] = {gelu: False, jax.nn.gelu: True}
+
+
 def perceptron(
     params: Tree,
     x_BxTxD: jax.Array,
@@ -65,6 +70,11 @@ def perceptron(
     epsilon: float = 1e-6,
 ) -> jax.Array:
     """x + down(activation(up(norm(x)))), of one block."""
+    by_tanh = _OF_KERNELS.get(activation)
+    if by_tanh is not None and native.takes(placement, x_BxTxD, params["up"]):
+        x, beside = native_blocks.normed(x_BxTxD, params["norm"], epsilon)
+        up, down = (Linear(params[name], params[f"{name}_bias"]) for name in ("up", "down"))
+        return checkpoint_name(native_blocks.perceptron(x, up, down, beside, by_tanh), "residual")
     x = placement.enter(layer_norm(x_BxTxD, params["norm"], epsilon))
     hidden_BxTxF = checkpoint_name(project(x, params["up"]) + params["up_bias"].astype(x.dtype), "up")
     hidden_BxTxF = placement.inside(activation(hidden_BxTxF), ("batch", "length", "mlp"))
@@ -80,20 +90,37 @@ def self_attention(
     epsilon: float = 1e-6,
 ) -> jax.Array:
     """x + attention(norm(x)), of one block: every token looks at its picture, or at what it may see."""
+    if native.takes(placement, x_BxTxD, params["qkv"]):
+        x, beside = native_blocks.normed(x_BxTxD, params["norm"], epsilon)
+        projected = native_blocks.linear(x, Linear(params["qkv"], params.get("qkv_bias")))
+        heads = _attend(projected, seen_Bx1xTxT, placement)
+        out = Linear(params["out"], params["out_bias"])
+        return checkpoint_name(native_blocks.linear_back(heads, out, beside), "residual")
     x = placement.enter(layer_norm(x_BxTxD, params["norm"], epsilon))
     projected_BxTxHx3xK = project(x, params["qkv"])
     if "qkv_bias" in params:
         projected_BxTxHx3xK += params["qkv_bias"].astype(x.dtype)
+    heads_BxTxHxK = _attend(projected_BxTxHx3xK, seen_Bx1xTxT, placement)
+    y_BxTxD = placement.leave(project_back(heads_BxTxHxK, params["out"]))
+    return checkpoint_name(x_BxTxD + y_BxTxD + params["out_bias"].astype(x.dtype), "residual")
+
+
+def _attend(
+    projected_BxTxHx3xK: jax.Array, seen_Bx1xTxT: jax.Array | None, placement: Placement
+) -> jax.Array:
+    """What each head makes of queries, keys and values, [B, T, H, K]."""
     projected_BxTxHx3xK = checkpoint_name(projected_BxTxHx3xK, "heads")
+    scale = projected_BxTxHx3xK.shape[-1] ** -0.5
+    if native.takes(placement, projected_BxTxHx3xK) and native_blocks.fits(projected_BxTxHx3xK, seen_Bx1xTxT):
+        seen_BxTxT = None if seen_Bx1xTxT is None else seen_Bx1xTxT[:, 0]
+        return checkpoint_name(native_blocks.self_attend(projected_BxTxHx3xK, seen_BxTxT, scale), "attention")
     q, k, v = (
         placement.inside(part[:, :, :, 0].transpose(0, 2, 1, 3), attention.HEADS)
         for part in jnp.split(projected_BxTxHx3xK, 3, axis=3)
     )
     seen = jnp.ones((1, 1, 1, 1), bool) if seen_Bx1xTxT is None else seen_Bx1xTxT
-    heads = checkpoint_name(attention.attend(q * q.shape[-1] ** -0.5, k, v, seen, None), "attention")
-    heads_BxTxHxK = placement.inside(heads, attention.HEADS).transpose(0, 2, 1, 3)
-    y_BxTxD = placement.leave(project_back(heads_BxTxHxK, params["out"]))
-    return checkpoint_name(x_BxTxD + y_BxTxD + params["out_bias"].astype(x.dtype), "residual")
+    heads = checkpoint_name(attention.attend(q * scale, k, v, seen, None), "attention")
+    return placement.inside(heads, attention.HEADS).transpose(0, 2, 1, 3)
 
 
 Block = Callable[[Tree, jax.Array, Placement], jax.Array]
