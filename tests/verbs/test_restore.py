@@ -57,20 +57,23 @@ def test_pictures_of_all_kinds_and_sizes(pangu, run, tmp_path):
     np.testing.assert_allclose(made["a.png"], expected, atol=0.51)
 
 
-def test_what_cannot_be_decoded_is_a_line_and_the_others_are_written(pangu, tmp_path):
+def test_what_cannot_be_decoded_is_a_line_and_the_others_are_written(pangu, tmp_path, monkeypatch):
     good = save(tmp_path / "good.png")
     (tmp_path / "cut.jpg").write_bytes(save(tmp_path / "whole.jpg", size=(90, 70)).read_bytes()[:900])
     (tmp_path / "text.png").write_text("no picture")
     see_through = save(tmp_path / "glass.png", "RGBA")
-    names = [tmp_path / "cut.jpg", tmp_path / "text.png", tmp_path / "nowhere.png", see_through, good]
-    status, _, err = pangu(*names, "--task", "denoise", "--out", "out", "--json", "rows.json")
+    large = save(tmp_path / "large.png", "L", (90, 71))
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 4 * 90 * 70)
+    names = [tmp_path / "cut.jpg", tmp_path / "text.png", tmp_path / "nowhere.png", see_through, large, good]
+    status, _, err = pangu(*names, "--task", "x2", "--out", "out", "--json", "rows.json")
     assert status == 2 and [path.name for path in (tmp_path / "out").iterdir()] == ["good.png"]
     lines = err.splitlines()
-    assert len(lines) == 5 and "cut.jpg: truncated" in lines[0] and "no picture of a known" in lines[1]
+    assert len(lines) == 6 and "large.png: too many pixels: 90 x 71, 2 times as large" in lines[4]
+    assert "cut.jpg: truncated" in lines[0] and "no picture of a known" in lines[1]
     assert "nowhere.png: cannot be read: No such file" in lines[2]
     assert "glass.png: transparent in places: lay it on a background first" in lines[3]
     rows = json.loads((tmp_path / "rows.json").read_text())
-    assert [("refused" in row) for row in rows] == [True] * 4 + [False] and rows[-1]["to"] == [7, 9]
+    assert [("refused" in row) for row in rows] == [True] * 5 + [False] and rows[-1]["to"] == [14, 18]
 
 
 def test_alpha_that_hides_nothing_is_no_hindrance(pangu, tmp_path):

@@ -12,6 +12,7 @@ from data_pipelines.images.decoding import PictureError
 from pangu_jax.apps.vision.restoring import RunRestorer, to_bytes
 from pangu_jax.errors import UserError
 from pangu_jax.runs.run_directory import write_atomically
+from pangu_jax.workloads.vision.model.degrading import SCALES
 
 
 def planned(images: Sequence[str | Path], out: str | Path, overwrite: bool = False) -> dict[Path, Path]:
@@ -60,7 +61,7 @@ def restore_files(
         began = time.perf_counter()
         row: dict[str, Any] = {"image": str(image)}
         try:
-            pixels = read(image)
+            pixels = read(image, SCALES.get(task, 1))
         except PictureError as error:
             row["refused"] = str(error)
         else:
@@ -71,16 +72,23 @@ def restore_files(
         yield row
 
 
-def read(image: Path) -> np.ndarray:
+def read(image: Path, scale: int = 1) -> np.ndarray:
     """A picture's pixels, uint8 [H, W, 1] of a grey one, else [H, W, 3].
 
+    Args:
+      image: its file.
+      scale: how much larger it is to become.
+
     Raises:
-      PictureError: it cannot be read or decoded, or is transparent in places.
+      PictureError: it cannot be read or decoded, is transparent in places, or would become too large.
     """
     try:
         data = image.read_bytes()
     except OSError as error:
         raise PictureError("cannot be read", error.strerror or "") from None
+    height, width = decoding.size_of(data)
+    if height * width * scale**2 > decoding.MAX_PIXELS:
+        raise PictureError("too many pixels", f"{width} x {height}, {scale} times as large")
     traits = decoding.traits_of(data)
     if traits.transparent:
         raise PictureError("transparent in places", "lay it on a background first")
