@@ -1,9 +1,9 @@
-"""Residual blocks with biases and LayerNorm by the CPU backend's kernels: what is around a product is done while
-its result is in a cache.
+"""Residual blocks with biases and LayerNorm by the CPU backend's kernels: what is around a product is done
+while its result is in a cache.
 
-The plain forms compute the same to 1e-6 (`workloads/vision/model/blocks.py`); fp32 on one device
-(`native.takes`). A bias, what is added, GELU and its slope are part of a product; LayerNorm's gradient is added to
-the residual stream's where it is made.
+A bias, what is added, GELU and its slope are part of a product; LayerNorm's gradient is added to the residual
+stream's where it is made. The plain forms compute the same to 1e-6 (`workloads/vision/model/blocks.py`); fp32
+on one device (`native.takes`).
 """
 
 from collections.abc import Callable

@@ -1,5 +1,5 @@
-// Products of matrices by the blocking of BLIS (Van Zee and van de Geijn, 2015): a slab of b is packed once and stays in
-// a cache, a block of a in the second, and a panel of a slab in the first, while tiles go over them.
+// Products of matrices by the blocking of BLIS (Van Zee and van de Geijn, 2015): a slab of b is packed once and stays
+// in a cache, a block of a in the second, and a panel of a slab in the first, while tiles go over them.
 #ifndef PANGU_CPU_KERNELS_MATMUL_H_
 #define PANGU_CPU_KERNELS_MATMUL_H_
 
@@ -87,7 +87,7 @@ void edge(bool add, int64_t depth, const float* a, const float* b, float* c, int
     }
 }
 
-// Rows `top` to `top + high` of c's columns from `first` on, by a packed block and packed panels.
+// c [high, columns of `count` panels] = or += a packed block times packed panels; `columns` are left of c's.
 template <bool ROWS_KEPT>
 void tiles(bool add, int64_t deep, const float* block, int64_t high, const float* panels, int64_t count, float* c,
            int64_t c_row, int64_t columns) {
@@ -119,7 +119,8 @@ void matmul(xla::ffi::ThreadPool& pool, int64_t rows, int64_t columns, int64_t d
   const int64_t panels = (columns + kWideColumns - 1) / kWideColumns, padded = panels * kWideColumns;
   alignas(64) static thread_local float block[kRows * kBlockRow];
   // A block of a times `count` panels from number `begin` on.
-  const auto multiply = [&](int64_t top, int64_t from, int64_t deep, const float* packed, int64_t begin, int64_t count) {
+  const auto multiply = [&](int64_t top, int64_t from, int64_t deep, const float* packed, int64_t begin,
+                            int64_t count) {
     const int64_t high = std::min(kRows, rows - top), first = begin * kWideColumns;
     pack_block(a, top, high, from, deep, block);
     float* to = c + top * columns + first;
