@@ -24,7 +24,8 @@ from pangu_jax.workloads import (
     Variables,
 )
 from pangu_jax.workloads.exhibits import Exhibit
-from pangu_jax.workloads.vision import joint, showing
+from pangu_jax.workloads.shape import Shape
+from pangu_jax.workloads.vision import joint, shapes, showing
 from pangu_jax.workloads.vision.data import NoPictures, PictureData
 from pangu_jax.workloads.vision.model import trunk as trunks
 from pangu_jax.workloads.vision.model.contrast import NeighbourContrast
@@ -301,6 +302,10 @@ class VisionModel(PipelinedWorkload):
         """Matrix products forward and backward (3x forward) of what each objective shows the trunk."""
         of = (one.flops(self.model, self.data.size, self.data.channels) for one in self.objectives)
         return 3.0 * batch_size * sum(of)
+
+    def shape(self) -> Shape:
+        """The model in numbers, for the planner."""
+        return shapes.shape_of(self.model, self.objectives)
 
 
 def held_out_keys(batch: Batch) -> jax.Array:
