@@ -22,7 +22,8 @@ from pangu_jax.workloads import (
     Variables,
 )
 from pangu_jax.workloads.exhibits import Exhibit
-from pangu_jax.workloads.vision import joint, showing
+from pangu_jax.workloads.shape import Shape
+from pangu_jax.workloads.vision import joint, shapes, showing
 from pangu_jax.workloads.vision.data import NoPictures, PictureData
 from pangu_jax.workloads.vision.model.contrast import NeighbourContrast
 from pangu_jax.workloads.vision.model.hierarchical import HierarchicalConfig
@@ -227,3 +228,7 @@ class VisionModel(SideBySide, PipelinedWorkload):
         """Matrix products forward and backward (3x forward) of what each objective shows the trunk."""
         of = (one.flops(self.model, self.data.size, self.data.channels) for one in self.objectives)
         return 3.0 * batch_size * sum(of)
+
+    def shape(self) -> Shape:
+        """The model in numbers, for the planner."""
+        return shapes.shape_of(self.model, self.objectives)

@@ -182,12 +182,13 @@ class NeighbourContrast(PictureObjective):
         return all_B - (own_B + jnp.sum(positive_BxQ * others_BxQ, axis=-1)) / count_B
 
     def flops(self, trunk: TrunkConfig, size: int, channels: int) -> float:
-        """Of two views. The teacher's passes have no backward: each is a third of a student's."""
+        """Of two views. Without a backward pass a product counts a third: the teacher's, and similarities of
+        what it made with the queue, which take no gradient themselves."""
         del size, channels
         projections = sum(2 * (f * self.hidden + self.hidden * self.width) for f in self._widths(trunk))
         queue = 2 * self.stages * self.queue * self.width
-        student = self.views * (trunk.flops(trunk.units) + projections + queue)
-        return student * 4 / 3
+        queue *= 2 / 3 + (1 / 3 if self.neighbours else 0)
+        return self.views * ((trunk.flops(trunk.units) + projections) * 4 / 3 + queue)
 
     def _widths(self, trunk: TrunkConfig) -> tuple[int, ...]:
         return trunk.feature_widths[-self.stages :]
