@@ -76,6 +76,23 @@ class Images:
         task = self._task(True, self.validation_augment, plain)
         return {TASK: ValidationBatches(task, batch_size)} if task.size else {}
 
+    def once(self, places: np.ndarray, batch_size: int) -> ValidationBatches:
+        """Some pictures once, each a view by `validation_augment`.
+
+        Args:
+          places: int [pictures], by which `pictures` has them.
+          batch_size: pictures of a batch; the last is filled up with rows of weight 0.
+        """
+        steps = self.validation_augment
+        task = PictureTask(TASK, 0, self.pictures, places.tolist(), steps, self.size)
+        return ValidationBatches(task, batch_size)
+
+    @property
+    def measured(self) -> np.ndarray:
+        """Places of the pictures that are held out and evaluated, int64: of any class, since a source is
+        often sorted by classes."""
+        return np.random.default_rng(0).permutation(self.pictures.places(True))[: self.validation_pictures]
+
     def order(self) -> dict[str, str]:
         """What decides the training stream besides its seed: the pictures and the steps."""
         return {
@@ -105,9 +122,7 @@ class Images:
     def _task(
         self, held_out: bool, steps: Sequence[Augmentation], plain: Sequence[Augmentation] | None
     ) -> PictureTask:
-        places = self.pictures.places(held_out)
-        if held_out:  # of any class: a source is often sorted by classes
-            places = np.random.default_rng(0).permutation(places)[: self.validation_pictures]
+        places = self.measured if held_out else self.pictures.places(False)
         return PictureTask(TASK, 0, self.pictures, places.tolist(), steps, self.size, self.views, plain)
 
 
