@@ -54,7 +54,8 @@ class FeatureEvaluator(Evaluator):
     ):
         if labelled < 2 or stages < 1:
             raise UserError(
-                f"{type(self).__name__}.labelled = {labelled} must be at least 2, stages = {stages} at least 1"
+                f"{type(self).__name__}.labelled = {labelled} must be at least 2, stages = {stages} at "
+                "least 1"
             )
         self.labelled, self.stages, self.controls, self.every = labelled, stages, controls, every
         self._workload: Any = None
