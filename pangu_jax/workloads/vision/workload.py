@@ -28,6 +28,7 @@ from pangu_jax.workloads.vision.model.contrast import NeighbourContrast
 from pangu_jax.workloads.vision.model.hierarchical import HierarchicalConfig
 from pangu_jax.workloads.vision.model.masked import MaskedPixels
 from pangu_jax.workloads.vision.model.objective import PictureObjective
+from pangu_jax.workloads.vision.model.restoring import Restoration
 from pangu_jax.workloads.vision.model.trunk import TrunkConfig
 from pangu_jax.workloads.vision.program import VisionProgram
 from pangu_jax.workloads.vision.side_by_side import SideBySide
@@ -36,6 +37,7 @@ register = partial(gin.external_configurable, module="pangu_jax.workloads.vision
 register(HierarchicalConfig, "HierarchicalTransformer")
 register(MaskedPixels)
 register(NeighbourContrast)
+register(Restoration)
 
 
 @gin.configurable(module="pangu_jax.workloads.vision")
