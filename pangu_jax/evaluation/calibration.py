@@ -28,17 +28,15 @@ class Reliability(NamedTuple):
         return float((self.counts_B * far_B).sum() / self.counts_B.sum())
 
 
-def reliability(probability_NxC: np.ndarray, label_N: np.ndarray, bins: int = BINS) -> Reliability:
-    """Answers binned by the probability of the likeliest class.
+def reliability(confidence_N: np.ndarray, right_N: np.ndarray, bins: int = BINS) -> Reliability:
+    """Answers binned by their confidence.
 
     Args:
-      probability_NxC: rows add up to 1.
-      label_N: int.
+      confidence_N: the probability that the classifier gave its answer, from 0 to 1.
+      right_N: bool, whether it was right.
       bins: of equal width; a confidence on the border of two is in the lower one.
     """
-    confidence_N = probability_NxC.max(1).astype(np.float64)
-    right_N = probability_NxC.argmax(1) == label_N
-    bin_N = np.clip(np.ceil(confidence_N * bins).astype(int) - 1, 0, bins - 1)
+    bin_N = np.clip(np.ceil(confidence_N.astype(np.float64) * bins).astype(int) - 1, 0, bins - 1)
     counts_B = np.bincount(bin_N, minlength=bins)
     some = np.maximum(counts_B, 1)
     confidence_B = np.bincount(bin_N, confidence_N, bins) / some

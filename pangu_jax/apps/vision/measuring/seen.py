@@ -8,8 +8,12 @@ from jax.sharding import Mesh
 
 from data_pipelines.images.images import Images
 from pangu_jax.evaluation.evaluators import Collector
-from pangu_jax.workloads import Batch, RunContext, Updates, Variables
-from pangu_jax.workloads.vision import PictureClassifier, VisionModel, pooled
+from pangu_jax.parallel import rules
+from pangu_jax.workloads import Batch, RunContext, Tree, Updates, Variables
+from pangu_jax.workloads.vision import PictureClassifier, pooled
+from pangu_jax.workloads.vision.classifier import FreshTrunk
+from pangu_jax.workloads.vision.data import NoPictures
+from pangu_jax.workloads.vision.model.trunk import TrunkConfig
 
 BATCH = 250  # pictures at once
 
@@ -35,42 +39,45 @@ class SeenPictures(NamedTuple):
 
 
 class Viewer:
-    """A trunk that looks at pictures.
+    """Trunks of one shape that look at pictures, by one program.
 
     Args:
-      workload: its features are taken.
+      config: the shape.
       run: dtype and kernel.
-      mesh: where variables are.
+      mesh: where they run.
       stages: of the trunk, the last ones, whose features are taken.
       batch_size: pictures at once, over all devices.
     """
 
     def __init__(
         self,
-        workload: VisionModel | PictureClassifier,
+        config: TrunkConfig,
         run: RunContext,
         mesh: Mesh,
         stages: int = pooled.STAGES,
         batch_size: int = BATCH,
     ):
-        self._workload, self._stages = workload, stages
-        self._collect = Collector(workload, run, mesh, -(-batch_size // mesh.size) * mesh.size)
+        nothing = NoPictures(config.size, config.channels, 1, False, ("", " "))
+        self._workload, self._stages = PictureClassifier(FreshTrunk(config), nothing), stages
+        self._shardings = rules.storage_shardings(mesh, self._workload.logical_axes())
+        self._collect = Collector(self._workload, run, mesh, -(-batch_size // mesh.size) * mesh.size)
 
-    def __call__(self, variables: Variables, images: Images, places: np.ndarray) -> SeenPictures:
+    def __call__(self, params: Tree, images: Images, places: np.ndarray) -> SeenPictures:
         """The features of pictures in plain view.
 
         Args:
-          variables: as `Workload.evaluated` gives them, on the mesh.
+          params: {"trunk", "main"}, fp32; other names are passed over.
           images: the set.
           places: of the pictures, int [N].
         """
+        trunk = {name: params[name] for name in ("trunk", "main")}
+        variables = jax.device_put(self._workload.start(jax.random.key(0), trunk), self._shardings)
         source = images.once(places, self._collect.batch_size)
         rows = self._collect(self._row, variables, [source]).rows["features"][: len(places)]
         return SeenPictures(places, images.pictures.label_N[places], rows)
 
     def _row(self, variables: Variables, batch: Batch, run: RunContext) -> Updates:
-        params = self._workload.complete(variables)
-        features = self._workload.features(params, batch["image"][:, -1], run)
+        features = self._workload.features(variables.params, batch["image"][:, -1], run)
         return Updates(rows={"features": pooled.pooled(features, self._stages)})
 
 
