@@ -53,14 +53,14 @@ import pangu_jax.training.layer_rates
 import pangu_jax.workloads.vision
 train.workload = @PictureClassifier()
 train.optimizer = @layerwise_rates()
-train.steps = 12
+train.steps = 60
 train.batch_size = 32
 train.backend = 'cpu'
 train.log_every = 1
 PictureClassifier.base = @TrunkOfRun()
 PictureClassifier.data = @images()
 adamw.schedule = @constant_schedule()
-constant_schedule.learning_rate = 1e-2
+constant_schedule.learning_rate = 5e-3
 layerwise_rates.optimizer = @adamw()
 """
 EVALUATION = """
