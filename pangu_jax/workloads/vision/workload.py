@@ -175,6 +175,15 @@ class VisionModel(SideBySide, PipelinedWorkload):
         """With averaged parameters, where there are any."""
         return variables._replace(params=variables.extra["averaged"]) if self.average else variables
 
+    @property
+    def trunk_entry(self) -> str:
+        """Where a checkpoint has the trunk as it is evaluated."""
+        return "extra/averaged" if self.average else "params"
+
+    def complete(self, variables: Variables) -> Tree:
+        """Parameters with the trunk's, of `evaluated` variables."""
+        return variables.params
+
     def program(self, run: RunContext, extra: Tree, constants: Tree) -> VisionProgram:
         """The main stage as the tower of a pipeline."""
         return VisionProgram(self, run, extra, constants)
