@@ -29,6 +29,7 @@ from pangu_jax.workloads.vision.model import trunk as trunks
 from pangu_jax.workloads.vision.model.blocks import gelu
 from pangu_jax.workloads.vision.model.objective import Begun, Pass, PictureBatch, PictureObjective, Term
 from pangu_jax.workloads.vision.model.pixels import centred
+from pangu_jax.workloads.vision.model.streams import features_of
 from pangu_jax.workloads.vision.model.trunk import Features, TrunkConfig
 
 NEVER = -1e9  # a similarity that no softmax sees
@@ -127,7 +128,7 @@ class NeighbourContrast(PictureObjective):
         self, params: Tree, pictures: PictureBatch, begun: Begun, features: tuple[Features, ...], run: Pass
     ) -> Term:
         """Each view's embedding with what the teacher made of the other."""
-        taught = [trunks.features(run.forward, run.averaged, stream) for stream in begun.streams]
+        taught = features_of(run.forward, run.averaged, begun.streams)
         taught = jax.lax.stop_gradient([self.embed(run.averaged[self.name], x, run) for x in taught])
         drawn = [self.embed(params, x, run) for x in features]
         near_from = run.steps >= self.neighbours_from
@@ -181,12 +182,13 @@ class NeighbourContrast(PictureObjective):
         return all_B - (own_B + jnp.sum(positive_BxQ * others_BxQ, axis=-1)) / count_B
 
     def flops(self, trunk: TrunkConfig, size: int, channels: int) -> float:
-        """Of two views. The teacher's passes have no backward: each is a third of a student's."""
+        """Of two views. Without a backward pass a product counts a third: the teacher's, and similarities of
+        what it made with the queue, which take no gradient themselves."""
         del size, channels
         projections = sum(2 * (f * self.hidden + self.hidden * self.width) for f in self._widths(trunk))
         queue = 2 * self.stages * self.queue * self.width
-        student = self.views * (trunk.flops(trunk.units) + projections + queue)
-        return student * 4 / 3
+        queue *= 2 / 3 + (1 / 3 if self.neighbours else 0)
+        return self.views * ((trunk.flops(trunk.units) + projections) * 4 / 3 + queue)
 
     def _widths(self, trunk: TrunkConfig) -> tuple[int, ...]:
         return trunk.feature_widths[-self.stages :]
