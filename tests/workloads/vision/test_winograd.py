@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from pangu_jax.workloads.vision.model import winograd
 
@@ -16,6 +18,20 @@ def test_it_is_the_plain_convolution(shape):
     kernel = jax.random.normal(jax.random.key(1), (3, 3, channels, out)) / 12
     by_tiles, expected = (jax.jit(by)(x, kernel) for by in (winograd.convolve, winograd.plain))
     np.testing.assert_allclose(by_tiles, expected, atol=2e-5 * float(jnp.abs(expected).max()))
+
+
+def test_a_batch_may_be_spread():
+    """As a held-out loss on many devices has it, by the compiler's partitioning and by hand."""
+    mesh = jax.make_mesh((8,), ("data",), (AxisType.Auto,))
+    x = jax.random.normal(jax.random.key(0), (8, 20, 20, 16))
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, 16, 16)) / 12
+    expected = winograd.plain(x, kernel)
+    by_hand = jax.shard_map(
+        winograd.convolve, mesh=mesh, in_specs=(P("data"), P()), out_specs=P("data"), check_vma=False
+    )
+    spread = jax.device_put(x, NamedSharding(mesh, P("data")))
+    for by in (winograd.convolve, by_hand):
+        np.testing.assert_allclose(jax.jit(by)(spread, kernel), expected, atol=2e-5 * 5)
 
 
 def test_its_gradients_are_those_of_the_plain_one():
