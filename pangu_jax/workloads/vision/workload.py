@@ -32,6 +32,7 @@ from pangu_jax.workloads.vision.model.hierarchical import HierarchicalConfig
 from pangu_jax.workloads.vision.model.masked import MaskedPixels
 from pangu_jax.workloads.vision.model.objective import Begun, Pass, PictureBatch, PictureObjective, Term
 from pangu_jax.workloads.vision.model.pixels import centred
+from pangu_jax.workloads.vision.model.restoring import Restoration
 from pangu_jax.workloads.vision.model.trunk import Features, TrunkConfig
 from pangu_jax.workloads.vision.program import VisionProgram
 
@@ -39,6 +40,7 @@ register = partial(gin.external_configurable, module="pangu_jax.workloads.vision
 register(HierarchicalConfig, "HierarchicalTransformer")
 register(MaskedPixels)
 register(NeighbourContrast)
+register(Restoration)
 
 
 @gin.configurable(module="pangu_jax.workloads.vision")
