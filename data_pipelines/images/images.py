@@ -132,7 +132,8 @@ def images(
 
     Args:
       path: must be given: a folder of pictures, with or without class folders; .zip or .tar, also in
-        WebDataset's layout; Parquet; .csv or .tsv of paths; tfds:NAME.
+        WebDataset's layout; Parquet; .csv or .tsv of paths; tfds:NAME; package:digits, package:photos or
+        package:all, which come inside of Python packages.
       image_field: column of a table with the pictures; "image" and its kin unless given.
       label_field: column with the classes; "label" and its kin unless given.
       group_field: column of what must stay together in a split; "group" unless given.
@@ -154,7 +155,7 @@ def images(
     if path is None:
         raise DataError(
             "images.path is not set: say where the pictures are, --gin.images.path=DIR, a folder, .zip, "
-            ".tar, .parquet, .csv or tfds:NAME"
+            ".tar, .parquet, .csv, tfds:NAME or package:all"
         )
     if size < 1 or views < 1:
         raise DataError(f"images.size {size} and images.views {views} must be at least 1")

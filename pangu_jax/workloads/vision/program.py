@@ -1,6 +1,6 @@
 """A vision model as a pipeline runs it (`pangu_jax.parallel.stage.Program`)."""
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
@@ -8,9 +8,7 @@ from pangu_jax.models import stack
 from pangu_jax.workloads import Microbatch, RunContext, Sums, Tree, Variables
 from pangu_jax.workloads.vision.model.objective import PictureObjective
 from pangu_jax.workloads.vision.model.trunk import Stream
-
-if TYPE_CHECKING:
-    from pangu_jax.workloads.vision.workload import VisionModel
+from pangu_jax.workloads.vision.side_by_side import SideBySide
 
 MAIN = "main"
 
@@ -23,7 +21,7 @@ class VisionProgram(NamedTuple):
     large as what the ring carries.
     """
 
-    workload: "VisionModel"
+    workload: SideBySide
     run_context: RunContext
     extra: Tree
     constants: Tree

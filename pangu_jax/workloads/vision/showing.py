@@ -1,29 +1,27 @@
 """What a vision run shows: held-out pictures beside what the model made of them."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pangu_jax.workloads import Batch, RunContext, Variables
+from pangu_jax.workloads import Batch, RunContext, Source, Variables
 from pangu_jax.workloads.exhibits import Exhibit, Image
 from pangu_jax.workloads.vision.model import trunk as trunks
 from pangu_jax.workloads.vision.model.masked import MaskedPixels
 from pangu_jax.workloads.vision.model.pixels import centred, to_bytes
-
-if TYPE_CHECKING:
-    from pangu_jax.workloads.vision.workload import VisionModel
+from pangu_jax.workloads.vision.side_by_side import SideBySide
 
 SHOWN = 8  # pictures of a report
 COMPARED = 64  # pictures of a batch for the baseline
 
 
-def exhibits(workload: "VisionModel", variables: Variables, run: RunContext) -> Sequence[Exhibit]:
-    """A sheet for each objective that makes pictures."""
-    sources = workload.validation_sources(SHOWN)
+def exhibits(
+    workload: SideBySide, sources: Mapping[str, Source], variables: Variables, run: RunContext
+) -> Sequence[Exhibit]:
+    """A sheet for each objective that makes pictures, of the sources' first batch of `SHOWN`."""
     if not sources or jax.process_count() > 1:
         return ()
     (source,) = sources.values()
@@ -36,7 +34,7 @@ def exhibits(workload: "VisionModel", variables: Variables, run: RunContext) -> 
 
 
 def painted(
-    workload: "VisionModel", one: MaskedPixels, variables: Variables, batch: Batch, run: RunContext
+    workload: SideBySide, one: MaskedPixels, variables: Variables, batch: Batch, run: RunContext
 ) -> Image:
     """Pictures as they are, as they were seen, and painted."""
 
@@ -65,7 +63,7 @@ def sheet(title: str, rows: Sequence[jax.Array], batch: Batch) -> Image:
     return Image(title, np.concatenate(lines, axis=0))
 
 
-def baselines(workload: "VisionModel") -> dict[str, dict[str, float]]:
+def baselines(workload: SideBySide, sources: Mapping[str, Source]) -> dict[str, dict[str, float]]:
     """Held-out task -> loss of painting in the mean colour; {} for a joint loss and for others."""
     if len(workload.objectives) != 1 or not isinstance(one := workload.objectives[0], MaskedPixels):
         return {}
@@ -77,7 +75,7 @@ def baselines(workload: "VisionModel") -> dict[str, dict[str, float]]:
         return jnp.sum(loss_B * batch["weight"]), jnp.sum(batch["weight"])
 
     found = {}
-    for source in workload.validation_sources(COMPARED).values():
+    for source in sources.values():
         sums = [of(source.batch(step)) for step in range(len(source))]
         total, count = (float(sum(part)) for part in zip(*sums, strict=True))
         found[one.name] = {"mean colour": total / count}
