@@ -13,13 +13,15 @@ An arm whose run directory is finished is not trained again.
 
 import argparse
 import json
+import math
 import os
 import resource
+import statistics
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-from benchmarks import _few_labels_scoring as scoring
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results" / "vision_few_labels.json"
@@ -43,6 +45,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--gin", action="append", default=[], metavar="NAME=VALUE", help="for all arms")
     given = parser.parse_args(arguments)
     if given.train:
+        from benchmarks import _few_labels_scoring as scoring
+
         pictures = (given.data_dir / "vision" / "cifar10").resolve()
         trained = {arm: train(arm, given.run_dir, pictures, given.gin) for arm in ARMS}
         before = _cpu_seconds()
@@ -53,7 +57,7 @@ def main(arguments: list[str] | None = None) -> None:
         given.out.write_text(_json(found))
     if not given.out.is_file():
         raise SystemExit(f"{given.out} is not there: make it with --train")
-    print(scoring.table(json.loads(given.out.read_text())))
+    print(table(json.loads(given.out.read_text())))
 
 
 def train(arm: str, run_dir: Path, pictures: Path, more: list[str]) -> dict[str, object]:
@@ -85,6 +89,32 @@ def _json(found: dict[str, object]) -> str:
     rows = ",\n".join(f"  {json.dumps(row)}" for row in found["rows"])
     rest = {name: value for name, value in found.items() if name != "rows"}
     return json.dumps(rest, indent=1)[:-2] + f',\n "rows": [\n{rows}\n ]\n}}\n'
+
+
+def table(found: dict[str, Any]) -> str:
+    """In Markdown, as docs/images.md has it: means over draws, and standard errors of them."""
+    columns = (("probe", 500), ("probe", 5000), ("fine-tuned", 500))
+    lines = ["| arm | probe, 1% | probe, 10% | all weights, 1% | PSNR | CPU min |", "| --- " * 6 + "|"]
+    for arm in dict.fromkeys(row["arm"] for row in found["rows"]):
+        own = [row for row in found["rows"] if row["arm"] == arm]
+        cells = [_cell([r["accuracy"] for r in own if (r["how"], r["labels"]) == column]) for column in columns]
+        psnr = next((f"{row['psnr']:.2f}" for row in own if row["psnr"] is not None), "")
+        spent = found["arms"].get(arm, {}).get("cpu_seconds")
+        lines.append(f"| {' | '.join([arm, *cells, psnr, f'{spent / 60:.1f}' if spent else ''])} |")
+    lines += ["", "| joint minus | labels | points | standard error | 95% over test pictures |", "| --- " * 5 + "|"]
+    for row in found["differences"]:
+        named = f"{row['second']}, {row['how']} | {row['labels']}"
+        low, high = row["bootstrap"]
+        lines.append(f"| {named} | {row['mean']:+.1f} | {row['standard_error']:.1f} | {low:+.1f} to {high:+.1f} |")
+    total = sum(arm["cpu_seconds"] for arm in found["arms"].values()) / 60
+    return "\n".join([*lines, "", f"{total:.0f} CPU minutes of training in all"])
+
+
+def _cell(values: list[float]) -> str:
+    if not values:
+        return ""
+    error = statistics.stdev(values) / math.sqrt(len(values))
+    return f"{statistics.fmean(values):.1f} ± {error:.1f}"
 
 
 if __name__ == "__main__":
