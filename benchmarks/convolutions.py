@@ -11,6 +11,7 @@ outputs of all are compared.
 
 import argparse
 import importlib.util
+import itertools
 import json
 import os
 import statistics
@@ -29,7 +30,7 @@ def weights() -> list[np.ndarray]:
     """Kernels [3, 3, in, out], the same for all."""
     draws = np.random.default_rng(0)
     widths = [1, *[WIDTH] * (LAYERS - 1), 1]
-    shapes = [(3, 3, wide, out) for wide, out in zip(widths, widths[1:], strict=False)]
+    shapes = [(3, 3, wide, out) for wide, out in itertools.pairwise(widths)]
     return [draws.normal(0, np.sqrt(2 / (9 * shape[2])), shape).astype(np.float32) for shape in shapes]
 
 

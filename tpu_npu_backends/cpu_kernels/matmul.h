@@ -18,11 +18,10 @@ struct Matrix {
   int64_t down, across;
 };
 
-constexpr int64_t kDepth = 256;                // of a slab
-constexpr int64_t kRows = 96;                  // of a block of a: 96 KB
-constexpr int64_t kBlockRow = kDepth + 16;     // of a block whose rows are kept: no power of two, which caches dislike
-constexpr int64_t kGroup = 512 / kWideColumns; // panels of a slab that a thread packs for itself
-constexpr int64_t kPanels = 1024 / kWideColumns;  // panels of a shared slab that a thread takes at once
+constexpr int64_t kDepth = 256;             // of a slab
+constexpr int64_t kRows = 96;               // of a block of a: 96 KB
+constexpr int64_t kBlockRow = kDepth + 16;  // of a block whose rows are kept: no power of two, which caches dislike
+constexpr int64_t kPanels = 1024 / kWideColumns;  // that a thread takes at once
 
 // Panels `begin` to `end` of a slab of b, each [deep][kWideColumns], zeros behind the last column.
 inline void pack_panels(const Matrix& b, int64_t from, int64_t deep, int64_t begin, int64_t end, int64_t columns,
@@ -134,7 +133,8 @@ void matmul(xla::ffi::ThreadPool& pool, int64_t rows, int64_t columns, int64_t d
   };
   static thread_local std::vector<float> shared, own;
   if (rows <= 8 * kRows && depth > 2 * kDepth) {  // few rows: each thread packs columns of b, a slab at a time
-    const int64_t group = std::min(kGroup, (panels + pool.num_threads() - 1) / pool.num_threads());
+    const int64_t parts = std::max<int64_t>((panels + kPanels - 1) / kPanels, std::min(panels, pool.num_threads()));
+    const int64_t group = (panels + parts - 1) / parts;  // as many for each
     on_pool(pool, (panels + group - 1) / group, [&](int64_t part) {
       const int64_t begin = part * group, end = std::min(panels, begin + group);
       float* slab = aligned(own, kDepth * group * kWideColumns);

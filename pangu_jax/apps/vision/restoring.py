@@ -165,7 +165,7 @@ class RunRestorer:
     def _blended(self, pixels_HxWxC: np.ndarray, through) -> np.ndarray:
         """Through squares of the trunk's size."""
         size = self._workload.model.size
-        height, width, channels = pixels_HxWxC.shape
+        height, width, _ = pixels_HxWxC.shape
         over = [(0, max(size - side, 0)) for side in (height, width)]
         x = np.pad(pixels_HxWxC, [*over, (0, 0)], "symmetric")
         weight = np.minimum(np.arange(1, size + 1), np.arange(size, 0, -1)).astype(np.float32)

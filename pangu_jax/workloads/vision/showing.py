@@ -12,9 +12,11 @@ from pangu_jax.workloads.exhibits import Exhibit, Image
 from pangu_jax.workloads.vision.model import trunk as trunks
 from pangu_jax.workloads.vision.model.masked import MaskedPixels
 from pangu_jax.workloads.vision.model.pixels import centred, to_bytes
+from pangu_jax.workloads.vision.model.restoring import Restoration
 from pangu_jax.workloads.vision.side_by_side import SideBySide
 
 SHOWN = 8  # pictures of a report
+WORSE = {"denoise": "noisy", "deblock": "as a JPEG"}  # the others are enlarged
 COMPARED = 64  # pictures of a batch for the baseline
 
 
@@ -26,11 +28,13 @@ def exhibits(
         return ()
     (source,) = sources.values()
     batch = source.batch(0)
-    return [
-        painted(workload, one, variables, batch, run)
-        for one in workload.objectives
-        if isinstance(one, MaskedPixels)
-    ]
+    shown: list[Exhibit] = []
+    for one in workload.objectives:
+        if isinstance(one, MaskedPixels):
+            shown.append(painted(workload, one, variables, batch, run))
+        if isinstance(one, Restoration):
+            shown += [restored(workload, one, task, variables, batch, run) for task in one.tasks]
+    return shown
 
 
 def painted(
@@ -54,6 +58,35 @@ def painted(
 
     colours = "; painted units have the true mean and variance" if one.normalised else ""
     return sheet(f"held out: as they are, as seen, painted{colours}", rows(variables, batch), batch)
+
+
+def restored(
+    workload: SideBySide, one: Restoration, task: str, variables: Variables, batch: Batch, run: RunContext
+) -> Image:
+    """Pictures as they are, made worse, and restored."""
+    number = one.tasks.index(task)
+
+    @jax.jit
+    def rows(variables: Variables, batch: Batch) -> list[jax.Array]:
+        begun = workload.begin(one, workload.pictures(batch, None), number)
+        seen = tuple(trunks.features(workload.forward(run), variables.params, s) for s in begun.streams)
+        of = workload.pass_of(one, variables, run._replace(phase=number))
+        made = one.restore(variables.params[one.name], begun.kept, seen, of)
+        return [batch["image"][:, -1].astype(jnp.float32), begun.kept.pixels_BxSxSxC, made]
+
+    original, worse, made = rows(variables, batch)
+    counts = np.asarray(batch["weight"]) > 0
+    before, after = (_mean_psnr(pixels, original, counts) for pixels in (worse, made))
+    what = WORSE.get(task, "bicubic")
+    title = (
+        f"held out, {task}: as they are, {what} ({before:.1f} dB), restored ({after:.1f} dB, all channels)"
+    )
+    return sheet(title, [centred(pixels) for pixels in (original, worse, made)], batch)
+
+
+def _mean_psnr(pixels: jax.Array, original: jax.Array, counts: np.ndarray) -> float:
+    squared_B = np.mean((np.asarray(pixels) - np.asarray(original)) ** 2, axis=(1, 2, 3))[counts]
+    return float(np.mean(10 * np.log10(255.0**2 / np.maximum(squared_B, 1e-6))))
 
 
 def sheet(title: str, rows: Sequence[jax.Array], batch: Batch) -> Image:

@@ -1,6 +1,6 @@
 """Objectives side by side over one trunk: what they show it, their losses, and the sum of these."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,6 +12,7 @@ from pangu_jax.workloads.vision import joint
 from pangu_jax.workloads.vision.model import trunk as trunks
 from pangu_jax.workloads.vision.model.objective import Begun, Pass, PictureBatch, PictureObjective, Term
 from pangu_jax.workloads.vision.model.pixels import centred
+from pangu_jax.workloads.vision.model.streams import features_of
 from pangu_jax.workloads.vision.model.trunk import Features
 
 
@@ -28,12 +29,10 @@ class SideBySide:
 
     def loss(self, variables: Variables, batch: Batch, keys: jax.Array | None, run: RunContext) -> Sums:
         """The objectives' losses summed over pictures; `loss/OBJECTIVE` is each as it is."""
-        params, pictures, forward = variables.params, self.pictures(batch, keys), self.forward(run)
+        pictures, forward = self.pictures(batch, keys), self.forward(run)
         begun = {one.name: self.begin(one, pictures, run.phase) for one in self.objectives}
-        features: dict[str, tuple[Features, ...]] = {
-            name: tuple(trunks.features(forward, params, stream) for stream in one.streams) if forward else ()
-            for name, one in begun.items()
-        }
+        shown = [stream for one in begun.values() for stream in one.streams]
+        features = features_of(forward, variables.params, shown) if forward else []
         return self.sums(variables, batch, pictures, begun, features, run)
 
     def sums(
@@ -42,20 +41,20 @@ class SideBySide:
         batch: Batch,
         pictures: PictureBatch,
         begun: Mapping[str, Begun],
-        features: Mapping[str, tuple[Features, ...]],
+        features: Sequence[Features],
         run: RunContext,
     ) -> Sums:
-        """What the trainer adds up, from the features of each objective's streams."""
+        """What the trainer adds up, from the features of all streams, one objective's after another's."""
         weight_B = batch["weight"].astype(jnp.float32)
         count = jnp.sum(weight_B)
         total, metrics, sizes, rows = jnp.float32(0), {}, {}, {}
-        running = variables.extra.get("running", {})
+        running, left = variables.extra.get("running", {}), iter(features)
         for one in self.objectives:
             task = run.phase % len(one.turns)
             of = self.pass_of(one, variables, run)
-            term: Term = one.finish(
-                variables.params[one.name], pictures, begun[one.name], features[one.name], of
-            )
+            shown = begun[one.name]
+            seen = tuple(next(left) for _ in shown.streams)
+            term: Term = one.finish(variables.params[one.name], pictures, shown, seen, of)
             scale = one.weight / joint.size(running, one, task) if running else 1.0
             total += jnp.sum(term.loss_B * weight_B) * scale
             named = "/".join(filter(None, (one.name, one.turns[task])))

@@ -28,6 +28,7 @@ from pangu_jax.workloads.vision.model.contrast import NeighbourContrast
 from pangu_jax.workloads.vision.model.hierarchical import HierarchicalConfig
 from pangu_jax.workloads.vision.model.masked import MaskedPixels
 from pangu_jax.workloads.vision.model.objective import PictureObjective
+from pangu_jax.workloads.vision.model.plain import PlainConfig
 from pangu_jax.workloads.vision.model.restoring import Restoration
 from pangu_jax.workloads.vision.model.trunk import TrunkConfig
 from pangu_jax.workloads.vision.program import VisionProgram
@@ -35,6 +36,7 @@ from pangu_jax.workloads.vision.side_by_side import SideBySide
 
 register = partial(gin.external_configurable, module="pangu_jax.workloads.vision")
 register(HierarchicalConfig, "HierarchicalTransformer")
+register(PlainConfig, "VisionTransformer")
 register(MaskedPixels)
 register(NeighbourContrast)
 register(Restoration)
@@ -47,10 +49,11 @@ class VisionModel(SideBySide, PipelinedWorkload):
     Parameters are {"trunk": what comes before the main stage, "main": its layers, OBJECTIVE: its own}.
 
     Args:
-      model: the trunk's shape, @HierarchicalTransformer(); None for an objective that needs none.
+      model: the trunk's shape, @HierarchicalTransformer() or @VisionTransformer(); None for an objective
+        that needs none.
       data: where pictures come from, @images().
       objectives: what is learnt, such as [@NeighbourContrast(), @MaskedPixels()]; a joint loss divides each
-        by its running size (`joint`).
+        by its running size (`joint`). None, [], of a model that is used as it was imported.
       average: how much of the averaged parameters is kept in a step: contrast is with what they make, and
         they are what is evaluated. 0 for none.
     """
@@ -72,15 +75,15 @@ class VisionModel(SideBySide, PipelinedWorkload):
 
     def _require_fit(self) -> None:
         names = [one.name for one in self.objectives]
-        if not names or len(set(names)) < len(names):
-            raise UserError(f"VisionModel.objectives = {names}: give one or more, each once")
+        if len(set(names)) < len(names):
+            raise UserError(f"VisionModel.objectives = {names}: give each once")
         model, data = self.model, self.data
         if model and (data.size, data.channels) != (model.size, model.channels):
             raise UserError(
                 f"images gives pictures of {data.size} pixels and {data.channels} channels, and the model "
                 f"has size {model.size} and channels {model.channels}: set both alike"
             )
-        needed = max(one.views for one in self.objectives)
+        needed = max((one.views for one in self.objectives), default=0)
         if data.views != max(needed, 1):
             wants = ", ".join(one.name for one in self.objectives if one.views == needed)
             raise UserError(f"images.views = {data.views}: {wants} learns from {max(needed, 1)}")
@@ -190,6 +193,10 @@ class VisionModel(SideBySide, PipelinedWorkload):
 
     def train_source(self, batch_size: int, seed: int, shift: int = 0) -> TrainStream:
         """Endless views of what is trained on."""
+        if not self.objectives:
+            raise UserError(
+                "VisionModel.objectives = []: nothing is learnt; name one or more, such as [@MaskedPixels()]"
+            )
         return self.data.train_source(batch_size, seed, shift)
 
     def validation_sources(self, batch_size: int) -> Mapping[str, Source]:

@@ -1,6 +1,7 @@
 """The plain transformer: sizes, places, pooling; and pictures packed in rows see what each sees alone."""
 
 import dataclasses
+import itertools
 import math
 
 import jax
@@ -151,13 +152,15 @@ def test_rows_hold_every_picture_once(sides):
     left = np.where(rows.pictures_RxT > 0, 1, 0)
     for index, place in enumerate(places):
         where = place.row, slice(place.start, place.start + place.height * place.width)
-        np.testing.assert_allclose(rows.values_RxTxV[where], float((index + 1) * change[0] + shift[0]), rtol=1e-6)
+        np.testing.assert_allclose(
+            rows.values_RxTxV[where], float((index + 1) * change[0] + shift[0]), rtol=1e-6
+        )
         assert rows.first_RxT[place.row, place.start - 1]
         assert set(rows.pictures_RxT[place.row, place.start - 1 : where[1].stop]) == {place.number}
         left[place.row, place.start - 1 : where[1].stop] -= 1
     assert not left.any() and rows.first_RxT.sum() == len(pictures)
     used = (rows.pictures_RxT > 0).sum(axis=1)
-    assert all(one + other > 17 for one, other in zip(used, used[1:], strict=False))
+    assert all(one + other > 17 for one, other in itertools.pairwise(used))
 
 
 @pytest.mark.parametrize(

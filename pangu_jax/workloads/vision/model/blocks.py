@@ -58,6 +58,10 @@ def gelu_of(tanh: bool) -> Callable[[jax.Array], jax.Array]:
     return jax.nn.gelu if tanh else gelu
 
 
+# Those that the CPU's kernels know, and whether by tanh.
+_OF_KERNELS: Mapping[Callable[[jax.Array], jax.Array], bool] = {gelu: False, jax.nn.gelu: True}
+
+
 def perceptron(
     params: Tree,
     x_BxTxD: jax.Array,
@@ -66,7 +70,7 @@ def perceptron(
     epsilon: float = 1e-6,
 ) -> jax.Array:
     """x + down(activation(up(norm(x)))), of one block."""
-    by_tanh = _BY_TANH.get(activation)
+    by_tanh = _OF_KERNELS.get(activation)
     if by_tanh is not None and native.takes(placement, x_BxTxD, params["up"]):
         x, beside = native_blocks.normed(x_BxTxD, params["norm"], epsilon)
         up, down = (Linear(params[name], params[f"{name}_bias"]) for name in ("up", "down"))
@@ -78,10 +82,6 @@ def perceptron(
     return checkpoint_name(x_BxTxD + y_BxTxD + params["down_bias"].astype(x.dtype), "residual")
 
 
-# Activations that the kernels know.
-_BY_TANH: Mapping[Callable[[jax.Array], jax.Array], bool] = {gelu: False, jax.nn.gelu: True}
-
-
 def self_attention(
     params: Tree,
     x_BxTxD: jax.Array,
@@ -89,7 +89,7 @@ def self_attention(
     seen_Bx1xTxT: jax.Array | None = None,
     epsilon: float = 1e-6,
 ) -> jax.Array:
-    """x + attention(norm(x)), of one block: every token looks at all of its picture, or at what it may see."""
+    """x + attention(norm(x)), of one block: every token looks at its picture, or at what it may see."""
     if native.takes(placement, x_BxTxD, params["qkv"]):
         x, beside = native_blocks.normed(x_BxTxD, params["norm"], epsilon)
         projected = native_blocks.linear(x, Linear(params["qkv"], params.get("qkv_bias")))

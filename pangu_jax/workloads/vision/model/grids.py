@@ -30,7 +30,7 @@ def weights(old: int, new: int) -> np.ndarray:
 
 
 def resized(positions_UxD: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """Positions of a square grid, row by row, on one of `rows` x `columns`: [rows * columns, D], of its dtype.
+    """Positions of a square grid, row by row, on another: [rows * columns, D], of their dtype.
 
     Raises:
       ValueError: their number is no square.

@@ -3,8 +3,9 @@
 A row holds so many tokens; pictures lie in it one after the other and see themselves alone. A token's
 position is that of its row and column when the learnt grid is resized to its picture's grid (`grids`): what
 a model sees of a picture in a row is what it sees of the picture alone, at its own size, and a checkpoint
-that was trained on squares can be packed as it is. The resizing is one product with what a token takes of each
-learnt place, so the grid gets gradients from every size. (NaViT's own positions are factorised, and new.)
+that was trained on squares can be packed as it is. The resizing is one product with what a token takes of
+each learnt place, so the grid gets gradients from every size. (NaViT's own positions are factorised, and
+new.)
 """
 
 from collections.abc import Sequence
@@ -149,9 +150,7 @@ def logits(forward: PlainForward, params: Tree, packed: PackedPictures, most: in
     else:
         share_RxPxT = wanted_RxPxT / jnp.maximum(jnp.sum(wanted_RxPxT, -1, keepdims=True), 1)
         pooled = jnp.einsum("rpt,rtd->rpd", share_RxPxT.astype(x_RxTxD.dtype), x_RxTxD)
-    return classifying.classified(
-        forward, params["trunk"], forward.normed("pooled", params["trunk"], pooled)
-    )
+    return classifying.classified(forward, params["trunk"], forward.normed("pooled", params["trunk"], pooled))
 
 
 def _patches(config: PlainConfig, picture: np.ndarray, called: str) -> tuple[int, int]:

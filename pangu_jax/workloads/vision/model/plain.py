@@ -167,7 +167,7 @@ class PlainConfig:
         return PlainForward(self, placement, remat, dtype)
 
     def change(self) -> tuple[np.ndarray, np.ndarray]:
-        """From `pixels.centred` to this model's pixels: what they are multiplied by, and what is added, fp32."""
+        """From `pixels.centred` to pixels of this model: what is multiplied, and what is added, fp32."""
         mean, deviation = np.asarray(self.mean, np.float32), np.asarray(self.deviation, np.float32)
         return DEVIATION / deviation, (MEAN - mean) / deviation
 
@@ -224,7 +224,7 @@ class PlainForward:
     dtype: DTypeLike = jnp.float32
 
     def begin(self, params: Tree, stream: Stream) -> tuple[Features, jax.Array]:
-        """See `TrunkForward`: no features, and the tokens, [B, U, D] or [B, 1 + U, D] with the class token."""
+        """See `TrunkForward`: no features, and tokens [B, U, D], or [B, 1 + U, D] with the class token."""
         own = self.gathered(params, ("patch", "patch_bias", "positions"))
         x_BxTxD = stream.values_BxUxV.astype(self.dtype) @ own["patch"] + own["patch_bias"]
         x_BxTxD += own["positions"][stream.places_BxU]
@@ -241,9 +241,7 @@ class PlainForward:
             token_D += params["token_position"].astype(self.dtype)
         return token_D
 
-    def run(
-        self, layers: Tree, x_BxTxD: jax.Array, seen_Bx1xTxT: jax.Array | None = None
-    ) -> jax.Array:
+    def run(self, layers: Tree, x_BxTxD: jax.Array, seen_Bx1xTxT: jax.Array | None = None) -> jax.Array:
         """See `TrunkForward`; `seen_Bx1xTxT` is true where a token may look, None for everywhere."""
         config = self.config
         attention = partial(blocks.self_attention, seen_Bx1xTxT=seen_Bx1xTxT, epsilon=config.epsilon)

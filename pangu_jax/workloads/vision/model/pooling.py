@@ -17,8 +17,7 @@ KINDS = get_args(Pooling)
 
 
 class AttentionPool(nnx.Module):
-    """One query for all pictures, keys and values of their tokens, and a perceptron behind (Zhai et al., arXiv
-    2106.04560)."""
+    """A query for all pictures, keys and values of their tokens, and a perceptron (arXiv 2106.04560)."""
 
     def __init__(self, width: int, heads: int, hidden: int, rngs: nnx.Rngs):
         kv = width // heads
