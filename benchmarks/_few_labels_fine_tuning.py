@@ -53,7 +53,9 @@ def tuner(workload: Any, run: Any, classes: int, rate: float) -> Tuner:
         width = workload.model.feature_widths[-1]
         params = {"trunk": trunk, "head": jnp.zeros((width, classes)), "bias": jnp.zeros(classes)}
         state, rng = optimizer.init(params), np.random.default_rng(seed)
-        order = np.concatenate([rng.permutation(len(label_N)) for _ in range(-(-STEPS * BATCH // len(label_N)))])
+        order = np.concatenate(
+            [rng.permutation(len(label_N)) for _ in range(-(-STEPS * BATCH // len(label_N)))]
+        )
         for places in order[: STEPS * BATCH].reshape(STEPS, BATCH):
             views = np.stack([apply(VIEWS, pixels_NxSxSxC[place], rng) for place in places])
             params, state = step(params, state, views, label_N[places])

@@ -65,4 +65,3 @@ def ridge(features_NxF: np.ndarray, label_N: np.ndarray, classes: int) -> Probe:
     best = min(RIDGES, key=left_out)
     weight_FxC = vectors_FxK @ ((np.sqrt(values_K) / (values_K + best))[:, None] * turned_KxC)
     return Probe(mean_F, deviation_F, weight_FxC, share_C, float(best))
-

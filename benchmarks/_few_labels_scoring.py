@@ -131,7 +131,8 @@ class Measured:
 
 
 def measure(runs: Mapping[str, Path], set_dir: Path, say: Callable[[str], None] = print) -> dict[str, Any]:
-    """`rows`: arm, how the labels were used, labels, draw, seed, accuracy, psnr; and `differences` of arms.
+    """`rows`: arm, how the labels were used, labels, draw, seed, accuracy, psnr; `differences` of arms; and
+    their `parameters`, those of the objectives included.
 
     Args:
       runs: directories by arm; "joint" among them.
@@ -168,12 +169,21 @@ def measure(runs: Mapping[str, Path], set_dir: Path, say: Callable[[str], None] 
     others = [arm for arm in (*runs, "raw pixels 8x8", "random weights") if arm != "joint"]
     differences = [found.difference("joint", arm, "probe", labels) for labels in LABELS for arm in others]
     differences.append(found.difference("joint", "from scratch", "fine-tuned", 500))
-    return {"differences": differences, "rows": found.rows}
+    parameters = {arm: sum(x.size for x in jax.tree.leaves(models[arm].params)) for arm in runs}
+    return {"parameters": parameters, "differences": differences, "rows": found.rows}
 
 
 def _row(arm: str, how: str, labels: int, draw: int, seed: int, psnr: float | None) -> Row:
     rounded = None if psnr is None else round(psnr, 3)
-    return {"arm": arm, "how": how, "labels": labels, "draw": draw, "seed": seed, "accuracy": None, "psnr": rounded}
+    return {
+        "arm": arm,
+        "how": how,
+        "labels": labels,
+        "draw": draw,
+        "seed": seed,
+        "accuracy": None,
+        "psnr": rounded,
+    }
 
 
 def _shrunk(given: Labelled) -> np.ndarray:
@@ -189,7 +199,9 @@ def features(model: Model, given: Labelled) -> np.ndarray:
     @jax.jit
     def of(params: Any, pixels_BxSxSxC: jax.Array) -> jax.Array:
         sides = (pixels_BxSxSxC, pixels_BxSxSxC[:, :, ::-1])
-        return sum(model.workload.features(params, x, model.run)[-1] for x in sides).reshape(len(sides[0]), -1)
+        return sum(model.workload.features(params, x, model.run)[-1] for x in sides).reshape(
+            len(sides[0]), -1
+        )
 
     pixels = given.pixels_NxSxSxC
     return np.concatenate([of(model.params, pixels[i : i + BATCH]) for i in range(0, len(pixels), BATCH)]) / 2

@@ -50,9 +50,10 @@ def main(arguments: list[str] | None = None) -> None:
         pictures = (given.data_dir / "vision" / "cifar10").resolve()
         trained = {arm: train(arm, given.run_dir, pictures, given.gin) for arm in ARMS}
         before = _cpu_seconds()
-        measured = scoring.measure({arm: given.run_dir / arm for arm in ARMS}, pictures)
-        of_measuring = _cpu_seconds() - before
-        found = {"arms": trained, "measuring_cpu_seconds": round(of_measuring), **measured}
+        measured = scoring.measure({arm: given.run_dir / arm for arm in ARMS}, pictures, _say)
+        parameters = measured.pop("parameters")
+        arms = {arm: own | {"parameters": parameters[arm]} for arm, own in trained.items()}
+        found = {"arms": arms, "measuring_cpu_seconds": round(_cpu_seconds() - before), **measured}
         given.out.parent.mkdir(parents=True, exist_ok=True)
         given.out.write_text(_json(found))
     if not given.out.is_file():
@@ -67,16 +68,29 @@ def train(arm: str, run_dir: Path, pictures: Path, more: list[str]) -> dict[str,
         return json.loads(done.read_text())
     run_dir.mkdir(parents=True, exist_ok=True)
     bindings = [f"images.path={str(pictures)!r}", *ARMS[arm], *more]
-    command = [sys.executable, "-m", "pangu_jax.cli", "train", "--gin_file", "vision/small.gin", "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "pangu_jax.cli",
+        "train",
+        "--gin_file",
+        "vision/small.gin",
+        "--json",
+        "-",
+    ]
     command += ["--run_dir", str(run_dir / arm), *(f"--gin.{binding}" for binding in bindings)]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     made = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    summary = json.loads(made.stdout.splitlines()[-1])
+    summary = json.loads(made.stdout)
     found = {"step": summary["step"], "cpu_seconds": round(seconds), "bindings": list(ARMS[arm]) + more}
     done.write_text(json.dumps(found))
     return found
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 def _cpu_seconds() -> float:
@@ -97,15 +111,23 @@ def table(found: dict[str, Any]) -> str:
     lines = ["| arm | probe, 1% | probe, 10% | all weights, 1% | PSNR | CPU min |", "| --- " * 6 + "|"]
     for arm in dict.fromkeys(row["arm"] for row in found["rows"]):
         own = [row for row in found["rows"] if row["arm"] == arm]
-        cells = [_cell([r["accuracy"] for r in own if (r["how"], r["labels"]) == column]) for column in columns]
+        cells = [
+            _cell([r["accuracy"] for r in own if (r["how"], r["labels"]) == column]) for column in columns
+        ]
         psnr = next((f"{row['psnr']:.2f}" for row in own if row["psnr"] is not None), "")
         spent = found["arms"].get(arm, {}).get("cpu_seconds")
         lines.append(f"| {' | '.join([arm, *cells, psnr, f'{spent / 60:.1f}' if spent else ''])} |")
-    lines += ["", "| joint minus | labels | points | standard error | 95% over test pictures |", "| --- " * 5 + "|"]
+    lines += [
+        "",
+        "| joint minus | labels | points | standard error | 95% over test pictures |",
+        "| --- " * 5 + "|",
+    ]
     for row in found["differences"]:
         named = f"{row['second']}, {row['how']} | {row['labels']}"
         low, high = row["bootstrap"]
-        lines.append(f"| {named} | {row['mean']:+.1f} | {row['standard_error']:.1f} | {low:+.1f} to {high:+.1f} |")
+        lines.append(
+            f"| {named} | {row['mean']:+.1f} | {row['standard_error']:.1f} | {low:+.1f} to {high:+.1f} |"
+        )
     total = sum(arm["cpu_seconds"] for arm in found["arms"].values()) / 60
     return "\n".join([*lines, "", f"{total:.0f} CPU minutes of training in all"])
 
