@@ -100,7 +100,7 @@ def _masked(objective: MaskedPixels, trunk: TrunkConfig) -> Shown:
 
 @of_objective.register
 def _contrast(objective: NeighbourContrast, trunk: TrunkConfig) -> Shown:
-    """Two whole views, to the trunk and to its teacher; each embedding with a queue of others."""
+    """Two views, some units of them to the trunk and all to its teacher; each embedding with a queue."""
     views, hidden, width = objective.views, objective.hidden, objective.width
     ends: Ends = ()
     for number, wide in enumerate(reversed(trunk.feature_widths[-objective.stages :]), start=1):
@@ -112,8 +112,7 @@ def _contrast(objective: NeighbourContrast, trunk: TrunkConfig) -> Shown:
         ends += (*projection, *(end._replace(kind="forward") for end in projection), queue)
         if objective.neighbours:
             ends += (queue._replace(kind="forward"),)
-    whole = (trunk.units,) * views
-    return Shown(whole, whole, (), ends)
+    return Shown((objective.shown(trunk),) * views, (trunk.units,) * views, (), ends)
 
 
 def _perceptron(width: int, hidden: int, tokens: int) -> tuple[Product, ...]:
