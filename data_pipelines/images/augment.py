@@ -194,6 +194,15 @@ class Flip:
 
 @gin.configurable
 @dataclass(frozen=True)
+class Turn:
+    """By none, one, two or three quarters of a circle, all as likely; of a square."""
+
+    def __call__(self, pixels_HxWxC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return np.rot90(pixels_HxWxC, int(rng.integers(4)))
+
+
+@gin.configurable
+@dataclass(frozen=True)
 class ColorJitter:
     """Brightness, contrast and saturation by random factors from 1 - x to 1 + x, with a probability.
 

@@ -8,7 +8,7 @@ what is transparent onto whatever colour lies beneath.
 import contextlib
 import io
 from collections.abc import Generator
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -37,6 +37,18 @@ class PictureError(Exception):
         self.reason = reason
 
 
+class Traits(NamedTuple):
+    """What kind of picture it is.
+
+    Attributes:
+      grey: it has no colours by its mode: no palette, no RGB.
+      transparent: it has pixels that are not wholly there.
+    """
+
+    grey: bool
+    transparent: bool
+
+
 def size_of(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Height and width as the picture is seen, from its header alone.
 
@@ -46,6 +58,21 @@ def size_of(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     with _opened(data, max_pixels) as image:
         turned = image.getexif().get(ORIENTATION, 1) >= 5
         return (image.width, image.height) if turned else (image.height, image.width)
+
+
+def traits_of(data: bytes, max_pixels: int = MAX_PIXELS) -> Traits:
+    """Whether a picture is grey, and whether it is transparent in places, which `decode` lays on white.
+
+    Raises:
+      PictureError: as `decode`.
+    """
+    with _opened(data, max_pixels) as image:
+        grey = image.mode in ("1", "L", "LA", "La", "I", *_DEEP)
+        if not _may_be_transparent(image):
+            return Traits(grey, False)
+        _load(image)
+        alpha = np.asarray(image.convert("RGBA").getchannel("A"))
+    return Traits(grey, bool(alpha.min(initial=255) < 255))
 
 
 def decode(data: bytes, mode: Mode = "RGB", at_least: int = 0, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -68,11 +95,7 @@ def decode(data: bytes, mode: Mode = "RGB", at_least: int = 0, max_pixels: int =
             scale = at_least / min(image.size)
             if scale < 1:
                 image.draft(mode, (round(image.width * scale), round(image.height * scale)))
-        try:
-            image.load()
-        except (OSError, SyntaxError, ValueError, EOFError) as error:
-            truncated = "truncated" in str(error) or isinstance(error, EOFError)
-            raise PictureError("truncated" if truncated else "damaged", str(error)[:60]) from None
+        _load(image)
         if image.getexif().get(ORIENTATION, 1) != 1:  # it would else be copied for nothing
             image = ImageOps.exif_transpose(image)
         pixels = np.asarray(_in_mode(image, mode))
@@ -106,6 +129,18 @@ def _opened(data: bytes, max_pixels: int) -> Generator[Image.Image]:
         yield image
 
 
+def _load(image: Image.Image) -> None:
+    try:
+        image.load()
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        truncated = "truncated" in str(error) or isinstance(error, EOFError)
+        raise PictureError("truncated" if truncated else "damaged", str(error)[:60]) from None
+
+
+def _may_be_transparent(image: Image.Image) -> bool:
+    return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
+
+
 def _in_mode(image: Image.Image, mode: Mode) -> Image.Image:
     if image.mode in _DEEP or image.mode == "I":
         deep = np.asarray(image).astype(np.int64)
@@ -114,7 +149,7 @@ def _in_mode(image: Image.Image, mode: Mode) -> Image.Image:
         image = Image.fromarray(((deep * 255 + 32767) // 65535).astype(np.uint8))
     elif image.mode == "F":
         raise PictureError("pixels of floating point")
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+    if _may_be_transparent(image):
         above = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", above.size, "white"), above)
     return image if image.mode == mode else image.convert(mode)

@@ -2,6 +2,11 @@
 
 from typing import NamedTuple
 
+from data_pipelines.errors import DataError
+
+LARGEST = 256 * 2**20  # bytes of one picture's file
+TOO_LARGE = "files too large"  # why one was passed over
+
 
 class PictureFile(NamedTuple):
     """A picture that is not decoded yet.
@@ -19,6 +24,10 @@ class PictureFile(NamedTuple):
     label: str | None = None
     group: str | None = None
     side: str | None = None
+
+
+class BrokenSource(DataError):
+    """An archive or a table that cannot be read, or not to its end."""
 
 
 class Fields(NamedTuple):

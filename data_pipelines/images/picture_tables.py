@@ -2,12 +2,13 @@
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from data_pipelines.errors import DataError
-from data_pipelines.images.picture import Fields, PictureFile
+from data_pipelines.images.picture import LARGEST, TOO_LARGE, BrokenSource, Fields, PictureFile
 from data_pipelines.images.splitting import told
 
 IMAGES = ("image", "img", "picture", "photo", "file", "file_name", "filename", "path", "filepath")
@@ -16,14 +17,20 @@ GROUPS = ("group", "group_id")
 ROWS = 512  # of a Parquet file that are held at once
 
 
-def of_file(path: Path, before: str, fields: Fields) -> Iterator[PictureFile]:
+def of_file(path: Path, before: str, fields: Fields, skipped: Counter[str]) -> Iterator[PictureFile]:
     """The pictures of a table, `before` at the beginning of their names.
 
     Raises:
-      DataError: it cannot be read, has no such column, or names files that are not under its folder.
+      BrokenSource: it cannot be read.
+      DataError: it has no such column, or names files that are not there or not under its folder.
     """
     of = _of_parquet if path.suffix.lower() == ".parquet" else _of_paths
     for number, (data, label, group) in enumerate(of(path, fields)):
+        if isinstance(data, Path):
+            if data.stat().st_size > LARGEST:
+                skipped[TOO_LARGE] += 1
+                continue
+            data = data.read_bytes()
         name = f"{before or f'{path.name}:'}{number}"
         yield PictureFile(
             name, data, None if label is None else str(label), None if group is None else str(group)
@@ -61,7 +68,7 @@ def of_tfds(name: str, fields: Fields) -> Iterator[PictureFile]:
             yield PictureFile(f"{name}:{split}:{number}", encode_png(row[image]), shown, side=told(split))
 
 
-def _of_parquet(path: Path, fields: Fields) -> Iterator[tuple[bytes, Any, Any]]:
+def _of_parquet(path: Path, fields: Fields) -> Iterator[tuple[bytes | Path, Any, Any]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -80,17 +87,15 @@ def _of_parquet(path: Path, fields: Fields) -> Iterator[tuple[bytes, Any, Any]]:
                     value = classes[value]
                 yield _content(row[image], path), value, row[group] if group else None
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-        raise DataError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0][:100]}") from None
+        raise BrokenSource(f"{path} cannot be read as Parquet: {str(error).splitlines()[0][:100]}") from None
 
 
-def _content(value: Any, table: Path) -> bytes:
-    """Bytes as they are, of {bytes, path} the bytes or the file's; empty where there is nothing."""
+def _content(value: Any, table: Path) -> bytes | Path:
+    """Bytes as they are, of {bytes, path} the bytes or the file; empty where there is nothing."""
     if isinstance(value, dict):
         data, path = value.get("bytes"), value.get("path")
-        return data if data is not None else _file(table, path).read_bytes() if path else b""
-    if isinstance(value, str):
-        return _file(table, value).read_bytes()
-    return value or b""
+        return data if data is not None else _file(table, path) if path else b""
+    return _file(table, value) if isinstance(value, str) else value or b""
 
 
 def _class_names(metadata: dict[bytes, bytes], label: str | None) -> Sequence[str]:
@@ -102,7 +107,7 @@ def _class_names(metadata: dict[bytes, bytes], label: str | None) -> Sequence[st
         return ()
 
 
-def _of_paths(path: Path, fields: Fields) -> Iterator[tuple[bytes, Any, Any]]:
+def _of_paths(path: Path, fields: Fields) -> Iterator[tuple[bytes | Path, Any, Any]]:
     with path.open(encoding="utf-8-sig", newline="") as stream:
         rows = csv.DictReader(stream, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
         try:
@@ -116,9 +121,9 @@ def _of_paths(path: Path, fields: Fields) -> Iterator[tuple[bytes, Any, Any]]:
                 found = _file(path, named)
                 if not found.is_file():
                     raise DataError(f"{path}, row {number}: there is no {found}")
-                yield found.read_bytes(), row.get(label or "") or None, row.get(group or "") or None
+                yield found, row.get(label or "") or None, row.get(group or "") or None
         except (csv.Error, UnicodeDecodeError) as error:
-            raise DataError(
+            raise BrokenSource(
                 f"{path} cannot be read as a table: {str(error)[:80]}; write it as UTF-8"
             ) from None
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from data_pipelines import array_records, cache
 from data_pipelines.errors import DataError
-from data_pipelines.images import copies, splitting
+from data_pipelines.images import copies, packaged, splitting
 from data_pipelines.images.decoding import PictureError, decode, size_of
 from data_pipelines.images.picture import Fields, PictureFile
 from data_pipelines.images.sources import PictureSource
@@ -83,6 +83,8 @@ def listing(path: str) -> str:
     """
     if path.startswith("tfds:"):
         return path
+    if path.startswith(packaged.PREFIX):
+        return packaged.version(path.removeprefix(packaged.PREFIX))
     top = Path(path)
     if not top.exists():
         raise DataError(f"images.path: there is no {path}")

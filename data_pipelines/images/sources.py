@@ -8,13 +8,15 @@ no other has, and what it knows of its label and group:
   `KEY.json`;
 - Parquet as the hubs write it: a column of bytes, or of {bytes, path}, beside `label`;
 - .csv and .tsv with a column of paths, which lie under the table's own folder;
-- `tfds:NAME`: a dataset that TFDS has prepared.
+- `tfds:NAME`: a dataset that TFDS has prepared;
+- `package:NAME`: pictures inside of Python packages (`packaged`).
 
 Where all that a folder or a .zip holds lies in `train`, `val`, `test` (folders, archives or tables of these
 names), it is split already. One class called `train` among others is a class.
 """
 
 import dataclasses
+import logging
 import tarfile
 import zipfile
 import zlib
@@ -24,11 +26,13 @@ from pathlib import Path, PurePosixPath
 
 from data_pipelines.corpus.reading.archives import name_of
 from data_pipelines.errors import DataError
-from data_pipelines.images import picture_tables
+from data_pipelines.images import packaged, picture_tables
 from data_pipelines.images.decoding import SUFFIXES
-from data_pipelines.images.picture import Fields, PictureFile
+from data_pipelines.images.picture import LARGEST, TOO_LARGE, BrokenSource, Fields, PictureFile
 from data_pipelines.images.splitting import told
 from data_pipelines.images.web_dataset import joined
+
+log = logging.getLogger(__name__)
 
 TABLES = (".parquet", ".csv", ".tsv")
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2")
@@ -37,7 +41,6 @@ ASIDE = (".cls", ".json", ".txt", ".caption", ".index")
 USUAL = Fields()
 # What the readers of archives raise; RuntimeError where a password is asked for.
 BROKEN = (zipfile.BadZipFile, zlib.error, tarfile.TarError, EOFError, NotImplementedError, RuntimeError)
-LARGEST = 256 * 2**20  # bytes of one picture's file
 
 
 @dataclasses.dataclass
@@ -45,7 +48,7 @@ class PictureSource:
     """What is to be read, and what was passed over meanwhile.
 
     Attributes:
-      path: a folder, a file, or `tfds:NAME`.
+      path: a folder, a file, `tfds:NAME` or `package:NAME`.
       fields: the columns of tables.
       skipped: by reason, filled as pictures are read: files of other kinds, links, what is too large.
     """
@@ -63,6 +66,9 @@ class PictureSource:
         if self.path.startswith("tfds:"):
             yield from picture_tables.of_tfds(self.path.removeprefix("tfds:"), self.fields)
             return
+        if self.path.startswith(packaged.PREFIX):
+            yield from packaged.pictures(self.path.removeprefix(packaged.PREFIX))
+            return
         path = Path(self.path)
         if path.is_dir():
             yield from self._of_folder(path)
@@ -73,7 +79,7 @@ class PictureSource:
         elif kind_of(path.name) is None:
             raise DataError(
                 f"images.path: {path} is no picture, archive or table that is known; give a folder of "
-                f"pictures, .zip, .tar, {', '.join(TABLES)}, or tfds:NAME"
+                f"pictures, .zip, .tar, {', '.join(TABLES)}, tfds:NAME or package:NAME"
             )
         else:
             yield from self._of_file(path, "", None)
@@ -91,31 +97,35 @@ class PictureSource:
                 self.skipped["links that lead out of the folder"] += 1
             elif kind_of(name) == "picture":
                 if path.stat().st_size > LARGEST:
-                    self.skipped["files too large"] += 1
+                    self.skipped[TOO_LARGE] += 1
                     continue
                 label = None if plain else _class_of(name, split)
                 yield PictureFile(name, path.read_bytes(), label, side=_side_of(name, split))
             elif kind_of(name) is None:
                 self.skipped[f"{path.suffix.lower() or 'no suffix'}"] += 1
             else:
-                yield from self._of_file(path, f"{name}:", _side_of(name, split))
+                try:
+                    yield from self._of_file(path, f"{name}:", _side_of(name, split))
+                except BrokenSource as error:  # one of many: what was read of it stays
+                    log.warning("%s", error)
+                    self.skipped["rests of broken archives and tables"] += 1
 
     def _of_file(self, path: Path, before: str, side: str | None) -> Iterator[PictureFile]:
         """The pictures of an archive or table, all of a side; `before` is the beginning of their names."""
         kind = kind_of(path.name)
         try:
             if kind == "table":
-                found = picture_tables.of_file(path, before, self.fields)
+                found = picture_tables.of_file(path, before, self.fields, self.skipped)
             elif kind == "zip":
                 with zipfile.ZipFile(path) as archive:
                     split = not side and _is_split(map(name_of, archive.infolist()))
-                found = self._split(joined(self._of_zip(path), before), before, split)
+                found = self._split(joined(self._of_zip(path), before, self.skipped), before, split)
             else:
-                found = joined(self._of_tar(path), before)
+                found = joined(self._of_tar(path), before, self.skipped)
             for picture in found:
                 yield picture._replace(side=side) if side else picture
         except BROKEN as error:
-            raise DataError(
+            raise BrokenSource(
                 f"{path} is broken, or no archive: {' '.join(str(error).split())[:80]}; bring it anew"
             ) from None
 
@@ -150,7 +160,7 @@ class PictureSource:
         if _hidden(path):
             return False
         if size > LARGEST:
-            self.skipped["files too large"] += 1
+            self.skipped[TOO_LARGE] += 1
             return False
         if kind_of(name) == "picture" or path.suffix.lower() in ASIDE:
             return True

@@ -4,34 +4,32 @@ Where nothing lies beside a picture, the first folder of its name is its label; 
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 
-from data_pipelines.errors import DataError
 from data_pipelines.images.picture import PictureFile
 
 LABELS = ("label", "class", "cls", "category")  # fields of a .json
 GROUPS = ("group",)
 
 
-def joined(members: Iterable[tuple[str, bytes]], before: str) -> Iterator[PictureFile]:
+def joined(members: Iterable[tuple[str, bytes]], before: str, skipped: Counter[str]) -> Iterator[PictureFile]:
     """The pictures of an archive, in its order, with what lies beside each.
 
     Args:
       members: (name, content) of pictures and of files beside them; those of one key follow one another, as
         WebDataset demands.
       before: the beginning of every picture's name.
-
-    Raises:
-      DataError: a .json beside a picture is none.
+      skipped: counts pictures whose .json is none: nobody knows what they are.
     """
     key, parts = None, {}
     for name, content in members:
         if key_of(name) != key:
-            yield from _sample(parts, before)
+            yield from _sample(parts, before, skipped)
             key, parts = key_of(name), {}
         parts[name] = content
-    yield from _sample(parts, before)
+    yield from _sample(parts, before, skipped)
 
 
 def key_of(name: str) -> str:
@@ -40,7 +38,7 @@ def key_of(name: str) -> str:
     return str(path.parent / path.name.split(".", 1)[0])
 
 
-def _sample(parts: dict[str, bytes], before: str) -> Iterator[PictureFile]:
+def _sample(parts: dict[str, bytes], before: str, skipped: Counter[str]) -> Iterator[PictureFile]:
     """The pictures of one key."""
     label = group = None
     pictures = []
@@ -49,7 +47,12 @@ def _sample(parts: dict[str, bytes], before: str) -> Iterator[PictureFile]:
         if suffix == ".cls":
             label = content.decode("utf-8", "replace").strip()[:200] or None
         elif suffix == ".json":
-            told = _json(f"{before}{name}", content)
+            try:
+                told = json.loads(content)
+            except ValueError:  # UnicodeDecodeError is one
+                skipped["pictures beside a .json that is none"] += 1
+                return
+            told = told if isinstance(told, dict) else {}
             label = label or _first(told, LABELS)
             group = _first(told, GROUPS)
         elif suffix not in (".txt", ".caption", ".index"):
@@ -61,14 +64,6 @@ def _sample(parts: dict[str, bytes], before: str) -> Iterator[PictureFile]:
 def _folder(name: str) -> str | None:
     first, _, rest = name.removeprefix("./").partition("/")
     return first if rest else None
-
-
-def _json(name: str, content: bytes) -> dict:
-    try:
-        told = json.loads(content)
-    except ValueError as error:
-        raise DataError(f"{name} is no JSON: {str(error)[:80]}") from None
-    return told if isinstance(told, dict) else {}
 
 
 def _first(told: dict, names: tuple[str, ...]) -> str | None:

@@ -26,6 +26,7 @@ FAMILIES = {
         verbs=("generate", "fill", "chat", "eval", "tune", "sweep", "checkpoint export"),
         exhibits="pangu_jax.apps.language.decoding.samples",
     ),
+    "vision": Family(verbs=("restore", "eval", "tune", "checkpoint export")),
 }
 FOR_EVERY_FAMILY = ("train", "report", "eval --held_out", "checkpoint inspect", "checkpoint verify")
 

@@ -29,6 +29,10 @@ class Placement(Protocol):
         """Parts of equal size into which the examples of a batch are split."""
         ...
 
+    def several(self, count: int, /) -> "Placement":
+        """The points for a residual stream of `count` times the examples, those of one side by side."""
+        ...
+
     def weights(self, params: Params, axes: Axes, /) -> Params:
         """Bring weights from storage to where they are used (an FSDP gather); whole ones stay as they are."""
         ...
@@ -106,6 +110,10 @@ class OneDevice(Placement):
     @property
     def batch_shards(self) -> int:
         return 1
+
+    def several(self, count: int) -> "OneDevice":
+        del count
+        return self
 
     def weights(self, params: Params, axes: Axes) -> Params:
         del axes

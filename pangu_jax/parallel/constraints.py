@@ -26,6 +26,11 @@ class ConstraintPlacement:
         """Devices along the axes of a batch."""
         return math.prod(self.mesh.shape[axis] for axis in rules.BATCH)
 
+    def several(self, count: int) -> "ConstraintPlacement":
+        """The same: arrays are global here."""
+        del count
+        return self
+
     def weights(self, params: Mapping[str, Any], axes: Mapping[str, Any]) -> Mapping[str, Any]:
         """Weights from their FSDP shards to whole along `embed`, still split along `model`."""
         return jax.tree.map(lambda w, a: self._constrain(w, rules.compute_spec(a)), params, axes)

@@ -30,7 +30,7 @@ class ManualPlacement:
     """
 
     def __init__(self, mesh: Mesh, examples: int, widths: Collection[int]):
-        self._sizes = dict(mesh.shape)
+        self._mesh, self._sizes = mesh, dict(mesh.shape)
         self._examples = examples
         self._widths = frozenset(widths)
 
@@ -38,6 +38,10 @@ class ManualPlacement:
     def batch_shards(self) -> int:
         """A device's own examples are not split further."""
         return 1
+
+    def several(self, count: int) -> "ManualPlacement":
+        """For `count` times the examples."""
+        return ManualPlacement(self._mesh, count * self._examples, self._widths)
 
     def weights(self, params: Mapping[str, Any], axes: Mapping[str, Any]) -> Mapping[str, Any]:
         """All-gathers along `embed`, ring by ring; in their dtype, as their gradients' scatters."""

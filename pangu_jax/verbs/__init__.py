@@ -15,11 +15,27 @@ from pangu_jax.verbs import (
     fill,
     generate,
     plan,
+    restore,
     sweep,
     train,
     tune,
 )
 from pangu_jax.verbs.verb import Verb
 
-FILES = (train, tune, evaluate, sweep, generate, fill, chat, data, corpus, plan, backend, checkpoint, config)
+FILES = (
+    train,
+    tune,
+    evaluate,
+    sweep,
+    generate,
+    fill,
+    chat,
+    restore,
+    data,
+    corpus,
+    plan,
+    backend,
+    checkpoint,
+    config,
+)
 VERBS: dict[str, Verb] = {name: verb for file in FILES for name, verb in file.VERBS.items()}

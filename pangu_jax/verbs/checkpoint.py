@@ -2,11 +2,16 @@
 
 import argparse
 import importlib.util
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from pangu_jax.errors import UserError
+from pangu_jax.errors import OtherFamilyError, UserError
 from pangu_jax.result import Result
 from pangu_jax.verbs import device_flags
 from pangu_jax.verbs.verb import Verb
+
+if TYPE_CHECKING:
+    from pangu_jax.runs.inference_layout import Devices
 
 
 def _checkpoint_dir(parser: argparse.ArgumentParser) -> None:
@@ -28,30 +33,62 @@ def _verify(flags: argparse.Namespace) -> Result:
     return Result(found, checkpoint_table.render(found).rstrip(), status=2 if damaged else 0)
 
 
-def _format(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--format", required=True, choices=["hf"], help="hf: Hugging Face, T5's family")
+FORMATS = {
+    "hf": "Hugging Face, T5's family and ViT",
+    "timm": "timm's vision transformers",
+    "big_vision": "its ViT, .npz",
+    "pth": "HiViT and MAE of vision",
+}
+
+
+def _format(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
+    described = "; ".join(f"{name}: {FORMATS[name]}" for name in names)
+    parser.add_argument("--format", required=True, choices=names, help=described)
 
 
 def _import_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", metavar="SRC", help="folder of a saved model")
-    _format(parser)
+    parser.add_argument("source", metavar="SRC", help="folder or file of a saved model")
+    _format(parser, tuple(FORMATS))
     parser.add_argument("--run_dir", required=True, metavar="DIR", help="the new run directory")
+    parser.add_argument(
+        "--heads", type=int, metavar="N", help="of vision: heads of attention, where the files do not say it"
+    )
+    parser.add_argument(
+        "--size",
+        type=int,
+        metavar="PIXELS",
+        help="of vision: side of pictures, to which positions are resized",
+    )
 
 
 def _import(flags: argparse.Namespace) -> Result:
     _require_extra()
-    from pangu_jax.apps.language.conversion import importing
+    from pangu_jax.apps.vision.conversion import importing as of_vision
 
-    found = importing.import_hugging_face(flags.source, flags.run_dir)
-    text = (
-        f"{found['model_type']}, {found['parameters']:,} parameters ({', '.join(found['dtypes'])}), "
-        f"{found['vocabulary_ids']:,} ids in {found['rows']:,} rows: {found['run_dir']}"
-    )
+    if flags.format != "hf" or of_vision.model_type(flags.source) == "vit":
+        for flag in ("heads", "size"):
+            if (value := getattr(flags, flag)) is not None and value < 1:
+                raise UserError(f"--{flag} {value}: give a number above 0")
+        found = of_vision.import_vision(flags.format, flags.source, flags.run_dir, flags.heads, flags.size)
+        text = (
+            f"{found['kind']}, {found['parameters']:,} parameters ({', '.join(found['dtypes'])}), pictures "
+            f"of {found['size']} pixels, {found['classes']:,} classes: {found['run_dir']}"
+        )
+    else:
+        from pangu_jax.apps.language.conversion import importing
+
+        if flags.heads or flags.size:
+            raise UserError("--heads and --size are for models of vision; leave them out")
+        found = importing.import_hugging_face(flags.source, flags.run_dir)
+        text = (
+            f"{found['model_type']}, {found['parameters']:,} parameters ({', '.join(found['dtypes'])}), "
+            f"{found['vocabulary_ids']:,} ids in {found['rows']:,} rows: {found['run_dir']}"
+        )
     return Result(found, "\n".join([text, *(f"note: {note}" for note in found["notes"])]))
 
 
 def _export_flags(parser: argparse.ArgumentParser) -> None:
-    _format(parser)
+    _format(parser, ("hf", "timm", "big_vision"))
     parser.add_argument("--run_dir", required=True, metavar="DIR", help="a run directory")
     parser.add_argument("--step", type=int, metavar="N", help="the checkpoint; the newest unless given")
     parser.add_argument("--out", required=True, metavar="DIR", help="the new folder")
@@ -60,20 +97,35 @@ def _export_flags(parser: argparse.ArgumentParser) -> None:
 
 def _export(flags: argparse.Namespace) -> Result:
     _require_extra()
-    from pangu_jax.apps.language.conversion import exporting
-
     devices = device_flags.devices(flags)
-    found = exporting.export_hugging_face(flags.run_dir, flags.out, flags.step, flags.shard_gb, devices)
+    found = _exported(flags, devices)
     text = (
         f"step {found['step']}: {found['tensors']} tensors ({', '.join(found['dtypes'])}), "
         f"{found['bytes'] / 1e9:.2f} GB in {len(found['files'])} file(s): {found['out']}"
     )
-    return Result(found, text)
+    return Result(found, "\n".join([text, *(f"note: {note}" for note in found.get("notes", ()))]))
+
+
+def _exported(flags: argparse.Namespace, devices: "Devices") -> dict[str, Any]:
+    """By the family of the run where both have the format."""
+    from pangu_jax.apps.vision.conversion import exporting as of_vision
+
+    arguments = flags.run_dir, flags.out, flags.step, flags.shard_gb, devices
+    if flags.format != "hf":
+        return of_vision.export_vision(flags.format, *arguments)
+    from pangu_jax.apps.language.conversion import exporting
+
+    try:
+        return exporting.export_hugging_face(*arguments)
+    except OtherFamilyError as error:
+        if error.family != "vision":
+            raise
+    return of_vision.export_vision(flags.format, *arguments)
 
 
 def _require_extra() -> None:
     if importlib.util.find_spec("safetensors") is None:
-        raise UserError("checkpoints of Hugging Face need safetensors: pip install 'pangu-jax[hf]'")
+        raise UserError("checkpoints of other libraries need safetensors: pip install 'pangu-jax[hf]'")
 
 
 VERBS: dict[str, Verb] = {
@@ -90,13 +142,13 @@ VERBS: dict[str, Verb] = {
         _verify,
     ),
     "checkpoint import": Verb(
-        "make a run directory of a T5, T5 v1.1, mT5 or ByT5 of Hugging Face",
+        "make a run directory of a T5 of Hugging Face, or of a vision transformer",
         "pangu checkpoint import --format hf mengzi-t5-base/ --run_dir runs/mengzi",
         _import_flags,
         _import,
     ),
     "checkpoint export": Verb(
-        "write a checkpoint of T5's formulation for transformers",
+        "write a checkpoint for transformers, timm or big_vision",
         "pangu checkpoint export --format hf --run_dir runs/mengzi --out mengzi-tuned/",
         _export_flags,
         _export,

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from data_pipelines.errors import DataError
+from data_pipelines.images.augment import CenterCrop, ColorJitter, Flip, RandomResizedCrop, Resize
 from data_pipelines.images.images import images
 from tests.images.test_copies_and_splits import photo
 from tests.images.test_decoding import saved
@@ -38,6 +39,35 @@ def test_its_streams(folder, tmp_path):
     np.testing.assert_array_equal(views[:, 0], views[:, 1])  # nothing is drawn
     assert list(found.pictures.classes) == ["cat", "dog"] and found.channels == 3
     assert made(folder, tmp_path, mode="L").train_source(2, 0).batch(0)["image"].shape == (2, 1, 32, 32, 1)
+
+
+def test_a_plain_view_is_the_last_and_changes_no_other(folder, tmp_path):
+    """Its steps draw after those of the others; all hosts have their rows of one batch."""
+    augmented = {"size": 16, "views": 2, "augment": [RandomResizedCrop(16), ColorJitter()]}
+    without = made(folder, tmp_path, **augmented).train_source(4, seed=3)
+    plain = made(folder, tmp_path, **augmented, plain_augment=[Resize(16), CenterCrop(16)])
+    stream = plain.train_source(4, seed=3)
+    batch = stream.batch(2)["image"]
+    assert plain.plain and batch.shape == (4, 3, 16, 16, 3)
+    np.testing.assert_array_equal(batch[:, :2], without.batch(2)["image"])
+    for hosts in (2, 4):
+        parts = [slice(4 // hosts * host, 4 // hosts * (host + 1)) for host in range(hosts)]
+        rows = [stream.batch(2, part)["image"] for part in parts]
+        np.testing.assert_array_equal(np.concatenate(rows), batch)
+        read_ahead = [next(stream.iterator(2, part))["image"] for part in parts]
+        np.testing.assert_array_equal(np.concatenate(read_ahead), batch)
+    (held_out,) = plain.validation_sources(3).values()
+    assert held_out.batch(0)["image"].shape == (3, 3, 16, 16, 3)
+    (last,) = [held_out.batch(1)]  # filled up
+    assert last["image"].shape == (3, 3, 16, 16, 3) and last["weight"].sum() < 3
+
+
+def test_a_plain_view_of_another_size_is_refused(folder, tmp_path):
+    found = made(folder, tmp_path, size=16, plain_augment=[Flip()])
+    with pytest.raises(
+        DataError, match=r"images\.plain_augment leaves a picture of .* where images\.size is 16"
+    ):
+        found.train_source(2, 0).batch(0)
 
 
 def test_what_is_held_out_is_of_every_class(folder, tmp_path):

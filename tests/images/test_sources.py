@@ -1,6 +1,7 @@
 """Every kind of source gives the same pictures and what it knows of each; what it passes over is counted."""
 
 import csv
+import gzip
 import io
 import json
 import tarfile
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_pipelines.errors import DataError
+from data_pipelines.images import picture_tables
 from data_pipelines.images.decoding import encode_png
 from data_pipelines.images.picture import Fields
 from data_pipelines.images.sources import PictureSource
@@ -204,6 +206,36 @@ def test_what_cannot_be_read_is_one_line(name, content, words, tmp_path):
     with pytest.raises(DataError, match=words) as raised:
         read(tmp_path / name)
     assert "\n" not in str(raised.value)
+
+
+def test_a_broken_one_of_many_costs_itself(tmp_path, caplog):
+    """And of a tar that breaks off what was read before stays."""
+    (tmp_path / "cats").mkdir()
+    (tmp_path / "cats" / "1.png").write_bytes(LABELLED[0][0])
+    (tmp_path / "a.zip").write_bytes(b"PK nothing")
+    (tmp_path / "b.parquet").write_bytes(b"PAR1")
+    whole = gzip.decompress(in_tar(tmp_path).read_bytes())
+    (tmp_path / "a.tar.gz").unlink()
+    (tmp_path / "c.tar").write_bytes(whole[: 3 * 1024 + 512 + 100])  # a picture takes two blocks of 512
+    pictures, skipped = read(tmp_path)
+    names = [picture.name for picture in pictures]
+    assert "cats/1.png" in names and 1 < len(names) < 1 + len(LABELLED)
+    assert skipped["rests of broken archives and tables"] == 3
+    assert "a.zip is broken" in caplog.text and "b.parquet cannot be read" in caplog.text
+
+
+def test_a_json_that_is_none_costs_its_picture(tmp_path):
+    files = {"1.jpg": LABELLED[0][0], "1.json": b"{", "2.jpg": LABELLED[1][0], "2.json": b'{"label": "dog"}'}
+    pictures, skipped = read(in_zip(tmp_path, files))
+    assert [(picture.name.split(":")[-1], picture.label) for picture in pictures] == [("2.jpg", "dog")]
+    assert skipped == {"pictures beside a .json that is none": 1}
+
+
+def test_a_file_that_a_table_names_is_no_larger_than_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(picture_tables, "LARGEST", 10)
+    (tmp_path / "1.png").write_bytes(LABELLED[0][0])
+    (tmp_path / "a.csv").write_text("path\n1.png\n")
+    assert read(tmp_path / "a.csv") == ([], {"files too large": 1})
 
 
 def test_nothing_there(tmp_path):

@@ -15,6 +15,8 @@ BUILD = "make kernels, or python -m tpu_npu_backends.cpu_kernels.build"
 TARGETS = (
     *("pangu_few_columns", "pangu_few_queries"),
     *("pangu_matmul", "pangu_flash", "pangu_flash_backward", "pangu_sum_of_squares"),
+    *("pangu_linear", "pangu_linear_gelu", "pangu_linear_times", "pangu_column_sums"),
+    *("pangu_self_flash", "pangu_self_flash_backward", "pangu_layer_norm", "pangu_layer_norm_backward"),
 )
 SWITCH = "PANGU_CPU_KERNELS"  # 0: as if they were not built
 

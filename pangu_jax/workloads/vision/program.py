@@ -1,16 +1,15 @@
 """A vision model as a pipeline runs it (`pangu_jax.parallel.stage.Program`)."""
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
 from pangu_jax.models import stack
 from pangu_jax.workloads import Microbatch, RunContext, Sums, Tree, Variables
-from pangu_jax.workloads.vision.model.objective import PictureObjective
-from pangu_jax.workloads.vision.model.trunk import Stream
-
-if TYPE_CHECKING:
-    from pangu_jax.workloads.vision.workload import VisionModel
+from pangu_jax.workloads.vision.model.objective import Begun
+from pangu_jax.workloads.vision.model.streams import Together, together
+from pangu_jax.workloads.vision.model.trunk import Features
+from pangu_jax.workloads.vision.side_by_side import SideBySide
 
 MAIN = "main"
 
@@ -18,12 +17,12 @@ MAIN = "main"
 class VisionProgram(NamedTuple):
     """The main stage as a tower; before and after it what objectives show and make.
 
-    Each stream of an objective is an array of the payload. What comes before the main stage is a few percent
-    of the work and made again at the end, where an objective reads its features: they are several times as
-    large as what the ring carries.
+    Streams that go through the trunk together are an array of the payload. What comes before the main stage
+    is a few percent of the work and made again at the end, where an objective reads its features: they are
+    several times as large as what the ring carries.
     """
 
-    workload: "VisionModel"
+    workload: SideBySide
     run_context: RunContext
     extra: Tree
     constants: Tree
@@ -36,12 +35,10 @@ class VisionProgram(NamedTuple):
     def begin(self, tower: int, shared: Tree, payload: dict[str, Any], part: Microbatch) -> dict[str, Any]:
         """What enters the first layer."""
         del tower
-        started = {
-            _name(one, number): self._forward.begin(shared["trunk"], stream)[1]
-            for one in self.workload.objectives
-            for number, stream in enumerate(self._begun(one, part).streams)
+        _, groups = self._shown(part)
+        return payload | {
+            _name(group): group.forward.begin(shared["trunk"], group.stream)[1] for group in groups
         }
-        return payload | started
 
     def run(
         self,
@@ -53,37 +50,35 @@ class VisionProgram(NamedTuple):
         first: jax.Array,
     ) -> dict[str, Any]:
         """Some layers."""
-        del tower, shared, part, first
-        return {name: self._forward.run(layers, x) for name, x in payload.items()}
+        del tower, shared, first
+        _, groups = self._shown(part)  # their arrays are not used, so they are not computed here
+        return {_name(group): group.forward.run(layers, payload[_name(group)]) for group in groups}
 
     def finish(self, shared: Tree, payload: dict[str, Any], part: Microbatch) -> Sums:
         """The loss of a microbatch."""
-        workload, begun, features = self.workload, {}, {}
-        for one in workload.objectives:
-            begun[one.name] = self._begun(one, part)
-            features[one.name] = tuple(
-                self._features(one, shared["trunk"], stream, payload[_name(one, number)])
-                for number, stream in enumerate(begun[one.name].streams)
-            )
+        begun, groups = self._shown(part)
+        early = any(one.early for one in self.workload.objectives)
+        found: dict[int, Features] = {}
+        for group in groups:
+            before = group.forward.begin(shared["trunk"], group.stream)[0] if early else ()
+            found |= group.apart(group.forward.end(shared["trunk"], before, payload[_name(group)]))
         variables = Variables(shared, self.extra, self.constants)
-        pictures = workload.pictures(part.batch, part.keys)
-        return workload.sums(variables, part.batch, pictures, begun, features, self.run_context)
+        pictures = self.workload.pictures(part.batch, part.keys)
+        features = [found[number] for number in range(len(found))]
+        return self.workload.sums(variables, part.batch, pictures, begun, features, self.run_context)
 
     def rematerialise(self, function):
         """As the remat policy says, for a whole chunk of layers."""
         return stack.rematerialise(function, self.run_context.remat)
 
-    @property
-    def _forward(self) -> Any:
-        return self.workload.forward(self.run_context)
-
-    def _begun(self, one: PictureObjective, part: Microbatch):
-        return self.workload.begin(one, self.workload.pictures(part.batch, part.keys), self.run_context.phase)
-
-    def _features(self, one: PictureObjective, trunk: Tree, stream: Stream, x: jax.Array):
-        early = self._forward.begin(trunk, stream)[0] if one.early else ()
-        return self._forward.end(trunk, early, x)
+    def _shown(self, part: Microbatch) -> tuple[dict[str, Begun], list[Together]]:
+        """What each objective shows, and the streams that go through the trunk together."""
+        workload, phase = self.workload, self.run_context.phase
+        pictures = workload.pictures(part.batch, part.keys)
+        begun = {one.name: workload.begin(one, pictures, phase) for one in workload.objectives}
+        streams = [stream for one in begun.values() for stream in one.streams]
+        return begun, together(workload.forward(self.run_context), streams)
 
 
-def _name(one: PictureObjective, number: int) -> str:
-    return f"{one.name} {number}"
+def _name(group: Together) -> str:
+    return "streams " + " ".join(map(str, group.numbers))

@@ -13,11 +13,9 @@ import jax.numpy as jnp
 from pangu_jax.errors import UserError
 from pangu_jax.recipes import Recipe, Reference, make
 from pangu_jax.workloads import (
-    Batch,
     PipelinedWorkload,
     RunContext,
     Source,
-    Sums,
     TrainStream,
     Tree,
     Updates,
@@ -27,32 +25,36 @@ from pangu_jax.workloads.exhibits import Exhibit
 from pangu_jax.workloads.shape import Shape
 from pangu_jax.workloads.vision import joint, shapes, showing
 from pangu_jax.workloads.vision.data import NoPictures, PictureData
-from pangu_jax.workloads.vision.model import trunk as trunks
 from pangu_jax.workloads.vision.model.contrast import NeighbourContrast
 from pangu_jax.workloads.vision.model.hierarchical import HierarchicalConfig
 from pangu_jax.workloads.vision.model.masked import MaskedPixels
-from pangu_jax.workloads.vision.model.objective import Begun, Pass, PictureBatch, PictureObjective, Term
-from pangu_jax.workloads.vision.model.pixels import centred
-from pangu_jax.workloads.vision.model.trunk import Features, TrunkConfig
+from pangu_jax.workloads.vision.model.objective import PictureObjective
+from pangu_jax.workloads.vision.model.plain import PlainConfig
+from pangu_jax.workloads.vision.model.restoring import Restoration
+from pangu_jax.workloads.vision.model.trunk import TrunkConfig
 from pangu_jax.workloads.vision.program import VisionProgram
+from pangu_jax.workloads.vision.side_by_side import SideBySide
 
 register = partial(gin.external_configurable, module="pangu_jax.workloads.vision")
 register(HierarchicalConfig, "HierarchicalTransformer")
+register(PlainConfig, "VisionTransformer")
 register(MaskedPixels)
 register(NeighbourContrast)
+register(Restoration)
 
 
 @gin.configurable(module="pangu_jax.workloads.vision")
-class VisionModel(PipelinedWorkload):
+class VisionModel(SideBySide, PipelinedWorkload):
     """A trunk, and objectives that it serves together.
 
     Parameters are {"trunk": what comes before the main stage, "main": its layers, OBJECTIVE: its own}.
 
     Args:
-      model: the trunk's shape, @HierarchicalTransformer(); None for an objective that needs none.
+      model: the trunk's shape, @HierarchicalTransformer() or @VisionTransformer(); None for an objective
+        that needs none.
       data: where pictures come from, @images().
       objectives: what is learnt, such as [@NeighbourContrast(), @MaskedPixels()]; a joint loss divides each
-        by its running size (`joint`).
+        by its running size (`joint`). None, [], of a model that is used as it was imported.
       average: how much of the averaged parameters is kept in a step: contrast is with what they make, and
         they are what is evaluated. 0 for none.
     """
@@ -67,23 +69,22 @@ class VisionModel(PipelinedWorkload):
         objectives: Sequence[PictureObjective] = gin.REQUIRED,
         average: float = 0.0,
     ):
-        self.model: Any = model
+        super().__init__(model, tuple(objectives))
         self.data, self.average = data, average
-        self.objectives = tuple(objectives)
         self.loss_unit = self.objectives[0].loss_unit if len(self.objectives) == 1 else ""
         self._require_fit()
 
     def _require_fit(self) -> None:
         names = [one.name for one in self.objectives]
-        if not names or len(set(names)) < len(names):
-            raise UserError(f"VisionModel.objectives = {names}: give one or more, each once")
+        if len(set(names)) < len(names):
+            raise UserError(f"VisionModel.objectives = {names}: give each once")
         model, data = self.model, self.data
         if model and (data.size, data.channels) != (model.size, model.channels):
             raise UserError(
                 f"images gives pictures of {data.size} pixels and {data.channels} channels, and the model "
                 f"has size {model.size} and channels {model.channels}: set both alike"
             )
-        needed = max(one.views for one in self.objectives)
+        needed = max((one.views for one in self.objectives), default=0)
         if data.views != max(needed, 1):
             wants = ", ".join(one.name for one in self.objectives if one.views == needed)
             raise UserError(f"images.views = {data.views}: {wants} learns from {max(needed, 1)}")
@@ -150,49 +151,6 @@ class VisionModel(PipelinedWorkload):
         """The tasks of a step: each objective takes its own in turns."""
         return step % math.lcm(*(len(one.turns) for one in self.objectives))
 
-    def loss(self, variables: Variables, batch: Batch, keys: jax.Array | None, run: RunContext) -> Sums:
-        """The objectives' losses summed over pictures; `loss/OBJECTIVE` is each as it is."""
-        params, pictures, forward = variables.params, self.pictures(batch, keys), self.forward(run)
-        begun = {one.name: self.begin(one, pictures, run.phase) for one in self.objectives}
-        features: dict[str, tuple[Features, ...]] = {
-            name: tuple(trunks.features(forward, params, stream) for stream in one.streams) if forward else ()
-            for name, one in begun.items()
-        }
-        return self.sums(variables, batch, pictures, begun, features, run)
-
-    def sums(
-        self,
-        variables: Variables,
-        batch: Batch,
-        pictures: PictureBatch,
-        begun: Mapping[str, Begun],
-        features: Mapping[str, tuple[Features, ...]],
-        run: RunContext,
-    ) -> Sums:
-        """What the trainer adds up, from the features of each objective's streams."""
-        weight_B = batch["weight"].astype(jnp.float32)
-        count = jnp.sum(weight_B)
-        total, metrics, sizes, rows = jnp.float32(0), {}, {}, {}
-        running = variables.extra.get("running", {})
-        for one in self.objectives:
-            task = run.phase % len(one.turns)
-            of = self.pass_of(one, variables, run)
-            term: Term = one.finish(
-                variables.params[one.name], pictures, begun[one.name], features[one.name], of
-            )
-            scale = one.weight / joint.size(running, one, task) if running else 1.0
-            total += jnp.sum(term.loss_B * weight_B) * scale
-            named = "/".join(filter(None, (one.name, one.turns[task])))
-            metrics[f"loss/{named}"] = jnp.sum(term.loss_B * weight_B), count
-            for name, value_B in term.metrics_B.items():
-                metrics[f"{one.name}/{name}"] = jnp.sum(value_B * weight_B), count
-            sizes[one.name] = jax.lax.stop_gradient(joint.of_tasks(term, weight_B, one, task))
-            rows[one.name] = jax.lax.stop_gradient(term.rows)
-        if not jax.tree.leaves(variables.extra):
-            return Sums(total, count, metrics)
-        kept = {name: tree for name, tree in rows.items() if jax.tree.leaves(tree)}
-        return Sums(total, count, metrics, Updates(sizes if running else {}, kept))
-
     def after_step(self, variables: Variables, updates: Updates) -> Tree:
         """Averages of parameters and of losses, and what objectives remember."""
         params, extra = variables.params, variables.extra
@@ -217,45 +175,18 @@ class VisionModel(PipelinedWorkload):
         """With averaged parameters, where there are any."""
         return variables._replace(params=variables.extra["averaged"]) if self.average else variables
 
+    @property
+    def trunk_entry(self) -> str:
+        """Where a checkpoint has the trunk as it is evaluated."""
+        return "extra/averaged" if self.average else "params"
+
+    def complete(self, variables: Variables) -> Tree:
+        """Parameters with the trunk's, of `evaluated` variables."""
+        return variables.params
+
     def program(self, run: RunContext, extra: Tree, constants: Tree) -> VisionProgram:
         """The main stage as the tower of a pipeline."""
         return VisionProgram(self, run, extra, constants)
-
-    def pictures(self, batch: Batch, keys: jax.Array | None) -> PictureBatch:
-        """A batch as objectives take it; what is held out has keys of its place."""
-        keys = held_out_keys(batch) if keys is None else keys
-        return PictureBatch(batch["image"], batch["label"], keys)
-
-    def begin(self, one: PictureObjective, pictures: PictureBatch, phase: int) -> Begun:
-        """What an objective shows, with keys of its own."""
-        number = self.objectives.index(one)
-        keys_B = jax.vmap(lambda key: jax.random.fold_in(key, number))(pictures.keys_B)
-        return one.begin(self.model, pictures._replace(keys_B=keys_B), phase % len(one.turns))
-
-    def pass_of(self, one: PictureObjective, variables: Variables, run: RunContext) -> Pass:
-        """What an objective's loss reads besides its parameters."""
-        extra = variables.extra
-        return Pass(
-            self.forward(run),
-            run.placement,
-            run.dtype,
-            run.remat,
-            run.phase % len(one.turns),
-            extra.get("averaged", {}),
-            extra.get("objectives", {}).get(one.name, {}),
-            extra.get("steps", jnp.float32(0)),
-        )
-
-    def forward(self, run: RunContext) -> Any:
-        """The trunk's forward pass as a run carries it out, a `TrunkForward`; None without a trunk."""
-        return self.model.forward(run.placement, run.remat, run.dtype) if self.model else None
-
-    def features(self, params: Tree, pixels_BxSxSxC: jax.Array, run: RunContext) -> Features:
-        """Features of all stages of whole pictures, values of 0 to 255."""
-        forward = self.forward(run)
-        if forward is None:
-            raise UserError("the model has no trunk: it restores pictures and has no features of them")
-        return trunks.features(forward, params, trunks.whole(self.model, centred(pixels_BxSxSxC)))
 
     def batch_shapes(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
         """Pictures as uint8, and what is known of each."""
@@ -272,6 +203,10 @@ class VisionModel(PipelinedWorkload):
 
     def train_source(self, batch_size: int, seed: int, shift: int = 0) -> TrainStream:
         """Endless views of what is trained on."""
+        if not self.objectives:
+            raise UserError(
+                "VisionModel.objectives = []: nothing is learnt; name one or more, such as [@MaskedPixels()]"
+            )
         return self.data.train_source(batch_size, seed, shift)
 
     def validation_sources(self, batch_size: int) -> Mapping[str, Source]:
@@ -288,11 +223,11 @@ class VisionModel(PipelinedWorkload):
 
     def baselines(self) -> dict[str, dict[str, float]]:
         """Of masked pixels alone: the loss of painting in the mean colour of what is seen."""
-        return showing.baselines(self)
+        return showing.baselines(self, self.validation_sources(showing.COMPARED))
 
     def exhibits(self, variables: Variables, run: RunContext) -> Sequence[Exhibit]:
         """Held-out pictures, as each objective makes them."""
-        return showing.exhibits(self, variables, run)
+        return showing.exhibits(self, self.validation_sources(showing.SHOWN), variables, run)
 
     def tokens_per_step(self, batch_size: int) -> int:
         """Pictures."""
@@ -306,8 +241,3 @@ class VisionModel(PipelinedWorkload):
     def shape(self) -> Shape:
         """The model in numbers, for the planner."""
         return shapes.shape_of(self.model, self.objectives)
-
-
-def held_out_keys(batch: Batch) -> jax.Array:
-    """A key per picture, of its place in the set: the same units are left out each time it is evaluated."""
-    return jax.vmap(lambda place: jax.random.fold_in(jax.random.key(0), place))(batch["place"])

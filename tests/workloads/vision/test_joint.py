@@ -19,6 +19,7 @@ from pangu_jax.workloads.vision.data import NoPictures
 from pangu_jax.workloads.vision.model.contrast import NeighbourContrast
 from pangu_jax.workloads.vision.model.hierarchical import HierarchicalConfig
 from pangu_jax.workloads.vision.model.masked import MaskedPixels
+from pangu_jax.workloads.vision.model.restoring import Restoration
 
 BATCH = 8
 WORKLOAD = VisionModel(
@@ -27,6 +28,7 @@ WORKLOAD = VisionModel(
     [
         NeighbourContrast(neighbours=2, neighbours_from=1, queue=16, hidden=32, width=16, labels=True),
         MaskedPixels(ratio=0.7, width=32, layers=1, heads=4),
+        Restoration(tasks=("denoise",), width=8, blocks=1),
     ],
     average=0.9,
 )
@@ -127,14 +129,14 @@ def test_the_state_is_worth_comparing(batches, one_device):
 def test_each_term_is_divided_by_its_running_size(one_device):
     """The first step's losses as they are; then by the average of those before, whatever their scales."""
     metrics, state = one_device
-    names = ("contrast", "masked")
-    assert metrics[0]["loss"] == pytest.approx(sum(metrics[0][f"loss/{name}"] for name in names), rel=1e-5)
-    expected = sum(metrics[1][f"loss/{name}"] / metrics[0][f"loss/{name}"] for name in names)
+    of = {"contrast": "contrast", "masked": "masked", "restoration": "restoration/denoise"}
+    losses = [{name: row[f"loss/{metric}"] for name, metric in of.items()} for row in metrics]
+    assert metrics[0]["loss"] == pytest.approx(sum(losses[0].values()), rel=1e-5)
+    expected = sum(losses[1][name] / losses[0][name] for name in of)
     assert metrics[1]["loss"] == pytest.approx(expected, rel=1e-4)
-    for name in names:
+    for name in of:
         total, weight = state["extra"]["running"][name][:, 0]
-        losses = [row[f"loss/{name}"] for row in metrics]
-        wanted = sum(0.02 * 0.98 ** (2 - i) * loss for i, loss in enumerate(losses))
+        wanted = sum(0.02 * 0.98 ** (2 - i) * row[name] for i, row in enumerate(losses))
         assert total == pytest.approx(wanted, rel=1e-4) and weight == pytest.approx(1 - 0.98**3, rel=1e-4)
 
 

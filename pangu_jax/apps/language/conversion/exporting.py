@@ -13,11 +13,12 @@ import numpy as np
 from data_pipelines.text.vocabulary import Vocabulary
 from pangu_jax.apps.language import loaded, loading
 from pangu_jax.apps.language.conversion import config as configs
-from pangu_jax.apps.language.conversion import folders, names, vocabularies
+from pangu_jax.apps.language.conversion import names, vocabularies
 from pangu_jax.apps.language.conversion.importing import KEY
-from pangu_jax.apps.language.conversion.tensors import DTYPES, NAMES, Shards, write_json
 from pangu_jax.errors import UserError
 from pangu_jax.runs import opening
+from pangu_jax.runs.exchange import folders
+from pangu_jax.runs.exchange.tensors import DTYPES, NAMES, Shards, write_json
 from pangu_jax.runs.inference_layout import ANY, Devices, Spread
 from pangu_jax.runs.opening import Found
 from pangu_jax.workloads.language.model import encoder_decoder

@@ -11,16 +11,21 @@ from data_pipelines.text.denoising import SpanCorruption
 from data_pipelines.text.vocabulary import Vocabulary
 from pangu_jax import recipes
 from pangu_jax.apps.language.conversion import config as configs
-from pangu_jax.apps.language.conversion import folders, names, vocabularies
-from pangu_jax.apps.language.conversion.tensors import DTYPES, Tensors
+from pangu_jax.apps.language.conversion import names, vocabularies
 from pangu_jax.apps.language.conversion.vocabularies import FoundVocabulary
 from pangu_jax.errors import UserError
 from pangu_jax.models.parameters import Tree
 from pangu_jax.recipes import functions
 from pangu_jax.runs.checkpoints import Checkpoints
+from pangu_jax.runs.exchange import folders
+from pangu_jax.runs.exchange.tensors import DTYPES, Tensors
 from pangu_jax.runs.run_directory import RunDirectory
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 
+CONVERT = (
+    'python -c \'from transformers import AutoModelForSeq2SeqLM as M; M.from_pretrained("{0}")'
+    '.save_pretrained("{0}-safe")\''
+)
 KEY = "hugging_face"  # of the manifest: what an export needs to give back what was there
 FIRST_FEW = 3
 
@@ -127,7 +132,7 @@ def examine(source: Path) -> ImportableFolder:
     where = str(source / "config.json")
     theirs = vocabularies.read_json(source / "config.json")
     configs.require_kind(theirs, where)
-    tensors = Tensors(source)
+    tensors = Tensors(source, CONVERT)
     tensors.alias(names.EMBEDDING, names.EMBEDDING_ALIASES)
     own_head = _has_own_head(theirs, tensors)
     config = configs.to_ours(theirs, where, own_head)

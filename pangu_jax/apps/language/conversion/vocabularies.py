@@ -13,8 +13,8 @@ from data_pipelines.text.vocabulary import Vocabulary, added_tokens, byte_vocabu
 from data_pipelines.text.vocabulary.added_tokens import Additions
 from pangu_jax.apps.language.conversion import added_token_files, tokenizer_json
 from pangu_jax.apps.language.conversion.added_token_files import Claimed
-from pangu_jax.apps.language.conversion.tensors import write_json
 from pangu_jax.errors import UserError
+from pangu_jax.runs.exchange.tensors import write_json
 
 SPIECE, TOKENIZER, SETTINGS = "spiece.model", "tokenizer.json", "tokenizer_config.json"
 T5_SENTINELS = 100  # where a T5's tokenizer_config.json says nothing

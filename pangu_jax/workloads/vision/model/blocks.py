@@ -9,7 +9,8 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 
-from pangu_jax.models import attention
+from pangu_jax.models import attention, native, native_blocks
+from pangu_jax.models.native_blocks import Linear
 from pangu_jax.models.normalization import LayerNorm, layer_norm
 from pangu_jax.models.parameters import Tree, normal, zeros
 from pangu_jax.models.placement import Placement
@@ -32,9 +33,10 @@ class PerceptronBlock(nnx.Module):
 
 
 class AttentionBlock(nnx.Module):
-    """`norm`, `qkv` [stack, embed, heads, 3, kv], `out` [stack, embed, heads, kv], `qkv_bias`, `out_bias`."""
+    """`norm`, `qkv` [stack, embed, heads, 3, kv], `out` [stack, embed, heads, kv], `out_bias`, and `qkv_bias`
+    unless `biased` is false."""
 
-    def __init__(self, stack: Stack, width: int, heads: int, rngs: nnx.Rngs):
+    def __init__(self, stack: Stack, width: int, heads: int, rngs: nnx.Rngs, biased: bool = True):
         count, name = stack
         kv = width // heads
         self.norm = LayerNorm(width, (stack,))
@@ -42,33 +44,83 @@ class AttentionBlock(nnx.Module):
             rngs, (count, width, heads, 3, kv), (name, "embed", "heads", None, "kv"), fan_in=width
         )
         self.out = normal(rngs, (count, width, heads, kv), (name, "embed", "heads", "kv"), fan_in=width)
-        self.qkv_bias = zeros((count, heads, 3, kv), (name, "heads", None, "kv"))
+        if biased:
+            self.qkv_bias = zeros((count, heads, 3, kv), (name, "heads", None, "kv"))
         self.out_bias = zeros((count, width), (name, "norm"))
 
 
-def perceptron(params: Tree, x_BxTxD: jax.Array, placement: Placement) -> jax.Array:
-    """x + down(gelu(up(norm(x)))), of one block."""
-    x = placement.enter(layer_norm(x_BxTxD, params["norm"]))
+# As PyTorch's nn.GELU and the checkpoints of others have it: by the error function, not by tanh.
+gelu = partial(jax.nn.gelu, approximate=False)
+
+
+def gelu_of(tanh: bool) -> Callable[[jax.Array], jax.Array]:
+    """GELU by tanh, as Flax has it by default, or by the error function."""
+    return jax.nn.gelu if tanh else gelu
+
+
+# Those that the CPU's kernels know, and whether by tanh.
+_OF_KERNELS: Mapping[Callable[[jax.Array], jax.Array], bool] = {gelu: False, jax.nn.gelu: True}
+
+
+def perceptron(
+    params: Tree,
+    x_BxTxD: jax.Array,
+    placement: Placement,
+    activation: Callable[[jax.Array], jax.Array] = gelu,
+    epsilon: float = 1e-6,
+) -> jax.Array:
+    """x + down(activation(up(norm(x)))), of one block."""
+    by_tanh = _OF_KERNELS.get(activation)
+    if by_tanh is not None and native.takes(placement, x_BxTxD, params["up"]):
+        x, beside = native_blocks.normed(x_BxTxD, params["norm"], epsilon)
+        up, down = (Linear(params[name], params[f"{name}_bias"]) for name in ("up", "down"))
+        return checkpoint_name(native_blocks.perceptron(x, up, down, beside, by_tanh), "residual")
+    x = placement.enter(layer_norm(x_BxTxD, params["norm"], epsilon))
     hidden_BxTxF = checkpoint_name(project(x, params["up"]) + params["up_bias"].astype(x.dtype), "up")
-    hidden_BxTxF = placement.inside(gelu(hidden_BxTxF), ("batch", "length", "mlp"))
+    hidden_BxTxF = placement.inside(activation(hidden_BxTxF), ("batch", "length", "mlp"))
     y_BxTxD = placement.leave(project_back(hidden_BxTxF, params["down"]))
     return checkpoint_name(x_BxTxD + y_BxTxD + params["down_bias"].astype(x.dtype), "residual")
 
 
-def self_attention(params: Tree, x_BxTxD: jax.Array, placement: Placement) -> jax.Array:
-    """x + attention(norm(x)), of one block: every token looks at all of its picture."""
-    x = placement.enter(layer_norm(x_BxTxD, params["norm"]))
-    projected_BxTxHx3xK = project(x, params["qkv"]) + params["qkv_bias"].astype(x.dtype)
+def self_attention(
+    params: Tree,
+    x_BxTxD: jax.Array,
+    placement: Placement,
+    seen_Bx1xTxT: jax.Array | None = None,
+    epsilon: float = 1e-6,
+) -> jax.Array:
+    """x + attention(norm(x)), of one block: every token looks at its picture, or at what it may see."""
+    if native.takes(placement, x_BxTxD, params["qkv"]):
+        x, beside = native_blocks.normed(x_BxTxD, params["norm"], epsilon)
+        projected = native_blocks.linear(x, Linear(params["qkv"], params.get("qkv_bias")))
+        heads = _attend(projected, seen_Bx1xTxT, placement)
+        out = Linear(params["out"], params["out_bias"])
+        return checkpoint_name(native_blocks.linear_back(heads, out, beside), "residual")
+    x = placement.enter(layer_norm(x_BxTxD, params["norm"], epsilon))
+    projected_BxTxHx3xK = project(x, params["qkv"])
+    if "qkv_bias" in params:
+        projected_BxTxHx3xK += params["qkv_bias"].astype(x.dtype)
+    heads_BxTxHxK = _attend(projected_BxTxHx3xK, seen_Bx1xTxT, placement)
+    y_BxTxD = placement.leave(project_back(heads_BxTxHxK, params["out"]))
+    return checkpoint_name(x_BxTxD + y_BxTxD + params["out_bias"].astype(x.dtype), "residual")
+
+
+def _attend(
+    projected_BxTxHx3xK: jax.Array, seen_Bx1xTxT: jax.Array | None, placement: Placement
+) -> jax.Array:
+    """What each head makes of queries, keys and values, [B, T, H, K]."""
     projected_BxTxHx3xK = checkpoint_name(projected_BxTxHx3xK, "heads")
+    scale = projected_BxTxHx3xK.shape[-1] ** -0.5
+    if native.takes(placement, projected_BxTxHx3xK) and native_blocks.fits(projected_BxTxHx3xK, seen_Bx1xTxT):
+        seen_BxTxT = None if seen_Bx1xTxT is None else seen_Bx1xTxT[:, 0]
+        return checkpoint_name(native_blocks.self_attend(projected_BxTxHx3xK, seen_BxTxT, scale), "attention")
     q, k, v = (
         placement.inside(part[:, :, :, 0].transpose(0, 2, 1, 3), attention.HEADS)
         for part in jnp.split(projected_BxTxHx3xK, 3, axis=3)
     )
-    seen = jnp.ones((1, 1, 1, 1), bool)
-    heads = checkpoint_name(attention.attend(q * q.shape[-1] ** -0.5, k, v, seen, None), "attention")
-    heads_BxTxHxK = placement.inside(heads, attention.HEADS).transpose(0, 2, 1, 3)
-    y_BxTxD = placement.leave(project_back(heads_BxTxHxK, params["out"]))
-    return checkpoint_name(x_BxTxD + y_BxTxD + params["out_bias"].astype(x.dtype), "residual")
+    seen = jnp.ones((1, 1, 1, 1), bool) if seen_Bx1xTxT is None else seen_Bx1xTxT
+    heads = checkpoint_name(attention.attend(q * scale, k, v, seen, None), "attention")
+    return placement.inside(heads, attention.HEADS).transpose(0, 2, 1, 3)
 
 
 Block = Callable[[Tree, jax.Array, Placement], jax.Array]
@@ -112,8 +164,5 @@ def run_blocks(
 
     return run_layers(body, stacked, x_BxTxD, remat=remat, unroll=unroll)
 
-
-# As PyTorch's nn.GELU and the checkpoints of others have it: by the error function, not by tanh.
-gelu = partial(jax.nn.gelu, approximate=False)
 
 LAYER: Mapping[str, Block] = {"attention": self_attention, "perceptron": perceptron}  # of a transformer

@@ -29,6 +29,7 @@ from pangu_jax.workloads.vision.model import trunk as trunks
 from pangu_jax.workloads.vision.model.blocks import gelu
 from pangu_jax.workloads.vision.model.objective import Begun, Pass, PictureBatch, PictureObjective, Term
 from pangu_jax.workloads.vision.model.pixels import centred
+from pangu_jax.workloads.vision.model.streams import features_of
 from pangu_jax.workloads.vision.model.trunk import Features, TrunkConfig
 
 NEVER = -1e9  # a similarity that no softmax sees
@@ -127,7 +128,7 @@ class NeighbourContrast(PictureObjective):
         self, params: Tree, pictures: PictureBatch, begun: Begun, features: tuple[Features, ...], run: Pass
     ) -> Term:
         """Each view's embedding with what the teacher made of the other."""
-        taught = [trunks.features(run.forward, run.averaged, stream) for stream in begun.streams]
+        taught = features_of(run.forward, run.averaged, begun.streams)
         taught = jax.lax.stop_gradient([self.embed(run.averaged[self.name], x, run) for x in taught])
         drawn = [self.embed(params, x, run) for x in features]
         near_from = run.steps >= self.neighbours_from

@@ -39,6 +39,7 @@ class HierarchicalConfig:
       heads: of attention.
       stem_ratio: hidden width of the first stages' perceptrons, in widths.
       ratio: the same of the main stage.
+      learned_positions: whether positions are learnt, instead of fixed sines.
       unroll: blocks compiled as one iteration of the loop over them.
     """
 
@@ -50,6 +51,7 @@ class HierarchicalConfig:
     heads: int = 8
     stem_ratio: float = 3.0
     ratio: float = 4.0
+    learned_positions: bool = False
     unroll: int = 1
 
     def __post_init__(self):
@@ -165,6 +167,8 @@ class BeforeMain(nnx.Module):
             for depth, width in zip(config.depths, (first, second), strict=False)
         )
         self.first_merge, self.second_merge = Merge(first, rngs), Merge(second, rngs)
+        if config.learned_positions:
+            self.positions = normal(rngs, (config.units, config.d_model), (None, "embed"), fan_in=2500)
 
 
 class MainStage(nnx.Module):
@@ -197,7 +201,10 @@ class HierarchicalForward:
         """See `TrunkForward`. Features are a unit's tokens side by side: 16 of d/4, then 4 of d/2."""
         config, place = self.config, self.placement
         batch, units = stream.places_BxU.shape
-        table_UxD = jnp.asarray(sine_positions(config.grid, config.d_model), self.dtype)
+        if config.learned_positions:
+            table_UxD = self._gathered({"positions": params["positions"]}, ("positions",))["positions"]
+        else:
+            table_UxD = jnp.asarray(sine_positions(config.grid, config.d_model), self.dtype)
         first = self._stem(params, stream.values_BxUxV.reshape(batch, units * INNER**2, -1))
         first = place.enter(self._perceptrons("first", params, place.begin(first)))
         second = self._merge(params, "first_merge", first.reshape(batch, units, INNER, INNER, -1))

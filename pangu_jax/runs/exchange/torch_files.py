@@ -13,9 +13,9 @@ from typing import Self
 import ml_dtypes
 import numpy as np
 
-from pangu_jax.apps.language.conversion import torch_state
-from pangu_jax.apps.language.conversion.torch_state import ForeignState, StoredTensor
 from pangu_jax.errors import UserError
+from pangu_jax.runs.exchange import torch_state
+from pangu_jax.runs.exchange.torch_state import ForeignState, StoredTensor
 
 NUMPY = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype(ml_dtypes.bfloat16)}
 
@@ -23,12 +23,16 @@ NUMPY = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype(ml_dty
 class TorchFile:
     """Tensors of a file, by name, with the methods of safetensors' `safe_open` that are used here.
 
+    Args:
+      file: the file.
+      convert: the command that makes a file of it that is read, for messages.
+      inside: see `torch_state.read`.
     Raises:
       UserError: it is damaged, is of an older torch, or holds more than tensors by name.
     """
 
-    def __init__(self, file: Path, convert: str):
-        self._file, self._convert = file, convert
+    def __init__(self, file: Path, convert: str, inside: str | None = None):
+        self._file, self._convert, self._inside = file, convert, inside
         if not zipfile.is_zipfile(file):
             raise UserError(
                 f"{file} is no zip archive, as torch has written since version 1.6: it is damaged or older; "
@@ -89,7 +93,7 @@ class TorchFile:
         if order in entries and self._entry(order) != b"little":
             raise self._refused("its numbers are not little-endian")
         try:
-            self._tensors = torch_state.read(self._entry(found[0]))
+            self._tensors = torch_state.read(self._entry(found[0]), self._inside)
         except ForeignState as error:
             raise self._refused(str(error)) from None
         for name, tensor in self._tensors.items():

@@ -48,9 +48,12 @@ class _Name(NamedTuple):
 _MARK = object()
 
 
-def read(description: bytes) -> dict[str, StoredTensor]:
+def read(description: bytes, inside: str | None = None) -> dict[str, StoredTensor]:
     """Tensors by name, none of them read.
 
+    Args:
+      description: of the file.
+      inside: an entry that may hold them instead, as a dict; what is beside it is passed over.
     Raises:
       ForeignState: it holds anything else.
     """
@@ -65,6 +68,8 @@ def read(description: bytes) -> dict[str, StoredTensor]:
         raise ForeignState(f"its description is damaged ({str(error)[:60]})") from None
     if not isinstance(found, dict):
         raise ForeignState("it holds no tensors by name")
+    if inside is not None and isinstance(found.get(inside), dict):
+        found = found[inside]
     for name, value in found.items():
         if not isinstance(value, StoredTensor):
             raise ForeignState(f"{str(name)[:60]} is no tensor")

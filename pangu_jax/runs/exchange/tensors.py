@@ -1,47 +1,66 @@
-"""Folders of tensors: which file holds which, reading one after the other, writing safetensors in shards."""
+"""Tensors in files: which file holds which, reading one after the other, writing safetensors in shards."""
 
 import json
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import ml_dtypes
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from pangu_jax.apps.language.conversion.torch_files import TorchFile
 from pangu_jax.errors import UserError
+from pangu_jax.runs.exchange.numpy_files import NumpyFile
+from pangu_jax.runs.exchange.torch_files import TorchFile
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-TORCH = "pytorch_model.bin"
+TORCH, TORCH_SUFFIXES = "pytorch_model.bin", (".bin", ".pth", ".pt")
 DTYPES = {"F32": np.dtype(np.float32), "F16": np.dtype(np.float16), "BF16": np.dtype(ml_dtypes.bfloat16)}
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
-CONVERT = (
-    'python -c \'from transformers import AutoModelForSeq2SeqLM as M; M.from_pretrained("{0}")'
-    '.save_pretrained("{0}-safe")\''
-)
+Opened: TypeAlias = safe_open | TorchFile | NumpyFile
 
 
 class Tensors:
-    """The tensors of a folder with model.safetensors or pytorch_model.bin, or with shards of one and their
-    index. Nothing is read yet.
+    """The tensors of one file, or of a folder with model.safetensors or pytorch_model.bin, or with shards of
+    one and their index. Nothing is read yet.
+
+    Args:
+      source: the file (.safetensors, .npz, or what torch.save wrote) or the folder.
+      convert: the command that makes a file of torch one that is read, for messages; `{0}` is the source.
+      inside: see `torch_state.read`.
+      unread: whether a tensor of that name is passed over; it may have any dtype.
 
     Attributes:
+      folder: the source.
       shapes: of each tensor.
       dtypes: of each, as safetensors names them ("F32", "BF16", "F16").
+      left_out: names of those that were passed over.
     Raises:
       UserError: there is none, a file is missing or damaged, or a tensor has another dtype.
     """
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(
+        self,
+        source: Path,
+        convert: str,
+        inside: str | None = None,
+        unread: Callable[[str], bool] = lambda name: False,
+    ):
+        self.folder = source
+        self._open = partial(_opened, convert=convert.format(source), inside=inside)
+        self.left_out: list[str] = []
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.dtypes: dict[str, str] = {}
         self._places: dict[str, tuple[Path, str]] = {}  # the file, and the name there
-        for file in _files(folder):
-            with _opened(file) as tensors:
+        for file in _files(source):
+            with self._open(file) as tensors:
                 for name in tensors.keys():  # noqa: SIM118 - no mapping
+                    if unread(name):
+                        self.left_out.append(name)
+                        continue
                     dtype, shape = _described(tensors, name)
                     if dtype not in DTYPES:
                         raise UserError(
@@ -73,7 +92,7 @@ class Tensors:
             def read(name: str) -> np.ndarray:
                 file, stored = self._places[name]
                 if file not in opened:
-                    opened[file] = stack.enter_context(_opened(file))
+                    opened[file] = stack.enter_context(self._open(file))
                 return opened[file].get_tensor(stored)
 
             yield read
@@ -91,6 +110,8 @@ def _bits(array: np.ndarray) -> np.ndarray:
 
 
 def _files(folder: Path) -> list[Path]:
+    if folder.is_file():
+        return [folder]
     for single in (SINGLE, TORCH):
         index = folder / f"{single}.index.json"
         if (folder / single).is_file():
@@ -112,18 +133,22 @@ def _files(folder: Path) -> list[Path]:
     return files
 
 
-def _described(tensors: safe_open | TorchFile, name: str) -> tuple[str, tuple[int, ...]]:
+def _described(tensors: Opened, name: str) -> tuple[str, tuple[int, ...]]:
     """The dtype and the shape of a tensor."""
-    if isinstance(tensors, TorchFile):
+    if isinstance(tensors, TorchFile | NumpyFile):
         return tensors.dtype(name), tensors.shape(name)
     described = tensors.get_slice(name)
     return described.get_dtype(), tuple(described.get_shape())
 
 
 @contextmanager
-def _opened(file: Path) -> Generator[safe_open | TorchFile]:
-    if file.suffix == ".bin":
-        with TorchFile(file, CONVERT.format(file.parent)) as tensors:
+def _opened(file: Path, convert: str, inside: str | None) -> Generator[Opened]:
+    if file.suffix in TORCH_SUFFIXES:
+        with TorchFile(file, convert, inside) as tensors:
+            yield tensors
+        return
+    if file.suffix == ".npz":
+        with NumpyFile(file) as tensors:
             yield tensors
         return
     try:

@@ -1,0 +1,1 @@
+"""Models of vision of other libraries: to a run directory, and back."""
