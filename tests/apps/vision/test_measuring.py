@@ -149,6 +149,8 @@ def test_classes_are_taught_and_the_tuned_run_is_a_run_like_others(folder, pangu
     assert last["validation_accuracy"] > 0.3
     opened = opening.open_run(out, family="vision")
     assert opened.workload.classes == tuple("0123456789")
+    status, _, err = pangu("restore", "--run_dir", out, "--task", "x2", "--out", folder / "larger", "a.png")
+    assert status == 2 and "was not trained to restore pictures, but by: classes" in err[-1]
 
 
 @pytest.mark.parametrize("learns", ["HeadOnly", "LowRank"])
