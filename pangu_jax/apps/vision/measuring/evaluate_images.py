@@ -92,7 +92,7 @@ def evaluate_images(
     Args:
       run_dir: the model's run.
       data: labelled pictures: those to train on may be labelled, those held out are asked about. None to
-        restore pictures alone.
+        restore pictures alone, as a run without a trunk does anyhow.
       shares: of each class's labels.
       draws: of each share below all.
       neighbours: that vote.
@@ -114,7 +114,8 @@ def evaluate_images(
     told = on_row or (lambda row: None)
     run = opening.open_run(run_dir, step, devices, family="vision", float32=True)
     found, sheets, words = None, [], ""
-    if data is not None:
+    has_trunk = getattr(run.workload, "model", None) is not None
+    if data is not None and (has_trunk or not restore):
         require_trunk(run.workload, "evaluate_images")
         measuring = _Measuring(run, data, stages)
         answers = few_labels.by_features(measuring.arms, len(data.classes), shares, draws, neighbours, told)
