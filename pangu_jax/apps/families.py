@@ -27,8 +27,8 @@ FAMILIES = {
         exhibits="pangu_jax.apps.language.decoding.samples",
     ),
     "vision": Family(
-        verbs=("restore", "eval", "tune", "checkpoint export"),
-        exhibits="pangu_jax.apps.vision.measuring.neighbours_of_run",
+        verbs=("restore", "eval --gin_file eval/images.gin", "tune", "checkpoint export"),
+        exhibits="pangu_jax.apps.vision.report_sheets",
     ),
 }
 FOR_EVERY_FAMILY = ("train", "report", "eval --held_out", "checkpoint inspect", "checkpoint verify")

@@ -15,7 +15,7 @@ from data_pipelines.images.images import Images
 from pangu_jax.apps.vision.measuring import few_labels, neighbour_sheet, results
 from pangu_jax.apps.vision.measuring.few_labels import MODEL, Answered, Arm
 from pangu_jax.apps.vision.measuring.fine_tuning import FewLabelFit, FineTuner
-from pangu_jax.apps.vision.measuring.results import Measured
+from pangu_jax.apps.vision.measuring.results import FewLabelResults
 from pangu_jax.apps.vision.measuring.seen import Viewer, raw
 from pangu_jax.apps.vision.restoration_quality import measure_restoration
 from pangu_jax.errors import UserError
@@ -63,7 +63,7 @@ class EvaluatedImages(NamedTuple):
 
     step: int
     pictures: str
-    few_labels: Measured | None
+    few_labels: FewLabelResults | None
     restored: list[dict[str, Any]]
     sheets: list[Image]
 
