@@ -2,18 +2,22 @@
 
 import json
 
+import gin
 import jax
 import numpy as np
 import pytest
 from PIL import Image
 
+from data_pipelines.images.images import images
 from pangu_jax import cli
 from pangu_jax import train as launch
 from pangu_jax.apps.vision.measuring import evaluate_images as module
 from pangu_jax.apps.vision.measuring import few_labels, page
 from pangu_jax.apps.vision.measuring.evaluate_images import RestoredSet
 from pangu_jax.apps.vision.measuring.few_labels import Arm
-from pangu_jax.apps.vision.measuring.seen import SeenPictures
+from pangu_jax.apps.vision.measuring.seen import SeenPictures, Viewer
+from pangu_jax.parallel.layout import Layout
+from pangu_jax.parallel.mesh import make_mesh
 from pangu_jax.runs import metrics, opening
 
 PICTURES = """
@@ -150,12 +154,12 @@ def test_classes_are_taught_and_the_tuned_run_is_a_run_like_others(folder, pangu
     assert measured["validation_accuracy"]["value"] == pytest.approx(last["validation_accuracy"])
     assert last["validation_accuracy"] > 0.3
     opened = opening.open_run(out, family="vision")
-    assert opened.workload.classes == tuple("0123456789")
+    assert opened.workload.classes == tuple(f"digit {number}" for number in range(10))
     status, _, err = pangu("restore", "--run_dir", out, "--task", "x2", "--out", folder / "larger", "a.png")
     assert status == 2 and "was not trained to restore pictures, but by: classes" in err[-1]
 
 
-@pytest.mark.parametrize("learns", ["HeadOnly", "LowRank"])
+@pytest.mark.parametrize("learns", [pytest.param("HeadOnly", marks=pytest.mark.prove), "LowRank"])
 def test_what_does_not_learn_stays_as_the_run_has_it(folder, pangu, learns):
     out = folder / learns
     bindings = f"--gin.TrunkOfRun.run_dir={folder / 'run'}", f"--gin.PictureClassifier.learns=@{learns}()"
@@ -228,6 +232,20 @@ def test_bad_input_is_one_line(folder, pangu, monkeypatch, bindings, words):
     files = "--gin_file", folder / "evaluation.gin", "--run_dir", folder / "run"
     status, _, err = pangu("eval", *files, *bindings)
     assert status == 2 and len(err) == 1 and words in err[0]
+
+
+def test_a_viewer_does_not_take_what_a_recipe_binds_for_a_classifier(folder):
+    run = opening.open_run(folder / "run", float32=True)
+    viewer = Viewer(run.workload.model, run.spread.run, make_mesh(Layout(data=1), jax.devices()[:1]))
+    data = images(path="package:digits", mode="L", size=8, cache_dir=str(folder / "cache"))
+    places, params = np.arange(3), run.workload.complete(run.workload.evaluated(run.variables))
+    expected = viewer(params, data, places)
+    with gin.unlock_config():
+        gin.bind_parameter("PictureClassifier.stages", 3)
+        gin.bind_parameter("PictureClassifier.label_smoothing", 0.5)
+        gin.parse_config("PictureClassifier.learns = @HeadOnly()")
+    again = Viewer(run.workload.model, run.spread.run, make_mesh(Layout(data=1), jax.devices()[:1]))
+    np.testing.assert_array_equal(again(params, data, places).features_NxF, expected.features_NxF)
 
 
 def test_arms_have_the_same_draws_and_a_better_one_is_ahead():
