@@ -36,8 +36,7 @@ train.steps = 4
 train.batch_size = 32
 train.backend = 'cpu'
 train.log_every = 1
-train.evaluators = [@KNearestNeighbours(), @LinearProbe()]
-KNearestNeighbours.labelled = 200
+train.evaluators = [@LinearProbe()]
 LinearProbe.labelled = 200
 VisionModel.model = @HierarchicalTransformer()
 VisionModel.data = @images()
@@ -109,11 +108,10 @@ def pangu(folder, capsys):
 
 def test_in_training_figures_stand_beside_what_they_must_beat(folder):
     *_, last = metrics.read(folder / "run" / "metrics.jsonl")
-    for kind in ("knn", "probe"):
-        own, raw, random, chance = (
-            last[f"{kind}/{name}"] for name in ("accuracy", "raw_pixels", "random_weights", "chance")
-        )
-        assert chance < 15 < min(own, random) and raw > 80
+    own, raw, random, chance = (
+        last[f"probe/{name}"] for name in ("accuracy", "raw_pixels", "random_weights", "chance")
+    )
+    assert chance < 15 < min(own, random) and raw > 80
 
 
 def test_a_run_is_measured_by_few_labels(folder, pangu):
