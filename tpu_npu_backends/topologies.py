@@ -111,8 +111,8 @@ def parse(text: str) -> Topology:
 def devices(topology: Topology) -> list[jax.Device]:
     """The devices of a topology, to compile for; BackendError where there is no compiler for it here.
 
-    TPU and GPU devices only compile; those of a TPU know their place in the torus (`.coords`). For `cpu:N` the
-    first N of JAX's own.
+    TPU and GPU devices only compile; those of a TPU know their place in the torus (`.coords`). For `cpu:N`
+    the first N of JAX's own.
     """
     if topology.analytic:
         raise BackendError(

@@ -12,6 +12,7 @@ and where they do, the further from a square's border the more it counts.
 import functools
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,6 @@ from PIL import Image
 from pangu_jax.apps.vision import colours
 from pangu_jax.errors import UserError
 from pangu_jax.runs.opening import OpenedRun
-from pangu_jax.workloads.vision import VisionModel
 from pangu_jax.workloads.vision.model import trunk as trunks
 from pangu_jax.workloads.vision.model.degrading import SCALES, STRONG, Degraded
 from pangu_jax.workloads.vision.model.pixels import centred
@@ -48,11 +48,11 @@ class RunRestorer:
     """
 
     def __init__(self, run: OpenedRun, tile: int = TILE):
-        workload = run.workload
-        assert isinstance(workload, VisionModel), workload
-        found = [one for one in workload.objectives if isinstance(one, Restoration)]
+        workload: Any = run.workload
+        objectives = getattr(workload, "objectives", ())  # a classifier has none
+        found = [one for one in objectives if isinstance(one, Restoration)]
         if not found:
-            learnt = ", ".join(one.name for one in workload.objectives)
+            learnt = ", ".join(one.name for one in objectives) or "classes"
             raise UserError(
                 f"{run.directory.path} was not trained to restore pictures, but by: {learnt}; a recipe with "
                 "@Restoration() among VisionModel.objectives trains one (vision/restore.gin)"

@@ -22,7 +22,7 @@ from pangu_jax.workloads.vision import pooled, probing
 from pangu_jax.workloads.vision.probing import Standard
 
 
-class Labelled(NamedTuple):
+class LabelledRows(NamedTuple):
     """Rows of pictures whose labels are known: features, raw pixels, int labels."""
 
     features_NxF: np.ndarray
@@ -30,7 +30,7 @@ class Labelled(NamedTuple):
     label_N: np.ndarray
 
     @classmethod
-    def of(cls, rows: Mapping[str, np.ndarray]) -> "Labelled":
+    def of(cls, rows: Mapping[str, np.ndarray]) -> "LabelledRows":
         """Of what `FeatureEvaluator.seen` collected, without what fills up a batch."""
         known = (rows["weight"] > 0) & (rows["label"] >= 0)
         return cls(*(rows[name][known] for name in ("features", "raw", "label")))
@@ -86,7 +86,7 @@ class FeatureEvaluator(Evaluator):
         sources = [data.once(draws.drawn(pictures.label_N, places, share, 0), batch_size)]
         if self.controls and not self._beside:
             known, asked = (
-                Labelled.of(collect(self.seen_at_random, some).rows)
+                LabelledRows.of(collect(self.seen_at_random, some).rows)
                 for some in (sources, self.sources(batch_size))
             )
             commonest = np.bincount(known.label_N).argmax()
@@ -113,7 +113,7 @@ class FeatureEvaluator(Evaluator):
 
     def finish(self, measured: Updates, begun: Tree) -> Mapping[str, MeasuredValue]:
         """Percent right, and of the controls."""
-        known, asked = Labelled.of(begun), Labelled.of(measured.rows)
+        known, asked = LabelledRows.of(begun), LabelledRows.of(measured.rows)
         own = self._accuracy(known.features_NxF, known, asked.features_NxF, asked)
         found = {"accuracy": own} | self._beside
         return {f"{self.kind}/{name}": MeasuredValue(value, "percent") for name, value in found.items()}
@@ -125,7 +125,7 @@ class FeatureEvaluator(Evaluator):
         return Updates(NOTHING, rows | {name: batch[name] for name in ("label", "weight")})
 
     def _accuracy(
-        self, known_NxF: np.ndarray, known: Labelled, asked_MxF: np.ndarray, asked: Labelled
+        self, known_NxF: np.ndarray, known: LabelledRows, asked_MxF: np.ndarray, asked: LabelledRows
     ) -> float:
         if not len(asked.label_N):
             raise UserError(f"{type(self).__name__}: no picture that is held out has a label")

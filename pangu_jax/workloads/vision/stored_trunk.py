@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from pangu_jax.workloads.vision.model.hierarchical import HierarchicalConfig
+from pangu_jax.workloads.vision.model.plain import PlainConfig
 from pangu_jax.workloads.vision.model.trunk import TrunkConfig
 
-TRUNKS: dict[str, Any] = {"HierarchicalTransformer": HierarchicalConfig}  # by the names that recipes hold
+# By the names that recipes hold.
+TRUNKS: dict[str, Any] = {"HierarchicalTransformer": HierarchicalConfig, "VisionTransformer": PlainConfig}
 
 
 def described(config: TrunkConfig) -> dict[str, Any]:

@@ -2,17 +2,23 @@
 
 import json
 
+import gin
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
+from data_pipelines.images.images import images
 from pangu_jax import cli
 from pangu_jax import train as launch
-from pangu_jax.apps.vision.measuring import few_labels
+from pangu_jax.apps.vision.measuring import evaluate_images as module
+from pangu_jax.apps.vision.measuring import few_labels, page
+from pangu_jax.apps.vision.measuring.evaluate_images import RestoredSet
 from pangu_jax.apps.vision.measuring.few_labels import Arm
-from pangu_jax.apps.vision.measuring.seen import SeenPictures
+from pangu_jax.apps.vision.measuring.seen import SeenPictures, Viewer
+from pangu_jax.parallel.layout import Layout
+from pangu_jax.parallel.mesh import make_mesh
 from pangu_jax.runs import metrics, opening
-from pangu_jax.runs.run_directory import RunDirectory
 
 PICTURES = """
 import data_pipelines.images.images
@@ -30,8 +36,7 @@ train.steps = 4
 train.batch_size = 32
 train.backend = 'cpu'
 train.log_every = 1
-train.evaluators = [@KNearestNeighbours(), @LinearProbe()]
-KNearestNeighbours.labelled = 200
+train.evaluators = [@LinearProbe()]
 LinearProbe.labelled = 200
 VisionModel.model = @HierarchicalTransformer()
 VisionModel.data = @images()
@@ -103,11 +108,10 @@ def pangu(folder, capsys):
 
 def test_in_training_figures_stand_beside_what_they_must_beat(folder):
     *_, last = metrics.read(folder / "run" / "metrics.jsonl")
-    for kind in ("knn", "probe"):
-        own, raw, random, chance = (
-            last[f"{kind}/{name}"] for name in ("accuracy", "raw_pixels", "random_weights", "chance")
-        )
-        assert chance < 15 < min(own, random) and raw > 80
+    own, raw, random, chance = (
+        last[f"probe/{name}"] for name in ("accuracy", "raw_pixels", "random_weights", "chance")
+    )
+    assert chance < 15 < min(own, random) and raw > 80
 
 
 def test_a_run_is_measured_by_few_labels(folder, pangu):
@@ -148,10 +152,12 @@ def test_classes_are_taught_and_the_tuned_run_is_a_run_like_others(folder, pangu
     assert measured["validation_accuracy"]["value"] == pytest.approx(last["validation_accuracy"])
     assert last["validation_accuracy"] > 0.3
     opened = opening.open_run(out, family="vision")
-    assert opened.workload.classes == tuple("0123456789")
+    assert opened.workload.classes == tuple(f"digit {number}" for number in range(10))
+    status, _, err = pangu("restore", "--run_dir", out, "--task", "x2", "--out", folder / "larger", "a.png")
+    assert status == 2 and "was not trained to restore pictures, but by: classes" in err[-1]
 
 
-@pytest.mark.parametrize("learns", ["HeadOnly", "LowRank"])
+@pytest.mark.parametrize("learns", [pytest.param("HeadOnly", marks=pytest.mark.prove), "LowRank"])
 def test_what_does_not_learn_stays_as_the_run_has_it(folder, pangu, learns):
     out = folder / learns
     bindings = f"--gin.TrunkOfRun.run_dir={folder / 'run'}", f"--gin.PictureClassifier.learns=@{learns}()"
@@ -170,20 +176,39 @@ def test_what_does_not_learn_stays_as_the_run_has_it(folder, pangu, learns):
     assert np.any(np.asarray(found.variables.params["head"]["kernel"]) != 0)
 
 
-def test_labels_that_do_not_fit_are_one_line(folder, pangu):
-    kept = folder / "tuned" / "classifier.json"
-    assert RunDirectory(folder / "tuned").recipe.is_file() and kept.is_file()
-    other = folder / "other"
-    other.mkdir()
-    from PIL import Image
+def save(path, seed):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8), np.uint8)
+    Image.fromarray(pixels).save(path)
 
-    for name in ("a", "b"):
-        (other / name).mkdir()
-        for number in range(4):
-            pixels = np.random.default_rng([number, ord(name)]).integers(0, 256, (8, 8), np.uint8)
-            Image.fromarray(pixels).save(other / name / f"{number}.png")
-    status, _, err = pangu("tune", "--run_dir", folder / "tuned", f"--gin.images.path={other}")
+
+def test_labels_that_do_not_fit_are_one_line(folder, pangu):
+    for number in range(8):
+        save(folder / "other" / "ab"[number % 2] / f"{number}.png", number)
+    status, _, err = pangu("tune", "--run_dir", folder / "tuned", f"--gin.images.path={folder / 'other'}")
     assert status == 2 and "was trained with classes" in err[-1]
+    recipe = folder / "tuned" / "recipe.gin"
+    recipe.write_text(recipe.read_text().replace("'package:digits'", repr(str(folder / "other"))))
+    status, _, err = pangu("eval", "--held_out", "--run_dir", folder / "tuned")
+    assert status == 2 and len(err) == 1 and "was trained with classes" in err[0]
+
+
+def test_what_is_restored_stands_on_the_page_with_its_protocol(folder, monkeypatch):
+    row = {"set": "set5", "task": "x2", "method": "bicubic", "psnr": 33.67, "ssim": 0.93, "pictures": 5}
+    row |= {"left_out": 1, "degraded": "bicubic to 1/2", "compared": "luma, 2 pixels shaved"}
+    asked = []
+
+    def measure(run, path, task, sigma):
+        asked.append((path, task, sigma))
+        return [row]
+
+    monkeypatch.setattr(module, "measure_restoration", measure)
+    sets = [RestoredSet("set5.parquet", "x2"), RestoredSet("bsd", "denoise", 25.0)]
+    found = module.evaluate_images(str(folder / "run"), restore=sets)
+    assert asked == [("set5.parquet", "x2", None), ("bsd", "denoise", 25.0)]
+    assert page.as_json(found)["restored"] == [row, row]
+    for text in (page.text(found), page.render("run", found, "")):
+        assert "33.67" in text and "bicubic to 1/2; luma, 2 pixels shaved" in " ".join(text.split())
 
 
 @pytest.mark.parametrize(
@@ -198,17 +223,27 @@ def test_labels_that_do_not_fit_are_one_line(folder, pangu):
     ],
 )
 def test_bad_input_is_one_line(folder, pangu, monkeypatch, bindings, words):
-    from PIL import Image
-
     monkeypatch.chdir(folder)
-    for name in ("EMPTY", "ONE/a", "NONE"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+    (folder / "EMPTY").mkdir(exist_ok=True)
     for number, place in enumerate(("ONE/a/1.png", "ONE/a/2.png", "NONE/1.png", "NONE/2.png")):
-        pixels = np.random.default_rng(number).integers(0, 256, (8, 8), np.uint8)
-        Image.fromarray(pixels).save(folder / place)
+        save(folder / place, number)
     files = "--gin_file", folder / "evaluation.gin", "--run_dir", folder / "run"
     status, _, err = pangu("eval", *files, *bindings)
     assert status == 2 and len(err) == 1 and words in err[0]
+
+
+def test_a_viewer_does_not_take_what_a_recipe_binds_for_a_classifier(folder):
+    run = opening.open_run(folder / "run", float32=True)
+    viewer = Viewer(run.workload.model, run.spread.run, make_mesh(Layout(data=1), jax.devices()[:1]))
+    data = images(path="package:digits", mode="L", size=8, cache_dir=str(folder / "cache"))
+    places, params = np.arange(3), run.workload.complete(run.workload.evaluated(run.variables))
+    expected = viewer(params, data, places)
+    with gin.unlock_config():
+        gin.bind_parameter("PictureClassifier.stages", 3)
+        gin.bind_parameter("PictureClassifier.label_smoothing", 0.5)
+        gin.parse_config("PictureClassifier.learns = @HeadOnly()")
+    again = Viewer(run.workload.model, run.spread.run, make_mesh(Layout(data=1), jax.devices()[:1]))
+    np.testing.assert_array_equal(again(params, data, places).features_NxF, expected.features_NxF)
 
 
 def test_arms_have_the_same_draws_and_a_better_one_is_ahead():

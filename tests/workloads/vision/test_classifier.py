@@ -1,5 +1,7 @@
 """Classes taught to a trunk: the loss by hand, what is stored, and every layout as on one device."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from pangu_jax.workloads.vision.classifier import FreshTrunk
 from pangu_jax.workloads.vision.data import NoPictures
 from pangu_jax.workloads.vision.learning import AllWeights, LowRank
 from pangu_jax.workloads.vision.model.hierarchical import HierarchicalConfig
+from pangu_jax.workloads.vision.model.plain import PlainConfig
 
 TRUNK = HierarchicalConfig(size=16, unit=4, d_model=32, depths=(1, 1, 2), heads=4)
 DATA = NoPictures(16, 3, 1, False, ("ape", "bee", "cat"))
@@ -84,8 +87,10 @@ def test_only_labelled_pictures_count():
     assert sums.metrics["accuracy"][0] == (logits[counted].argmax(1) == labels).sum()
 
 
-def test_a_shape_is_stored_and_made_again():
-    assert stored_trunk.made(stored_trunk.described(TRUNK)) == TRUNK
+@pytest.mark.parametrize("trunk", [TRUNK, PlainConfig(size=16, patch=4, mean=(0.1, 0.2, 0.3))])
+def test_a_shape_is_stored_and_made_again(trunk):
+    kept = json.loads(json.dumps(stored_trunk.described(trunk)))
+    assert stored_trunk.made(kept) == trunk
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pangu_jax.workloads.vision import probing
+from pangu_jax.errors import UserError
+from pangu_jax.workloads.vision import KNearestNeighbours, LinearProbe, probing
 from pangu_jax.workloads.vision.pooled import raw_pixels
 
 
@@ -76,3 +77,23 @@ def test_raw_pixels_are_means_of_equal_areas():
     np.testing.assert_allclose(raw_pixels(image), expected, rtol=1e-5)
     flat = np.full((1, 20, 20, 1), 7, np.uint8)
     np.testing.assert_allclose(raw_pixels(flat), np.full((1, 64), 7.0), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (lambda: LinearProbe(labelled=1), "LinearProbe.labelled = 1 must be at least 2"),
+        (lambda: KNearestNeighbours(neighbours=0), "KNearestNeighbours.neighbours = 0"),
+    ],
+)
+def test_an_evaluator_that_contradicts_itself(made, words):
+    with pytest.raises(UserError, match=words):
+        made()
+
+
+def test_evaluators_answer_by_the_features_that_they_are_given():
+    draw = np.random.default_rng(0)
+    labels = np.arange(90) % 3
+    x = (np.eye(3)[labels] + 0.1 * draw.normal(size=(90, 3))).astype(np.float32)
+    for evaluator in (KNearestNeighbours(), LinearProbe()):
+        assert (evaluator.answers(x[:60], labels[:60], 3, x[60:]) == labels[60:]).all()

@@ -60,6 +60,11 @@ def export_vision(
             f"{where}: {type(config).__name__} cannot be exported: VisionTransformer is what other libraries "
             "have"
         )
+    if not hasattr(run.workload, "objectives"):
+        raise UserError(
+            f"{where}: the classes that were taught to it have no place in that format: export the run that "
+            "it was tuned from"
+        )
     params = run.workload.evaluated(run.variables).params
     kept = run.manifest.get(KEY, {})
     kept = kept if kept.get("format") == name else {}

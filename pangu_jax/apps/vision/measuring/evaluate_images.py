@@ -15,7 +15,7 @@ from data_pipelines.images.images import Images
 from pangu_jax.apps.vision.measuring import few_labels, neighbour_sheet, results
 from pangu_jax.apps.vision.measuring.few_labels import MODEL, Answered, Arm
 from pangu_jax.apps.vision.measuring.fine_tuning import FewLabelFit, FineTuner
-from pangu_jax.apps.vision.measuring.results import Measured
+from pangu_jax.apps.vision.measuring.results import FewLabelResults
 from pangu_jax.apps.vision.measuring.seen import Viewer, raw
 from pangu_jax.apps.vision.restoration_quality import measure_restoration
 from pangu_jax.errors import UserError
@@ -63,7 +63,7 @@ class EvaluatedImages(NamedTuple):
 
     step: int
     pictures: str
-    few_labels: Measured | None
+    few_labels: FewLabelResults | None
     restored: list[dict[str, Any]]
     sheets: list[Image]
 
@@ -92,7 +92,7 @@ def evaluate_images(
     Args:
       run_dir: the model's run.
       data: labelled pictures: those to train on may be labelled, those held out are asked about. None to
-        restore pictures alone.
+        restore pictures alone, as a run without a trunk does anyhow.
       shares: of each class's labels.
       draws: of each share below all.
       neighbours: that vote.
@@ -114,7 +114,8 @@ def evaluate_images(
     told = on_row or (lambda row: None)
     run = opening.open_run(run_dir, step, devices, family="vision", float32=True)
     found, sheets, words = None, [], ""
-    if data is not None:
+    has_trunk = getattr(run.workload, "model", None) is not None
+    if data is not None and (has_trunk or not restore):
         require_trunk(run.workload, "evaluate_images")
         measuring = _Measuring(run, data, stages)
         answers = few_labels.by_features(measuring.arms, len(data.classes), shares, draws, neighbours, told)

@@ -18,6 +18,7 @@ from pangu_jax.training.schedules import cosine_schedule
 from pangu_jax.workloads import Batch, RunContext, Source, TrainStream, Updates, Variables
 from pangu_jax.workloads.vision import PictureClassifier
 from pangu_jax.workloads.vision.classifier import PretrainedTrunk
+from pangu_jax.workloads.vision.learning import AllWeights
 from pangu_jax.workloads.vision.model.trunk import TrunkConfig
 
 
@@ -113,7 +114,8 @@ class FineTuner:
           asked: places of those it is asked about, int [M].
           seed: of order, views and what is fresh.
         """
-        workload = PictureClassifier(base, _Some(self._images, labelled))
+        some = _Some(self._images, labelled)
+        workload = PictureClassifier(base, some, AllWeights(), 1, 0.0)  # whatever a recipe binds
         if self._runs is None:
             self._runs = InMemoryRuns(
                 workload,

@@ -15,7 +15,7 @@ from pangu_jax import text_tables
 from pangu_jax.apps.vision.measuring import results
 from pangu_jax.apps.vision.measuring.evaluate_images import EvaluatedImages
 from pangu_jax.apps.vision.measuring.few_labels import MODEL
-from pangu_jax.apps.vision.measuring.results import Measured
+from pangu_jax.apps.vision.measuring.results import FewLabelResults
 from pangu_jax.runs.run_directory import write_atomically
 from pangu_jax.workloads.exhibits import Image
 
@@ -73,7 +73,7 @@ def render(title: str, found: EvaluatedImages, recipe: str) -> str:
     )
 
 
-def _of_labels(found: Measured) -> dict[str, Any]:
+def _of_labels(found: FewLabelResults) -> dict[str, Any]:
     from pangu_jax.evaluation import plots  # matplotlib: half a second
 
     methods = list(dict.fromkeys(one.method for one in found.summaries))

@@ -13,7 +13,7 @@ from pangu_jax.evaluation.calibration import Reliability, reliability
 from pangu_jax.evaluation.statistics import Paired, Summary
 
 
-class Measured(NamedTuple):
+class FewLabelResults(NamedTuple):
     """What answers come to.
 
     Attributes:
@@ -31,7 +31,7 @@ class Measured(NamedTuple):
     reliabilities: dict[tuple[str, str], Reliability]
 
 
-def measured(answers: Sequence[Answered]) -> Measured:
+def measured(answers: Sequence[Answered]) -> FewLabelResults:
     """Of all answers."""
     rows = [one.row for one in answers]
     others = list(dict.fromkeys(one.method for one in answers if one.method != MODEL))
@@ -39,7 +39,7 @@ def measured(answers: Sequence[Answered]) -> Measured:
     by_arm: dict[tuple[str, str], dict[int, Answered]] = defaultdict(dict)
     for one in answers:
         by_arm[one.task, one.method][one.draw] = one
-    return Measured(
+    return FewLabelResults(
         rows,
         statistics.summaries(rows),
         differences,
@@ -65,7 +65,7 @@ def _over_pictures(ours: dict[int, Answered], theirs: dict[int, Answered]) -> tu
     return bootstrap.interval(100 * np.mean(ahead, axis=0))
 
 
-def as_json(found: Measured) -> dict[str, Any]:
+def as_json(found: FewLabelResults) -> dict[str, Any]:
     """Rows, differences and calibration as JSON can hold them."""
     return {
         "rows": found.rows,
@@ -97,7 +97,7 @@ def as_json(found: Measured) -> dict[str, Any]:
     }
 
 
-def text(found: Measured) -> str:
+def text(found: FewLabelResults) -> str:
     """A table for people: a line per task, a column per arm, and how far ahead of each this model is."""
     methods = list(dict.fromkeys(one.method for one in found.summaries))
     cells = {(one.task, one.method): one for one in found.summaries}

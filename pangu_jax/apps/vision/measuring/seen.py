@@ -13,6 +13,7 @@ from pangu_jax.workloads import Batch, RunContext, Tree, Updates, Variables
 from pangu_jax.workloads.vision import PictureClassifier, pooled
 from pangu_jax.workloads.vision.classifier import FreshTrunk
 from pangu_jax.workloads.vision.data import NoPictures
+from pangu_jax.workloads.vision.learning import AllWeights
 from pangu_jax.workloads.vision.model.trunk import TrunkConfig
 
 BATCH = 250  # pictures at once
@@ -58,7 +59,9 @@ class Viewer:
         batch_size: int = BATCH,
     ):
         nothing = NoPictures(config.size, config.channels, 1, False, ("", " "))
-        self._workload, self._stages = PictureClassifier(FreshTrunk(config), nothing), stages
+        # Whatever a recipe that is in use binds for a classifier of its own.
+        self._workload = PictureClassifier(FreshTrunk(config), nothing, AllWeights(), 1, 0.0)
+        self._stages = stages
         self._shardings = rules.storage_shardings(mesh, self._workload.logical_axes())
         self._collect = Collector(self._workload, run, mesh, -(-batch_size // mesh.size) * mesh.size)
 
