@@ -16,10 +16,10 @@ from pangu_jax.workloads.vision.model.degrading import SCALES
 
 
 def planned(images: Sequence[str | Path], out: str | Path, overwrite: bool = False) -> dict[Path, Path]:
-    """Picture -> the PNG that is to be made of it in the folder `out`, which is made.
+    """Picture -> the PNG that is to be made of it in the folder `out`. Nothing is written yet.
 
     Raises:
-      UserError: two pictures would be one PNG, one is there already, or the folder cannot be written.
+      UserError: two pictures would be one PNG, one is there already, or `out` is no folder.
     """
     folder, found, of = Path(out), {}, {}
     for image in map(Path, images):
@@ -34,10 +34,8 @@ def planned(images: Sequence[str | Path], out: str | Path, overwrite: bool = Fal
             raise UserError(f"{png} is there already: give another folder as --out, or --overwrite")
         of[png] = image
         found[image] = png
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out {folder}: {error.strerror}; give a folder that can be written") from None
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--out {folder} is a file: give a folder")
     return found
 
 
@@ -58,6 +56,10 @@ def restore_files(
     """
     restorer.require(task, sigma)
     for image, png in files.items():
+        try:
+            png.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--out {png.parent}: {error.strerror}; give one that can be written") from None
         began = time.perf_counter()
         row: dict[str, Any] = {"image": str(image)}
         try:

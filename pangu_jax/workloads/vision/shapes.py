@@ -14,6 +14,8 @@ from pangu_jax.workloads.vision.model.contrast import NeighbourContrast
 from pangu_jax.workloads.vision.model.hierarchical import INNER, HierarchicalConfig
 from pangu_jax.workloads.vision.model.masked import MaskedPixels
 from pangu_jax.workloads.vision.model.objective import PictureObjective
+from pangu_jax.workloads.vision.model.plain import PlainConfig
+from pangu_jax.workloads.vision.model.restoring import Restoration
 from pangu_jax.workloads.vision.model.trunk import TrunkConfig
 
 Towers = tuple[Tower, ...]
@@ -36,9 +38,18 @@ class Shown(NamedTuple):
     ends: Ends = ()
 
 
-def shape_of(trunk: Any, objectives: Sequence[PictureObjective]) -> Shape:
-    """A model in numbers, from a `TrunkConfig`; UserError where the trunk or an objective has none."""
-    shown = [of_objective(one, trunk) for one in objectives]
+def shape_of(trunk: Any, objectives: Sequence[PictureObjective], size: int, channels: int) -> Shape:
+    """A model in numbers; UserError where the trunk or an objective has none.
+
+    Args:
+      trunk: a `TrunkConfig`.
+      objectives: what is learnt.
+      size: pixels of a picture's side.
+      channels: of a picture.
+    """
+    if trunk is None:
+        raise UserError("no layout is planned for a model without a trunk: Layout.data splits its pictures")
+    shown = [of_objective(one, trunk, size, channels) for one in objectives]
     units = tuple(n for one in shown for n in one.units)
     taught = tuple(n for one in shown for n in one.taught)
     towers, ends = of_trunk(trunk, units)
@@ -59,9 +70,9 @@ def of_trunk(trunk: Any, units: tuple[int, ...]) -> tuple[Towers, Ends]:
 
 
 @singledispatch
-def of_objective(objective: Any, trunk: TrunkConfig) -> Shown:
-    """What an objective shows and adds."""
-    del trunk
+def of_objective(objective: Any, trunk: TrunkConfig, size: int, channels: int) -> Shown:
+    """What an objective shows and adds, for pictures of so many pixels a side and so many channels."""
+    del trunk, size, channels
     raise UserError(f"no layout can be planned for {type(objective).__name__}: bind Layout.* yourself")
 
 
@@ -86,21 +97,32 @@ def _hierarchical(trunk: HierarchicalConfig, units: tuple[int, ...]) -> tuple[To
     return (*early, layers), ends
 
 
+@of_trunk.register
+def _plain(trunk: PlainConfig, units: tuple[int, ...]) -> tuple[Towers, Ends]:
+    """ViT: all of it is the main stage. A head of classes is not learnt here."""
+    seen = tuple(n + trunk.class_token for n in units)
+    layers = _transformer("main", trunk.layers, trunk.d_model, trunk.hidden, trunk.heads, seen)
+    patches = End("patch", trunk.patch**2 * trunk.channels, trunk.d_model, sum(units), "input")
+    return (layers,), (patches,)
+
+
 @of_objective.register
-def _masked(objective: MaskedPixels, trunk: TrunkConfig) -> Shown:
+def _masked(objective: MaskedPixels, trunk: TrunkConfig, size: int, channels: int) -> Shown:
     """Some units through the trunk, all of them through the painter."""
+    del size
     kept, width = objective.kept(trunk.units), objective.width
     painter = _transformer("painter", objective.layers, width, 4 * width, objective.heads, (trunk.units,))
     ends = (
         End("masked_embed", sum(trunk.feature_widths), width, kept, "product"),
-        End("masked_paint", width, trunk.unit**2 * trunk.channels, trunk.units, "product", loss_chunks=1),
+        End("masked_paint", width, trunk.unit**2 * channels, trunk.units, "product", loss_chunks=1),
     )
     return Shown((kept,), (), (painter._replace(staged=False),), ends)
 
 
 @of_objective.register
-def _contrast(objective: NeighbourContrast, trunk: TrunkConfig) -> Shown:
-    """Two whole views, to the trunk and to its teacher; each embedding with a queue of others."""
+def _contrast(objective: NeighbourContrast, trunk: TrunkConfig, size: int, channels: int) -> Shown:
+    """Two views, some units of them to the trunk and all to its teacher; each embedding with a queue."""
+    del size, channels
     views, hidden, width = objective.views, objective.hidden, objective.width
     ends: Ends = ()
     for number, wide in enumerate(reversed(trunk.feature_widths[-objective.stages :]), start=1):
@@ -112,8 +134,25 @@ def _contrast(objective: NeighbourContrast, trunk: TrunkConfig) -> Shown:
         ends += (*projection, *(end._replace(kind="forward") for end in projection), queue)
         if objective.neighbours:
             ends += (queue._replace(kind="forward"),)
-    whole = (trunk.units,) * views
-    return Shown(whole, whole, (), ends)
+    return Shown((objective.shown(trunk),) * views, (trunk.units,) * views, (), ends)
+
+
+@of_objective.register
+def _restoration(objective: Restoration, trunk: TrunkConfig, size: int, channels: int) -> Shown:
+    """The whole picture through the trunk, and convolutions: each a product over nine places. A step is about
+    one task; heads and tails of the others rest."""
+    width, values, places = objective.width, channels * objective.fold**2, (size // objective.fold) ** 2
+    resting = len(objective.tasks) - 1
+    side = trunk.unit // objective.fold
+    ends = (
+        End("restoration_head", 9 * (values + 1), width, places, "input"),
+        *[End("restoration_block", 9 * width, width, places, "product")] * (2 * objective.blocks),
+        End("restoration_project", sum(trunk.feature_widths), side**2 * width, trunk.units, "product"),
+        End("restoration_tail", 9 * width, values, places, "product", loss_chunks=1),
+        *[End("restoration_head", 9 * (values + 1), width, 0, "input")] * resting,
+        *[End("restoration_tail", 9 * width, values, 0, "product")] * resting,
+    )
+    return Shown((trunk.units,), (), (), ends)
 
 
 def _perceptron(width: int, hidden: int, tokens: int) -> tuple[Product, ...]:

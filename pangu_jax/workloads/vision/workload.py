@@ -250,4 +250,4 @@ class VisionModel(SideBySide, PipelinedWorkload):
 
     def shape(self) -> Shape:
         """The model in numbers, for the planner."""
-        return shapes.shape_of(self.model, self.objectives)
+        return shapes.shape_of(self.model, self.objectives, self.data.size, self.data.channels)

@@ -14,6 +14,7 @@ from pangu_jax.workloads.vision import VisionModel
 from pangu_jax.workloads.vision.data import NoPictures
 from pangu_jax.workloads.vision.model.contrast import NeighbourContrast
 from pangu_jax.workloads.vision.model.hierarchical import HierarchicalConfig
+from pangu_jax.workloads.vision.model.objective import PictureBatch
 
 TRUNK = HierarchicalConfig(size=16, unit=8, d_model=16, depths=(1, 1, 1), heads=2)
 PLAIN = NeighbourContrast(neighbours=0, queue=12, hidden=16, width=8, stages=2, temperature=0.3)
@@ -133,3 +134,21 @@ def test_what_contrast_needs_is_asked_for():
 def test_settings_that_contradict_themselves(change, words):
     with pytest.raises(ValueError, match=words):
         dataclasses.replace(PLAIN, **change)
+
+
+def test_student_sees_some_units_and_teacher_all(batch):
+    keys = jax.random.split(jax.random.key(0), BATCH)
+    pictures = PictureBatch(jnp.asarray(batch["image"]), jnp.asarray(batch["label"]), keys)
+    begun = dataclasses.replace(PLAIN, seen=0.5).begin(TRUNK, pictures)
+    shown = []
+    for student, teacher in zip(begun.streams, begun.kept, strict=True):
+        assert teacher.places_BxU.shape == (BATCH, TRUNK.units)
+        places = np.asarray(student.places_BxU)
+        assert places.shape == (BATCH, TRUNK.units // 2)
+        assert all(len(set(of)) == len(of) for of in places)
+        wanted = np.take_along_axis(np.asarray(teacher.values_BxUxV), places[:, :, None], axis=1)
+        assert np.array_equal(student.values_BxUxV, wanted)
+        shown.append(places)
+    assert (shown[0] != shown[1]).any()
+    with pytest.raises(ValueError, match="seen"):
+        dataclasses.replace(PLAIN, seen=0.0)

@@ -1,5 +1,7 @@
 """A vision model in numbers: beside its arrays, beside its programs, and on a pipeline's stages."""
 
+import dataclasses
+
 import jax
 import pytest
 
@@ -13,6 +15,8 @@ from pangu_jax.workloads.vision.data import NoPictures
 from pangu_jax.workloads.vision.model.contrast import NeighbourContrast
 from pangu_jax.workloads.vision.model.hierarchical import HierarchicalConfig
 from pangu_jax.workloads.vision.model.masked import MaskedPixels
+from pangu_jax.workloads.vision.model.plain import PlainConfig
+from pangu_jax.workloads.vision.model.restoring import Restoration
 from tests.workloads.vision.test_masked import products
 from tpu_npu_backends import compiling, topologies
 
@@ -31,18 +35,23 @@ LARGEST = VisionModel(
     NoPictures(224, 3, 1, False),
     [MaskedPixels()],
 )
-MODELS = {"masked": MASKED, "joint": JOINT, "3b": LARGEST}
+PLAIN = VisionModel(
+    PlainConfig(size=16, patch=4, d_model=32, layers=2, heads=4),
+    NoPictures(16, 3, 1, False),
+    [Restoration(tasks=("denoise", "x2"), width=8, blocks=2), PIXELS],
+)
+MODELS = {"masked": MASKED, "joint": JOINT, "plain, restoring": PLAIN, "3b": LARGEST}
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_parameters_are_the_matrices(name):
-    """Without norms, biases and the learnt token."""
+    """Without norms, biases, learnt tokens and positions."""
     params = jax.eval_shape(MODELS[name].init, jax.random.key(0)).params
     names = {
         jax.tree_util.keystr(path, simple=True, separator="/"): w
         for path, w in jax.tree.leaves_with_path(params)
     }
-    small = ("norm", "bias", "mask_token")
+    small = ("norm", "bias", "token", "positions")
     assert MODELS[name].shape().parameters == sum(
         w.size for path, w in names.items() if not any(word in path for word in small)
     )
@@ -68,8 +77,11 @@ def test_flops_are_those_of_the_traced_gradient():
     assert found == JOINT.shape().flops(BATCH) == pytest.approx(JOINT.flops_per_step(BATCH), rel=0.01)
 
 
-def test_flops_of_a_large_model_are_those_that_a_step_reports():
-    assert LARGEST.shape().flops(4096) == pytest.approx(LARGEST.flops_per_step(4096), rel=1e-3)
+@pytest.mark.parametrize(
+    ("workload", "off"), [(LARGEST, 1e-3), (PLAIN, 0.03)], ids=["3b", "plain, restoring"]
+)
+def test_flops_are_those_that_a_step_reports(workload, off):
+    assert workload.shape().flops(4096) == pytest.approx(workload.flops_per_step(4096), rel=off)
 
 
 def test_a_published_size_has_its_published_parameters_and_flops():
@@ -84,9 +96,9 @@ def test_a_published_size_has_its_published_parameters_and_flops():
 
 def test_what_is_left_out_is_not_computed():
     """By the compiled gradient: a quarter of the units seen, at most .45 of the same with all of them."""
-    one, counted = topologies.parse("cpu:1"), []
+    one, trunk, counted = topologies.parse("cpu:1"), dataclasses.replace(TRUNK, depths=(1, 1, 2)), []
     for ratio in (PIXELS.ratio, 1e-17):  # 1 - 1e-17 is 1: all units are kept, and the painter is the same
-        workload = VisionModel(TRUNK, MASKED.data, [MaskedPixels(ratio=ratio, width=16, layers=1, heads=2)])
+        workload = VisionModel(trunk, MASKED.data, [MaskedPixels(ratio=ratio, width=16, layers=1, heads=2)])
         of, arrays = gradient(workload)
         text = compiling.compile_for(one, jax.jit(of).lower(*arrays)).as_text()
         counted.append(cost.report(text, one, {"data": 1}).matmul_flops)
@@ -129,7 +141,9 @@ def test_the_search_plans_pipelines_of_one_tower():
 
 
 def test_what_has_no_numbers_is_said():
-    with pytest.raises(UserError, match="no layout can be planned for a trunk NoneType"):
-        shapes.shape_of(None, [])
+    with pytest.raises(UserError, match="no layout is planned for a model without a trunk"):
+        VisionModel(None, NoPictures(16, 3, 1, False), [Restoration()]).shape()
+    with pytest.raises(UserError, match="no layout can be planned for a trunk object"):
+        shapes.of_trunk(object(), (4,))
     with pytest.raises(UserError, match="no layout can be planned for object"):
-        shapes.of_objective(object(), TRUNK)
+        shapes.of_objective(object(), TRUNK, 16, 3)

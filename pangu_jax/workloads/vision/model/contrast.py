@@ -50,6 +50,8 @@ class NeighbourContrast(PictureObjective):
       hidden: width of the projections' hidden layer.
       width: of embeddings.
       labels: whether pictures of the same known label are positives.
+      seen: share of its view's units that the student is shown, drawn anew each time; the teacher is shown
+        all (masked siamese networks, Assran et al., arXiv 2204.07141). Less work, and one augmentation more.
     """
 
     name: ClassVar[str] = "contrast"
@@ -65,6 +67,7 @@ class NeighbourContrast(PictureObjective):
     hidden: int = 512
     width: int = 128
     labels: bool = False
+    seen: float = 1.0
 
     def __post_init__(self):
         if not self.temperature > 0:
@@ -75,6 +78,8 @@ class NeighbourContrast(PictureObjective):
             )
         if min(self.stages, self.hidden, self.width) < 1:
             raise ValueError("NeighbourContrast.stages, hidden and width must be at least 1")
+        if not 0 < self.seen <= 1:
+            raise ValueError(f"NeighbourContrast.seen {self.seen} must be above 0 and at most 1")
 
     @property
     def early(self) -> bool:
@@ -119,16 +124,21 @@ class NeighbourContrast(PictureObjective):
         }
 
     def begin(self, trunk: TrunkConfig, pictures: PictureBatch, task: int = 0) -> Begun:
-        """The first two views, all of them."""
+        """Of the first two views some units, and what the teacher is shown: all."""
         del task
         views = [centred(pictures.image_BxVxSxSxC[:, view]) for view in range(self.views)]
-        return Begun(tuple(trunks.whole(trunk, pixels) for pixels in views))
+        whole = tuple(trunks.whole(trunk, pixels) for pixels in views)
+        if self.seen == 1:
+            return Begun(whole, whole)
+        keys_VxB = jax.vmap(lambda key: jax.random.split(key, self.views), out_axes=1)(pictures.keys_B)
+        shown = zip(whole, keys_VxB, strict=True)
+        return Begun(tuple(trunks.some(view, self.shown(trunk), keys_B) for view, keys_B in shown), whole)
 
     def finish(
         self, params: Tree, pictures: PictureBatch, begun: Begun, features: tuple[Features, ...], run: Pass
     ) -> Term:
         """Each view's embedding with what the teacher made of the other."""
-        taught = features_of(run.forward, run.averaged, begun.streams)
+        taught = features_of(run.forward, run.averaged, begun.kept)
         taught = jax.lax.stop_gradient([self.embed(run.averaged[self.name], x, run) for x in taught])
         drawn = [self.embed(params, x, run) for x in features]
         near_from = run.steps >= self.neighbours_from
@@ -188,7 +198,13 @@ class NeighbourContrast(PictureObjective):
         projections = sum(2 * (f * self.hidden + self.hidden * self.width) for f in self._widths(trunk))
         queue = 2 * self.stages * self.queue * self.width
         queue *= 2 / 3 + (1 / 3 if self.neighbours else 0)
-        return self.views * ((trunk.flops(trunk.units) + projections) * 4 / 3 + queue)
+        teacher = trunk.flops(trunk.units) + projections
+        student = trunk.flops(self.shown(trunk)) + projections + queue
+        return self.views * (student + teacher / 3)
+
+    def shown(self, trunk: TrunkConfig) -> int:
+        """Units that the student sees."""
+        return max(1, int(trunk.units * self.seen))
 
     def _widths(self, trunk: TrunkConfig) -> tuple[int, ...]:
         return trunk.feature_widths[-self.stages :]

@@ -126,6 +126,16 @@ def whole(config: TrunkConfig, pixels_BxSxSxC: jax.Array) -> Stream:
     return Stream(values_BxUxV, places_BxU)
 
 
+def some(stream: Stream, count: int, keys_B: jax.Array) -> Stream:
+    """So many of a stream's units, drawn for each picture by its key."""
+
+    def one(values_UxV: jax.Array, places_U: jax.Array, key: jax.Array) -> Stream:
+        drawn_K = jax.random.permutation(key, len(places_U))[:count]
+        return Stream(values_UxV[drawn_K], places_U[drawn_K])
+
+    return jax.vmap(one)(*stream, keys_B)
+
+
 def features(forward: TrunkForward, params: Tree, stream: Stream) -> Features:
     """Features of all stages.
 
