@@ -24,6 +24,7 @@ _NOTHING = (
     "parameter", "get-tuple-element", "tuple", "bitcast", "constant", "partition-id", "replica-id",
     "after-all", "opt-barrier",
 )  # fmt: skip
+_CUTS = ("slice", "dynamic-slice")
 
 
 class Work(NamedTuple):
@@ -73,7 +74,7 @@ def _moved(module: Module, computation: Computation, instruction: Instruction) -
     moved = written
     for parameter in (one for one in inside.instructions if one.opcode == "parameter"):
         uses = _uses(users, parameter.name)
-        if uses and all(use.opcode == "dynamic-slice" and use.operands[0] == name for use, name in uses):
+        if uses and all(use.opcode in _CUTS and use.operands[0] == name for use, name in uses):
             moved += sum(use.arrays[0].bytes for use, _ in uses)
         elif uses and all(
             use.opcode == "dynamic-update-slice" and use.operands[0] == name for use, name in uses

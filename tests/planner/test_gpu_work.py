@@ -38,8 +38,7 @@ PROGRAM = """HloModule jit_f, is_scheduled=true
   %stack = bf16[38,1024,1024]{2,1,0} parameter(0)
   %at = s32[] parameter(1)
   %zero = s32[] constant(0)
-  ROOT %ds = bf16[1,1024,1024]{2,1,0} dynamic-slice(%stack, %at, %zero, %zero), \
-dynamic_slice_sizes={1,1024,1024}
+  ROOT %ds = bf16[1,1024,1024]{2,1,0} CUT
 }
 
 ENTRY %main (a: bf16[1024,1024], b: bf16[1024,1024], stack: bf16[38,1024,1024], at: s32[]) \
@@ -63,9 +62,15 @@ backend_config={"gemm_backend_config":{"dot_dimension_numbers":{"lhs_contracting
 """
 
 
+CUT = """dynamic-slice(%stack, %at, %zero, %zero), dynamic_slice_sizes={1,1024,1024}"""
+FIRST = """slice(%stack), slice={[0:1], [0:1024], [0:1024]}"""
+
+
+@pytest.mark.parametrize("cut", [CUT, FIRST], ids=["anywhere", "the first"])
 @pytest.mark.parametrize("waits", [False, True], ids=["beside", "at once"])
-def test_products_by_flops_and_what_is_cut_by_what_is_cut(waits):
-    found = cost.report(PROGRAM.replace("SYNC", json.dumps(waits)), EIGHT, {"data": 8})
+def test_products_by_flops_and_what_is_cut_by_what_is_cut(waits, cut):
+    text = PROGRAM.replace("SYNC", json.dumps(waits)).replace("CUT", cut)
+    found = cost.report(text, EIGHT, {"data": 8})
     product = 2 * 1024**3
     in_place = 4 * LAYER + 2 * 4  # read and written, twice, and where
     computed = product / (MATMUL * EIGHT.chip.peak_flops) + in_place / BYTES_PER_S
@@ -76,7 +81,11 @@ def test_products_by_flops_and_what_is_cut_by_what_is_cut(waits):
 
 
 def test_a_kernel_that_is_not_known_is_said():
-    text = PROGRAM.replace("SYNC", "true").replace("__cublas$lt$matmul", "__cudnn$fmhaSoftmax")
+    text = (
+        PROGRAM.replace("SYNC", "true")
+        .replace("CUT", CUT)
+        .replace("__cublas$lt$matmul", "__cudnn$fmhaSoftmax")
+    )
     assert cost.report(text, EIGHT, {"data": 8}).notes == ("kernels without a price: product",)
 
 
