@@ -190,7 +190,7 @@ def images(
     Raises:
       DataError: a value that cannot be.
     """
-    if path is None:
+    if not path:
         raise DataError(
             "images.path is not set: say where the pictures are, --gin.images.path=DIR, a folder, .zip, "
             ".tar, .parquet, .csv, tfds:NAME or package:all"

@@ -8,17 +8,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data_pipelines.errors import DataError
 from data_pipelines.images.images import images
 from pangu_jax import cli
 from pangu_jax import train as launch
 from pangu_jax.apps.vision.measuring import evaluate_images as module
-from pangu_jax.apps.vision.measuring import few_labels, page
+from pangu_jax.apps.vision.measuring import few_labels, images_of_run, page
 from pangu_jax.apps.vision.measuring.evaluate_images import RestoredSet
 from pangu_jax.apps.vision.measuring.few_labels import Arm
+from pangu_jax.apps.vision.measuring.fine_tuning import FewLabelFit, FineTuner
 from pangu_jax.apps.vision.measuring.seen import SeenPictures, Viewer
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.mesh import make_mesh
 from pangu_jax.runs import metrics, opening
+from pangu_jax.workloads.vision.classifier import TrunkInMemory
 
 PICTURES = """
 import data_pipelines.images.images
@@ -74,7 +77,6 @@ import pangu_jax.apps.vision.measuring.evaluate_images
 evaluate_images.data = @images()
 evaluate_images.shares = (0.05, 1.0)
 evaluate_images.draws = 2
-evaluate_images.fine_tuned = (0.05,)
 evaluate_images.fit = @FewLabelFit()
 FewLabelFit.steps = 2
 FewLabelFit.batch_size = 16
@@ -120,7 +122,7 @@ def test_a_run_is_measured_by_few_labels(folder, pangu):
     assert status == 0, err
     found = json.loads(out)
     rows = {(row["task"], row["method"], row["split"]): row for row in found["rows"]}
-    assert len(rows) == len(found["rows"]) == 3 * 2 * 4 + 2 * 2
+    assert len(rows) == len(found["rows"]) == 3 * 2 * 4
     assert rows["probe, 5% of labels", "this model", "draw 1"]["labels"] == 80
     assert rows["probe, 100% of labels", "raw pixels 8 x 8", "draw 0"]["accuracy"] > 85
     assert {row["examples"] for row in found["rows"]} == {60}
@@ -133,11 +135,42 @@ def test_a_run_is_measured_by_few_labels(folder, pangu):
     assert one["mean"] == pytest.approx(own - other, abs=0.01) and one["draws"] == 2
     low, high = one["interval_over_pictures"]
     assert low <= one["mean"] <= high
-    assert ("fine-tuned, 5% of labels", "from scratch") in differences
     for calibration in found["calibration"]:
         assert 0 <= calibration["error"] <= 100
     page = (folder / "run" / "eval_images.html").read_text("utf-8")
     assert page.count("data:image/png;base64,") == 3 and "http" not in page.replace("http-equiv", "")
+
+
+@pytest.mark.prove
+def test_fine_tuning_stands_beside_from_scratch(folder, pangu):
+    files = "--gin_file", folder / "evaluation.gin", "--run_dir", folder / "run"
+    status, out, err = pangu("eval", *files, "--gin.evaluate_images.fine_tuned=(0.05,)", "--json", "-")
+    assert status == 0, err
+    found = json.loads(out)
+    rows = [row for row in found["rows"] if row["task"] == "fine-tuned, 5% of labels"]
+    arms = [(row["method"], row["split"], row["labels"]) for row in rows]
+    assert arms == [
+        (arm, draw, 80) for draw in ("draw 0", "draw 1") for arm in ("this model", "from scratch")
+    ]
+    assert ("fine-tuned, 5% of labels", "from scratch") in {
+        (one["task"], one["second"]) for one in found["differences"]
+    }
+
+
+def test_a_fine_tuned_trunk_is_a_function_of_base_labels_and_seed(folder):
+    run = opening.open_run(folder / "run", float32=True)
+    data = images(path="package:digits", mode="L", size=8, augment=[], cache_dir=str(folder / "cache"))
+    mesh = make_mesh(Layout(data=1), jax.devices()[:1])
+    tuner = FineTuner(data, run.workload.model, run.spread.run, mesh, FewLabelFit(steps=2, batch_size=16))
+    base = TrunkInMemory(run.workload.model, run.workload.complete(run.workload.evaluated(run.variables)))
+    train, asked = data.pictures.places(False), data.measured[:20]
+    found = [
+        tuner(base, places, asked, seed)
+        for places, seed in ((train[:200], 0), (train[:200], 0), (train[:200], 1), (train[200:400], 0))
+    ]
+    np.testing.assert_allclose(found[0].sum(1), 1, rtol=1e-5)
+    np.testing.assert_array_equal(found[0], found[1])
+    assert np.any(found[0] != found[2]) and np.any(found[0] != found[3])
 
 
 def test_classes_are_taught_and_the_tuned_run_is_a_run_like_others(folder, pangu):
@@ -157,7 +190,7 @@ def test_classes_are_taught_and_the_tuned_run_is_a_run_like_others(folder, pangu
     assert status == 2 and "was not trained to restore pictures, but by: classes" in err[-1]
 
 
-@pytest.mark.parametrize("learns", [pytest.param("HeadOnly", marks=pytest.mark.prove), "LowRank"])
+@pytest.mark.parametrize("learns", ["HeadOnly", pytest.param("LowRank", marks=pytest.mark.prove)])
 def test_what_does_not_learn_stays_as_the_run_has_it(folder, pangu, learns):
     out = folder / learns
     bindings = f"--gin.TrunkOfRun.run_dir={folder / 'run'}", f"--gin.PictureClassifier.learns=@{learns}()"
@@ -267,3 +300,17 @@ def test_arms_have_the_same_draws_and_a_better_one_is_ahead():
         assert accuracy[f"{how}, 10% of labels", "good", "draw 1"] > 95
         assert accuracy[f"{how}, 100% of labels", "bad", "draw 0"] < 60
     assert len(rows) == 3 * 2 * 3
+
+
+def test_an_imported_run_has_no_pictures_of_its_own(tmp_path):
+    (tmp_path / "recipe.gin").write_text(RECIPE.replace("'package:digits'", "''"))
+    recipe = tmp_path / "evaluation.gin"
+    recipe.write_text(EVALUATION)
+    found = images_of_run.bindings(str(tmp_path), [recipe], [])
+    assert {"images.size=8", "images.mode='L'"} < set(found)
+    assert not any(binding.startswith("images.path=") for binding in found)
+    given = ["images.path='there'", "images.size=16"]
+    found = images_of_run.bindings(str(tmp_path), [recipe], given)
+    assert "images.mode='L'" in found and not any("size=" in binding for binding in found)
+    with pytest.raises(DataError, match=r"images\.path is not set"):
+        images(path="")

@@ -10,7 +10,7 @@ from pangu_jax.workloads.vision.model.plain import PlainConfig
 from tests.workloads.vision import test_joint as joint
 
 TRUNK = PlainConfig(size=16, patch=4, d_model=32, layers=4, heads=4, qkv_bias=False, tanh=True)
-CONTRAST, MASKED = joint.WORKLOAD.objectives
+CONTRAST, MASKED, _ = joint.WORKLOAD.objectives
 OBJECTIVES = [dataclasses.replace(CONTRAST, stages=1), MASKED]
 WORKLOAD = VisionModel(TRUNK, joint.WORKLOAD.data, OBJECTIVES, joint.WORKLOAD.average)
 LAYOUTS = joint.FAST | joint.OTHERS

@@ -39,4 +39,5 @@ def _of_run(recipe: Recipe) -> dict[str, Any]:
     if not isinstance(data, Reference):
         return {}
     arguments = recipe.arguments(data)
-    return {name: arguments[name] for name in OF_THE_SET + OF_THE_MODEL if arguments.get(name) is not None}
+    # An imported model's recipe has an empty path.
+    return {name: arguments[name] for name in OF_THE_SET + OF_THE_MODEL if arguments.get(name)}

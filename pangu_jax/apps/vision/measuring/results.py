@@ -98,7 +98,7 @@ def as_json(found: FewLabelResults) -> dict[str, Any]:
 
 
 def text(found: FewLabelResults) -> str:
-    """A table for people: a line per task, a column per arm, and how far ahead of each this model is."""
+    """A table for people: a line per task, a column per arm; differences are on the page and in JSON."""
     methods = list(dict.fromkeys(one.method for one in found.summaries))
     cells = {(one.task, one.method): one for one in found.summaries}
     lines = []
