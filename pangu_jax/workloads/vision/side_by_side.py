@@ -31,7 +31,7 @@ class SideBySide:
         """Sizes by logical axis that a layout must divide."""
         found = self.model.dimensions() if self.model else {}
         for one in self.objectives:
-            found = found | one.dimensions()
+            found = found | one.dimensions(self.model)
         return found
 
     def loss(self, variables: Variables, batch: Batch, keys: jax.Array | None, run: RunContext) -> Sums:

@@ -100,8 +100,9 @@ class NeighbourContrast(PictureObjective):
         del channels
         return _axes(trunk, self)
 
-    def dimensions(self) -> dict[str, int]:
+    def dimensions(self, trunk: TrunkConfig | None) -> dict[str, int]:
         """Of the projections: `down` is stored by its output's width."""
+        del trunk
         return {"contrast_embed": self.width}
 
     def init_extra(self, trunk: TrunkConfig, key: jax.Array) -> Tree:

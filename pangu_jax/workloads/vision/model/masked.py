@@ -103,8 +103,9 @@ class MaskedPixels(PictureObjective):
         del channels
         return _axes(trunk, self)
 
-    def dimensions(self) -> dict[str, int]:
+    def dimensions(self, trunk: TrunkConfig | None) -> dict[str, int]:
         """Of the painter."""
+        del trunk
         return {"masked_embed": self.width, "masked_heads": self.heads, "masked_mlp": 4 * self.width}
 
     def begin(self, trunk: TrunkConfig, pictures: PictureBatch, task: int = 0) -> Begun:

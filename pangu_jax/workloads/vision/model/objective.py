@@ -121,8 +121,9 @@ class PictureObjective(ABC):
     def axes(self, trunk: TrunkConfig, channels: int) -> Tree:
         """Their logical axes."""
 
-    def dimensions(self) -> dict[str, int]:
-        """Sizes by logical axis that a layout must divide."""
+    def dimensions(self, trunk: TrunkConfig | None) -> dict[str, int]:
+        """Sizes by logical axis that a layout must divide; of every width that is stored over `embed`."""
+        del trunk
         return {}
 
     def init_extra(self, trunk: TrunkConfig, key: jax.Array) -> Tree:

@@ -83,6 +83,10 @@ class Restoration(PictureObjective):
         """Their logical axes."""
         return _axes(self.shape(trunk, channels))
 
+    def dimensions(self, trunk: TrunkConfig | None) -> dict[str, int]:
+        """Of what the trunk's features are projected by."""
+        return {"restoration_embed": sum(trunk.feature_widths)} if trunk else {}
+
     def begin(self, trunk: TrunkConfig | None, pictures: PictureBatch, task: int) -> Begun:
         """The plain picture of each, made worse as the task of that number has it."""
         original_BxSxSxC = pictures.image_BxVxSxSxC[:, -1].astype(jnp.float32)
