@@ -22,7 +22,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results" / "vision_few_labels.json"
 DATA = Path(os.environ.get("PANGU_DATA_DIR") or ROOT / "../shared/data")
