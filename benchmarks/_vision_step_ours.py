@@ -1,4 +1,4 @@
-"""The training step of a plain ViT by this library, as `pangu train` runs it, for benchmarks/vision_step.py."""
+"""A plain ViT's training step by this library, as `pangu train` runs it, for benchmarks/vision_step.py."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""One optimizer step of a plain ViT on one CPU core: this library, PyTorch in eager mode, plain JAX, in turns.
+"""One optimizer step of a plain ViT on one CPU core: this library, eager PyTorch, plain JAX, in turns.
 
 192 wide, 6 deep, 3 heads, 32 pixels in patches of 4 (64 tokens), 10 classes, 2.69M parameters, batch 64,
 AdamW, fp32. Each lives in a process of its own on one core with one thread, and they step in turns; what is
@@ -87,7 +87,12 @@ class Worker:
 
     def __init__(self, name: str, core: int, folder: str | None = None):
         command = [sys.executable, "-m", "benchmarks.vision_step", "--worker", name]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+            "MKL_NUM_THREADS": "1",
+        }
         if folder:
             environment["PYTHONPATH"] = folder
         pipe = subprocess.PIPE
@@ -151,7 +156,9 @@ def report(workers: dict[str, Worker]) -> None:
     tokens = (SIZE // PATCH) ** 2
     per_token = 24 * WIDTH**2 + 4 * tokens * WIDTH
     flops = 3 * BATCH * tokens * (DEPTH * per_token + 2 * PATCH * PATCH * 3 * WIDTH)
-    print(f"{'':<11}{'CPU-s/step':>11}{'min':>8}{'max':>8}{'pictures/CPU-s':>16}{'of peak':>9}{'last loss':>11}")
+    print(
+        f"{'':<11}{'CPU-s/step':>11}{'min':>8}{'max':>8}{'pictures/CPU-s':>16}{'of peak':>9}{'last loss':>11}"
+    )
     steps = [name for name in workers if name != "peak"]
     for name in steps:
         seconds = workers[name].seconds
@@ -160,11 +167,14 @@ def report(workers: dict[str, Worker]) -> None:
             f"{name:<11}{median:>11.3f}{min(seconds):>8.3f}{max(seconds):>8.3f}{BATCH / median:>16.0f}"
             f"{flops / median / best:>9.1%}{workers[name].losses[-1]:>11.4f}"
         )
-    print(f"peak: {best / 1e9:.0f} GFLOP/s of one core ({PEAK_SIZE} x {PEAK_SIZE} product, best of all rounds)")
+    print(
+        f"peak: {best / 1e9:.0f} GFLOP/s of one core ({PEAK_SIZE} x {PEAK_SIZE} product, best of all rounds)"
+    )
     for other in steps[1:]:
         ratios = [b / a for a, b in zip(workers["ours"].seconds, workers[other].seconds, strict=True)]
         print(
-            f"ours / {other}, pictures per CPU-second, round by round: median {statistics.median(ratios):.3f} "
+            f"ours / {other}, pictures per CPU-second, round by round: "
+            f"median {statistics.median(ratios):.3f} "
             f"(min {min(ratios):.3f}, max {max(ratios):.3f})"
         )
 

@@ -32,7 +32,7 @@ USERS = {
     "symbolic_shape": (),
     "jax2onnx": (),
     "rouge_chinese": (),
-    "get_topology_desc": ("tpu_npu_backends/topologies.py",),
+    "get_topology_desc": ("tpu_npu_backends/gpu.py", "tpu_npu_backends/topologies.py"),
 }
 
 

@@ -70,8 +70,9 @@ _GPUS = (
         "NVIDIA A100 80GB SXM data sheet: NVLink 600 GB/s both ways together",
     ),
     Chip(
-        "h100", "cuda", 989e12, 80 * GIB, 3350e9, 0, 450e9, 0, False,
-        "NVIDIA H100 SXM data sheet, dense: NVLink 900 GB/s both ways together",
+        "h100", "cuda", 989e12, 84_942_979_072, 3350e9, 0, 450e9, 0, False,
+        "NVIDIA H100 SXM data sheet, dense: NVLink 900 GB/s both ways together; memory as XLA describes the "
+        "card, of which JAX takes 75% unless XLA_PYTHON_CLIENT_MEM_FRACTION says otherwise",
     ),
     Chip(
         "h200", "cuda", 989e12, 141 * 10**9, 4800e9, 0, 450e9, 0, False,

@@ -4,12 +4,22 @@ import warnings
 
 import jax
 
-from tpu_npu_backends import cpu, tpu
+from tpu_npu_backends import cpu, gpu, tpu
 from tpu_npu_backends.errors import BackendError
 from tpu_npu_backends.topologies import Topology
 
 
-def compile_for(topology: Topology, lowered: jax.stages.Lowered, **options: str) -> jax.stages.Compiled:
+def compiler_options(topology: Topology) -> dict[str, str | bool]:
+    """The table's XLA options for the chips of a topology."""
+    platform = topology.chip.platform
+    if platform == "tpu":
+        return {**tpu.compiler_options(topology.chip.name)}
+    return {**(cpu.COMPILER_OPTIONS if platform == "cpu" else gpu.COMPILER_OPTIONS)}
+
+
+def compile_for(
+    topology: Topology, lowered: jax.stages.Lowered, **options: str | bool
+) -> jax.stages.Compiled:
     """The compiled program of a step that was lowered for the devices of a topology.
 
     `.as_text()` is for pangu_jax.planner.cost; `.memory_analysis()` gives bytes per chip. It runs only where
@@ -20,15 +30,12 @@ def compile_for(topology: Topology, lowered: jax.stages.Lowered, **options: str)
       lowered: `jax.jit(step).lower(...)`, its inputs sharded over `topologies.devices(topology)`.
       options: XLA options on top of the table's.
     """
-    table = (
-        cpu.COMPILER_OPTIONS if topology.chip.platform == "cpu" else tpu.compiler_options(topology.chip.name)
-    )
     with warnings.catch_warnings():
         # A program for a chip that is not there goes into JAX's compilation cache and cannot be read back:
         # it warns and compiles.
         warnings.filterwarnings("ignore", message="Error reading persistent compilation cache entry")
         try:
-            return lowered.compile(compiler_options={**table, **options})
+            return lowered.compile(compiler_options={**compiler_options(topology), **options})
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise

@@ -1,7 +1,7 @@
 """Clusters by name, present or not: `v5p:8x8x8`, `ascend910b:512`, `cpu:8`.
 
 A name alone gives chips, shape and links, for predictions. `devices` gives what one compiles for: libtpu
-makes TPU devices that are not there; Ascend and GPU clusters are analytic only.
+makes TPU devices that are not there, JAX's plugin for CUDA H100s; other clusters are analytic only.
 """
 
 import importlib.util
@@ -16,6 +16,7 @@ from typing import Any
 import jax
 from jax.experimental import topologies
 
+from tpu_npu_backends import gpu
 from tpu_npu_backends.chips import CHIPS, NODE_LINK_BYTES_PER_S, Chip
 from tpu_npu_backends.errors import BackendError
 
@@ -104,14 +105,14 @@ def parse(text: str) -> Topology:
     if chip.platform == "cpu":
         return Topology(name, chip, shape, False, Nodes(shape[0], *(chip.link_bytes_per_s,) * 2))
     links = Nodes(CHIPS_A_NODE, chip.link_bytes_per_s, NODE_LINK_BYTES_PER_S[chip.name])
-    return Topology(name, chip, shape, True, links)
+    return Topology(name, chip, shape, chip.name not in gpu.TARGETS, links)
 
 
 def devices(topology: Topology) -> list[jax.Device]:
     """The devices of a topology, to compile for; BackendError where there is no compiler for it here.
 
-    TPU devices only compile; each knows its place in the torus (`.coords`). For `cpu:N` the first N of
-    JAX's own.
+    TPU and GPU devices only compile; those of a TPU know their place in the torus (`.coords`). For `cpu:N`
+    the first N of JAX's own.
     """
     if topology.analytic:
         raise BackendError(
@@ -125,6 +126,9 @@ def devices(topology: Topology) -> list[jax.Device]:
                 f"XLA_FLAGS=--xla_force_host_platform_device_count={topology.chips} before Python starts"
             )
         return found[: topology.chips]
+    if isinstance(topology.links, Nodes):
+        inside = min(topology.links.size, topology.chips)
+        return gpu.devices(topology.name, topology.chip.name, (topology.chips // inside, inside))
     if not _libtpu_is_there():
         raise BackendError(
             f"compiling for {topology.name} needs libtpu: pip install 'pangu-jax[tpu]' (no TPU is needed)"

@@ -198,7 +198,7 @@ class Turn:
     """By none, one, two or three quarters of a circle, all as likely; of a square."""
 
     def __call__(self, pixels_HxWxC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return np.rot90(pixels_HxWxC, rng.integers(4))
+        return np.rot90(pixels_HxWxC, int(rng.integers(4)))
 
 
 @gin.configurable

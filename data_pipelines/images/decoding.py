@@ -71,8 +71,8 @@ def traits_of(data: bytes, max_pixels: int = MAX_PIXELS) -> Traits:
         if not _may_be_transparent(image):
             return Traits(grey, False)
         _load(image)
-        least = image.convert("RGBA").getchannel("A").getextrema()[0]
-    return Traits(grey, least < 255)
+        alpha = np.asarray(image.convert("RGBA").getchannel("A"))
+    return Traits(grey, bool(alpha.min(initial=255) < 255))
 
 
 def decode(data: bytes, mode: Mode = "RGB", at_least: int = 0, max_pixels: int = MAX_PIXELS) -> np.ndarray:

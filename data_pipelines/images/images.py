@@ -56,6 +56,11 @@ class Images:
         return Pictures(self.prepared, self.mode)
 
     @property
+    def classes(self) -> list[str]:
+        """Names of the labels; [] where there are none."""
+        return list(self.prepared.manifest["classes"])
+
+    @property
     def plain(self) -> bool:
         """Whether a view by `plain_augment` is the last one."""
         return self.plain_augment is not None
@@ -67,14 +72,50 @@ class Images:
 
     def train_source(self, batch_size: int, seed: int, shift: int = 0) -> Mixture:
         """Endless views of what is trained on."""
-        task = self._task(False, self.augment, self.plain_augment)
-        return Mixture({TASK: (task, 1.0)}, batch_size, seed, shift)
+        return self.learnt_from(self.pictures.places(False), batch_size, seed, shift)
 
     def validation_sources(self, batch_size: int) -> dict[str, ValidationBatches]:
         """What is held out, once; with as many views as in training, all alike where nothing is drawn."""
         plain = self.validation_augment if self.plain else None
-        task = self._task(True, self.validation_augment, plain)
+        task = self._task_of(self.measured, self.validation_augment, plain)
         return {TASK: ValidationBatches(task, batch_size)} if task.size else {}
+
+    def once(self, places: np.ndarray, batch_size: int) -> ValidationBatches:
+        """Some pictures once, each a view by `validation_augment`.
+
+        Args:
+          places: int [pictures], by which `pictures` has them.
+          batch_size: pictures of a batch; the last is filled up with rows of weight 0.
+        """
+        task = PictureTask(TASK, 0, self.pictures, places.tolist(), self.validation_augment, self.size)
+        return ValidationBatches(task, batch_size)
+
+    def augmented(self, places: np.ndarray, batch_size: int) -> ValidationBatches:
+        """Some pictures once, as many views of each as in training and drawn as there.
+
+        Args:
+          places: int [pictures], by which `pictures` has them.
+          batch_size: pictures of a batch; the last is filled up with rows of weight 0.
+        """
+        return ValidationBatches(self._task_of(places, self.augment, self.plain_augment), batch_size)
+
+    def learnt_from(self, places: np.ndarray, batch_size: int, seed: int, shift: int = 0) -> Mixture:
+        """`train_source` of some pictures alone.
+
+        Args:
+          places: int [pictures], by which `pictures` has them.
+          batch_size: pictures of a batch.
+          seed: of order and views.
+          shift: as for `Mixture`.
+        """
+        task = self._task_of(places, self.augment, self.plain_augment)
+        return Mixture({TASK: (task, 1.0)}, batch_size, seed, shift)
+
+    @property
+    def measured(self) -> np.ndarray:
+        """Places of the pictures that are held out and evaluated, int64: of any class, since a source is
+        often sorted by classes."""
+        return np.random.default_rng(0).permutation(self.pictures.places(True))[: self.validation_pictures]
 
     def order(self) -> dict[str, str]:
         """What decides the training stream besides its seed: the pictures and the steps."""
@@ -102,12 +143,9 @@ class Images:
             )
         return said
 
-    def _task(
-        self, held_out: bool, steps: Sequence[Augmentation], plain: Sequence[Augmentation] | None
+    def _task_of(
+        self, places: np.ndarray, steps: Sequence[Augmentation], plain: Sequence[Augmentation] | None
     ) -> PictureTask:
-        places = self.pictures.places(held_out)
-        if held_out:  # of any class: a source is often sorted by classes
-            places = np.random.default_rng(0).permutation(places)[: self.validation_pictures]
         return PictureTask(TASK, 0, self.pictures, places.tolist(), steps, self.size, self.views, plain)
 
 
@@ -152,7 +190,7 @@ def images(
     Raises:
       DataError: a value that cannot be.
     """
-    if path is None:
+    if not path:
         raise DataError(
             "images.path is not set: say where the pictures are, --gin.images.path=DIR, a folder, .zip, "
             ".tar, .parquet, .csv, tfds:NAME or package:all"

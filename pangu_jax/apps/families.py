@@ -26,7 +26,10 @@ FAMILIES = {
         verbs=("generate", "fill", "chat", "eval", "tune", "sweep", "checkpoint export"),
         exhibits="pangu_jax.apps.language.decoding.samples",
     ),
-    "vision": Family(verbs=("restore",)),
+    "vision": Family(
+        verbs=("restore", "eval --gin_file eval/images.gin", "tune", "checkpoint export"),
+        exhibits="pangu_jax.apps.vision.report_sheets",
+    ),
 }
 FOR_EVERY_FAMILY = ("train", "report", "eval --held_out", "checkpoint inspect", "checkpoint verify")
 

@@ -10,6 +10,7 @@ from pangu_jax.parallel import rules
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.mesh import make_mesh
 from pangu_jax.recipes.functions import TRAIN
+from pangu_jax.runs.checkpoint_structure import require_same_fingerprint
 from pangu_jax.runs.opening import OpenedRun
 from pangu_jax.workloads import RunContext, Workload
 from pangu_jax.workloads.evaluator import MeasuredValue
@@ -25,12 +26,15 @@ def evaluate(run: OpenedRun, on_batch: Callable[[], None] = lambda: None) -> dic
       on_batch: called after each batch.
 
     Raises:
-      UserError, DataError: the recipe's data is not there, or its batch does not divide over the devices.
+      UserError, DataError: the recipe's data is not there or no longer what was trained on, in its vocabulary
+        or classes, or its batch does not divide over the devices.
     """
     arguments = run.recipe.arguments(TRAIN)
     with recipes.plain_errors():
         workload: Workload = recipes.make(run.recipe, arguments["workload"])
         evaluators = recipes.make(run.recipe, arguments.get("evaluators", ()))
+    step_directory = run.directory.checkpoints / str(run.manifest["step"])
+    require_same_fingerprint(step_directory, run.manifest.get("fingerprint", {}), workload.fingerprint())
     spread, mesh = run.spread, run.spread.mesh
     if mesh is None:
         mesh = make_mesh(Layout(data=1), [spread.backend.devices[0]])

@@ -13,63 +13,46 @@ from pangu_jax.workloads import Batch, RunContext, Source, Sums, Tree, Updates, 
 from pangu_jax.workloads.evaluator import Evaluator, Measure, MeasuredValue
 
 
-class Evaluation:
-    """An evaluator at work: what it compiled and read is kept from one evaluation to the next.
+class Collector:
+    """Goes over sources with what is measured of variables; what it compiled is kept.
 
     Whatever the layout of training, the compiler partitions what is measured; parameters stay where they are.
 
     Args:
-      evaluator: what is measured.
       workload: the model family.
       run: dtype and kernel.
       mesh: where the variables are.
       batch_size: examples of a batch, over all devices.
     """
 
-    def __init__(
-        self, evaluator: Evaluator, workload: Workload, run: RunContext, mesh: Mesh, batch_size: int
-    ):
-        self.evaluator = evaluator
-        self._workload, self._mesh, self._batch_size = workload, mesh, batch_size
+    def __init__(self, workload: Workload, run: RunContext, mesh: Mesh, batch_size: int):
+        self.batch_size = batch_size
+        self._workload, self._mesh = workload, mesh
         self._run = run._replace(placement=ConstraintPlacement(mesh))
-        self._sources: Sequence[Source] | None = None
         self._jitted: dict[Any, Callable[..., Updates]] = {}
 
     def __call__(
-        self, variables: Variables, on_batch: Callable[[], None] = lambda: None
-    ) -> dict[str, MeasuredValue]:
-        """The values of these variables, as `Workload.evaluated` gives them; {} where nothing is held out.
-
-        Args:
-          variables: on the mesh.
-          on_batch: called after each batch, as a sign of life.
-        """
-        if self._sources is None:
-            sources = self.evaluator.sources(self._batch_size)
-            self._sources = [source for source in sources if len(source)]
-
-        def collect(measure: Measure, sources: Sequence[Source]) -> Updates:
-            return self._collect(measure, variables, (), sources, on_batch)
-
-        if not self._sources:
-            return {}
-        begun = self.evaluator.begin(self._batch_size, collect)
-        measured = self._collect(self.evaluator.measure, variables, (begun,), self._sources, on_batch)
-        return dict(self.evaluator.finish(measured, begun))
-
-    def _collect(
         self,
         measure: Callable[..., Updates],
         variables: Variables,
-        begun: tuple[Tree, ...],
         sources: Sequence[Source],
-        on_batch: Callable[[], None],
+        begun: tuple[Tree, ...] = (),
+        on_batch: Callable[[], None] = lambda: None,
     ) -> Updates:
+        """Totals added up and rows laid end to end, on the host.
+
+        Args:
+          measure: (variables, batch, *begun, run) -> totals and rows; jitted.
+          variables: on the mesh, in the structure of the workload's.
+          sources: finite ones.
+          begun: arrays that every device has.
+          on_batch: called after each batch.
+        """
         step = self._compiled(measure, len(begun))
         totals: Tree = None
         rows: list[Tree] = []
         for source in sources:
-            batches = feed.batches(source, self._mesh, self._batch_size, 0, self._workload.batch_axes())
+            batches = feed.batches(source, self._mesh, self.batch_size, 0, self._workload.batch_axes())
             for _ in range(len(source)):
                 found = jax.device_get(step(variables, next(batches), *begun))
                 totals = found.totals if totals is None else jax.tree.map(np.add, totals, found.totals)
@@ -89,6 +72,49 @@ class Evaluation:
                 out_shardings=whole,
             )
         return self._jitted[key]
+
+
+class Evaluation:
+    """An evaluator at work: what it compiled and read is kept from one evaluation to the next.
+
+    Args:
+      evaluator: what is measured.
+      workload: the model family.
+      run: dtype and kernel.
+      mesh: where the variables are.
+      batch_size: examples of a batch, over all devices.
+    """
+
+    def __init__(
+        self, evaluator: Evaluator, workload: Workload, run: RunContext, mesh: Mesh, batch_size: int
+    ):
+        self.evaluator = evaluator
+        self._collector = Collector(workload, run, mesh, batch_size)
+        self._sources: Sequence[Source] | None = None
+        evaluator.attach(workload)
+
+    def __call__(
+        self, variables: Variables, on_batch: Callable[[], None] = lambda: None
+    ) -> dict[str, MeasuredValue]:
+        """The values of these variables, as `Workload.evaluated` gives them; {} where nothing is held out.
+
+        Args:
+          variables: on the mesh.
+          on_batch: called after each batch, as a sign of life.
+        """
+        collector, evaluator = self._collector, self.evaluator
+        if self._sources is None:
+            sources = evaluator.sources(collector.batch_size)
+            self._sources = [source for source in sources if len(source)]
+
+        def collect(measure: Measure, sources: Sequence[Source]) -> Updates:
+            return collector(measure, variables, sources, on_batch=on_batch)
+
+        if not self._sources:
+            return {}
+        begun = evaluator.begin(collector.batch_size, collect)
+        measured = collector(evaluator.measure, variables, self._sources, (begun,), on_batch)
+        return dict(evaluator.finish(measured, begun))
 
 
 class HeldOutLoss(Evaluator):

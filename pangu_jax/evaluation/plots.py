@@ -1,4 +1,4 @@
-"""Plots of a sweep as inline SVG: means by task and method, and paired differences.
+"""Plots as inline SVG: means by task and method, paired differences, accuracy by confidence.
 
 Drawn in placeholder colours that become CSS variables, so that one drawing serves light and dark; text stays
 text, in the font of the page. The same numbers make the same bytes. No pyplot: no backend is chosen and no
@@ -11,6 +11,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pangu_jax.evaluation.calibration import Reliability
 from pangu_jax.evaluation.statistics import BASELINES, Paired, Summary
 from pangu_jax.inline_svg import STYLE, svg
 
@@ -23,6 +24,7 @@ _COLOURS = [f"#00010{place}" for place in range(len(MARKERS))]
 _VARIABLES = {_TEXT: "var(--muted)", _GRID: "var(--line)"}
 _VARIABLES |= {colour: f"var(--method-{place})" for place, colour in enumerate(_COLOURS)}
 _WIDE, _NARROW = 6.4, 4.4  # inches; the page shows the second at two thirds of the first
+_SQUARE = 2.6  # inches of a side
 _LEFT = 1.3  # inches for the names of tasks
 
 
@@ -71,6 +73,25 @@ def differences(compared: Sequence[Paired]) -> str:
             if paired.interval:
                 axes.plot(paired.interval, [row, row], color=_COLOURS[0], linewidth=1.4)
         axes.set_xlabel("difference, percentage points", color=_TEXT)
+        return svg(figure, _VARIABLES)
+
+
+def reliability(found: Reliability) -> str:
+    """Accuracy by confidence, the area of a point as its answers are many, as an <svg> element."""
+    salt = {"font.size": 8, "svg.hashsalt": "reliability"}
+    with matplotlib.rc_context(STYLE | salt):
+        figure = Figure(figsize=(_SQUARE, _SQUARE))
+        axes = figure.add_axes((0.2, 0.2, 0.75, 0.75))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(_GRID)
+        axes.tick_params(colors=_TEXT, length=0)
+        axes.plot((0, 100), (0, 100), color=_GRID, linewidth=1)
+        some = found.counts_B > 0
+        points = 100 * found.confidence_B[some], 100 * found.accuracy_B[some]
+        axes.plot(*points, color=_COLOURS[0], linewidth=1)
+        axes.scatter(*points, 120 * found.counts_B[some] / found.counts_B.max(), color=_COLOURS[0])
+        axes.set_xlabel("confidence, percent", color=_TEXT)
+        axes.set_ylabel("right, percent", color=_TEXT)
         return svg(figure, _VARIABLES)
 
 

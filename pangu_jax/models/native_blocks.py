@@ -1,9 +1,9 @@
-"""Residual blocks with biases and LayerNorm by the CPU backend's kernels: what is around a product is done while
+"""What residual blocks are made of, by the CPU backend's kernels: what is around a product is done while
 its result is in a cache.
 
-The plain forms compute the same to 1e-6 (`workloads/vision/model/blocks.py`); fp32 on one device
-(`native.takes`). A bias, what is added, GELU and its slope are part of a product; LayerNorm's gradient is added to
-the residual stream's where it is made.
+A bias, what is added, GELU and its slope are part of a product; a norm's gradient is added to the residual
+stream's where it is made. The plain forms compute the same to 1e-6 (`workloads/vision/model/blocks.py`); fp32
+on one device (`native.takes`).
 """
 
 from collections.abc import Callable
@@ -36,23 +36,28 @@ class Linear(NamedTuple):
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def normed(x_BxTxD: jax.Array, norm: Tree, epsilon: float) -> tuple[jax.Array, jax.Array]:
-    """LayerNorm of x, and x as it is: the gradients of both meet in one pass."""
+    """LayerNorm of x, or RMSNorm where `norm` has a scale alone, and x as it is.
+
+    The gradients of both meet in one pass.
+    """
     return _normed(x_BxTxD, norm, epsilon)[0]
 
 
 def _normed(x, norm, epsilon):
     stats = jax.ShapeDtypeStruct((*x.shape[:-1], 2), jnp.float32)
     call = _call("pangu_layer_norm", (jax.ShapeDtypeStruct(x.shape, jnp.float32), stats))
-    y, stats = call(x, norm["scale"], norm["bias"], epsilon=np.float32(epsilon))
-    return (y, x), (x, stats, norm["scale"])
+    bias = norm["bias"] if "bias" in norm else jnp.zeros(NOTHING, jnp.float32)
+    y, stats = call(x, norm["scale"], bias, epsilon=np.float32(epsilon))
+    return (y, x), (x, stats, norm)
 
 
 def _normed_backward(epsilon, saved, gradients):
     del epsilon
-    (x, stats, scale), (dy, beside) = saved, gradients
-    made = tuple(jax.ShapeDtypeStruct(a.shape, jnp.float32) for a in (x, scale, scale))
-    dx, d_scale, d_bias = _call("pangu_layer_norm_backward", made)(dy, x, stats, scale, beside)
-    return dx, {"scale": d_scale, "bias": d_bias}
+    (x, stats, norm), (dy, beside) = saved, gradients
+    made = tuple(jax.ShapeDtypeStruct(a.shape, jnp.float32) for a in (x, norm["scale"], norm["scale"]))
+    call = _call("pangu_layer_norm_backward", made)
+    dx, d_scale, d_bias = call(dy, x, stats, norm["scale"], beside, centred="bias" in norm)
+    return dx, {"scale": d_scale, "bias": d_bias} if "bias" in norm else {"scale": d_scale}
 
 
 normed.defvjp(_normed, _normed_backward)

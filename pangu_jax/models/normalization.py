@@ -7,6 +7,8 @@ from flax import nnx
 
 from pangu_jax.models.parameters import Tree, ones, zeros
 
+EPSILON = 1e-6  # beside the mean square
+
 
 class RMSNorm(nnx.Module):
     """One scale per channel, stacked over layers: `scale` is [layers, embed], or [embed] when alone."""
@@ -18,7 +20,7 @@ class RMSNorm(nnx.Module):
         )
 
 
-def rms_norm(x_BxTxD: jax.Array, scale_D: jax.Array, epsilon: float = 1e-6) -> jax.Array:
+def rms_norm(x_BxTxD: jax.Array, scale_D: jax.Array, epsilon: float = EPSILON) -> jax.Array:
     """x / rms(x) * scale, the statistics in fp32, the result in x's dtype."""
     x = x_BxTxD.astype(jnp.float32)
     inverse = jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + epsilon)
@@ -34,7 +36,7 @@ class LayerNorm(nnx.Module):
         self.bias = zeros(shape, axes)
 
 
-def layer_norm(x_BxTxD: jax.Array, norm: Tree, epsilon: float = 1e-6) -> jax.Array:
+def layer_norm(x_BxTxD: jax.Array, norm: Tree, epsilon: float = EPSILON) -> jax.Array:
     """(x - mean) / sqrt(variance + epsilon) * scale + bias; statistics in fp32, the result in x's dtype."""
     x = x_BxTxD.astype(jnp.float32)
     centred = x - jnp.mean(x, axis=-1, keepdims=True)

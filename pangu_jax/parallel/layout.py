@@ -128,8 +128,10 @@ def widths(dimensions: Mapping[str, int]) -> set[int]:
 
 
 def gathers_by_hand(layout: Layout, dimensions: Mapping[str, int]) -> bool:
-    """Whether a manual step knows a whole weight from its shard over `fsdp`: by the width of all towers."""
-    return layout.fsdp == 1 or len(widths(dimensions)) < 2
+    """Whether a manual step knows whole weights from shards over `fsdp` by their width: none of a tower's is
+    as wide as another tower."""
+    whole = widths(dimensions)
+    return layout.fsdp == 1 or not whole & {width // layout.fsdp for width in whole}
 
 
 def check(layout: Layout, batch_size: int, dimensions: Mapping[str, int]) -> list[tuple[str, str]]:
@@ -152,8 +154,9 @@ def check(layout: Layout, batch_size: int, dimensions: Mapping[str, int]) -> lis
     if layout.streams > 1 and layout.partitioning != "manual":
         problems.append(("Layout.streams", f"streams {layout.streams} needs Layout.partitioning = 'manual'"))
     if layout.partitioning == "manual" and not gathers_by_hand(layout, dimensions):
-        what = f"'manual' with fsdp {layout.fsdp} needs towers of one width: use 'auto'"
-        problems.append(("Layout.partitioning", what))
+        sizes = ", ".join(map(str, sorted(widths(dimensions))))
+        what = f"'manual' with fsdp {layout.fsdp}: a shard of one of the widths {sizes} is as wide as another"
+        problems.append(("Layout.partitioning", f"{what}; use 'auto'"))
     parts = layout.microbatches * layout.streams * (layout.batch_shards if layout.data > 0 else layout.fsdp)
     if parts < 1 or batch_size % parts:
         named = {

@@ -4,7 +4,7 @@ For use inside a shard_map over the axes of a mesh, without varying-axes checks,
 psum is a psum: derivatives are those of the sum of all devices' results (see `shards.py`).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import jax
@@ -26,13 +26,13 @@ class ManualPlacement:
     Args:
       mesh: the mesh, for the sizes of its axes.
       examples: examples of a (micro)batch on this device's row of the mesh.
-      embed: the model's width, by which a whole weight is known from a shard.
+      widths: the model's, by which a whole weight is known from a shard (`layout.gathers_by_hand`).
     """
 
-    def __init__(self, mesh: Mesh, examples: int, embed: int):
+    def __init__(self, mesh: Mesh, examples: int, widths: Collection[int]):
         self._mesh, self._sizes = mesh, dict(mesh.shape)
         self._examples = examples
-        self._embed = embed
+        self._widths = frozenset(widths)
 
     @property
     def batch_shards(self) -> int:
@@ -41,7 +41,7 @@ class ManualPlacement:
 
     def several(self, count: int) -> "ManualPlacement":
         """For `count` times the examples."""
-        return ManualPlacement(self._mesh, count * self._examples, self._embed)
+        return ManualPlacement(self._mesh, count * self._examples, self._widths)
 
     def weights(self, params: Mapping[str, Any], axes: Mapping[str, Any]) -> Mapping[str, Any]:
         """All-gathers along `embed`, ring by ring; in their dtype, as their gradients' scatters."""
@@ -53,7 +53,7 @@ class ManualPlacement:
         return params
 
     def _gather(self, weight: jax.Array, axes: LogicalAxes) -> jax.Array:
-        if "embed" not in axes or weight.shape[axes.index("embed")] == self._embed:
+        if "embed" not in axes or weight.shape[axes.index("embed")] in self._widths:
             return weight
         for ring in reversed(RINGS):
             if self._sizes[ring] > 1:

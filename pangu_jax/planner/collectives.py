@@ -66,6 +66,8 @@ class Collectives:
         opcode = instruction.opcode
         if opcode == "fusion":
             return instruction.name.startswith("async-collective-start")
+        if '"is_sync":true' in instruction.attributes:  # a GPU's program prints a pair, and waits
+            return False
         return opcode in _STARTS or (opcode.endswith("-start") and opcode.removesuffix("-start") in KINDS)
 
     def waits_for(self, instruction: Instruction) -> str | None:

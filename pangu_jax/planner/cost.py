@@ -1,7 +1,8 @@
 """The cost of a compiled step, counted from its optimised HLO: compute, collectives, what of them is exposed.
 
-Grounded in the TPU compiler's own `estimated_cycles` and printed schedule. Nothing runs. docs/scaling.md has
-the definition, what it rests on and what it cannot show.
+Grounded in the TPU compiler's own `estimated_cycles` and printed schedule; for GPUs, whose compiler reports
+no cycles, in FLOPs and bytes (`gpu_work`). Nothing runs. docs/scaling.md has the definition, what it rests
+on and what it cannot show.
 """
 
 import dataclasses
@@ -10,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from pangu_jax.planner import hlo, products, trips
+from pangu_jax.planner import gpu_work, hlo, products, trips
 from pangu_jax.planner.collectives import KINDS, Collectives
 from pangu_jax.planner.cost_report import CollectiveCost, Contribution, CostReport
 from pangu_jax.planner.hlo import Computation, Instruction, Module
@@ -177,6 +178,9 @@ class _Counter:
                 cost.add(self.computation(self._module.computations[name]))
         elif opcode == "custom-call" and 'custom_call_target="tpu_custom_call"' in instruction.attributes:
             self._kernel(cost, computation, instruction)
+        elif self._chip.platform == "cuda":
+            if opcode not in KINDS:
+                self._on_gpu(cost, computation, instruction)
         else:
             if opcode == "fusion":
                 inside = self._module.computations[instruction.called[0]]
@@ -189,6 +193,14 @@ class _Counter:
                 cost.compute = instruction.cycles / self._chip.clock_hz
                 cost.contribute(instruction, "compute", cost.compute)
         return cost
+
+    def _on_gpu(self, cost: _Cost, computation: Computation, instruction: Instruction) -> None:
+        seconds, cost.matmul_flops = gpu_work.work(self._module, computation, instruction, self._chip)
+        if seconds is None:
+            self._noted["kernels without a price"].add(instruction.name)
+            return
+        cost.compute = seconds
+        cost.contribute(instruction, "compute", seconds)
 
     def _kernel(self, cost: _Cost, computation: Computation, call: Instruction) -> None:
         flops = products.kernel_flops(computation, call)

@@ -27,12 +27,12 @@ def mesh_problem(model: PlannedModel, topology: Topology, mesh: Mesh) -> str | N
 def divided(model: PlannedModel, c: Candidates, problems: Counter) -> Candidates:
     """Those that divide batch and layers; the others are counted by reason."""
     piped = c.schedule > 0
-    towers = len(model.shape.towers)
+    towers = len(model.shape.staged)
     rounds = np.where(c.schedule == 1, c.repeats, np.maximum(1, c.repeats // towers))
     parts = c.data * c.fsdp * c.microbatches * c.streams
     examples, whole = model.batch_size / parts, model.batch_size % parts == 0
     rows = np.all([examples * t.tokens % (c.model * c.sequence) == 0 for t in model.shape.towers], axis=0)
-    layers = np.all([t.layers % (c.stage * rounds) == 0 for t in model.shape.towers], axis=0)
+    layers = np.all([t.layers % (c.stage * rounds) == 0 for t in model.shape.staged], axis=0)
     for good, reason in (
         (whole, f"batch_size {model.batch_size} is not divisible by data x fsdp x microbatches"),
         (rows, "the positions of a microbatch are not divisible by the tensor axis"),

@@ -17,22 +17,22 @@ Items = dict[str, np.ndarray]
 def memory(context: SearchContext, c: Candidates) -> Items:
     """Item -> bytes per device; their sum is the prediction.
 
-    parameters, optimizer, gradients: what is stored, and fp32 gradients like it. gathered: weights whole
-    along `embed`, and their gradients on the way back. activations: what waits for the backward pass.
+    parameters, optimizer, gradients: what is stored, a teacher's too, and fp32 gradients like it. gathered:
+    weights whole along `embed`, and their gradients on the way back. activations: what waits for that.
     working: one layer's backward pass. vocabulary: what is outside the layers: the largest table or head, its
     gradient, a piece of the logits. buffers: a batch of pixels or fields, and batches of a pipeline on their
     way in and out. reserve: what no item explains.
     """
     shape = context.shape
-    layers = sum(tower.layers * tower.parameters for tower in shape.towers)
     ends = sum(end.parameters / (c.fsdp * parts(c, end)) for end in shape.ends)
-    stored = layers / (c.fsdp * c.model * c.stage) + ends
+    stored = stage_weights(context, c) / (c.fsdp * c.model) + ends
+    taught = sum(tower.layers * tower.parameters for tower in shape.towers if not tower.learns)
     accumulating = (c.microbatches > 1) & (c.schedule == NONE)
     return {
-        "parameters": 4.0 * stored,
+        "parameters": 4.0 * (stored + taught / (c.fsdp * c.model)),
         "optimizer": context.optimizer_bytes * stored,
         "gradients": 4.0 * stored * (1 + accumulating),
-        "gathered": _gathered(context, c, layers),
+        "gathered": _gathered(context, c),
         "activations": _activations(context, c),
         "working": _working(context, c),
         "vocabulary": _tables(context, c) + _outputs(context, c) + _similarities(context, c),
@@ -41,9 +41,19 @@ def memory(context: SearchContext, c: Candidates) -> Items:
     }
 
 
+def stage_weights(context: SearchContext, c: Candidates) -> np.ndarray:
+    """Parameters of the layers that a stage holds: a part of the towers that are cut, the others whole."""
+    shape = context.shape
+    staged = sum(tower.layers * tower.parameters for tower in shape.staged)
+    whole = shape.parameters - staged - sum(end.parameters for end in shape.ends)
+    return staged / c.stage + whole
+
+
 def chunk_layers(context: SearchContext, c: Candidates, tower: Tower) -> np.ndarray:
     """Layers of a tower that a stage runs in one tick; all of them without a pipeline."""
-    towers = np.where(c.schedule == GPIPE, 1, len(context.shape.towers))
+    if not tower.staged:
+        return np.full(len(c), float(tower.layers))
+    towers = np.where(c.schedule == GPIPE, 1, len(context.shape.staged))
     rounds = np.where(c.schedule == NONE, 1, np.maximum(1, c.repeats // towers))
     return tower.layers / (c.stage * rounds)
 
@@ -105,31 +115,40 @@ def payloads(context: SearchContext, c: Candidates) -> tuple[np.ndarray, np.ndar
 
     A tower's payload takes along what the towers before it made.
     """
-    streams = [residual(context, c, tower.tokens, tower.width) for tower in context.shape.towers]
+    streams = [residual(context, c, tower.tokens, tower.width) for tower in context.shape.staged]
     return summed(c, np.cumsum(streams, axis=0)), summed(c, streams)
 
 
 def _activations(context: SearchContext, c: Candidates) -> np.ndarray:
     e, (one_by_one, together) = context.efficiency, payloads(context, c)
-    chunks = []
+    chunks, outside = [], np.zeros(len(c))
     for tower in context.shape.towers:
+        if not tower.learns:
+            continue
         each = kept(context, c, tower)
-        # With full remat a tick of a pipeline keeps its input alone, and the layers' while it goes back.
-        each[FULL] = np.where((c.schedule == GPIPE) | (c.schedule == CIRCULAR), 0.0, each[FULL])
-        chunks.append(chunk_layers(context, c, tower) * np.choose(c.remat, [each[r] for r in range(4)]))
+        if tower.staged:
+            # With full remat a tick of a pipeline keeps its input alone, and the layers' while it goes back.
+            each[FULL] = np.where((c.schedule == GPIPE) | (c.schedule == CIRCULAR), 0.0, each[FULL])
+        chunk = chunk_layers(context, c, tower) * np.choose(c.remat, [each[r] for r in range(4)])
+        if tower.staged:
+            chunks.append(chunk)
+        else:  # of one microbatch at a time, in a pipeline too
+            outside = outside + chunk * e.kept_in_scan
     whole, largest, count = summed(c, chunks), np.max(chunks, axis=0), ticks(context, c)
     stash = (2 * c.stage * c.repeats - 1) * together + largest
     # A tick keeps what arrives and what leaves. Branches for the towers of a circular pipeline share the room
     # of the largest.
     gpipe, circular = count * (whole * e.kept_in_ring + 2 * one_by_one), count * (largest + 2 * together)
-    return np.choose(c.schedule, [whole * e.kept_in_scan, gpipe, circular, stash])
+    return outside + np.choose(c.schedule, [whole * e.kept_in_scan, gpipe, circular, stash])
 
 
-def _gathered(context: SearchContext, c: Candidates, layers: int) -> np.ndarray:
+def _gathered(context: SearchContext, c: Candidates) -> np.ndarray:
     a = context.activation_bytes
     largest = max(tower.parameters for tower in context.shape.towers) / c.model
     copies = np.where(c.fsdp > 1, context.efficiency.gathered, 1.0)
-    once = layers / (c.stage * c.model) * (a + 8.0)  # weights; gradients in fp32, and what is added to them
+    once = (
+        stage_weights(context, c) / c.model * (a + 8.0)
+    )  # weights; gradients in fp32, and what is added to them
     return np.where(c.zero == 1, once, 0.0) + np.where(c.zero == 1, 1.0, copies + 1.0) * largest * a
 
 

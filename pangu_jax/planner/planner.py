@@ -121,7 +121,7 @@ def _searched(model: PlannedModel, topology: Topology, fixed: Mapping[str, Any])
             problems[problem] += 1
         else:
             good.append(mesh)
-    candidates = cross(good, model.batch_size, len(model.shape.towers), fixed)
+    candidates = cross(good, model.batch_size, len(model.shape.staged), fixed)
     considered = len(every) - len(good) + len(candidates)
     candidates = divided(model, candidates, problems)
     context = search_context(model, topology, good)

@@ -93,7 +93,7 @@ def predict(model: PlannedModel, topology: Topology, layout: Layout) -> Predicti
     if problems := layouts.check(layout, model.batch_size, model.dimensions):
         raise UserError("; ".join(f"{name}: {what}" for name, what in problems))
     context = search_context(model, topology, [layout.axis_sizes()])
-    candidates = Candidates.of(layout, len(model.shape.towers))
+    candidates = Candidates.of(layout, len(model.shape.staged))
     items, seconds = memory(context, candidates), times(context, candidates)
     return prediction(model, topology, layout, items, seconds, 0)
 

@@ -24,6 +24,7 @@ from pangu_jax.planner.memory_estimate import (
     payloads,
     positions,
     residual,
+    stage_weights,
     summed,
     ticks,
 )
@@ -68,15 +69,15 @@ class _Work(NamedTuple):
 
 def times(context: SearchContext, c: Candidates) -> Times:
     """Predicts a step of each candidate."""
-    towers = context.shape.towers
-    chunks = [_layer(context, c, tower).times(chunk_layers(context, c, tower)) for tower in towers]
+    staged = context.shape.staged
+    chunks = [_layer(context, c, tower).times(chunk_layers(context, c, tower)) for tower in staged]
     ends = _ends(context, c)
     step, useful = _scheduled(context, c, chunks)
     # GPipe and circular share the ends over the stages. In 1F1B it is a branch of every tick.
     shared = (c.schedule == GPIPE) | (c.schedule == CIRCULAR)
     count = np.where(c.schedule == ONE_F_ONE_B, ticks(context, c), c.microbatches)
     losses = np.where(shared, c.microbatches / c.stage, count)
-    work = step.plus(ends.times(losses)).plus(_once(context, c))
+    work = step.plus(ends.times(losses)).plus(_outside(context, c, losses)).plus(_once(context, c))
     e = context.efficiency
     hidden_model = np.where(c.streams > 1, e.hidden_model_streams, e.hidden_model)
     hidden = hidden_model * work.axes["model"] + e.hidden_fsdp * work.axes["fsdp"]
@@ -120,8 +121,20 @@ def _scheduled(context: SearchContext, c: Candidates, chunks: list[_Work]) -> tu
 
 def stage_parameters(context: SearchContext, c: Candidates) -> np.ndarray:
     """Parameters of layers whose gradients a device adds up: in shards, or whole when gathered once."""
-    layers = sum(tower.layers * tower.parameters for tower in context.shape.towers)
-    return layers / (c.stage * c.model * np.where(c.zero == 1, 1, c.fsdp))
+    return stage_weights(context, c) / (c.model * np.where(c.zero == 1, 1, c.fsdp))
+
+
+def _outside(context: SearchContext, c: Candidates, losses: np.ndarray) -> _Work:
+    """Towers that a pipeline does not cut. Those before the first that it does feed it: every stage runs them
+    on all microbatches, and once more where their features are read."""
+    total, fed = _Work(np.zeros(len(c)), {}), False
+    for tower in context.shape.towers:
+        fed = fed or tower.staged
+        if not tower.staged:
+            begun = 0 if fed else np.where(c.schedule == NONE, 0, c.microbatches)
+            layer = _layer(context, c, tower).times(tower.layers)
+            total = total.plus(layer.times(losses + begun))
+    return total
 
 
 def _layer(context: SearchContext, c: Candidates, tower: Tower) -> _Work:
@@ -148,12 +161,15 @@ def _layer(context: SearchContext, c: Candidates, tower: Tower) -> _Work:
     keys = sum(asked * size for asked, size in zip(gathered, sizes, strict=True)) * rows
     weights = tower.parameters / c.model * context.activation_bytes
     in_layer = np.where(c.zero == 3, 3.0 + ticked, 0.0)
+    crossings = 4.0 + 2.0 * repeated + entries
+    if not tower.learns:  # state is not gathered before it is used
+        compute, in_layer, crossings = forward, 1.0, 2.0
     return _Work(
         compute,
         {
-            "model": gathers("model", whole, tower.blocks * (4.0 + 2.0 * repeated + entries)),
+            "model": gathers("model", whole, tower.blocks * crossings),
             "fsdp": gathers("fsdp", weights, in_layer),
-            "sequence": gathers("sequence", keys, sum(gathered) * 3.0),
+            "sequence": gathers("sequence", keys, sum(gathered) * tower.passes),
         },
     )
 
@@ -225,7 +241,7 @@ def _stream(context: SearchContext, c: Candidates, tokens: int, width: int) -> n
 def _once(context: SearchContext, c: Candidates) -> _Work:
     """Once per step: weights gathered once, gradients added up over copies, the optimizer."""
     shape, a = context.shape, context.activation_bytes
-    layers = sum(tower.layers * tower.parameters for tower in shape.towers) / (c.stage * c.model)
+    layers = stage_weights(context, c) / c.model
     ends = sum(end.parameters / parts(c, end) for end in shape.ends)
     stored = (layers + ends) / c.fsdp
     fsdp, data = context.cost(c, "fsdp"), context.cost(c, "data")
@@ -234,6 +250,8 @@ def _once(context: SearchContext, c: Candidates) -> _Work:
     # of one size count together.
     uses: dict[tuple[int, bool], np.ndarray] = defaultdict(lambda: np.zeros(len(c), int))
     for end in shape.ends:
+        if end.kind in ("constant", "forward"):  # small
+            continue
         each = np.where(c.schedule == NONE, 2 * c.microbatches, 2 * (not end.tied))
         uses[end.size, end.split is not None] += each
     tables = sum(

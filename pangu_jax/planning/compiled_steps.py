@@ -17,7 +17,7 @@ import jax
 
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.planner.cost_report import CostReport
-from tpu_npu_backends import cpu, tpu, user_cache
+from tpu_npu_backends import cpu, gpu, tpu, user_cache
 from tpu_npu_backends.compiling import compile_for
 from tpu_npu_backends.errors import BackendError
 from tpu_npu_backends.topologies import Topology
@@ -131,8 +131,12 @@ class _Kept:
 
 
 def _key(program: str, topology: Topology) -> str:
-    options = [cpu.COMPILER_OPTIONS, tpu.compiler_options(topology.chip.name)]
-    versions = {name: _version(name) for name in ("jax", "jaxlib", "libtpu")}
+    options: list[Any] = [cpu.COMPILER_OPTIONS, tpu.compiler_options(topology.chip.name)]
+    packages = ["jax", "jaxlib", "libtpu"]
+    if topology.chip.platform == "cuda":
+        options.append([gpu.COMPILER_OPTIONS, gpu.TARGETS[topology.chip.name]])
+        packages += ["jax-cuda13-pjrt", "jax-cuda12-pjrt"]
+    versions = {name: _version(name) for name in packages}
     settings = json.dumps([FORMAT, options, topology.name, versions], sort_keys=True)
     return hashlib.sha256(f"{settings}\n{program}".encode()).hexdigest()[:32]
 

@@ -1,4 +1,4 @@
-"""The step compiled for a topology of TPUs, or of virtual CPU devices, by XLA's own compiler."""
+"""The step compiled for a topology of TPUs or GPUs, or of virtual CPU devices, by XLA's own compiler."""
 
 import contextlib
 import json

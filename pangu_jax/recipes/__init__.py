@@ -17,7 +17,7 @@ from pangu_jax.recipes.dumping import changes, dump, value_in
 from pangu_jax.recipes.explaining import Explanation, RecipeDifference, diff, explain
 from pangu_jax.recipes.files import available, find
 from pangu_jax.recipes.findings import RecipeFinding
-from pangu_jax.recipes.loading import apply, load
+from pangu_jax.recipes.loading import apply, imported, load
 from pangu_jax.recipes.making import make
 from pangu_jax.recipes.recipe import Recipe
 from pangu_jax.recipes.unwrapping import plain_errors
@@ -42,6 +42,7 @@ __all__ = [
     "dump",
     "explain",
     "find",
+    "imported",
     "load",
     "make",
     "parse_flag_value",

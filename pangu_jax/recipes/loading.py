@@ -65,6 +65,15 @@ def load(
     return recipe
 
 
+def imported(files: Iterable[str | Path]) -> list[str]:
+    """The modules that recipes import, none of which is imported for it: they say what a recipe is for.
+
+    Raises:
+      UserError: there is no such recipe.
+    """
+    return [one.module for name in files for one in read(find(name)) if isinstance(one, Import)]
+
+
 def _verb_function(function: str | Callable) -> Configurable:
     if isinstance(function, str):
         module, _, name = function.rpartition(".")

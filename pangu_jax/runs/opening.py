@@ -167,7 +167,7 @@ def describe(found: Found, family: str | None = None) -> RunDescription:
       UserError: as `open_run`.
     """
     recipe = _recipe(found)
-    workload = _workload(recipe, found.directory, family)
+    workload = workload_of(recipe, found.directory, family)
     return RunDescription(recipe, workload, spread(found, recipe, workload.dimensions()))
 
 
@@ -263,8 +263,13 @@ def _checked(files: Sequence[Path], bindings: tuple[str, ...]) -> Recipe:
     return recipe
 
 
-def _workload(recipe: Recipe, directory: RunDirectory, family: str | None) -> Workload:
-    """By the workload's class, without its data where it can be without."""
+def workload_of(recipe: Recipe, directory: RunDirectory, family: str | None = None) -> Workload:
+    """What a run trained, by its workload's class, without its data where it can be without; no device is
+    touched.
+
+    Raises:
+      UserError: the recipe names none, its files are damaged, or it is of another family.
+    """
     reference = recipe.arguments(TRAIN).get("workload")
     if not isinstance(reference, Reference) or not reference.evaluate:
         raise UserError(f"{directory.recipe} names no train.workload: it is not the recipe of a run")

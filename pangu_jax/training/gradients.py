@@ -129,8 +129,7 @@ def with_placement(
     if layout.partitioning == "auto":
         return run._replace(placement=ConstraintPlacement(mesh))
     examples //= layout.batch_shards * layout.streams
-    width = max(layouts.widths(workload.dimensions()), default=0)
-    placement = ManualPlacement(mesh, examples, width)
+    placement = ManualPlacement(mesh, examples, layouts.widths(workload.dimensions()))
     return run._replace(placement=placement, streams=layout.streams)
 
 

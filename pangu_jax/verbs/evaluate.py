@@ -1,4 +1,4 @@
-"""Measuring a model on benchmark tasks."""
+"""Measuring a model on benchmark tasks, or a trunk on labelled pictures."""
 
 import argparse
 import json
@@ -36,14 +36,16 @@ def _flags(parser: argparse.ArgumentParser) -> None:
 
 def _evaluate(flags: argparse.Namespace) -> Result:
     from pangu_jax import recipes
-    from pangu_jax.recipes.functions import EVALUATE
+    from pangu_jax.recipes.functions import EVALUATE, EVALUATE_IMAGES, wanted
 
     if flags.held_out:
         return _held_out(flags)
+    files = flags.gin_file or ["eval/fewclue.gin"]
+    if wanted(recipes.imported(files)) == EVALUATE_IMAGES:
+        return _images(flags, files)
     for path, flag in ((flags.predictions, "--predictions"), (flags.submission, "--submission")):
         if path:
             outputs.require_writable(path, flag)
-    files = flags.gin_file or ["eval/fewclue.gin"]
     tasks = [f"evaluate.tasks={flags.task!r}"] if flags.task else []
     with recipes.using(files, [*flags.bindings, *tasks], function=EVALUATE) as recipe:
         from pangu_jax.apps.language.benchmarks import submissions
@@ -58,14 +60,30 @@ def _evaluate(flags: argparse.Namespace) -> Result:
     return Result(value, _table(found.rows))
 
 
+def _images(flags: argparse.Namespace, files: Sequence[str]) -> Result:
+    from pangu_jax import recipes
+    from pangu_jax.apps.vision.measuring import images_of_run
+    from pangu_jax.recipes.functions import EVALUATE_IMAGES
+
+    _require_none_of(flags, ("task", "predictions", "submission"), "this recipe measures pictures")
+    own = images_of_run.bindings(flags.run_dir, files, flags.bindings)
+    with recipes.using(files, [*own, *flags.bindings], function=EVALUATE_IMAGES) as recipe:
+        from pangu_jax.apps.vision.measuring import page
+        from pangu_jax.apps.vision.measuring.evaluate_images import evaluate_images
+
+        devices = device_flags.devices(flags, recipe)
+        found = evaluate_images(run_dir=flags.run_dir, on_row=print_row, devices=devices)
+        written = page.write(flags.run_dir, found, recipes.dump(recipe))
+    value = {"run_dir": flags.run_dir, "recipe": recipes.dump(recipe), "page": str(written)}
+    return Result(value | page.as_json(found), f"{page.text(found)}\n\n{written}")
+
+
 def _held_out(flags: argparse.Namespace) -> Result:
     from pangu_jax.apps import held_out
     from pangu_jax.runs import opening
 
     of_benchmarks = ("gin_file", "task", "predictions", "submission")
-    others = [f"--{name}" for name in of_benchmarks if getattr(flags, name)]
-    if others:
-        raise UserError(f"--held_out measures what the run's own recipe says: leave out {', '.join(others)}")
+    _require_none_of(flags, of_benchmarks, "--held_out measures what the run's own recipe says")
     device_flags.require_none(flags.bindings)
     run = opening.open_run(flags.run_dir, devices=device_flags.devices(flags), float32=True)
     found = held_out.evaluate(run)
@@ -76,6 +94,12 @@ def _held_out(flags: argparse.Namespace) -> Result:
     }
     lines = [f"{name:<32} {value:.4g} {unit}".rstrip() for name, (value, unit) in found.items()]
     return Result(value, "\n".join(lines) or "the run holds nothing out")
+
+
+def _require_none_of(flags: argparse.Namespace, names: Sequence[str], why: str) -> None:
+    others = [f"--{name}" for name in names if getattr(flags, name)]
+    if others:
+        raise UserError(f"{why}: leave out {', '.join(others)}")
 
 
 def _write_predictions(path: str, predictions: dict[str, list[tuple[str, str | int]]]) -> None:
@@ -100,7 +124,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> str:
 
 VERBS: dict[str, Verb] = {
     "eval": Verb(
-        "measure a model on benchmark tasks: CLUE, FewCLUE, summaries, dialogue",
+        "measure a model: CLUE, FewCLUE, summaries, dialogue; of pictures probes, neighbours, restoration",
         "pangu eval --gin_file eval/fewclue.gin --run_dir runs/few --task fewclue/eprstmt --json out.json",
         _flags,
         _evaluate,

@@ -1,4 +1,4 @@
-"""Tuning a model on a task."""
+"""Tuning a model on a task, or on labelled pictures."""
 
 import argparse
 from pathlib import Path
@@ -7,6 +7,7 @@ from pangu_jax.result import Result
 from pangu_jax.verbs.verb import Verb
 
 SHOWN = ("task", "pattern", "split", "seed", "method", "trainable", "best_step", "dev_accuracy", "dev_loss")
+SHOWN += ("validation_accuracy",)  # of pictures
 
 
 def _flags(parser: argparse.ArgumentParser) -> None:
@@ -17,19 +18,17 @@ def _flags(parser: argparse.ArgumentParser) -> None:
         help="where the tuned model goes; a run that is there resumes, by its own recipe unless another is "
         "given",
     )
-    parser.add_argument(
-        "--backend", metavar="NAME", help="as --gin.tune.backend=NAME: auto, cpu, cpu:8, tpu, ..."
-    )
+    parser.add_argument("--backend", metavar="NAME", help="as --gin.backend=NAME: auto, cpu, cpu:8, tpu, ...")
 
 
 def _tune(flags: argparse.Namespace) -> Result:
-    from pangu_jax import train
-    from pangu_jax.recipes.functions import TUNE
+    from pangu_jax import recipes, train
+    from pangu_jax.recipes import functions
 
     kept = Path(flags.run_dir, "recipe.gin")
     files = flags.gin_file or [str(kept) if kept.is_file() else "tuning/prompt.gin"]
     bindings = [*flags.bindings, *([f"backend={flags.backend}"] if flags.backend else [])]
-    value = train.run(files, bindings, flags.run_dir, TUNE)
+    value = train.run(files, bindings, flags.run_dir, functions.tuning(recipes.imported(files)))
     if not value:  # another process of the run reports
         return Result(None, "")
     lines = [f"{name:<14} {_four_digits(value[name])}" for name in SHOWN if name in value]
@@ -43,7 +42,7 @@ def _four_digits(value: object) -> str:
 
 VERBS: dict[str, Verb] = {
     "tune": Verb(
-        "tune a run's model on a task, by fine-tuning, a soft prompt, LoRA or a classifier",
+        "tune a run's model on a task or on pictures: fine-tuning, a soft prompt, LoRA or a classifier",
         "pangu tune --gin_file gin/tuning/prompt.gin --gin.tune.run_dir=runs/base "
         "--gin.tune.task=fewclue/eprstmt --run_dir runs/tuned",
         _flags,

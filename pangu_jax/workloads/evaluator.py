@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from pangu_jax.workloads import NOTHING, Batch, RunContext, Source, Tree, Updates, Variables
+from pangu_jax.workloads import NOTHING, Batch, RunContext, Source, Tree, Updates, Variables, Workload
 
 
 class MeasuredValue(NamedTuple):
@@ -32,6 +32,15 @@ class Evaluator(ABC):
     """
 
     every: int = 0
+
+    def attach(self, workload: Workload) -> None:
+        """Called once, with what is measured, before all else: an evaluator of a family asks it for its data
+        and features.
+
+        Raises:
+          UserError: it is not for this workload.
+        """
+        del workload
 
     @abstractmethod
     def sources(self, batch_size: int) -> Sequence[Source]:

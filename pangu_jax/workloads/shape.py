@@ -69,6 +69,10 @@ class Tower(NamedTuple):
       blocks: additions to the residual stream per layer.
       memory_tokens: positions per example of another tower's output that every layer reads; 0 for none.
       memory_width: of that output.
+      staged: whether a pipeline cuts it over its stages. One that is not is whole on every stage: before the
+        first that is, each stage runs it on all microbatches; after it, on its share of them.
+      learns: whether gradients go back through it; a teacher has a forward pass alone, and what it weighs is
+        state and no parameters.
     """
 
     name: str
@@ -80,6 +84,8 @@ class Tower(NamedTuple):
     blocks: int
     memory_tokens: int = 0
     memory_width: int = 0
+    staged: bool = True
+    learns: bool = True
 
     @property
     def parameters(self) -> int:
@@ -91,6 +97,11 @@ class Tower(NamedTuple):
         """Forward FLOPs per example through one layer."""
         products = sum(2.0 * product.parameters * product.tokens for product in self.products)
         return products + sum(attention.flops for attention in self.attentions)
+
+    @property
+    def passes(self) -> int:
+        """Forward, and a backward pass of twice its FLOPs where there is one."""
+        return 3 if self.learns else 1
 
 
 class End(NamedTuple):
@@ -104,7 +115,8 @@ class End(NamedTuple):
       columns: width of what comes out.
       tokens: positions per example that pass it.
       kind: "lookup" takes rows of it. "input" multiplies the batch itself, to which no gradient goes back.
-        "product" multiplies what a tower made.
+        "product" multiplies what a tower made. "constant" does that and is state, not parameters: a queue.
+        "forward" is state too, and nothing goes back from it: a teacher's head.
       split: which of its sides is split by tensor parallelism; None where none is: then each device takes its
         own positions.
       loss_chunks: where a loss is taken over what comes out (a vocabulary, classes, pixels): the pieces whose
@@ -116,7 +128,7 @@ class End(NamedTuple):
     rows: int
     columns: int
     tokens: int
-    kind: Literal["lookup", "input", "product"]
+    kind: Literal["lookup", "input", "product", "constant", "forward"]
     split: Literal["rows", "columns"] | None = None
     loss_chunks: int = 0
     tied: bool = False
@@ -129,12 +141,12 @@ class End(NamedTuple):
     @property
     def parameters(self) -> int:
         """Its own."""
-        return 0 if self.tied else self.size
+        return 0 if self.tied or self.kind in ("constant", "forward") else self.size
 
     @property
     def products(self) -> int:
         """Matrix products forward and backward: the output, the matrix' gradient, the input's gradient."""
-        return {"lookup": 0, "input": 2, "product": 3}[self.kind]
+        return {"lookup": 0, "input": 2, "product": 3, "constant": 2, "forward": 1}[self.kind]
 
     @property
     def flops(self) -> float:
@@ -159,13 +171,16 @@ class Shape(NamedTuple):
     @property
     def parameters(self) -> int:
         """All of them, without norms, biases and tables of positions."""
-        layers = sum(tower.layers * tower.parameters for tower in self.towers)
+        layers = sum(tower.layers * tower.parameters for tower in self.towers if tower.learns)
         return layers + sum(end.parameters for end in self.ends)
+
+    @property
+    def staged(self) -> tuple[Tower, ...]:
+        """The towers that a pipeline cuts over its stages."""
+        return tuple(tower for tower in self.towers if tower.staged)
 
     def flops(self, batch_size: int) -> float:
         """Model FLOPs per step, forward and backward, each tower by its own tokens, without recomputation."""
-        layers = sum(tower.layers * tower.flops for tower in self.towers)
-        products = sum(end.flops for end in self.ends if end.kind == "product")
-        products += 2.0 * batch_size * self.contrast_width
-        inputs = sum(end.flops for end in self.ends if end.kind == "input")
-        return 3.0 * batch_size * (layers + products) + 2.0 * batch_size * inputs
+        layers = sum(tower.passes * tower.layers * tower.flops for tower in self.towers)
+        ends = sum(end.products * end.flops for end in self.ends)
+        return batch_size * (layers + ends + 6.0 * batch_size * self.contrast_width)

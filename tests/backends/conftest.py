@@ -1,6 +1,8 @@
-"""The plugin for npu, built once, and programs that run beside the tests' own JAX, which is on cpu."""
+"""The plugin for npu and the kernels of the CPU, built once, and programs that run beside the tests' own JAX,
+which is on cpu."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +13,8 @@ import pytest
 
 from tests.conftest import PLAIN_LOOPS
 from tpu_npu_backends.ascend.plugin.build import build
+from tpu_npu_backends.cpu_kernels import build as kernels
+from tpu_npu_backends.cpu_kernels import library
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,6 +29,16 @@ def plugin() -> Path:
     if find_spec("lammps_jax_pjrt_cpu") is None:
         pytest.skip("the CPU plugin on which npu is simulated is not installed (pangu-jax[ascend])")
     return build()
+
+
+@pytest.fixture(scope="module")
+def cpu_kernels() -> None:
+    """The kernels of the CPU, built and known to JAX."""
+    if shutil.which("g++") is None:
+        pytest.skip("no C++ compiler: the kernels are optional")
+    kernels.build()
+    library.register.cache_clear()  # another file's tests may have looked for them in another cache
+    assert library.register()
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """The kernels of the CPU against the plain forms: products, attention, norms, a step, and texts."""
 
 import dataclasses
-import shutil
 import threading
 
 import jax
@@ -20,30 +19,12 @@ from pangu_jax.models.projection import project, project_back
 from pangu_jax.workloads.language.model import incremental
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from pangu_jax.workloads.language.model.forward import Forward
+from tests.backends.comparing import close, drawn
 from tpu_npu_backends.cpu_kernels import build, library
 from tpu_npu_backends.errors import BackendError
 
 KERNELS = OneDevice(native=True)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def kernels():
-    if shutil.which("g++") is None:
-        pytest.skip("no C++ compiler: the kernels are optional")
-    build.build()
-    library.register.cache_clear()  # another file's tests may have looked for them in another cache
-    assert library.register()
-
-
-def drawn(seed: int, *shape: int) -> jax.Array:
-    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape, np.float32))
-
-
-def close(actual, expected, tolerance=1e-6):
-    """Arrays, or trees of them, within the tolerance, relative to the largest magnitude there is."""
-    scale = max(float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(expected))
-    compare = lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * scale)  # noqa: E731
-    jax.tree.map(compare, actual, expected)
+pytestmark = pytest.mark.usefixtures("cpu_kernels")
 
 
 @settings(max_examples=25, deadline=None)
@@ -104,8 +85,10 @@ def test_products_of_matrices_and_their_gradients(rows, depth, columns, seed):
 def test_products_larger_than_a_block():
     x, weight = drawn(0, 200, 600), drawn(1, 600, 1100)
     close(native.matmul(x, weight, 1), x @ weight, 3e-6)
-    close(native.transposed_matmul(x, drawn(2, 200, 530), 1), x.T @ drawn(2, 200, 530), 3e-6)
     close(native.matmul_transposed(x, drawn(3, 270, 600), 1), x @ drawn(3, 270, 600).T, 3e-6)
+    many, few = drawn(4, 800, 530), drawn(5, 530, 70)  # of rows, so that all of the right one is packed once
+    close(native.matmul(many, few, 1), many @ few, 3e-6)
+    close(native.transposed_matmul(many, drawn(6, 800, 75), 1), many.T @ drawn(6, 800, 75), 3e-6)
 
 
 SHAPES = [(1, 1, 16, True), (37, 37, 16, True), (130, 50, 32, False), (5, 1, 48, False), (97, 200, 64, False)]

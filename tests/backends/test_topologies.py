@@ -25,6 +25,7 @@ needs_libtpu = pytest.mark.skipif(
         ("cpu:8", 8, False),
         ("ascend910b:512", 512, True),
         ("a100:4", 4, True),
+        ("h100:64", 64, False),
     ],
 )
 def test_a_name_stands_for_chips(text, count, analytic):
@@ -68,18 +69,20 @@ def test_rings_close_where_whole_cubes_or_pods_are():
 
 def test_analytic_clusters_and_absent_devices_are_not_compiled_for():
     with pytest.raises(BackendError, match="analytic only"):
-        topologies.devices(topologies.parse("h100:64"))
+        topologies.devices(topologies.parse("a100:64"))
     with pytest.raises(BackendError, match="xla_force_host_platform_device_count=4096"):
         topologies.devices(topologies.parse("cpu:4096"))
     assert topologies.devices(topologies.parse("cpu:4")) == jax.devices("cpu")[:4]
 
 
-def test_without_libtpu_names_are_read_and_compiling_says_what_to_install(monkeypatch):
+def test_without_a_compiler_names_are_read_and_compiling_says_what_to_install(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.delenv("TPU_LIBRARY_PATH", raising=False)
     topology = topologies.parse("v5p:8x8x8")
     with pytest.raises(BackendError, match=r"pip install 'pangu-jax\[tpu\]'"):
         topologies.devices(topology)
+    with pytest.raises(BackendError, match=r"pip install 'pangu-jax\[gpu-compile\]'"):
+        topologies.devices(topologies.parse("h100:64"))
 
 
 @needs_libtpu

@@ -15,6 +15,7 @@ from data_pipelines.images.augment import (
     RandomCrop,
     RandomResizedCrop,
     Resize,
+    Turn,
 )
 
 ALL = [
@@ -24,6 +25,7 @@ ALL = [
     RandomCrop(16, padding=4),
     RandomResizedCrop(16),
     Flip(),
+    Turn(),
     ColorJitter(),
     Grey(0.5),
 ]
@@ -74,6 +76,13 @@ def test_a_flip_is_a_mirror():
     np.testing.assert_array_equal(Flip(1.0)(pixels, np.random.default_rng(0)), pixels[:, ::-1])
     count = sum(Flip(0.3)(pixels, np.random.default_rng(i))[0, 0, 0] != 0 for i in range(2000))
     assert 500 < count < 700
+
+
+def test_a_turn_is_one_of_four():
+    pixels = np.arange(9, dtype=np.uint8).reshape(3, 3, 1)
+    made = [Turn()(pixels, np.random.default_rng(key)).tobytes() for key in range(400)]
+    for quarters in range(4):
+        assert 70 < made.count(np.rot90(pixels, quarters).tobytes()) < 130
 
 
 class Fixed:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_pipelines.images.decoding import PictureError, decode, encode_png, size_of
+from data_pipelines.images.decoding import PictureError, decode, encode_png, size_of, traits_of
 
 GRADIENT = np.stack(np.meshgrid(np.arange(40) * 6, np.arange(24) * 10), -1).astype(np.uint8)
 COLOURS = np.concatenate([GRADIENT, np.full((24, 40, 1), 77, np.uint8)], -1)
@@ -74,6 +74,21 @@ def test_a_palette_with_a_transparent_entry():
     np.testing.assert_array_equal(found, [[[200, 0, 0], [255] * 3], [[255] * 3, [200, 0, 0]]])
 
 
+@pytest.mark.parametrize(
+    ("image", "grey", "transparent"),
+    [
+        (Image.new("L", (2, 2), 9), True, False),
+        (Image.new("1", (2, 2)), True, False),
+        (Image.new("RGB", (2, 2), (9, 9, 9)), False, False),
+        (Image.new("RGBA", (2, 2), (9, 9, 9, 255)), False, False),
+        (Image.new("RGBA", (2, 2), (9, 9, 9, 254)), False, True),
+        (Image.new("LA", (2, 2), (9, 0)), True, True),
+    ],
+)
+def test_what_kind_of_picture_it_is(image, grey, transparent):
+    assert traits_of(saved(image)) == (grey, transparent)
+
+
 def test_cmyk_is_three_colours():
     found = decode(saved(Image.fromarray(COLOURS).convert("CMYK"), "JPEG", quality=100, subsampling=0))
     assert found.shape == COLOURS.shape and np.abs(found.astype(int) - COLOURS).mean() < 4
@@ -120,7 +135,7 @@ def test_what_cannot_be_used_is_refused_by_name(data, reason):
 def test_a_picture_beyond_the_bound_is_refused_before_it_is_decoded(monkeypatch):
     data = saved(np.zeros((300, 400), np.uint8))
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
-    for read in (decode, size_of):
+    for read in (decode, size_of, traits_of):
         with pytest.raises(PictureError, match="too many pixels: 400 x 300, of 100,000"):
             read(data, max_pixels=100_000)
 

@@ -227,11 +227,13 @@ def test_a_layout_divides_each_tower():
     assert layouts.check(Layout(data=2, fsdp=512, model=8), 1024, dimensions) == []
 
 
-def test_weights_of_two_widths_are_gathered_by_the_compiler():
+def test_weights_whose_shards_look_whole_are_gathered_by_the_compiler():
     """By hand a whole weight is known by its width; a shard of 1024 over 2 is as wide as the other tower."""
     by_hand = Layout(data=1, fsdp=2, partitioning="manual")
     (problem,) = layouts.check(by_hand, 1024, LARGE.dimensions())
-    assert problem == ("Layout.partitioning", "'manual' with fsdp 2 needs towers of one width: use 'auto'")
+    said = "'manual' with fsdp 2: a shard of one of the widths 512, 1024 is as wide as another; use 'auto'"
+    assert problem == ("Layout.partitioning", said)
+    assert layouts.check(Layout(data=1, fsdp=4, partitioning="manual"), 1024, LARGE.dimensions()) == []
     one_width = LARGE.dimensions() | {"text_embed": 1024}
     assert layouts.check(by_hand, 1024, one_width) == []
     assert layouts.check(Layout(data=2, partitioning="manual"), 1024, LARGE.dimensions()) == []
@@ -245,6 +247,6 @@ def test_the_search_plans_it():
     assert len(ranking) == len(piped) == 5
     for found in ranking + piped:
         assert layouts.check(found.layout, 4096, model.dimensions) == []
-        assert found.layout.partitioning == ("auto" if found.layout.fsdp > 1 else "manual")
+        assert found.layout.partitioning == ("auto" if found.layout.fsdp == 2 else "manual")
         assert 0 < found.mfu < 1 and found.bytes_per_chip < topology.chip.hbm_bytes
     assert all(0 < found.bubble < 1 for found in piped)

@@ -57,20 +57,23 @@ def test_pictures_of_all_kinds_and_sizes(pangu, run, tmp_path):
     np.testing.assert_allclose(made["a.png"], expected, atol=0.51)
 
 
-def test_what_cannot_be_decoded_is_a_line_and_the_others_are_written(pangu, tmp_path):
+def test_what_cannot_be_decoded_is_a_line_and_the_others_are_written(pangu, tmp_path, monkeypatch):
     good = save(tmp_path / "good.png")
     (tmp_path / "cut.jpg").write_bytes(save(tmp_path / "whole.jpg", size=(90, 70)).read_bytes()[:900])
     (tmp_path / "text.png").write_text("no picture")
     see_through = save(tmp_path / "glass.png", "RGBA")
-    names = [tmp_path / "cut.jpg", tmp_path / "text.png", tmp_path / "nowhere.png", see_through, good]
-    status, _, err = pangu(*names, "--task", "denoise", "--out", "out", "--json", "rows.json")
+    large = save(tmp_path / "large.png", "L", (90, 71))
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 4 * 90 * 70)
+    names = [tmp_path / "cut.jpg", tmp_path / "text.png", tmp_path / "nowhere.png", see_through, large, good]
+    status, _, err = pangu(*names, "--task", "x2", "--out", "out", "--json", "rows.json")
     assert status == 2 and [path.name for path in (tmp_path / "out").iterdir()] == ["good.png"]
     lines = err.splitlines()
-    assert len(lines) == 5 and "cut.jpg: truncated" in lines[0] and "no picture of a known" in lines[1]
+    assert len(lines) == 6 and "large.png: too many pixels: 90 x 71, 2 times as large" in lines[4]
+    assert "cut.jpg: truncated" in lines[0] and "no picture of a known" in lines[1]
     assert "nowhere.png: cannot be read: No such file" in lines[2]
     assert "glass.png: transparent in places: lay it on a background first" in lines[3]
     rows = json.loads((tmp_path / "rows.json").read_text())
-    assert [("refused" in row) for row in rows] == [True] * 4 + [False] and rows[-1]["to"] == [7, 9]
+    assert [("refused" in row) for row in rows] == [True] * 5 + [False] and rows[-1]["to"] == [14, 18]
 
 
 def test_alpha_that_hides_nothing_is_no_hindrance(pangu, tmp_path):
@@ -92,7 +95,7 @@ def test_alpha_that_hides_nothing_is_no_hindrance(pangu, tmp_path):
         (["a.png", "b/a.jpg", "--task", "x2", "--out", "o"], "a.png and b/a.jpg would both be o/a.png"),
         (["a.png", "--task", "x2", "--out", "."], "a.png would be written over the picture itself"),
         (["a.png", "--task", "x2", "--out", "there"], "there/a.png is there already: give another folder"),
-        (["a.png", "--task", "x2", "--out", "a.png"], "--out a.png: File exists; give a folder"),
+        (["a.png", "--task", "x2", "--out", "a.png"], "--out a.png is a file: give a folder"),
     ],
 )
 def test_mistakes_are_one_line_before_anything_is_written(pangu, tmp_path, arguments, words):
@@ -101,7 +104,7 @@ def test_mistakes_are_one_line_before_anything_is_written(pangu, tmp_path, argum
     (tmp_path / "there" / "a.png").write_bytes(b"kept")
     status, out, err = pangu(*arguments)
     assert status == 2 and out == "" and words in err and len(err.splitlines()) == 1
-    assert (tmp_path / "there" / "a.png").read_bytes() == b"kept" and not list(tmp_path.glob("o/*"))
+    assert (tmp_path / "there" / "a.png").read_bytes() == b"kept" and not (tmp_path / "o").exists()
 
 
 def test_what_is_there_is_replaced_when_asked(pangu, tmp_path):

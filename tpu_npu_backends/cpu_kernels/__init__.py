@@ -6,5 +6,6 @@ others, and sums of squares at a tenth of memory's. These kernels are optional: 
 `python -m tpu_npu_backends.cpu_kernels.build`) builds them where there is a C++ compiler, for the processor
 at hand. Without them everything runs the same, slower.
 
-products.cc, attention.cc: few rows, for decoding. matmul.cc, flash.cc, norms.cc: whole windows, for training.
+Few rows, for decoding: products.cc, attention.cc. Whole windows, for training: matmul.cc, linear.cc,
+flash.cc, norms.cc, layer_norm.cc.
 """

@@ -35,7 +35,7 @@ inline Activated<V> gelu_by_tanh(V x) {
   const V e = exp(twice < 0.0f ? twice : -twice);
   const V share = 1.0f / (1.0f + e), other = e * share;
   const V half = twice < 0.0f ? other : share;
-  const V inner = 1.595769122f + 0.214070427f * squared;  // twice' = sqrt(8 / pi) (1 + 3 * .044715 x^2)
+  const V inner = 1.595769122f + 0.214064449f * squared;  // twice' = sqrt(8 / pi) (1 + 3 * .044715 x^2)
   return {x * half, half + x * inner * share * other};
 }
 

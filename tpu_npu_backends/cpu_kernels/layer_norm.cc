@@ -1,4 +1,5 @@
-// LayerNorm (Ba et al., arXiv 1607.06450) forward and backward in one pass over a row each, and sums of columns.
+// LayerNorm (Ba et al., arXiv 1607.06450), and RMSNorm (Zhang and Sennrich, arXiv 1910.07467) as the same with a mean
+// of 0 and no bias: forward and backward while a row is in a cache; and sums of columns.
 
 #include <algorithm>
 #include <cmath>
@@ -56,25 +57,29 @@ void add_parts(const float* parts, int64_t count, int64_t stride, int64_t width,
 
 int64_t parts_of(int64_t rows) { return (rows + kRows - 1) / kRows; }
 
-// (x - mean) * inverse * scale + bias, and of each row the mean and the inverse of the deviation.
+// (x - mean) * inverse * scale + bias, and of each row the mean and the inverse of the deviation. Without a bias the
+// mean is 0: RMSNorm.
 ffi::Error Forward(ffi::ThreadPool pool, Array x, Array scale, Array bias, ffi::Result<Array> out,
                    ffi::Result<Array> stats, float epsilon) {
   const int64_t width = scale.element_count(), rows = stats->element_count() / 2;
-  if (int64_t(x.element_count()) != rows * width || bias.element_count() != scale.element_count())
+  const bool centred = bias.element_count();
+  if (int64_t(x.element_count()) != rows * width || (centred && bias.element_count() != scale.element_count()))
     return ffi::Error::InvalidArgument("pangu_layer_norm: shapes that do not fit");
   const float *gain = scale.typed_data(), *shift = bias.typed_data();
   on_pool(pool, parts_of(rows), [&](int64_t part) {
     for (int64_t i = part * kRows; i < std::min(rows, (part + 1) * kRows); ++i) {
       const float* row = x.typed_data() + i * width;
       float* to = out->typed_data() + i * width;
-      const float mean = over(width, [=](int64_t j, auto lanes) { return at(row + j, lanes); }) / width;
+      const float total = centred ? over(width, [=](int64_t j, auto lanes) { return at(row + j, lanes); }) : 0.0f;
+      const float mean = total / width;
       const float variance = over(width, [=](int64_t j, auto lanes) {
                                const auto d = at(row + j, lanes) - mean;
                                return d * d;
                              }) / width;
       const float inverse = 1.0f / std::sqrt(variance + epsilon);
       along(width, [=](int64_t j, auto lanes) {
-        store(to + j, (at(row + j, lanes) - mean) * inverse * at(gain + j, lanes) + at(shift + j, lanes));
+        const auto normed = (at(row + j, lanes) - mean) * inverse * at(gain + j, lanes);
+        store(to + j, centred ? normed + at(shift + j, lanes) : normed);
       });
       stats->typed_data()[2 * i] = mean, stats->typed_data()[2 * i + 1] = inverse;
     }
@@ -82,9 +87,9 @@ ffi::Error Forward(ffi::ThreadPool pool, Array x, Array scale, Array bias, ffi::
   return ffi::Error::Success();
 }
 
-// Of dy: dx + added, d scale and d bias.
+// Of dy: dx + added, d scale and d bias, which is of no use to RMSNorm.
 ffi::Error Backward(ffi::ThreadPool pool, Array dy, Array x, Array stats, Array scale, Array added,
-                    ffi::Result<Array> dx, ffi::Result<Array> d_scale, ffi::Result<Array> d_bias) {
+                    ffi::Result<Array> dx, ffi::Result<Array> d_scale, ffi::Result<Array> d_bias, bool centred) {
   const int64_t width = scale.element_count(), rows = stats.element_count() / 2;
   const bool adds = added.element_count();
   if (int64_t(x.element_count()) != rows * width || dy.element_count() != x.element_count() ||
@@ -108,7 +113,7 @@ ffi::Error Backward(ffi::ThreadPool pool, Array dy, Array x, Array stats, Array 
         const auto weighed = given * at(gain + j, lanes);
         add(total, rest, weighed), add(along_x, rest_x, weighed * normed);
       });
-      const float middle = (sum(total) + rest) / width, slope = (sum(along_x) + rest_x) / width;
+      const float middle = centred ? (sum(total) + rest) / width : 0.0f, slope = (sum(along_x) + rest_x) / width;
       along(width, [=](int64_t j, auto lanes) {
         const auto normed = (at(row + j, lanes) - mean) * inverse;
         const auto here = (at(d + j, lanes) * at(gain + j, lanes) - middle - normed * slope) * inverse;
@@ -167,7 +172,8 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(pangu_layer_norm_backward, pangu::Backward,
                                   .Arg<ffi::Buffer<ffi::F32>>()
                                   .Ret<ffi::Buffer<ffi::F32>>()
                                   .Ret<ffi::Buffer<ffi::F32>>()
-                                  .Ret<ffi::Buffer<ffi::F32>>());
+                                  .Ret<ffi::Buffer<ffi::F32>>()
+                                  .Attr<bool>("centred"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(pangu_column_sums, pangu::ColumnSums,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()

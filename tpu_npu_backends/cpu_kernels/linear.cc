@@ -91,10 +91,11 @@ ffi::Error LinearGelu(ffi::ThreadPool pool, Array a, Array b, Array bias, ffi::R
   return ffi::Error::Success();
 }
 
-// (a b^T) times `factor`, element by element.
+// a b times `factor`, element by element.
 ffi::Error LinearTimes(ffi::ThreadPool pool, Array a, Array b, Array factor, ffi::Result<Array> out, bool transposed) {
   const Operands of(a, b, transposed);
-  if (!of.makes(*out, nullptr, &factor)) return ffi::Error::InvalidArgument("pangu_linear_times: shapes that do not fit");
+  if (!of.makes(*out, nullptr, &factor))
+    return ffi::Error::InvalidArgument("pangu_linear_times: shapes that do not fit");
   const float* by = factor.typed_data();
   float* c = out->typed_data();
   matmul(pool, of.rows, of.columns, of.depth, of.a, of.b, c, [=](int64_t row, int64_t first, int64_t count) {

@@ -9,8 +9,8 @@ namespace pangu {
 namespace {
 
 // `transposed` is the operand whose transpose is meant: "left", "right" or neither.
-ffi::Error Matmul(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> a, ffi::Buffer<ffi::F32> b, ffi::Result<ffi::Buffer<ffi::F32>> c,
-                  std::string_view transposed) {
+ffi::Error Matmul(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> a, ffi::Buffer<ffi::F32> b,
+                  ffi::Result<ffi::Buffer<ffi::F32>> c, std::string_view transposed) {
   const auto left = a.dimensions(), right = b.dimensions(), out = c->dimensions();
   const bool of_left = transposed == "left", of_right = transposed == "right";
   const int64_t rows = left[of_left], depth = left[!of_left], columns = right[!of_right];

@@ -1,5 +1,5 @@
-// Products of matrices by the blocking of BLIS (Van Zee and van de Geijn, 2015): a slab of b is packed once and stays in
-// a cache, a block of a in the second, and a panel of a slab in the first, while tiles go over them.
+// Products of matrices by the blocking of BLIS (Van Zee and van de Geijn, 2015): a slab of b is packed once and stays
+// in a cache, a block of a in the second, and a panel of a slab in the first, while tiles go over them.
 #ifndef PANGU_CPU_KERNELS_MATMUL_H_
 #define PANGU_CPU_KERNELS_MATMUL_H_
 
@@ -87,7 +87,7 @@ void edge(bool add, int64_t depth, const float* a, const float* b, float* c, int
     }
 }
 
-// Rows `top` to `top + high` of c's columns from `first` on, by a packed block and packed panels.
+// c [high, columns of `count` panels] = or += a packed block times packed panels; `columns` are left of c's.
 template <bool ROWS_KEPT>
 void tiles(bool add, int64_t deep, const float* block, int64_t high, const float* panels, int64_t count, float* c,
            int64_t c_row, int64_t columns) {
@@ -117,9 +117,10 @@ template <class Finish>
 void matmul(xla::ffi::ThreadPool& pool, int64_t rows, int64_t columns, int64_t depth, Matrix a, Matrix b, float* c,
             const Finish& finish) {
   const int64_t panels = (columns + kWideColumns - 1) / kWideColumns, padded = panels * kWideColumns;
-  alignas(64) static thread_local float block[kRows * kBlockRow];
   // A block of a times `count` panels from number `begin` on.
-  const auto multiply = [&](int64_t top, int64_t from, int64_t deep, const float* packed, int64_t begin, int64_t count) {
+  const auto multiply = [&](int64_t top, int64_t from, int64_t deep, const float* packed, int64_t begin,
+                            int64_t count) {
+    alignas(64) static thread_local float block[kRows * kBlockRow];
     const int64_t high = std::min(kRows, rows - top), first = begin * kWideColumns;
     pack_block(a, top, high, from, deep, block);
     float* to = c + top * columns + first;
@@ -131,12 +132,12 @@ void matmul(xla::ffi::ThreadPool& pool, int64_t rows, int64_t columns, int64_t d
     for (int64_t i = top; i < top + high; ++i)
       finish(i, first, std::min(columns - first, count * kWideColumns));
   };
-  static thread_local std::vector<float> shared, own;
   if (rows <= 8 * kRows && depth > 2 * kDepth) {  // few rows: each thread packs columns of b, a slab at a time
     const int64_t parts = std::max<int64_t>((panels + kPanels - 1) / kPanels, std::min(panels, pool.num_threads()));
     const int64_t group = (panels + parts - 1) / parts;  // as many for each
     on_pool(pool, (panels + group - 1) / group, [&](int64_t part) {
       const int64_t begin = part * group, end = std::min(panels, begin + group);
+      static thread_local std::vector<float> own;
       float* slab = aligned(own, kDepth * group * kWideColumns);
       for (int64_t from = 0; from < depth; from += kDepth) {
         const int64_t deep = std::min(kDepth, depth - from);
@@ -146,6 +147,7 @@ void matmul(xla::ffi::ThreadPool& pool, int64_t rows, int64_t columns, int64_t d
     });
     return;
   }
+  static thread_local std::vector<float> shared;
   float* packed = aligned(shared, padded * depth);  // slabs, of panels
   const int64_t slabs = (depth + kDepth - 1) / kDepth;
   on_pool(pool, slabs * ((panels + 3) / 4), [&](int64_t part) {

@@ -44,8 +44,8 @@ inline __attribute__((always_inline)) void micro_by(int64_t depth, const float* 
 
 // For up to a tile's rows, 6 by vectors of 8 and 8 by vectors of 16: a tile of few rows is told when it is compiled.
 template <class V, bool ADD>
-inline __attribute__((noinline)) void micro_of(int64_t rows, int64_t depth, const float* a, int64_t a_row, int64_t a_step, const float* b,
-                     int64_t b_step, float* c, int64_t c_row) {
+__attribute__((noinline)) void micro_of(int64_t rows, int64_t depth, const float* a, int64_t a_row, int64_t a_step,
+                                        const float* b, int64_t b_step, float* c, int64_t c_row) {
   switch (rows) {
     case 1: return micro_by<V, 1, ADD>(depth, a, a_row, a_step, b, b_step, c, c_row);
     case 2: return micro_by<V, 2, ADD>(depth, a, a_row, a_step, b, b_step, c, c_row);

@@ -12,13 +12,14 @@ from data_pipelines.images.decoding import PictureError
 from pangu_jax.apps.vision.restoring import RunRestorer, to_bytes
 from pangu_jax.errors import UserError
 from pangu_jax.runs.run_directory import write_atomically
+from pangu_jax.workloads.vision.model.degrading import SCALES
 
 
 def planned(images: Sequence[str | Path], out: str | Path, overwrite: bool = False) -> dict[Path, Path]:
-    """Picture -> the PNG that is to be made of it in the folder `out`, which is made.
+    """Picture -> the PNG that is to be made of it in the folder `out`. Nothing is written yet.
 
     Raises:
-      UserError: two pictures would be one PNG, one is there already, or the folder cannot be written.
+      UserError: two pictures would be one PNG, one is there already, or `out` is no folder.
     """
     folder, found, of = Path(out), {}, {}
     for image in map(Path, images):
@@ -33,10 +34,8 @@ def planned(images: Sequence[str | Path], out: str | Path, overwrite: bool = Fal
             raise UserError(f"{png} is there already: give another folder as --out, or --overwrite")
         of[png] = image
         found[image] = png
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out {folder}: {error.strerror}; give a folder that can be written") from None
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--out {folder} is a file: give a folder")
     return found
 
 
@@ -57,10 +56,14 @@ def restore_files(
     """
     restorer.require(task, sigma)
     for image, png in files.items():
+        try:
+            png.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--out {png.parent}: {error.strerror}; give one that can be written") from None
         began = time.perf_counter()
         row: dict[str, Any] = {"image": str(image)}
         try:
-            pixels = read(image)
+            pixels = read(image, SCALES.get(task, 1))
         except PictureError as error:
             row["refused"] = str(error)
         else:
@@ -71,16 +74,23 @@ def restore_files(
         yield row
 
 
-def read(image: Path) -> np.ndarray:
+def read(image: Path, scale: int = 1) -> np.ndarray:
     """A picture's pixels, uint8 [H, W, 1] of a grey one, else [H, W, 3].
 
+    Args:
+      image: its file.
+      scale: how much larger it is to become.
+
     Raises:
-      PictureError: it cannot be read or decoded, or is transparent in places.
+      PictureError: it cannot be read or decoded, is transparent in places, or would become too large.
     """
     try:
         data = image.read_bytes()
     except OSError as error:
         raise PictureError("cannot be read", error.strerror or "") from None
+    height, width = decoding.size_of(data)
+    if height * width * scale**2 > decoding.MAX_PIXELS:
+        raise PictureError("too many pixels", f"{width} x {height}, {scale} times as large")
     traits = decoding.traits_of(data)
     if traits.transparent:
         raise PictureError("transparent in places", "lay it on a background first")

@@ -12,6 +12,7 @@ and where they do, the further from a square's border the more it counts.
 import functools
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,15 +22,14 @@ from PIL import Image
 from pangu_jax.apps.vision import colours
 from pangu_jax.errors import UserError
 from pangu_jax.runs.opening import OpenedRun
-from pangu_jax.workloads.vision import VisionModel
 from pangu_jax.workloads.vision.model import trunk as trunks
 from pangu_jax.workloads.vision.model.degrading import SCALES, STRONG, Degraded
 from pangu_jax.workloads.vision.model.pixels import centred
 from pangu_jax.workloads.vision.model.restoring import Restoration
 
-TILE = 256  # pixels of a side that come out of one tile, at most
+TILE = 512  # pixels of a side that come out of one tile, at most
 STEP = 32  # tiles come in sizes of so many: a program is compiled for each
-SQUARES = 16  # of a trunk's squares that go through it at once
+SQUARES = 16  # of a trunk's squares that go through it at once, for each part of a batch
 
 
 class RunRestorer:
@@ -48,11 +48,11 @@ class RunRestorer:
     """
 
     def __init__(self, run: OpenedRun, tile: int = TILE):
-        workload = run.workload
-        assert isinstance(workload, VisionModel), workload
-        found = [one for one in workload.objectives if isinstance(one, Restoration)]
+        workload: Any = run.workload
+        objectives = getattr(workload, "objectives", ())  # a classifier has none
+        found = [one for one in objectives if isinstance(one, Restoration)]
         if not found:
-            learnt = ", ".join(one.name for one in workload.objectives)
+            learnt = ", ".join(one.name for one in objectives) or "classes"
             raise UserError(
                 f"{run.directory.path} was not trained to restore pictures, but by: {learnt}; a recipe with "
                 "@Restoration() among VisionModel.objectives trains one (vision/restore.gin)"
@@ -165,17 +165,18 @@ class RunRestorer:
     def _blended(self, pixels_HxWxC: np.ndarray, through) -> np.ndarray:
         """Through squares of the trunk's size."""
         size = self._workload.model.size
-        height, width, _ = pixels_HxWxC.shape
+        height, width = pixels_HxWxC.shape[:2]
         over = [(0, max(size - side, 0)) for side in (height, width)]
         x = np.pad(pixels_HxWxC, [*over, (0, 0)], "symmetric")
         weight = np.minimum(np.arange(1, size + 1), np.arange(size, 0, -1)).astype(np.float32)
         weight_SxSx1 = (weight[:, None] * weight)[..., None]
         total, count = np.zeros(x.shape, np.float32), np.zeros((*x.shape[:2], 1), np.float32)
         places = [(t, l) for t in _starts(x.shape[0], size) for l in _starts(x.shape[1], size)]
-        for first in range(0, len(places), SQUARES):
-            some = places[first : first + SQUARES]
+        together = SQUARES * self._run.placement.batch_shards
+        for first in range(0, len(places), together):
+            some = places[first : first + together]
             squares = np.stack([x[top : top + size, left : left + size] for top, left in some])
-            filled = np.pad(squares, ((0, SQUARES - len(some)), (0, 0), (0, 0), (0, 0)))
+            filled = np.pad(squares, ((0, together - len(some)), (0, 0), (0, 0), (0, 0)))
             for (top, left), made in zip(some, through(filled), strict=False):
                 total[top : top + size, left : left + size] += made * weight_SxSx1
                 count[top : top + size, left : left + size] += weight_SxSx1

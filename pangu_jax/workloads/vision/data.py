@@ -33,6 +33,11 @@ class PictureData(Protocol):
         """Of a picture."""
         ...
 
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names of the labels."""
+        ...
+
     def train_source(self, batch_size: int, seed: int, shift: int = 0) -> TrainStream:
         """Endless views."""
         ...
@@ -57,6 +62,7 @@ class NoPictures(NamedTuple):
     channels: int
     views: int
     plain: bool
+    classes: tuple[str, ...] = ()
 
     def train_source(self, batch_size: int, seed: int, shift: int = 0) -> TrainStream:
         """UserError: there is nothing to learn from."""

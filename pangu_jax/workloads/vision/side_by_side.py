@@ -27,6 +27,13 @@ class SideBySide:
     def __init__(self, model: Any, objectives: tuple[PictureObjective, ...]):
         self.model, self.objectives = model, objectives
 
+    def dimensions(self) -> dict[str, int]:
+        """Sizes by logical axis that a layout must divide."""
+        found = self.model.dimensions() if self.model else {}
+        for one in self.objectives:
+            found = found | one.dimensions()
+        return found
+
     def loss(self, variables: Variables, batch: Batch, keys: jax.Array | None, run: RunContext) -> Sums:
         """The objectives' losses summed over pictures; `loss/OBJECTIVE` is each as it is."""
         pictures, forward = self.pictures(batch, keys), self.forward(run)

@@ -22,7 +22,8 @@ from pangu_jax.workloads import (
     Variables,
 )
 from pangu_jax.workloads.exhibits import Exhibit
-from pangu_jax.workloads.vision import joint, showing
+from pangu_jax.workloads.shape import Shape
+from pangu_jax.workloads.vision import joint, shapes, showing
 from pangu_jax.workloads.vision.data import NoPictures, PictureData
 from pangu_jax.workloads.vision.model.contrast import NeighbourContrast
 from pangu_jax.workloads.vision.model.hierarchical import HierarchicalConfig
@@ -87,6 +88,11 @@ class VisionModel(SideBySide, PipelinedWorkload):
         if data.views != max(needed, 1):
             wants = ", ".join(one.name for one in self.objectives if one.views == needed)
             raise UserError(f"images.views = {data.views}: {wants} learns from {max(needed, 1)}")
+        if data.plain and not needed:
+            raise UserError(
+                "images.plain_augment makes a second view, and nothing learns from the first: set its steps "
+                "as images.augment"
+            )
         for one in self.objectives:
             if one.needs_trunk and model is None:
                 raise UserError(f"VisionModel.model is None, and {one.name} needs a trunk: name one")
@@ -96,6 +102,14 @@ class VisionModel(SideBySide, PipelinedWorkload):
                 )
         if not 0 <= self.average < 1:
             raise UserError(f"VisionModel.average = {self.average} must be from 0 to below 1")
+
+    @staticmethod
+    def recipe_dimensions(recipe: Recipe, reference: Reference) -> dict[str, int]:
+        """`dimensions`, from a recipe; ValueError where the shape contradicts itself."""
+        arguments = recipe.arguments(reference)
+        model = make(recipe, arguments.get("model"), reference.scope)
+        objectives = make(recipe, arguments.get("objectives", ()), reference.scope)
+        return SideBySide(model, tuple(objectives)).dimensions()
 
     @classmethod
     def from_run(cls, recipe: Recipe, reference: Reference, directory: Path) -> "VisionModel":
@@ -139,13 +153,6 @@ class VisionModel(SideBySide, PipelinedWorkload):
             found["averaged"] = averaged
         return found | {"steps": steps} if found else {}
 
-    def dimensions(self) -> dict[str, int]:
-        """What a layout must divide."""
-        found = self.model.dimensions() if self.model else {}
-        for one in self.objectives:
-            found = found | one.dimensions()
-        return found
-
     def phase(self, step: int) -> int:
         """The tasks of a step: each objective takes its own in turns."""
         return step % math.lcm(*(len(one.turns) for one in self.objectives))
@@ -174,8 +181,21 @@ class VisionModel(SideBySide, PipelinedWorkload):
         """With averaged parameters, where there are any."""
         return variables._replace(params=variables.extra["averaged"]) if self.average else variables
 
+    @property
+    def trunk_entry(self) -> str:
+        """Where a checkpoint has the trunk as it is evaluated."""
+        return "extra/averaged" if self.average else "params"
+
+    def complete(self, variables: Variables) -> Tree:
+        """Parameters with the trunk's, of `evaluated` variables."""
+        return variables.params
+
     def program(self, run: RunContext, extra: Tree, constants: Tree) -> VisionProgram:
-        """The main stage as the tower of a pipeline."""
+        """The main stage as the tower of a pipeline; UserError where there is none."""
+        if self.model is None:
+            raise UserError(
+                "VisionModel.model is None: there is no trunk to cut into stages; leave Layout.stage"
+            )
         return VisionProgram(self, run, extra, constants)
 
     def batch_shapes(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
@@ -227,3 +247,7 @@ class VisionModel(SideBySide, PipelinedWorkload):
         """Matrix products forward and backward (3x forward) of what each objective shows the trunk."""
         of = (one.flops(self.model, self.data.size, self.data.channels) for one in self.objectives)
         return 3.0 * batch_size * sum(of)
+
+    def shape(self) -> Shape:
+        """The model in numbers, for the planner."""
+        return shapes.shape_of(self.model, self.objectives, self.data.size, self.data.channels)

@@ -1,4 +1,4 @@
-"""A run's restorer: tiles without seams, colours, a trunk's squares, what it was not trained for; its figures."""
+"""A run's restorer: tiles without seams, colours, a trunk's squares, what it does not know; its figures."""
 
 import os
 from pathlib import Path
@@ -32,7 +32,7 @@ def opened(model=None, objective=OBJECTIVE, channels=1):
     variables = workload.init(jax.random.key(0))
     own = dict(variables.params[objective.name])
     if "tail" in own:
-        own["tail"] = own["tail"] * 30.0
+        own["tail"] = own["tail"] * 5.0
     variables = variables._replace(params=variables.params | {objective.name: own})
     spread = SimpleNamespace(run=RunContext(OneDevice()))
     directory = SimpleNamespace(path=Path("runs/x"))
@@ -49,15 +49,16 @@ def restorer(run):
     return RunRestorer(run, tile=32)
 
 
-def picture(height, width, channels=1, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (height, width, channels), np.uint8)
+def picture(height, width, channels=1):
+    """Of middling values: nothing that is made of it is cut off at 0 or 255."""
+    return np.random.default_rng(0).integers(100, 150, (height, width, channels), np.uint8)
 
 
 def test_tiles_leave_no_seams(run, restorer):
     """A picture of 70 x 45 in tiles of 32 and whole; and beyond its border its mirror image."""
     pixels = picture(70, 45)
     tiled, whole = restorer(pixels, "denoise"), RunRestorer(run, tile=512)(pixels, "denoise")
-    assert tiled.shape == (70, 45, 1) and np.abs(tiled - pixels).mean() > 1
+    assert tiled.shape == (70, 45, 1) and np.abs(tiled - pixels).mean() > 0.5
     np.testing.assert_allclose(tiled, whole, atol=1e-4 * 255)
     mirrored = np.concatenate([pixels[:, ::-1], pixels, pixels[:, ::-1]], axis=1)[:, 45 - 16 : 90 + 16]
     beside = RunRestorer(run, tile=512)(mirrored, "denoise")[:, 16:-16]
@@ -73,16 +74,15 @@ def test_any_size(restorer, height, width):
 def test_pictures_share_programs():
     """Sides of tiles are few, whatever those of pictures are."""
     find = RunRestorer(opened())._side
-    assert {find(side) for side in range(1, 2000)} == {32 * number for number in range(1, 9)}
+    assert {find(side) for side in range(1, 2000)} == {32 * number for number in range(1, 17)}
 
 
 def test_noise_is_taken_from_each_colour_and_the_rest_from_luma(restorer):
     pixels = picture(20, 24, 3)
     denoised = restorer(pixels, "denoise")
     np.testing.assert_allclose(denoised[..., 1:2], restorer(pixels[..., 1:2], "denoise"), atol=1e-3)
-    smooth = np.full((20, 24, 3), 128, np.uint8) + picture(20, 24, 3) // 16
-    luma, differences = colours.split(smooth)
-    deblocked = colours.split(restorer(smooth, "deblock"))
+    luma, differences = colours.split(pixels)
+    deblocked = colours.split(restorer(pixels, "deblock"))
     np.testing.assert_allclose(deblocked[0], restorer(luma, "deblock"), atol=1e-2)
     np.testing.assert_allclose(deblocked[1], differences, atol=1e-2)
 

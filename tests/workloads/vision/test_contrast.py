@@ -120,7 +120,7 @@ def test_what_contrast_needs_is_asked_for():
         VisionModel(TRUNK, NoPictures(16, 3, 1, False), [PLAIN], average=0.9)
     with pytest.raises(UserError, match="model is None, and contrast needs a trunk"):
         VisionModel(None, NoPictures(16, 3, 2, False), [PLAIN], average=0.9)
-    with pytest.raises(UserError, match=r"objectives = \['contrast', 'contrast'\]: give one or more"):
+    with pytest.raises(UserError, match=r"objectives = \['contrast', 'contrast'\]: give each once"):
         VisionModel(TRUNK, NoPictures(16, 3, 2, False), [PLAIN, PLAIN], average=0.9)
 
 

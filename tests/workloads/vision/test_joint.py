@@ -1,6 +1,5 @@
 """The joint loss, its teacher and queue on every layout as on one device; and what its terms come to."""
 
-import dataclasses
 import math
 
 import jax
@@ -42,6 +41,8 @@ OTHERS = {
     ),
     "data 8": Layout(data=8),
     "fsdp 8": Layout(data=1, fsdp=8),
+    "fsdp 8, manual": Layout(data=1, fsdp=8, partitioning="manual"),
+    "fsdp 8, manual, zero 1": Layout(data=1, fsdp=8, partitioning="manual", zero=1),
     "model 4 x data 2": Layout(model=4, data=2),
     "model 4 x data 2, manual": Layout(model=4, data=2, partitioning="manual"),
     "data 8, manual": Layout(data=8, partitioning="manual"),
@@ -139,7 +140,8 @@ def test_each_term_is_divided_by_its_running_size(one_device):
         assert total == pytest.approx(wanted, rel=1e-4) and weight == pytest.approx(1 - 0.98**3, rel=1e-4)
 
 
-def test_manual_steps_gather_by_one_width_alone():
-    layout = dataclasses.replace(OTHERS["fsdp 8"], partitioning="manual")
+def test_a_shard_that_looks_like_a_whole_weight_is_refused():
+    """A quarter of the main stage is as wide as the first."""
+    layout = Layout(data=2, fsdp=4, partitioning="manual")
     (problem,) = layouts.check(layout, BATCH, WORKLOAD.dimensions())
     assert problem[0] == "Layout.partitioning"

@@ -9,6 +9,7 @@ import pytest
 
 from pangu_jax.errors import UserError
 from pangu_jax.models.placement import OneDevice
+from pangu_jax.recipes.functions import TRAIN
 from pangu_jax.workloads import RunContext, Variables
 from pangu_jax.workloads.vision import VisionModel
 from pangu_jax.workloads.vision.data import NoPictures
@@ -151,6 +152,23 @@ def test_flops_are_those_of_the_program(batch, params):
 def test_views_that_nothing_is_learnt_from_are_refused():
     with pytest.raises(UserError, match="views = 2: masked learns from 1"):
         VisionModel(TRUNK, NoPictures(32, 3, 2, False), [OBJECTIVE])
+
+    with pytest.raises(
+        UserError, match="plain_augment makes a second view, and nothing learns from the first"
+    ):
+        VisionModel(TRUNK, NoPictures(32, 3, 1, True), [OBJECTIVE])
+
+
+def test_a_recipe_is_checked_before_anything_is_made(tmp_path):
+    """By `pangu config check`: a layout that does not divide the trunk, a trunk that contradicts itself."""
+    from pangu_jax import recipes
+
+    def said(*bindings):
+        recipe = recipes.load(["vision/masked.gin"], bindings, function=TRAIN)
+        return " ".join(map(str, recipes.check(recipe)))
+
+    assert "heads 4 is not divisible by model 3" in said("Layout.model=3")
+    assert "size 32 is not divisible by unit 12" in said("HierarchicalTransformer.unit=12")
 
 
 @pytest.mark.parametrize(

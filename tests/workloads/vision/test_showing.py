@@ -30,10 +30,8 @@ class Shown(NoPictures):
                 draw = np.random.default_rng(0).integers(0, 256, (batch_size, 1, 4, 4, 3), np.uint8)
                 numbers = np.arange(batch_size, dtype=np.int32)
                 image = draw.repeat(4, 2).repeat(4, 3)
-                weight = (numbers < 5).astype(np.float32)
-                return {
-                    "image": image, "label": numbers, "place": numbers, "weight": weight, "task_id": 0 * numbers,
-                }  # fmt: skip
+                named = {"image": image, "label": numbers, "place": numbers, "task_id": 0 * numbers}
+                return named | {"weight": (numbers < 5).astype(np.float32)}
 
         return {"pictures": Source()}
 

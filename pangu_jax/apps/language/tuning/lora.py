@@ -4,16 +4,12 @@ from dataclasses import dataclass
 
 import gin
 import jax
-import jax.numpy as jnp
 
 from pangu_jax.errors import UserError
+from pangu_jax.models import low_rank
 from pangu_jax.models.parameters import Tree
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.workloads.language.model.forward import TOWERS
-
-# Of the stacked weights of a layer; those that narrow are stored with their output first.
-WIDENING = ("qkv", "query", "key_value", "up", "gate")
-NARROWING = ("out", "down")
 
 
 @gin.configurable
@@ -42,7 +38,7 @@ class LoRA:
     def __post_init__(self):
         if self.rank < 1:
             raise UserError(f"LoRA.rank = {self.rank}: give at least 1")
-        known = WIDENING + NARROWING
+        known = low_rank.WIDENING + low_rank.NARROWING
         if not self.targets or set(self.targets) - set(known):
             raise UserError(f"LoRA.targets = {self.targets}: name some of {', '.join(known)}")
 
@@ -52,34 +48,10 @@ class LoRA:
         del config, classes
         trainable: Tree = {}
         for tower in TOWERS:
-            for block, weights in params[tower].items():
-                for name in self.targets:
-                    if name in weights:
-                        key, own = jax.random.split(key)
-                        pair = self._pair(name, weights[name], own)
-                        trainable.setdefault(tower, {}).setdefault(block, {})[name] = pair
+            found, key = low_rank.pairs(params[tower], self.targets, self.rank, key)
+            trainable |= {tower: found} if found else {}
         return trainable, params
 
     def merge(self, config: EncoderDecoderConfig, trainable: Tree, frozen: Tree) -> Tree:
         del config
-
-        def merged(tree: Tree, over: Tree) -> Tree:
-            return tree | {
-                name: self._added(tree[name], pair) if "left" in pair else merged(tree[name], pair)
-                for name, pair in over.items()
-            }
-
-        return merged(frozen, trainable)
-
-    def _pair(self, name: str, weight: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
-        """left [layers, first, rank] and right [layers, rank, rest]; the one at the outputs is B, zero."""
-        layers, first, *rest = weight.shape
-        left, right = (layers, first, self.rank), (layers, self.rank, *rest)
-        if name in NARROWING:
-            inputs = weight[0].size // first
-            return {"left": jnp.zeros(left), "right": jax.random.normal(key, right) * inputs**-0.5}
-        return {"left": jax.random.normal(key, left) * first**-0.5, "right": jnp.zeros(right)}
-
-    def _added(self, weight: jax.Array, pair: dict[str, jax.Array]) -> jax.Array:
-        difference = jnp.einsum("lfr,lr...->lf...", pair["left"], pair["right"])
-        return weight + difference * (self.alpha / self.rank)
+        return low_rank.added(frozen, trainable, self.alpha / self.rank)

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from pangu_jax.apps.vision.conversion import source, timm
-from pangu_jax.apps.vision.conversion.parts import Index, Shape, Tensor, tensor
-from pangu_jax.apps.vision.conversion.source import Asked, Source
+from pangu_jax.apps.vision.conversion.parts import ForeignTensor, Index, Shape, tensor
+from pangu_jax.apps.vision.conversion.source import Asked, ImportableModel
 from pangu_jax.errors import UserError
 from pangu_jax.runs.exchange.tensors import Tensors
 from pangu_jax.workloads.vision.model.plain import PlainConfig
@@ -53,7 +53,7 @@ class Naming(NamedTuple):
         return f"{self.prefix}{OLD_POSITIONS if self.old_positions else POSITIONS}"
 
 
-def examine(file: Path, asked: Asked) -> Source:
+def examine(file: Path, asked: Asked) -> ImportableModel:
     """What a file holds.
 
     Args:
@@ -86,7 +86,7 @@ def examine(file: Path, asked: Asked) -> Source:
         tables = {"trunk/positions": sine_positions(config.grid, config.d_model)}
         notes += ("positions are sines by a formula there; here they are learnt from that on",)
     kept = {"naming": naming._asdict()}
-    return Source("vit of big_vision", config, table(config, naming), tensors, kept, notes, tables)
+    return ImportableModel("vit of big_vision", config, table(config, naming), tensors, kept, notes, tables)
 
 
 def _shape_of(tensors: Tensors, naming: Naming, size: int | None) -> PlainConfig:
@@ -134,7 +134,7 @@ def _shape_of(tensors: Tensors, naming: Naming, size: int | None) -> PlainConfig
     )
 
 
-def table(config: PlainConfig, naming: Naming) -> tuple[Tensor, ...]:
+def table(config: PlainConfig, naming: Naming) -> tuple[ForeignTensor, ...]:
     """All arrays of a model."""
     prefix, width = naming.prefix, config.d_model
     found = [
@@ -150,13 +150,13 @@ def table(config: PlainConfig, naming: Naming) -> tuple[Tensor, ...]:
     if config.class_token:
         found.append(tensor(f"{prefix}cls", (1, 1, width), "trunk/token"))
     for number in range(1 if naming.stacked else config.layers):
-        place = Place(f"{prefix}Transformer/encoderblock_{number}/", (number,))
+        place = ArrayPlace(f"{prefix}Transformer/encoderblock_{number}/", (number,))
         if naming.stacked:
-            place = Place(f"{prefix}Transformer/encoderblock/", (), config.layers)
+            place = ArrayPlace(f"{prefix}Transformer/encoderblock/", (), config.layers)
         found += _layer(config, naming, place)
-    found += _norm(Place(f"{prefix}Transformer/"), "encoder_norm", width, "trunk/norm")
+    found += _norm(ArrayPlace(f"{prefix}Transformer/"), "encoder_norm", width, "trunk/norm")
     if config.pooling == "attention":
-        found += _attention_pool(config, Place(f"{prefix}MAPHead_0/"))
+        found += _attention_pool(config, ArrayPlace(f"{prefix}MAPHead_0/"))
     last = config.representation or width
     if config.representation:
         found.append(tensor(f"{prefix}pre_logits/kernel", (width, last), "trunk/represent"))
@@ -167,7 +167,7 @@ def table(config: PlainConfig, naming: Naming) -> tuple[Tensor, ...]:
     return tuple(found)
 
 
-class Place(NamedTuple):
+class ArrayPlace(NamedTuple):
     """Where arrays are.
 
     Attributes:
@@ -180,7 +180,9 @@ class Place(NamedTuple):
     ours: Index = ()
     layers: int = 0
 
-    def tensor(self, name: str, shape: Shape, path: str, inner: Index = (...,), order: str = "") -> Tensor:
+    def tensor(
+        self, name: str, shape: Shape, path: str, inner: Index = (...,), order: str = ""
+    ) -> ForeignTensor:
         """One array of theirs; `shape`, `inner` and `order` are those of one layer."""
         if self.layers:
             shape = (self.layers, *shape)
@@ -188,7 +190,7 @@ class Place(NamedTuple):
         return tensor(f"{self.prefix}{name}", shape, path, (*self.ours, *inner), order=order)
 
 
-def _layer(config: PlainConfig, naming: Naming, place: Place) -> list[Tensor]:
+def _layer(config: PlainConfig, naming: Naming, place: ArrayPlace) -> list[ForeignTensor]:
     width, heads, kv = config.d_model, config.heads, config.d_model // config.heads
     attention, second, mlp = naming.modules
     found = _norm(place, "LayerNorm_0", width, "main/attention/norm")
@@ -205,7 +207,7 @@ def _layer(config: PlainConfig, naming: Naming, place: Place) -> list[Tensor]:
     ]
 
 
-def _attention_pool(config: PlainConfig, place: Place) -> list[Tensor]:
+def _attention_pool(config: PlainConfig, place: ArrayPlace) -> list[ForeignTensor]:
     width, heads, kv = config.d_model, config.heads, config.d_model // config.heads
     attention, path = "MultiHeadDotProductAttention_0", "trunk/pool"
     found = [
@@ -226,11 +228,11 @@ def _attention_pool(config: PlainConfig, place: Place) -> list[Tensor]:
     ]
 
 
-def _norm(place: Place, name: str, width: int, path: str) -> list[Tensor]:
+def _norm(place: ArrayPlace, name: str, width: int, path: str) -> list[ForeignTensor]:
     return [place.tensor(f"{name}/{part}", (width,), f"{path}/{part}") for part in ("scale", "bias")]
 
 
-def _perceptron(place: Place, name: str, config: PlainConfig, path: str) -> list[Tensor]:
+def _perceptron(place: ArrayPlace, name: str, config: PlainConfig, path: str) -> list[ForeignTensor]:
     width, hidden = config.d_model, config.hidden
     return [
         place.tensor(f"{name}/Dense_0/kernel", (width, hidden), f"{path}/up"),

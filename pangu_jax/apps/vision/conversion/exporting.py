@@ -10,7 +10,7 @@ import numpy as np
 
 from pangu_jax.apps.vision.conversion import big_vision, hugging_face, parts, timm, timm_config
 from pangu_jax.apps.vision.conversion.importing import KEY, POSITIONS
-from pangu_jax.apps.vision.conversion.parts import Tensor
+from pangu_jax.apps.vision.conversion.parts import ForeignTensor
 from pangu_jax.errors import UserError
 from pangu_jax.runs import opening
 from pangu_jax.runs.exchange import folders
@@ -60,6 +60,11 @@ def export_vision(
             f"{where}: {type(config).__name__} cannot be exported: VisionTransformer is what other libraries "
             "have"
         )
+    if not hasattr(run.workload, "objectives"):
+        raise UserError(
+            f"{where}: the classes that were taught to it have no place in that format: export the run that "
+            "it was tuned from"
+        )
     params = run.workload.evaluated(run.variables).params
     kept = run.manifest.get(KEY, {})
     kept = kept if kept.get("format") == name else {}
@@ -95,7 +100,7 @@ def export_vision(
 
 def _described(
     name: str, config: PlainConfig, kept: dict[str, Any], ours: Callable[[str], np.ndarray], where: str
-) -> tuple[tuple[Tensor, ...], dict[str, dict[str, Any]]]:
+) -> tuple[tuple[ForeignTensor, ...], dict[str, dict[str, Any]]]:
     """Their tensors, and the JSON files beside them."""
     theirs = kept.get("config", {})
     if name == "timm":
@@ -113,7 +118,7 @@ def _described(
     return big_vision.table(config, naming), {}
 
 
-def _as_imported(each: Tensor, kept: dict[str, Any], ours: Callable[[str], np.ndarray]) -> np.ndarray:
+def _as_imported(each: ForeignTensor, kept: dict[str, Any], ours: Callable[[str], np.ndarray]) -> np.ndarray:
     tensor = parts.written(each, ours)
     return tensor.astype(DTYPES[kept.get("dtypes", {}).get(each.name, "F32")])
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pangu_jax.apps.vision.conversion import source, timm
-from pangu_jax.apps.vision.conversion.parts import Tensor, tensor
-from pangu_jax.apps.vision.conversion.source import Asked, Source
+from pangu_jax.apps.vision.conversion.parts import ForeignTensor, tensor
+from pangu_jax.apps.vision.conversion.source import Asked, ImportableModel
 from pangu_jax.errors import UserError
 from pangu_jax.runs.exchange.tensors import Tensors
 from pangu_jax.workloads.vision.model.plain import PlainConfig
@@ -40,7 +40,7 @@ DEFAULTS = {
 }
 
 
-def examine(folder: Path, asked: Asked) -> Source:
+def examine(folder: Path, asked: Asked) -> ImportableModel:
     """What a folder holds.
 
     Args:
@@ -86,7 +86,7 @@ def examine(folder: Path, asked: Asked) -> Source:
         raise UserError(f"{where}: {config.layers} layers, and the files hold {len(tensors.shapes)} tensors")
     notes += source.said(tensors.left_out, "what paints masked patches")
     kept = {"config": theirs, "prefix": prefix}
-    return Source("vit of transformers", config, table(config, prefix), tensors, kept, notes)
+    return ImportableModel("vit of transformers", config, table(config, prefix), tensors, kept, notes)
 
 
 def _of_masking(name: str) -> bool:
@@ -116,7 +116,7 @@ def _pixels(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...], tuple[s
     return mean, source.numbers(theirs, "image_std", deviation, str(file)), ()
 
 
-def table(config: PlainConfig, prefix: str) -> tuple[Tensor, ...]:
+def table(config: PlainConfig, prefix: str) -> tuple[ForeignTensor, ...]:
     """All tensors of a model, whose names but the classifier's begin with `prefix`."""
     width, heads, hidden, kv = config.d_model, config.heads, config.hidden, config.d_model // config.heads
     before = f"{prefix}embeddings."

@@ -11,7 +11,7 @@ import numpy as np
 
 from pangu_jax import recipes
 from pangu_jax.apps.vision.conversion import big_vision, hugging_face, parts, timm_config, torch_pretrained
-from pangu_jax.apps.vision.conversion.source import Asked, Source
+from pangu_jax.apps.vision.conversion.source import Asked, ImportableModel
 from pangu_jax.errors import UserError
 from pangu_jax.recipes import functions
 from pangu_jax.runs.checkpoints import Checkpoints
@@ -24,7 +24,7 @@ from pangu_jax.workloads.vision.model.plain import PlainConfig
 KEY = "imported"  # of the manifest: what an export needs to give back what was there
 POSITIONS = "trunk/positions"
 MODES = {1: "L", 3: "RGB"}
-FORMATS: dict[str, Callable[[Path, Asked], Source]] = {
+FORMATS: dict[str, Callable[[Path, Asked], ImportableModel]] = {
     "timm": timm_config.examine,
     "hf": hugging_face.examine,
     "big_vision": big_vision.examine,
@@ -104,7 +104,7 @@ def model_type(source: str | Path) -> str | None:
     return found.get("model_type") if isinstance(found, dict) else None
 
 
-def _resized(found: Source, size: int | None) -> tuple[Any, tuple[str, ...]]:
+def _resized(found: ImportableModel, size: int | None) -> tuple[Any, tuple[str, ...]]:
     """The configuration at the size that is asked for, and what is to be said of that."""
     config = found.config
     if config.channels not in MODES:
@@ -118,7 +118,7 @@ def _resized(found: Source, size: int | None) -> tuple[Any, tuple[str, ...]]:
     return made, (f"positions resized from {config.grid} x {config.grid} to {made.grid} x {made.grid}",)
 
 
-def _read(found: Source, config: Any) -> parts.Tree:
+def _read(found: ImportableModel, config: Any) -> parts.Tree:
     """Our parameters, of the dtypes that are there."""
     shapes = parts.by_path(jax.eval_shape(found.config.init, jax.random.key(0)))
     shapes = {path: leaf.shape for path, leaf in shapes.items()}
@@ -140,7 +140,7 @@ def _fold(arrays: dict[str, Any], mean: Sequence[float], deviation: Sequence[flo
         arrays[path] = made.astype(arrays[path].dtype)
 
 
-def _dtypes(found: Source) -> dict[str, str]:
+def _dtypes(found: ImportableModel) -> dict[str, str]:
     """Their dtypes, where they are not fp32."""
     names = (each.name for each in found.table)
     return {name: dtype for name in names if (dtype := found.tensors.dtypes[name]) != "F32"}

@@ -21,7 +21,7 @@ ALL: Index = (...,)
 FIRST_FEW = 3
 
 
-class Part(NamedTuple):
+class TensorPart(NamedTuple):
     """A part of one tensor.
 
     Attributes:
@@ -39,7 +39,7 @@ class Part(NamedTuple):
     theirs: Index = ALL
 
 
-class Tensor(NamedTuple):
+class ForeignTensor(NamedTuple):
     """One tensor of theirs.
 
     Attributes:
@@ -50,12 +50,12 @@ class Tensor(NamedTuple):
 
     name: str
     shape: Shape
-    parts: tuple[Part, ...]
+    parts: tuple[TensorPart, ...]
 
 
 def tensor(
     name: str, shape: Shape, path: str, ours: Index = ALL, axes: Shape = (), order: str = ""
-) -> Tensor:
+) -> ForeignTensor:
     """One that is all of one array, or a part of it.
 
     Args:
@@ -63,15 +63,17 @@ def tensor(
       shape: of theirs.
       path: of our array.
       ours: where in it.
-      axes: see Part; the shape unless given.
-      order: digits, see Part; as they are unless given.
+      axes: see TensorPart; the shape unless given.
+      order: digits, see TensorPart; as they are unless given.
     """
     axes = axes or shape
     digits = [int(digit) for digit in order] or range(len(axes))
-    return Tensor(name, shape, (Part(path, ours, axes, tuple(digits)),))
+    return ForeignTensor(name, shape, (TensorPart(path, ours, axes, tuple(digits)),))
 
 
-def read(tensors: Tensors, table: Iterable[Tensor], shapes: Mapping[str, Shape]) -> dict[str, np.ndarray]:
+def read(
+    tensors: Tensors, table: Iterable[ForeignTensor], shapes: Mapping[str, Shape]
+) -> dict[str, np.ndarray]:
     """Our arrays by path, of the widest dtype of their parts, filled tensor by tensor.
 
     Args:
@@ -94,7 +96,7 @@ def read(tensors: Tensors, table: Iterable[Tensor], shapes: Mapping[str, Shape])
     return ours
 
 
-def written(each: Tensor, ours: Callable[[str], np.ndarray]) -> np.ndarray:
+def written(each: ForeignTensor, ours: Callable[[str], np.ndarray]) -> np.ndarray:
     """One tensor of theirs, contiguous, of the dtype of our arrays."""
     theirs = np.empty(each.shape, ours(each.parts[0].path).dtype)
     for part in each.parts:
@@ -104,7 +106,7 @@ def written(each: Tensor, ours: Callable[[str], np.ndarray]) -> np.ndarray:
     return theirs
 
 
-def require_same(tensors: Tensors, table: Iterable[Tensor], what: str) -> None:
+def require_same(tensors: Tensors, table: Iterable[ForeignTensor], what: str) -> None:
     """UserError unless the files hold the tensors of the table, each of its shape, and no other."""
     wanted, found = {each.name: each.shape for each in table}, tensors.shapes
     wrong = [f"{name} is missing" for name in wanted if name not in found]

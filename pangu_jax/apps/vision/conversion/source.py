@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from pangu_jax.apps.vision.conversion.parts import Shape, Tensor, by
+from pangu_jax.apps.vision.conversion.parts import ForeignTensor, Shape, by
 from pangu_jax.errors import UserError
 from pangu_jax.runs.exchange.tensors import Tensors
 from pangu_jax.workloads.vision.model import grids
@@ -30,7 +30,7 @@ class Asked(NamedTuple):
     size: int | None = None
 
 
-class Source(NamedTuple):
+class ImportableModel(NamedTuple):
     """A model that was found fit to be imported; no tensor has been read.
 
     Attributes:
@@ -47,7 +47,7 @@ class Source(NamedTuple):
 
     kind: str
     config: PlainConfig | HierarchicalConfig
-    table: tuple[Tensor, ...]
+    table: tuple[ForeignTensor, ...]
     tensors: Tensors
     kept: dict[str, Any]
     notes: tuple[str, ...] = ()

@@ -6,7 +6,7 @@ Names and shapes are those of timm/models/vision_transformer.py, 1.0.
 from typing import Any
 
 from pangu_jax.apps.vision.conversion import source
-from pangu_jax.apps.vision.conversion.parts import ALL, Index, Part, Tensor, tensor
+from pangu_jax.apps.vision.conversion.parts import ALL, ForeignTensor, Index, TensorPart, tensor
 from pangu_jax.errors import UserError
 from pangu_jax.runs.exchange.tensors import Tensors
 from pangu_jax.workloads.vision.model.plain import PlainConfig
@@ -72,7 +72,7 @@ def shape_of(
     )
 
 
-def table(config: PlainConfig) -> tuple[Tensor, ...]:
+def table(config: PlainConfig) -> tuple[ForeignTensor, ...]:
     """All tensors of a model."""
     width, heads, hidden = config.d_model, config.heads, config.hidden
     pixels = (width, config.channels, config.patch, config.patch)
@@ -95,7 +95,9 @@ def table(config: PlainConfig) -> tuple[Tensor, ...]:
     return tuple(found)
 
 
-def layer(name: str, ours: Index, width: int, heads: int, hidden: int, biased: bool = True) -> list[Tensor]:
+def layer(
+    name: str, ours: Index, width: int, heads: int, hidden: int, biased: bool = True
+) -> list[ForeignTensor]:
     """timm's Block.
 
     Args:
@@ -123,7 +125,7 @@ def layer(name: str, ours: Index, width: int, heads: int, hidden: int, biased: b
     return found
 
 
-def _attention_pool(config: PlainConfig) -> list[Tensor]:
+def _attention_pool(config: PlainConfig) -> list[ForeignTensor]:
     width, heads, kv = config.d_model, config.heads, config.d_model // config.heads
     by_head = (2, heads, kv)
     return [
@@ -147,7 +149,7 @@ def _attention_pool(config: PlainConfig) -> list[Tensor]:
     ]
 
 
-def norm(name: str, width: int, path: str, ours: Index = ALL) -> list[Tensor]:
+def norm(name: str, width: int, path: str, ours: Index = ALL) -> list[ForeignTensor]:
     """A LayerNorm of torch."""
     return [
         tensor(f"{name}.weight", (width,), f"{path}/scale", ours),
@@ -155,7 +157,7 @@ def norm(name: str, width: int, path: str, ours: Index = ALL) -> list[Tensor]:
     ]
 
 
-def perceptron(name: str, width: int, hidden: int, path: str, ours: Index = ALL) -> list[Tensor]:
+def perceptron(name: str, width: int, hidden: int, path: str, ours: Index = ALL) -> list[ForeignTensor]:
     """timm's Mlp."""
     return [
         tensor(f"{name}fc1.weight", (hidden, width), f"{path}/up", ours, order="10"),
@@ -165,10 +167,10 @@ def perceptron(name: str, width: int, hidden: int, path: str, ours: Index = ALL)
     ]
 
 
-def positions(config: PlainConfig, name: str) -> Tensor:
+def positions(config: PlainConfig, name: str) -> ForeignTensor:
     """[1, places, width]; that of the class token first, where it has one."""
     width, more = config.d_model, int(config.class_token and config.token_position)
-    own = Part("trunk/token_position", (...,), (1, 1, width), range(3), (slice(None), slice(0, 1)))
+    own = TensorPart("trunk/token_position", (...,), (1, 1, width), range(3), (slice(None), slice(0, 1)))
     rest = (slice(None), slice(more, None))
-    of_units = Part("trunk/positions", (...,), (1, config.units, width), range(3), rest)
-    return Tensor(name, (1, config.units + more, width), (own, of_units) if more else (of_units,))
+    of_units = TensorPart("trunk/positions", (...,), (1, config.units, width), range(3), rest)
+    return ForeignTensor(name, (1, config.units + more, width), (own, of_units) if more else (of_units,))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pangu_jax.apps.vision.conversion import source, timm
-from pangu_jax.apps.vision.conversion.source import Asked, Source
+from pangu_jax.apps.vision.conversion.source import Asked, ImportableModel
 from pangu_jax.errors import UserError
 from pangu_jax.runs.exchange.tensors import Tensors
 from pangu_jax.workloads.vision.model.plain import PlainConfig
@@ -19,18 +19,18 @@ CONVERT = (
     "python -c 'import torch; from safetensors.torch import save_file; "
     'save_file(torch.load("{0}"), "model.safetensors")\''
 )
-# Heads by the size in a name, and the names that have others; which SigLIP has GELU by tanh. The rest is in
-# the tensors.
+# Width and heads by the size in a name, and the names that have others; which SigLIP has GELU by tanh. The
+# rest is in the tensors.
 HEADS = {
-    "tiny": 3,
-    "small": 6,
-    "base": 12,
-    "large": 16,
-    "huge": 16,
-    "giant": 16,
-    "giantopt": 16,
-    "gigantic": 16,
-    "so400m": 16,
+    "tiny": (192, 3),
+    "small": (384, 6),
+    "base": (768, 12),
+    "large": (1024, 16),
+    "huge": (1280, 16),
+    "giant": (1408, 16),
+    "giantopt": (1536, 16),
+    "gigantic": (1664, 16),
+    "so400m": (1152, 16),
 }
 OTHER_HEADS = {"vit_base_patch16_gap_224": 16, "test_vit": 2}
 TANH = re.compile(
@@ -59,7 +59,7 @@ KNOWN = {
 }
 
 
-def examine(path: Path, asked: Asked) -> Source:
+def examine(path: Path, asked: Asked) -> ImportableModel:
     """What a folder, or a file of it alone, holds.
 
     Args:
@@ -77,11 +77,9 @@ def examine(path: Path, asked: Asked) -> Source:
     mean, deviation = source.HALF
     mean = source.numbers(of_weights, "mean", mean, where)
     deviation = source.numbers(of_weights, "std", deviation, where)
-    size_word = re.match(r"(?:vit|deit|flexivit)_([a-z0-9]+?)(?:_|$)", name)
-    known = arguments.get("num_heads", OTHER_HEADS.get(name, HEADS.get(size_word[1] if size_word else "")))
     config = timm.shape_of(
         tensors,
-        heads=source.heads(tensors, asked.heads, known),
+        heads=source.heads(tensors, asked.heads, arguments.get("num_heads", _heads(name, tensors))),
         pooling=arguments.get("global_pool", theirs.get("global_pool", "")),
         tanh=arguments.get("act_layer", "gelu_tanh" if TANH.match(name) else "") == "gelu_tanh",
         mean=mean,
@@ -93,7 +91,15 @@ def examine(path: Path, asked: Asked) -> Source:
             f"{where}: num_classes is {theirs['num_classes']!r} and the head has {config.classes}; bring "
             "files of one model"
         )
-    return Source(name or "vit", config, timm.table(config), tensors, {"config": theirs}, notes)
+    return ImportableModel(name or "vit", config, timm.table(config), tensors, {"config": theirs}, notes)
+
+
+def _heads(name: str, tensors: Tensors) -> int | None:
+    """What an architecture's name says, where the width is the one it says too."""
+    size = re.match(r"(?:vit|deit|flexivit)_([a-z0-9]+?)(?:_|$)", name)
+    width, heads = HEADS.get(size[1], (0, 0)) if size else (0, 0)
+    found = tensors.shapes.get("patch_embed.proj.bias", ())
+    return OTHER_HEADS.get(name) or (heads if found == (width,) else None)
 
 
 def _object(theirs: Mapping[str, Any], entry: str, where: str) -> dict[str, Any]:

@@ -9,8 +9,8 @@ import re
 from pathlib import Path
 
 from pangu_jax.apps.vision.conversion import source, timm
-from pangu_jax.apps.vision.conversion.parts import Tensor, tensor
-from pangu_jax.apps.vision.conversion.source import Asked, Source
+from pangu_jax.apps.vision.conversion.parts import ForeignTensor, tensor
+from pangu_jax.apps.vision.conversion.source import Asked, ImportableModel
 from pangu_jax.errors import UserError
 from pangu_jax.runs.exchange.tensors import Tensors
 from pangu_jax.workloads.vision.model.hierarchical import INNER, HierarchicalConfig
@@ -27,7 +27,7 @@ HEAD_WIDTH = 64
 OTHER_HEADS = {1280: 16, 1408: 16, 1664: 16}  # of ViT-H, g and G
 
 
-def examine(file: Path, asked: Asked) -> Source:
+def examine(file: Path, asked: Asked) -> ImportableModel:
     """What a file holds.
 
     Args:
@@ -47,7 +47,7 @@ def examine(file: Path, asked: Asked) -> Source:
         tensors, _heads(tensors, asked, "patch_embed.proj.weight"), "", False, mean, deviation
     )
     notes = source.said(tensors.left_out, "what paints masked pixels")
-    return Source("vit of MAE", config, timm.table(config), tensors, {}, notes)
+    return ImportableModel("vit of MAE", config, timm.table(config), tensors, {}, notes)
 
 
 def _heads(tensors: Tensors, asked: Asked, name: str, widening: int = 1) -> int:
@@ -56,7 +56,7 @@ def _heads(tensors: Tensors, asked: Asked, name: str, widening: int = 1) -> int:
     return source.heads(tensors, asked.heads, known)
 
 
-def _hierarchical(file: Path, asked: Asked) -> Source:
+def _hierarchical(file: Path, asked: Asked) -> ImportableModel:
     # `norm` is before the painter; `fc_norm` and `head` are behind a trunk.
     unread = re.compile(r"decoder_|mask_token$|norm\.|fc_norm\.|head\.")
     tensors = Tensors(file, CONVERT, INSIDE, unread=lambda name: bool(unread.match(name)) or BIAS in name)
@@ -69,7 +69,7 @@ def _hierarchical(file: Path, asked: Asked) -> Source:
     config = _shape_of(tensors, asked)
     notes = source.said(tensors.left_out, "what paints masked pixels, and heads")
     notes += ("ImageNet's mean and deviation of pixels are made part of the stem",)
-    return Source("hivit", config, table(config), tensors, {}, notes, pixels=source.IMAGENET)
+    return ImportableModel("hivit", config, table(config), tensors, {}, notes, pixels=source.IMAGENET)
 
 
 def _shape_of(tensors: Tensors, asked: Asked) -> HierarchicalConfig:
@@ -104,7 +104,7 @@ def _shape_of(tensors: Tensors, asked: Asked) -> HierarchicalConfig:
     )
 
 
-def table(config: HierarchicalConfig) -> tuple[Tensor, ...]:
+def table(config: HierarchicalConfig) -> tuple[ForeignTensor, ...]:
     """All tensors of HiViT's trunk."""
     first, second, main = config.widths
     hidden = int(config.ratio * main)

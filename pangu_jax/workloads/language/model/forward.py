@@ -13,10 +13,10 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 
-from pangu_jax.models import attention, flash, native, native_attention, positions
+from pangu_jax.models import attention, flash, native, native_attention, native_blocks, positions
 from pangu_jax.models.attention import Attend, AttentionMask
 from pangu_jax.models.feed_forward import feed_forward
-from pangu_jax.models.normalization import rms_norm
+from pangu_jax.models.normalization import EPSILON, rms_norm
 from pangu_jax.models.parameters import Tree
 from pangu_jax.models.placement import OneDevice, Placement
 from pangu_jax.models.stack import Remat, run_layers
@@ -125,7 +125,11 @@ class Forward:
         ]
 
         def block(inputs, x_BxTxD, scale_D, compute, draw):
-            y_BxTxD = placement.leave(compute(placement.enter(rms_norm(x_BxTxD, scale_D))))
+            if native.takes(placement, x_BxTxD, scale_D):
+                normed_BxTxD, x_BxTxD = native_blocks.normed(x_BxTxD, {"scale": scale_D}, EPSILON)
+            else:
+                normed_BxTxD = rms_norm(x_BxTxD, scale_D)
+            y_BxTxD = placement.leave(compute(placement.enter(normed_BxTxD)))
             y_BxTxD = self._dropout(y_BxTxD, inputs, 2 * draw + tower)
             return checkpoint_name(x_BxTxD + y_BxTxD, "residual")
 

@@ -132,7 +132,7 @@ class NeighbourContrast(PictureObjective):
             return Begun(whole, whole)
         keys_VxB = jax.vmap(lambda key: jax.random.split(key, self.views), out_axes=1)(pictures.keys_B)
         shown = zip(whole, keys_VxB, strict=True)
-        return Begun(tuple(trunks.some(view, self._shown(trunk), keys_B) for view, keys_B in shown), whole)
+        return Begun(tuple(trunks.some(view, self.shown(trunk), keys_B) for view, keys_B in shown), whole)
 
     def finish(
         self, params: Tree, pictures: PictureBatch, begun: Begun, features: tuple[Features, ...], run: Pass
@@ -192,15 +192,17 @@ class NeighbourContrast(PictureObjective):
         return all_B - (own_B + jnp.sum(positive_BxQ * others_BxQ, axis=-1)) / count_B
 
     def flops(self, trunk: TrunkConfig, size: int, channels: int) -> float:
-        """Of two views. The teacher's passes have no backward: each is a third of a student's."""
+        """Of two views. Without a backward pass a product counts a third: the teacher's, and similarities of
+        what it made with the queue, which take no gradient themselves."""
         del size, channels
         projections = sum(2 * (f * self.hidden + self.hidden * self.width) for f in self._widths(trunk))
         queue = 2 * self.stages * self.queue * self.width
+        queue *= 2 / 3 + (1 / 3 if self.neighbours else 0)
         teacher = trunk.flops(trunk.units) + projections
-        student = trunk.flops(self._shown(trunk)) + projections + queue
+        student = trunk.flops(self.shown(trunk)) + projections + queue
         return self.views * (student + teacher / 3)
 
-    def _shown(self, trunk: TrunkConfig) -> int:
+    def shown(self, trunk: TrunkConfig) -> int:
         """Units that the student sees."""
         return max(1, int(trunk.units * self.seen))
 

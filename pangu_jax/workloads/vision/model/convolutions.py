@@ -11,15 +11,14 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax import lax
 from jax.typing import DTypeLike
 
 from pangu_jax.models.normalization import LayerNorm, layer_norm
 from pangu_jax.models.parameters import Tree, normal, zeros
 from pangu_jax.models.stack import run_layers
+from pangu_jax.workloads.vision.model import winograd
 from pangu_jax.workloads.vision.model.pixels import DEVIATION, centred
 
-LAYOUT = ("NHWC", "HWIO", "NHWC")
 KERNEL = (None, None, None, None)  # logical axes: convolutions are small, and whole everywhere
 
 
@@ -153,7 +152,4 @@ def _laid_out(shape: RestorerShape, params: Tree, features_BxUxF: jax.Array, x: 
 def convolve(x_BxHxWxC: jax.Array, kernel_3x3xCxD: jax.Array, bias_D: jax.Array) -> jax.Array:
     """3 x 3, of the same size, zeros around; in the dtype of x."""
     dtype = x_BxHxWxC.dtype
-    made = lax.conv_general_dilated(
-        x_BxHxWxC, kernel_3x3xCxD.astype(dtype), (1, 1), "SAME", dimension_numbers=LAYOUT
-    )
-    return made + bias_D.astype(dtype)
+    return winograd.convolve(x_BxHxWxC, kernel_3x3xCxD.astype(dtype)) + bias_D.astype(dtype)

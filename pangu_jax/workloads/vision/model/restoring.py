@@ -133,9 +133,10 @@ class Restoration(PictureObjective):
         if features:
             joined = jnp.concatenate(features[0], axis=-1)
             logical = self.axes(trunk, shape.channels)["project"]
-            params = params | run.placement.weights(
+            gathered = run.placement.weights(
                 {"project": params["project"].astype(run.dtype)}, {"project": logical}
             )
+            params = {**params, **gathered}
         return convolutions.restore(
             shape, params, degraded.pixels_BxSxSxC, degraded.strength_B, run.task, joined, run.dtype
         )

@@ -273,11 +273,21 @@ def test_a_run_that_a_library_cannot_say(library, run, message, runs, tmp_path, 
     assert not list(tmp_path.iterdir())
 
 
-def test_a_run_of_language_is_none_of_vision(tmp_path, capsys, runs):
-    """And one of vision without objectives is not trained, in one line."""
+def test_a_run_without_objectives_is_not_trained(tmp_path, capsys, runs):
+    """In one line, when there are pictures for it."""
     shutil.copytree(runs / "timm", tmp_path / "run")
     assert (
-        main(["train", "--run_dir", str(tmp_path / "run"), "--gin_file", str(tmp_path / "run/recipe.gin")])
+        main(
+            [
+                "train",
+                "--run_dir",
+                str(tmp_path / "run"),
+                "--gin_file",
+                str(tmp_path / "run/recipe.gin"),
+                "--gin.images.path=package:digits",
+                f"--gin.images.cache_dir={tmp_path / 'cache'}",
+            ]
+        )
         == 2
     )
     assert "objectives" in capsys.readouterr().err

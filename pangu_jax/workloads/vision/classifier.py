@@ -1,0 +1,271 @@
+"""Classes taught to a trunk: a head on its features, and as much of the trunk as is to learn."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import gin
+import jax
+import jax.numpy as jnp
+
+from pangu_jax.errors import UserError
+from pangu_jax.models.normalization import layer_norm
+from pangu_jax.recipes import Recipe, Reference, make
+from pangu_jax.workloads import Batch, RunContext, Source, Sums, TrainStream, Tree, Variables, Workload
+from pangu_jax.workloads.vision import stored_trunk
+from pangu_jax.workloads.vision.data import NoPictures, PictureData
+from pangu_jax.workloads.vision.learning import AllWeights, Learning
+from pangu_jax.workloads.vision.model import trunk as trunks
+from pangu_jax.workloads.vision.model.pixels import centred
+from pangu_jax.workloads.vision.model.trunk import Features, TrunkConfig
+from pangu_jax.workloads.vision.pooled import pooled
+
+FILE = "classifier.json"  # beside the run's checkpoints: its classes, and the shape of its trunk
+
+
+class PretrainedTrunk(Protocol):
+    """A trunk that has learnt something."""
+
+    @property
+    def config(self) -> TrunkConfig:
+        """The shape."""
+        ...
+
+    def restore(self, shardings: Tree) -> Tree:
+        """{"trunk", "main"}, fp32, where they are to be."""
+        ...
+
+
+@gin.configurable(module="pangu_jax.workloads.vision")
+class PictureClassifier(Workload):
+    """A trunk under a classifier: mean of units, LayerNorm, a linear layer that starts at zero.
+
+    Parameters are what learns, and "head". What stays of the trunk is extra state, so that a checkpoint is
+    whole without the run that the trunk is from.
+
+    Args:
+      base: where the trunk is from, @TrunkOfRun().
+      data: labelled pictures, @images(); those without a label do not count.
+      learns: of the trunk, @AllWeights(), @HeadOnly() or @LowRank(); @AllWeights() when None.
+      stages: of the trunk, the last ones, whose features the head sees.
+      label_smoothing: share of the target that goes to all classes alike.
+    """
+
+    name = "vision"
+    loss_unit = "nats per picture"
+    throughput_unit = "pictures"
+
+    def __init__(
+        self,
+        base: PretrainedTrunk = gin.REQUIRED,
+        data: PictureData = gin.REQUIRED,
+        learns: Learning | None = None,
+        stages: int = 1,
+        label_smoothing: float = 0.0,
+    ):
+        self.base, self.data, self.model = base, data, base.config
+        self.learns = learns or AllWeights()
+        self.stages, self.label_smoothing = stages, label_smoothing
+        self._require_fit()
+        self.classes = tuple(data.classes)
+
+    def _require_fit(self) -> None:
+        data, model = self.data, self.model
+        if (data.size, data.channels) != (model.size, model.channels):
+            raise UserError(
+                f"images gives pictures of {data.size} pixels and {data.channels} channels, and the trunk "
+                f"has size {model.size} and channels {model.channels}: set images.size and images.mode to it"
+            )
+        if data.views != 1 or data.plain:
+            raise UserError(
+                "PictureClassifier learns from one view: leave images.views and plain_augment out"
+            )
+        if not 0 <= self.label_smoothing < 1:
+            raise UserError(f"PictureClassifier.label_smoothing = {self.label_smoothing}: from 0 to below 1")
+        if not 1 <= self.stages <= len(model.feature_widths):
+            raise UserError(
+                f"PictureClassifier.stages = {self.stages}: the trunk has {len(model.feature_widths)}"
+            )
+        if len(data.classes) < 2:
+            found = f"one class, {data.classes[0]!r}" if data.classes else "no labels"
+            raise UserError(
+                f"PictureClassifier: the pictures have {found}, and two classes are needed: give class "
+                "folders, or name the column by images.label_field"
+            )
+
+    @classmethod
+    def from_run(cls, recipe: Recipe, reference: Reference, directory: Path) -> "PictureClassifier":
+        """The workload of a finished run, by the file that it keeps: base and pictures need not be there."""
+        kept = directory / FILE
+        try:
+            found = json.loads(kept.read_text("utf-8"))
+            config, classes = stored_trunk.made(found["trunk"]), tuple(map(str, found["classes"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            raise UserError(f"{kept} is missing or damaged: run this run's `pangu tune` again") from None
+        arguments = recipe.arguments(reference)
+        made: Any = {
+            name: make(recipe, value, reference.scope)
+            for name, value in arguments.items()
+            if name not in ("data", "base")
+        }
+        data = NoPictures(config.size, config.channels, 1, False, classes)
+        return cls(base=FreshTrunk(config), data=data, **made)
+
+    def given(self) -> Tree:
+        """The shapes of the trunk."""
+        return jax.eval_shape(self.model.init, jax.random.key(0))
+
+    def given_axes(self) -> Tree:
+        """Logical axes of the trunk."""
+        return self.model.axes()
+
+    def restore_given(self, shardings: Tree) -> Tree:
+        """The trunk that the base is."""
+        return self.base.restore(shardings)
+
+    def init(self, key: jax.Array) -> Variables:
+        """As `start`, from a trunk that has learnt nothing."""
+        return self.start(key, self.model.init(key))
+
+    def start(self, key: jax.Array, given: Tree) -> Variables:
+        """The trunk, split, and a fresh head."""
+        learning, frozen = self.learns.split(given, key)
+        width = sum(self.model.feature_widths[-self.stages :])
+        head = {
+            "norm": {"scale": jnp.ones(width), "bias": jnp.zeros(width)},
+            "kernel": jnp.zeros((width, len(self.classes))),
+            "bias": jnp.zeros(len(self.classes)),
+        }
+        return Variables({**learning, "head": head}, {"frozen": frozen} if frozen else {})
+
+    def logical_axes(self) -> Variables:
+        """Those of the trunk; the head is on every device."""
+        learning, frozen = self.learns.axes(self.model)
+        head = {"norm": {"scale": (None,), "bias": (None,)}, "kernel": (None, None), "bias": (None,)}
+        return Variables({**learning, "head": head}, {"frozen": frozen} if frozen else {})
+
+    def dimensions(self) -> dict[str, int]:
+        """What a layout must divide."""
+        return self.model.dimensions()
+
+    @property
+    def trunk_entry(self) -> str:
+        """Where a checkpoint has the trunk. UserError where differences are beside it."""
+        learning, frozen = self.learns.axes(self.model)
+        if learning and frozen:
+            raise UserError(
+                f"a run tuned by {type(self.learns).__name__} keeps its trunk and differences apart: tune "
+                "the run that it is from"
+            )
+        return "extra/frozen" if frozen else "params"
+
+    def complete(self, variables: Variables) -> Tree:
+        """The trunk {"trunk", "main"} as it is used, beside the head."""
+        trunk = self.learns.merged(variables.params, variables.extra.get("frozen", {}))
+        return {"trunk": trunk["trunk"], "main": trunk["main"], "head": variables.params["head"]}
+
+    def features(self, params: Tree, pixels_BxSxSxC: jax.Array, run: RunContext) -> Features:
+        """Features of all stages of whole pictures, values of 0 to 255, by `complete` parameters."""
+        forward = self.model.forward(run.placement, run.remat, run.dtype)
+        return trunks.features(forward, params, trunks.whole(self.model, centred(pixels_BxSxSxC)))
+
+    def logits(self, variables: Variables, pixels_BxSxSxC: jax.Array, run: RunContext) -> jax.Array:
+        """fp32 [B, classes], of pictures with values of 0 to 255."""
+        params = self.complete(variables)
+        head = params["head"]
+        x_BxF = layer_norm(pooled(self.features(params, pixels_BxSxSxC, run), self.stages), head["norm"])
+        return x_BxF @ head["kernel"] + head["bias"]
+
+    def loss(self, variables: Variables, batch: Batch, keys: jax.Array | None, run: RunContext) -> Sums:
+        """Cross-entropy and accuracy; without `keys` nothing is smoothed."""
+        label_B = batch["label"]
+        weight_B = jnp.where(label_B >= 0, batch["weight"], 0.0).astype(jnp.float32)
+        logits_BxC = self.logits(variables, batch["image"][:, -1], run)
+        logs_BxC = jax.nn.log_softmax(logits_BxC)
+        smoothed = 0.0 if keys is None else self.label_smoothing
+        own_B = jnp.take_along_axis(logs_BxC, jnp.maximum(label_B, 0)[:, None], axis=1)[:, 0]
+        loss_B = -(1 - smoothed) * own_B - smoothed * jnp.mean(logs_BxC, axis=1)
+        right_B = (jnp.argmax(logits_BxC, axis=1) == label_B).astype(jnp.float32)
+        count = jnp.sum(weight_B)
+        return Sums(jnp.sum(loss_B * weight_B), count, {"accuracy": (jnp.sum(right_B * weight_B), count)})
+
+    def batch_shapes(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
+        """One view of each picture, and what is known of it."""
+        sides = (batch_size, 1, self.data.size, self.data.size, self.data.channels)
+        numbers = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
+        return {
+            "image": jax.ShapeDtypeStruct(sides, jnp.uint8),
+            "label": numbers,
+            "place": numbers,
+            "weight": jax.ShapeDtypeStruct((batch_size,), jnp.float32),
+            "task_id": numbers,
+        }
+
+    def train_source(self, batch_size: int, seed: int, shift: int = 0) -> TrainStream:
+        """Endless views of what is learnt."""
+        return self.data.train_source(batch_size, seed, shift)
+
+    def validation_sources(self, batch_size: int) -> Mapping[str, Source]:
+        """What is held out, once."""
+        return self.data.validation_sources(batch_size)
+
+    def order(self) -> dict[str, str]:
+        """The pictures and the steps that make views."""
+        return self.data.order()
+
+    def fingerprint(self) -> dict[str, str]:
+        """The classes, by a hash of their names: a head is of no use for others."""
+        return {"classes": hashlib.sha256("\0".join(self.classes).encode()).hexdigest()}
+
+    def files(self) -> dict[str, bytes]:
+        """What `from_run` reads."""
+        kept = {"classes": list(self.classes), "trunk": stored_trunk.described(self.model)}
+        return {FILE: (json.dumps(kept, ensure_ascii=False, indent=1) + "\n").encode()}
+
+    def notices(self) -> Sequence[str]:
+        """What was left out, and copies across sides."""
+        return self.data.notices()
+
+    def tokens_per_step(self, batch_size: int) -> int:
+        """Pictures."""
+        return batch_size
+
+    def flops_per_step(self, batch_size: int) -> float:
+        """Matrix products of the trunk forward and backward; where it stays as it is, forward alone. Of
+        low-rank differences as of all weights."""
+        passes = 1.0 if not self.learns.axes(self.model)[0] else 3.0
+        return passes * batch_size * self.model.flops(self.model.units)
+
+
+class FreshTrunk:
+    """A trunk that has learnt nothing: what everything else is held against.
+
+    Args:
+      config: the shape.
+      seed: of the weights.
+    """
+
+    def __init__(self, config: TrunkConfig, seed: int = 0):
+        self.config, self._seed = config, seed
+
+    def restore(self, shardings: Tree) -> Tree:
+        """See `PretrainedTrunk`."""
+        return jax.jit(self.config.init, out_shardings=shardings)(jax.random.key(self._seed))
+
+
+class TrunkInMemory:
+    """A trunk whose parameters are here; they are not changed.
+
+    Args:
+      config: the shape.
+      params: {"trunk", "main"}; other names are passed over.
+    """
+
+    def __init__(self, config: TrunkConfig, params: Tree):
+        self.config, self._params = config, {name: params[name] for name in ("trunk", "main")}
+
+    def restore(self, shardings: Tree) -> Tree:
+        """See `PretrainedTrunk`."""
+        return jax.device_put(self._params, shardings)
