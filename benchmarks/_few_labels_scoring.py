@@ -1,8 +1,8 @@
 """What `benchmarks.few_labels` measures of finished runs: probes, fine-tuning, and PSNR.
 
-Features of a picture are the main stage's tokens, in their places, side by side, averaged over the picture
-and its mirror image: of every arm alike, by its averaged parameters. The probe's ridge is chosen on the
-labels that it learns from, by leaving one out; test pictures decide nothing.
+Features of a picture are the mean of the main stage's tokens, which is what HiViT's own tail reads, averaged
+over the picture and its mirror image: of every arm alike, by its averaged parameters. The probe's ridge is
+chosen on the labels that it learns from, by leaving one out; test pictures decide nothing.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,7 +31,6 @@ DRAWS, CLASSES, LABELS = 5, 10, (500, 5000)
 SIGMA, RESTORED = 25.0, 1000
 BLURS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 BATCH = 250  # pictures at once
-RATES = {"joint": 1e-3, "from scratch": 1e-3}  # of learning; chosen by training pictures without a draw
 Row = dict[str, Any]
 
 
@@ -162,7 +161,7 @@ def measure(runs: Mapping[str, Path], set_dir: Path, say: Callable[[str], None] 
             psnr = found.restored(arm, restore(model, degraded))
         probed(arm, features(model, known.at(used)), features(model, asked), psnr)
     for arm, model in (("joint", models["joint"]), ("from scratch", scratch)):
-        tune = tuner(model.workload, model.run, CLASSES, RATES[arm])
+        tune = tuner(model.workload, model.run, CLASSES)
         for draw in range(DRAWS):
             scores = tune(model.params, *known.at(draws[500, draw]), asked.pixels_NxSxSxC, draw)
             found.answers(_row(arm, "fine-tuned", 500, draw, draw, None), scores)
@@ -199,12 +198,10 @@ def features(model: Model, given: Labelled) -> np.ndarray:
     @jax.jit
     def of(params: Any, pixels_BxSxSxC: jax.Array) -> jax.Array:
         sides = (pixels_BxSxSxC, pixels_BxSxSxC[:, :, ::-1])
-        return sum(model.workload.features(params, x, model.run)[-1] for x in sides).reshape(
-            len(sides[0]), -1
-        )
+        return sum(model.workload.features(params, x, model.run)[-1].mean(1) for x in sides) / 2
 
     pixels = given.pixels_NxSxSxC
-    return np.concatenate([of(model.params, pixels[i : i + BATCH]) for i in range(0, len(pixels), BATCH)]) / 2
+    return np.concatenate([of(model.params, pixels[i : i + BATCH]) for i in range(0, len(pixels), BATCH)])
 
 
 def _noisy(asked: Labelled) -> np.ndarray:

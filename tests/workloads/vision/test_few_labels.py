@@ -39,7 +39,8 @@ def test_joint_keeps_the_probe_of_contrast(labels):
 
 def test_joint_restores():
     assert psnr("joint") >= psnr("denoising") - 0.5
-    assert psnr("joint") >= max(psnr(row["arm"]) for row in ROWS if row["arm"].startswith("blur")) + 2
+    best_blur = max(psnr(row["arm"]) for row in ROWS if row["arm"].startswith("blur"))
+    assert psnr("joint") >= max(best_blur, 25.54) + 2
 
 
 def test_fine_tuning_is_worth_it():
