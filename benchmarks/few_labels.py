@@ -116,6 +116,9 @@ def table(found: dict[str, Any]) -> str:
         psnr = next((f"{row['psnr']:.2f}" for row in own if row["psnr"] is not None), "")
         spent = found["arms"].get(arm, {}).get("cpu_seconds")
         lines.append(f"| {' | '.join([arm, *cells, psnr, f'{spent / 60:.1f}' if spent else ''])} |")
+    if not found["differences"]:
+        total = sum(arm["cpu_seconds"] for arm in found["arms"].values()) / 60
+        return "\n".join([*lines, "", f"{total:.0f} CPU minutes of training in all"])
     lines += [
         "",
         "| joint minus | labels | points | standard error | 95% over test pictures |",
