@@ -48,11 +48,10 @@ def main(arguments: list[str] | None = None) -> None:
 
         pictures = (given.data_dir / "vision" / "cifar10").resolve()
         trained = {arm: train(arm, given.run_dir, pictures, given.gin) for arm in ARMS}
-        before = _cpu_seconds()
         measured = scoring.measure({arm: given.run_dir / arm for arm in ARMS}, pictures, _say)
         parameters = measured.pop("parameters")
         arms = {arm: own | {"parameters": parameters[arm]} for arm, own in trained.items()}
-        found = {"arms": arms, "measuring_cpu_seconds": round(_cpu_seconds() - before), **measured}
+        found = {"arms": arms, **measured}
         given.out.parent.mkdir(parents=True, exist_ok=True)
         given.out.write_text(_json(found))
     if not given.out.is_file():
@@ -92,11 +91,6 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def _cpu_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
-
-
 def _json(found: dict[str, object]) -> str:
     """A row of `rows` a line."""
     rows = ",\n".join(f"  {json.dumps(row)}" for row in found["rows"])
@@ -116,9 +110,6 @@ def table(found: dict[str, Any]) -> str:
         psnr = next((f"{row['psnr']:.2f}" for row in own if row["psnr"] is not None), "")
         spent = found["arms"].get(arm, {}).get("cpu_seconds")
         lines.append(f"| {' | '.join([arm, *cells, psnr, f'{spent / 60:.1f}' if spent else ''])} |")
-    if not found["differences"]:
-        total = sum(arm["cpu_seconds"] for arm in found["arms"].values()) / 60
-        return "\n".join([*lines, "", f"{total:.0f} CPU minutes of training in all"])
     lines += [
         "",
         "| joint minus | labels | points | standard error | 95% over test pictures |",

@@ -43,6 +43,19 @@ def test_joint_restores():
     assert psnr("joint") >= max(best_blur, 25.54) + 2
 
 
+def test_fine_tuning_is_worth_it():
+    assert accuracy("joint", 500, "fine-tuned") >= accuracy("from scratch", 500, "fine-tuned") + 5
+
+
+def test_differences_are_those_of_the_rows():
+    for row in FOUND["differences"]:
+        of = row["labels"], row["how"]
+        assert row["mean"] == pytest.approx(
+            accuracy(row["first"], *of) - accuracy(row["second"], *of), abs=0.02
+        )
+        assert row["bootstrap"][0] <= row["mean"] <= row["bootstrap"][1]
+
+
 def test_four_arms_in_an_hour():
     assert set(FOUND["arms"]) == set(few_labels.ARMS)
     assert sum(arm["cpu_seconds"] for arm in FOUND["arms"].values()) <= 3600
