@@ -18,6 +18,7 @@ from pangu_jax.models.parameters import Tree
 from pangu_jax.recipes import functions
 from pangu_jax.runs.checkpoints import Checkpoints
 from pangu_jax.runs.exchange import folders
+from pangu_jax.runs.exchange.json_entries import entries
 from pangu_jax.runs.exchange.tensors import DTYPES, Tensors
 from pangu_jax.runs.run_directory import RunDirectory
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
@@ -130,7 +131,7 @@ def examine(source: Path) -> ImportableFolder:
     if not source.is_dir():
         raise UserError(f"there is no folder {source}; give one with config.json and {vocabularies.SPIECE}")
     where = str(source / "config.json")
-    theirs = vocabularies.read_json(source / "config.json")
+    theirs = entries(source / "config.json")
     configs.require_kind(theirs, where)
     tensors = Tensors(source, CONVERT)
     tensors.alias(names.EMBEDDING, names.EMBEDDING_ALIASES)

@@ -4,7 +4,6 @@ Pieces are in spiece.model or in tokenizer.json, sentinels and added tokens in t
 added_tokens.json and tokenizer.json, by the version that wrote them. What cannot be kept is refused by name.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from data_pipelines.text.vocabulary.added_tokens import Additions
 from pangu_jax.apps.language.conversion import added_token_files, tokenizer_json
 from pangu_jax.apps.language.conversion.added_token_files import Claimed
 from pangu_jax.errors import UserError
+from pangu_jax.runs.exchange.json_entries import entries
 from pangu_jax.runs.exchange.tensors import write_json
 
 SPIECE, TOKENIZER, SETTINGS = "spiece.model", "tokenizer.json", "tokenizer_config.json"
@@ -45,8 +45,8 @@ def read(source: Path, rows: int, tokenizer_class: Any = None) -> FoundVocabular
     Raises:
       UserError, DataError: there is none that can be read, or it is of another model.
     """
-    settings = read_json(source / SETTINGS) if (source / SETTINGS).is_file() else {}
-    theirs = read_json(source / TOKENIZER) if (source / TOKENIZER).is_file() else None
+    settings = entries(source / SETTINGS) if (source / SETTINGS).is_file() else {}
+    theirs = entries(source / TOKENIZER) if (source / TOKENIZER).is_file() else None
     if settings.get("tokenizer_class", tokenizer_class) in ("ByT5Tokenizer", "ByT5TokenizerFast"):
         return _bytes(source, settings, theirs, rows)
     notes: list[str] = []
@@ -96,23 +96,6 @@ def write(vocabulary: Vocabulary, folder: Path) -> None:
     write_json(folder / SETTINGS, settings)
     if not of_bytes:
         (folder / SPIECE).write_bytes(vocabulary.proto)
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """The entries of a JSON file.
-
-    Raises:
-      UserError: it cannot be read, or holds no entries.
-    """
-    try:
-        theirs = json.loads(file.read_text("utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror}; give the folder of a saved model") from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{file} is not JSON ({str(error)[:80]}); copy it again") from None
-    if not isinstance(theirs, dict):
-        raise UserError(f"{file} is no JSON object; copy it again")
-    return theirs
 
 
 def _none(source: Path) -> UserError:

@@ -11,6 +11,7 @@ from pangu_jax.apps.vision.conversion import source, timm
 from pangu_jax.apps.vision.conversion.parts import ForeignTensor, tensor
 from pangu_jax.apps.vision.conversion.source import Asked, ImportableModel
 from pangu_jax.errors import UserError
+from pangu_jax.runs.exchange.json_entries import entries
 from pangu_jax.runs.exchange.tensors import Tensors
 from pangu_jax.workloads.vision.model.plain import PlainConfig
 
@@ -51,7 +52,7 @@ def examine(folder: Path, asked: Asked) -> ImportableModel:
     """
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}; give one with config.json and model.safetensors")
-    where, theirs = str(folder / "config.json"), source.entries(folder / "config.json")
+    where, theirs = str(folder / "config.json"), entries(folder / "config.json")
     if (kind := theirs.get("model_type")) != MODEL_TYPE:
         raise UserError(f"{where}: model_type {kind!r} cannot be imported: only {MODEL_TYPE!r} is read")
     tensors = Tensors(folder, CONVERT, unread=_of_masking)
@@ -108,7 +109,7 @@ def _pixels(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...], tuple[s
     file = folder / "preprocessor_config.json"
     if not file.is_file():
         return *source.HALF, (f"no {file.name}: pixels are normalised by .5 and .5, its default",)
-    theirs = source.entries(file)
+    theirs = entries(file)
     mean, deviation = source.HALF
     if theirs.get("do_normalize") is False:
         return (0.0,), (1.0,), ()

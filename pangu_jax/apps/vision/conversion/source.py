@@ -1,9 +1,7 @@
 """What every format says of a model before a tensor is read, and what they have in common."""
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from pangu_jax.apps.vision.conversion.parts import ForeignTensor, Shape, by
@@ -53,23 +51,6 @@ class ImportableModel(NamedTuple):
     notes: tuple[str, ...] = ()
     tables: Mapping[str, Any] = {}
     pixels: tuple[tuple[float, ...], tuple[float, ...]] | None = None
-
-
-def entries(file: Path) -> dict[str, Any]:
-    """The entries of a JSON file.
-
-    Raises:
-      UserError: it cannot be read, or holds no entries.
-    """
-    try:
-        theirs = json.loads(file.read_text("utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror}; give the folder of a saved model") from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{file} is not JSON ({str(error)[:80]}); copy it again") from None
-    if not isinstance(theirs, dict):
-        raise UserError(f"{file} is no JSON object; copy it again")
-    return theirs
 
 
 def shape(tensors: Tensors, name: str, dimensions: int) -> Shape:

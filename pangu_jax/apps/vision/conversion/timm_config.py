@@ -12,6 +12,7 @@ from typing import Any
 from pangu_jax.apps.vision.conversion import source, timm
 from pangu_jax.apps.vision.conversion.source import Asked, ImportableModel
 from pangu_jax.errors import UserError
+from pangu_jax.runs.exchange.json_entries import entries
 from pangu_jax.runs.exchange.tensors import Tensors
 from pangu_jax.workloads.vision.model.plain import PlainConfig
 
@@ -69,7 +70,7 @@ def examine(path: Path, asked: Asked) -> ImportableModel:
       UserError: it cannot be imported.
     """
     tensors = Tensors(path, CONVERT)
-    theirs = source.entries(path / "config.json") if path.is_dir() else {}
+    theirs = entries(path / "config.json") if path.is_dir() else {}
     where = f"{path / 'config.json' if theirs else path}"
     arguments, of_weights = (_object(theirs, entry, where) for entry in ("model_args", "pretrained_cfg"))
     name = theirs.get("architecture", "")
