@@ -1,237 +1,174 @@
-"""What `benchmarks.few_labels` measures of finished runs: probes, fine-tuning, and PSNR.
+"""What `benchmarks.few_labels` measures of the finished runs of one seed, by the parts of `pangu eval`.
 
-Features of a picture are the mean of the main stage's tokens, which is what HiViT's own tail reads, averaged
-over the picture and its mirror image: of every arm alike, by its averaged parameters. The probe's ridge is
-chosen on the labels that it learns from, by leaving one out; test pictures decide nothing.
+Features are chosen beforehand: means over units of the last three stages, which is what `pangu eval` and the
+evaluators in training look at. Beside them all units of the main stage side by side, which say where in a
+picture something is. The same two stand under the head that is fine-tuned. Test pictures decide nothing.
 """
 
+import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from PIL import Image
 
-from benchmarks._few_labels_fine_tuning import tuner
-from benchmarks._few_labels_probe import ridge
-from data_pipelines.images.batches import Pictures
+from benchmarks._few_labels_results import DRAWS, Measured, Row, key
+from data_pipelines.images import draws as drawing
+from data_pipelines.images.augment import Flip, RandomCrop
 from data_pipelines.images.images import images
-from pangu_jax.apps.vision.restoration import Protocol, noisy, psnr
-from pangu_jax.apps.vision.restoration_quality import blurred
-from pangu_jax.evaluation import bootstrap
+from pangu_jax.apps.vision.measuring import few_labels
+from pangu_jax.apps.vision.measuring.few_labels import Answered, Arm
+from pangu_jax.apps.vision.measuring.fine_tuning import FewLabelFit, FineTuner
+from pangu_jax.apps.vision.measuring.seen import SeenPictures, Viewer, raw
+from pangu_jax.apps.vision.restoration_quality import RESTORED, measure_restoration
+from pangu_jax.parallel.layout import Layout
+from pangu_jax.parallel.mesh import make_mesh
 from pangu_jax.runs import opening
-from pangu_jax.workloads import Variables
-from pangu_jax.workloads.vision.model import trunk as trunks
-from pangu_jax.workloads.vision.model.degrading import STRONG, Degraded
-from pangu_jax.workloads.vision.model.pixels import centred
+from pangu_jax.runs.opening import OpenedRun
+from pangu_jax.workloads import RunContext
+from pangu_jax.workloads.vision.classifier import FreshTrunk, TrunkInMemory
 from pangu_jax.workloads.vision.model.restoring import Restoration
+from pangu_jax.workloads.vision.pooled import Pooling
 
-DRAWS, CLASSES, LABELS = 5, 10, (500, 5000)
-SIGMA, RESTORED = 25.0, 1000
-BLURS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-BATCH = 250  # pictures at once
-Row = dict[str, Any]
-
-
-class Model(NamedTuple):
-    """A model as it is measured.
-
-    Attributes:
-      workload: a `VisionModel`.
-      params: those that are evaluated.
-      run: how a forward pass is carried out.
-    """
-
-    workload: Any
-    params: Any
-    run: Any
+SHARES, FINE_TUNED = (0.01, 0.1), 0.01
+SIGMA, DENOISED = 25.0, 1000  # of 255, and pictures
+FRESH = 1000  # the first seed of weights that have learnt nothing
 
 
-class Labelled(NamedTuple):
-    """Pictures with their labels.
+class Seen(NamedTuple):
+    """What of a trunk is looked at.
 
     Attributes:
-      pixels_NxSxSxC: uint8.
-      label_N: int.
+      stages: the last ones.
+      pooling: over units.
+      fit: of all weights under a head on the main stage, pooled alike.
     """
 
-    pixels_NxSxSxC: np.ndarray
-    label_N: np.ndarray
-
-    def at(self, places: np.ndarray) -> "Labelled":
-        """Some of them."""
-        return Labelled(self.pixels_NxSxSxC[places], self.label_N[places])
+    stages: int
+    pooling: Pooling
+    fit: FewLabelFit
 
 
-def read(pictures: Pictures, held_out: bool) -> Labelled:
-    """One side of a set."""
-    places = pictures.places(held_out)
-    return Labelled(np.stack([pictures.pixels(place) for place in places]), pictures.label_N[places])
+FEATURES = {
+    "means": Seen(3, "mean", FewLabelFit()),
+    "units": Seen(1, "none", FewLabelFit(pooling="none")),
+}
 
 
-def drawn(label_N: np.ndarray, labels: int, draw: int) -> np.ndarray:
-    """Places of the pictures that are labelled in a draw, as many of each class; 500 are among the 5,000."""
-    rng = np.random.default_rng([16, draw])
-    each = [rng.permutation(np.flatnonzero(label_N == c))[: labels // CLASSES] for c in range(CLASSES)]
-    return np.concatenate(each)
-
-
-def opened(run_dir: Path) -> Model:
-    """Of a finished run."""
-    run = opening.open_run(run_dir, family="vision", float32=True)
-    workload: Any = run.workload
-    return Model(workload, workload.evaluated(run.variables).params, run.spread.run)
-
-
-def fresh(model: Model, seed: int) -> Model:
-    """One of its shape that has learnt nothing."""
-    return model._replace(params=model.workload.init(jax.random.key(seed)).params)
-
-
-class Measured:
-    """Rows of the table, and which answers were right."""
-
-    def __init__(self, asked: Labelled, say: Callable[[str], None]):
-        self.rows: list[Row] = []
-        self.right: dict[tuple[str, str, int], list[np.ndarray]] = {}
-        self._asked, self._say = asked, say
-
-    def answers(self, row: Row, scores_MxC: np.ndarray) -> None:
-        """Of an arm, from the labels of one draw."""
-        right_M = scores_MxC.argmax(1) == self._asked.label_N
-        self.right.setdefault((row["arm"], row["how"], row["labels"]), []).append(right_M)
-        self.rows.append(row | {"accuracy": round(float(100 * right_M.mean()), 2)})
-        self._say(" ".join(map(str, self.rows[-1].values())))
-
-    def restored(self, arm: str, made: Any) -> float:
-        """The PSNR of an arm that needs no labels, as a row of its own."""
-        found = _psnr(made, self._asked)
-        self.rows.append(_row(arm, "none", 0, 0, 0, found))
-        self._say(f"{arm}: {found:.2f} dB")
-        return found
-
-    def difference(self, first: str, second: str, how: str, labels: int) -> Row:
-        """`first` minus `second` in points: mean and standard error over draws, which are paired, and 95% by
-        the bootstrap over test pictures."""
-        one, other = (np.stack(self.right[arm, how, labels]) for arm in (first, second))
-        gain_DxM = 100.0 * (one.astype(np.float64) - other)
-        of_draws = gain_DxM.mean(1)
-        low, high = bootstrap.interval(gain_DxM.mean(0))
-        return {
-            "first": first,
-            "second": second,
-            "how": how,
-            "labels": labels,
-            "mean": round(float(of_draws.mean()), 2),
-            "standard_error": round(float(of_draws.std(ddof=1) / len(of_draws) ** 0.5), 2),
-            "bootstrap": [round(low, 2), round(high, 2)],
-        }
-
-
-def measure(runs: Mapping[str, Path], set_dir: Path, say: Callable[[str], None] = print) -> dict[str, Any]:
-    """`rows`: arm, how the labels were used, labels, draw, seed, accuracy, psnr; `differences` of arms; and
-    their `parameters`, those of the objectives included.
+def measure(
+    runs: Mapping[str, Path], set_dir: Path, kept: Path, seed: int, say: Callable[[str], None]
+) -> Measured:
+    """All arms of a seed, raw pixels, random weights and from scratch; read from `kept` where it is done.
 
     Args:
       runs: directories by arm; "joint" among them.
       set_dir: the pictures, train and test.
+      kept: a folder for what is found, and for the test pictures that noise is taken from.
+      seed: of the pre-training, for the rows.
       say: told of each row.
     """
-    pictures = images(path=str(set_dir)).pictures
-    known, asked = read(pictures, False), read(pictures, True)
-    draws = {(labels, draw): drawn(known.label_N, labels, draw) for labels in LABELS for draw in range(DRAWS)}
-    used = np.unique(np.concatenate(list(draws.values())))
-    found, degraded = Measured(asked, say), _noisy(asked)
-    found.restored("noisy", degraded)
-    for width in BLURS:
-        found.restored(f"blur {width:g}", [blurred(x, width) for x in degraded])
-
-    def probed(arm: str, known_NxF: np.ndarray, asked_NxF: np.ndarray, psnr: float | None) -> None:
-        for (labels, draw), places in draws.items():
-            probe = ridge(known_NxF[np.searchsorted(used, places)], known.label_N[places], CLASSES)
-            found.answers(_row(arm, "probe", labels, draw, 0, psnr), probe(asked_NxF))
-
-    probed("raw pixels 8x8", _shrunk(known.at(used)), _shrunk(asked), None)
-    models = {arm: opened(run_dir) for arm, run_dir in runs.items()}
-    scratch = fresh(models["joint"], 1)
-    for arm, model in (models | {"random weights": scratch}).items():
-        psnr = None
-        if model is not scratch and any(isinstance(one, Restoration) for one in model.workload.objectives):
-            psnr = found.restored(arm, restore(model, degraded))
-        probed(arm, features(model, known.at(used)), features(model, asked), psnr)
-    for arm, model in (("joint", models["joint"]), ("from scratch", scratch)):
-        tune = tuner(model.workload, model.run, CLASSES)
-        for draw in range(DRAWS):
-            scores = tune(model.params, *known.at(draws[500, draw]), asked.pixels_NxSxSxC, draw)
-            found.answers(_row(arm, "fine-tuned", 500, draw, draw, None), scores)
-    others = [arm for arm in (*runs, "raw pixels 8x8", "random weights") if arm != "joint"]
-    differences = [found.difference("joint", arm, "probe", labels) for labels in LABELS for arm in others]
-    differences.append(found.difference("joint", "from scratch", "fine-tuned", 500))
-    parameters = {arm: sum(x.size for x in jax.tree.leaves(models[arm].params)) for arm in runs}
-    return {"parameters": parameters, "differences": differences, "rows": found.rows}
+    done = kept / "measured.json"
+    if not done.is_file():
+        kept.mkdir(parents=True, exist_ok=True)
+        found = _Scoring(runs, set_dir, kept, seed, say).all()
+        np.savez_compressed(kept / "right.npz", **found.right)  # pyrefly: ignore
+        done.write_text(json.dumps({"rows": found.rows, "parameters": found.parameters}))
+    found = json.loads(done.read_text())
+    with np.load(kept / "right.npz") as right:
+        return Measured([Row(*row) for row in found["rows"]], dict(right), found["parameters"])
 
 
-def _row(arm: str, how: str, labels: int, draw: int, seed: int, psnr: float | None) -> Row:
-    rounded = None if psnr is None else round(psnr, 3)
-    return {
-        "arm": arm,
-        "how": how,
-        "labels": labels,
-        "draw": draw,
-        "seed": seed,
-        "accuracy": None,
-        "psnr": rounded,
-    }
+class _Scoring:
+    def __init__(
+        self, runs: Mapping[str, Path], set_dir: Path, kept: Path, seed: int, say: Callable[[str], None]
+    ):
+        views = [RandomCrop(32, 4), Flip()]
+        self._set = images(path=str(set_dir), augment=views, validation_pictures=None)
+        self._known, self._asked = self._set.pictures.places(False), self._set.measured
+        self._runs, self._kept, self._seed, self._say = runs, kept, seed, say
+        self._found = Measured([], {}, {})
+        self._joint = self._opened(runs["joint"])
+        spread = self._joint.spread
+        self._mesh = spread.mesh or make_mesh(Layout(data=1), [spread.backend.devices[0]])
+        self._run = RunContext(spread.run.placement, dtype=spread.run.dtype, kernel=spread.run.kernel)
 
+    def all(self) -> Measured:
+        """Every arm and control."""
+        self._by_features("raw pixels 8x8", "raw", partial(raw, self._set), None)
+        for arm, run_dir in self._runs.items():
+            self._arm(arm, self._opened(run_dir))
+        workload: Any = self._joint.workload
+        model = workload.model
+        fresh = model.init(jax.random.key(FRESH + self._seed))
+        for name in FEATURES:
+            self._by_features("random weights", name, self._view(model, name, fresh), None)
+        self._all_weights(model, TrunkInMemory(model, self._params(self._joint)))
+        return self._found
 
-def _shrunk(given: Labelled) -> np.ndarray:
-    """Pixels of 8 x 8, the mean of 4 x 4 each."""
-    pixels = given.pixels_NxSxSxC.astype(np.float32)
-    count, side, _, channels = pixels.shape
-    return pixels.reshape(count, 8, side // 8, 8, side // 8, channels).mean((2, 4)).reshape(count, -1)
+    def _opened(self, run_dir: Path) -> OpenedRun:
+        return opening.open_run(run_dir, family="vision", float32=True)
 
+    def _params(self, run: OpenedRun) -> Any:
+        workload: Any = run.workload
+        return workload.complete(workload.evaluated(run.variables))
 
-def features(model: Model, given: Labelled) -> np.ndarray:
-    """Of each picture what the probe reads, fp32 [N, F]."""
+    def _arm(self, arm: str, run: OpenedRun) -> None:
+        workload: Any = run.workload
+        params, psnr = self._params(run), None
+        learnt = jax.tree.leaves(workload.evaluated(run.variables).params)
+        self._found.parameters[arm] = sum(leaf.size for leaf in learnt)
+        if any(isinstance(one, Restoration) for one in workload.objectives):
+            for row in measure_restoration(run, self._test_pictures(), "denoise", SIGMA):
+                psnr = row["psnr"] if row["method"] == RESTORED else psnr
+                name = arm if row["method"] == RESTORED else row["method"]
+                self._keep(Row(name, "denoised", "", 0, 0, self._seed, None, row["psnr"]))
+        for name in FEATURES:
+            self._by_features(arm, name, self._view(workload.model, name, params), psnr)
 
-    @jax.jit
-    def of(params: Any, pixels_BxSxSxC: jax.Array) -> jax.Array:
-        sides = (pixels_BxSxSxC, pixels_BxSxSxC[:, :, ::-1])
-        return sum(model.workload.features(params, x, model.run)[-1].mean(1) for x in sides) / 2
+    def _test_pictures(self) -> Path:
+        """A folder of those that noise is taken from."""
+        folder = self._kept / "test"
+        folder.mkdir(parents=True, exist_ok=True)
+        for place in self._asked[:DENOISED]:
+            Image.fromarray(self._set.pictures.pixels(int(place))).save(folder / f"{place}.png")
+        return folder
 
-    pixels = given.pixels_NxSxSxC
-    return np.concatenate([of(model.params, pixels[i : i + BATCH]) for i in range(0, len(pixels), BATCH)])
+    def _view(self, model: Any, name: str, params: Any) -> Callable[[np.ndarray], SeenPictures]:
+        seen = FEATURES[name]
+        viewer = Viewer(model, self._run, self._mesh, seen.stages, seen.pooling)
+        return partial(viewer, params, self._set)
 
+    def _by_features(
+        self, arm: str, features: str, view: Callable[[np.ndarray], SeenPictures], psnr: float | None
+    ) -> None:
+        seen, classes = Arm.of(view(self._known), view(self._asked)), len(self._set.classes)
+        for one in few_labels.by_features({arm: seen}, classes, SHARES, DRAWS):
+            if one.method == arm:
+                self._answer(one, features, psnr)
 
-def _noisy(asked: Labelled) -> np.ndarray:
-    return np.stack([noisy(x, SIGMA, seed) for seed, x in enumerate(restored_ones(asked))])
+    def _all_weights(self, model: Any, joint: TrunkInMemory) -> None:
+        label_N = self._set.pictures.label_N
+        for name, seen in FEATURES.items():
+            tune, train = (
+                FineTuner(self._set, model, self._run, self._mesh, seen.fit, decay) for decay in (None, 1.0)
+            )
+            for draw in range(DRAWS):
+                labelled = drawing.drawn(label_N, self._known, FINE_TUNED, draw)
+                fresh = FreshTrunk(model, FRESH + self._seed * DRAWS + draw)
+                for arm, tuner, base in (("joint", tune, joint), ("from scratch", train, fresh)):
+                    probability_MxC = tuner(base, labelled, self._asked, seed=draw)
+                    how = "fine-tuned", FINE_TUNED, arm, draw, len(labelled)
+                    self._answer(few_labels.answered(*how, probability_MxC, label_N[self._asked]), name, None)
 
+    def _answer(self, one: Answered, features: str, psnr: float | None) -> None:
+        accuracy = round(100 * float(one.right_M.mean()), 2)
+        row = Row(one.method, one.how, features, one.labels, one.draw, self._seed, accuracy, psnr)
+        self._found.right[key(*row[:5])] = one.right_M
+        self._keep(row)
 
-def restored_ones(asked: Labelled) -> np.ndarray:
-    """The pictures that noise is taken from: some of every class."""
-    order = np.random.default_rng(0).permutation(len(asked.label_N))[:RESTORED]
-    return asked.pixels_NxSxSxC[order]
-
-
-def _psnr(made: Any, asked: Labelled) -> float:
-    """Mean over pictures, of all three colours."""
-    pairs = zip(made, restored_ones(asked), strict=True)
-    return float(np.mean([psnr(restored, original, Protocol("rgb")) for restored, original in pairs]))
-
-
-def restore(model: Model, degraded_NxSxSxC: np.ndarray) -> np.ndarray:
-    """Noise taken away, 0 to 255."""
-    workload, run = model.workload, model.run
-    (one,) = (one for one in workload.objectives if isinstance(one, Restoration))
-    of = workload.pass_of(one, Variables({}), run)
-
-    @jax.jit
-    def restored(params: Any, pixels_BxSxSxC: jax.Array) -> jax.Array:
-        stream = trunks.whole(workload.model, centred(pixels_BxSxSxC))
-        told_B = jnp.full((len(pixels_BxSxSxC),), SIGMA / STRONG)
-        seen = (trunks.features(of.forward, params, stream),)
-        return one.restore(params[one.name], Degraded(pixels_BxSxSxC, told_B), seen, of)
-
-    parts = (degraded_NxSxSxC[i : i + BATCH] for i in range(0, len(degraded_NxSxSxC), BATCH))
-    return np.clip(np.concatenate([restored(model.params, part) for part in parts]), 0, 255)
+    def _keep(self, row: Row) -> None:
+        self._found.rows.append(row)
+        self._say(" ".join(map(str, row)))

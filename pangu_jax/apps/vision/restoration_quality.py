@@ -27,7 +27,7 @@ from pangu_jax.runs.opening import OpenedRun
 from pangu_jax.workloads.vision.model.degrading import SCALES
 
 RESTORED = "restored"
-BLURS = (0.6, 0.8, 1.0, 1.2, 1.5, 2.0)  # standard deviations; the best of them is a row
+BLURS = (0.6, 0.7, 0.8, 1.0, 1.2, 1.5, 2.0)  # standard deviations; the best of them is a row
 
 
 def measure_restoration(

@@ -20,7 +20,7 @@ from pangu_jax.workloads.vision.learning import AllWeights, Learning
 from pangu_jax.workloads.vision.model import trunk as trunks
 from pangu_jax.workloads.vision.model.pixels import centred
 from pangu_jax.workloads.vision.model.trunk import Features, TrunkConfig
-from pangu_jax.workloads.vision.pooled import pooled
+from pangu_jax.workloads.vision.pooled import Pooling, pooled
 
 FILE = "classifier.json"  # beside the run's checkpoints: its classes, and the shape of its trunk
 
@@ -40,7 +40,7 @@ class PretrainedTrunk(Protocol):
 
 @gin.configurable(module="pangu_jax.workloads.vision")
 class PictureClassifier(Workload):
-    """A trunk under a classifier: mean of units, LayerNorm, a linear layer that starts at zero.
+    """A trunk under a classifier: mean of units, LayerNorm, a linear layer that starts at zero (HiViT).
 
     Parameters are what learns, and "head". What stays of the trunk is extra state, so that a checkpoint is
     whole without the run that the trunk is from.
@@ -51,6 +51,7 @@ class PictureClassifier(Workload):
       learns: of the trunk, @AllWeights(), @HeadOnly() or @LowRank(); @AllWeights() when None.
       stages: of the trunk, the last ones, whose features the head sees.
       label_smoothing: share of the target that goes to all classes alike.
+      pooling: "mean" over units, or "none": the head sees all of them side by side.
     """
 
     name = "vision"
@@ -64,10 +65,11 @@ class PictureClassifier(Workload):
         learns: Learning | None = None,
         stages: int = 1,
         label_smoothing: float = 0.0,
+        pooling: Pooling = "mean",
     ):
         self.base, self.data, self.model = base, data, base.config
         self.learns = learns or AllWeights()
-        self.stages, self.label_smoothing = stages, label_smoothing
+        self.stages, self.label_smoothing, self.pooling = stages, label_smoothing, pooling
         self._require_fit()
         self.classes = tuple(data.classes)
 
@@ -88,6 +90,8 @@ class PictureClassifier(Workload):
             raise UserError(
                 f"PictureClassifier.stages = {self.stages}: the trunk has {len(model.feature_widths)}"
             )
+        if self.pooling not in ("mean", "none"):
+            raise UserError(f"PictureClassifier.pooling = {self.pooling!r}: it is 'mean' or 'none'")
         if len(data.classes) < 2:
             found = f"one class, {data.classes[0]!r}" if data.classes else "no labels"
             raise UserError(
@@ -132,7 +136,8 @@ class PictureClassifier(Workload):
     def start(self, key: jax.Array, given: Tree) -> Variables:
         """The trunk, split, and a fresh head."""
         learning, frozen = self.learns.split(given, key)
-        width = sum(self.model.feature_widths[-self.stages :])
+        seen = 1 if self.pooling == "mean" else self.model.units
+        width = seen * sum(self.model.feature_widths[-self.stages :])
         head = {
             "norm": {"scale": jnp.ones(width), "bias": jnp.zeros(width)},
             "kernel": jnp.zeros((width, len(self.classes))),
@@ -175,7 +180,8 @@ class PictureClassifier(Workload):
         """fp32 [B, classes], of pictures with values of 0 to 255."""
         params = self.complete(variables)
         head = params["head"]
-        x_BxF = layer_norm(pooled(self.features(params, pixels_BxSxSxC, run), self.stages), head["norm"])
+        pooled_BxF = pooled(self.features(params, pixels_BxSxSxC, run), self.stages, self.pooling)
+        x_BxF = layer_norm(pooled_BxF, head["norm"])
         return x_BxF @ head["kernel"] + head["bias"]
 
     def loss(self, variables: Variables, batch: Batch, keys: jax.Array | None, run: RunContext) -> Sums:

@@ -1,6 +1,7 @@
 """Features of whole pictures, one row each: what probes and neighbours look at, and their control."""
 
 import functools
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -9,17 +10,23 @@ import numpy as np
 from pangu_jax.workloads.vision.model.trunk import Features
 
 STAGES = 3  # of a trunk's last stages, unless said
+Pooling = Literal["mean", "none"]
 RAW = 8  # pixels of the side that raw pixels are shrunk to
 
 
-def pooled(features: Features, stages: int = STAGES) -> jax.Array:
-    """fp32 [B, F]: the means over units of the last stages, side by side.
+def pooled(features: Features, stages: int = STAGES, pooling: Pooling = "mean") -> jax.Array:
+    """fp32 [B, F]: the means over units of the last stages, side by side; or all units, which says where in a
+    picture something is.
 
     Args:
       features: of each stage, [B, U, F_i].
       stages: so many of the last; all where there are fewer.
+      pooling: "mean" over units, or "none": units side by side too.
     """
-    return jnp.concatenate([jnp.mean(of.astype(jnp.float32), axis=1) for of in features[-stages:]], axis=-1)
+    taken = [of.astype(jnp.float32) for of in features[-stages:]]
+    if pooling == "none":
+        return jnp.concatenate([of.reshape(len(of), -1) for of in taken], axis=-1)
+    return jnp.concatenate([jnp.mean(of, axis=1) for of in taken], axis=-1)
 
 
 def raw_pixels(pixels_BxSxSxC: jax.Array) -> jax.Array:

@@ -30,6 +30,7 @@ from pangu_jax.workloads.exhibits import Image
 from pangu_jax.workloads.vision import pooled
 from pangu_jax.workloads.vision.classifier import FreshTrunk, TrunkInMemory
 from pangu_jax.workloads.vision.evaluators import require_trunk
+from pangu_jax.workloads.vision.pooled import Pooling
 
 RAW, RANDOM, SCRATCH = "raw pixels 8 x 8", "random weights", "from scratch"
 
@@ -77,6 +78,7 @@ def evaluate_images(
     draws: int = 5,
     neighbours: int = 20,
     stages: int = pooled.STAGES,
+    pooling: Pooling = "mean",
     fine_tuned: Sequence[float] = (),
     fit: FewLabelFit | None = None,
     restore: Sequence[RestoredSet] = (),
@@ -97,6 +99,7 @@ def evaluate_images(
       draws: of each share below all.
       neighbours: that vote.
       stages: of the trunk, the last ones, whose features are taken.
+      pooling: of features, "mean" over units or "none" for all of them side by side.
       fine_tuned: shares of labels that all weights are tuned on, and trained on from scratch.
       fit: how; @FewLabelFit() when None.
       restore: sets to restore, [@RestoredSet()].
@@ -117,7 +120,7 @@ def evaluate_images(
     has_trunk = getattr(run.workload, "model", None) is not None
     if data is not None and (has_trunk or not restore):
         require_trunk(run.workload, "evaluate_images")
-        measuring = _Measuring(run, data, stages)
+        measuring = _Measuring(run, data, stages, pooling)
         answers = few_labels.by_features(measuring.arms, len(data.classes), shares, draws, neighbours, told)
         if fine_tuned:
             answers += measuring.fine_tuned(fine_tuned, draws, fit or FewLabelFit(), told)
@@ -135,7 +138,7 @@ def evaluate_images(
 class _Measuring:
     """A run and pictures, as several arms see them."""
 
-    def __init__(self, run: OpenedRun, data: Images, stages: int):
+    def __init__(self, run: OpenedRun, data: Images, stages: int, pooling: Pooling):
         workload: Any = run.workload
         model, spread = workload.model, run.spread
         if (data.size, data.channels) != (model.size, model.channels):
@@ -159,7 +162,7 @@ class _Measuring:
         self._mesh: Mesh = spread.mesh or make_mesh(Layout(data=1), [spread.backend.devices[0]])
         self._run = RunContext(spread.run.placement, dtype=spread.run.dtype, kernel=spread.run.kernel)
         self._params = workload.complete(workload.evaluated(run.variables))
-        viewer = Viewer(model, self._run, self._mesh, stages)
+        viewer = Viewer(model, self._run, self._mesh, stages, pooling)
         views = {
             MODEL: partial(viewer, self._params, data),
             RAW: partial(raw, data),

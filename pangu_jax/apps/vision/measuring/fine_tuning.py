@@ -20,6 +20,7 @@ from pangu_jax.workloads.vision import PictureClassifier
 from pangu_jax.workloads.vision.classifier import PretrainedTrunk
 from pangu_jax.workloads.vision.learning import AllWeights
 from pangu_jax.workloads.vision.model.trunk import TrunkConfig
+from pangu_jax.workloads.vision.pooled import Pooling
 
 
 @gin.configurable("FewLabelFit", module="pangu_jax.apps.vision.measuring")
@@ -33,6 +34,7 @@ class FewLabelFit:
       learning_rate: the peak; a tenth of the steps lead up to it, a cosine down from it.
       decay: of the rate from a layer to that below it; from scratch all learn at the full rate.
       weight_decay: decoupled.
+      pooling: of what the head sees, "mean" over units or "none".
     """
 
     steps: int = 200
@@ -40,6 +42,7 @@ class FewLabelFit:
     learning_rate: float = 1e-3
     decay: float = 0.75
     weight_decay: float = 0.05
+    pooling: Pooling = "mean"
 
     def __post_init__(self):
         if min(self.steps, self.batch_size) < 1 or self.learning_rate <= 0:
@@ -115,7 +118,8 @@ class FineTuner:
           seed: of order, views and what is fresh.
         """
         some = _Some(self._images, labelled)
-        workload = PictureClassifier(base, some, AllWeights(), 1, 0.0)  # whatever a recipe binds
+        # Whatever a recipe binds for a classifier of its own.
+        workload = PictureClassifier(base, some, AllWeights(), 1, 0.0, self._fit.pooling)
         if self._runs is None:
             self._runs = InMemoryRuns(
                 workload,

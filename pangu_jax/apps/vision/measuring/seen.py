@@ -15,6 +15,7 @@ from pangu_jax.workloads.vision.classifier import FreshTrunk
 from pangu_jax.workloads.vision.data import NoPictures
 from pangu_jax.workloads.vision.learning import AllWeights
 from pangu_jax.workloads.vision.model.trunk import TrunkConfig
+from pangu_jax.workloads.vision.pooled import Pooling
 
 BATCH = 250  # pictures at once
 
@@ -25,7 +26,7 @@ class SeenPictures(NamedTuple):
     Attributes:
       place_N: in the set, int64.
       label_N: int, -1 where it is not known.
-      features_NxF: fp32, pooled over units.
+      features_NxF: fp32, of the whole picture.
     """
 
     place_N: np.ndarray
@@ -47,6 +48,7 @@ class Viewer:
       run: dtype and kernel.
       mesh: where they run.
       stages: of the trunk, the last ones, whose features are taken.
+      pooling: "mean" over units, or "none" for all of them.
       batch_size: pictures at once, over all devices.
     """
 
@@ -56,12 +58,13 @@ class Viewer:
         run: RunContext,
         mesh: Mesh,
         stages: int = pooled.STAGES,
+        pooling: Pooling = "mean",
         batch_size: int = BATCH,
     ):
         nothing = NoPictures(config.size, config.channels, 1, False, ("", " "))
         # Whatever a recipe that is in use binds for a classifier of its own.
-        self._workload = PictureClassifier(FreshTrunk(config), nothing, AllWeights(), 1, 0.0)
-        self._stages = stages
+        self._workload = PictureClassifier(FreshTrunk(config), nothing, AllWeights(), 1, 0.0, "mean")
+        self._stages, self._pooling = stages, pooling
         self._shardings = rules.storage_shardings(mesh, self._workload.logical_axes())
         self._collect = Collector(self._workload, run, mesh, -(-batch_size // mesh.size) * mesh.size)
 
@@ -81,7 +84,7 @@ class Viewer:
 
     def _row(self, variables: Variables, batch: Batch, run: RunContext) -> Updates:
         features = self._workload.features(variables.params, batch["image"][:, -1], run)
-        return Updates(rows={"features": pooled.pooled(features, self._stages)})
+        return Updates(rows={"features": pooled.pooled(features, self._stages, self._pooling)})
 
 
 def raw(images: Images, places: np.ndarray) -> SeenPictures:
