@@ -265,6 +265,25 @@ def test_bad_input_is_one_line(folder, pangu, monkeypatch, bindings, words):
     assert status == 2 and len(err) == 1 and words in err[0]
 
 
+LANGUAGE = """
+import pangu_jax.workloads.language
+train.workload = @LanguageModel()
+"""
+
+
+def test_a_run_of_another_family_is_said_before_anything_else(folder, pangu):
+    """Not that it has no pictures, or that benchmarks are missing."""
+    (folder / "texts").mkdir()
+    (folder / "texts" / "recipe.gin").write_text(LANGUAGE)
+    status, _, err = pangu("eval", "--gin_file", "eval/images.gin", "--run_dir", folder / "texts")
+    assert status == 2 and len(err) == 1
+    assert "is a run of the family 'language', and this is for one of 'vision'; what can be done" in err[0]
+    status, _, err = pangu("eval", "--run_dir", folder / "run", "--submission", folder / "x.zip")
+    assert status == 2 and len(err) == 1
+    assert "is a run of the family 'vision', and this is for one of 'language'" in err[0]
+    assert "pangu eval --gin_file eval/images.gin" in err[0] and not (folder / "x.zip").exists()
+
+
 def test_a_viewer_does_not_take_what_a_recipe_binds_for_a_classifier(folder):
     run = opening.open_run(folder / "run", float32=True)
     viewer = Viewer(run.workload.model, run.spread.run, make_mesh(Layout(data=1), jax.devices()[:1]))
