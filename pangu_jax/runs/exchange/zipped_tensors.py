@@ -1,4 +1,4 @@
-"""Tensors in a zip archive, opened and read with its checks: what readers of NumPy's and torch's files share."""
+"""Tensors in a zip archive, opened and read with its checks: what readers of NumPy's and torch's share."""
 
 import zipfile
 import zlib
