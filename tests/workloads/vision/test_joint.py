@@ -1,5 +1,6 @@
 """The joint loss, its teacher and queue on every layout as on one device; and what its terms come to."""
 
+import dataclasses
 import math
 
 import jax
@@ -19,17 +20,30 @@ from pangu_jax.workloads.vision.data import NoPictures
 from pangu_jax.workloads.vision.model.contrast import NeighbourContrast
 from pangu_jax.workloads.vision.model.hierarchical import HierarchicalConfig
 from pangu_jax.workloads.vision.model.masked import MaskedPixels
+from pangu_jax.workloads.vision.model.plain import PlainConfig
 from pangu_jax.workloads.vision.model.restoring import Restoration
 
 BATCH = 8
-TRUNK = HierarchicalConfig(size=16, unit=4, d_model=32, depths=(1, 1, 4), heads=4)
 DATA = NoPictures(16, 3, 2, True)
 CONTRAST = NeighbourContrast(neighbours=2, neighbours_from=1, queue=16, hidden=32, width=16, labels=True)
 MASKED = MaskedPixels(ratio=0.7, width=32, layers=1, heads=4)
 RESTORATION = Restoration(tasks=("denoise",), width=8, blocks=1)
-WORKLOAD = VisionModel(TRUNK, DATA, [CONTRAST, MASKED], average=0.9)
-# What the proofs have on every layout: a restorer more to compile.
-RESTORING = VisionModel(TRUNK, DATA, [CONTRAST, MASKED, RESTORATION], average=0.9)
+# One stage to learn from, with a class token in each stream: less to compile than HiViT's three.
+PLAIN = VisionModel(
+    PlainConfig(size=16, patch=4, d_model=32, layers=4, heads=4, qkv_bias=False, tanh=True),
+    DATA,
+    [dataclasses.replace(CONTRAST, stages=1), MASKED],
+    average=0.9,
+)
+WORKLOADS = {
+    "HiViT, restoring too": VisionModel(
+        HierarchicalConfig(size=16, unit=4, d_model=32, depths=(1, 1, 4), heads=4),
+        DATA,
+        [CONTRAST, MASKED, RESTORATION],
+        average=0.9,
+    ),
+    "plain": PLAIN,
+}
 FAST = Layout(data=2, fsdp=2, model=2, microbatches=2)
 LAYOUTS = {
     "data 2 x fsdp 2 x model 2, accumulated": FAST,
@@ -63,7 +77,7 @@ def batches():
     return [fixed | {"image": draw.integers(0, 256, (BATCH, 3, 16, 16, 3), np.uint8)} for _ in range(3)]
 
 
-def three_steps(layout, batches, workload=WORKLOAD):
+def three_steps(layout, batches, workload=PLAIN):
     """Metrics of three steps, the state after them, and the extra state before."""
     # A bias on keys changes no softmax: its gradient is rounding, which Adam would blow up to whole steps.
     optimizer = adamw(constant_schedule(1e-3), epsilon=1e-4)
@@ -84,9 +98,11 @@ def one_device(batches):
     return three_steps(Layout(data=1), batches)
 
 
-@pytest.fixture(scope="module")
-def restoring_on_one(batches):
-    return three_steps(Layout(data=1), batches, RESTORING)
+@pytest.fixture(scope="module", params=WORKLOADS)
+def proven(request, batches):
+    """A workload, and its three steps on one device."""
+    workload = WORKLOADS[request.param]
+    return workload, three_steps(Layout(data=1), batches, workload)
 
 
 def assert_same(actual, expected):
@@ -106,8 +122,9 @@ def test_a_layout_is_as_one_device(batches, one_device):
 
 @pytest.mark.prove
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_more_layouts_of_the_joint_loss(name, batches, restoring_on_one):
-    assert_same(three_steps(LAYOUTS[name], batches, RESTORING), restoring_on_one)
+def test_more_layouts_of_the_joint_loss(name, batches, proven):
+    workload, expected = proven
+    assert_same(three_steps(LAYOUTS[name], batches, workload), expected)
 
 
 def test_the_state_is_worth_comparing(batches, one_device):
@@ -144,5 +161,5 @@ def test_each_term_is_divided_by_its_running_size(one_device):
 def test_a_shard_that_looks_like_a_whole_weight_is_refused():
     """A quarter of the main stage is as wide as the first."""
     layout = Layout(data=2, fsdp=4, partitioning="manual")
-    (problem,) = layouts.check(layout, BATCH, WORKLOAD.dimensions())
+    (problem,) = layouts.check(layout, BATCH, WORKLOADS["HiViT, restoring too"].dimensions())
     assert problem[0] == "Layout.partitioning"
