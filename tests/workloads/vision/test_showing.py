@@ -10,8 +10,8 @@ from pangu_jax.models.placement import OneDevice
 from pangu_jax.workloads import RunContext
 from pangu_jax.workloads.vision import VisionModel
 from pangu_jax.workloads.vision.data import NoPictures
+from pangu_jax.workloads.vision.model.hierarchical import HierarchicalConfig
 from pangu_jax.workloads.vision.model.masked import MaskedPixels
-from pangu_jax.workloads.vision.model.plain import PlainConfig
 from pangu_jax.workloads.vision.model.restoring import Restoration
 
 SHOWN = 8
@@ -38,7 +38,7 @@ class Shown(NoPictures):
 
 @pytest.fixture(scope="module")
 def exhibits():
-    trunk = PlainConfig(size=16, patch=8, d_model=16, layers=1, heads=2)
+    trunk = HierarchicalConfig(size=16, unit=8, d_model=16, depths=(1, 1, 1), heads=2)
     objectives = [
         MaskedPixels(ratio=0.5, normalised=False, width=16, layers=1, heads=2),
         Restoration(tasks=("denoise", "x2"), width=8, blocks=1),
