@@ -138,6 +138,7 @@ def test_a_run_is_measured_by_few_labels(folder, pangu):
     for calibration in found["calibration"]:
         assert 0 <= calibration["error"] <= 100
     page = (folder / "run" / "eval_images.html").read_text("utf-8")
+    assert page.count('width="680" height="480"') == page.count('class="enlarged"') == 3  # 68 x 48
     assert page.count("data:image/png;base64,") == 3 and "http" not in page.replace("http-equiv", "")
 
 
