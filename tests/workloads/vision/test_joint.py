@@ -22,13 +22,14 @@ from pangu_jax.workloads.vision.model.hierarchical import HierarchicalConfig
 from pangu_jax.workloads.vision.model.masked import MaskedPixels
 from pangu_jax.workloads.vision.model.plain import PlainConfig
 from pangu_jax.workloads.vision.model.restoring import Restoration
+from tests.workloads.vision.test_trunk_gradients import Small
 
 BATCH = 8
 DATA = NoPictures(16, 3, 2, True)
 CONTRAST = NeighbourContrast(neighbours=2, neighbours_from=1, queue=16, hidden=32, width=16, labels=True)
 MASKED = MaskedPixels(ratio=0.7, width=32, layers=1, heads=4)
 RESTORATION = Restoration(tasks=("denoise",), width=8, blocks=1)
-# One stage to learn from, with a class token in each stream: less to compile than HiViT's three.
+# One stage to learn from, with a class token in each stream.
 PLAIN = VisionModel(
     PlainConfig(size=16, patch=4, d_model=32, layers=4, heads=4, qkv_bias=False, tanh=True),
     DATA,
@@ -44,6 +45,13 @@ WORKLOADS = {
     ),
     "plain": PLAIN,
 }
+# To be compiled by every run of the tests: the teacher, the queue and a second term, of one layer.
+SMALL = VisionModel(
+    PlainConfig(size=16, patch=8, d_model=16, layers=1, heads=2),
+    DATA,
+    [dataclasses.replace(CONTRAST, stages=1), Small(weight=3.0)],
+    average=0.9,
+)
 FAST = Layout(data=2, fsdp=2, model=2, microbatches=2)
 LAYOUTS = {
     "data 2 x fsdp 2 x model 2, accumulated": FAST,
@@ -77,7 +85,7 @@ def batches():
     return [fixed | {"image": draw.integers(0, 256, (BATCH, 3, 16, 16, 3), np.uint8)} for _ in range(3)]
 
 
-def three_steps(layout, batches, workload=PLAIN):
+def three_steps(layout, batches, workload=SMALL):
     """Metrics of three steps, the state after them, and the extra state before."""
     # A bias on keys changes no softmax: its gradient is rounding, which Adam would blow up to whole steps.
     optimizer = adamw(constant_schedule(1e-3), epsilon=1e-4)
@@ -147,12 +155,13 @@ def test_the_state_is_worth_comparing(batches, one_device):
 def test_each_term_is_divided_by_its_running_size(one_device):
     """The first step's losses as they are; then by the average of those before, whatever their scales."""
     metrics, state, _ = one_device
-    of = ("contrast", "masked")
-    losses = [{name: row[f"loss/{name}"] for name in of} for row in metrics]
-    assert metrics[0]["loss"] == pytest.approx(sum(losses[0].values()), rel=1e-5)
-    expected = sum(losses[1][name] / losses[0][name] for name in of)
+    weights = {"contrast": 1.0, "small": 3.0}
+    losses = [{name: row[f"loss/{name}"] for name in weights} for row in metrics]
+    expected = sum(weight * losses[0][name] for name, weight in weights.items())
+    assert metrics[0]["loss"] == pytest.approx(expected, rel=1e-5)
+    expected = sum(weight * losses[1][name] / losses[0][name] for name, weight in weights.items())
     assert metrics[1]["loss"] == pytest.approx(expected, rel=1e-4)
-    for name in of:
+    for name in weights:
         total, weight = state["extra"]["running"][name][:, 0]
         wanted = sum(0.02 * 0.98 ** (2 - i) * row[name] for i, row in enumerate(losses))
         assert total == pytest.approx(wanted, rel=1e-4) and weight == pytest.approx(1 - 0.98**3, rel=1e-4)
