@@ -15,15 +15,17 @@ import itertools
 import json
 import os
 import statistics
-import subprocess
-import sys
 import time
 
 import numpy as np
 
+from benchmarks import _turns
+from benchmarks._turns import Worker
+
 LAYERS, WIDTH, SIZE = 17, 64, 180
 FLOPS = 18 * SIZE**2 * (2 * WIDTH + (LAYERS - 2) * WIDTH**2)
 WARM_UP = 2
+ONE_THREAD = _turns.ONE_THREAD | {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"}
 
 
 def weights() -> list[np.ndarray]:
@@ -83,13 +85,16 @@ def pytorch(order: str) -> None:
 
 
 def _serve(advance) -> None:
+    """Greets with what is made, and answers with CPU-seconds of a pass."""
     for _ in range(WARM_UP):
         made = advance()
-    print(json.dumps(made.ravel()[:: SIZE + 1].tolist()), flush=True)
-    for _ in sys.stdin:
+
+    def timed(_: str) -> float:
         start = time.process_time()
         advance()
-        print(time.process_time() - start, flush=True)
+        return time.process_time() - start
+
+    _turns.serve(json.dumps(made.ravel()[:: SIZE + 1].tolist()), timed)
 
 
 WORKERS = {
@@ -97,33 +102,6 @@ WORKERS = {
     "PyTorch": (pytorch, ""),
     "PyTorch, channels last": (pytorch, "channels last"),
 }
-
-
-class Worker:
-    """A process that makes one pass for each line it is sent."""
-
-    def __init__(self, name: str, core: int | None):
-        one_thread = {"OMP_NUM_THREADS": "1", "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"}
-        command = [sys.executable, "-m", "benchmarks.convolutions", "--worker", name]
-        if core is not None:
-            command += ["--core", str(core)]
-        pipe = subprocess.PIPE
-        self.process = subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, text=True, env={**os.environ, **one_thread}
-        )
-        self.made = np.array(json.loads(self.process.stdout.readline()))
-        self.seconds: list[float] = []
-
-    def step(self) -> None:
-        """One pass, timed inside the worker."""
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        self.seconds.append(float(self.process.stdout.readline()))
-
-    def close(self) -> None:
-        """Let the process end."""
-        self.process.stdin.close()
-        self.process.wait()
 
 
 def main() -> None:
@@ -142,33 +120,28 @@ def main() -> None:
     peer = importlib.util.find_spec("torch") is not None
     if not peer:
         print("torch is not installed: no peer in this table")
-    workers = {name: Worker(name, flags.core) for name in WORKERS if peer or not name.startswith("PyTorch")}
-    for _ in range(flags.rounds):
-        for worker in workers.values():
-            worker.step()
-    for worker in workers.values():
-        worker.close()
-    report(workers)
+    core = [] if flags.core is None else ["--core", str(flags.core)]
+    workers = {
+        name: Worker("convolutions", name, core, environment=ONE_THREAD)
+        for name in WORKERS
+        if peer or not name.startswith("PyTorch")
+    }
+    made = {name: np.array(json.loads(worker.greeting)) for name, worker in workers.items()}
+    report(_turns.take_turns(workers, flags.rounds), made)
 
 
-def report(workers: dict[str, Worker]) -> None:
+def report(taken: dict[str, list[float]], made: dict[str, np.ndarray]) -> None:
     """Medians, GFLOP/s, ratios round by round and how far the outputs are apart."""
-    mine = workers["this library"]
+    mine = "this library"
     print(f"{'':<24}{'CPU s':>8}{'min':>8}{'max':>8}{'GFLOP/s':>9}")
-    for name, worker in workers.items():
-        median = statistics.median(worker.seconds)
-        spread = f"{min(worker.seconds):>8.3f}{max(worker.seconds):>8.3f}"
+    for name, seconds in taken.items():
+        median = statistics.median(seconds)
+        spread = f"{min(seconds):>8.3f}{max(seconds):>8.3f}"
         print(f"{name:<24}{median:>8.3f}{spread}{FLOPS / median / 1e9:>9.0f}")
-    for name, worker in workers.items():
-        if worker is mine:
-            continue
-        ratios = [b / a for a, b in zip(mine.seconds, worker.seconds, strict=True)]
-        apart = np.abs(worker.made - mine.made).max() / np.abs(mine.made).max()
-        print(
-            f"this library / {name}, passes per CPU-second, round by round: median "
-            f"{statistics.median(ratios):.2f} (min {min(ratios):.2f}, max {max(ratios):.2f}); outputs "
-            f"{apart:.0e} apart"
-        )
+    for name in [name for name in taken if name != mine]:
+        ratio = _turns.compared(taken[mine], taken[name])
+        apart = np.abs(made[name] - made[mine]).max() / np.abs(made[mine]).max()
+        print(f"{mine} / {name}, passes per CPU-second, {ratio}; outputs {apart:.0e} apart")
 
 
 if __name__ == "__main__":

@@ -18,10 +18,12 @@ import json
 import lzma
 import os
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
+
+from benchmarks import _turns
+from benchmarks._turns import Worker
 
 BATCH, INPUTS, OUTPUTS = 8, 256, 128
 WAYS = {"encoder": 0, "greedy": 1, "beam 4": 4}
@@ -123,13 +125,16 @@ def _inputs(flags: argparse.Namespace):
 
 
 def _serve(works: dict) -> None:
+    """Answers the name of a work with its seconds by the clock and of the CPU."""
     for work in works.values():
         work()  # compiles
-    print("ready", flush=True)
-    for line in sys.stdin:
+
+    def timed(way: str) -> tuple[float, float]:
         start = time.perf_counter(), time.process_time()
-        works[line.strip()]()
-        print(json.dumps([time.perf_counter() - start[0], time.process_time() - start[1]]), flush=True)
+        works[way]()
+        return time.perf_counter() - start[0], time.process_time() - start[1]
+
+    _turns.serve("ready", timed)
 
 
 WORKERS = {"pangu_jax": ours, "transformers": transformers, "ctranslate2": ctranslate2}
@@ -137,26 +142,6 @@ PACKAGES = {
     "transformers": ("torch", "transformers"),
     "ctranslate2": ("torch", "transformers", "ctranslate2"),
 }
-
-
-class Worker:
-    """A process that does the piece of work it is sent the name of."""
-
-    def __init__(self, name: str, arguments: list[str], folder: str | None = None):
-        name = "pangu_jax" if folder else name
-        command = [sys.executable, "-m", "benchmarks.decoding", "--worker", name, *arguments]
-        pipe = subprocess.PIPE
-        environment = {**os.environ, "PYTHONPATH": folder} if folder else None
-        self.process = subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, text=True, cwd=folder, env=environment
-        )
-        self.process.stdout.readline()
-
-    def seconds(self, way: str) -> tuple[float, float]:
-        """Wall clock and CPU time of one piece of work, taken inside the worker."""
-        self.process.stdin.write(f"{way}\n")
-        self.process.stdin.flush()
-        return tuple(json.loads(self.process.stdout.readline()))
 
 
 def generation(flags: argparse.Namespace) -> None:
@@ -171,17 +156,17 @@ def generation(flags: argparse.Namespace) -> None:
         *("--vocabulary", str(flags.vocabulary), "--threads", str(flags.threads)),
         *(["--gated"] if flags.gated else []),
     ]
+    workers = {name: Worker("decoding", name, arguments) for name in names}
     if flags.beside:
         names.append("before")
-    workers = {name: Worker(name, arguments, flags.beside if name == "before" else None) for name in names}
+        workers["before"] = Worker("decoding", "pangu_jax", arguments, folder=flags.beside)
     taken = {(name, way): [] for name in names for way in WAYS}
     for _ in range(flags.rounds):
         for way in WAYS:
             for name, worker in workers.items():
-                taken[name, way].append(worker.seconds(way))
+                taken[name, way].append(worker.ask(way))
     for worker in workers.values():
-        worker.process.stdin.close()
-        worker.process.wait()
+        worker.close()
     middle = {
         key: [statistics.median(part) for part in zip(*rounds, strict=True)] for key, rounds in taken.items()
     }

@@ -13,11 +13,11 @@ FOLDER is a checkout of this library as it was (`git worktree add FOLDER COMMIT`
 import argparse
 import importlib.util
 import json
-import os
 import statistics
-import subprocess
-import sys
 import time
+
+from benchmarks import _turns
+from benchmarks._turns import Worker
 
 RECIPE = "bench/small.gin"
 PEAK_SIZE = 2048
@@ -107,42 +107,19 @@ def peak(_: list[str]) -> None:
 
 
 def _serve(advance, **facts) -> None:
+    """Greets with facts of the step, and answers with its seconds."""
     for _ in range(WARM_UP):
         advance()
-    print(json.dumps(facts), flush=True)
-    for _ in sys.stdin:
+
+    def timed(_: str) -> float:
         start = time.perf_counter()
         advance()
-        print(time.perf_counter() - start, flush=True)
+        return time.perf_counter() - start
+
+    _turns.serve(json.dumps(facts), timed)
 
 
 WORKERS = {"ours": ours, "hugging face": hugging_face, "peak": peak}
-
-
-class Worker:
-    """A process that makes one step for each line it is sent."""
-
-    def __init__(self, name: str, bindings: list[str], folder: str | None = None):
-        name = "ours" if name == "before" else name
-        command = [sys.executable, "-m", "benchmarks.train_step", "--worker", name, *bindings]
-        pipe = subprocess.PIPE
-        environment = {**os.environ, "PYTHONPATH": folder} if folder else None
-        self.process = subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, text=True, cwd=folder, env=environment
-        )
-        self.facts = json.loads(self.process.stdout.readline())
-        self.seconds: list[float] = []
-
-    def step(self) -> None:
-        """One step, timed inside the worker."""
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        self.seconds.append(float(self.process.stdout.readline()))
-
-    def close(self) -> None:
-        """Let the process end."""
-        self.process.stdin.close()
-        self.process.wait()
 
 
 def main() -> None:
@@ -160,38 +137,26 @@ def main() -> None:
         names.insert(1, "hugging face")
     else:
         print("torch and transformers are not installed: no peer in this table")
+    workers = {name: Worker("train_step", name, bindings) for name in names}
     if flags.beside:
-        names.insert(1, "before")
-    workers = {name: Worker(name, bindings, flags.beside if name == "before" else None) for name in names}
-    for _ in range(flags.rounds):
-        for worker in workers.values():
-            repeats = 5 if worker is workers["peak"] else 1
-            for _ in range(repeats):
-                worker.step()
-    for worker in workers.values():
-        worker.close()
-    report(workers)
+        workers["before"] = Worker("train_step", "ours", bindings, folder=flags.beside)
+    taken = _turns.take_turns(workers, flags.rounds, {"peak": 5})
+    report(taken, json.loads(workers["ours"].greeting))
 
 
-def report(workers: dict[str, Worker]) -> None:
+def report(taken: dict[str, list[float]], facts: dict[str, float]) -> None:
     """Medians, MFU against the best product seen, and the ratio step by step."""
-    facts = workers["ours"].facts
-    best = 2 * PEAK_SIZE**3 / min(workers["peak"].seconds)
+    best = 2 * PEAK_SIZE**3 / min(taken.pop("peak"))
     print(f"{'':<14}{'s/step':>8}{'min':>8}{'max':>8}{'tokens/s':>10}{'of peak':>9}")
-    for name in (name for name in workers if name != "peak"):
-        seconds = workers[name].seconds
+    for name, seconds in taken.items():
         median = statistics.median(seconds)
         print(
             f"{name:<14}{median:>8.2f}{min(seconds):>8.2f}{max(seconds):>8.2f}"
             f"{facts['tokens'] / median:>10.0f}{facts['flops'] / median / best:>9.1%}"
         )
     print(f"peak: {best / 1e9:.0f} GFLOP/s ({PEAK_SIZE} x {PEAK_SIZE} product, best of all rounds)")
-    for other in (name for name in workers if name not in ("ours", "peak")):
-        ratios = [b / a for a, b in zip(workers["ours"].seconds, workers[other].seconds, strict=True)]
-        print(
-            f"ours / {other}, tokens/s, round by round: median {statistics.median(ratios):.3f} "
-            f"(min {min(ratios):.3f}, max {max(ratios):.3f})"
-        )
+    for other in [name for name in taken if name != "ours"]:
+        print(f"ours / {other}, tokens/s, {_turns.compared(taken['ours'], taken[other])}")
 
 
 if __name__ == "__main__":

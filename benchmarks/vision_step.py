@@ -13,14 +13,14 @@ FOLDER is a checkout of this library as it was: its step is timed as well.
 
 import argparse
 import importlib.util
-import json
 import os
 import statistics
-import subprocess
-import sys
 import time
 
 import numpy as np
+
+from benchmarks import _turns
+from benchmarks._turns import Worker
 
 WIDTH, DEPTH, HEADS, SIZE, PATCH, CLASSES, BATCH = 192, 6, 3, 32, 4, 10, 64
 PEAK_SIZE = 1536
@@ -71,57 +71,17 @@ WORKERS = {"ours": ours, "pytorch": pytorch, "plain jax": plain_jax, "peak": pea
 
 
 def serve(name: str) -> None:
-    """Worker: one step for each line read; writes CPU-seconds and the loss."""
+    """Worker: answers with the CPU-seconds of a step and its loss."""
     step = WORKERS[name]()
     for _ in range(WARM_UP):
         step()
-    print("ready", flush=True)
-    for _ in sys.stdin:
+
+    def timed(_: str) -> tuple[float, float]:
         start = time.process_time()
         loss = step()
-        print(json.dumps([time.process_time() - start, loss]), flush=True)
+        return time.process_time() - start, loss
 
-
-class Worker:
-    """A process on one core that makes one step for each line it is sent."""
-
-    def __init__(self, name: str, core: int, folder: str | None = None):
-        command = [sys.executable, "-m", "benchmarks.vision_step", "--worker", name]
-        environment = {
-            **os.environ,
-            "OMP_NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1",
-            "MKL_NUM_THREADS": "1",
-        }
-        if folder:
-            environment["PYTHONPATH"] = folder
-        pipe = subprocess.PIPE
-        self.process = subprocess.Popen(
-            command,
-            stdin=pipe,
-            stdout=pipe,
-            text=True,
-            cwd=folder,
-            env=environment,
-            preexec_fn=lambda: os.sched_setaffinity(0, {core}),
-        )
-        if self.process.stdout.readline().strip() != "ready":
-            raise SystemExit(f"the worker {name} did not start: its messages are above")
-        self.seconds: list[float] = []
-        self.losses: list[float] = []
-
-    def step(self) -> None:
-        """One step, timed inside the worker."""
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        seconds, loss = json.loads(self.process.stdout.readline())
-        self.seconds.append(seconds)
-        self.losses.append(loss)
-
-    def close(self) -> None:
-        """Let the process end."""
-        self.process.stdin.close()
-        self.process.wait()
+    _turns.serve("ready", timed)
 
 
 def main() -> None:
@@ -132,6 +92,7 @@ def main() -> None:
     parser.add_argument("--beside", metavar="FOLDER", help="a checkout of this library, timed as well")
     parser.add_argument("--worker", choices=WORKERS, help=argparse.SUPPRESS)
     flags = parser.parse_args()
+    os.sched_setaffinity(0, {flags.core})  # and of the workers, which are started from here
     if flags.worker:
         serve(flags.worker)
         return
@@ -139,44 +100,35 @@ def main() -> None:
     if not importlib.util.find_spec("torch"):
         print("torch is not installed: no peer in this table")
         names.remove("pytorch")
-    workers = {name: Worker(name, flags.core) for name in names}
+    one = _turns.ONE_THREAD
+    workers = {name: Worker("vision_step", name, environment=one) for name in names}
     if flags.beside:
-        workers["before"] = Worker("ours", flags.core, flags.beside)
-    for _ in range(flags.rounds):
-        for worker in workers.values():
-            worker.step()
-    for worker in workers.values():
-        worker.close()
-    report(workers)
+        workers["before"] = Worker("vision_step", "ours", folder=flags.beside, environment=one)
+    report(_turns.take_turns(workers, flags.rounds))
 
 
-def report(workers: dict[str, Worker]) -> None:
+def report(answers: dict[str, list[tuple[float, float]]]) -> None:
     """Medians, share of the peak, and ratios round by round."""
-    best = 2 * PEAK_SIZE**3 / min(workers["peak"].seconds)
+    taken = {name: [seconds for seconds, _ in each] for name, each in answers.items()}
+    best = 2 * PEAK_SIZE**3 / min(taken.pop("peak"))
     tokens = (SIZE // PATCH) ** 2
     per_token = 24 * WIDTH**2 + 4 * tokens * WIDTH
     flops = 3 * BATCH * tokens * (DEPTH * per_token + 2 * PATCH * PATCH * 3 * WIDTH)
     print(
         f"{'':<11}{'CPU-s/step':>11}{'min':>8}{'max':>8}{'pictures/CPU-s':>16}{'of peak':>9}{'last loss':>11}"
     )
-    steps = [name for name in workers if name != "peak"]
-    for name in steps:
-        seconds = workers[name].seconds
+    for name, seconds in taken.items():
         median = statistics.median(seconds)
         print(
             f"{name:<11}{median:>11.3f}{min(seconds):>8.3f}{max(seconds):>8.3f}{BATCH / median:>16.0f}"
-            f"{flops / median / best:>9.1%}{workers[name].losses[-1]:>11.4f}"
+            f"{flops / median / best:>9.1%}{answers[name][-1][1]:>11.4f}"
         )
     print(
         f"peak: {best / 1e9:.0f} GFLOP/s of one core ({PEAK_SIZE} x {PEAK_SIZE} product, best of all rounds)"
     )
-    for other in steps[1:]:
-        ratios = [b / a for a, b in zip(workers["ours"].seconds, workers[other].seconds, strict=True)]
-        print(
-            f"ours / {other}, pictures per CPU-second, round by round: "
-            f"median {statistics.median(ratios):.3f} "
-            f"(min {min(ratios):.3f}, max {max(ratios):.3f})"
-        )
+    for other in [name for name in taken if name != "ours"]:
+        ratio = _turns.compared(taken["ours"], taken[other])
+        print(f"ours / {other}, pictures per CPU-second, {ratio}")
 
 
 if __name__ == "__main__":

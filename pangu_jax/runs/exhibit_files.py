@@ -107,6 +107,18 @@ def read(directory: RunDirectory) -> Exhibits:
     return Exhibits(texts, [picture for picture in pictures if picture.path.is_file()], tables)
 
 
+def png(pixels_HxWxC: np.ndarray) -> bytes:
+    """A file of an `Image`'s pixels, scaled down to `LARGEST_SIDE` where it is larger."""
+    from PIL import Image as PillowImage  # 0.1 s, and most readers of a run directory do without
+
+    grey = pixels_HxWxC.shape[2] == 1
+    image = PillowImage.fromarray(pixels_HxWxC[..., 0] if grey else pixels_HxWxC)
+    image.thumbnail((LARGEST_SIDE, LARGEST_SIDE))  # never enlarges
+    stream = io.BytesIO()
+    image.save(stream, "PNG", optimize=True)
+    return stream.getvalue()
+
+
 def _write_pictures(folder: Path, pictures: Sequence[Image]) -> list[str]:
     if pictures:
         try:
@@ -119,19 +131,8 @@ def _write_pictures(folder: Path, pictures: Sequence[Image]) -> list[str]:
     for number, picture in enumerate(pictures, start=1):
         words = re.sub(r"[^\w]+", "-", picture.title).strip("-")[:LONGEST_NAME]
         names.append(f"{number:03d}-{words}.png" if words else f"{number:03d}.png")
-        write_atomically(folder / names[-1], _png(picture.pixels_HxWxC))
+        write_atomically(folder / names[-1], png(picture.pixels_HxWxC))
     return names
-
-
-def _png(pixels_HxWxC: np.ndarray) -> bytes:
-    from PIL import Image as PillowImage  # 0.1 s, and most readers of a run directory do without
-
-    grey = pixels_HxWxC.shape[2] == 1
-    image = PillowImage.fromarray(pixels_HxWxC[..., 0] if grey else pixels_HxWxC)
-    image.thumbnail((LARGEST_SIDE, LARGEST_SIDE))  # never enlarges
-    stream = io.BytesIO()
-    image.save(stream, "PNG", optimize=True)
-    return stream.getvalue()
 
 
 def _cell(value: Any) -> str | int | float | None:

@@ -1,13 +1,14 @@
 """Pictures of a run directory inside a page that needs no other file."""
 
 import base64
+import io
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from pangu_jax.errors import UserError
 from pangu_jax.runs.exhibit_files import Picture
 
-ENLARGED_TO = 160  # pixels of the longer side, at most: smaller pictures are enlarged by a whole factor
+WIDE, HIGH = 720, 480  # CSS pixels that a picture is enlarged to, at most, and by a whole factor
 LARGEST_FILE, ALL_FILES = 4 * 2**20, 16 * 2**20  # bytes of a picture, and of all, that go into a page
 
 
@@ -28,6 +29,21 @@ class InlinePicture(NamedTuple):
     enlarged: bool
 
 
+def inline_picture(title: str, png: bytes) -> InlinePicture:
+    """A PNG as a page shows it.
+
+    Raises:
+      OSError, Image.DecompressionBombError: it is none, or one of no usable size.
+    """
+    from PIL import Image  # 0.1 s
+
+    with Image.open(io.BytesIO(png), formats=["PNG"]) as image:  # reads the header alone
+        width, height = image.size
+    factor = max(1, min(WIDE // width, HIGH // height))
+    address = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    return InlinePicture(title, address, width * factor, height * factor, factor > 1)
+
+
 def inline_pictures(pictures: Sequence[Picture]) -> tuple[list[InlinePicture], int]:
     """What a page shows of them, and how many are left out, so that it stays small enough to be opened.
 
@@ -44,11 +60,7 @@ def inline_pictures(pictures: Sequence[Picture]) -> tuple[list[InlinePicture], i
             continue
         free -= size
         try:
-            with Image.open(picture.path, formats=["PNG"]) as image:  # reads the header alone
-                width, height = image.size
+            shown.append(inline_picture(picture.title, picture.path.read_bytes()))
         except (OSError, Image.DecompressionBombError):
             raise UserError(f"{picture.path} is damaged: no PNG of a usable size; delete it") from None
-        factor = max(1, ENLARGED_TO // max(width, height))
-        address = f"data:image/png;base64,{base64.b64encode(picture.path.read_bytes()).decode()}"
-        shown.append(InlinePicture(picture.title, address, width * factor, height * factor, factor > 1))
     return shown, len(pictures) - len(shown)

@@ -263,6 +263,19 @@ def _checked(files: Sequence[Path], bindings: tuple[str, ...]) -> Recipe:
     return recipe
 
 
+def require_family(run_dir: str | Path, family: str) -> None:
+    """OtherFamilyError where a run is of another, before a recipe's data are made that it has no use for.
+
+    A run without a recipe passes: that is told when it is opened.
+
+    Raises:
+      UserError: as `workload_of`.
+    """
+    directory = RunDirectory(run_dir)
+    if directory.recipe.is_file():
+        _workload_class(recipes.load([directory.recipe], function=TRAIN), directory, family)
+
+
 def workload_of(recipe: Recipe, directory: RunDirectory, family: str | None = None) -> Workload:
     """What a run trained, by its workload's class, without its data where it can be without; no device is
     touched.
@@ -270,6 +283,14 @@ def workload_of(recipe: Recipe, directory: RunDirectory, family: str | None = No
     Raises:
       UserError: the recipe names none, its files are damaged, or it is of another family.
     """
+    made_by, reference = _workload_class(recipe, directory, family)
+    try:
+        return made_by.from_run(recipe, reference, directory.path)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{directory.recipe}: {error}") from None
+
+
+def _workload_class(recipe: Recipe, directory: RunDirectory, family: str | None) -> tuple[Any, Reference]:
     reference = recipe.arguments(TRAIN).get("workload")
     if not isinstance(reference, Reference) or not reference.evaluate:
         raise UserError(f"{directory.recipe} names no train.workload: it is not the recipe of a run")
@@ -283,7 +304,4 @@ def workload_of(recipe: Recipe, directory: RunDirectory, family: str | None = No
         raise OtherFamilyError(
             f"{directory.path} is a run of the family {name!r}, and this is for one of {family!r}", name
         )
-    try:
-        return made_by.from_run(recipe, reference, directory.path)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{directory.recipe}: {error}") from None
+    return made_by, reference

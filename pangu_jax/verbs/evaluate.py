@@ -64,8 +64,10 @@ def _images(flags: argparse.Namespace, files: Sequence[str]) -> Result:
     from pangu_jax import recipes
     from pangu_jax.apps.vision.measuring import images_of_run
     from pangu_jax.recipes.functions import EVALUATE_IMAGES
+    from pangu_jax.runs import opening
 
     _require_none_of(flags, ("task", "predictions", "submission"), "this recipe measures pictures")
+    opening.require_family(flags.run_dir, "vision")
     own = images_of_run.bindings(flags.run_dir, files, flags.bindings)
     with recipes.using(files, [*own, *flags.bindings], function=EVALUATE_IMAGES) as recipe:
         from pangu_jax.apps.vision.measuring import page

@@ -36,7 +36,7 @@ def test_pictures_and_tables(run_dir):
     ]
     assert np.array_equal(np.asarray(PillowImage.open(io.BytesIO(small))), dots)
     assert PillowImage.open(io.BytesIO(large)).size[0] == exhibit_files.LARGEST_SIDE
-    assert 'width="160" height="160" alt="a/../&lt;b&gt;" class="enlarged"' in text
+    assert 'width="480" height="480" alt="a/../&lt;b&gt;" class="enlarged"' in text
     table = summary_table({}, results.read(run_dir), width=100)
     assert "T & [red]" in table and "and 494 more" in table and "2 pictures in the report" in table
 
@@ -60,6 +60,25 @@ def test_a_page_shows_no_other_file_and_stays_small(run_dir, monkeypatch):
     (directory.pictures / "002-1.png").write_text("GIF89a")
     with pytest.raises(UserError, match=r"002-1.png is damaged: no PNG"):
         report.write(run_dir)
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [
+        ((96, 256), (192, 512)),  # three rows of eight pictures of 32 pixels
+        ((24, 64), (264, 704)),
+        ((192, 260), (384, 520)),  # six pictures of 32 pixels, and seven neighbours of each
+        ((400, 20), (400, 20)),
+        ((672, 1000), (672, 1000)),
+    ],
+)
+def test_small_pictures_are_enlarged_by_a_whole_factor_to_about_the_page(size, shown):
+    """The PNG stays as it is."""
+    pixels = np.zeros((*size, 3), np.uint8)
+    found = inline_pictures.inline_picture("a", exhibit_files.png(pixels))
+    assert (found.height, found.width) == shown and found.enlarged == (size != shown)
+    file = io.BytesIO(base64.b64decode(found.address.partition(",")[2]))
+    assert PillowImage.open(file).size == size[::-1]
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,6 @@ import math
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import ml_dtypes
 import numpy as np
@@ -16,12 +14,13 @@ import numpy as np
 from pangu_jax.errors import UserError
 from pangu_jax.runs.exchange import torch_state
 from pangu_jax.runs.exchange.torch_state import ForeignState, StoredTensor
+from pangu_jax.runs.exchange.zipped_tensors import ZippedTensors
 
 NUMPY = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype(ml_dtypes.bfloat16)}
 
 
-class TorchFile:
-    """Tensors of a file, by name, with the methods of safetensors' `safe_open` that are used here.
+class TorchFile(ZippedTensors):
+    """Tensors of a file, by name.
 
     Args:
       file: the file.
@@ -32,48 +31,24 @@ class TorchFile:
     """
 
     def __init__(self, file: Path, convert: str, inside: str | None = None):
-        self._file, self._convert, self._inside = file, convert, inside
+        self._convert, self._inside = convert, inside
         if not zipfile.is_zipfile(file):
             raise UserError(
                 f"{file} is no zip archive, as torch has written since version 1.6: it is damaged or older; "
                 f"convert it where you trust it: {convert}"
             )
-        try:
-            self._zip = zipfile.ZipFile(file)
-        except (zipfile.BadZipFile, OSError, ValueError) as error:
-            raise UserError(f"{file} is damaged ({str(error)[:80]}); copy it again") from None
-        try:
-            self._read_description()
-        except BaseException:
-            self._zip.close()
-            raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._zip.close()
+        super().__init__(file)
 
     def keys(self) -> Iterable[str]:
-        """Names of the tensors."""
         return self._tensors.keys()
 
     def dtype(self, name: str) -> str:
-        """As safetensors names it ("F32"), or torch's name of one that is not read."""
         return self._tensors[name].array.dtype
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Of a tensor."""
         return self._tensors[name].shape
 
     def get_tensor(self, name: str) -> np.ndarray:
-        """A tensor, read; its array's checksum is compared.
-
-        Raises:
-          UserError: it is damaged.
-        """
         tensor = self._tensors[name]
         dtype = NUMPY[tensor.array.dtype]
         array = np.frombuffer(self._entry(f"{self._root}data/{tensor.array.key}"), dtype)[tensor.offset :]
@@ -81,7 +56,7 @@ class TorchFile:
         view = np.lib.stride_tricks.as_strided(array, tensor.shape, strides, writeable=False)
         return np.ascontiguousarray(view).reshape(tensor.shape)
 
-    def _read_description(self) -> None:
+    def _describe(self) -> None:
         found = [name for name in self._zip.namelist() if name.endswith("/data.pkl") and name.count("/") == 1]
         if len(found) != 1:
             raise self._refused("it has no description of tensors")
@@ -119,10 +94,8 @@ class TorchFile:
             raise self._refused(f"{name[:60]} is larger than its array")
 
     def _entry(self, name: str) -> bytes:
-        try:
+        with self._undamaged():
             return self._zip.read(name)
-        except (zipfile.BadZipFile, RuntimeError, OSError, EOFError, ValueError) as error:
-            raise UserError(f"{self._file} is damaged ({str(error)[:80]}); copy it again") from None
 
     def _refused(self, why: str) -> UserError:
         return UserError(

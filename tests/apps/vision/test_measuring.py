@@ -41,16 +41,16 @@ train.backend = 'cpu'
 train.log_every = 1
 train.evaluators = [@LinearProbe()]
 LinearProbe.labelled = 200
-VisionModel.model = @HierarchicalTransformer()
+VisionModel.model = @VisionTransformer()
 VisionModel.data = @images()
 VisionModel.objectives = [@MaskedPixels()]
 VisionModel.average = 0.5
-HierarchicalTransformer.size = 8
-HierarchicalTransformer.unit = 4
-HierarchicalTransformer.channels = 1
-HierarchicalTransformer.d_model = 16
-HierarchicalTransformer.depths = (1, 1, 2)
-HierarchicalTransformer.heads = 2
+VisionTransformer.size = 8
+VisionTransformer.patch = 4
+VisionTransformer.channels = 1
+VisionTransformer.d_model = 16
+VisionTransformer.layers = 2
+VisionTransformer.heads = 2
 MaskedPixels.width = 16
 MaskedPixels.layers = 1
 MaskedPixels.heads = 2
@@ -138,6 +138,7 @@ def test_a_run_is_measured_by_few_labels(folder, pangu):
     for calibration in found["calibration"]:
         assert 0 <= calibration["error"] <= 100
     page = (folder / "run" / "eval_images.html").read_text("utf-8")
+    assert page.count('width="680" height="480"') == page.count('class="enlarged"') == 3  # 68 x 48
     assert page.count("data:image/png;base64,") == 3 and "http" not in page.replace("http-equiv", "")
 
 
@@ -173,10 +174,30 @@ def test_a_fine_tuned_trunk_is_a_function_of_base_labels_and_seed(folder):
     assert np.any(found[0] != found[2]) and np.any(found[0] != found[3])
 
 
+def opened_beside_base(folder, out):
+    """The tuned run, opened, and whether each of its main stage's weights is another than the base's.
+
+    What is frozen is the base's averages, to the bit.
+    """
+    found, base = (opening.open_run(path, float32=True) for path in (out, folder / "run"))
+    averaged = {name: base.variables.extra["averaged"][name] for name in ("trunk", "main")}
+    jax.tree.map(np.testing.assert_array_equal, found.variables.extra["frozen"], averaged)
+    whole = found.workload.complete(found.variables)
+    pairs = zip(jax.tree.leaves(whole["main"]), jax.tree.leaves(averaged["main"]), strict=True)
+    assert np.any(np.asarray(found.variables.params["head"]["kernel"]) != 0)
+    return found, [not np.array_equal(*pair) for pair in pairs]
+
+
+def tune(folder, out, *bindings):
+    """Arguments of `pangu tune`, from the run's trunk."""
+    flags = [f"--gin.{one}" for one in (f"TrunkOfRun.run_dir={folder / 'run'}", *bindings)]
+    return "tune", "--gin_file", folder / "tuning.gin", *flags, "--run_dir", out
+
+
 def test_classes_are_taught_and_the_tuned_run_is_a_run_like_others(folder, pangu):
-    base, out = folder / "run", folder / "tuned"
-    tuned = "tune", "--gin_file", folder / "tuning.gin", f"--gin.TrunkOfRun.run_dir={base}"
-    status, _, err = pangu(*tuned, "--run_dir", out)
+    """To a head alone: the trunk stays as the run has it."""
+    out = folder / "tuned"
+    status, _, err = pangu(*tune(folder, out, "PictureClassifier.learns=@HeadOnly()"))
     assert status == 0, err
     *_, last = metrics.read(out / "metrics.jsonl")
     status, told, err = pangu("eval", "--held_out", "--run_dir", out, "--json", "-")
@@ -184,29 +205,27 @@ def test_classes_are_taught_and_the_tuned_run_is_a_run_like_others(folder, pangu
     measured = json.loads(told)["metrics"]
     assert measured["validation_accuracy"]["value"] == pytest.approx(last["validation_accuracy"])
     assert last["validation_accuracy"] > 0.3
-    opened = opening.open_run(out, family="vision")
+    opened, changed = opened_beside_base(folder, out)
+    assert opened.workload.name == "vision" and not any(changed)
     assert opened.workload.classes == tuple(f"digit {number}" for number in range(10))
     status, _, err = pangu("restore", "--run_dir", out, "--task", "x2", "--out", folder / "larger", "a.png")
     assert status == 2 and "was not trained to restore pictures, but by: classes" in err[-1]
 
 
-@pytest.mark.parametrize("learns", ["HeadOnly", pytest.param("LowRank", marks=pytest.mark.prove)])
-def test_what_does_not_learn_stays_as_the_run_has_it(folder, pangu, learns):
-    out = folder / learns
-    bindings = f"--gin.TrunkOfRun.run_dir={folder / 'run'}", f"--gin.PictureClassifier.learns=@{learns}()"
-    more = "--gin.steps=2", "--run_dir", out
-    status, _, err = pangu("tune", "--gin_file", folder / "tuning.gin", *bindings, *more)
+@pytest.mark.prove
+def test_all_weights_are_taught(folder, pangu):
+    status, _, err = pangu(*tune(folder, folder / "all"))
     assert status == 0, err
-    found, base = (opening.open_run(path, float32=True) for path in (out, folder / "run"))
-    averaged = {name: base.variables.extra["averaged"][name] for name in ("trunk", "main")}
-    jax.tree.map(np.testing.assert_array_equal, found.variables.extra["frozen"], averaged)
-    whole = found.workload.complete(found.variables)
-    changed = [
-        not np.array_equal(*pair)
-        for pair in zip(jax.tree.leaves(whole["main"]), jax.tree.leaves(averaged["main"]), strict=True)
-    ]
-    assert sum(changed) == (learns == "LowRank")  # qkv
-    assert np.any(np.asarray(found.variables.params["head"]["kernel"]) != 0)
+    *_, last = metrics.read(folder / "all" / "metrics.jsonl")
+    assert last["validation_accuracy"] > 0.3
+
+
+@pytest.mark.prove
+def test_of_a_low_rank_only_qkv_learns(folder, pangu):
+    bindings = "PictureClassifier.learns=@LowRank()", "steps=2"
+    status, _, err = pangu(*tune(folder, folder / "low_rank", *bindings))
+    assert status == 0, err
+    assert sum(opened_beside_base(folder, folder / "low_rank")[1]) == 1
 
 
 def save(path, seed):
@@ -263,6 +282,25 @@ def test_bad_input_is_one_line(folder, pangu, monkeypatch, bindings, words):
     files = "--gin_file", folder / "evaluation.gin", "--run_dir", folder / "run"
     status, _, err = pangu("eval", *files, *bindings)
     assert status == 2 and len(err) == 1 and words in err[0]
+
+
+LANGUAGE = """
+import pangu_jax.workloads.language
+train.workload = @LanguageModel()
+"""
+
+
+def test_a_run_of_another_family_is_said_before_anything_else(folder, pangu):
+    """Not that it has no pictures, or that benchmarks are missing."""
+    (folder / "texts").mkdir()
+    (folder / "texts" / "recipe.gin").write_text(LANGUAGE)
+    status, _, err = pangu("eval", "--gin_file", "eval/images.gin", "--run_dir", folder / "texts")
+    assert status == 2 and len(err) == 1
+    assert "is a run of the family 'language', and this is for one of 'vision'; what can be done" in err[0]
+    status, _, err = pangu("eval", "--run_dir", folder / "run", "--submission", folder / "x.zip")
+    assert status == 2 and len(err) == 1
+    assert "is a run of the family 'vision', and this is for one of 'language'" in err[0]
+    assert "pangu eval --gin_file eval/images.gin" in err[0] and not (folder / "x.zip").exists()
 
 
 def test_a_viewer_does_not_take_what_a_recipe_binds_for_a_classifier(folder):

@@ -1,6 +1,7 @@
 """Contrast: the loss by hand, who is a positive, and what a queue remembers."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -60,6 +61,12 @@ def embeddings(batch, variables):
     return tuple(np.stack([of(params, view) for view in views]) for params in both)
 
 
+@functools.cache
+def compiled(objective):
+    """The loss of an objective, a program for all of its cases."""
+    return jax.jit(lambda variables, batch: workload(objective).loss(variables, batch, None, RUN))
+
+
 def by_hand(batch, variables, embeddings, objective, near):
     """The mean over views and stages of each picture's loss, in loops."""
     student, teacher = embeddings
@@ -97,7 +104,7 @@ def test_the_loss_is_that_of_the_formula(batch, variables, embeddings, change, s
     now = variables._replace(extra=variables.extra | {"steps": jnp.float32(steps)})
     near = bool(objective.neighbours) and steps >= objective.neighbours_from
     expected = by_hand(batch, variables, embeddings, objective, near)
-    sums = jax.jit(lambda v: workload(objective).loss(v, batch, None, RUN))(now)
+    sums = compiled(objective)(now, batch)
     assert float(sums.loss) == pytest.approx(expected.sum(), rel=1e-4)
     rows = sums.updates.rows["contrast"]
     np.testing.assert_allclose(rows["embedding"], embeddings[1][1], atol=1e-5)

@@ -1,5 +1,6 @@
 """The joint loss, its teacher and queue on every layout as on one device; and what its terms come to."""
 
+import dataclasses
 import math
 
 import jax
@@ -19,23 +20,41 @@ from pangu_jax.workloads.vision.data import NoPictures
 from pangu_jax.workloads.vision.model.contrast import NeighbourContrast
 from pangu_jax.workloads.vision.model.hierarchical import HierarchicalConfig
 from pangu_jax.workloads.vision.model.masked import MaskedPixels
+from pangu_jax.workloads.vision.model.plain import PlainConfig
 from pangu_jax.workloads.vision.model.restoring import Restoration
+from tests.workloads.vision.test_trunk_gradients import Small
 
 BATCH = 8
-WORKLOAD = VisionModel(
-    HierarchicalConfig(size=16, unit=4, d_model=32, depths=(1, 1, 4), heads=4),
-    NoPictures(16, 3, 2, True),
-    [
-        NeighbourContrast(neighbours=2, neighbours_from=1, queue=16, hidden=32, width=16, labels=True),
-        MaskedPixels(ratio=0.7, width=32, layers=1, heads=4),
-        Restoration(tasks=("denoise",), width=8, blocks=1),
-    ],
+DATA = NoPictures(16, 3, 2, True)
+CONTRAST = NeighbourContrast(neighbours=2, neighbours_from=1, queue=16, hidden=32, width=16, labels=True)
+MASKED = MaskedPixels(ratio=0.7, width=32, layers=1, heads=4)
+RESTORATION = Restoration(tasks=("denoise",), width=8, blocks=1)
+# One stage to learn from, with a class token in each stream.
+PLAIN = VisionModel(
+    PlainConfig(size=16, patch=4, d_model=32, layers=4, heads=4, qkv_bias=False, tanh=True),
+    DATA,
+    [dataclasses.replace(CONTRAST, stages=1), MASKED],
     average=0.9,
 )
-FAST = {
-    "data 2 x fsdp 2 x model 2, accumulated": Layout(data=2, fsdp=2, model=2, microbatches=2),
+WORKLOADS = {
+    "HiViT, restoring too": VisionModel(
+        HierarchicalConfig(size=16, unit=4, d_model=32, depths=(1, 1, 4), heads=4),
+        DATA,
+        [CONTRAST, MASKED, RESTORATION],
+        average=0.9,
+    ),
+    "plain": PLAIN,
 }
-OTHERS = {
+# To be compiled by every run of the tests: the teacher, the queue and a second term, of one layer.
+SMALL = VisionModel(
+    PlainConfig(size=16, patch=8, d_model=16, layers=1, heads=2),
+    DATA,
+    [dataclasses.replace(CONTRAST, stages=1), Small(weight=3.0)],
+    average=0.9,
+)
+FAST = Layout(data=2, fsdp=2, model=2, microbatches=2)
+LAYOUTS = {
+    "data 2 x fsdp 2 x model 2, accumulated": FAST,
     "stage 2 x model 2 x data 2, circular, manual": Layout(
         stage=2, model=2, data=2, schedule="circular", repeats=2, microbatches=2, partitioning="manual"
     ),
@@ -66,8 +85,8 @@ def batches():
     return [fixed | {"image": draw.integers(0, 256, (BATCH, 3, 16, 16, 3), np.uint8)} for _ in range(3)]
 
 
-def three_steps(layout, batches, workload=WORKLOAD):
-    """Metrics of three steps, and the state after them."""
+def three_steps(layout, batches, workload=SMALL):
+    """Metrics of three steps, the state after them, and the extra state before."""
     # A bias on keys changes no softmax: its gradient is rounding, which Adam would blow up to whole steps.
     optimizer = adamw(constant_schedule(1e-3), epsilon=1e-4)
     assert layouts.check(layout, BATCH, workload.dimensions()) == []
@@ -75,15 +94,23 @@ def three_steps(layout, batches, workload=WORKLOAD):
     run = RunContext(OneDevice(), layout.remat)
     train_step = step.make_train_step(workload, optimizer, run, layout, mesh, batch_size=BATCH, seed=0)
     state, found = step.init_state(workload, optimizer, mesh, 0), []
+    fresh = jax.device_get(state.extra)
     for batch in batches:
         state, metrics = train_step(state, batch)
         found.append(step.means(metrics))
-    return found, jax.device_get({"params": state.params, "extra": state.extra})
+    return found, jax.device_get({"params": state.params, "extra": state.extra}), fresh
 
 
 @pytest.fixture(scope="module")
 def one_device(batches):
     return three_steps(Layout(data=1), batches)
+
+
+@pytest.fixture(scope="module", params=WORKLOADS)
+def proven(request, batches):
+    """A workload, and its three steps on one device."""
+    workload = WORKLOADS[request.param]
+    return workload, three_steps(Layout(data=1), batches, workload)
 
 
 def assert_same(actual, expected):
@@ -97,20 +124,19 @@ def assert_same(actual, expected):
         assert difference <= 1e-5, f"{jax.tree_util.keystr(path)}: {difference:.1e}"
 
 
-@pytest.mark.parametrize("name", FAST)
-def test_a_layout_is_as_one_device(name, batches, one_device):
-    assert_same(three_steps(FAST[name], batches), one_device)
+def test_a_layout_is_as_one_device(batches, one_device):
+    assert_same(three_steps(FAST, batches), one_device)
 
 
 @pytest.mark.prove
-@pytest.mark.parametrize("name", OTHERS)
-def test_more_layouts_of_the_joint_loss(name, batches, one_device):
-    assert_same(three_steps(OTHERS[name], batches), one_device)
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_more_layouts_of_the_joint_loss(name, batches, proven):
+    workload, expected = proven
+    assert_same(three_steps(LAYOUTS[name], batches, workload), expected)
 
 
 def test_the_state_is_worth_comparing(batches, one_device):
-    metrics, state = one_device
-    fresh = jax.device_get(WORKLOAD.init(jax.random.key(0)).extra)
+    metrics, state, fresh = one_device
     extra = state["extra"]
     assert extra["steps"] == 3 and metrics[0]["loss/contrast"] != metrics[1]["loss/contrast"]
     queue = extra["objectives"]["contrast"]
@@ -128,13 +154,14 @@ def test_the_state_is_worth_comparing(batches, one_device):
 
 def test_each_term_is_divided_by_its_running_size(one_device):
     """The first step's losses as they are; then by the average of those before, whatever their scales."""
-    metrics, state = one_device
-    of = {"contrast": "contrast", "masked": "masked", "restoration": "restoration/denoise"}
-    losses = [{name: row[f"loss/{metric}"] for name, metric in of.items()} for row in metrics]
-    assert metrics[0]["loss"] == pytest.approx(sum(losses[0].values()), rel=1e-5)
-    expected = sum(losses[1][name] / losses[0][name] for name in of)
+    metrics, state, _ = one_device
+    weights = {"contrast": 1.0, "small": 3.0}
+    losses = [{name: row[f"loss/{name}"] for name in weights} for row in metrics]
+    expected = sum(weight * losses[0][name] for name, weight in weights.items())
+    assert metrics[0]["loss"] == pytest.approx(expected, rel=1e-5)
+    expected = sum(weight * losses[1][name] / losses[0][name] for name, weight in weights.items())
     assert metrics[1]["loss"] == pytest.approx(expected, rel=1e-4)
-    for name in of:
+    for name in weights:
         total, weight = state["extra"]["running"][name][:, 0]
         wanted = sum(0.02 * 0.98 ** (2 - i) * row[name] for i, row in enumerate(losses))
         assert total == pytest.approx(wanted, rel=1e-4) and weight == pytest.approx(1 - 0.98**3, rel=1e-4)
@@ -143,5 +170,5 @@ def test_each_term_is_divided_by_its_running_size(one_device):
 def test_a_shard_that_looks_like_a_whole_weight_is_refused():
     """A quarter of the main stage is as wide as the first."""
     layout = Layout(data=2, fsdp=4, partitioning="manual")
-    (problem,) = layouts.check(layout, BATCH, WORKLOAD.dimensions())
+    (problem,) = layouts.check(layout, BATCH, WORKLOADS["HiViT, restoring too"].dimensions())
     assert problem[0] == "Layout.partitioning"

@@ -1,7 +1,5 @@
 """What `pangu eval` makes of measured pictures: a text, JSON, and a page that needs nothing else."""
 
-import base64
-import io
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -9,18 +7,17 @@ from typing import Any
 
 import jinja2
 from markupsafe import Markup
-from PIL import Image as PillowImage
 
 from pangu_jax import text_tables
 from pangu_jax.apps.vision.measuring import results
 from pangu_jax.apps.vision.measuring.evaluate_images import EvaluatedImages
 from pangu_jax.apps.vision.measuring.few_labels import MODEL
 from pangu_jax.apps.vision.measuring.results import FewLabelResults
+from pangu_jax.runs import exhibit_files
+from pangu_jax.runs.inline_pictures import inline_picture
 from pangu_jax.runs.run_directory import write_atomically
-from pangu_jax.workloads.exhibits import Image
 
 FILE = "eval_images.html"  # in the run directory
-SIDE = 720  # pixels of a page that a sheet is enlarged to, at most
 
 
 def as_json(found: EvaluatedImages) -> dict[str, Any]:
@@ -69,7 +66,7 @@ def render(title: str, found: EvaluatedImages, recipe: str) -> str:
         found=found,
         recipe=recipe,
         labels=_of_labels(found.few_labels) if found.few_labels else None,
-        sheets=[_inline(sheet) for sheet in found.sheets],
+        sheets=[inline_picture(one.title, exhibit_files.png(one.pixels_HxWxC)) for one in found.sheets],
     )
 
 
@@ -91,21 +88,6 @@ def _of_labels(found: FewLabelResults) -> dict[str, Any]:
             if method == MODEL
         ],
         "rows": found.rows,
-    }
-
-
-def _inline(sheet: Image) -> Mapping[str, Any]:
-    """A sheet as a data URI, and the size that it is shown at."""
-    pixels = sheet.pixels_HxWxC
-    stream = io.BytesIO()
-    grey = pixels.shape[2] == 1
-    PillowImage.fromarray(pixels[..., 0] if grey else pixels).save(stream, "PNG", optimize=True)
-    factor = max(1, SIDE // pixels.shape[1])
-    return {
-        "title": sheet.title,
-        "address": f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}",
-        "width": pixels.shape[1] * factor,
-        "height": pixels.shape[0] * factor,
     }
 
 

@@ -160,6 +160,15 @@ def changed(file: Path) -> None:
     file.write_bytes(file.read_bytes().replace(W.tobytes(), W[::-1].tobytes()))
 
 
+def crumpled(file: Path) -> None:
+    """A compressed description of bytes that are none: zlib has an error of its own."""
+    packed(file)
+    content = bytearray(file.read_bytes())
+    start = content.index(b"archive/data.pkl") + len("archive/data.pkl")
+    content[start : start + 30] = b"\xff" * 30
+    file.write_bytes(content)
+
+
 def two(file: Path) -> None:
     with zipfile.ZipFile(file, "w") as archive:
         for name in "ab":
@@ -179,6 +188,7 @@ FILES = {
     "short": (short, "the array of w is missing or has another size"),
     "compressed": (packed, "the array of w is missing or has another size"),
     "changed": (changed, "is damaged (Bad CRC-32"),
+    "crumpled": (crumpled, "is damaged (Error -3 while decompressing"),
     "two": (two, "it has no description of tensors"),
 }
 

@@ -154,6 +154,17 @@ def flipped(at: Path) -> Path:
     return file
 
 
+def crumpled(at: Path) -> Path:
+    """Compressed bytes that are none: zlib has an error of its own."""
+    at.mkdir()
+    np.savez_compressed(at / "model.npz", **{"params/embedding/kernel": np.arange(4096, dtype=np.float32)})
+    content = bytearray((at / "model.npz").read_bytes())
+    start = content.index(b"kernel.npy") + 40
+    content[start : start + 400] = b"\xff" * 400
+    (at / "model.npz").write_bytes(content)
+    return at / "model.npz"
+
+
 def objects(at: Path) -> Path:
     at.mkdir()
     np.savez(at / "model.npz", **{"params/embedding/kernel": np.array([Path("x")], object)})
@@ -176,6 +187,7 @@ NUMPY = {
     "a resnet": (archived(lambda t: t.pop(EMBEDDING)), "has no embedding/kernel"),
     "truncated": (cut, "is damaged or no file of numpy.savez"),
     "flipped": (flipped, "is damaged or no file of numpy.savez (Bad CRC-32"),
+    "crumpled": (crumpled, "is damaged or no file of numpy.savez (Error -3 while decompressing"),
     "objects": (objects, "holds Python's objects: no code in it is ever run here"),
 }
 
