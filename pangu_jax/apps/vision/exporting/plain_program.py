@@ -25,7 +25,6 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 from pangu_jax.apps.vision.exporting import int8_weights
 
 Value = Any  # np.ndarray where it is known, else an array that is traced
-WHOLE = ("gelu",)  # calls that formats have an operation for
 NOTHING = ("name", "optimization_barrier", "copy", "copy_p", "sharding_constraint")
 
 
@@ -44,17 +43,14 @@ def plain(function: Callable[..., jax.Array], int8: bool = False) -> Callable[..
     return carried_out
 
 
-def pieces(jaxpr: Jaxpr) -> list[JaxprEqn]:
-    """The operations of a traced `plain` function, in order."""
-    return list(jaxpr.eqns)
-
-
 def layer_of(equation: JaxprEqn) -> str:
-    """Where in a model's source an operation stands: "self_attention (blocks.py:92)"."""
-    return source_info_util.summarize(equation.source_info)
+    """Where in a model's source an operation stands: "self_attention, blocks.py:92"."""
+    place, _, function = source_info_util.summarize(equation.source_info).partition(" ")
+    file, _, position = place.rpartition("/")[2].partition(":")
+    return f"{function.strip('()') or 'the program'}, {file}:{position.partition(':')[0]}"
 
 
-def opened(equation: JaxprEqn) -> ClosedJaxpr | None:
+def _opened(equation: JaxprEqn) -> ClosedJaxpr | None:
     """What a call calls; None of what is no call, and of loops and branches."""
     if equation.primitive.name in ("scan", "while", "cond"):
         return None
@@ -88,8 +84,8 @@ class _Walk:
         name = equation.primitive.name
         if name in NOTHING:
             return args
-        inner = opened(equation)
-        if inner is not None and equation.params.get("name") not in WHOLE:
+        inner = _opened(equation)
+        if inner is not None:
             return self.run(inner.jaxpr, inner.consts, args)
         if all(isinstance(arg, np.ndarray) for arg in args) and _is_fixed(equation):
             with jax.ensure_compile_time_eval():
