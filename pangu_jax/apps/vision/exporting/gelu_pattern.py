@@ -1,6 +1,6 @@
 """GELU, which formats have an operation for, in a program that has it as products and an error function.
 
-    gelu(x) = 0.5 x erfc(-x sqrt(.5))    as `jax.nn.gelu(x, approximate=False)` traces it
+gelu(x) = 0.5 x erfc(-x sqrt(.5))    as `jax.nn.gelu(x, approximate=False)` traces it
 """
 
 from typing import Any

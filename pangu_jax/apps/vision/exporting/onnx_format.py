@@ -99,7 +99,9 @@ class OnnxWriter(OpWriter):
         params = equation.params
         strides = params["strides"] or [1] * len(x.meant)
         stops = [stop if isinstance(stop, int) else LAST for stop in params["limit_indices"]]
-        parts = [self._numbers(*part) for part in (params["start_indices"], stops, range(len(stops)), strides)]
+        parts = [
+            self._numbers(*part) for part in (params["start_indices"], stops, range(len(stops)), strides)
+        ]
         return self._node("Slice", self.whole(x).handle, *parts)
 
     def _convert_element_type(self, equation: JaxprEqn, x: Written) -> str:

@@ -61,7 +61,9 @@ class OpWriter:
 
         def read(variable: Any) -> Written:
             known = isinstance(variable, Literal)
-            return self._constant(np.asarray(variable.val, variable.aval.dtype)) if known else values[variable]
+            return (
+                self._constant(np.asarray(variable.val, variable.aval.dtype)) if known else values[variable]
+            )
 
         for equation, of_gelu in gelu_pattern.steps(jaxpr):
             if of_gelu is not None:
@@ -135,8 +137,32 @@ class OpWriter:
 
 # Of whose arguments a dimension of 1 is as good as one that is written out.
 ELEMENTWISE = frozenset(
-    "add sub mul div neg exp log tanh sqrt rsqrt square erf erfc max min select_n integer_pow logistic abs sign "
-    "floor round convert_element_type clamp".split()
+    [
+        "add",
+        "sub",
+        "mul",
+        "div",
+        "neg",
+        "exp",
+        "log",
+        "tanh",
+        "sqrt",
+        "rsqrt",
+        "square",
+        "erf",
+        "erfc",
+        "max",
+        "min",
+        "select_n",
+        "integer_pow",
+        "logistic",
+        "abs",
+        "sign",
+        "floor",
+        "round",
+        "convert_element_type",
+        "clamp",
+    ]
 )
 
 

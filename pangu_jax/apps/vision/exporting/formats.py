@@ -1,0 +1,105 @@
+"""The formats that a model is exported in: what each needs, and how it is written."""
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+from jax.extend.core import ClosedJaxpr
+
+from pangu_jax.apps.vision.exporting import litert_format
+from pangu_jax.apps.vision.exporting.exported_model import Pictures
+from pangu_jax.apps.vision.exporting.onnx_format import OnnxWriter
+from pangu_jax.errors import UserError
+
+INPUT = "pixels"
+PLATFORMS = ("cpu", "cuda", "tpu")  # that a StableHLO file is lowered for
+
+
+class Program(NamedTuple):
+    """A plain program, ready to be written.
+
+    Attributes:
+      function: uint8 [b, S, S, C] -> fp32 [b, outputs].
+      argument: the pictures, for any b.
+      traced: the function, traced.
+      output: name of the result.
+    """
+
+    function: Pictures
+    argument: jax.ShapeDtypeStruct
+    traced: ClosedJaxpr
+    output: str
+
+    @property
+    def weight_bytes(self) -> int:
+        """Of all numbers that it holds, as it holds them."""
+        return sum(constant.nbytes for constant in self.traced.consts)
+
+
+class Format(NamedTuple):
+    """How a model is written and read.
+
+    Attributes:
+      name: on the command line.
+      file: what is written.
+      write: a program to a path.
+      runtime: packages that use the file.
+      needed: modules that writing and checking it here need.
+      title: its name in prose.
+    """
+
+    name: str
+    file: str
+    write: Callable[[Program, Path], None]
+    runtime: tuple[str, ...]
+    needed: tuple[str, ...]
+    title: str
+
+    def require(self) -> None:
+        """UserError where a package is not installed."""
+        missing = [name for name in self.needed if importlib.util.find_spec(name) is None]
+        if missing:
+            raise UserError(
+                f"--format {self.name} needs {', '.join(missing)}: pip install 'pangu-jax[export]'"
+            )
+
+    def pinned(self) -> list[str]:
+        """Its runtime as pip takes it, by the versions that are installed here."""
+        return [f"{package}=={version(package)}" for package in self.runtime]
+
+
+def _write_stablehlo(program: Program, path: Path) -> None:
+    try:
+        exported = jax.export.export(jax.jit(program.function), platforms=PLATFORMS)(program.argument)
+        path.write_bytes(exported.serialize())
+    except (ValueError, NotImplementedError, TypeError) as error:
+        raise UserError(f"--format stablehlo: {_first_line(error)}") from error
+
+
+def _write_onnx(program: Program, path: Path) -> None:
+    path.write_bytes(OnnxWriter().model(program.traced, INPUT, program.output).SerializeToString())
+
+
+def _write_litert(program: Program, path: Path) -> None:
+    path.write_bytes(litert_format.converted(program.traced, INPUT, program.output))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0][:200]
+
+
+FORMATS = {
+    each.name: each
+    for each in (
+        Format("stablehlo", "model.stablehlo", _write_stablehlo, ("jax",), (), "StableHLO"),
+        Format("onnx", "model.onnx", _write_onnx, ("onnxruntime",), ("onnx", "onnxruntime"), "ONNX"),
+        Format(
+            "litert", "model.tflite", _write_litert, ("ai-edge-litert",), ("tensorflow", "ai_edge_litert"),
+            "LiteRT",
+        ),
+    )
+}  # fmt: skip
+NAMES: Sequence[str] = tuple(FORMATS)
