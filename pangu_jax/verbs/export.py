@@ -12,17 +12,13 @@ FORMATS = ("stablehlo", "onnx", "litert")  # a contract test compares it with th
 
 
 def _flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--run_dir", required=True, metavar="DIR", help="a run of vision: classifier or trunk"
-    )
+    parser.add_argument("--run_dir", required=True, metavar="DIR", help="a classifier, or a trunk of vision")
     parser.add_argument("--step", type=int, metavar="N", help="its checkpoint; the newest unless given")
     parser.add_argument(
         "--format", required=True, choices=FORMATS, help="for JAX and XLA, onnxruntime, or TensorFlow Lite"
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="the new folder")
-    parser.add_argument(
-        "--int8", action="store_true", help="weights of products in 8 bits; its loss is stated"
-    )
+    parser.add_argument("--int8", action="store_true", help="weights of products in 8 bits")
     parser.add_argument(
         "--verify", action="store_true", help="run it in a fresh virtual environment without this library"
     )
@@ -49,16 +45,17 @@ def _export(flags: argparse.Namespace) -> Result:
 def _lines(found: dict[str, Any]) -> list[str]:
     share = found["bytes"] / found["weight_bytes"]
     lines = [
-        f"{found['out']}: {found['file']}, a {found['kind'].removesuffix('s')} model of {found['parameters']:,} "
-        f"parameters, {found['bytes']:,} bytes, {share:.2f} of its {found['weights']} weights",
+        f"{found['out']}: {found['file']}, {found['kind']} of {found['parameters']:,} parameters, "
+        f"{found['bytes']:,} bytes, {share:.2f} of its {found['weights']} weights",
         f"checked on {found['checked']['pictures']}: {found['checked']['said']}",
     ]
     if loss := found.get("loss_of_int8"):
         lines.append(f"weights of 8 bits against those of 32: {loss['said']}")
     if report := found.get("verified"):
         lines.append(
-            f"verified with {' '.join(report['packages'])}: first answer {report['load_to_first_answer_seconds']:g} s "
-            f"after loading, {report['process_to_first_answer_seconds']:g} s after the process began"
+            f"verified with {' '.join(report['packages'])}: first answer "
+            f"{report['load_to_first_answer_seconds']:g} s after loading began, "
+            f"{report['process_to_first_answer_seconds']:g} s after the process did"
         )
     return lines
 

@@ -10,13 +10,21 @@ from pangu_jax.apps.vision.exporting.formats import INPUT, Format
 DESCRIPTION, EXAMPLE, README = "model.json", "example.py", "README.md"
 
 _OPEN = {
-    "stablehlo": ("from jax import export", 'model = export.deserialize(bytearray(open("{file}", "rb").read())).call'),
-    "onnx": ("import onnxruntime", 'session = onnxruntime.InferenceSession("{file}")\n'
-             'model = lambda pixels: session.run(None, {{"pixels": pixels}})[0]'),
-    "litert": ("from ai_edge_litert.interpreter import Interpreter",
-               'run = Interpreter("{file}").get_signature_runner()\n'
-               'model = lambda pixels: run(pixels=pixels)["{output}"]'),
-}  # fmt: skip
+    "stablehlo": (
+        "from jax import export",
+        'model = export.deserialize(bytearray(open("{file}", "rb").read())).call',
+    ),
+    "onnx": (
+        "import onnxruntime",
+        'session = onnxruntime.InferenceSession("{file}")\n'
+        'model = lambda pixels: session.run(None, {{"pixels": pixels}})[0]',
+    ),
+    "litert": (
+        "from ai_edge_litert.interpreter import Interpreter",
+        'run = Interpreter("{file}").get_signature_runner()\n'
+        'model = lambda pixels: run(pixels=pixels)["{output}"]',
+    ),
+}
 
 
 def example(format: Format, model: ExportedModel) -> str:
@@ -32,7 +40,7 @@ def example(format: Format, model: ExportedModel) -> str:
         else "print(answer.shape, answer[:8])\n"
     )
     return (
-        f"# python example.py PICTURE, in this folder; needs: pip install {' '.join(format.pinned())} numpy pillow\n"
+        f"# python {EXAMPLE} PICTURE; needs: pip install {' '.join(format.pinned())} numpy pillow\n"
         f"import json, sys\nimport numpy as np\n{imports}\nfrom PIL import Image, ImageOps\n\n"
         f'picture = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("{mode}")\n'
         f"pixels = np.asarray({fit}).reshape(1, {size}, {size}, {model.channels})\n"
@@ -59,7 +67,8 @@ def description(format: Format, model: ExportedModel, facts: dict[str, Any], fol
                   "channels": "RGB" if model.channels == 3 else "grey"},
         "output": {"name": model.output, "dtype": "float32", "shape": ["b", outputs]},
         "preprocessing": {
-            "before": {"size": side, "crop": "the largest square in the middle", "resize": "bicubic with antialiasing"},
+            "before": {"crop": "the largest square in the middle", "size": side,
+                       "resize": "bicubic with antialiasing"},
             "in_the_model": {"divided_by": 255, "mean": list(model.mean), "deviation": list(model.deviation)},
         },
         "labels": list(model.labels),
@@ -73,28 +82,33 @@ def description(format: Format, model: ExportedModel, facts: dict[str, Any], fol
 def readme(described: dict[str, Any], title: str) -> str:
     """What a person reads first."""
     source, target = described["input"], described["output"]
-    checked, weights = described["checked"], described["weights"]
+    checked = described["checked"]
     lines = [
         f"# {described['file']}",
         "",
         f"A {described['kind'].removesuffix('s')} model as {title}, exported by pangu_jax from step "
-        f"{described['step']} of {described['run']}: {described['parameters']:,} parameters, weights {weights}, "
-        f"{described['bytes']:,} bytes.",
+        f"{described['step']} of {described['run']}: {described['parameters']:,} parameters, weights "
+        f"{described['weights']}, {described['bytes']:,} bytes.",
         "",
         f"    pip install {' '.join(described['requires'])} numpy pillow",
         f"    python {EXAMPLE} PICTURE",
         "",
-        f"- In: `{source['name']}`, uint8 {source['shape']}, {source['channels']}, any number of pictures b. Of a photo "
-        "take the largest square in the middle and resize it, bicubic with antialiasing (Pillow's BICUBIC). Mean and "
-        "deviation are in the model.",
-        f"- Out: `{target['name']}`, fp32 {target['shape']}"
+        f"- In: `{source['name']}`, uint8 {_sides(source)}, {source['channels']}, any number of pictures b. Of "
+        "a photo take the largest square in the middle and resize it, bicubic with antialiasing (Pillow's "
+        "BICUBIC). Mean and deviation are in the model.",
+        f"- Out: `{target['name']}`, fp32 {_sides(target)}"
         + ("; labels in `model.json`." if described["labels"] else "."),
-        f"- Checked against the model in JAX on {checked['pictures']}, in batches of {checked['batches']}: "
+        f"- Checked against the model in JAX on {checked['pictures']}, in batches of "
+        f"{' and '.join(map(str, checked['batches']))}: "
         f"{checked['said']}.",
     ]
     if loss := described.get("loss_of_int8"):
         lines.append(f"- Weights of 8 bits against those of 32: {loss['said']}.")
     return "\n".join(lines) + "\n"
+
+
+def _sides(of: dict[str, Any]) -> str:
+    return f"[{', '.join(map(str, of['shape']))}]"
 
 
 def _sha256(file: Path) -> str:

@@ -1,4 +1,4 @@
-"""What is exported of a run: a function from pictures to logits, or to features where no classes were taught."""
+"""What is exported of a run: a function from pictures to logits, or to features where it knows no classes."""
 
 import copy
 import dataclasses
@@ -27,8 +27,8 @@ class ExportedModel(NamedTuple):
 
     Attributes:
       kind: "classifier" or "features".
-      of_picture: uint8 [S, S, C] -> fp32 [outputs], of one picture: whatever its Python asks of a batch's size,
-        `jax.vmap` makes a program of it that is right for every size.
+      of_picture: uint8 [S, S, C] -> fp32 [outputs], of one picture: whatever its Python asks of a batch's
+        size, `jax.vmap` makes a program of it that is right for every size.
       reference: uint8 [B, S, S, C] -> fp32 [B, outputs], as this process computes it otherwise.
       size: pixels of a picture's side.
       channels: 3 for R, G, B, or 1 for grey.

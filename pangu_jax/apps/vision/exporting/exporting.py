@@ -104,8 +104,9 @@ def _program(model: ExportedModel, int8: bool) -> Program:
     (batch,) = jax.export.symbolic_shape("b")
     sides = (batch, model.size, model.size, model.channels)
     argument = jax.ShapeDtypeStruct(sides, np.uint8)
-    function = plain(jax.vmap(model.of_picture), int8)
-    return Program(function, argument, jax.make_jaxpr(function)(argument), model.output)
+    in_floats, function = (plain(jax.vmap(model.of_picture), kept) for kept in (False, int8))
+    traced = jax.make_jaxpr(function)(argument)
+    return Program(function, in_floats, argument, traced, model.output, int8)
 
 
 def _checked(

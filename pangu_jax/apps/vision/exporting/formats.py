@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import numpy as np
 from jax.extend.core import ClosedJaxpr
 
-from pangu_jax.apps.vision.exporting import litert_format
+from pangu_jax.apps.vision.exporting import litert_format, litert_int8
 from pangu_jax.apps.vision.exporting.exported_model import Pictures
 from pangu_jax.apps.vision.exporting.onnx_format import OnnxWriter
 from pangu_jax.errors import UserError
@@ -23,20 +24,25 @@ class Program(NamedTuple):
 
     Attributes:
       function: uint8 [b, S, S, C] -> fp32 [b, outputs].
+      in_floats: the same with weights of fp32.
       argument: the pictures, for any b.
       traced: the function, traced.
       output: name of the result.
+      int8: whether weights of products have 8 bits.
     """
 
     function: Pictures
+    in_floats: Pictures
     argument: jax.ShapeDtypeStruct
     traced: ClosedJaxpr
     output: str
+    int8: bool
 
     @property
     def weight_bytes(self) -> int:
         """Of all numbers that it holds, as it holds them."""
-        return sum(constant.nbytes for constant in self.traced.consts)
+        arrays = map(np.asarray, self.traced.consts)
+        return sum(size for _, size in {(array.tobytes(), array.nbytes) for array in arrays})
 
 
 class Format(NamedTuple):
@@ -84,7 +90,11 @@ def _write_onnx(program: Program, path: Path) -> None:
 
 
 def _write_litert(program: Program, path: Path) -> None:
-    path.write_bytes(litert_format.converted(program.traced, INPUT, program.output))
+    if not program.int8:
+        path.write_bytes(litert_format.converted(program.traced, INPUT, program.output))
+        return
+    floats = jax.make_jaxpr(program.in_floats)(program.argument)
+    path.write_bytes(litert_int8.rounded(litert_format.converted(floats, INPUT, program.output)))
 
 
 def _first_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Weights of products in 8 bits: each output channel has the nearest of 255 steps up to its largest magnitude.
+"""Weights of products in 8 bits: of each output channel the nearest of 255 steps up to its largest.
 
     w[k, n] is stored as q[k, n] = round(w[k, n] / s[n]), s[n] = max_k |w[k, n]| / 127, and used as q * s
 

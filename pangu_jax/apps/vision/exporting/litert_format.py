@@ -1,7 +1,7 @@
 """LiteRT (TensorFlow Lite): a flatbuffer for phones and boards, made by TensorFlow's own converter.
 
-The program is written in TensorFlow's operations: by way of StableHLO (`jax2tf`) the converter takes one batch
-size alone, for it has no slice of an array whose size is not known (TensorFlow 2.21.0).
+The program is written in TensorFlow's operations: by way of StableHLO (`jax2tf`) the converter takes one
+batch size alone, for it has no slice of an array whose size is not known (TensorFlow 2.21.0).
 """
 
 from typing import Any

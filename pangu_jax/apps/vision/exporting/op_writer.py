@@ -137,33 +137,13 @@ class OpWriter:
 
 # Of whose arguments a dimension of 1 is as good as one that is written out.
 ELEMENTWISE = frozenset(
-    [
-        "add",
-        "sub",
-        "mul",
-        "div",
-        "neg",
-        "exp",
-        "log",
-        "tanh",
-        "sqrt",
-        "rsqrt",
-        "square",
-        "erf",
-        "erfc",
-        "max",
-        "min",
-        "select_n",
-        "integer_pow",
-        "logistic",
-        "abs",
-        "sign",
-        "floor",
-        "round",
+    {
+        *("add", "sub", "mul", "div", "neg", "exp", "log", "tanh", "sqrt", "rsqrt", "square", "erf", "erfc"),
+        *("max", "min", "select_n", "integer_pow", "logistic", "abs", "sign", "floor"),
         "convert_element_type",
-        "clamp",
-    ]
+    }
 )
+FREE = 2**30  # stands for a size that only a caller knows
 
 
 def fixed(shape: Shape, format: str) -> list[int]:
@@ -189,6 +169,3 @@ def _stand_in(size: Any) -> int:
 
 def _as_meant(size: int, meant: Any) -> Any:
     return meant if size == FREE else size
-
-
-FREE = 2**30

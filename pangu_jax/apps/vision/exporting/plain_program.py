@@ -93,6 +93,8 @@ class _Walk:
         # Errors and formats then say where in the model it stands, not here.
         source = equation.source_info
         with source_info_util.user_context(source.traceback, name_stack=source.name_stack):
+            if name == "select_n" and (case := _only_case(args)) is not None:
+                return [case]
             if name == "dot_general":
                 return [self._product(equation, *args)]
             if name == "transpose":
@@ -132,11 +134,11 @@ def transposed(x: Value, permutation: Sequence[int]) -> Value:
     together: list[list[int]] = []
     moved = [d for d in permutation if not _is_one(x.shape[d])]
     for d in moved:
-        if together and all(_is_one(x.shape[between]) for between in range(together[-1][-1] + 1, d)):
-            if d > together[-1][-1]:
-                together[-1].append(d)
-                continue
-        together.append([d])
+        between = x.shape[together[-1][-1] + 1 : d] if together and d > together[-1][-1] else (0,)
+        if all(map(_is_one, between)):
+            together[-1].append(d)
+        else:
+            together.append([d])
     before = sorted(together)
     order = [before.index(group) for group in together]
     if order == sorted(order):
@@ -154,6 +156,15 @@ def reshaped(x: Value, shape: Sequence[Any]) -> Value:
 
 def _is_one(size: Any) -> bool:
     return isinstance(size, int) and size == 1
+
+
+def _only_case(args: Sequence[Value]) -> Value | None:
+    """What a choice always takes, where that is known: without a mask every token is seen."""
+    which = args[0]
+    if not isinstance(which, np.ndarray) or which.size == 0 or np.any(which != which.flat[0]):
+        return None
+    case = args[1 + int(which.flat[0])]
+    return None if isinstance(case, np.ndarray) else case
 
 
 def _known(constant: Any) -> Value:
