@@ -26,6 +26,8 @@ _OPEN = {
     ),
 }
 
+_KINDS = {"classifier": "A classifier", "features": "Features of pictures"}
+
 
 def example(format: Format, model: ExportedModel) -> str:
     """A script that answers for one picture, by the format's runtime, NumPy and Pillow."""
@@ -86,21 +88,20 @@ def readme(described: dict[str, Any], title: str) -> str:
     lines = [
         f"# {described['file']}",
         "",
-        f"A {described['kind'].removesuffix('s')} model as {title}, exported by pangu_jax from step "
+        f"{_KINDS[described['kind']]} as {title}, exported by pangu_jax from step "
         f"{described['step']} of {described['run']}: {described['parameters']:,} parameters, weights "
         f"{described['weights']}, {described['bytes']:,} bytes.",
         "",
         f"    pip install {' '.join(described['requires'])} numpy pillow",
         f"    python {EXAMPLE} PICTURE",
         "",
-        f"- In: `{source['name']}`, uint8 {_sides(source)}, {source['channels']}, any number of pictures b. Of "
-        "a photo take the largest square in the middle and resize it, bicubic with antialiasing (Pillow's "
-        "BICUBIC). Mean and deviation are in the model.",
+        f"- In: `{source['name']}`, uint8 {_sides(source)}, {source['channels']}, any number b of "
+        "pictures. Of a photo take the largest square in the middle and resize it, bicubic with antialiasing "
+        "(Pillow's BICUBIC). Mean and deviation are in the model.",
         f"- Out: `{target['name']}`, fp32 {_sides(target)}"
         + ("; labels in `model.json`." if described["labels"] else "."),
         f"- Checked against the model in JAX on {checked['pictures']}, in batches of "
-        f"{' and '.join(map(str, checked['batches']))}: "
-        f"{checked['said']}.",
+        f"{' and '.join(map(str, checked['batches']))}: {checked['said']}.",
     ]
     if loss := described.get("loss_of_int8"):
         lines.append(f"- Weights of 8 bits against those of 32: {loss['said']}.")
