@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from pangu_jax.errors import UserError
@@ -67,8 +68,9 @@ def of_run(run: OpenedRun) -> ExportedModel:
             f"{run.directory.path} restores pictures and has no trunk: exports are of classifiers and of "
             "features; `pangu restore` uses it"
         )
-    on_host = Variables(*jax.tree.map(np.asarray, tuple(run.variables)))
-    variables = workload.evaluated(on_host)
+    # On one device, whatever they were spread over.
+    whole = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), tuple(run.variables))
+    variables = workload.evaluated(Variables(*whole))
     # By the CPU's own kernels where there are some; exports know none, and go layer by layer.
     own = run.spread.run if getattr(run.spread, "mesh", None) is None else RunContext(OneDevice())
     straight = copy.copy(workload)

@@ -66,8 +66,11 @@ class _Walk:
 
     def __init__(self, int8: bool):
         self._int8 = int8
+        self._alike: dict[int, tuple[Value, Any]] = {}  # by id: arrays of one value, and the value
 
-    def run(self, jaxpr: Jaxpr, consts: Sequence[Value], args: Sequence[Value]) -> list[Value]:
+    def run(
+        self, jaxpr: Jaxpr, consts: Sequence[Value], args: Sequence[Value], called: JaxprEqn | None = None
+    ) -> list[Value]:
         values: dict[Any, Value] = {}
         values.update(zip(jaxpr.constvars, map(_known, consts), strict=True))
         values.update(zip(jaxpr.invars, args, strict=True))
@@ -76,6 +79,8 @@ class _Walk:
             return np.asarray(variable.val) if isinstance(variable, Literal) else values[variable]
 
         for equation in jaxpr.eqns:
+            if called is not None and not source_info_util.summarize(equation.source_info):
+                equation = equation.replace(source_info=called.source_info)  # it is of JAX, the call ours
             made = self._carry_out(equation, [read(variable) for variable in equation.invars])
             values.update(zip(equation.outvars, made, strict=True))
         return [read(variable) for variable in jaxpr.outvars]
@@ -86,20 +91,28 @@ class _Walk:
             return args
         inner = _opened(equation)
         if inner is not None:
-            return self.run(inner.jaxpr, inner.consts, args)
+            return self.run(inner.jaxpr, inner.consts, args, equation)
         if all(isinstance(arg, np.ndarray) for arg in args) and _is_fixed(equation):
             with jax.ensure_compile_time_eval():
                 return [np.asarray(made) for made in _bound(equation, [jnp.asarray(arg) for arg in args])]
         # Errors and formats then say where in the model it stands, not here.
         source = equation.source_info
         with source_info_util.user_context(source.traceback, name_stack=source.name_stack):
-            if name == "select_n" and (case := _only_case(args)) is not None:
+            if name == "select_n" and (case := self._only_case(*args)) is not None:
                 return [case]
             if name == "dot_general":
                 return [self._product(equation, *args)]
             if name == "transpose":
                 return [transposed(args[0], equation.params["permutation"])]
-            return _bound(equation, args)
+            made = _bound(equation, args)
+        if name == "broadcast_in_dim" and isinstance(args[0], np.ndarray) and _is_uniform(args[0]):
+            self._alike[id(made[0])] = made[0], args[0].flat[0]
+        return made
+
+    def _only_case(self, which: Value, *cases: Value) -> Value | None:
+        """What a choice always takes, where that is known: without a mask every token is seen."""
+        _, number = self._alike.get(id(which), (None, None))
+        return None if number is None else cases[int(number)]
 
     def _product(self, equation: JaxprEqn, left: Value, right: Value) -> Value:
         """As [M, K] times [K, N], or [B, M, K] times [B, K, N]."""
@@ -158,13 +171,8 @@ def _is_one(size: Any) -> bool:
     return isinstance(size, int) and size == 1
 
 
-def _only_case(args: Sequence[Value]) -> Value | None:
-    """What a choice always takes, where that is known: without a mask every token is seen."""
-    which = args[0]
-    if not isinstance(which, np.ndarray) or which.size == 0 or np.any(which != which.flat[0]):
-        return None
-    case = args[1 + int(which.flat[0])]
-    return None if isinstance(case, np.ndarray) else case
+def _is_uniform(array: np.ndarray) -> bool:
+    return array.size > 0 and bool(np.all(array == array.flat[0]))
 
 
 def _known(constant: Any) -> Value:

@@ -43,10 +43,14 @@ BATCHES = (1, 7)
 
 
 def in_batches(run: Callable, pixels, batch: int):
-    """All pictures, so many at a time; the last time those that are left."""
+    """Answers for all pictures, always so many at a time: the last time some that had their turn too."""
     import numpy as np
 
-    return np.concatenate([run(pixels[at : at + batch]) for at in range(0, len(pixels), batch)])
+    made = []
+    for first in range(0, len(pixels), batch):
+        at = max(0, min(first, len(pixels) - batch))
+        made.append(run(pixels[at : at + batch])[first - at :])
+    return np.concatenate(made)
 
 
 def main(format: str, model: str, folder: str, began: str) -> None:
