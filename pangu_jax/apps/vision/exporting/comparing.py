@@ -7,7 +7,7 @@ import numpy as np
 TOLERANCE = 1e-4
 
 
-class Difference(NamedTuple):
+class AnswerDifference(NamedTuple):
     """Two sets of answers to the same pictures.
 
     Attributes:
@@ -33,7 +33,7 @@ class Difference(NamedTuple):
         return f"largest difference {self.largest:.1e}{unit}{classes} of {self.pictures} pictures"
 
 
-def difference(expected_BxN: np.ndarray, answers_BxN: np.ndarray, classes: bool) -> Difference:
+def difference(expected_BxN: np.ndarray, answers_BxN: np.ndarray, classes: bool) -> AnswerDifference:
     """How far answers are from what is expected; infinitely far where shapes differ or one is no number.
 
     Args:
@@ -43,7 +43,9 @@ def difference(expected_BxN: np.ndarray, answers_BxN: np.ndarray, classes: bool)
     """
     scale = 1.0 if classes else max(1.0, float(np.std(expected_BxN)))
     if expected_BxN.shape != answers_BxN.shape or not np.isfinite(answers_BxN).all():
-        return Difference(float("inf"), scale, len(expected_BxN) if classes else None, len(expected_BxN))
+        return AnswerDifference(
+            float("inf"), scale, len(expected_BxN) if classes else None, len(expected_BxN)
+        )
     largest = float(np.max(np.abs(expected_BxN - answers_BxN))) / scale
     changed = int(np.sum(expected_BxN.argmax(1) != answers_BxN.argmax(1))) if classes else None
-    return Difference(largest, scale, changed, len(expected_BxN))
+    return AnswerDifference(largest, scale, changed, len(expected_BxN))

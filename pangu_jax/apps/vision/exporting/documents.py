@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pangu_jax.apps.vision.exporting.exported_model import ExportedModel
-from pangu_jax.apps.vision.exporting.formats import INPUT, Format
+from pangu_jax.apps.vision.exporting.formats import INPUT, ExportFormat
 
 DESCRIPTION, EXAMPLE, README = "model.json", "example.py", "README.md"
 
@@ -29,7 +29,7 @@ _OPEN = {
 _KINDS = {"classifier": "A classifier", "features": "Features of pictures"}
 
 
-def example(format: Format, model: ExportedModel) -> str:
+def example(format: ExportFormat, model: ExportedModel) -> str:
     """A script that answers for one picture, by the format's runtime, NumPy and Pillow."""
     imports, opening = (part.format(file=format.file, output=model.output) for part in _OPEN[format.name])
     mode, size = ("RGB" if model.channels == 3 else "L"), model.size
@@ -50,7 +50,9 @@ def example(format: Format, model: ExportedModel) -> str:
     )
 
 
-def description(format: Format, model: ExportedModel, facts: dict[str, Any], folder: Path) -> dict[str, Any]:
+def description(
+    format: ExportFormat, model: ExportedModel, facts: dict[str, Any], folder: Path
+) -> dict[str, Any]:
     """What model.json holds.
 
     Args:

@@ -18,9 +18,9 @@ from pangu_jax.apps.vision.exporting import (
     fresh_start,
     runtimes,
 )
-from pangu_jax.apps.vision.exporting.comparing import Difference
+from pangu_jax.apps.vision.exporting.comparing import AnswerDifference
 from pangu_jax.apps.vision.exporting.exported_model import ExportedModel
-from pangu_jax.apps.vision.exporting.formats import FORMATS, Format, Program
+from pangu_jax.apps.vision.exporting.formats import FORMATS, ExportFormat, PlainProgram
 from pangu_jax.apps.vision.exporting.plain_program import plain
 from pangu_jax.errors import UserError
 from pangu_jax.runs import opening
@@ -92,26 +92,30 @@ def export_model(
             classes = model.kind == "classifier"
             report = fresh_start.verified(format, unfinished, shown.pixels_BxSxSxC, expected, classes, tell)
             if not report["agrees"]:
-                differences = (Difference(**found) for found in report["batches"].values())
+                differences = (AnswerDifference(**found) for found in report["batches"].values())
                 worst = max(differences, key=lambda found: (not found.agrees, found.largest))
                 raise UserError(_refused(unfinished, out, f"in a fresh environment: {worst}"))
             described = described | {"verified": report}
     return {"out": str(out), **described}
 
 
-def _program(model: ExportedModel, int8: bool) -> Program:
+def _program(model: ExportedModel, int8: bool) -> PlainProgram:
     """For any number of pictures: it is traced of one, so no Python branch sees a size that is not known."""
     (batch,) = jax.export.symbolic_shape("b")
     sides = (batch, model.size, model.size, model.channels)
     argument = jax.ShapeDtypeStruct(sides, np.uint8)
     in_floats, function = (plain(jax.vmap(model.of_picture), kept) for kept in (False, int8))
     traced = jax.make_jaxpr(function)(argument)
-    return Program(function, in_floats, argument, traced, model.output, int8)
+    return PlainProgram(function, in_floats, argument, traced, model.output, int8)
 
 
 def _checked(
-    format: Format, path: Path, pixels_BxSxSxC: np.ndarray, expected_BxN: np.ndarray, model: ExportedModel
-) -> Difference:
+    format: ExportFormat,
+    path: Path,
+    pixels_BxSxSxC: np.ndarray,
+    expected_BxN: np.ndarray,
+    model: ExportedModel,
+) -> AnswerDifference:
     """Of all batch sizes the largest difference."""
     run = runtimes.OPEN[format.name](str(path))
     found = [
@@ -123,7 +127,7 @@ def _checked(
     return max(found, key=lambda each: (not each.agrees, each.largest))
 
 
-def _described(found: Difference) -> dict[str, Any]:
+def _described(found: AnswerDifference) -> dict[str, Any]:
     return {
         "max_difference": found.largest,
         "scale": found.scale,
@@ -133,7 +137,7 @@ def _described(found: Difference) -> dict[str, Any]:
 
 
 def _write_documents(
-    format: Format, model: ExportedModel, facts: dict[str, Any], folder: Path
+    format: ExportFormat, model: ExportedModel, facts: dict[str, Any], folder: Path
 ) -> dict[str, Any]:
     (folder / documents.EXAMPLE).write_text(documents.example(format, model), encoding="utf-8")
     described = documents.description(format, model, facts, folder)

@@ -19,7 +19,7 @@ INPUT = "pixels"
 PLATFORMS = ("cpu", "cuda", "tpu")  # that a StableHLO file is lowered for
 
 
-class Program(NamedTuple):
+class PlainProgram(NamedTuple):
     """A plain program, ready to be written.
 
     Attributes:
@@ -45,7 +45,7 @@ class Program(NamedTuple):
         return sum(size for _, size in {(array.tobytes(), array.nbytes) for array in arrays})
 
 
-class Format(NamedTuple):
+class ExportFormat(NamedTuple):
     """How a model is written and read.
 
     Attributes:
@@ -59,7 +59,7 @@ class Format(NamedTuple):
 
     name: str
     file: str
-    write: Callable[[Program, Path], None]
+    write: Callable[[PlainProgram, Path], None]
     runtime: tuple[str, ...]
     needed: tuple[str, ...]
     title: str
@@ -77,7 +77,7 @@ class Format(NamedTuple):
         return [f"{package}=={version(package)}" for package in self.runtime]
 
 
-def _write_stablehlo(program: Program, path: Path) -> None:
+def _write_stablehlo(program: PlainProgram, path: Path) -> None:
     try:
         exported = jax.export.export(jax.jit(program.function), platforms=PLATFORMS)(program.argument)
         path.write_bytes(exported.serialize())
@@ -85,11 +85,11 @@ def _write_stablehlo(program: Program, path: Path) -> None:
         raise UserError(f"--format stablehlo: {_first_line(error)}") from error
 
 
-def _write_onnx(program: Program, path: Path) -> None:
+def _write_onnx(program: PlainProgram, path: Path) -> None:
     path.write_bytes(OnnxWriter().model(program.traced, INPUT, program.output).SerializeToString())
 
 
-def _write_litert(program: Program, path: Path) -> None:
+def _write_litert(program: PlainProgram, path: Path) -> None:
     if not program.int8:
         path.write_bytes(litert_format.converted(program.traced, INPUT, program.output))
         return
@@ -104,9 +104,9 @@ def _first_line(error: Exception) -> str:
 FORMATS = {
     each.name: each
     for each in (
-        Format("stablehlo", "model.stablehlo", _write_stablehlo, ("jax",), (), "StableHLO"),
-        Format("onnx", "model.onnx", _write_onnx, ("onnxruntime",), ("onnx", "onnxruntime"), "ONNX"),
-        Format(
+        ExportFormat("stablehlo", "model.stablehlo", _write_stablehlo, ("jax",), (), "StableHLO"),
+        ExportFormat("onnx", "model.onnx", _write_onnx, ("onnxruntime",), ("onnx", "onnxruntime"), "ONNX"),
+        ExportFormat(
             "litert", "model.tflite", _write_litert, ("ai-edge-litert",), ("tensorflow", "ai_edge_litert"),
             "LiteRT",
         ),

@@ -15,14 +15,14 @@ import numpy as np
 from PIL import Image
 
 from pangu_jax.apps.vision.exporting import comparing, documents, runtimes
-from pangu_jax.apps.vision.exporting.formats import Format
+from pangu_jax.apps.vision.exporting.formats import ExportFormat
 from pangu_jax.errors import UserError
 
 MINUTES = 20  # that pip may take, and a run
 
 
 def verified(
-    format: Format,
+    format: ExportFormat,
     folder: Path,
     pixels_BxSxSxC: np.ndarray,
     expected_BxN: np.ndarray,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jax.extend.core import ClosedJaxpr, JaxprEqn
 
-from pangu_jax.apps.vision.exporting.op_writer import OpWriter, Written
+from pangu_jax.apps.vision.exporting.op_writer import OpWriter, WrittenValue
 from pangu_jax.errors import UserError
 
 
@@ -23,62 +23,61 @@ class TensorFlowWriter(OpWriter):
 
         self._tf = tf
 
-    def _constant(self, array: np.ndarray) -> Written:
-        return Written(self._tf.constant(array), array.shape, array.shape)
+    def _constant(self, array: np.ndarray) -> WrittenValue:
+        return WrittenValue(self._tf.constant(array), array.shape, array.shape)
 
     def _reshaped(self, handle: Any, shape: list[int]) -> Any:
         return self._tf.reshape(handle, shape)
 
-    def _expanded(self, value: Written) -> Any:
-        if not all(isinstance(size, int) for size in value.meant):
-            raise UserError("--format litert cannot repeat an array once for each picture: export it as onnx")
-        return self._tf.broadcast_to(value.handle, list(value.meant))
+    def _expanded(self, handle: Any, sizes: list[int | None]) -> Any:
+        batch = self._tf.shape(self._argument.handle)[0]
+        return self._tf.broadcast_to(handle, [batch if size is None else size for size in sizes])
 
-    def _gelu(self, x: Written) -> Any:
+    def _gelu(self, x: WrittenValue) -> Any:
         return self._tf.nn.gelu(x.handle, approximate=False)
 
-    def _transpose(self, equation: JaxprEqn, x: Written) -> Any:
+    def _transpose(self, equation: JaxprEqn, x: WrittenValue) -> Any:
         return self._tf.transpose(self.whole(x).handle, list(equation.params["permutation"]))
 
-    def _dot_general(self, equation: JaxprEqn, left: Written, right: Written) -> Any:
+    def _dot_general(self, equation: JaxprEqn, left: WrittenValue, right: WrittenValue) -> Any:
         del equation
         return self._tf.matmul(self.whole(left).handle, self.whole(right).handle)
 
-    def _concatenate(self, equation: JaxprEqn, *parts: Written) -> Any:
+    def _concatenate(self, equation: JaxprEqn, *parts: WrittenValue) -> Any:
         handles = [self.whole(part).handle for part in parts]
         return self._tf.concat(handles, int(equation.params["dimension"]))
 
-    def _split(self, equation: JaxprEqn, x: Written) -> list[Any]:
+    def _split(self, equation: JaxprEqn, x: WrittenValue) -> list[Any]:
         sizes, axis = [int(size) for size in equation.params["sizes"]], int(equation.params["axis"])
         return self._tf.split(self.whole(x).handle, sizes, axis)
 
-    def _slice(self, equation: JaxprEqn, x: Written) -> Any:
+    def _slice(self, equation: JaxprEqn, x: WrittenValue) -> Any:
         params = equation.params
         strides = params["strides"] or [1] * len(x.meant)
         cuts = zip(params["start_indices"], params["limit_indices"], strides, strict=True)
         cut = [slice(int(at), int(to) if isinstance(to, int) else None, int(by)) for at, to, by in cuts]
         return self.whole(x).handle[tuple(cut)]
 
-    def _convert_element_type(self, equation: JaxprEqn, x: Written) -> Any:
+    def _convert_element_type(self, equation: JaxprEqn, x: WrittenValue) -> Any:
         return self._tf.cast(x.handle, np.dtype(equation.params["new_dtype"]))
 
-    def _select_n(self, equation: JaxprEqn, which: Written, *cases: Written) -> Any:
+    def _select_n(self, equation: JaxprEqn, which: WrittenValue, *cases: WrittenValue) -> Any:
         del equation
         where_false, where_true = cases
         return self._tf.where(which.handle, where_true.handle, where_false.handle)
 
-    def _integer_pow(self, equation: JaxprEqn, x: Written) -> Any:
+    def _integer_pow(self, equation: JaxprEqn, x: WrittenValue) -> Any:
         return self._tf.pow(x.handle, float(equation.params["y"]))
 
-    def _reduce_sum(self, equation: JaxprEqn, x: Written) -> Any:
+    def _reduce_sum(self, equation: JaxprEqn, x: WrittenValue) -> Any:
         return self._tf.reduce_sum(self.whole(x).handle, [*map(int, equation.params["axes"])])
 
-    def _reduce_max(self, equation: JaxprEqn, x: Written) -> Any:
+    def _reduce_max(self, equation: JaxprEqn, x: WrittenValue) -> Any:
         return self._tf.reduce_max(self.whole(x).handle, [*map(int, equation.params["axes"])])
 
 
 def _same(name: str) -> Any:
-    def write(self: TensorFlowWriter, equation: JaxprEqn, *args: Written) -> Any:
+    def write(self: TensorFlowWriter, equation: JaxprEqn, *args: WrittenValue) -> Any:
         del equation
         return getattr(self._tf.math, name)(*(arg.handle for arg in args))
 

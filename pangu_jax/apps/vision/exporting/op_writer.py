@@ -13,13 +13,13 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal
 
 from pangu_jax.apps.vision.exporting import gelu_pattern
-from pangu_jax.apps.vision.exporting.plain_program import layer_of
+from pangu_jax.apps.vision.exporting.plain_program import layer_of, number, shape_of
 from pangu_jax.errors import UserError
 
 Shape = tuple[Any, ...]  # int, or what only a caller knows
 
 
-class Written(NamedTuple):
+class WrittenValue(NamedTuple):
     """A value of the program in the format.
 
     Attributes:
@@ -41,8 +41,9 @@ class OpWriter:
     """
 
     format = ""
+    _argument: WrittenValue  # the pictures
 
-    def write(self, closed: ClosedJaxpr, args: Sequence[Any]) -> list[Written]:
+    def write(self, closed: ClosedJaxpr, args: Sequence[Any]) -> list[WrittenValue]:
         """The results of a traced plain program, whole.
 
         Args:
@@ -53,17 +54,16 @@ class OpWriter:
           UserError: it has an operation that the format lacks.
         """
         jaxpr = closed.jaxpr
-        values: dict[Any, Written] = {}
+        values: dict[Any, WrittenValue] = {}
         for variable, constant in zip(jaxpr.constvars, closed.consts, strict=True):
             values[variable] = self._constant(np.asarray(constant))
         for variable, handle in zip(jaxpr.invars, args, strict=True):
-            values[variable] = Written(handle, variable.aval.shape, variable.aval.shape)
+            values[variable] = WrittenValue(handle, shape_of(variable), shape_of(variable))
+        self._argument = values[jaxpr.invars[0]]
 
-        def read(variable: Any) -> Written:
+        def read(variable: Any) -> WrittenValue:
             known = isinstance(variable, Literal)
-            return (
-                self._constant(np.asarray(variable.val, variable.aval.dtype)) if known else values[variable]
-            )
+            return self._constant(number(variable)) if known else values[variable]
 
         for equation, of_gelu in gelu_pattern.steps(jaxpr):
             if of_gelu is not None:
@@ -71,14 +71,15 @@ class OpWriter:
                 values[equation.outvars[0]] = x._replace(handle=self._gelu(x))
                 continue
             made = self._written(equation, [read(variable) for variable in equation.invars])
-            shape = equation.outvars[0].aval.shape
             parts = made if isinstance(made, list) else [made]
             for variable, part in zip(equation.outvars, parts, strict=True):
-                whole = variable.aval.shape
-                values[variable] = part if isinstance(part, Written) else Written(part, shape, whole)
+                shape = shape_of(variable)
+                values[variable] = (
+                    part if isinstance(part, WrittenValue) else WrittenValue(part, shape, shape)
+                )
         return [self.whole(read(variable)) for variable in jaxpr.outvars]
 
-    def _written(self, equation: JaxprEqn, args: list[Written]) -> Any:
+    def _written(self, equation: JaxprEqn, args: list[WrittenValue]) -> Any:
         name = equation.primitive.name
         method = getattr(self, f"_{name}", None)
         if method is None:
@@ -88,50 +89,59 @@ class OpWriter:
             )
         if name in ELEMENTWISE:
             shape = np.broadcast_shapes(*(tuple(map(_stand_in, arg.shape)) for arg in args))
-            return Written(
+            return WrittenValue(
                 method(equation, *args), tuple(map(_as_meant, shape, _shape(equation))), _shape(equation)
             )
         return method(equation, *args)
 
-    def whole(self, value: Written) -> Written:
+    def whole(self, value: WrittenValue) -> WrittenValue:
         """A value with the shape that the program means."""
         if value.shape == value.meant:
             return value
-        return Written(self._expanded(value), value.meant, value.meant)
+        free = {size for size in value.meant if not isinstance(size, int)}
+        if free - {self._argument.meant[0]}:
+            raise UserError(
+                f"--format {self.format} cannot repeat an array {free} times: export it as stablehlo"
+            )
+        sizes = [size if isinstance(size, int) else None for size in value.meant]
+        return WrittenValue(self._expanded(value.handle, sizes), value.meant, value.meant)
 
-    def reshaped(self, value: Written, shape: Shape) -> Written:
+    def reshaped(self, value: WrittenValue, shape: Shape) -> WrittenValue:
         """Another shape of as many elements."""
         if value.shape == shape:
             return value
-        return Written(self._reshaped(value.handle, fixed(shape, self.format)), shape, shape)
+        return WrittenValue(self._reshaped(value.handle, fixed(shape, self.format)), shape, shape)
 
-    def _broadcast_in_dim(self, equation: JaxprEqn, value: Written, *sizes: Written) -> Written:
+    def _broadcast_in_dim(
+        self, equation: JaxprEqn, value: WrittenValue, *sizes: WrittenValue
+    ) -> WrittenValue:
         del sizes
         meant, places = _shape(equation), equation.params["broadcast_dimensions"]
         shape: list[Any] = [1] * len(meant)
         for size, place in zip(value.shape, places, strict=True):
             shape[place] = size
         made = self.reshaped(value._replace(meant=value.shape), tuple(shape))
-        return Written(made.handle, tuple(shape), meant)
+        return WrittenValue(made.handle, tuple(shape), meant)
 
-    def _reshape(self, equation: JaxprEqn, value: Written, *sizes: Written) -> Written:
+    def _reshape(self, equation: JaxprEqn, value: WrittenValue, *sizes: WrittenValue) -> WrittenValue:
         del sizes
         return self.reshaped(self.whole(value), _shape(equation))
 
     _squeeze = _reshape
     _expand_dims = _reshape
 
-    def _gelu(self, x: Written) -> Any:
+    def _gelu(self, x: WrittenValue) -> Any:
         """By the error function."""
         raise NotImplementedError
 
-    def _constant(self, array: np.ndarray) -> Written:
+    def _constant(self, array: np.ndarray) -> WrittenValue:
         raise NotImplementedError
 
     def _reshaped(self, handle: Any, shape: list[int]) -> Any:
         raise NotImplementedError
 
-    def _expanded(self, value: Written) -> Any:
+    def _expanded(self, handle: Any, sizes: list[int | None]) -> Any:
+        """Repeated along dimensions of 1; None is as many as there are pictures."""
         raise NotImplementedError
 
 
@@ -159,7 +169,7 @@ def fixed(shape: Shape, format: str) -> list[int]:
 
 
 def _shape(equation: JaxprEqn) -> Shape:
-    return equation.outvars[0].aval.shape
+    return shape_of(equation.outvars[0])
 
 
 def _stand_in(size: Any) -> int:

@@ -50,6 +50,16 @@ def layer_of(equation: JaxprEqn) -> str:
     return f"{function.strip('()') or 'the program'}, {file}:{position.partition(':')[0]}"
 
 
+def shape_of(variable: Any) -> tuple[Any, ...]:
+    """Of a variable of a traced program: int, or a size that only a caller knows."""
+    return variable.aval.shape
+
+
+def number(literal: Any) -> np.ndarray:
+    """One that a traced program holds by itself, of its dtype and without dimensions."""
+    return np.asarray(literal.val, literal.aval.dtype)
+
+
 def _opened(equation: JaxprEqn) -> ClosedJaxpr | None:
     """What a call calls; None of what is no call, and of loops and branches."""
     if equation.primitive.name in ("scan", "while", "cond"):
@@ -76,7 +86,7 @@ class _Walk:
         values.update(zip(jaxpr.invars, args, strict=True))
 
         def read(variable: Any) -> Value:
-            return np.asarray(variable.val) if isinstance(variable, Literal) else values[variable]
+            return number(variable) if isinstance(variable, Literal) else values[variable]
 
         for equation in jaxpr.eqns:
             if called is not None and not source_info_util.summarize(equation.source_info):
@@ -181,7 +191,7 @@ def _known(constant: Any) -> Value:
 
 def _is_fixed(equation: JaxprEqn) -> bool:
     """Whether no result has a size that only a caller knows."""
-    return all(isinstance(size, int) for made in equation.outvars for size in made.aval.shape)
+    return all(isinstance(size, int) for made in equation.outvars for size in shape_of(made))
 
 
 def _bound(equation: JaxprEqn, args: Sequence[Value]) -> list[Value]:

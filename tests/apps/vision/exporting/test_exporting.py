@@ -18,7 +18,7 @@ from pangu_jax.apps.vision.exporting import comparing, formats, runtimes
 from pangu_jax.apps.vision.exporting.formats import FORMATS
 from pangu_jax.runs import opening
 from pangu_jax.verbs import export as verb
-from tests.apps.vision.exporting.runs import LABELS, classifier, trunk
+from tests.apps.vision.exporting.runs import LABELS, VIT, classifier, trunk
 
 
 def format_(name):
@@ -79,12 +79,25 @@ def test_a_folder_that_is_used_without_this_library(pangu, tmp_path, name, int8)
     assert {line.split()[-1] for line in done.stdout.splitlines()} == {*LABELS}, done.stderr
 
 
-@pytest.mark.parametrize("name", [format_("onnx"), format_("litert")])
+OTHERS = pytest.mark.parametrize("name", [format_("onnx"), format_("litert")])
+
+
+@OTHERS
 def test_features_of_a_trunk(pangu, tmp_path, name):
-    status, out, _ = pangu("--format", name, "--out", "made", run=trunk())
+    status, out, err = pangu("--format", name, "--out", "made", run=trunk())
+    assert status == 0 and "features of" in out, err
     described = json.loads((tmp_path / "made" / "model.json").read_text())
-    assert status == 0 and "features of" in out
     assert described["output"] == {"name": "features", "dtype": "float32", "shape": ["b", 32 * 7]}
+
+
+@OTHERS
+def test_a_vision_transformer_with_a_class_token_and_its_head(pangu, tmp_path, name):
+    """The token is repeated once for each picture."""
+    status, _, err = pangu("--format", name, "--out", "made", run=trunk(VIT))
+    assert status == 0, err
+    described = json.loads((tmp_path / "made" / "model.json").read_text())
+    assert described["kind"] == "classifier" and described["output"]["shape"] == ["b", 5]
+    assert described["labels"] == [] and described["checked"]["max_difference"] <= 1e-4
 
 
 def test_wrong_numbers_are_refused_and_the_files_kept_aside(pangu, tmp_path, monkeypatch):

@@ -95,15 +95,12 @@ def test_eight_bits_are_the_nearest_of_each_output_channel():
         values.dtype == np.int8 and scale.shape == (1, 32) and values.max() == 127 and not values[:, 0].any()
     )
     assert np.all(np.abs(values * scale - weight) <= scale / 2 * 1.0001)
-    assert int8_weights.kept(weight[:8], 0) is not None and isinstance(
-        int8_weights.kept(weight[:8], 0), np.ndarray
-    )
+    assert isinstance(int8_weights.kept(weight[:8], 0), np.ndarray)  # so few are not worth it
     x = np.ones((2, 64), np.float32)
-    closed = jax.make_jaxpr(plain(lambda x: x @ jnp.asarray(weight), int8=True))(x)
+    function = plain(lambda x: x @ weight, int8=True)
+    closed = jax.make_jaxpr(function)(x)
     assert sorted(str(np.asarray(const).dtype) for const in closed.consts) == ["float32", "int8"]
-    np.testing.assert_allclose(
-        plain(lambda x: x @ weight, int8=True)(x)[0], (values * scale).sum(0), rtol=1e-5
-    )
+    np.testing.assert_allclose(jax.jit(function)(x)[0], (values * scale).sum(0), rtol=1e-4, atol=1e-4)
 
 
 def test_an_operation_that_a_format_lacks_is_named_with_its_place():
@@ -113,5 +110,5 @@ def test_an_operation_that_a_format_lacks_is_named_with_its_place():
     closed = jax.make_jaxpr(plain(spectral_layer))(np.ones((2, 8), np.float32))
     writer = OpWriter()
     writer.format = "onnx"
-    with pytest.raises(UserError, match=r"onnx has no operation 'fft', .* spectral_layer, test_plain"):
+    with pytest.raises(UserError, match=r"onnx has no operation 'fft', .*spectral_layer, test_plain_program"):
         writer.write(closed, ["x"])
