@@ -25,7 +25,6 @@ from pangu_jax.apps.vision.exporting.plain_program import plain
 from pangu_jax.errors import UserError
 from pangu_jax.runs import opening
 from pangu_jax.runs.exchange import folders
-from pangu_jax.runs.exchange.tensors import write_json
 from pangu_jax.runs.inference_layout import ANY, Devices
 
 
@@ -141,7 +140,8 @@ def _write_documents(
 ) -> dict[str, Any]:
     (folder / documents.EXAMPLE).write_text(documents.example(format, model), encoding="utf-8")
     described = documents.description(format, model, facts, folder)
-    write_json(folder / documents.DESCRIPTION, described)
+    text = json.dumps(described, indent=2, ensure_ascii=False) + "\n"
+    (folder / documents.DESCRIPTION).write_text(text, encoding="utf-8")
     (folder / documents.README).write_text(documents.readme(described, format.title), encoding="utf-8")
     return described
 
