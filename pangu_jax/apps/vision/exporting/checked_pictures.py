@@ -18,12 +18,10 @@ class CheckedPictures(NamedTuple):
     Attributes:
       pixels_BxSxSxC: uint8.
       source: what they are, in words.
-      label_B: int, of the run's classes; -1 where it is not known.
     """
 
     pixels_BxSxSxC: np.ndarray
     source: str
-    label_B: np.ndarray
 
 
 def of_run(recipe: Recipe, size: int, channels: int, count: int = COUNT) -> CheckedPictures:
@@ -41,11 +39,10 @@ def of_run(recipe: Recipe, size: int, channels: int, count: int = COUNT) -> Chec
         try:
             images: Any = make(recipe, data)
             places = images.measured[:count]
-            batch = images.once(places, len(places)).batch(0) if len(places) else None
+            image = images.once(places, len(places)).batch(0)["image"][:, -1] if len(places) else None
         except (DataError, UserError, OSError, ValueError, TypeError):
-            batch = None
-        if batch is not None and batch["image"].shape[2:] == (size, size, channels):
-            said = f"{len(places)} held-out pictures of the run"
-            return CheckedPictures(batch["image"][:, -1], said, np.asarray(batch["label"]))
+            image = None
+        if image is not None and image.shape[1:] == (size, size, channels):
+            return CheckedPictures(image, f"{len(image)} held-out pictures of the run")
     noise = np.random.default_rng(0).integers(0, 256, (count, size, size, channels), np.uint8)
-    return CheckedPictures(noise, f"{count} pictures of noise (the run's own are gone)", np.full(count, -1))
+    return CheckedPictures(noise, f"{count} pictures of noise (the run's own are gone)")

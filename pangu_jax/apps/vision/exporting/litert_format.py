@@ -55,7 +55,7 @@ class TensorFlowWriter(OpWriter):
         params = equation.params
         strides = params["strides"] or [1] * len(x.meant)
         cuts = zip(params["start_indices"], params["limit_indices"], strides, strict=True)
-        cut = [slice(int(at), int(to) if isinstance(to, int) else None, int(by)) for at, to, by in cuts]
+        cut = [slice(int(at), to if isinstance(to, int) else None, int(by)) for at, to, by in cuts]
         return self.whole(x).handle[tuple(cut)]
 
     def _convert_element_type(self, equation: JaxprEqn, x: WrittenValue) -> Any:
