@@ -9,22 +9,28 @@ from pangu_jax.errors import UserError
 
 
 @contextmanager
-def made(folder: Path, flag: str) -> Generator[Path]:
+def made(folder: Path, flag: str, overwrite: bool = False) -> Generator[Path]:
     """A folder to fill beside `folder`, which takes its name when the context ends without an error.
 
     Args:
       folder: what is to be made; it may be there, empty.
       flag: the flag that named it, for messages.
+      overwrite: whether one that is there is replaced; it stays until the new one is whole.
     Raises:
       UserError: it is there with something in it, or the disk refuses.
     """
-    require_empty(folder, flag)
-    partial = folder.with_name(f"{folder.name}.partial")
+    if not overwrite:
+        require_empty(folder, flag)
+    partial, old = (folder.with_name(f"{folder.name}.{state}") for state in ("partial", "old"))
     try:
         shutil.rmtree(partial, ignore_errors=True)  # of one that was stopped
         partial.mkdir(parents=True)
         yield partial
+        if overwrite and folder.is_dir():
+            shutil.rmtree(old, ignore_errors=True)
+            folder.rename(old)
         partial.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise UserError(
             f"{flag} {folder}: {(error.strerror or str(error)).lower()}; free the disk or name another folder"
