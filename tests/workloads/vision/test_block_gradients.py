@@ -39,3 +39,15 @@ def test_dots_makes_scores_again_and_no_other_product():
         for remat in ("none", "dots")
     }
     assert products["dots"] == products["none"] + 1
+
+
+def test_gradients_of_queries_keys_and_values_are_joined():
+    keys = jax.random.split(jax.random.key(0), 4)
+    projected = jax.random.normal(keys[0], (2, 5, 3, 3, 4))
+    gradients = tuple(jax.random.normal(key, (2, 3, 5, 4)) for key in keys[1:])
+    split = lambda x: tuple(  # noqa: E731
+        part[:, :, :, 0].transpose(0, 2, 1, 3) for part in jnp.split(x, 3, axis=3)
+    )
+    ours, theirs = jax.vjp(blocks._parts, projected), jax.vjp(split, projected)
+    jax.tree.map(np.testing.assert_array_equal, ours[0], theirs[0])
+    np.testing.assert_array_equal(*(one[1](gradients)[0] for one in (ours, theirs)))

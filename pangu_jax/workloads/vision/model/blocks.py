@@ -129,13 +129,28 @@ def _attend(
     if native.takes(placement, projected_BxTxHx3xK) and native_blocks.fits(projected_BxTxHx3xK, seen_Bx1xTxT):
         seen_BxTxT = None if seen_Bx1xTxT is None else seen_Bx1xTxT[:, 0]
         return checkpoint_name(native_blocks.self_attend(projected_BxTxHx3xK, seen_BxTxT, scale), "attention")
-    q, k, v = (
-        placement.inside(part[:, :, :, 0].transpose(0, 2, 1, 3), attention.HEADS)
-        for part in jnp.split(projected_BxTxHx3xK, 3, axis=3)
-    )
+    q, k, v = (placement.inside(part, attention.HEADS) for part in _parts(projected_BxTxHx3xK))
     seen = jnp.ones((1, 1, 1, 1), bool) if seen_Bx1xTxT is None else seen_Bx1xTxT
     heads = attention.attend(q * scale, k, v, seen, None)
     return placement.inside(heads, attention.HEADS).transpose(0, 2, 1, 3)
+
+
+@jax.custom_vjp
+def _parts(projected_BxTxHx3xK: jax.Array) -> tuple[jax.Array, ...]:
+    """Queries, keys and values, [B, H, T, K] each."""
+    return tuple(projected_BxTxHx3xK[:, :, :, part].transpose(0, 2, 1, 3) for part in range(3))
+
+
+def _joined(_, gradients: tuple[jax.Array, ...]) -> tuple[jax.Array]:
+    """A sum of padded arrays, which is made in one pass; joined, they are joined and then laid out anew."""
+    padded = [
+        jnp.pad(part.transpose(0, 2, 1, 3)[:, :, :, None], [(0, 0)] * 3 + [(at, 2 - at), (0, 0)])
+        for at, part in enumerate(gradients)
+    ]
+    return (padded[0] + padded[1] + padded[2],)
+
+
+_parts.defvjp(lambda projected: (_parts(projected), None), _joined)
 
 
 Block = Callable[[Tree, jax.Array, Placement], jax.Array]
