@@ -1,8 +1,8 @@
 """A stage of `vision/3b.gin` alone, its gradient compiled for one chip that need not be there.
 
 The whole step takes ten minutes of a core to compile for TPU; a stage one to three, and for H100 seconds. A
-chip has 64 pictures, as of 4,096 on 64 chips. Weights are whole here, so what has a whole stack's shape (zeros
-for its gradient, layers cut from it) is 1/64 of that in the step. Counted as docs/scaling.md has it.
+chip has 64 pictures, as of 4,096 on 64 chips. Weights are whole here: what has the shape of a whole stack
+(zeros for its gradient, layers cut from it) is 1/64 of that in the step. Counted as docs/scaling.md has it.
 
     pip install 'pangu-jax[tpu]'            # or [gpu-compile], for h100:8
     python -m benchmarks.vision_stage main v5p:1x1x1 [--remat dots] [--unroll 1] [--layers N] [--rows 30]
