@@ -173,7 +173,8 @@ def _attend(q, k, v, mask, bias):
     inverse_BxHxTx1 = 1.0 / jnp.sum(exp_BxHxTxS, axis=-1, keepdims=True)
     exp_BxHxTxS = exp_BxHxTxS.astype(v.dtype)
     out = jnp.einsum("bhts,bhsk->bhtk", exp_BxHxTxS, v, preferred_element_type=jnp.float32)
-    out = (out * inverse_BxHxTx1).astype(v.dtype)
+    # Named here, where the backward pass finds it too: a name given by the caller is of another array.
+    out = checkpoint_name((out * inverse_BxHxTx1).astype(v.dtype), "attention")
     return out, (q, k, v, bias, exp_BxHxTxS, inverse_BxHxTx1, out)
 
 

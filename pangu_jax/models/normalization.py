@@ -1,6 +1,8 @@
 """Normalisation over channels: by the root mean square (Zhang & Sennrich, arXiv 1910.07467), and by mean and
 variance, with a bias (Ba et al., arXiv 1607.06450)."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -36,10 +38,60 @@ class LayerNorm(nnx.Module):
         self.bias = zeros(shape, axes)
 
 
+def over_rows(x: jax.Array, leading: int) -> jax.Array:
+    """x summed over its first dimensions, in fp32: the last of them apart from the others.
+
+    In one sum a GPU has too few columns to work on, so its compiler writes x down first, in fp32.
+    """
+    x = x.astype(jnp.float32)
+    if leading > 1:
+        x = jax.lax.optimization_barrier(jnp.sum(x, leading - 1))
+    return jnp.sum(x, tuple(range(max(leading - 1, 1))))
+
+
+@jax.custom_vjp
+def biased(x: jax.Array, bias: jax.Array) -> jax.Array:
+    """x [..., *N] + bias [*N], in x's dtype."""
+    return x + bias.astype(x.dtype)
+
+
+biased.defvjp(
+    lambda x, bias: (biased(x, bias), bias),
+    lambda bias, dy: (dy, over_rows(dy, dy.ndim - bias.ndim).astype(bias.dtype)),
+)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
 def layer_norm(x_BxTxD: jax.Array, norm: Tree, epsilon: float = EPSILON) -> jax.Array:
-    """(x - mean) / sqrt(variance + epsilon) * scale + bias; statistics in fp32, the result in x's dtype."""
+    """(x - mean) / sqrt(variance + epsilon) * scale + bias; statistics in fp32, the result in x's dtype.
+
+    The backward pass is written out: it reads x and what is given once, in place of an array in fp32 for each
+    step of the formula (measured: docs/vision.md, "Sizes").
+    """
+    return _layer_norm(x_BxTxD, norm, epsilon)[0]
+
+
+def _layer_norm(x_BxTxD, norm, epsilon):
     x = x_BxTxD.astype(jnp.float32)
-    centred = x - jnp.mean(x, axis=-1, keepdims=True)
-    inverse = jax.lax.rsqrt(jnp.mean(jnp.square(centred), axis=-1, keepdims=True) + epsilon)
-    normed = centred * inverse * norm["scale"].astype(jnp.float32) + norm["bias"].astype(jnp.float32)
-    return normed.astype(x_BxTxD.dtype)
+    mean_BxTx1 = jnp.mean(x, axis=-1, keepdims=True)
+    centred = x - mean_BxTx1
+    inverse_BxTx1 = jax.lax.rsqrt(jnp.mean(jnp.square(centred), axis=-1, keepdims=True) + epsilon)
+    normed = centred * inverse_BxTx1 * norm["scale"].astype(jnp.float32) + norm["bias"].astype(jnp.float32)
+    return normed.astype(x_BxTxD.dtype), (x_BxTxD, norm, mean_BxTx1, inverse_BxTx1)
+
+
+def _layer_norm_backward(epsilon, saved, dy_BxTxD):
+    del epsilon
+    x_BxTxD, norm, *statistics = saved
+    # As arrays: else the sums over rows below, which cannot make them, want every product in memory in fp32.
+    mean_BxTx1, inverse_BxTx1 = jax.lax.optimization_barrier(tuple(statistics))
+    dy = dy_BxTxD.astype(jnp.float32)
+    plain = (x_BxTxD.astype(jnp.float32) - mean_BxTx1) * inverse_BxTx1
+    scaled = dy * norm["scale"].astype(jnp.float32)
+    along_BxTx1 = jnp.mean(scaled * plain, axis=-1, keepdims=True)
+    dx = inverse_BxTx1 * (scaled - jnp.mean(scaled, axis=-1, keepdims=True) - plain * along_BxTx1)
+    d_norm = {"scale": over_rows(dy * plain, dy.ndim - 1), "bias": over_rows(dy, dy.ndim - 1)}
+    return dx.astype(x_BxTxD.dtype), {name: d.astype(norm[name].dtype) for name, d in d_norm.items()}
+
+
+layer_norm.defvjp(_layer_norm, _layer_norm_backward)

@@ -270,7 +270,7 @@ class Forward:
             sees = attention.over_prefix(k.shape[2], mask_Bx1xTxS, bias_HxTxS)
             if native.takes(self.placement, q, k, v) and native_attention.fits(q, *sees):
                 return checkpoint_name(native_attention.attend(q * scale, k, v, sees[0]), "attention")
-            return checkpoint_name(attention.attend(q * scale, k, v, *sees), "attention")
+            return attention.attend(q * scale, k, v, *sees)
 
         return attend
 

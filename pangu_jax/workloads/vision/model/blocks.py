@@ -1,7 +1,7 @@
 """Residual blocks with biases and LayerNorm before them, stacked: perceptrons and self-attention."""
 
+import math
 from collections.abc import Callable, Mapping
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from jax.typing import DTypeLike
 
 from pangu_jax.models import attention, native, native_blocks
 from pangu_jax.models.native_blocks import Linear
-from pangu_jax.models.normalization import LayerNorm, layer_norm
+from pangu_jax.models.normalization import LayerNorm, biased, layer_norm
 from pangu_jax.models.parameters import Tree, normal, zeros
 from pangu_jax.models.placement import Placement
 from pangu_jax.models.projection import project, project_back
@@ -49,8 +49,23 @@ class AttentionBlock(nnx.Module):
         self.out_bias = zeros((count, width), (name, "norm"))
 
 
-# As PyTorch's nn.GELU and the checkpoints of others have it: by the error function, not by tanh.
-gelu = partial(jax.nn.gelu, approximate=False)
+@jax.custom_vjp
+def gelu(x: jax.Array) -> jax.Array:
+    """GELU by the error function, not by tanh: as PyTorch's nn.GELU and the checkpoints of others have it.
+
+    The backward pass keeps x alone and makes the slope anew, Phi(x) + x phi(x), where the gradient meets it.
+    """
+    return jax.nn.gelu(x, approximate=False)
+
+
+def _gelu_backward(x: jax.Array, dy: jax.Array) -> tuple[jax.Array]:
+    wide = x.astype(jnp.float32)
+    below = 0.5 * (1.0 + jax.lax.erf(wide * math.sqrt(0.5)))
+    density = jnp.exp(-0.5 * jnp.square(wide)) * math.sqrt(0.5 / math.pi)
+    return ((dy.astype(jnp.float32) * (below + wide * density)).astype(x.dtype),)
+
+
+gelu.defvjp(lambda x: (gelu(x), x), _gelu_backward)
 
 
 def gelu_of(tanh: bool) -> Callable[[jax.Array], jax.Array]:
@@ -76,10 +91,10 @@ def perceptron(
         up, down = (Linear(params[name], params[f"{name}_bias"]) for name in ("up", "down"))
         return checkpoint_name(native_blocks.perceptron(x, up, down, beside, by_tanh), "residual")
     x = placement.enter(layer_norm(x_BxTxD, params["norm"], epsilon))
-    hidden_BxTxF = checkpoint_name(project(x, params["up"]) + params["up_bias"].astype(x.dtype), "up")
+    hidden_BxTxF = checkpoint_name(biased(project(x, params["up"]), params["up_bias"]), "up")
     hidden_BxTxF = placement.inside(activation(hidden_BxTxF), ("batch", "length", "mlp"))
     y_BxTxD = placement.leave(project_back(hidden_BxTxF, params["down"]))
-    return checkpoint_name(x_BxTxD + y_BxTxD + params["down_bias"].astype(x.dtype), "residual")
+    return checkpoint_name(biased(x_BxTxD + y_BxTxD, params["down_bias"]), "residual")
 
 
 def self_attention(
@@ -99,10 +114,10 @@ def self_attention(
     x = placement.enter(layer_norm(x_BxTxD, params["norm"], epsilon))
     projected_BxTxHx3xK = project(x, params["qkv"])
     if "qkv_bias" in params:
-        projected_BxTxHx3xK += params["qkv_bias"].astype(x.dtype)
+        projected_BxTxHx3xK = biased(projected_BxTxHx3xK, params["qkv_bias"])
     heads_BxTxHxK = _attend(projected_BxTxHx3xK, seen_Bx1xTxT, placement)
     y_BxTxD = placement.leave(project_back(heads_BxTxHxK, params["out"]))
-    return checkpoint_name(x_BxTxD + y_BxTxD + params["out_bias"].astype(x.dtype), "residual")
+    return checkpoint_name(biased(x_BxTxD + y_BxTxD, params["out_bias"]), "residual")
 
 
 def _attend(
@@ -114,13 +129,28 @@ def _attend(
     if native.takes(placement, projected_BxTxHx3xK) and native_blocks.fits(projected_BxTxHx3xK, seen_Bx1xTxT):
         seen_BxTxT = None if seen_Bx1xTxT is None else seen_Bx1xTxT[:, 0]
         return checkpoint_name(native_blocks.self_attend(projected_BxTxHx3xK, seen_BxTxT, scale), "attention")
-    q, k, v = (
-        placement.inside(part[:, :, :, 0].transpose(0, 2, 1, 3), attention.HEADS)
-        for part in jnp.split(projected_BxTxHx3xK, 3, axis=3)
-    )
+    q, k, v = (placement.inside(part, attention.HEADS) for part in _parts(projected_BxTxHx3xK))
     seen = jnp.ones((1, 1, 1, 1), bool) if seen_Bx1xTxT is None else seen_Bx1xTxT
-    heads = checkpoint_name(attention.attend(q * scale, k, v, seen, None), "attention")
+    heads = attention.attend(q * scale, k, v, seen, None)
     return placement.inside(heads, attention.HEADS).transpose(0, 2, 1, 3)
+
+
+@jax.custom_vjp
+def _parts(projected_BxTxHx3xK: jax.Array) -> tuple[jax.Array, ...]:
+    """Queries, keys and values, [B, H, T, K] each."""
+    return tuple(projected_BxTxHx3xK[:, :, :, part].transpose(0, 2, 1, 3) for part in range(3))
+
+
+def _joined(_, gradients: tuple[jax.Array, ...]) -> tuple[jax.Array]:
+    """A sum of padded arrays, which is made in one pass; joined, they are joined and then laid out anew."""
+    padded = [
+        jnp.pad(part.transpose(0, 2, 1, 3)[:, :, :, None], [(0, 0)] * 3 + [(at, 2 - at), (0, 0)])
+        for at, part in enumerate(gradients)
+    ]
+    return (padded[0] + padded[1] + padded[2],)
+
+
+_parts.defvjp(lambda projected: (_parts(projected), None), _joined)
 
 
 Block = Callable[[Tree, jax.Array, Placement], jax.Array]

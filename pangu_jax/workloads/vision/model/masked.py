@@ -22,7 +22,6 @@ from pangu_jax.workloads.vision.model.pixels import centred
 from pangu_jax.workloads.vision.model.trunk import Features, Stream, TrunkConfig, sine_positions
 
 EPSILON = 1e-6  # beside the variance of a unit
-UNROLL = 2  # layers of the decoder compiled as one iteration: those of a small one
 OUTSIDE = ("embed", "embed_bias", "mask_token", "paint", "paint_bias")
 
 
@@ -70,6 +69,7 @@ class MaskedPixels(PictureObjective):
       width: of the decoder.
       layers: of the decoder.
       heads: of the decoder.
+      unroll: layers of the decoder compiled as one iteration of the loop over them.
     """
 
     name: ClassVar[str] = "masked"
@@ -80,6 +80,7 @@ class MaskedPixels(PictureObjective):
     width: int = 512
     layers: int = 6
     heads: int = 16
+    unroll: int = 2
 
     def __post_init__(self):
         if not 0 < self.ratio < 1:
@@ -141,7 +142,7 @@ class MaskedPixels(PictureObjective):
         x_BxUxD = jnp.where(left_out_BxU[:, :, None] > 0, gathered["mask_token"], known_BxUxD)
         x_BxUxD += jnp.asarray(sine_positions(trunk.grid, self.width), dtype)
         x_BxUxD = blocks.run_blocks(
-            blocks.LAYER, params, logical, placement.begin(x_BxUxD), placement, run.remat, dtype, UNROLL
+            blocks.LAYER, params, logical, placement.begin(x_BxUxD), placement, run.remat, dtype, self.unroll
         )
         x_BxUxD = layer_norm(placement.enter(x_BxUxD), params["last_norm"])
         painted = x_BxUxD @ gathered["paint"] + gathered["paint_bias"]
