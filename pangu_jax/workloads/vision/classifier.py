@@ -56,6 +56,7 @@ class PictureClassifier(Workload):
     name = "vision"
     loss_unit = "nats per picture"
     throughput_unit = "pictures"
+    OF_MODEL: tuple[str, ...] = ("learns", "stages", "label_smoothing")  # what `from_run` reads of a recipe
 
     def __init__(
         self,
@@ -69,7 +70,7 @@ class PictureClassifier(Workload):
         self.learns = learns or AllWeights()
         self.stages, self.label_smoothing = stages, label_smoothing
         self._require_fit()
-        self.classes = tuple(data.classes)
+        self.classes = self._known_classes()
 
     def _require_fit(self) -> None:
         data, model = self.data, self.model
@@ -88,12 +89,17 @@ class PictureClassifier(Workload):
             raise UserError(
                 f"PictureClassifier.stages = {self.stages}: the trunk has {len(model.feature_widths)}"
             )
-        if len(data.classes) < 2:
-            found = f"one class, {data.classes[0]!r}" if data.classes else "no labels"
+
+    def _known_classes(self) -> tuple[str, ...]:
+        """Names of what is told apart; UserError where the pictures do not say."""
+        classes = tuple(self.data.classes)
+        if len(classes) < 2:
+            found = f"one class, {classes[0]!r}" if classes else "no labels"
             raise UserError(
                 f"PictureClassifier: the pictures have {found}, and two classes are needed: give class "
                 "folders, or name the column by images.label_field"
             )
+        return classes
 
     @classmethod
     def from_run(cls, recipe: Recipe, reference: Reference, directory: Path) -> "PictureClassifier":
@@ -108,7 +114,7 @@ class PictureClassifier(Workload):
         made: Any = {
             name: make(recipe, value, reference.scope)
             for name, value in arguments.items()
-            if name not in ("data", "base")
+            if name in cls.OF_MODEL
         }
         data = NoPictures(config.size, config.channels, 1, False, classes)
         return cls(base=FreshTrunk(config), data=data, **made)
@@ -168,25 +174,46 @@ class PictureClassifier(Workload):
 
     def features(self, params: Tree, pixels_BxSxSxC: jax.Array, run: RunContext) -> Features:
         """Features of all stages of whole pictures, values of 0 to 255, by `complete` parameters."""
-        forward = self.model.forward(run.placement, run.remat, run.dtype)
-        return trunks.features(forward, params, trunks.whole(self.model, centred(pixels_BxSxSxC)))
+        return self._features(self.model, params, pixels_BxSxSxC, run)
 
     def logits(self, variables: Variables, pixels_BxSxSxC: jax.Array, run: RunContext) -> jax.Array:
         """fp32 [B, classes], of pictures with values of 0 to 255."""
-        params = self.complete(variables)
+        return self.answers(self.model, self.complete(variables), pixels_BxSxSxC, run)[0]
+
+    def answers(
+        self, model: TrunkConfig, params: Tree, pixels_BxSxSxC: jax.Array, run: RunContext
+    ) -> tuple[jax.Array, jax.Array]:
+        """Logits, fp32 [B, classes], and the normalised features that the head reads, fp32 [B, F].
+
+        Args:
+          model: the trunk's shape.
+          params: {"trunk", "main", "head"} of that shape.
+          pixels_BxSxSxC: values of 0 to 255.
+          run: how a forward pass is carried out.
+        """
         head = params["head"]
-        x_BxF = layer_norm(pooled(self.features(params, pixels_BxSxSxC, run), self.stages), head["norm"])
-        return x_BxF @ head["kernel"] + head["bias"]
+        features = self._features(model, params, pixels_BxSxSxC, run)
+        x_BxF = layer_norm(pooled(features, self.stages), head["norm"])
+        return x_BxF @ head["kernel"] + head["bias"], x_BxF
+
+    def _features(
+        self, model: TrunkConfig, params: Tree, pixels_BxSxSxC: jax.Array, run: RunContext
+    ) -> Features:
+        forward = model.forward(run.placement, run.remat, run.dtype)
+        return trunks.features(forward, params, trunks.whole(model, centred(pixels_BxSxSxC)))
 
     def loss(self, variables: Variables, batch: Batch, keys: jax.Array | None, run: RunContext) -> Sums:
         """Cross-entropy and accuracy; without `keys` nothing is smoothed."""
+        logits_BxC = self.logits(variables, batch["image"][:, -1], run)
+        return self.against_labels(logits_BxC, batch, 0.0 if keys is None else self.label_smoothing)
+
+    def against_labels(self, logits_BxC: jax.Array, batch: Batch, smoothing: float) -> Sums:
+        """Cross-entropy and accuracy of these logits, over the pictures with a label."""
         label_B = batch["label"]
         weight_B = jnp.where(label_B >= 0, batch["weight"], 0.0).astype(jnp.float32)
-        logits_BxC = self.logits(variables, batch["image"][:, -1], run)
         logs_BxC = jax.nn.log_softmax(logits_BxC)
-        smoothed = 0.0 if keys is None else self.label_smoothing
         own_B = jnp.take_along_axis(logs_BxC, jnp.maximum(label_B, 0)[:, None], axis=1)[:, 0]
-        loss_B = -(1 - smoothed) * own_B - smoothed * jnp.mean(logs_BxC, axis=1)
+        loss_B = -(1 - smoothing) * own_B - smoothing * jnp.mean(logs_BxC, axis=1)
         right_B = (jnp.argmax(logits_BxC, axis=1) == label_B).astype(jnp.float32)
         count = jnp.sum(weight_B)
         return Sums(jnp.sum(loss_B * weight_B), count, {"accuracy": (jnp.sum(right_B * weight_B), count)})
@@ -239,15 +266,16 @@ class PictureClassifier(Workload):
         return passes * batch_size * self.model.flops(self.model.units)
 
 
+@gin.configurable(module="pangu_jax.workloads.vision")
 class FreshTrunk:
     """A trunk that has learnt nothing: what everything else is held against.
 
     Args:
-      config: the shape.
+      config: the shape, @HierarchicalTransformer() or @VisionTransformer().
       seed: of the weights.
     """
 
-    def __init__(self, config: TrunkConfig, seed: int = 0):
+    def __init__(self, config: TrunkConfig = gin.REQUIRED, seed: int = 0):
         self.config, self._seed = config, seed
 
     def restore(self, shardings: Tree) -> Tree:
