@@ -1,6 +1,7 @@
 """Models of vision: what the trainer needs of them."""
 
-from pangu_jax.workloads.vision.classifier import FreshTrunk, PictureClassifier
+from pangu_jax.workloads.vision.bases import FreshTrunk
+from pangu_jax.workloads.vision.classifier import PictureClassifier
 from pangu_jax.workloads.vision.distilled import DistilledClassifier
 from pangu_jax.workloads.vision.elastic import ElasticClassifier
 from pangu_jax.workloads.vision.evaluators import KNearestNeighbours, LinearProbe

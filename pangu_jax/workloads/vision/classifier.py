@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import gin
 import jax
@@ -17,30 +17,20 @@ from pangu_jax.workloads import Batch, RunContext, Source, Sums, TrainStream, Tr
 from pangu_jax.workloads.vision import stored_trunk
 from pangu_jax.workloads.vision.data import NoPictures, PictureData
 from pangu_jax.workloads.vision.learning import AllWeights, Learning
+from pangu_jax.workloads.vision.bases import FreshTrunk, PretrainedTrunk
 from pangu_jax.workloads.vision.model import trunk as trunks
 from pangu_jax.workloads.vision.model.pixels import centred
 from pangu_jax.workloads.vision.model.trunk import Features, TrunkConfig
 from pangu_jax.workloads.vision.pooled import pooled
 
+HEAD_AXES = {"norm": {"scale": (None,), "bias": (None,)}, "kernel": (None, None), "bias": (None,)}
 FILE = "classifier.json"  # beside the run's checkpoints: its classes, and the shape of its trunk
-
-
-class PretrainedTrunk(Protocol):
-    """A trunk that has learnt something."""
-
-    @property
-    def config(self) -> TrunkConfig:
-        """The shape."""
-        ...
-
-    def restore(self, shardings: Tree) -> Tree:
-        """{"trunk", "main"}, fp32, where they are to be."""
-        ...
 
 
 @gin.configurable(module="pangu_jax.workloads.vision")
 class PictureClassifier(Workload):
-    """A trunk under a classifier: mean of units, LayerNorm, a linear layer that starts at zero.
+    """A trunk under a classifier: mean of units, LayerNorm, a linear layer that starts at zero, unless the
+    base has one for these classes.
 
     Parameters are what learns, and "head". What stays of the trunk is extra state, so that a checkpoint is
     whole without the run that the trunk is from.
@@ -71,6 +61,11 @@ class PictureClassifier(Workload):
         self.stages, self.label_smoothing = stages, label_smoothing
         self._require_fit()
         self.classes = self._known_classes()
+        if base.classes and base.classes != self.classes:
+            raise UserError(
+                "the classifier that is tuned further knows other classes than the pictures: name its trunk alone, "
+                "by @TrunkOfRun()"
+            )
 
     def _require_fit(self) -> None:
         data, model = self.data, self.model
@@ -120,15 +115,16 @@ class PictureClassifier(Workload):
         return cls(base=FreshTrunk(config), data=data, **made)
 
     def given(self) -> Tree:
-        """The shapes of the trunk."""
-        return jax.eval_shape(self.model.init, jax.random.key(0))
+        """The shapes of the trunk, and of its head where it has one."""
+        shapes = jax.eval_shape(self.model.init, jax.random.key(0))
+        return shapes | ({"head": jax.eval_shape(self._fresh_head)} if self.base.classes else {})
 
     def given_axes(self) -> Tree:
-        """Logical axes of the trunk."""
-        return self.model.axes()
+        """Their logical axes."""
+        return {**self.model.axes(), **({"head": HEAD_AXES} if self.base.classes else {})}
 
     def restore_given(self, shardings: Tree) -> Tree:
-        """The trunk that the base is."""
+        """The trunk that the base is, and its head where it has one."""
         return self.base.restore(shardings)
 
     def init(self, key: jax.Array) -> Variables:
@@ -136,21 +132,23 @@ class PictureClassifier(Workload):
         return self.start(key, self.model.init(key))
 
     def start(self, key: jax.Array, given: Tree) -> Variables:
-        """The trunk, split, and a fresh head."""
-        learning, frozen = self.learns.split(given, key)
+        """The trunk, split, and its head or a fresh one."""
+        learning, frozen = self.learns.split({name: given[name] for name in ("trunk", "main")}, key)
+        head = given["head"] if "head" in given else self._fresh_head()
+        return Variables({**learning, "head": head}, {"frozen": frozen} if frozen else {})
+
+    def _fresh_head(self) -> Tree:
         width = sum(self.model.feature_widths[-self.stages :])
-        head = {
+        return {
             "norm": {"scale": jnp.ones(width), "bias": jnp.zeros(width)},
             "kernel": jnp.zeros((width, len(self.classes))),
             "bias": jnp.zeros(len(self.classes)),
         }
-        return Variables({**learning, "head": head}, {"frozen": frozen} if frozen else {})
 
     def logical_axes(self) -> Variables:
         """Those of the trunk; the head is on every device."""
         learning, frozen = self.learns.axes(self.model)
-        head = {"norm": {"scale": (None,), "bias": (None,)}, "kernel": (None, None), "bias": (None,)}
-        return Variables({**learning, "head": head}, {"frozen": frozen} if frozen else {})
+        return Variables({**learning, "head": HEAD_AXES}, {"frozen": frozen} if frozen else {})
 
     def dimensions(self) -> dict[str, int]:
         """What a layout must divide."""
@@ -264,36 +262,3 @@ class PictureClassifier(Workload):
         low-rank differences as of all weights."""
         passes = 1.0 if not self.learns.axes(self.model)[0] else 3.0
         return passes * batch_size * self.model.flops(self.model.units)
-
-
-@gin.configurable(module="pangu_jax.workloads.vision")
-class FreshTrunk:
-    """A trunk that has learnt nothing: what everything else is held against.
-
-    Args:
-      config: the shape, @HierarchicalTransformer() or @VisionTransformer().
-      seed: of the weights.
-    """
-
-    def __init__(self, config: TrunkConfig = gin.REQUIRED, seed: int = 0):
-        self.config, self._seed = config, seed
-
-    def restore(self, shardings: Tree) -> Tree:
-        """See `PretrainedTrunk`."""
-        return jax.jit(self.config.init, out_shardings=shardings)(jax.random.key(self._seed))
-
-
-class TrunkInMemory:
-    """A trunk whose parameters are here; they are not changed.
-
-    Args:
-      config: the shape.
-      params: {"trunk", "main"}; other names are passed over.
-    """
-
-    def __init__(self, config: TrunkConfig, params: Tree):
-        self.config, self._params = config, {name: params[name] for name in ("trunk", "main")}
-
-    def restore(self, shardings: Tree) -> Tree:
-        """See `PretrainedTrunk`."""
-        return jax.device_put(self._params, shardings)

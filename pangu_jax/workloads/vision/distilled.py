@@ -18,7 +18,8 @@ from pangu_jax.errors import UserError
 from pangu_jax.models.parameters import Tree
 from pangu_jax.recipes import Recipe, Reference
 from pangu_jax.workloads import Batch, RunContext, Sums, Variables
-from pangu_jax.workloads.vision.classifier import PictureClassifier, PretrainedTrunk
+from pangu_jax.workloads.vision.bases import PretrainedTrunk
+from pangu_jax.workloads.vision.classifier import PictureClassifier
 from pangu_jax.workloads.vision.data import PictureData
 from pangu_jax.workloads.vision.learning import Learning
 from pangu_jax.workloads.vision.soft_labels import divergence

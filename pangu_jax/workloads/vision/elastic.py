@@ -16,7 +16,8 @@ import numpy as np
 
 from pangu_jax.errors import UserError
 from pangu_jax.workloads import Batch, RunContext, Sums, Tree, Variables
-from pangu_jax.workloads.vision.classifier import PictureClassifier, PretrainedTrunk
+from pangu_jax.workloads.vision.bases import PretrainedTrunk
+from pangu_jax.workloads.vision.classifier import PictureClassifier
 from pangu_jax.workloads.vision.data import PictureData
 from pangu_jax.workloads.vision.learning import AllWeights
 from pangu_jax.workloads.vision.model import slicing

@@ -24,6 +24,8 @@ class TrunkOfRun:
       step: its checkpoint; the best or the newest when None.
     """
 
+    classes: tuple[str, ...] = ()  # its head, where it has one, stays behind
+
     def __init__(self, run_dir: str = gin.REQUIRED, step: int | None = None):
         self._run = StoredRun(run_dir, step, "TrunkOfRun.run_dir")
 

@@ -1,0 +1,89 @@
+"""How long sub-models take on this machine: a table of widths and layers, from which every one is predicted.
+
+A depth adds equal layers, so of each width the shallowest is timed and one more with each stage deeper: their
+differences are what a layer takes (as the table of Cai et al., arXiv 1908.09791, which is by block). Of each
+program the least of many rounds counts, all taken in turn: what else the machine does makes calls longer, and
+never shorter.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+
+from pangu_jax.workloads.vision.model.slicing import SubModel
+
+Call = Callable[[], jax.Array]
+Make = Callable[[SubModel], Call]
+SECONDS = 0.4  # of a program in all rounds
+ROUNDS = 8
+
+
+class LatencyTable(NamedTuple):
+    """Seconds of a forward pass.
+
+    Attributes:
+      base: of each width, at the least depths.
+      layers: of each width, of a layer more of each stage.
+      least: those depths.
+      timed: what was timed.
+    """
+
+    base: dict[int, float]
+    layers: dict[int, tuple[float, float, float]]
+    least: tuple[int, int, int]
+    timed: dict[SubModel, float]
+
+    def __call__(self, part: SubModel) -> float:
+        """Predicted."""
+        more = (own - least for own, least in zip(part.depths, self.least, strict=True))
+        return self.base[part.width] + sum(
+            count * each for count, each in zip(more, self.layers[part.width], strict=True)
+        )
+
+
+def table(parts: Sequence[SubModel], make: Make) -> LatencyTable:
+    """The table of some sub-models.
+
+    Args:
+      parts: what is to be predicted.
+      make: a sub-model's forward pass, compiled.
+    """
+    depths = list(zip(*(part.depths for part in parts), strict=True))
+    least: tuple[int, int, int] = tuple(min(of) for of in depths)  # type: ignore[assignment]
+    most = [max(of) for of in depths]
+    widths = sorted({part.width for part in parts})
+    corners = {}
+    for width in widths:
+        corners[width, -1] = SubModel(width, least)
+        for stage in range(3):
+            if most[stage] > least[stage]:
+                deeper = tuple(most[i] if i == stage else least[i] for i in range(3))
+                corners[width, stage] = SubModel(width, deeper)  # type: ignore[arg-type]
+    seconds = dict(zip(corners, timed([make(part) for part in corners.values()]), strict=True))
+    base = {width: seconds[width, -1] for width in widths}
+    layers = {
+        width: tuple(
+            max(0.0, seconds[width, stage] - base[width]) / (most[stage] - least[stage])
+            if (width, stage) in seconds
+            else 0.0
+            for stage in range(3)
+        )
+        for width in widths
+    }
+    return LatencyTable(base, layers, least, {corners[key]: value for key, value in seconds.items()})  # type: ignore[arg-type]
+
+
+def timed(calls: Sequence[Call], seconds: float = SECONDS) -> list[float]:
+    """The least time of each of some programs, taken in turn."""
+    for call in calls:
+        call().block_until_ready()  # compiled, and its weights near
+    best = [float("inf")] * len(calls)
+    for _ in range(ROUNDS):
+        for at, call in enumerate(calls):
+            until = time.perf_counter() + seconds / ROUNDS
+            while (began := time.perf_counter()) < until:
+                call().block_until_ready()
+                best[at] = min(best[at], time.perf_counter() - began)
+    return best
