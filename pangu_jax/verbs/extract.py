@@ -26,7 +26,9 @@ def _flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", required=True, metavar="RUN", help="the extracted run; a folder of runs for several budgets"
     )
-    parser.add_argument("--steps", type=int, default=200, metavar="N", help="of fine-tuning; 200 unless given")
+    parser.add_argument(
+        "--steps", type=int, default=200, metavar="N", help="of fine-tuning; 200 unless given"
+    )
     parser.add_argument(
         "--learning_rate", type=float, default=5e-4, metavar="R", help="its peak; 5e-4 unless given"
     )
@@ -92,7 +94,7 @@ def _say(line: str) -> None:
 VERBS: dict[str, Verb] = {
     "extract": Verb(
         "cut the best sub-model under a budget of time, parameters or FLOPs out of a classifier, and tune it",
-        'pangu extract --run_dir runs/elastic --budget "latency<=2ms@cpu" --budget "params<=200k" --out runs/small',
+        'pangu extract --run_dir runs/elastic --budget "latency<=2ms@cpu" --out runs/small',
         _flags,
         _extract,
         opens_run=True,

@@ -15,9 +15,9 @@ from pangu_jax.models.normalization import layer_norm
 from pangu_jax.recipes import Recipe, Reference, make
 from pangu_jax.workloads import Batch, RunContext, Source, Sums, TrainStream, Tree, Variables, Workload
 from pangu_jax.workloads.vision import stored_trunk
+from pangu_jax.workloads.vision.bases import FreshTrunk, PretrainedTrunk
 from pangu_jax.workloads.vision.data import NoPictures, PictureData
 from pangu_jax.workloads.vision.learning import AllWeights, Learning
-from pangu_jax.workloads.vision.bases import FreshTrunk, PretrainedTrunk
 from pangu_jax.workloads.vision.model import trunk as trunks
 from pangu_jax.workloads.vision.model.pixels import centred
 from pangu_jax.workloads.vision.model.trunk import Features, TrunkConfig
@@ -63,8 +63,8 @@ class PictureClassifier(Workload):
         self.classes = self._known_classes()
         if base.classes and base.classes != self.classes:
             raise UserError(
-                "the classifier that is tuned further knows other classes than the pictures: name its trunk alone, "
-                "by @TrunkOfRun()"
+                "the classifier that is tuned further knows other classes than the pictures: name its trunk "
+                "alone, by @TrunkOfRun()"
             )
 
     def _require_fit(self) -> None:

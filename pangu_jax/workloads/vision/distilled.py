@@ -2,7 +2,7 @@
 
     loss of a picture = (1 - soft) cross-entropy, where it has a label
                       + soft T^2 KL(teacher || student)
-                      + features (1 - cosine of the student's features and a random projection of the teacher's)
+                      + features (1 - cosine(the student's features, a random projection of the teacher's))
 
 The teacher sees what the student sees, crop for crop (Beyer et al., arXiv 2106.05237).
 """
@@ -89,8 +89,8 @@ class DistilledClassifier(PictureClassifier):
         known, own = self.teacher.workload.classes, tuple(self.data.classes)
         if own and own != known:
             raise UserError(
-                f"{self.teacher.named} tells {_few(known)} apart, and the pictures are of {_few(own)}: take a "
-                "teacher of these classes, or pictures without labels"
+                f"{self.teacher.named} tells {_few(known)} apart, and the pictures are of {_few(own)}: take "
+                "a teacher of these classes, or pictures without labels"
             )
         return known
 
@@ -164,6 +164,24 @@ class DistilledClassifier(PictureClassifier):
         """The student's, and a forward pass of the teacher."""
         teacher = self.teacher.workload.model
         return super().flops_per_step(batch_size) + batch_size * teacher.flops(teacher.units)
+
+
+class TeacherInMemory:
+    """A classifier that was just trained.
+
+    Args:
+      workload: what it is.
+      variables: its own; they are not changed.
+    """
+
+    named = "the teacher"
+
+    def __init__(self, workload: PictureClassifier, variables: Variables):
+        self.workload, self._variables = workload, variables._replace(constants={})
+
+    def restore(self, shardings: Variables) -> Variables:
+        """See `Teacher`."""
+        return jax.device_put(self._variables, shardings)
 
 
 def _projected(x_BxG: jax.Array, width: int) -> jax.Array:

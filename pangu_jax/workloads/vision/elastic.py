@@ -59,17 +59,18 @@ class ElasticClassifier(PictureClassifier):
     ):
         super().__init__(base, data, AllWeights(), stages, label_smoothing)
         self.every, self.alone, self.temperature = every, alone, temperature
-        if not isinstance(self.model, HierarchicalConfig):
+        if not isinstance(base.config, HierarchicalConfig):
             raise UserError("ElasticClassifier cuts sub-models out of a HiViT, and the base is another trunk")
+        self.whole = base.config
         if not sizes:
             raise UserError("ElasticClassifier.sizes is empty: name sub-models, such as ((64, (1, 1, 2)),)")
-        self.parts = tuple(SubModel(width, tuple(depths)) for width, depths in sizes)
+        self.parts = tuple(SubModel(width, (first, second, main)) for width, (first, second, main) in sizes)
         for part in self.parts:
             try:
-                slicing.cut_config(self.model, part)
+                slicing.cut_config(self.whole, part)
             except ValueError as error:
                 raise UserError(f"ElasticClassifier.sizes: {error}") from None
-            if part == slicing.whole(self.model):
+            if part == slicing.whole(self.whole):
                 raise UserError(f"ElasticClassifier.sizes: {part.label} is the whole model: leave it out")
         if every < 1 or alone < 0 or temperature <= 0:
             raise UserError("ElasticClassifier: every must be at least 1, alone 0, temperature above 0")
@@ -82,7 +83,7 @@ class ElasticClassifier(PictureClassifier):
 
     def part_of(self, params: Tree, part: SubModel) -> Tree:
         """{"trunk", "main", "head"} of a sub-model, cut out of those of the whole."""
-        return cut_classifier(self.model, params, part, self.stages)
+        return cut_classifier(self.whole, params, part, self.stages)
 
     def loss(self, variables: Variables, batch: Batch, keys: jax.Array | None, run: RunContext) -> Sums:
         """The largest's cross-entropy; in training the divergences of the smaller ones are added."""
@@ -95,7 +96,7 @@ class ElasticClassifier(PictureClassifier):
         weight_B = jnp.where(batch["label"] >= 0, batch["weight"], 0.0).astype(jnp.float32)[seen]
         count, loss, metrics = jnp.sum(weight_B), sums.loss, dict(sums.metrics)
         for name, part in self._taught(run.phase):
-            config = slicing.cut_config(self.model, part)
+            config = slicing.cut_config(self.whole, part)
             student_BxC, _ = self.answers(config, self.part_of(params, part), pixels[seen], run)
             apart = jnp.sum(weight_B * divergence(logits_BxC[seen], student_BxC, self.temperature))
             metrics[f"loss/{name}"] = (apart, count)
@@ -110,7 +111,7 @@ class ElasticClassifier(PictureClassifier):
     def flops_per_step(self, batch_size: int) -> float:
         """Of a step with sub-models, of which the middle ones count by their mean."""
         units = self.model.units
-        costs = [slicing.cut_config(self.model, part).flops(units) for part in self.parts]
+        costs = [slicing.cut_config(self.whole, part).flops(units) for part in self.parts]
         *middle, smallest = costs
         taught = smallest + (sum(middle) / len(middle) if middle else 0.0)
         return 3.0 * batch_size * (self.model.flops(units) + taught / self.every)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import gin
 import numpy as np
@@ -67,10 +68,12 @@ class FewLabelled:
     def train_source(self, batch_size: int, seed: int, shift: int = 0) -> TrainStream:
         """Endless views, labels of -1 where they are not told."""
         if self.only:
-            return self.data.learnt_from(self.labelled, batch_size, seed, shift)
+            alone: Any = self.data.learnt_from(self.labelled, batch_size, seed, shift)
+            return alone
         known_N = np.zeros(len(self.data.pictures.label_N), bool)
         known_N[self.labelled] = True
-        return _Hidden(self.data.train_source(batch_size, seed, shift), known_N)
+        hidden: Any = _Hidden(self.data.train_source(batch_size, seed, shift), known_N)
+        return hidden
 
     def validation_sources(self, batch_size: int) -> Mapping[str, Source]:
         """What is held out, once."""
@@ -88,8 +91,11 @@ class FewLabelled:
 class _Hidden:
     """A stream without the labels of some pictures."""
 
-    def __init__(self, stream: TrainStream, known_N: np.ndarray):
+    def __init__(self, stream: Any, known_N: np.ndarray):
         self._stream, self._known_N = stream, known_N
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
     def _without(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return batch | {"label": np.where(self._known_N[batch["place"]], batch["label"], -1).astype(np.int32)}
@@ -99,12 +105,3 @@ class _Hidden:
 
     def iterator(self, start_step: int, rows: slice | None = None) -> Iterator[dict[str, np.ndarray]]:
         return map(self._without, self._stream.iterator(start_step, rows))
-
-    def identity(self, step: int) -> list[str]:
-        return self._stream.identity(step)
-
-    def epochs(self, step: int) -> dict[str, int]:
-        return self._stream.epochs(step)
-
-    def __len__(self) -> int:
-        raise TypeError("a training stream has no end")

@@ -1,7 +1,7 @@
 """Budgets as a person writes them: "params<=2M", "flops<=40M", "latency<=5ms@cpu"."""
 
 import re
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from pangu_jax.errors import UserError
 from tpu_npu_backends.chips import CHIPS
@@ -44,8 +44,9 @@ def parse(text: str) -> Budget:
     """A budget; UserError where it is none."""
     if not (found := _PATTERN.fullmatch(text)):
         raise UserError(f"--budget {text!r} is not understood: write {_FORMS}")
-    kind, number, unit, chip = found.groups()
-    scale = (_SECONDS if kind == "latency" else _COUNTS).get(unit.lower() if kind != "latency" else unit)
+    number, unit, chip = found.groups()[1:]
+    kind: Kind = next(known for known in get_args(Kind) if known == found[1])
+    scale = _SECONDS.get(unit) if kind == "latency" else _COUNTS.get(unit.lower())
     if scale is None:
         raise UserError(f"--budget {text!r}: the unit {unit!r} is not understood: write {_FORMS}")
     if kind != "latency" and chip:
@@ -55,7 +56,7 @@ def parse(text: str) -> Budget:
         raise UserError(f"--budget {text!r}: no chip {chip!r}: one of {', '.join(CHIPS)}")
     if not float(number):
         raise UserError(f"--budget {text!r}: a limit of 0 holds nothing: write {_FORMS}")
-    return Budget(kind, float(number) * scale, chip, text.strip())  # type: ignore[arg-type]
+    return Budget(kind, float(number) * scale, chip, text.strip())
 
 
 def amount(cost: str, value: float) -> str:

@@ -135,9 +135,7 @@ def choose(
     return Chosen(choices, rows, error, measurer.pictures, measurer)
 
 
-def _opened(
-    run_dir: str | Path, devices: Devices
-) -> tuple[OpenedRun, PictureClassifier, HierarchicalConfig]:
+def _opened(run_dir: str | Path, devices: Devices) -> tuple[OpenedRun, PictureClassifier, HierarchicalConfig]:
     opened = opening.open_run(run_dir, devices=devices, family="vision", float32=True)
     if not isinstance(opened.workload, PictureClassifier):
         raise UserError(
@@ -186,9 +184,7 @@ def _require_met(costs: dict[SubModel, dict[str, float]], budgets: Sequence[Budg
             )
 
 
-def _spread(
-    found: space.Space, costs: dict[SubModel, dict[str, float]], count: int
-) -> list[SubModel]:
+def _spread(found: space.Space, costs: dict[SubModel, dict[str, float]], count: int) -> list[SubModel]:
     """Those that have learnt as such, then others evenly by their FLOPs; `count` in all."""
     first = [part for part in found.parts if part in found.learnt][:count]
     others = sorted(set(found.parts) - set(first), key=lambda part: (costs[part]["flops"], part))

@@ -6,6 +6,7 @@ program the least of many rounds counts, all taken in turn: what else the machin
 never shorter.
 """
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -50,29 +51,32 @@ def table(parts: Sequence[SubModel], make: Make) -> LatencyTable:
       parts: what is to be predicted.
       make: a sub-model's forward pass, compiled.
     """
-    depths = list(zip(*(part.depths for part in parts), strict=True))
-    least: tuple[int, int, int] = tuple(min(of) for of in depths)  # type: ignore[assignment]
-    most = [max(of) for of in depths]
+    least, most = (tuple(of(part.depths[stage] for part in parts) for stage in range(3)) for of in (min, max))
     widths = sorted({part.width for part in parts})
-    corners = {}
-    for width in widths:
-        corners[width, -1] = SubModel(width, least)
-        for stage in range(3):
-            if most[stage] > least[stage]:
-                deeper = tuple(most[i] if i == stage else least[i] for i in range(3))
-                corners[width, stage] = SubModel(width, deeper)  # type: ignore[arg-type]
+    corners = {(width, -1): SubModel(width, _triple(least)) for width in widths}
+    for width, stage in itertools.product(widths, range(3)):
+        if most[stage] > least[stage]:
+            deeper = [most[at] if at == stage else least[at] for at in range(3)]
+            corners[width, stage] = SubModel(width, _triple(deeper))
     seconds = dict(zip(corners, timed([make(part) for part in corners.values()]), strict=True))
-    base = {width: seconds[width, -1] for width in widths}
-    layers = {
-        width: tuple(
-            max(0.0, seconds[width, stage] - base[width]) / (most[stage] - least[stage])
-            if (width, stage) in seconds
-            else 0.0
-            for stage in range(3)
-        )
-        for width in widths
-    }
-    return LatencyTable(base, layers, least, {corners[key]: value for key, value in seconds.items()})  # type: ignore[arg-type]
+
+    def layer(width: int, stage: int) -> float:
+        if (width, stage) not in seconds:
+            return 0.0
+        more = seconds[width, stage] - seconds[width, -1]
+        return max(0.0, more) / (most[stage] - least[stage])
+
+    return LatencyTable(
+        {width: seconds[width, -1] for width in widths},
+        {width: (layer(width, 0), layer(width, 1), layer(width, 2)) for width in widths},
+        _triple(least),
+        {corners[key]: value for key, value in seconds.items()},
+    )
+
+
+def _triple(depths: Sequence[int]) -> tuple[int, int, int]:
+    first, second, main = depths
+    return first, second, main
 
 
 def timed(calls: Sequence[Call], seconds: float = SECONDS) -> list[float]:

@@ -13,7 +13,7 @@ from pangu_jax.workloads.vision.classifier import PictureClassifier
 from pangu_jax.workloads.vision.data import PictureData
 from pangu_jax.workloads.vision.model.trunk import TrunkConfig
 
-Answer = Callable[[Tree, jax.Array], jax.Array]
+Answer = Callable[[Tree, Any], jax.Array]
 
 
 class Measurer:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from pangu_jax.apps.vision.extraction.budgets import amount
 from pangu_jax.inline_svg import STYLE
-from pangu_jax.text_tables import table
+from pangu_jax.text_tables import render
 
 BLUE, GREY, RED = "#1f5fbf", "#888888", "#b3261e"
 
@@ -21,7 +21,7 @@ def text(extracted: Sequence[dict[str, Any]]) -> str:
     Args:
       extracted: rows of `extracted_row`.
     """
-    lines = [("budget", "sub-model", "cost", "measured", "slice", "tuned", "run")]
+    lines = []
     for row in extracted:
         cost, measured = row["cost"], row.get("measured_seconds")
         lines.append(
@@ -35,7 +35,7 @@ def text(extracted: Sequence[dict[str, Any]]) -> str:
                 row["run_dir"],
             )
         )
-    return table(lines)
+    return render(("budget", "sub-model", "cost", "measured", "slice", "tuned", "run"), lines)
 
 
 def picture(path: Path, rows: Sequence[dict[str, Any]], extracted: Sequence[dict[str, Any]]) -> None:

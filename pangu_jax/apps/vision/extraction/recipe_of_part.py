@@ -12,9 +12,7 @@ MODULES += "import pangu_jax.training.schedules\nimport pangu_jax.workloads.visi
 SOFT, TEMPERATURE = 0.5, 2.0  # the whole goes on teaching its part
 
 
-def resolved(
-    run_dir: str | Path, part: SubModel, steps: int, learning_rate: float, backend: str = ""
-) -> str:
+def resolved(run_dir: str | Path, part: SubModel, steps: int, learning_rate: float, backend: str = "") -> str:
     """A resolved recipe of `train`.
 
     Args:

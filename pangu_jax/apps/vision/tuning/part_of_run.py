@@ -39,7 +39,9 @@ class PartOfRun:
     def _whole(self) -> tuple[PictureClassifier, HierarchicalConfig]:
         classifier = self._run.classifier
         if not isinstance(classifier.model, HierarchicalConfig):
-            raise UserError(f"{self._run.directory.path}: parts are cut out of a HiViT, and its trunk is another")
+            raise UserError(
+                f"{self._run.directory.path}: parts are cut out of a HiViT, and its trunk is another"
+            )
         return classifier, classifier.model
 
     @functools.cached_property

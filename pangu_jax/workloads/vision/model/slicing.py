@@ -1,8 +1,9 @@
 """Sub-models of a HiViT: the first channels, whole heads and first blocks of it, cut out of its weights.
 
-Widths are entangled (Cai et al., arXiv 1908.09791; Chen et al., arXiv 2107.00651): a sub-model's weights are the
-leading part of the larger one's. A head keeps its width, so a narrower model has fewer heads; queries, keys
-and values are cut alike; where neighbours lie side by side each of them is cut; norms are over what is left.
+Widths are entangled (Cai et al., arXiv 1908.09791; Chen et al., arXiv 2107.00651): a sub-model's weights are
+the leading part of the larger one's. A head keeps its width, so a narrower model has fewer heads; queries,
+keys and values are cut alike; where neighbours lie side by side each of them is cut; norms are over what is
+left.
 """
 
 import dataclasses
