@@ -1,12 +1,13 @@
 """Classifiers of CIFAR-10 trained in memory, with their CPU time: for `extraction` and `distillation`.
 
-A step's CPU time is that of the process from one batch to the next, views and waiting included; a step that
-compiled counts as the median step of its program, and what it took beyond that is told apart.
+CPU time is that of the process from the first batch to the last step, views and read-ahead included; a step
+that compiled counts as the mean of the others, and what it took beyond that is told apart.
 """
 
+import copy
+import itertools
 import time
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -90,13 +91,13 @@ class Arms:
             evaluate_every=steps,
             selection=None,
         )
-        clock = _Clock(workload)
-        began = time.process_time()
-        done = runs(clock.workload, seed)
+        clock: list[tuple[float, int]] = []
+        programs = runs.jitted._cache_size
+        done = runs(_timed(workload, lambda: clock.append((time.process_time(), programs()))), seed)
         jax.block_until_ready(done.variables)
-        spent = time.process_time() - began
-        seconds = clock.seconds(workload, spent)
-        return TrainedArm(workload.complete(done.variables), done.variables, seconds, spent - seconds)
+        clock.append((time.process_time(), programs()))
+        seconds, compiling = split(clock)
+        return TrainedArm(workload.complete(done.variables), done.variables, seconds, compiling)
 
     def accuracy(self, workload: PictureClassifier, shape: HierarchicalConfig, params: Any) -> float:
         """Percent right of the held-out pictures."""
@@ -116,48 +117,35 @@ def optimizer(steps: int, rate: float, warmup: int | None = None) -> Optimizer:
     return adamw(cosine_schedule(steps=steps, learning_rate=rate, warmup=led), weight_decay=0.05)
 
 
-class _Clock:
-    """Reads the process's CPU time where a step asks for its batch."""
+def split(clock: Sequence[tuple[float, int]]) -> tuple[float, float]:
+    """CPU seconds of all steps as if none had compiled, and what compiling took.
 
-    def __init__(self, workload: PictureClassifier):
-        self._read: list[float] = []
-        self.workload: Any = _Timed(workload, self._read)
-
-    def seconds(self, workload: PictureClassifier, spent: float) -> float:
-        """Of all steps, as if none had compiled."""
-        each = np.diff(self._read)
-        by_phase = defaultdict(list)
-        for step, took in enumerate(each):
-            by_phase[workload.phase(step)].append(took)
-        steps = len(self._read)
-        total = 0.0
-        for phase, took in by_phase.items():
-            middle = float(np.median(took))
-            count = sum(workload.phase(step) == phase for step in range(steps))
-            fast = [one for one in took if one < 4 * middle]
-            total += count * float(np.mean(fast))
-        return min(total, spent)
+    Args:
+      clock: CPU time and programs compiled so far, where each step asked for its batch and at the end.
+    """
+    took = [after - before for (before, _), (after, _) in itertools.pairwise(clock)]
+    compiled = [after > before for (_, before), (_, after) in itertools.pairwise(clock)]
+    others = [seconds for seconds, slow in zip(took, compiled, strict=True) if not slow]
+    total = sum(others) * len(took) / max(1, len(others))
+    return total, sum(took) - total
 
 
-class _Timed:
-    """A workload whose batches are timed."""
+def _timed(workload: PictureClassifier, on_batch: Callable[[], None]) -> Any:
+    """The workload, telling when a step asks for its batch."""
+    timed = copy.copy(workload)
 
-    def __init__(self, workload: PictureClassifier, read: list[float]):
-        self._workload, self._read = workload, read
+    def train_source(batch_size: int, seed: int, shift: int = 0) -> Any:
+        return _TimedSource(workload.train_source(batch_size, seed, shift), on_batch)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._workload, name)
-
-    def train_source(self, batch_size: int, seed: int, shift: int = 0) -> Any:
-        source: Any = self._workload.train_source(batch_size, seed, shift)
-        return _TimedSource(source, self._read)
+    timed.train_source = train_source
+    return timed
 
 
 class _TimedSource:
-    def __init__(self, source: Any, read: list[float]):
-        self._source, self._read = source, read
+    def __init__(self, source: Any, on_batch: Callable[[], None]):
+        self._source, self._on_batch = source, on_batch
 
     def iterator(self, start_step: int) -> Iterator[Any]:
         for batch in self._source.iterator(start_step):
-            self._read.append(time.process_time())
+            self._on_batch()
             yield batch
