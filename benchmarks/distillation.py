@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> None:
     if given.train:
         for seed in range(given.seeds):
             _one_seed(rows, settings, seed, (given.data_dir / "vision" / "cifar10").resolve())
-    print(table(rows.rows))
+    print(table(rows.rows) if rows.rows else f"{given.out} is not there: make it with --train")
 
 
 def _one_seed(rows: Rows, settings: Row, seed: int, pictures: Path) -> None:

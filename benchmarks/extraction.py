@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
     if given.train:
         for seed in range(given.seeds):
             _Seed(rows, settings, seed, (given.data_dir / "vision" / "cifar10").resolve()).make()
-    print(table(rows.rows))
+    print(table(rows.rows) if rows.rows else f"{given.out} is not there: make it with --train")
 
 
 class _Seed:

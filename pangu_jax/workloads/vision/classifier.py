@@ -99,19 +99,30 @@ class PictureClassifier(Workload):
     @classmethod
     def from_run(cls, recipe: Recipe, reference: Reference, directory: Path) -> "PictureClassifier":
         """The workload of a finished run, by the file that it keeps: base and pictures need not be there."""
+        return cls._of_run(recipe, reference, directory, None)
+
+    @classmethod
+    def with_data(cls, recipe: Recipe, reference: Reference, directory: Path) -> "PictureClassifier":
+        """The same with the recipe's pictures: its base need not be there."""
+        data = make(recipe, recipe.arguments(reference)["data"], reference.scope)
+        return cls._of_run(recipe, reference, directory, data)
+
+    @classmethod
+    def _of_run(
+        cls, recipe: Recipe, reference: Reference, directory: Path, data: PictureData | None
+    ) -> "PictureClassifier":
         kept = directory / FILE
         try:
             found = json.loads(kept.read_text("utf-8"))
             config, classes = stored_trunk.made(found["trunk"]), tuple(map(str, found["classes"]))
         except (OSError, ValueError, KeyError, TypeError):
             raise UserError(f"{kept} is missing or damaged: run this run's `pangu tune` again") from None
-        arguments = recipe.arguments(reference)
         made: Any = {
             name: make(recipe, value, reference.scope)
-            for name, value in arguments.items()
+            for name, value in recipe.arguments(reference).items()
             if name in cls.OF_MODEL
         }
-        data = NoPictures(config.size, config.channels, 1, False, classes)
+        data = data or NoPictures(config.size, config.channels, 1, False, classes)
         return cls(base=FreshTrunk(config), data=data, **made)
 
     def given(self) -> Tree:

@@ -99,6 +99,11 @@ class DistilledClassifier(PictureClassifier):
         """A finished student is a classifier like others: its teacher need not be there."""
         return PictureClassifier.from_run(recipe, reference, directory)
 
+    @classmethod
+    def with_data(cls, recipe: Recipe, reference: Reference, directory: Path) -> PictureClassifier:
+        """The same with its pictures."""
+        return PictureClassifier.with_data(recipe, reference, directory)
+
     def given(self) -> Tree:
         """The shapes of the student's trunk and of the teacher."""
         teacher = self.teacher.workload

@@ -1,6 +1,7 @@
 """Digits of scikit-learn: an elastic run, what is extracted from it, and a student that it teaches."""
 
 import json
+import re
 import shutil
 import time
 
@@ -104,7 +105,8 @@ def test_extracted_under_two_budgets_it_is_a_run_like_others(folder, pangu):
         assert kept.shape == (first["width"], 10)
         assert np.abs(kept).max() > 0.01
         status, held_out, errors = pangu("eval", "--run_dir", first["run_dir"], "--held_out")
-        assert (status, "teacher" in " ".join(errors)) == (2, False) or "validation_accuracy" in held_out
+        assert status == 0, errors
+        assert "validation_accuracy" in held_out
     finally:
         shutil.move(folder / "away", folder / "run")
 
@@ -125,7 +127,7 @@ def test_a_student_of_few_labels(folder, pangu):
     ("budget", "words"),
     [
         ("params<=10", r"no sub-model meets it: the nearest is 16 wide, 1-1-1 deep with [\d.]+k"),
-        ("latency<=1us@v5e", "no sub-model meets it: the nearest is 16 wide, 1-1-1 deep with"),
+        ("latency<=0.001us@v5e", "no sub-model meets it: the nearest is 16 wide, 1-1-1 deep with"),
         ("speed<=3", "is not understood"),
         ("latency<=3ms@abacus", "no chip 'abacus'"),
         ("params<=3ms", "the unit 'ms'"),
@@ -133,13 +135,9 @@ def test_a_student_of_few_labels(folder, pangu):
     ],
 )
 def test_budgets_that_cannot_be(folder, pangu, budget, words):
-    if budget.startswith("latency<=1us"):
-        budget = "latency<=0.001us@v5e"
     out = folder / "nothing"
     status, said, errors = pangu("extract", "--run_dir", folder / "run", "--budget", budget, "--out", out)
     assert (status, said, len(errors)) == (2, "", 1)
-    import re
-
     assert re.search(words, errors[0])
     assert not out.exists()
 
@@ -198,8 +196,8 @@ def test_a_chip_takes_longer_for_more():
         for width, depth in ((256, 8), (512, 20))
     )
     for chip in ("v5e", "h100", "ascend910b"):
-        least = large.flops(large.units) * 32 / 1e15
-        assert least < space.chip_seconds(small, chip, 32) < space.chip_seconds(large, chip, 32)
+        few, many = (space.chip_seconds(shape, chip, 32) for shape in (small, large))
+        assert 1e-5 < few < 0.5 * many < 0.1
     # Where there is much to do the peak decides, up to what products and attention reach of it.
     ideal = large.flops(large.units) * 256 / 197e12
     assert ideal < space.chip_seconds(large, "v5e", 256) < 2 * ideal
