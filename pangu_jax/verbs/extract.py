@@ -49,6 +49,8 @@ def _extract(flags: argparse.Namespace) -> Result:
     if flags.learning_rate <= 0:
         raise UserError(f"--learning_rate {flags.learning_rate:g}: give a number above 0")
     asked = [budgets.parse(text) for text in flags.budget]
+    if len({budget.folder for budget in asked}) < len(asked):
+        raise UserError("--budget: one is there twice; leave it out")
     out = Path(flags.out)
     folders.require_empty(out, "--out")
     where = device_flags.devices(flags)

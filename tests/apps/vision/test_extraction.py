@@ -8,11 +8,13 @@ import time
 import numpy as np
 import pytest
 
+from data_pipelines.images.images import images
 from pangu_jax import cli
 from pangu_jax import train as launch
 from pangu_jax.apps.vision.extraction import budgets, latency, predicting, space
 from pangu_jax.errors import UserError
 from pangu_jax.runs import opening
+from pangu_jax.workloads.vision import FewLabelled
 from pangu_jax.workloads.vision.model.hierarchical import HierarchicalConfig
 from pangu_jax.workloads.vision.model.slicing import SubModel
 
@@ -44,7 +46,7 @@ ElasticClassifier.base = @FreshTrunk()
 ElasticClassifier.data = @images()
 ElasticClassifier.sizes = ((16, (1, 1, 1)),)
 HierarchicalTransformer.d_model = 32
-HierarchicalTransformer.depths = (1, 1, 2)
+HierarchicalTransformer.depths = (1, 1, 1)
 HierarchicalTransformer.heads = 4
 """
 DISTIL = f"""{COMMON}
@@ -92,9 +94,9 @@ def test_extracted_under_two_budgets_it_is_a_run_like_others(folder, pangu):
     assert first["params"] <= 9000
     assert second["latency@cpu"] <= 5
     assert second["measured_seconds"] > 0
-    assert {(row["width"], tuple(row["depths"])) for row in found["sub_models"]} == {
-        (width, (1, 1, depth)) for width in (32, 16) for depth in (2, 1)
-    }
+    assert [(row["width"], row["depths"], row["learnt"]) for row in found["sub_models"]] == [
+        (width, [1, 1, 1], True) for width in (32, 16)
+    ]
     assert second["width"] == 32  # the best of all, where anything is allowed
     assert second["slice_accuracy"] > 20
     assert first["run_dir"] in said
@@ -121,6 +123,22 @@ def test_a_student_of_few_labels(folder, pangu):
     status, said, errors = pangu("eval", "--run_dir", folder / "student", "--held_out")
     assert status == 0, errors
     assert "validation_accuracy" in said
+
+
+def test_labels_of_a_share(folder):
+    data = images("package:digits", mode="L", size=8, cache_dir=str(folder / "cache"))
+    few = FewLabelled(data, 0.2, draw=1)
+    labels = data.pictures.label_N
+    batch = few.train_source(500, 0).batch(0)
+    told = batch["label"] >= 0
+    assert 60 < told.sum() < 140
+    np.testing.assert_array_equal(told, np.isin(batch["place"], few.labelled))
+    np.testing.assert_array_equal(batch["label"][told], labels[batch["place"][told]])
+    np.testing.assert_array_equal(next(few.train_source(500, 0).iterator(0))["label"], batch["label"])
+    alone = FewLabelled(data, 0.2, draw=1, only=True).train_source(500, 0).batch(0)
+    assert set(alone["place"]) <= set(few.labelled)
+    (held_out,) = few.validation_sources(50).values()
+    assert (held_out.batch(0)["label"] >= 0).all()
 
 
 @pytest.mark.parametrize(
@@ -160,7 +178,7 @@ def test_a_table_of_latency_predicts_depths_between():
             return self
 
     def seconds(part):
-        return 1e-4 * part.width / 8 * (1 + part.depths[0] + 2 * part.depths[2])
+        return 2e-5 * part.width / 8 * (1 + part.depths[0] + 2 * part.depths[2])
 
     def make(part):
         def call():
@@ -172,7 +190,7 @@ def test_a_table_of_latency_predicts_depths_between():
         return call
 
     parts = [SubModel(width, (a, 1, c)) for width in (8, 16) for a in (1, 2) for c in (1, 2, 3)]
-    table = latency.table(parts, make)
+    table = latency.table(parts, make, seconds=0.02)
     assert len(table.timed) == 6
     for part in parts:
         assert table(part) == pytest.approx(seconds(part), rel=0.1)

@@ -44,12 +44,13 @@ class LatencyTable(NamedTuple):
         )
 
 
-def table(parts: Sequence[SubModel], make: Make) -> LatencyTable:
+def table(parts: Sequence[SubModel], make: Make, seconds: float = SECONDS) -> LatencyTable:
     """The table of some sub-models.
 
     Args:
       parts: what is to be predicted.
       make: a sub-model's forward pass, compiled.
+      seconds: for which each program is timed.
     """
     least, most = (tuple(of(part.depths[stage] for part in parts) for stage in range(3)) for of in (min, max))
     widths = sorted({part.width for part in parts})
@@ -58,19 +59,19 @@ def table(parts: Sequence[SubModel], make: Make) -> LatencyTable:
         if most[stage] > least[stage]:
             deeper = [most[at] if at == stage else least[at] for at in range(3)]
             corners[width, stage] = SubModel(width, _triple(deeper))
-    seconds = dict(zip(corners, timed([make(part) for part in corners.values()]), strict=True))
+    found = dict(zip(corners, timed([make(part) for part in corners.values()], seconds), strict=True))
 
     def layer(width: int, stage: int) -> float:
-        if (width, stage) not in seconds:
+        if (width, stage) not in found:
             return 0.0
-        more = seconds[width, stage] - seconds[width, -1]
+        more = found[width, stage] - found[width, -1]
         return max(0.0, more) / (most[stage] - least[stage])
 
     return LatencyTable(
-        {width: seconds[width, -1] for width in widths},
+        {width: found[width, -1] for width in widths},
         {width: (layer(width, 0), layer(width, 1), layer(width, 2)) for width in widths},
         _triple(least),
-        {corners[key]: value for key, value in seconds.items()},
+        {corners[key]: value for key, value in found.items()},
     )
 
 
