@@ -29,7 +29,7 @@ from pangu_jax.workloads.vision.model.hierarchical import HierarchicalConfig
 from tpu_npu_backends import compilation_cache
 from tpu_npu_backends import selection as backends
 
-BATCH, ASKED = 64, 4000  # pictures of a step; held-out pictures that are asked about
+BATCH = 64  # pictures of a step
 
 
 class TrainedArm(NamedTuple):
@@ -60,15 +60,16 @@ class Arms:
 
     Args:
       pictures: CIFAR-10.
+      asked: held-out pictures that are asked about.
     """
 
-    def __init__(self, pictures: Path):
+    def __init__(self, pictures: Path, asked: int):
         compilation_cache.use()
         backend = backends.select("cpu")
         self.run = RunContext(OneDevice(backend.native), dtype=np.dtype("float32"))
         self.mesh = make_mesh(Layout(data=1), [backend.devices[0]])
         self.images: Images = images(
-            str(pictures), augment=(RandomCrop(32, 4), Flip()), validation_pictures=ASKED
+            str(pictures), augment=(RandomCrop(32, 4), Flip()), validation_pictures=asked
         )
         self._measurers: dict[int, Measurer] = {}
 

@@ -25,7 +25,7 @@ DATA = Path(os.environ.get("PANGU_DATA_DIR") or ROOT / "../shared/data")
 TEACHER, STUDENT = (96, (1, 1, 4)), (32, (1, 1, 3))
 SETTINGS = {
     "teacher": TEACHER, "student": STUDENT, "teacher_steps": 1200, "student_steps": 1200, "share": 0.1,
-    "temperature": 3.0, "soft": 0.9, "smoothing": 0.1, "batch": 64,
+    "temperature": 3.0, "soft": 0.9, "smoothing": 0.1, "asked": 4000,
 }  # fmt: skip
 DISTILLED, STEPS, COMPUTE, SMOOTHED = "distilled", "equal steps", "equal compute", "label-smoothed"
 
@@ -56,7 +56,11 @@ def _one_seed(rows: Rows, settings: Row, seed: int, pictures: Path) -> None:
     from pangu_jax.workloads.vision import DistilledClassifier, FewLabelled, FreshTrunk, PictureClassifier
     from pangu_jax.workloads.vision.distilled import TeacherInMemory
 
-    arms, large, small = Arms(pictures), config(*settings["teacher"]), config(*settings["student"])
+    arms, large, small = (
+        Arms(pictures, settings["asked"]),
+        config(*settings["teacher"]),
+        config(*settings["student"]),
+    )
     few = FewLabelled(arms.images, settings["share"], seed)
     labelled = FewLabelled(arms.images, settings["share"], seed, only=True)
     steps = settings["student_steps"]

@@ -25,7 +25,7 @@ DATA = Path(os.environ.get("PANGU_DATA_DIR") or ROOT / "../shared/data")
 SETTINGS = {
     "sizes": [[96, [1, 1, 4]], [80, [1, 1, 3]], [64, [1, 1, 3]], [48, [1, 1, 2]]],
     "steps": 480, "more": 120, "alone": 120, "every": 2, "temperature": 1.0,
-    "rate": 2e-3, "rate_more": 7e-4, "soft": 0.5, "soft_temperature": 2.0, "batch": 64,
+    "rate": 2e-3, "rate_more": 7e-4, "soft": 0.5, "soft_temperature": 2.0, "asked": 4000,
 }  # fmt: skip
 SCRATCH, NAIVE, SLICE, TUNED, ELASTIC, LATENCY = (
     "from scratch", "naive slice", "slice", "slice, tuned", "elastic", "latency",
@@ -66,7 +66,7 @@ class _Seed:
         from benchmarks._classifier_arms import Arms, config
         from pangu_jax.workloads.vision.model.slicing import SubModel
 
-        self._arms = Arms(self._pictures)
+        self._arms = Arms(self._pictures, self._settings["asked"])
         self._configs = [config(*size) for size in self._sizes]
         self._parts = [SubModel(*size) for size in self._sizes]
         self._elastic(labels)

@@ -8,7 +8,7 @@ import pytest
 from pangu_jax.errors import UserError
 from pangu_jax.models import normalization
 from pangu_jax.models.placement import OneDevice
-from pangu_jax.workloads import RunContext
+from pangu_jax.workloads import RunContext, Variables
 from pangu_jax.workloads.vision import DistilledClassifier, ElasticClassifier, FreshTrunk, PictureClassifier
 from pangu_jax.workloads.vision.data import NoPictures
 from pangu_jax.workloads.vision.distilled import TeacherInMemory
@@ -19,7 +19,7 @@ from pangu_jax.workloads.vision.model.plain import PlainConfig
 from pangu_jax.workloads.vision.model.slicing import SubModel
 
 WHOLE = HierarchicalConfig(
-    size=8, unit=4, channels=1, d_model=32, depths=(1, 1, 2), heads=4, learned_positions=True, unroll=2
+    size=8, unit=4, channels=1, d_model=32, depths=(1, 1, 2), heads=4, learned_positions=True
 )
 PART = SubModel(16, (1, 1, 1))
 DATA = NoPictures(8, 1, 1, False, ("ape", "bee", "cat"))
@@ -97,30 +97,30 @@ def test_a_slice_is_the_whole_with_masks(elastic, params, batch, monkeypatch):
 
 def test_a_step_is_labels_for_the_whole_and_its_answers_for_parts(elastic, params, batch):
     run = RUN._replace(phase=1)
-    variables = elastic.init(jax.random.key(0))._replace(params=params)
+    variables = Variables(params)
     keys = jax.random.split(jax.random.key(0), BATCH)
+
+    pixels = batch["image"][:, 0]
 
     @jax.jit
     def found(params):
-        own = variables._replace(params=params)
-        sums = elastic.loss(own, batch, keys, run)
-        return sums.loss, sums.metrics, sums.weight
+        sums = elastic.loss(variables._replace(params=params), batch, keys, run)
 
-    loss, metrics, weight = found(params)
-    pixels = batch["image"][:, 0]
+        def logs(part):
+            cut = cut_classifier(WHOLE, params, part, 3)
+            logits_BxC, _ = elastic.answers(slicing.cut_config(WHOLE, part), cut, pixels, RUN)
+            return jax.nn.log_softmax(logits_BxC)
 
-    def logs(part):
-        shape = slicing.cut_config(WHOLE, part)
-        cut = cut_classifier(WHOLE, params, part, 3)
-        return jax.nn.log_softmax(jax.jit(lambda p: elastic.answers(shape, p, pixels, RUN)[0])(cut))
+        parts = slicing.whole(WHOLE), SubModel(*SIZES[2]), SubModel(*SIZES[0])
+        return sums.loss, sums.metrics, sums.weight, [logs(part) for part in parts]
 
-    whole = np.asarray(logs(slicing.whole(WHOLE)))
+    loss, metrics, weight, (whole, *others) = jax.device_get(found(params))
     counted = [0, 1, 2, 3, 5, 6]
     by_hand = -whole[counted, batch["label"][counted]].sum()
     assert weight == len(counted)
-    for name, part in (("smallest", SubModel(*SIZES[2])), ("drawn", SubModel(*SIZES[0]))):
+    for name, logs in zip(("smallest", "drawn"), others, strict=True):
         seen = [0, 2, 6]  # every second that has a label
-        apart = (np.exp(whole) * (whole - np.asarray(logs(part)))).sum(1)[seen].sum()
+        apart = (np.exp(whole) * (whole - logs)).sum(1)[seen].sum()
         np.testing.assert_allclose(metrics[f"loss/{name}"][0], apart, rtol=1e-4)
         by_hand += 2 * apart
     np.testing.assert_allclose(loss, by_hand, rtol=1e-4)
@@ -128,7 +128,7 @@ def test_a_step_is_labels_for_the_whole_and_its_answers_for_parts(elastic, param
 
 def test_the_whole_learns_nothing_from_its_parts(elastic, params, batch):
     """What a part does not have gets the gradient of labels alone."""
-    variables = elastic.init(jax.random.key(0))
+    variables = Variables(params)
     keys = jax.random.split(jax.random.key(0), BATCH)
 
     @jax.jit
@@ -181,7 +181,7 @@ def test_a_student_learns_from_labels_where_there_are_and_from_its_teacher_every
     student = DistilledClassifier(
         FreshTrunk(STUDENT),
         DATA._replace(classes=()),  # a folder without labels: the classes are the teacher's
-        TeacherInMemory(TEACHER, TEACHER.init(jax.random.key(0))._replace(params=params)),
+        TeacherInMemory(TEACHER, Variables(params)),
         temperature=2.0,
         soft=0.75,
         features=0.5,
@@ -190,7 +190,7 @@ def test_a_student_learns_from_labels_where_there_are_and_from_its_teacher_every
 
     @jax.jit
     def found(key):
-        given = {"base": STUDENT.init(key), "teacher": TEACHER.init(key)._replace(params=params)}
+        given = {"base": STUDENT.init(key), "teacher": Variables(params)}
         variables = student.start(key, given)
         head = variables.params["head"] | {"kernel": jax.random.normal(key, (16, 3))}
         variables = variables._replace(params=variables.params | {"head": head})
@@ -217,7 +217,7 @@ def test_a_student_learns_from_labels_where_there_are_and_from_its_teacher_every
 
 
 def test_a_teacher_of_other_classes_or_pictures():
-    teacher = TeacherInMemory(TEACHER, TEACHER.init(jax.random.key(0)))
+    teacher = TeacherInMemory(TEACHER, Variables({}))
     others = DATA._replace(classes=("ant", "bee", "cat"))
     with pytest.raises(UserError, match="tells ape, bee, cat apart, and the pictures are of ant, bee, cat"):
         DistilledClassifier(FreshTrunk(STUDENT), others, teacher)
