@@ -29,7 +29,7 @@ from pangu_jax.parallel.mesh import make_mesh
 from pangu_jax.runs import opening
 from pangu_jax.runs.opening import OpenedRun
 from pangu_jax.workloads import RunContext
-from pangu_jax.workloads.vision.classifier import FreshTrunk, TrunkInMemory
+from pangu_jax.workloads.vision.bases import FreshTrunk, TrunkInMemory
 from pangu_jax.workloads.vision.model.restoring import Restoration
 from pangu_jax.workloads.vision.pooled import Pooling
 

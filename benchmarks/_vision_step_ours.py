@@ -12,7 +12,7 @@ from pangu_jax.training.optimizers import adamw
 from pangu_jax.training.step import init_state, make_train_step
 from pangu_jax.workloads import RunContext
 from pangu_jax.workloads.vision import PictureClassifier
-from pangu_jax.workloads.vision.classifier import FreshTrunk
+from pangu_jax.workloads.vision.bases import FreshTrunk
 from pangu_jax.workloads.vision.data import NoPictures
 from pangu_jax.workloads.vision.model.plain import PlainConfig
 from tpu_npu_backends import selection

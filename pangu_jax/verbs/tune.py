@@ -42,7 +42,7 @@ def _four_digits(value: object) -> str:
 
 VERBS: dict[str, Verb] = {
     "tune": Verb(
-        "tune a run's model on a task or on pictures: fine-tuning, a soft prompt, LoRA or a classifier",
+        "tune a run's model on a task or pictures: all weights, a soft prompt, LoRA, a classifier, a student",
         "pangu tune --gin_file gin/tuning/prompt.gin --gin.tune.run_dir=runs/base "
         "--gin.tune.task=fewclue/eprstmt --run_dir runs/tuned",
         _flags,

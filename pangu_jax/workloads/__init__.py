@@ -200,6 +200,12 @@ class Workload(ABC):
         del directory
         return make(recipe, reference)
 
+    @classmethod
+    def with_data(cls, recipe: Recipe, reference: Reference, directory: Path) -> "Workload":
+        """The same with its data, to be measured again; made whole, as `from_run`."""
+        del directory
+        return make(recipe, reference)
+
     def after_step(self, variables: Variables, updates: Updates) -> Tree:
         """The next `extra`, from the updated parameters and what the step's losses handed up; jitted.
 

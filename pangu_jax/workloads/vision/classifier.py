@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import gin
 import jax
@@ -15,6 +15,7 @@ from pangu_jax.models.normalization import layer_norm
 from pangu_jax.recipes import Recipe, Reference, make
 from pangu_jax.workloads import Batch, RunContext, Source, Sums, TrainStream, Tree, Variables, Workload
 from pangu_jax.workloads.vision import stored_trunk
+from pangu_jax.workloads.vision.bases import FreshTrunk, PretrainedTrunk
 from pangu_jax.workloads.vision.data import NoPictures, PictureData
 from pangu_jax.workloads.vision.learning import AllWeights, Learning
 from pangu_jax.workloads.vision.model import trunk as trunks
@@ -22,25 +23,14 @@ from pangu_jax.workloads.vision.model.pixels import centred
 from pangu_jax.workloads.vision.model.trunk import Features, TrunkConfig
 from pangu_jax.workloads.vision.pooled import Pooling, pooled
 
+HEAD_AXES = {"norm": {"scale": (None,), "bias": (None,)}, "kernel": (None, None), "bias": (None,)}
 FILE = "classifier.json"  # beside the run's checkpoints: its classes, and the shape of its trunk
-
-
-class PretrainedTrunk(Protocol):
-    """A trunk that has learnt something."""
-
-    @property
-    def config(self) -> TrunkConfig:
-        """The shape."""
-        ...
-
-    def restore(self, shardings: Tree) -> Tree:
-        """{"trunk", "main"}, fp32, where they are to be."""
-        ...
 
 
 @gin.configurable(module="pangu_jax.workloads.vision")
 class PictureClassifier(Workload):
-    """A trunk under a classifier: mean of units, LayerNorm, a linear layer that starts at zero (HiViT).
+    """A trunk under a classifier: mean of units, LayerNorm, a linear layer that starts at zero (HiViT), unless
+    the base has one for these classes.
 
     Parameters are what learns, and "head". What stays of the trunk is extra state, so that a checkpoint is
     whole without the run that the trunk is from.
@@ -57,6 +47,7 @@ class PictureClassifier(Workload):
     name = "vision"
     loss_unit = "nats per picture"
     throughput_unit = "pictures"
+    OF_MODEL: tuple[str, ...] = ("learns", "stages", "label_smoothing")  # what `from_run` reads of a recipe
 
     def __init__(
         self,
@@ -71,7 +62,12 @@ class PictureClassifier(Workload):
         self.learns = learns or AllWeights()
         self.stages, self.label_smoothing, self.pooling = stages, label_smoothing, pooling
         self._require_fit()
-        self.classes = tuple(data.classes)
+        self.classes = self._known_classes()
+        if base.classes and base.classes != self.classes:
+            raise UserError(
+                "the classifier that is tuned further knows other classes than the pictures: name its trunk "
+                "alone, by @TrunkOfRun()"
+            )
 
     def _require_fit(self) -> None:
         data, model = self.data, self.model
@@ -92,41 +88,58 @@ class PictureClassifier(Workload):
             )
         if self.pooling not in ("mean", "none"):
             raise UserError(f"PictureClassifier.pooling = {self.pooling!r}: it is 'mean' or 'none'")
-        if len(data.classes) < 2:
-            found = f"one class, {data.classes[0]!r}" if data.classes else "no labels"
+
+    def _known_classes(self) -> tuple[str, ...]:
+        """Names of what is told apart; UserError where the pictures do not say."""
+        classes = tuple(self.data.classes)
+        if len(classes) < 2:
+            found = f"one class, {classes[0]!r}" if classes else "no labels"
             raise UserError(
                 f"PictureClassifier: the pictures have {found}, and two classes are needed: give class "
                 "folders, or name the column by images.label_field"
             )
+        return classes
 
     @classmethod
     def from_run(cls, recipe: Recipe, reference: Reference, directory: Path) -> "PictureClassifier":
         """The workload of a finished run, by the file that it keeps: base and pictures need not be there."""
+        return cls._of_run(recipe, reference, directory, None)
+
+    @classmethod
+    def with_data(cls, recipe: Recipe, reference: Reference, directory: Path) -> "PictureClassifier":
+        """The same with the recipe's pictures: its base need not be there."""
+        data = make(recipe, recipe.arguments(reference)["data"], reference.scope)
+        return cls._of_run(recipe, reference, directory, data)
+
+    @classmethod
+    def _of_run(
+        cls, recipe: Recipe, reference: Reference, directory: Path, data: PictureData | None
+    ) -> "PictureClassifier":
         kept = directory / FILE
         try:
             found = json.loads(kept.read_text("utf-8"))
             config, classes = stored_trunk.made(found["trunk"]), tuple(map(str, found["classes"]))
         except (OSError, ValueError, KeyError, TypeError):
             raise UserError(f"{kept} is missing or damaged: run this run's `pangu tune` again") from None
-        arguments = recipe.arguments(reference)
         made: Any = {
             name: make(recipe, value, reference.scope)
-            for name, value in arguments.items()
-            if name not in ("data", "base")
+            for name, value in recipe.arguments(reference).items()
+            if name in cls.OF_MODEL
         }
-        data = NoPictures(config.size, config.channels, 1, False, classes)
+        data = data or NoPictures(config.size, config.channels, 1, False, classes)
         return cls(base=FreshTrunk(config), data=data, **made)
 
     def given(self) -> Tree:
-        """The shapes of the trunk."""
-        return jax.eval_shape(self.model.init, jax.random.key(0))
+        """The shapes of the trunk, and of its head where it has one."""
+        shapes = jax.eval_shape(self.model.init, jax.random.key(0))
+        return shapes | ({"head": jax.eval_shape(self._fresh_head)} if self.base.classes else {})
 
     def given_axes(self) -> Tree:
-        """Logical axes of the trunk."""
-        return self.model.axes()
+        """Their logical axes."""
+        return {**self.model.axes(), **({"head": HEAD_AXES} if self.base.classes else {})}
 
     def restore_given(self, shardings: Tree) -> Tree:
-        """The trunk that the base is."""
+        """The trunk that the base is, and its head where it has one."""
         return self.base.restore(shardings)
 
     def init(self, key: jax.Array) -> Variables:
@@ -134,22 +147,24 @@ class PictureClassifier(Workload):
         return self.start(key, self.model.init(key))
 
     def start(self, key: jax.Array, given: Tree) -> Variables:
-        """The trunk, split, and a fresh head."""
-        learning, frozen = self.learns.split(given, key)
+        """The trunk, split, and its head or a fresh one."""
+        learning, frozen = self.learns.split({name: given[name] for name in ("trunk", "main")}, key)
+        head = given["head"] if "head" in given else self._fresh_head()
+        return Variables({**learning, "head": head}, {"frozen": frozen} if frozen else {})
+
+    def _fresh_head(self) -> Tree:
         seen = 1 if self.pooling == "mean" else self.model.units
         width = seen * sum(self.model.feature_widths[-self.stages :])
-        head = {
+        return {
             "norm": {"scale": jnp.ones(width), "bias": jnp.zeros(width)},
             "kernel": jnp.zeros((width, len(self.classes))),
             "bias": jnp.zeros(len(self.classes)),
         }
-        return Variables({**learning, "head": head}, {"frozen": frozen} if frozen else {})
 
     def logical_axes(self) -> Variables:
         """Those of the trunk; the head is on every device."""
         learning, frozen = self.learns.axes(self.model)
-        head = {"norm": {"scale": (None,), "bias": (None,)}, "kernel": (None, None), "bias": (None,)}
-        return Variables({**learning, "head": head}, {"frozen": frozen} if frozen else {})
+        return Variables({**learning, "head": HEAD_AXES}, {"frozen": frozen} if frozen else {})
 
     def dimensions(self) -> dict[str, int]:
         """What a layout must divide."""
@@ -173,26 +188,46 @@ class PictureClassifier(Workload):
 
     def features(self, params: Tree, pixels_BxSxSxC: jax.Array, run: RunContext) -> Features:
         """Features of all stages of whole pictures, values of 0 to 255, by `complete` parameters."""
-        forward = self.model.forward(run.placement, run.remat, run.dtype)
-        return trunks.features(forward, params, trunks.whole(self.model, centred(pixels_BxSxSxC)))
+        return self._features(self.model, params, pixels_BxSxSxC, run)
 
     def logits(self, variables: Variables, pixels_BxSxSxC: jax.Array, run: RunContext) -> jax.Array:
         """fp32 [B, classes], of pictures with values of 0 to 255."""
-        params = self.complete(variables)
+        return self.answers(self.model, self.complete(variables), pixels_BxSxSxC, run)[0]
+
+    def answers(
+        self, model: TrunkConfig, params: Tree, pixels_BxSxSxC: jax.Array, run: RunContext
+    ) -> tuple[jax.Array, jax.Array]:
+        """Logits, fp32 [B, classes], and the normalised features that the head reads, fp32 [B, F].
+
+        Args:
+          model: the trunk's shape.
+          params: {"trunk", "main", "head"} of that shape.
+          pixels_BxSxSxC: values of 0 to 255.
+          run: how a forward pass is carried out.
+        """
         head = params["head"]
-        pooled_BxF = pooled(self.features(params, pixels_BxSxSxC, run), self.stages, self.pooling)
-        x_BxF = layer_norm(pooled_BxF, head["norm"])
-        return x_BxF @ head["kernel"] + head["bias"]
+        features = self._features(model, params, pixels_BxSxSxC, run)
+        x_BxF = layer_norm(pooled(features, self.stages, self.pooling), head["norm"])
+        return x_BxF @ head["kernel"] + head["bias"], x_BxF
+
+    def _features(
+        self, model: TrunkConfig, params: Tree, pixels_BxSxSxC: jax.Array, run: RunContext
+    ) -> Features:
+        forward = model.forward(run.placement, run.remat, run.dtype)
+        return trunks.features(forward, params, trunks.whole(model, centred(pixels_BxSxSxC)))
 
     def loss(self, variables: Variables, batch: Batch, keys: jax.Array | None, run: RunContext) -> Sums:
         """Cross-entropy and accuracy; without `keys` nothing is smoothed."""
+        logits_BxC = self.logits(variables, batch["image"][:, -1], run)
+        return self.against_labels(logits_BxC, batch, 0.0 if keys is None else self.label_smoothing)
+
+    def against_labels(self, logits_BxC: jax.Array, batch: Batch, smoothing: float) -> Sums:
+        """Cross-entropy and accuracy of these logits, over the pictures with a label."""
         label_B = batch["label"]
         weight_B = jnp.where(label_B >= 0, batch["weight"], 0.0).astype(jnp.float32)
-        logits_BxC = self.logits(variables, batch["image"][:, -1], run)
         logs_BxC = jax.nn.log_softmax(logits_BxC)
-        smoothed = 0.0 if keys is None else self.label_smoothing
         own_B = jnp.take_along_axis(logs_BxC, jnp.maximum(label_B, 0)[:, None], axis=1)[:, 0]
-        loss_B = -(1 - smoothed) * own_B - smoothed * jnp.mean(logs_BxC, axis=1)
+        loss_B = -(1 - smoothing) * own_B - smoothing * jnp.mean(logs_BxC, axis=1)
         right_B = (jnp.argmax(logits_BxC, axis=1) == label_B).astype(jnp.float32)
         count = jnp.sum(weight_B)
         return Sums(jnp.sum(loss_B * weight_B), count, {"accuracy": (jnp.sum(right_B * weight_B), count)})
@@ -243,35 +278,3 @@ class PictureClassifier(Workload):
         low-rank differences as of all weights."""
         passes = 1.0 if not self.learns.axes(self.model)[0] else 3.0
         return passes * batch_size * self.model.flops(self.model.units)
-
-
-class FreshTrunk:
-    """A trunk that has learnt nothing: what everything else is held against.
-
-    Args:
-      config: the shape.
-      seed: of the weights.
-    """
-
-    def __init__(self, config: TrunkConfig, seed: int = 0):
-        self.config, self._seed = config, seed
-
-    def restore(self, shardings: Tree) -> Tree:
-        """See `PretrainedTrunk`."""
-        return jax.jit(self.config.init, out_shardings=shardings)(jax.random.key(self._seed))
-
-
-class TrunkInMemory:
-    """A trunk whose parameters are here; they are not changed.
-
-    Args:
-      config: the shape.
-      params: {"trunk", "main"}; other names are passed over.
-    """
-
-    def __init__(self, config: TrunkConfig, params: Tree):
-        self.config, self._params = config, {name: params[name] for name in ("trunk", "main")}
-
-    def restore(self, shardings: Tree) -> Tree:
-        """See `PretrainedTrunk`."""
-        return jax.device_put(self._params, shardings)

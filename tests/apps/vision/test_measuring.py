@@ -21,7 +21,7 @@ from pangu_jax.apps.vision.measuring.seen import SeenPictures, Viewer
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.mesh import make_mesh
 from pangu_jax.runs import metrics, opening
-from pangu_jax.workloads.vision.classifier import TrunkInMemory
+from pangu_jax.workloads.vision.bases import TrunkInMemory
 
 PICTURES = """
 import data_pipelines.images.images

@@ -16,7 +16,7 @@ from pangu_jax.training.optimizers import adamw
 from pangu_jax.training.schedules import constant_schedule
 from pangu_jax.workloads import RunContext
 from pangu_jax.workloads.vision import PictureClassifier, stored_trunk
-from pangu_jax.workloads.vision.classifier import FreshTrunk
+from pangu_jax.workloads.vision.bases import FreshTrunk
 from pangu_jax.workloads.vision.data import NoPictures
 from pangu_jax.workloads.vision.learning import AllWeights, LowRank
 from pangu_jax.workloads.vision.model.hierarchical import HierarchicalConfig

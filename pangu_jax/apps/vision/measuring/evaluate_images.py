@@ -28,7 +28,7 @@ from pangu_jax.runs.opening import OpenedRun
 from pangu_jax.workloads import RunContext
 from pangu_jax.workloads.exhibits import Image
 from pangu_jax.workloads.vision import pooled
-from pangu_jax.workloads.vision.classifier import FreshTrunk, TrunkInMemory
+from pangu_jax.workloads.vision.bases import FreshTrunk, TrunkInMemory
 from pangu_jax.workloads.vision.evaluators import require_trunk
 from pangu_jax.workloads.vision.pooled import Pooling
 

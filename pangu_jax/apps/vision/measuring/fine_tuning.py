@@ -17,7 +17,7 @@ from pangu_jax.training.optimizers import Optimizer, adamw
 from pangu_jax.training.schedules import cosine_schedule
 from pangu_jax.workloads import Batch, RunContext, Source, TrainStream, Updates, Variables
 from pangu_jax.workloads.vision import PictureClassifier
-from pangu_jax.workloads.vision.classifier import PretrainedTrunk
+from pangu_jax.workloads.vision.bases import PretrainedTrunk
 from pangu_jax.workloads.vision.learning import AllWeights
 from pangu_jax.workloads.vision.model.trunk import TrunkConfig
 from pangu_jax.workloads.vision.pooled import Pooling

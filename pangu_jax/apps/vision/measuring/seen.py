@@ -11,7 +11,7 @@ from pangu_jax.evaluation.evaluators import Collector
 from pangu_jax.parallel import rules
 from pangu_jax.workloads import Batch, RunContext, Tree, Updates, Variables
 from pangu_jax.workloads.vision import PictureClassifier, pooled
-from pangu_jax.workloads.vision.classifier import FreshTrunk
+from pangu_jax.workloads.vision.bases import FreshTrunk
 from pangu_jax.workloads.vision.data import NoPictures
 from pangu_jax.workloads.vision.learning import AllWeights
 from pangu_jax.workloads.vision.model.trunk import TrunkConfig

@@ -6,12 +6,8 @@ from typing import Any
 import gin
 import jax
 
-from pangu_jax import recipes
+from pangu_jax.apps.vision.tuning.stored_run import StoredRun
 from pangu_jax.errors import UserError
-from pangu_jax.recipes.functions import TRAIN
-from pangu_jax.runs import best_step, checkpoint_files, opening
-from pangu_jax.runs.checkpoints import Checkpoints
-from pangu_jax.runs.run_directory import RunDirectory
 from pangu_jax.workloads import Tree
 from pangu_jax.workloads.vision.model.trunk import TrunkConfig
 
@@ -28,22 +24,16 @@ class TrunkOfRun:
       step: its checkpoint; the best or the newest when None.
     """
 
+    classes: tuple[str, ...] = ()  # its head, where it has one, stays behind
+
     def __init__(self, run_dir: str = gin.REQUIRED, step: int | None = None):
-        self._directory, self._step = RunDirectory(run_dir), step
-        if not self._directory.path.is_dir():
-            raise UserError(f"there is no run directory {run_dir}; name one by --gin.TrunkOfRun.run_dir=DIR")
-        if not self._directory.recipe.is_file():
-            raise UserError(f"{run_dir} has no recipe.gin, which says what model it is; bring it back")
-        if not checkpoint_files.committed_steps(self._directory.checkpoints):
-            raise UserError(f"no checkpoint in {self._directory.checkpoints}; train it first")
+        self._run = StoredRun(run_dir, step, "TrunkOfRun.run_dir")
 
     @functools.cached_property
     def _workload(self) -> Any:
-        recipe = recipes.load([self._directory.recipe], function=TRAIN)
-        workload = opening.workload_of(recipe, self._directory, "vision")
-        if getattr(workload, "model", None) is None:
-            raise UserError(f"{self._directory.path} has no trunk: it restores pictures")
-        return workload
+        if getattr(self._run.workload, "model", None) is None:
+            raise UserError(f"{self._run.directory.path} has no trunk: it restores pictures")
+        return self._run.workload
 
     @property
     def config(self) -> TrunkConfig:
@@ -58,8 +48,7 @@ class TrunkOfRun:
         """
         where = self._workload.trunk_entry
         shapes = jax.eval_shape(self.config.init, jax.random.key(0))
-        with Checkpoints(self._directory.checkpoints, read_only=True) as checkpoints:
-            step, _ = checkpoints.newest_sound(self._step or self._best(checkpoints))
+        with self._run.checkpoint() as (checkpoints, step):
 
             def read(path: tuple, shape: jax.ShapeDtypeStruct, sharding: Any) -> jax.Array:
                 name = jax.tree_util.keystr(path, simple=True, separator="/")
@@ -67,11 +56,3 @@ class TrunkOfRun:
                 return checkpoints.read_array(step, f"{where}/{name}", wanted)
 
             return jax.tree_util.tree_map_with_path(read, shapes, shardings)
-
-    def _best(self, checkpoints: Checkpoints) -> int | None:
-        best = best_step.read(self._directory)
-        return (
-            best.step
-            if best and best.step in checkpoint_files.committed_steps(checkpoints.directory)
-            else None
-        )

@@ -1,0 +1,133 @@
+"""Distillation: a student of a tenth of its teacher's parameters, nine tenths of the pictures without labels.
+
+The teacher, a HiViT of half a million parameters, has learnt all labels of CIFAR-10's training pictures. Who
+trains the student has its answers, all pictures and the labels of a tenth of them. Beside it the same student
+without a teacher, on the same labels: for as many steps, for as much CPU time as teacher and student took
+together, and with smoothed labels. Seeds are of weights, order, views and of the draw of labels; rows of a
+seed are paired.
+
+    python -m benchmarks.distillation                      # what is in docs/results/vision_distillation.json
+    python -m benchmarks.distillation --train --seeds 5    # what is there already is not made again
+"""
+
+import argparse
+import json
+import os
+import statistics
+from pathlib import Path
+from typing import Any
+
+from benchmarks._rows import Row, Rows
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "docs" / "results" / "vision_distillation.json"
+DATA = Path(os.environ.get("PANGU_DATA_DIR") or ROOT / "../shared/data")
+TEACHER, STUDENT = (96, (1, 1, 4)), (32, (1, 1, 3))
+SETTINGS = {
+    "teacher": TEACHER, "student": STUDENT, "teacher_steps": 1200, "student_steps": 1200, "share": 0.1,
+    "temperature": 3.0, "soft": 0.9, "smoothing": 0.1, "asked": 4000,
+}  # fmt: skip
+DISTILLED, STEPS, COMPUTE, SMOOTHED = "distilled", "equal steps", "equal compute", "label-smoothed"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Prints the table; with --train makes what is missing of it first."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--train", action="store_true", help="train what is missing")
+    parser.add_argument("--seeds", type=int, default=5, help="from 0 on")
+    parser.add_argument("--data_dir", type=Path, default=DATA, help="with vision/cifar10")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="the JSON")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=JSON", help="another setting")
+    given = parser.parse_args(arguments)
+    settings = SETTINGS | {name: json.loads(v) for name, _, v in (one.partition("=") for one in given.set)}
+    rows = Rows(given.out, settings, ("arm", "seed"))
+    if given.train:
+        for seed in range(given.seeds):
+            _one_seed(rows, settings, seed, (given.data_dir / "vision" / "cifar10").resolve())
+    print(table(rows.rows) if rows.rows else f"{given.out} is not there: make it with --train")
+
+
+def _one_seed(rows: Rows, settings: Row, seed: int, pictures: Path) -> None:
+    """All arms of a seed. The teacher is trained again where any arm that needs it is missing."""
+    wanted = (DISTILLED, STEPS, SMOOTHED, COMPUTE)
+    if all(rows.get(arm=arm, seed=seed) for arm in ("teacher", *wanted)):
+        return
+    from benchmarks._classifier_arms import Arms, config
+    from pangu_jax.workloads.vision import DistilledClassifier, FewLabelled, FreshTrunk, PictureClassifier
+    from pangu_jax.workloads.vision.distilled import TeacherInMemory
+
+    arms, large, small = (
+        Arms(pictures, settings["asked"]),
+        config(*settings["teacher"]),
+        config(*settings["student"]),
+    )
+    few = FewLabelled(arms.images, settings["share"], seed)
+    labelled = FewLabelled(arms.images, settings["share"], seed, only=True)
+    steps = settings["student_steps"]
+
+    def trained(workload: Any, steps: int, keep: list | None = None) -> Row:
+        done = arms.train(workload, steps, seed)
+        if keep is not None:
+            keep.append(done.variables)
+        parameters = sum(x.size for x in _leaves(done.params))
+        return {
+            "accuracy": arms.accuracy(workload, workload.model, done.params),
+            "steps": steps,
+            "cpu_seconds": round(done.seconds, 1),
+            "compiling": round(done.compiling, 1),
+            "parameters": parameters,
+        }
+
+    def alone(smoothing: float = 0.0) -> PictureClassifier:
+        return PictureClassifier(FreshTrunk(small, seed), labelled, label_smoothing=smoothing)
+
+    rows.keep(lambda: trained(alone(), steps), arm=STEPS, seed=seed)
+    rows.keep(lambda: trained(alone(settings["smoothing"]), steps), arm=SMOOTHED, seed=seed)
+    kept: list[Any] = []
+    teacher = PictureClassifier(FreshTrunk(large, seed), arms.images)
+    if not rows.get(arm=DISTILLED, seed=seed):
+        made = trained(teacher, settings["teacher_steps"], kept)
+        rows.keep(lambda: made, arm="teacher", seed=seed)
+        student = DistilledClassifier(
+            FreshTrunk(small, seed),
+            few,
+            TeacherInMemory(teacher, kept[0]),
+            settings["temperature"],
+            settings["soft"],
+        )
+        rows.keep(lambda: trained(student, steps), arm=DISTILLED, seed=seed)
+    spent = sum(rows.get(arm=arm, seed=seed)["cpu_seconds"] for arm in ("teacher", DISTILLED))
+    own = rows.get(arm=STEPS, seed=seed)["cpu_seconds"] / steps
+    rows.keep(lambda: trained(alone(), round(spent / own)), arm=COMPUTE, seed=seed)
+
+
+def _leaves(tree: Any) -> list[Any]:
+    import jax
+
+    return jax.tree.leaves(tree)
+
+
+def table(rows: list[Row]) -> str:
+    """In Markdown: means, and what the distilled student has over each control, paired by seed."""
+    lines = ["| arm | parameters | steps | CPU s | right, % | distilled minus it |", "| --- " * 6 + "|"]
+    distilled = {row["seed"]: row["accuracy"] for row in rows if row["arm"] == DISTILLED}
+    for arm in dict.fromkeys(row["arm"] for row in rows):
+        own = [row for row in rows if row["arm"] == arm]
+        means = [statistics.fmean(row[name] for row in own) for name in ("steps", "cpu_seconds")]
+        cells = [arm, f"{own[0]['parameters']:,}", f"{means[0]:.0f}", f"{means[1]:.0f}"]
+        cells.append(spread([row["accuracy"] for row in own]))
+        pairs = [distilled[row["seed"]] - row["accuracy"] for row in own if row["seed"] in distilled]
+        lines.append(f"| {' | '.join([*cells, '' if arm == DISTILLED else spread(pairs, signed=True)])} |")
+    return "\n".join(lines)
+
+
+def spread(values: list[float], signed: bool = False) -> str:
+    """Mean and standard error; of one value the value."""
+    if not values:
+        return ""
+    mean = f"{statistics.fmean(values):+.1f}" if signed else f"{statistics.fmean(values):.1f}"
+    return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values) / len(values) ** 0.5:.1f}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,227 @@
+"""Extraction: four sizes of a HiViT from one elastic training, beside training each of them alone.
+
+On CIFAR-10. Each smaller size is cut out of the elastic run, tuned for a quarter of its steps more, and
+compared with the same size from scratch for as many steps in all. The whole is compared as it leaves the
+elastic run. Naive slices of the whole trained alone stand beside. CPU time is of all steps that give the four
+sizes; compiling is told apart. Seeds are of weights, order and views; rows of a seed are paired.
+
+    python -m benchmarks.extraction                      # what is in docs/results/vision_extraction.json
+    python -m benchmarks.extraction --train --seeds 5    # what is there already is not made again
+"""
+
+import argparse
+import json
+import os
+import statistics
+from pathlib import Path
+from typing import Any
+
+from benchmarks._rows import Row, Rows
+from benchmarks.distillation import spread
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "docs" / "results" / "vision_extraction.json"
+DATA = Path(os.environ.get("PANGU_DATA_DIR") or ROOT / "../shared/data")
+SETTINGS = {
+    "sizes": [[96, [1, 1, 4]], [80, [1, 1, 3]], [64, [1, 1, 3]], [48, [1, 1, 2]]],
+    "steps": 480, "more": 120, "alone": 120, "every": 2, "temperature": 1.0,
+    "rate": 2e-3, "rate_more": 7e-4, "soft": 0.5, "soft_temperature": 2.0, "asked": 4000,
+}  # fmt: skip
+SCRATCH, NAIVE, SLICE, TUNED, ELASTIC, LATENCY = (
+    "from scratch", "naive slice", "slice", "slice, tuned", "elastic", "latency",
+)  # fmt: skip
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Prints the table; with --train makes what is missing of it first."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--train", action="store_true", help="train what is missing")
+    parser.add_argument("--seeds", type=int, default=5, help="from 0 on")
+    parser.add_argument("--data_dir", type=Path, default=DATA, help="with vision/cifar10")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="the JSON")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=JSON", help="another setting")
+    given = parser.parse_args(arguments)
+    settings = SETTINGS | {name: json.loads(v) for name, _, v in (one.partition("=") for one in given.set)}
+    rows = Rows(given.out, settings, ("arm", "size", "seed"))
+    if given.train:
+        for seed in range(given.seeds):
+            _Seed(rows, settings, seed, (given.data_dir / "vision" / "cifar10").resolve()).make()
+    print(table(rows.rows) if rows.rows else f"{given.out} is not there: make it with --train")
+
+
+class _Seed:
+    """All arms of a seed; a training is repeated where a row that hangs on it is missing."""
+
+    def __init__(self, rows: Rows, settings: Row, seed: int, pictures: Path):
+        self._rows, self._settings, self._seed, self._pictures = rows, settings, seed, pictures
+        self._sizes = [(width, tuple(depths)) for width, depths in settings["sizes"]]
+
+    def make(self) -> None:
+        labels = [label(*size) for size in self._sizes]
+        wanted = [(SCRATCH, size) for size in labels] + [(NAIVE, size) for size in labels[1:]]
+        wanted += [(ELASTIC, "all"), (SLICE, labels[0]), (LATENCY, "all")]
+        wanted += [(arm, size) for arm in (SLICE, TUNED) for size in labels[1:]]
+        if all(self._rows.get(arm=arm, size=size, seed=self._seed) for arm, size in wanted):
+            return
+        from benchmarks._classifier_arms import Arms, config
+        from pangu_jax.workloads.vision.model.slicing import SubModel
+
+        self._arms = Arms(self._pictures, self._settings["asked"])
+        self._configs = [config(*size) for size in self._sizes]
+        self._parts = [SubModel(*size) for size in self._sizes]
+        self._elastic(labels)
+        self._scratch(labels)
+
+    def _keep(self, arm: str, size: str, make: Any) -> Row:
+        return self._rows.keep(make, arm=arm, size=size, seed=self._seed)
+
+    def _missing(self, arm: str, size: str) -> bool:
+        return self._rows.get(arm=arm, size=size, seed=self._seed) is None
+
+    def _elastic(self, labels: list[str]) -> None:
+        from pangu_jax.workloads.vision import DistilledClassifier, ElasticClassifier, FreshTrunk
+        from pangu_jax.workloads.vision.bases import TrunkInMemory
+        from pangu_jax.workloads.vision.distilled import TeacherInMemory
+        from pangu_jax.workloads.vision.elastic import cut_classifier
+
+        of = [(arm, size) for arm in (SLICE, TUNED) for size in labels[1:]]
+        if not any(self._missing(*one) for one in [*of, (ELASTIC, "all"), (SLICE, labels[0])]):
+            return
+        settings, arms, whole = self._settings, self._arms, self._configs[0]
+        workload = ElasticClassifier(
+            FreshTrunk(whole, self._seed),
+            arms.images,
+            sizes=tuple(self._sizes[1:]),
+            every=settings["every"],
+            alone=settings["alone"],
+            temperature=settings["temperature"],
+        )
+        done = arms.train(workload, settings["steps"], self._seed, settings["rate"])
+        self._keep(ELASTIC, "all", lambda: _spent(done, settings["steps"]))
+        self._keep(SLICE, labels[0], lambda: {"accuracy": arms.accuracy(workload, whole, done.params)})
+        teacher = TeacherInMemory(workload, done.variables)
+        for size, shape, part in list(zip(labels, self._configs, self._parts, strict=True))[1:]:
+            cut = cut_classifier(whole, done.params, part, 1)
+            self._keep(
+                SLICE, size, lambda shape=shape, cut=cut: {"accuracy": arms.accuracy(workload, shape, cut)}
+            )
+            if self._missing(TUNED, size):
+                student = DistilledClassifier(
+                    TrunkInMemory(shape, cut, workload.classes),
+                    arms.images,
+                    teacher,
+                    settings["soft_temperature"],
+                    settings["soft"],
+                )
+                more = settings["more"], self._seed + 1000, settings["rate_more"]  # another order of pictures
+                tuned = arms.train(student, *more)
+                row = _spent(tuned, settings["more"])
+                row["accuracy"] = arms.accuracy(student, shape, tuned.params)
+                self._keep(TUNED, size, lambda row=row: row)
+
+    def _scratch(self, labels: list[str]) -> None:
+        from pangu_jax.workloads.vision import FreshTrunk, PictureClassifier
+        from pangu_jax.workloads.vision.elastic import cut_classifier
+
+        settings, arms = self._settings, self._arms
+        steps = settings["steps"] + settings["more"]
+        for place, (size, shape) in enumerate(zip(labels, self._configs, strict=True)):
+            sliced = labels[1:] if not place else []
+            if not any(self._missing(*one) for one in [(SCRATCH, size), *((NAIVE, s) for s in sliced)]):
+                continue
+            workload = PictureClassifier(FreshTrunk(shape, self._seed), arms.images)
+            done = arms.train(workload, steps, self._seed, settings["rate"])
+            row = _spent(done, steps)
+            row["parameters"] = _count(done.params)
+            row["accuracy"] = arms.accuracy(workload, shape, done.params)
+            self._keep(SCRATCH, size, lambda row=row: row)
+            for other, config_, part in list(zip(labels, self._configs, self._parts, strict=True))[1:]:
+                if other in sliced:
+                    cut = cut_classifier(shape, done.params, part, 1)
+                    accuracy = arms.accuracy(workload, config_, cut)
+                    self._keep(NAIVE, other, lambda accuracy=accuracy: {"accuracy": accuracy})
+            if not place and self._missing(LATENCY, "all"):
+                self._keep(LATENCY, "all", lambda done=done, workload=workload: self._latency(workload, done))
+
+    def _latency(self, workload: Any, done: Any) -> Row:
+        """The table of the sub-models' widths and depths, and each size by itself."""
+        from pangu_jax.apps.vision.extraction import latency
+        from pangu_jax.workloads.vision.elastic import cut_classifier
+        from pangu_jax.workloads.vision.model import slicing
+        from pangu_jax.workloads.vision.model.slicing import SubModel
+
+        whole, measurer = self._configs[0], self._arms.measurer(workload)
+        depths = sorted({part.depths for part in self._parts})
+        parts = [SubModel(part.width, d) for part in self._parts for d in depths]
+
+        def call(part: Any) -> Any:
+            cut = cut_classifier(whole, done.params, part, 1)
+            return measurer.call(slicing.cut_config(whole, part), cut, 1)
+
+        table_ = latency.table(parts, call)
+        chosen = [part for part in parts if part not in table_.timed]
+        measured = latency.timed([call(part) for part in chosen])
+        pairs = {part.label: [table_(part), seconds] for part, seconds in zip(chosen, measured, strict=True)}
+        worst = max(abs(a / b - 1) for a, b in pairs.values())
+        return {"seconds": pairs, "worst": round(worst, 4)}
+
+
+def label(width: int, depths: tuple[int, int, int]) -> str:
+    """As tables name a size."""
+    return f"{width} wide, {'-'.join(map(str, depths))} deep"
+
+
+def _spent(done: Any, steps: int) -> Row:
+    return {"steps": steps, "cpu_seconds": round(done.seconds, 1), "compiling": round(done.compiling, 1)}
+
+
+def _count(params: Any) -> int:
+    import jax
+
+    return sum(x.size for x in jax.tree.leaves(params))
+
+
+def table(rows: list[Row]) -> str:
+    """In Markdown: each size by every arm, and what the four cost together."""
+    sizes = list(dict.fromkeys(row["size"] for row in rows if row["size"] != "all"))
+    lines = [f"| right, % | {' | '.join((SCRATCH, NAIVE, SLICE, TUNED))} | tuned or whole minus scratch |"]
+    lines.append("| --- " * 6 + "|")
+    for size in sizes:
+        by_arm = {
+            arm: {row["seed"]: row["accuracy"] for row in rows if (row["arm"], row["size"]) == (arm, size)}
+            for arm in (SCRATCH, NAIVE, SLICE, TUNED)
+        }
+        ours = by_arm[TUNED] or by_arm[SLICE]
+        pairs = [ours[seed] - other for seed, other in by_arm[SCRATCH].items() if seed in ours]
+        cells = [spread(list(values.values())) for values in by_arm.values()]
+        lines.append(f"| {' | '.join([size, *cells, spread(pairs, signed=True)])} |")
+    spent = {
+        arm: statistics.fmean(totals)
+        for arm in (SCRATCH, ELASTIC, TUNED)
+        if (totals := _totals(rows, arm, len(sizes)))
+    }
+    if len(spent) == 3:
+        both = spent[ELASTIC] + spent[TUNED]
+        lines += [
+            "",
+            f"CPU seconds: the four alone {spent[SCRATCH]:.0f}, elastic {spent[ELASTIC]:.0f} and tuning "
+            f"{spent[TUNED]:.0f}: {both / spent[SCRATCH]:.2f} of it",
+        ]
+    timed = [row["worst"] for row in rows if row["arm"] == LATENCY]
+    if timed:
+        lines += ["", f"latency by the table against measured: {100 * max(timed):.1f}% apart at most"]
+    return "\n".join(lines)
+
+
+def _totals(rows: list[Row], arm: str, sizes: int) -> list[float]:
+    """CPU seconds of an arm by seed, where all its rows are there."""
+    wanted = {SCRATCH: sizes, ELASTIC: 1, TUNED: sizes - 1}[arm]
+    by_seed: dict[int, list[float]] = {}
+    for row in rows:
+        if row["arm"] == arm:
+            by_seed.setdefault(row["seed"], []).append(row["cpu_seconds"])
+    return [sum(values) for values in by_seed.values() if len(values) == wanted]
+
+
+if __name__ == "__main__":
+    main()

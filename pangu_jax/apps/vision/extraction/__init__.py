@@ -1,0 +1,1 @@
+"""The best sub-model of a run under a budget: `pangu extract`."""

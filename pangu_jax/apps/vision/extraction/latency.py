@@ -1,0 +1,94 @@
+"""How long sub-models take on this machine: a table of widths and layers, from which every one is predicted.
+
+A depth adds equal layers, so of each width the shallowest is timed and one more with each stage deeper: their
+differences are what a layer takes (as the table of Cai et al., arXiv 1908.09791, which is by block). Of each
+program the least of many rounds counts, all taken in turn: what else the machine does makes calls longer, and
+never shorter.
+"""
+
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+
+from pangu_jax.workloads.vision.model.slicing import SubModel
+
+Call = Callable[[], jax.Array]
+Make = Callable[[SubModel], Call]
+SECONDS = 0.4  # of a program in all rounds
+ROUNDS = 8
+
+
+class LatencyTable(NamedTuple):
+    """Seconds of a forward pass.
+
+    Attributes:
+      base: of each width, at the least depths.
+      layers: of each width, of a layer more of each stage.
+      least: those depths.
+      timed: what was timed.
+    """
+
+    base: dict[int, float]
+    layers: dict[int, tuple[float, float, float]]
+    least: tuple[int, int, int]
+    timed: dict[SubModel, float]
+
+    def __call__(self, part: SubModel) -> float:
+        """Predicted."""
+        more = (own - least for own, least in zip(part.depths, self.least, strict=True))
+        return self.base[part.width] + sum(
+            count * each for count, each in zip(more, self.layers[part.width], strict=True)
+        )
+
+
+def table(parts: Sequence[SubModel], make: Make, seconds: float = SECONDS) -> LatencyTable:
+    """The table of some sub-models.
+
+    Args:
+      parts: what is to be predicted.
+      make: a sub-model's forward pass, compiled.
+      seconds: for which each program is timed.
+    """
+    least, most = (tuple(of(part.depths[stage] for part in parts) for stage in range(3)) for of in (min, max))
+    widths = sorted({part.width for part in parts})
+    corners = {(width, -1): SubModel(width, _triple(least)) for width in widths}
+    for width, stage in itertools.product(widths, range(3)):
+        if most[stage] > least[stage]:
+            deeper = [most[at] if at == stage else least[at] for at in range(3)]
+            corners[width, stage] = SubModel(width, _triple(deeper))
+    found = dict(zip(corners, timed([make(part) for part in corners.values()], seconds), strict=True))
+
+    def layer(width: int, stage: int) -> float:
+        if (width, stage) not in found:
+            return 0.0
+        more = found[width, stage] - found[width, -1]
+        return max(0.0, more) / (most[stage] - least[stage])
+
+    return LatencyTable(
+        {width: found[width, -1] for width in widths},
+        {width: (layer(width, 0), layer(width, 1), layer(width, 2)) for width in widths},
+        _triple(least),
+        {corners[key]: value for key, value in found.items()},
+    )
+
+
+def _triple(depths: Sequence[int]) -> tuple[int, int, int]:
+    first, second, main = depths
+    return first, second, main
+
+
+def timed(calls: Sequence[Call], seconds: float = SECONDS) -> list[float]:
+    """The least time of each of some programs, taken in turn."""
+    for call in calls:
+        call().block_until_ready()  # compiled, and its weights near
+    best = [float("inf")] * len(calls)
+    for _ in range(ROUNDS):
+        for at, call in enumerate(calls):
+            until = time.perf_counter() + seconds / ROUNDS
+            while (began := time.perf_counter()) < until:
+                call().block_until_ready()
+                best[at] = min(best[at], time.perf_counter() - began)
+    return best
