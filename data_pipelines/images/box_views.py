@@ -87,19 +87,46 @@ def cut(
     return View(pixels, boxes, scales, shifts)
 
 
-def fitted(view: View, height: int, width: int) -> View:
-    """All of it, as large as fits, in the upper left corner."""
-    rows, columns = view.pixels_HxWxC.shape[:2]
-    return cut(view, 0.0, 0.0, min(height / rows, width / columns), height, width)
+class Part(NamedTuple):
+    """What of a photo is in a view of fixed size.
+
+    Attributes:
+      zoom: 1 where the whole photo is as large as fits; 2 where it is twice as large, and so on.
+      left, top: of the part, in pixels of the zoomed photo.
+    """
+
+    zoom: float
+    left: int
+    top: int
 
 
-def tiles(rows: int, columns: int, height: int, width: int, overlap: float) -> list[tuple[int, int]]:
-    """Top and left of tiles that cover a picture and overlap by a share of their sides at least."""
+def parts(
+    rows: int, columns: int, height: int, width: int, zooms: Sequence[float], overlap: float
+) -> list[Part]:
+    """Tiles that cover a photo at each zoom and overlap by a share of their sides at least.
+
+    Args:
+      rows: of the photo.
+      columns: of the photo.
+      height: of a view.
+      width: of a view.
+      zooms: see `Part`.
+      overlap: of tiles.
+    """
+    fit = min(height / rows, width / columns)
     return [
-        (top, left)
-        for top in _starts(rows, height, overlap)
-        for left in _starts(columns, width, overlap)
+        Part(zoom, left, top)
+        for zoom in zooms
+        for top in _starts(round(rows * fit * zoom), height, overlap)
+        for left in _starts(round(columns * fit * zoom), width, overlap)
     ]
+
+
+def part_of(view: View, part: Part, height: int, width: int) -> View:
+    """A part of a photo, as a view of this size."""
+    rows, columns = view.pixels_HxWxC.shape[:2]
+    scale = part.zoom * min(height / rows, width / columns)
+    return cut(view, part.left / scale, part.top / scale, scale, height, width)
 
 
 def _starts(length: int, tile: int, overlap: float) -> list[int]:
@@ -107,16 +134,6 @@ def _starts(length: int, tile: int, overlap: float) -> list[int]:
         return [0]
     count = math.ceil((length - tile) / (tile * (1 - overlap))) + 1
     return np.linspace(0, length - tile, count).round().astype(int).tolist()
-
-
-@gin.configurable
-@dataclass(frozen=True)
-class FitView:
-    """All of the picture, as large as fits."""
-
-    def __call__(self, view: View, height: int, width: int, rng: np.random.Generator) -> View:
-        del rng
-        return fitted(view, height, width)
 
 
 @gin.configurable

@@ -13,9 +13,7 @@ from data_pipelines.images import augment, box_views
 from data_pipelines.images.augment import Augmentation
 from data_pipelines.images.batches import Pictures
 from data_pipelines.images.box_index import BoxIndex
-from data_pipelines.images.box_views import View, ViewStep
-
-Place = tuple[int, int, int]  # of a picture, and top and left of a tile in it; -1 and -1 of all of it
+from data_pipelines.images.box_views import Part, View, ViewStep
 
 
 @dataclasses.dataclass
@@ -27,10 +25,10 @@ class BoxedTask:
       index: its `task_id`.
       pictures: what is drawn from.
       boxes: of the same places.
-      records: what a view is made of each.
+      records: of each view the place of its picture, and the part that is seen; None for one that `views` make.
       height, width: of a view.
       most: boxes that a batch has room for.
-      views: steps that make a view; those of a tile are of no use, and left out.
+      views: steps that make a view.
       augment: steps that change colours and leave everything where it is.
       size: views per epoch.
     """
@@ -39,7 +37,7 @@ class BoxedTask:
     index: int
     pictures: Pictures
     boxes: BoxIndex
-    records: Sequence[Place]
+    records: Sequence[tuple[int, Part | None]]
     height: int
     width: int
     most: int
@@ -50,19 +48,19 @@ class BoxedTask:
     def __post_init__(self):
         self.size = len(self.records)
 
-    def window(self, record: Place, rng: np.random.Generator) -> Batch:
+    def window(self, record: tuple[int, Part | None], rng: np.random.Generator) -> Batch:
         """image uint8 [H, W, C] · edges fp32 [M, 4] in pixels of the view · label int32 [M], -1 where there
         is no box · place int32 [] · scale, shift fp32 [2] (`box_views.View`) · weight fp32 [] · task_id."""
-        place, top, left = record
+        place, part = record
         view = box_views.whole(self.pictures.pixels(place), self.boxes.of(place))
-        if top >= 0:
-            view = box_views.cut(view, left, top, 1.0, self.height, self.width)
-        else:
+        if part is None:
             view = box_views.viewed(self.views, view, self.height, self.width, rng)
+        else:
+            view = box_views.part_of(view, part, self.height, self.width)
         pixels = augment.apply(self.augment, view.pixels_HxWxC, rng)
         return self._row(view._replace(pixels_HxWxC=pixels), place, 1.0)
 
-    def identity(self, record: Place) -> str:
+    def identity(self, record: tuple[int, Part | None]) -> str:
         """The picture's name."""
         return f"{self.name}: {self.boxes.name_N[record[0]]}"
 

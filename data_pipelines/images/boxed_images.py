@@ -19,8 +19,8 @@ from data_pipelines.images import box_index, box_views, boxes, copies, preparing
 from data_pipelines.images.augment import Augmentation, ColorJitter
 from data_pipelines.images.batches import Pictures
 from data_pipelines.images.box_index import BoxIndex
-from data_pipelines.images.box_views import CropAround, FitView, FlipBoxes, ViewStep
-from data_pipelines.images.boxed_batches import BoxedTask, Place
+from data_pipelines.images.box_views import CropAround, FlipBoxes, Part, ViewStep
+from data_pipelines.images.boxed_batches import BoxedTask
 from data_pipelines.images.decoding import Mode
 from data_pipelines.images.picture import Fields
 
@@ -44,7 +44,7 @@ class BoxedImages:
     fold: int
     share: float
     draw: int
-    tiled: bool
+    zooms: tuple[float, ...]
     overlap: float
     cache_root: Path
 
@@ -102,7 +102,7 @@ class BoxedImages:
 
     def learnt_from(self, places: np.ndarray, batch_size: int, seed: int, shift: int = 0) -> Mixture:
         """`train_source` of some photos alone."""
-        records = [(int(place), -1, -1) for place in places]
+        records = [(int(place), None) for place in places]
         task = self._task(records, self.views, self.augment)
         return Mixture({TASK: (task, 1.0)}, batch_size, seed, shift)
 
@@ -112,15 +112,15 @@ class BoxedImages:
         return {TASK: source} if len(source) else {}
 
     def once(self, places: np.ndarray, batch_size: int) -> ValidationBatches:
-        """Some photos once: each as large as fits, or in tiles at its own size where `tiled`."""
-        records: list[Place] = []
-        for place in places.tolist():
-            parts = [(-1, -1)]
-            if self.tiled:
-                sides = self.pictures.sides(place)
-                parts = box_views.tiles(*sides, self.height, self.width, self.overlap)
-            records += [(place, top, left) for top, left in parts]
-        return ValidationBatches(self._task(records, (FitView(),), ()), batch_size)
+        """Some photos once: each in the parts that `zooms` say."""
+        records = [
+            (place, part)
+            for place in places.tolist()
+            for part in box_views.parts(
+                *self.pictures.sides(place), self.height, self.width, self.zooms, self.overlap
+            )
+        ]
+        return ValidationBatches(self._task(records, (), ()), batch_size)
 
     def order(self) -> dict[str, str]:
         """What decides the training stream besides its seed: photos, boxes, sides and steps."""
@@ -161,7 +161,7 @@ class BoxedImages:
         return said
 
     def _task(
-        self, records: Sequence[Place], views: Sequence[ViewStep], colours: Sequence[Augmentation]
+        self, records: Sequence[tuple[int, Part | None]], views: Sequence[ViewStep], colours: Sequence[Augmentation]
     ) -> BoxedTask:
         sides = self.height, self.width, self.most
         return BoxedTask(TASK, 0, self.pictures, self.boxes, records, *sides, views, colours)
@@ -183,7 +183,7 @@ def boxed_images(
     fold: int = 0,
     share: float = 1.0,
     draw: int = 0,
-    tiled: bool = False,
+    zooms: Sequence[float] = (1.0,),
     overlap: float = 0.2,
     max_pixels: int = MAX_PIXELS,
     cache_dir: str | None = None,
@@ -205,8 +205,8 @@ def boxed_images(
       fold: the one that is held out, from 0.
       share: of the photos that are learnt from that are labelled, drawn by `draw`; 1 for all.
       draw: number of the draw.
-      tiled: whether what is held out is looked at in tiles of height x width at its own size, instead of whole
-        and shrunk.
+      zooms: what is held out is looked at at each of them: 1 is the whole photo as large as fits, 2 twice as
+        large and in tiles, and so on.
       overlap: of tiles, a share of their sides.
       max_pixels: larger photos are set aside unread, and counted.
       cache_dir: where the cache is; the user's when None.
@@ -224,6 +224,8 @@ def boxed_images(
             f"boxed_images: height {height} and width {width} must be at least 1, overlap {overlap} from 0 "
             f"to below 1, share {share} above 0 and at most 1"
         )
+    if not zooms or min(zooms) <= 0:
+        raise DataError(f"boxed_images.zooms = {list(zooms)}: give one or more, above 0")
     if not 0 <= fold < folds:
         raise DataError(f"boxed_images.fold = {fold}: from 0 to below folds = {folds}")
     if len(set(classes)) < len(classes):
@@ -241,7 +243,7 @@ def boxed_images(
         fold,
         share,
         draw,
-        tiled,
+        tuple(zooms),
         overlap,
         Path(cache_dir) if cache_dir else cache.default_root(),
     )
