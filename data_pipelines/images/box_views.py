@@ -218,9 +218,7 @@ def _flipped(view: View, axis: int) -> View:
     )
 
 
-def viewed(
-    steps: Sequence[ViewStep], view: View, height: int, width: int, rng: np.random.Generator
-) -> View:
+def viewed(steps: Sequence[ViewStep], view: View, height: int, width: int, rng: np.random.Generator) -> View:
     """All steps in their order."""
     for step in steps:
         view = step(view, height, width, rng)

@@ -25,7 +25,7 @@ class BoxedTask:
       index: its `task_id`.
       pictures: what is drawn from.
       boxes: of the same places.
-      records: of each view the place of its picture, and the part that is seen; None for one that `views` make.
+      records: of each view its picture's place, and the part that is seen; None for one that `views` make.
       height, width: of a view.
       most: boxes that a batch has room for.
       views: steps that make a view.

@@ -15,7 +15,7 @@ import numpy as np
 from data_pipelines import cache
 from data_pipelines.batches import Mixture, ValidationBatches
 from data_pipelines.errors import DataError
-from data_pipelines.images import box_index, box_views, boxes, copies, preparing, splitting
+from data_pipelines.images import box_index, box_views, copies, preparing, splitting
 from data_pipelines.images.augment import Augmentation, ColorJitter
 from data_pipelines.images.batches import Pictures
 from data_pipelines.images.box_index import BoxIndex
@@ -142,26 +142,27 @@ class BoxedImages:
         if left_out:
             said.append(f"photos of {self.settings.path}: left out {', '.join(left_out)}")
         if unmatched := self.boxes.unmatched:
-            said.append(
-                f"{len(unmatched)} photos such as {unmatched[0]} have no annotation: taken as empty of things"
-            )
+            said.append(f"{len(unmatched)} photos such as {unmatched[0]} have no annotation: taken as empty")
         if not self.boxes.has_groups:
             said.append(
-                f"photos of {self.settings.path} have no groups (folders of flights, or a column group): they "
-                "are split one by one, and what is measured is too good where they come in series"
+                f"photos of {self.settings.path} have no groups (folders of flights, or a column group): "
+                "they are split one by one, and what is measured is too good where they come in series"
             )
         train, held_out = self.places(False), self.places(True)
         near = copies.near_copies(self.boxes.hash_N[train], self.boxes.hash_N[held_out])
         if count := len(np.unique(near[:, 1])):
             one, other = self.boxes.name_N[train[near[0, 0]]], self.boxes.name_N[held_out[near[0, 1]]]
             said.append(
-                f"{count} of {len(held_out)} photos that are held out look like one that is learnt from, such "
-                f"as {other} and {one}: what is measured on them is too good"
+                f"{count} of {len(held_out)} photos that are held out look like one that is learnt from, "
+                f"such as {other} and {one}: what is measured on them is too good"
             )
         return said
 
     def _task(
-        self, records: Sequence[tuple[int, Part | None]], views: Sequence[ViewStep], colours: Sequence[Augmentation]
+        self,
+        records: Sequence[tuple[int, Part | None]],
+        views: Sequence[ViewStep],
+        colours: Sequence[Augmentation],
     ) -> BoxedTask:
         sides = self.height, self.width, self.most
         return BoxedTask(TASK, 0, self.pictures, self.boxes, records, *sides, views, colours)

@@ -47,9 +47,7 @@ class Boxes(NamedTuple):
         return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.int32))
 
 
-def usable(
-    raw: RawBoxes, width: int, height: int, classes: Mapping[str, int], counts: Counter[str]
-) -> Boxes:
+def usable(raw: RawBoxes, width: int, height: int, classes: Mapping[str, int], counts: Counter[str]) -> Boxes:
     """What can be used of a picture's boxes. Boxes of any size are kept; one across the border is cut at it.
 
     Args:
@@ -98,9 +96,7 @@ def overlaps(one_Nx4: np.ndarray, other_Mx4: np.ndarray) -> np.ndarray:
     return both / np.maximum(one[:, None] + other[None, :] - both, 1e-9)
 
 
-def suppressed(
-    edges_Nx4: np.ndarray, score_N: np.ndarray, label_N: np.ndarray, overlap: float
-) -> np.ndarray:
+def suppressed(edges_Nx4: np.ndarray, score_N: np.ndarray, label_N: np.ndarray, overlap: float) -> np.ndarray:
     """Places of the boxes that are left, best first, int64: of those of one class that overlap by more than
     `overlap` the best (greedy non-maximum suppression)."""
     left: list[int] = []

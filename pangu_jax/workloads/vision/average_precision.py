@@ -3,34 +3,19 @@
 import contextlib
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import gin
 import numpy as np
 
-from data_pipelines.images import box_views, boxes
+from data_pipelines.images import joining
 from data_pipelines.images.boxed_images import BoxedImages
 from data_pipelines.images.boxes import Boxes
+from data_pipelines.images.joining import FoundBoxes, FoundInViews
 from pangu_jax.errors import UserError
 from pangu_jax.workloads import NOTHING, Batch, RunContext, Source, Tree, Updates, Variables, Workload
 from pangu_jax.workloads.evaluator import Evaluator, MeasuredValue
 from pangu_jax.workloads.vision.detector import PictureDetector
-
-OVERLAP = 0.5  # of two boxes of one class, above which the less likely one is taken for the same thing
-
-
-class Found(NamedTuple):
-    """Things found in one photo.
-
-    Attributes:
-      edges_Nx4: fp32, pixels of the photo.
-      score_N: from 0 to 1.
-      label_N: int32.
-    """
-
-    edges_Nx4: np.ndarray
-    score_N: np.ndarray
-    label_N: np.ndarray
 
 
 def require_pycocotools() -> None:
@@ -39,12 +24,12 @@ def require_pycocotools() -> None:
         import pycocotools.cocoeval  # noqa: F401
     except ImportError:
         raise UserError(
-            "average precision is measured by pycocotools, which is not installed: pip install pangu-jax[boxes]"
+            "average precision needs pycocotools, which is not installed: pip install pangu-jax[boxes]"
         ) from None
 
 
 def average_precision(
-    truth: Sequence[Boxes], found: Sequence[Found], classes: Sequence[str], thresholds: Sequence[float]
+    truth: Sequence[Boxes], found: Sequence[FoundBoxes], classes: Sequence[str], thresholds: Sequence[float]
 ) -> dict[tuple[str, float], float]:
     """(class, overlap) -> AP in percent: the mean of precision at 101 recalls, 100 boxes a photo; nan where a
     class has no box.
@@ -83,13 +68,11 @@ def average_precision(
         }
         known.createIndex()
         if not results:
-            none = {name for name in classes}
-            counted = np.bincount(np.concatenate([t.label_N for t in truth]), minlength=len(classes))
+            there = set(np.concatenate([own.label_N for own in truth]).tolist())
             return {
-                (name, at): 0.0 if counted[number] else float("nan")
+                (name, at): 0.0 if number in there else float("nan")
                 for number, name in enumerate(classes)
                 for at in thresholds
-                if name in none
             }
         evaluation = COCOeval(known, known.loadRes(results), "bbox")
         evaluation.params.iouThrs = np.array(thresholds)
@@ -108,40 +91,6 @@ def average_precision(
 def _as_coco(edges_4: np.ndarray) -> list[float]:
     left, top, right, bottom = map(float, edges_4)
     return [left, top, right - left, bottom - top]
-
-
-def joined(
-    place_N: np.ndarray,
-    edges_NxKx4: np.ndarray,
-    score_NxK: np.ndarray,
-    label_NxK: np.ndarray,
-    scale_Nx2: np.ndarray,
-    shift_Nx2: np.ndarray,
-    least: float = 0.01,
-) -> dict[int, Found]:
-    """What was found in each photo, of what was found in its views: tiles of one are laid together, and of
-    boxes that are of one thing the likeliest is kept.
-
-    Args:
-      place_N: the photo of each view.
-      edges_NxKx4: in pixels of the view.
-      score_NxK: of each box.
-      label_NxK: of each box.
-      scale_Nx2, shift_Nx2: where the view is in the photo (`box_views.View`).
-      least: score, below which a box is dropped.
-    """
-    found: dict[int, Found] = {}
-    for place in np.unique(place_N):
-        own = np.flatnonzero(place_N == place)
-        edges = np.concatenate(
-            [box_views.in_picture(edges_NxKx4[view], scale_Nx2[view], shift_Nx2[view]) for view in own]
-        )
-        score, label = score_NxK[own].ravel(), label_NxK[own].ravel()
-        likely = score >= least
-        edges, score, label = edges[likely], score[likely], label[likely]
-        left = boxes.suppressed(edges, score, label, OVERLAP)
-        found[int(place)] = Found(edges[left].astype(np.float32), score[left], label[left])
-    return found
 
 
 @gin.configurable(module="pangu_jax.workloads.vision")
@@ -173,7 +122,8 @@ class AveragePrecision(Evaluator):
     def measure(self, variables: Variables, batch: Batch, begun: Tree, run: RunContext) -> Updates:
         """A row per view: its boxes, and where it is."""
         del begun
-        found = self._workload.detections(variables.params, batch["image"], run)
+        levels = self._workload.levels(variables.params, batch["image"], run)
+        found = self._workload.found_in(variables.params, levels)
         rows = {name: batch[name] for name in ("place", "scale", "shift", "weight")}
         return Updates(NOTHING, rows | found._asdict())
 
@@ -182,9 +132,11 @@ class AveragePrecision(Evaluator):
         del begun
         rows = measured.rows
         real = rows["weight"] > 0
-        names = ("place", "edges_BxKx4", "score_BxK", "label_BxK", "scale", "shift")
-        found = joined(*(rows[name][real] for name in names))
+        names = ("place", "scale", "shift", "edges_BxKx4", "score_BxK", "label_BxK")
         data: BoxedImages = self._workload.data
+        photos = {place: data.pictures.sides(place) for place in np.unique(rows["place"][real]).tolist()}
+        in_views = FoundInViews(*(rows[name][real] for name in names))
+        found = joining.joined(in_views, (data.height, data.width), photos)
         truth = [data.boxes.of(place) for place in found]
         values = average_precision(truth, list(found.values()), self._workload.classes, self.thresholds)
         shown: dict[str, MeasuredValue] = {}

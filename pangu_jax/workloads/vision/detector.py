@@ -100,7 +100,7 @@ class PictureDetector(Workload):
         data = self.data
         if wanted := self.trunk.misfit(data.height, data.width):
             raise UserError(
-                f"boxed_images gives views of {data.height} x {data.width}, and the trunk takes {wanted}: set "
+                f"boxed_images gives views of {data.height} x {data.width}, the trunk takes {wanted}: set "
                 "boxed_images.height and width to it"
             )
         channels = getattr(self.trunk, "config", self.trunk).channels
@@ -191,9 +191,10 @@ class PictureDetector(Workload):
         """What each level with a head says."""
         return detecting.head_maps(self.shape, params["detector"], self.levels(params, pixels_BxHxWxC, run))
 
-    def detections(self, params: Tree, pixels_BxHxWxC: jax.Array, run: RunContext) -> Detections:
-        """The likeliest things in each view, by parameters as `evaluated` has them."""
-        return detecting.detections(self.maps(params, pixels_BxHxWxC, run), self.shape.strides, self.most)
+    def found_in(self, params: Tree, levels: Levels) -> Detections:
+        """The likeliest things in each view, by its levels and by parameters as `evaluated` has them."""
+        maps = detecting.head_maps(self.shape, params["detector"], levels)
+        return detecting.detections(maps, self.shape.strides, self.most)
 
     def loss(self, variables: Variables, batch: Batch, keys: jax.Array | None, run: RunContext) -> Sums:
         """Of maps and of sides, a picture's things added up."""

@@ -42,12 +42,14 @@ def exhibits(workload: "PictureDetector", variables: Variables, run: RunContext)
         return ()
     (source,) = sources.values()
     batch = source.batch(0)
-    find = jax.jit(lambda params, pixels: workload.detections(params, pixels, run))
+    find = jax.jit(lambda params, pixels: workload.found_in(params, workload.levels(params, pixels, run)))
     found = jax.tree.map(np.asarray, find(variables.params, batch["image"]))
     sheets = []
     for place in range(int(batch["weight"].sum())):
         there = batch["label"][place] >= 0
-        pixels = drawn(batch["image"][place], batch["edges"][place][there], batch["label"][place][there], 3, True)
+        pixels = drawn(
+            batch["image"][place], batch["edges"][place][there], batch["label"][place][there], 3, True
+        )
         sure = found.score_BxK[place] >= LEAST
         sheets.append(drawn(pixels, found.edges_BxKx4[place][sure], found.label_BxK[place][sure], 1))
     blank = [np.zeros_like(sheets[0])] * (-len(sheets) % COLUMNS)
@@ -56,4 +58,6 @@ def exhibits(workload: "PictureDetector", variables: Variables, run: RunContext)
         for first in range(0, len(sheets), COLUMNS)
     ]
     named = ", ".join(workload.classes)
-    return [Image(f"held out: white is there, colours are found above {LEAST}: {named}", np.concatenate(rows))]
+    return [
+        Image(f"held out: white is there, colours are found above {LEAST}: {named}", np.concatenate(rows))
+    ]

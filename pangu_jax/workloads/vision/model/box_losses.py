@@ -41,8 +41,8 @@ class BoxLoss:
       gamma: focal loss: how much less what is known already counts (alpha of CornerNet).
       beta: how much less a place near a middle counts as wrong.
       sides: weight of the sides' loss.
-      tau: logit adjustment (arXiv 2007.07314): a class's logits are learnt with tau times the logarithm of its
-        share added, and used without: rare ones are found more often. 0 for none.
+      tau: logit adjustment (arXiv 2007.07314): a class's logits are learnt with tau times the logarithm of
+        its share added, and used without: rare ones are found more often. 0 for none.
       margin: LDAM (arXiv 1906.07413): the rarest class's middles are learnt with so much taken from their
         logits, others with less by the fourth root of their number. 0 for none.
     """
@@ -75,7 +75,9 @@ class BoxLoss:
         y, x = middles(height, width, stride)
         across = (x[None] - at[..., 0, None]) / deviation[..., 0, None]  # [B, M, W]
         down = (y[None, None, :, 0] - at[..., 1, None]) / deviation[..., 1, None]
-        bump_BxMxHxW = jnp.exp(-0.5 * jnp.square(down))[..., None] * jnp.exp(-0.5 * jnp.square(across))[:, :, None]
+        bump_BxMxHxW = (
+            jnp.exp(-0.5 * jnp.square(down))[..., None] * jnp.exp(-0.5 * jnp.square(across))[:, :, None]
+        )
         bump_BxMxHxW = jnp.where(here[..., None, None] & (bump_BxMxHxW > 0.01), bump_BxMxHxW, 0.0)
         of_class = jax.nn.one_hot(label_BxM, classes, dtype=jnp.float32)
         heat = jnp.max(bump_BxMxHxW[..., None] * of_class[:, :, None, None], axis=1)

@@ -88,7 +88,7 @@ class DetectorShape:
 
 
 class Detector(nnx.Module):
-    """`smooth_LEVEL`, `up_LEVEL` from the level above, and of levels with a head `head`, `heat` and `sides`."""
+    """`smooth_LEVEL`, `up_LEVEL` from the level above, and of those with a head `head`, `heat`, `sides`."""
 
     def __init__(self, shape: DetectorShape, rngs: nnx.Rngs):
         widths = shape.trunk.level_widths

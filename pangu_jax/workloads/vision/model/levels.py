@@ -121,7 +121,7 @@ class ConvolutionalConfig:
     def levels(
         self, params: Tree, pixels_BxHxWxC: jax.Array, placement: Placement, remat: Remat, dtype: DTypeLike
     ) -> Levels:
-        """See `LevelTrunk`. Below and to the right there are zeros, up to a multiple of the coarsest stride."""
+        """See `LevelTrunk`. Below and to the right are zeros, up to a multiple of the coarsest stride."""
         del placement, remat
         params, coarsest = params["trunk"], self.strides[-1]
         beyond = [(0, -side % coarsest) for side in pixels_BxHxWxC.shape[1:3]]
@@ -230,12 +230,10 @@ class HierarchicalLevels:
         forward = self.config.forward(placement, remat, dtype)
         features = trunks.features(forward, params, trunks.whole(self.config, pixels_BxHxWxC))
         sides = (INNER, INNER // 2, 1)
-        return tuple(
-            _map_of(of, self.config.grid, side) for of, side in zip(features, sides, strict=True)
-        )
+        return tuple(_map_of(of, self.config.grid, side) for of, side in zip(features, sides, strict=True))
 
 
 def _map_of(features_BxUxF: jax.Array, grid: int, side: int) -> jax.Array:
-    """Tokens of units side by side, `side` x `side` of each, as a map [B, grid * side, grid * side, width]."""
+    """Tokens of units side by side, `side` x `side` each, as a map [B, grid * side, grid * side, width]."""
     x = features_BxUxF.reshape(len(features_BxUxF), grid, grid, side, side, -1)
     return x.swapaxes(2, 3).reshape(len(x), grid * side, grid * side, -1)
