@@ -6,6 +6,7 @@ boxed_images.height, boxed_images.width = 320, 416
 
 import dataclasses
 import functools
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,8 +43,7 @@ class BoxedImages:
     augment: tuple[Augmentation, ...]
     folds: int
     fold: int
-    share: float
-    draw: int
+    labelled: str | None
     zooms: tuple[float, ...]
     overlap: float
     cache_root: Path
@@ -84,12 +84,27 @@ class BoxedImages:
         return splitting.folds(self.boxes.group_N.tolist(), self.boxes.counts_NxC, self.folds)
 
     def places(self, held_out: bool) -> np.ndarray:
-        """Of one side, int64; of what is learnt from the share that is labelled."""
+        """Of one side, int64; of what is learnt from those that are labelled."""
         found = np.flatnonzero((self.fold_N == self.fold) == held_out)
-        if held_out or self.share >= 1:
+        if held_out or self.labelled is None:
             return found
-        order = np.random.default_rng([self.draw, 17]).permutation(len(found))
-        return np.sort(found[order[: max(1, round(self.share * len(found)))]])
+        return found[np.isin(self.boxes.name_N[found], list(self.named))]
+
+    @functools.cached_property
+    def named(self) -> frozenset[str]:
+        """Names in the file `labelled`. DataError where it cannot be read, or one is of no photo."""
+        try:
+            lines = Path(self.labelled or "").read_text("utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "no UTF-8"
+            raise DataError(f"boxed_images.labelled: {self.labelled}: {why}") from None
+        names = frozenset(line.strip() for line in lines if line.strip())
+        if unknown := sorted(names - set(self.boxes.name_N.tolist())):
+            raise DataError(
+                f"boxed_images.labelled: {self.labelled} names {len(unknown)} photos that are not there, "
+                f"such as {unknown[0]!r}; there are such as {self.boxes.name_N[0]!r}"
+            )
+        return names
 
     @property
     def class_counts(self) -> np.ndarray:
@@ -127,7 +142,10 @@ class BoxedImages:
         return {
             "photos": self.prepared.root.name,
             "boxes": str(self.boxes.counts),
-            "fold": f"{self.fold} of {self.folds}, {self.share:g} by draw {self.draw}",
+            "fold": f"{self.fold} of {self.folds}",
+            "labelled": hashlib.sha256("\0".join(sorted(self.named)).encode()).hexdigest()
+            if self.labelled
+            else "all",
             "views": repr([*self.views, *self.augment]),
         }
 
@@ -182,8 +200,7 @@ def boxed_images(
     augment: Sequence[Augmentation] | None = None,
     folds: int = 5,
     fold: int = 0,
-    share: float = 1.0,
-    draw: int = 0,
+    labelled: str | None = None,
     zooms: Sequence[float] = (1.0,),
     overlap: float = 0.2,
     max_pixels: int = MAX_PIXELS,
@@ -204,8 +221,8 @@ def boxed_images(
       augment: steps that change colours alone; @ColorJitter() when None.
       folds: parts that groups are dealt out to.
       fold: the one that is held out, from 0.
-      share: of the photos that are learnt from that are labelled, drawn by `draw`; 1 for all.
-      draw: number of the draw.
+      labelled: a file with names of photos, one a line: of those that are not held out no others are learnt
+        from. All when None.
       zooms: what is held out is looked at at each of them: 1 is the whole photo as large as fits, 2 twice as
         large and in tiles, and so on.
       overlap: of tiles, a share of their sides.
@@ -220,10 +237,10 @@ def boxed_images(
             "boxed_images.path is not set: say where the photos are, --gin.boxed_images.path=DIR, a folder, "
             ".zip or Parquet"
         )
-    if min(height, width) < 1 or not 0 <= overlap < 1 or not 0 < share <= 1:
+    if min(height, width) < 1 or not 0 <= overlap < 1:
         raise DataError(
             f"boxed_images: height {height} and width {width} must be at least 1, overlap {overlap} from 0 "
-            f"to below 1, share {share} above 0 and at most 1"
+            "to below 1"
         )
     if not zooms or min(zooms) <= 0:
         raise DataError(f"boxed_images.zooms = {list(zooms)}: give one or more, above 0")
@@ -242,8 +259,7 @@ def boxed_images(
         tuple((ColorJitter(),) if augment is None else augment),
         folds,
         fold,
-        share,
-        draw,
+        labelled,
         tuple(zooms),
         overlap,
         Path(cache_dir) if cache_dir else cache.default_root(),
