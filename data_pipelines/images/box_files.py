@@ -62,9 +62,13 @@ def find(annotations: dict[str, RawBoxes], name: str) -> RawBoxes | None:
 
 def _of_voc(file: Path) -> Iterator[tuple[str, RawBoxes]]:
     """Corners are counted from 1 and both inside the box: 1, 1, 10, 10 is 10 x 10 pixels (VOC2012)."""
-    from defusedxml import DefusedXmlException
-    from defusedxml.ElementTree import parse
-
+    try:
+        from defusedxml import DefusedXmlException
+        from defusedxml.ElementTree import parse
+    except ImportError:
+        raise DataError(
+            f"{file}: VOC's XML is read by defusedxml, which is not installed: pip install pangu-jax[boxes]"
+        ) from None
     try:
         root = parse(file).getroot()
     except (ParseError, DefusedXmlException, ValueError, OSError) as error:

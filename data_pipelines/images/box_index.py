@@ -31,6 +31,8 @@ class BoxIndex:
       group_N: of each picture; its own name where it is alone.
       has_groups: whether pictures have groups at all.
       hash_N: `copies.difference_hash`, uint64.
+      kinds_NxK: int64, of each picture how many boxes its file has of each class, wanted or not: what splits
+        are made even by, whatever is learnt.
       counts: how many boxes are kept, and how many are not by reason.
     """
 
@@ -39,6 +41,7 @@ class BoxIndex:
             self._edges_Bx4, self._label_B = index["edges"], index["label"]
             self._first_N = index["first"]
             self.name_N, self.group_N, self.hash_N = index["name"], index["group"], index["hash"]
+            self.kinds_NxK = index["kinds"]
         self.classes: list[str] = found.manifest["classes"]
         self.counts: dict[str, int] = found.manifest["counts"]
         self.unmatched: list[str] = found.manifest["unmatched"]
@@ -81,7 +84,7 @@ def prepare(
     Raises:
       DataError: as `box_files.read`, or no picture has a box.
     """
-    key = json.dumps([1, prepared.root.name, preparing.listing(annotations), classes])
+    key = json.dumps([2, prepared.root.name, preparing.listing(annotations), classes])
     name = f"boxes-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     return BoxIndex(
         cache.open_or_build(root, name, lambda folder: _build(folder, pictures, annotations, classes))
@@ -98,7 +101,8 @@ def _build(folder: Path, pictures: Pictures, annotations: str, wanted: tuple[str
             f"no box of {annotations} is of a picture that is there: it names pictures such as {such!r}, and "
             f"there are such as {names[0]!r}; name them alike"
         )
-    classes = list(wanted) or sorted({name for one in raw if one for name in one.names})
+    kinds = sorted({name for one in raw if one for name in one.names})
+    classes = list(wanted) or kinds
     numbers = {name: number for number, name in enumerate(classes)}
     counts: Counter[str] = Counter()
     kept, hashes = [], []
@@ -116,6 +120,7 @@ def _build(folder: Path, pictures: Pictures, annotations: str, wanted: tuple[str
         name=np.array(names, str),
         group=np.array([group or name for group, name in zip(groups, names, strict=True)], str),
         hash=np.array(hashes, np.uint64),
+        kinds=np.array([[list(one.names).count(kind) if one else 0 for kind in kinds] for one in raw]),
     )
     if not sum(counts[key] for key in (boxes.KEPT, boxes.CUT)):
         why = ", ".join(f"{count} {reason}" for reason, count in counts.items())

@@ -81,7 +81,7 @@ class BoxedImages:
     @functools.cached_property
     def fold_N(self) -> np.ndarray:
         """The fold of each photo, int32: a group is whole in one."""
-        return splitting.folds(self.boxes.group_N.tolist(), self.boxes.counts_NxC, self.folds)
+        return splitting.folds(self.boxes.group_N.tolist(), self.boxes.kinds_NxK, self.folds)
 
     def places(self, held_out: bool) -> np.ndarray:
         """Of one side, int64; of what is learnt from those that are labelled."""

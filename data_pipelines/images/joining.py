@@ -84,4 +84,4 @@ def _cut_off(own: FoundInViews, view: tuple[int, int], photo: tuple[int, int]) -
     goes_on_high = (high_Nx2 < np.array([photo[1], photo[0]]) - 1)[:, None]
     cut = goes_on_low & (own.edges_NxKx4[..., :2] < BORDER)
     cut |= goes_on_high & (own.edges_NxKx4[..., 2:] > ends - BORDER)
-    return cut.any(axis=-1)
+    return cut[..., 0] | cut[..., 1]

@@ -103,10 +103,10 @@ class PictureDetector(Workload):
                 f"boxed_images gives views of {data.height} x {data.width}, the trunk takes {wanted}: set "
                 "boxed_images.height and width to it"
             )
-        channels = getattr(self.trunk, "config", self.trunk).channels
-        if data.channels != channels:
+        if data.channels != self.trunk.channels:
             raise UserError(
-                f"boxed_images gives {data.channels} channels and the trunk takes {channels}: set them alike"
+                f"boxed_images gives {data.channels} channels and the trunk takes {self.trunk.channels}: set "
+                "them alike"
             )
         if not 0 <= self.average < 1 or self.most < 1:
             raise UserError(
@@ -120,8 +120,8 @@ class PictureDetector(Workload):
         kept = directory / FILE
         try:
             found = json.loads(kept.read_text("utf-8"))
-            data = NoBoxes(*(int(found[name]) for name in ("height", "width", "channels")), ())
-            data = data._replace(classes=tuple(map(str, found["classes"])))
+            height, width, channels = (int(found[name]) for name in ("height", "width", "channels"))
+            data = NoBoxes(height, width, channels, tuple(map(str, found["classes"])))
         except (OSError, ValueError, KeyError, TypeError):
             raise UserError(f"{kept} is missing or damaged: run this run's `pangu train` again") from None
         made: Any = {

@@ -35,8 +35,8 @@ def run(capsys, *arguments):
 def test_from_flights_to_pages(tmp_path, capsys):
     photos = tmp_path / "photos"
     boxed_photos.write(photos)
-    own = [f"--gin.boxed_images.{name}={value}" for name, value in (
-        ("path", photos), ("height", 32), ("width", 32), ("folds", 2), ("cache_dir", tmp_path / "cache"))]  # fmt: skip
+    of_data = {"path": photos, "height": 32, "width": 32, "folds": 2, "cache_dir": tmp_path / "cache"}
+    own = [f"--gin.boxed_images.{name}={value}" for name, value in of_data.items()]
     small = ["--gin.ConvolutionalTrunk.level_widths=(16, 16)", "--gin.ConvolutionalTrunk.blocks=(1, 1)"]
     steps = [
         "--gin.STEPS=2",

@@ -65,17 +65,18 @@ class PhotoFinder:
         """Things in a photo of uint8 pixels, and its embedding."""
         data = self._workload.data
         sides = data.height, data.width
+        rows, columns = pixels_HxWxC.shape[:2]
         photo = box_views.whole(pixels_HxWxC, Boxes.none())
         # The whole photo comes first: the embedding is of it, whatever the zooms.
         zooms = (1.0, *(zoom for zoom in self._zooms if zoom != 1.0))
-        parts = box_views.parts(*pixels_HxWxC.shape[:2], *sides, zooms, self._overlap)
-        views = [box_views.part_of(photo, part, *sides) for part in parts]
+        parts = box_views.parts(rows, columns, data.height, data.width, zooms, self._overlap)
+        views = [box_views.part_of(photo, part, data.height, data.width) for part in parts]
         found, embedding_NxF = self._through(np.stack([view.pixels_HxWxC for view in views]))
         asked = np.array([part.zoom in self._zooms for part in parts])
         scale, shift = (np.array([getattr(view, name) for view in views]) for name in ("scale", "shift"))
-        rows = [part[asked] for part in (np.zeros(len(views), int), scale, shift, *found)]
-        photos = {0: (pixels_HxWxC.shape[0], pixels_HxWxC.shape[1])}
-        one = joining.joined(FoundInViews(*rows), sides, photos, LEAST)[0]
+        parts_of = (np.zeros(len(views), int), scale, shift, *map(np.asarray, found))
+        in_views = FoundInViews(*(part[asked] for part in parts_of))
+        one = joining.joined(in_views, sides, {0: (rows, columns)}, LEAST)[0]
         return PhotoFindings(one, embedding_NxF[0])
 
     def _through(self, pixels_NxHxWxC: np.ndarray) -> tuple[Detections, np.ndarray]:

@@ -73,8 +73,8 @@ class FlightPages:
         scale = min(1.0, SHOWN / max(pixels_HxWxC.shape[:2]))
         grey = pixels_HxWxC.shape[-1] == 1
         image = Image.fromarray(pixels_HxWxC[..., 0] if grey else pixels_HxWxC).convert("RGB")
-        sides = tuple(max(1, round(side * scale)) for side in image.size)
-        pixels = np.asarray(image.resize(sides, Image.Resampling.BILINEAR) if scale < 1 else image)
+        wide, high = (max(1, round(side * scale)) for side in image.size)
+        pixels = np.asarray(image.resize((wide, high), Image.Resampling.BILINEAR) if scale < 1 else image)
         shown = drawn(pixels, found.edges_Nx4[sure] * scale, found.label_N[sure])
         path = f"drawn/{number:06d}_{_safe(name)}.jpg"
         try:

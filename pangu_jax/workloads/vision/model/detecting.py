@@ -157,7 +157,7 @@ def middles(height: int, width: int, stride: int) -> tuple[jax.Array, jax.Array]
 
 def edges_of(sides_BxHxWx4: jax.Array, stride: int) -> jax.Array:
     """Boxes that places speak of, [B, H, W, 4]: left, top, right, bottom in pixels."""
-    y, x = middles(*sides_BxHxWx4.shape[1:3], stride)
+    y, x = middles(sides_BxHxWx4.shape[1], sides_BxHxWx4.shape[2], stride)
     left, top, right, bottom = jnp.moveaxis(sides_BxHxWx4, -1, 0)
     return jnp.stack([x - left, y - top, x + right, y + bottom], axis=-1)
 

@@ -29,6 +29,11 @@ class LevelTrunk(Protocol):
     """A trunk as a pyramid sees it."""
 
     @property
+    def channels(self) -> int:
+        """Of a picture."""
+        ...
+
+    @property
     def strides(self) -> tuple[int, ...]:
         """Pixels of a side that are one place, from fine to coarse; each is twice the one before."""
         ...
@@ -190,6 +195,11 @@ class HierarchicalLevels:
     """The three stages of HiViT as levels of square views: strides of a patch, two, and a unit."""
 
     config: HierarchicalConfig
+
+    @property
+    def channels(self) -> int:
+        """See `LevelTrunk`."""
+        return self.config.channels
 
     @property
     def strides(self) -> tuple[int, ...]:
