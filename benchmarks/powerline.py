@@ -82,18 +82,24 @@ def train(directory: Path, photos: Path, bindings: list[str]) -> Row:
     if done.is_file():
         return json.loads(done.read_text())
     directory.mkdir(parents=True, exist_ok=True)
-    resumed = (directory / "checkpoints").is_dir()
     command = [sys.executable, "-m", "pangu_jax.cli", "train", "--gin_file", "vision/powerline.gin"]
     command += ["--json", "-", "--run_dir", str(directory), f"--gin.boxed_images.path={str(photos)!r}"]
     command += [f"--gin.{binding}" for binding in bindings]
+    spent = directory / "cpu_seconds.json"  # of all sessions of the run
+    seconds = json.loads(spent.read_text()) if spent.is_file() else 0.0
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    made = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    try:
+        made = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    finally:
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds += after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        spent.write_text(json.dumps(seconds))
     summary = json.loads(made.stdout)
+    if not summary["finished"]:
+        raise SystemExit(f"{directory} was stopped at step {summary['step']}: the same command goes on")
     rows = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
     last = next(row for row in reversed(rows) if any(name.startswith("ap50/") for name in row))
-    found: Row = {"steps": summary["step"], "cpu_seconds": round(seconds), "resumed": resumed}
+    found: Row = {"steps": summary["step"], "cpu_seconds": round(seconds)}
     for at in (50, 30):
         for name in CLASSES:
             if f"ap{at}/{name}" in last:

@@ -28,12 +28,16 @@ def _flags(parser: argparse.ArgumentParser) -> None:
 
 def _inspect(flags: argparse.Namespace) -> Result:
     from pangu_jax import recipes, text_tables
+    from pangu_jax.recipes import Reference
     from pangu_jax.recipes.functions import INSPECT
 
     files = flags.gin_file or ["vision/powerline.gin"]
-    with recipes.using(files, flags.bindings, function=INSPECT) as recipe:
-        from pangu_jax.apps.vision.inspection.inspect_photos import inspect
-
+    recipe = recipes.load(files, flags.bindings, function=INSPECT)
+    for finding in recipes.require_valid(recipe):
+        print(f"pangu inspect: {finding}", file=sys.stderr)
+    # Not into gin's registry: the same recipe trains, and the run that is opened was made by its own.
+    with recipes.plain_errors():
+        inspect = recipes.make(recipe, Reference("", INSPECT, False))
         found = inspect(
             run_dir=flags.run_dir,
             photos=flags.photos,

@@ -48,7 +48,7 @@ class Inspection(NamedTuple):
 
 
 @plain_errors()
-@gin.configurable(module="pangu_jax.apps.vision.inspection")
+@gin.configurable
 def inspect(
     run_dir: str = gin.REQUIRED,
     photos: str = gin.REQUIRED,
