@@ -7,6 +7,8 @@ from pangu_jax.result import Result
 from pangu_jax.verbs import device_flags
 from pangu_jax.verbs.verb import Verb
 
+SAID = 25  # photos between two lines of progress
+
 
 def _flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run_dir", required=True, metavar="DIR", help="the run whose detector looks")
@@ -46,7 +48,6 @@ def _inspect(flags: argparse.Namespace) -> Result:
             on_photo=_say,
             devices=device_flags.devices(flags, recipe),
         )
-    print(file=sys.stderr)
     lines = list(found.said)
     if found.precision:
         lines.append(", ".join(f"{name} {value:.1f}" for name, value in found.precision.items()))
@@ -69,8 +70,8 @@ def _inspect(flags: argparse.Namespace) -> Result:
 
 
 def _say(number: int, name: str) -> None:
-    if number % 10 == 0 or number == 1:
-        print(f"\r{number} photos, {name[-50:]:<50}", end="", file=sys.stderr, flush=True)
+    if number == 1 or number % SAID == 0:
+        print(f"{number} photos, the last {name}", file=sys.stderr, flush=True)
 
 
 VERBS: dict[str, Verb] = {

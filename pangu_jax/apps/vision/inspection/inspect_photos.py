@@ -58,7 +58,7 @@ def inspect(
     zooms: Sequence[float] = (1.0,),
     overlap: float = 0.2,
     drawn_from: float = 0.3,
-    distance: float = 1.0,
+    distance: float = 0.5,
     max_pixels: int = decoding.MAX_PIXELS,
     step: int | None = None,
     on_photo: Callable[[int, str], None] | None = None,
@@ -71,12 +71,13 @@ def inspect(
       photos: a folder, archive or table; a flight is a group of a table, or a folder.
       out: folder for detections.json, photos with boxes drawn, flights/ and index.html.
       annotations: boxes that are known, as for `boxed_images`: what was found and the order are measured.
-      wanted: the class that a person looks for; the first of the detector's classes when None.
+      wanted: the class that a person looks for: photos that are likely to show it come first, near copies
+        last. When None those come first that the detector is least sure of, to be labelled next.
       zooms: each photo is looked at at each: 1 is the whole photo as large as fits the view, 2 twice as
         large and in tiles. Small things in large photos need more than 1.
       overlap: of tiles.
       drawn_from: score from which a box is drawn.
-      distance: weight of how unlike others a photo is, beside how unsure the detector is of it.
+      distance: weight of how unlike those before it a photo is, beside how likely or unsure it is.
       max_pixels: larger photos are refused unread, and listed.
       step: the checkpoint; the best or the newest when None.
       on_photo: called with the number and the name of each photo that is done.
@@ -106,9 +107,10 @@ def inspect(
         why = Counter(refused.values()).most_common(1)[0][0] if refused else "there is none"
         raise UserError(f"{photos} has no photo that can be inspected: {why}")
     said = _said(photos, done, refused)
+    number = find.classes.index(wanted) if wanted else 0
     screened = screening.screened(
         np.stack(embeddings),
-        np.array([photo.uncertainty for photo in done]),
+        np.array([surest(photo.found, number) if wanted else photo.uncertainty for photo in done]),
         np.array([photo.hash for photo in done], np.uint64),
         distance=distance,
     )
@@ -118,7 +120,6 @@ def inspect(
     measured, precision = None, {}
     if known:
         truth = _truth(known, done, find.classes, said)
-        number = find.classes.index(wanted) if wanted else 0
         measured = _measured(screened.order_N, truth, done, find.classes, number)
         values = average_precision(truth, [photo.found for photo in done], find.classes, (0.3, 0.5))
         precision = {f"ap{round(100 * at)}/{name}": value for (name, at), value in values.items()}
@@ -188,7 +189,7 @@ def _truth(known, done: list[InspectedPhoto], classes: Sequence[str], said: list
 def _measured(
     order_N: np.ndarray, truth: list[Boxes], done: list[InspectedPhoto], classes: Sequence[str], wanted: int
 ) -> dict[str, Any]:
-    """Screening's own order, and that of the wanted class's scores, beside random order."""
+    """Screening's own order, and that of the class's scores alone, beside random order."""
     has_N = np.array([bool((own.label_N == wanted).any()) for own in truth])
     by_score = np.argsort([-surest(photo.found, wanted) for photo in done], kind="stable")
     rows = []
