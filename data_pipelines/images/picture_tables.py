@@ -32,6 +32,8 @@ def of_file(path: Path, before: str, fields: Fields, skipped: Counter[str]) -> I
                 continue
             data = data.read_bytes()
         name = f"{before or f'{path.name}:'}{number}"
+        if isinstance(label, list):  # of boxes in it, and no class of the picture
+            label = None
         yield PictureFile(
             name, data, None if label is None else str(label), None if group is None else str(group)
         )

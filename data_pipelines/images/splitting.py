@@ -61,3 +61,38 @@ def held_out(keys: Sequence[str], labels: Sequence[str | None], fraction: float)
             if taken >= wanted:
                 break
     return found
+
+
+def folds(keys: Sequence[str], counts_NxC: np.ndarray, number: int) -> np.ndarray:
+    """Which of `number` folds each picture is in, int32 [N]: groups whole, and of every kind about as many.
+
+    From the group with most to that with fewest, each goes where it leaves the shares of all kinds most even;
+    of groups that are alike the order is by a hash. So a fold hangs on nothing that happens at run time.
+
+    Args:
+      keys: of each picture its group.
+      counts_NxC: of each picture how many things of each kind it has.
+      number: of folds, 2 at least.
+
+    Raises:
+      DataError: there are fewer groups than folds.
+    """
+    names, group_N = np.unique(np.asarray(keys, object).astype(str), return_inverse=True)
+    if not 2 <= number <= len(names):
+        raise DataError(f"{number} folds of {len(names)} groups: give from 2 folds on, and a group for each")
+    # Pictures are a kind of their own, so that those with nothing in them are spread too.
+    kinds_NxK = np.concatenate([counts_NxC, np.ones((len(keys), 1))], axis=1)
+    own_GxK = np.zeros((len(names), kinds_NxK.shape[1]))
+    np.add.at(own_GxK, group_N, kinds_NxK)
+    own_GxK /= np.maximum(own_GxK.sum(axis=0), 1)
+    order = sorted(
+        range(len(names)),
+        key=lambda at: (-own_GxK[at].max().round(9), hashlib.sha256(names[at].encode()).digest()),
+    )
+    filled_FxK = np.zeros((number, own_GxK.shape[1]))
+    fold_G = np.zeros(len(names), np.int32)
+    for at in order:
+        after_F = [np.square(row + own_GxK[at]).sum() - np.square(row).sum() for row in filled_FxK]
+        fold_G[at] = int(np.argmin(after_F))
+        filled_FxK[fold_G[at]] += own_GxK[at]
+    return fold_G[group_N]

@@ -27,7 +27,15 @@ FAMILIES = {
         exhibits="pangu_jax.apps.language.decoding.samples",
     ),
     "vision": Family(
-        verbs=("restore", "eval --gin_file eval/images.gin", "tune", "extract", "export", "checkpoint export"),
+        verbs=(
+            "restore",
+            "inspect",
+            "eval --gin_file eval/images.gin",
+            "tune",
+            "extract",
+            "export",
+            "checkpoint export",
+        ),
         exhibits="pangu_jax.apps.vision.report_sheets",
     ),
 }

@@ -6,6 +6,7 @@ TRAIN = "pangu_jax.training.train.train"
 TUNE = "pangu_jax.apps.language.tuning.tune.tune"
 EVALUATE = "pangu_jax.apps.language.benchmarks.evaluate.evaluate"
 EVALUATE_IMAGES = "pangu_jax.apps.vision.measuring.evaluate_images.evaluate_images"
+INSPECT = "pangu_jax.apps.vision.inspection.inspect_photos.inspect"
 SWEEP = "pangu_jax.apps.language.benchmarks.sweep.sweep"
 BUILD_CORPUS = "data_pipelines.corpus.build.build"
 
@@ -17,6 +18,7 @@ _SUPPLIED = {
     TUNE: ("out", "recipe"),
     EVALUATE: ("run_dir", "on_row", "devices"),
     EVALUATE_IMAGES: ("run_dir", "on_row", "devices"),
+    INSPECT: ("run_dir", "photos", "out", "annotations", "on_photo", "devices"),
     SWEEP: ("out", "workers", "ray_address", "on_row", "recipe", "devices"),
     BUILD_CORPUS: ("inputs", "output", "workers", "ray_address", "recipe"),
 }

@@ -1,7 +1,9 @@
 """Models of vision: what the trainer needs of them."""
 
+from pangu_jax.workloads.vision.average_precision import AveragePrecision
 from pangu_jax.workloads.vision.bases import FreshTrunk
 from pangu_jax.workloads.vision.classifier import PictureClassifier
+from pangu_jax.workloads.vision.detector import PictureDetector
 from pangu_jax.workloads.vision.distilled import DistilledClassifier
 from pangu_jax.workloads.vision.elastic import ElasticClassifier
 from pangu_jax.workloads.vision.evaluators import KNearestNeighbours, LinearProbe
@@ -10,6 +12,7 @@ from pangu_jax.workloads.vision.trunk_gradients import TrunkGradients
 from pangu_jax.workloads.vision.workload import VisionModel
 
 __all__ = [
+    "AveragePrecision",
     "DistilledClassifier",
     "ElasticClassifier",
     "FewLabelled",
@@ -17,6 +20,7 @@ __all__ = [
     "KNearestNeighbours",
     "LinearProbe",
     "PictureClassifier",
+    "PictureDetector",
     "TrunkGradients",
     "VisionModel",
 ]

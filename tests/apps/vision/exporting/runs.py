@@ -10,7 +10,7 @@ from pangu_jax.recipes import load
 from pangu_jax.recipes.functions import TRAIN
 from pangu_jax.workloads import RunContext, Variables
 from pangu_jax.workloads.vision import PictureClassifier
-from pangu_jax.workloads.vision.classifier import FreshTrunk
+from pangu_jax.workloads.vision.bases import FreshTrunk
 from pangu_jax.workloads.vision.data import NoPictures
 from pangu_jax.workloads.vision.model.hierarchical import HierarchicalConfig
 from pangu_jax.workloads.vision.model.plain import PlainConfig
