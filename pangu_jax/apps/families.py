@@ -27,7 +27,7 @@ FAMILIES = {
         exhibits="pangu_jax.apps.language.decoding.samples",
     ),
     "vision": Family(
-        verbs=("restore", "eval --gin_file eval/images.gin", "tune", "checkpoint export"),
+        verbs=("restore", "eval --gin_file eval/images.gin", "iterate", "tune", "checkpoint export"),
         exhibits="pangu_jax.apps.vision.report_sheets",
     ),
 }

@@ -1,5 +1,6 @@
 """Features of a set of pictures, once: everything else is linear algebra on rows."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -14,7 +15,7 @@ from pangu_jax.workloads.vision import PictureClassifier, pooled
 from pangu_jax.workloads.vision.classifier import FreshTrunk
 from pangu_jax.workloads.vision.data import NoPictures
 from pangu_jax.workloads.vision.learning import AllWeights
-from pangu_jax.workloads.vision.model.trunk import TrunkConfig
+from pangu_jax.workloads.vision.model.trunk import Features, TrunkConfig
 
 BATCH = 250  # pictures at once
 
@@ -48,6 +49,7 @@ class Viewer:
       mesh: where they run.
       stages: of the trunk, the last ones, whose features are taken.
       batch_size: pictures at once, over all devices.
+      pool: makes one row of a picture's features; their mean over units unless given.
     """
 
     def __init__(
@@ -57,11 +59,12 @@ class Viewer:
         mesh: Mesh,
         stages: int = pooled.STAGES,
         batch_size: int = BATCH,
+        pool: Callable[[Features, int], jax.Array] = pooled.pooled,
     ):
         nothing = NoPictures(config.size, config.channels, 1, False, ("", " "))
         # Whatever a recipe that is in use binds for a classifier of its own.
         self._workload = PictureClassifier(FreshTrunk(config), nothing, AllWeights(), 1, 0.0)
-        self._stages = stages
+        self._stages, self._pool = stages, pool
         self._shardings = rules.storage_shardings(mesh, self._workload.logical_axes())
         self._collect = Collector(self._workload, run, mesh, -(-batch_size // mesh.size) * mesh.size)
 
@@ -73,15 +76,28 @@ class Viewer:
           images: the set.
           places: of the pictures, int [N].
         """
-        trunk = {name: params[name] for name in ("trunk", "main")}
-        variables = jax.device_put(self._workload.start(jax.random.key(0), trunk), self._shardings)
         source = images.once(places, self._collect.batch_size)
-        rows = self._collect(self._row, variables, [source]).rows["features"][: len(places)]
+        rows = self._collect(self._row, self._variables(params), [source]).rows["features"][: len(places)]
         return SeenPictures(places, images.pictures.label_N[places], rows)
+
+    def augmented(self, params: Tree, images: Images, places: np.ndarray) -> np.ndarray:
+        """The features of pictures in views as in training, fp32 [N, V, F]; arguments as when called."""
+        source = images.augmented(places, self._collect.batch_size)
+        return self._collect(self._views, self._variables(params), [source]).rows["features"][: len(places)]
+
+    def _variables(self, params: Tree) -> Variables:
+        trunk = {name: params[name] for name in ("trunk", "main")}
+        return jax.device_put(self._workload.start(jax.random.key(0), trunk), self._shardings)
 
     def _row(self, variables: Variables, batch: Batch, run: RunContext) -> Updates:
         features = self._workload.features(variables.params, batch["image"][:, -1], run)
-        return Updates(rows={"features": pooled.pooled(features, self._stages)})
+        return Updates(rows={"features": self._pool(features, self._stages)})
+
+    def _views(self, variables: Variables, batch: Batch, run: RunContext) -> Updates:
+        count, views = batch["image"].shape[:2]
+        pixels = batch["image"].reshape(count * views, *batch["image"].shape[2:])
+        pooled_rows = self._pool(self._workload.features(variables.params, pixels, run), self._stages)
+        return Updates(rows={"features": pooled_rows.reshape(count, views, -1)})
 
 
 def raw(images: Images, places: np.ndarray) -> SeenPictures:
