@@ -68,8 +68,8 @@ class Journal:
         if changed := [name for name in identity if before.get(name) != identity[name]]:
             article = "an" if self._what[0] in "aeiou" else "a"
             raise UserError(
-                f"{self.path} is of {article} {self._what} with another {changed[0]}: resume it with the recipe "
-                "and model of then, or name another --out"
+                f"{self.path} is of {article} {self._what} with another {changed[0]}: resume it with the "
+                "recipe and model of then, or name another --out"
             )
         return lines[1:]
 

@@ -4,7 +4,6 @@ The state when a round begins is a function of the journal's answers and the see
 weights, and what is mined hangs on the head before. So a run that was killed anywhere comes to the same end.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +13,7 @@ import numpy as np
 from scipy import special
 
 from data_pipelines.images.images import Images
-from pangu_jax.apps.vision.iteration import answers, heads, pool_features, report
+from pangu_jax.apps.vision.iteration import answers, heads, pool_features, report, stored_state
 from pangu_jax.apps.vision.iteration.answers import KnownLabels, LabelQuery
 from pangu_jax.apps.vision.iteration.asking import Asking, OneBit
 from pangu_jax.apps.vision.iteration.mean_teacher import LearntHead, MeanTeacher
@@ -196,8 +195,8 @@ def measured(rows: Sequence[Row]) -> list[Row]:
 def _page(folder: Path, pool: Pool, rows: Sequence[Row], recipe: str) -> Path:
     words = (
         f"{pool.images.settings.path}: {len(pool)} pictures of {len(pool.classes)} classes in the pool, "
-        f"{len(pool.held_label_M)} held out; a full label counts {pool.bits:.2f} bits, a yes or no 1, and the "
-        "start set is counted too. FLOPs are those of matrix products, the trunk's features in round 0."
+        f"{len(pool.held_label_M)} held out; a full label counts {pool.bits:.2f} bits, a yes or no 1, and "
+        "the start set is counted too. FLOPs are those of matrix products, the trunk's features in round 0."
     )
     lines = {"held out": [(row["bits"], row["accuracy"]) for row in rows]}
     axes = "bits, those of the start set included", "percent right of what is held out"
@@ -244,29 +243,11 @@ def _measure(
 def _head(rounds: Rounds, number: int, known: KnownLabels, folder: Path) -> LearntHead:
     """The head of a round: that of its file, or learnt and kept there."""
     kept = folder / f"head-{number:03d}.npz"
-    if kept.is_file():
-        try:
-            return _read(kept)
-        except (OSError, ValueError, KeyError, EOFError):
-            pass  # half a file: learnt again
+    if found := stored_state.read(kept):
+        return LearntHead(found["params"], float(found["flops"]), float(found["members"]))
     head = rounds.learnt(known, number)
-    flat = {f"{part}/{name}": value for part, own in head.params.items() for name, value in own.items()}
-    partial = kept.with_suffix(".partial.npz")
-    about = np.frombuffer(json.dumps({"flops": head.flops, "members": head.members}).encode(), np.uint8)
-    np.savez(partial, about=about, **flat)
-    partial.replace(kept)
+    stored_state.write(kept, head._asdict())
     return head
-
-
-def _read(path: Path) -> LearntHead:
-    with np.load(path, allow_pickle=False) as found:
-        about = json.loads(found["about"].tobytes())
-        params: dict[str, Any] = {}
-        for name in found.files:
-            if name != "about":
-                part, _, of = name.partition("/")
-                params.setdefault(part, {})[of] = found[name]
-    return LearntHead(params, about["flops"], about["members"])
 
 
 class _JournalTranscript:

@@ -75,8 +75,8 @@ def of_images(
       images: the set.
       share: of each class's pictures that are labelled from the start, by the source's own labels; at least
         one of each class. Its other labels are not looked at.
-      draw: number of the draw of the start set, and of the pictures where `pictures` limits them.
-      pictures: so many of the training side, drawn; all when None.
+      draw: number of the draw of the start set.
+      pictures: so many of the training side, the same for every draw; all when None.
       known: a file "id,label" of what is known from the start, in place of `share`; of pictures held out too.
 
     Raises:
@@ -84,7 +84,7 @@ def of_images(
     """
     place_N, held_M = images.pictures.places(False), images.measured
     if pictures is not None and pictures < len(place_N):
-        place_N = np.sort(np.random.default_rng(draw).permutation(place_N)[:pictures])
+        place_N = np.sort(np.random.default_rng(0).permutation(place_N)[:pictures])
     label = images.pictures.label_N.astype(np.int64)
     classes = tuple(images.classes)
     if known is None:

@@ -74,9 +74,8 @@ def of_run(run: OpenedRun, pool: Pool, folder: Path | None, say: Callable[[str],
     context = RunContext(spread.run.placement, dtype=spread.run.dtype, kernel=spread.run.kernel)
     viewer = Viewer(model, context, mesh, STAGES, pool=pooled.quadrants)
     params = workload.complete(workload.evaluated(run.variables))
-    say(
-        f"features of {len(pool)} pictures in {1 + images.views} views and of {len(pool.held_place_M)} held out"
-    )
+    held = len(pool.held_place_M)
+    say(f"features of {len(pool)} pictures in {1 + images.views} views and of {held} held out")
     plain_NxF = viewer(params, images, pool.place_N).features_NxF
     standard = Standard.of(plain_NxF)
     augmented_NxVxF = viewer.augmented(params, images, pool.place_N)
