@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import jax
+
 from data_pipelines.images.augment import Flip, RandomCrop
 from data_pipelines.images.images import Images, images
 from pangu_jax.apps.vision.iteration import pool_features
@@ -40,3 +42,16 @@ def model_flops(run_dir: Path) -> float:
     with opening.find(run_dir) as found:
         model = opening.describe(found, "vision").workload.model
     return model.flops(model.units)
+
+
+def pretraining_flops(run_dir: Path) -> float:
+    """Of all steps that made the trunk, as its recipe counts them."""
+    with opening.find(run_dir) as found:
+        described = opening.describe(found, "vision")
+        batch = described.recipe.value("train.batch_size")
+        return found.step * described.workload.flops_per_step(batch)
+
+
+def key(seed: int) -> jax.Array:
+    """Of fresh weights."""
+    return jax.random.key(seed)

@@ -57,7 +57,7 @@ class KnownLabels:
         self.bits += query.bits(pool)
         self.asked += 1
         if query.guess is None:
-            self.label_N[query.row] = pool.class_of(answer, f"the answer about {pool.ids[query.row]}")
+            self.label_N[query.row] = pool.class_of(answer, "an answer")
         elif answer == YES:
             self.yes += 1
             self.label_N[query.row] = query.guess

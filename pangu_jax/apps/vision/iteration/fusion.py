@@ -1,9 +1,9 @@
 """Several models as one: a graph network that weighs experts for each picture, and what it must beat.
 
-Nothing is published under this name; chosen is: experts are nodes; edges are cosines of their outputs on a probe
-set; a node holds what its expert says of a picture (probabilities in falling order, and agreement with the
-others); graph convolutions (Kipf and Welling, arXiv 1609.02907) give a score per node, and their softmax the
-weights of the mixture. It is learnt on the probe set, whose labels no expert has seen.
+Nothing is published under this name; chosen is: experts are nodes; edges are cosines of their outputs on a
+probe set; a node holds what its expert says of a picture (probabilities in falling order, and agreement with
+the others); graph convolutions (Kipf and Welling, arXiv 1609.02907) give a score per node, and their softmax
+the weights of the mixture. It is learnt on the probe set, whose labels no expert has seen.
 """
 
 import functools
@@ -38,8 +38,8 @@ def mean_of_weights(experts: Sequence[Params]) -> Params:
 
 
 def greedy_soup(experts: Sequence[Params], features_PxF: np.ndarray, label_P: np.ndarray) -> Params:
-    """Means of parameters, an expert at a time, best first, kept where the probe set loses nothing (Wortsman et
-    al., arXiv 2203.05482).
+    """Means of parameters, an expert at a time, best first, kept where the probe set loses nothing (Wortsman
+    et al., arXiv 2203.05482).
 
     Args:
       experts: heads of one shape that began alike.
@@ -140,7 +140,7 @@ class GraphFusion:
 
 
 def normalised_graph(logits_ExPxC: np.ndarray) -> np.ndarray:
-    """D^-1/2 (A + I) D^-1/2, A the cosines of the experts' probabilities on the probe set, each less its mean."""
+    """D^-1/2 (A + I) D^-1/2, A the cosines of the experts' probabilities on the probe set, centred."""
     flat = special.softmax(logits_ExPxC, axis=2)
     flat = (flat - flat.mean(1, keepdims=True)).reshape(len(flat), -1)
     flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)

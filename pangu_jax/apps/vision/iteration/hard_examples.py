@@ -1,4 +1,4 @@
-"""An increment of hard examples: what a head gets wrong is mined and learnt, with as many known ones replayed."""
+"""An increment of hard examples: what a head gets wrong is mined and learnt, with equal replay."""
 
 from dataclasses import dataclass, field
 

@@ -81,7 +81,9 @@ def of_run(run: OpenedRun, pool: Pool, folder: Path | None, say: Callable[[str],
     augmented_NxVxF = viewer.augmented(params, images, pool.place_N)
     held_MxF = viewer(params, images, pool.held_place_M).features_NxF
     views_NxVxF = np.concatenate([plain_NxF[:, None], augmented_NxVxF], axis=1)
-    made = PoolFeatures(*(standard(x).astype(np.float16) for x in (views_NxVxF, held_MxF)), flops)
+    made = PoolFeatures(
+        standard(views_NxVxF).astype(np.float16), standard(held_MxF).astype(np.float16), flops
+    )
     if kept is not None:
         partial = kept.with_suffix(".partial.npz")
         np.savez(partial, views=made.views_NxVxF, held=made.held_MxF)

@@ -1,5 +1,6 @@
 """Nested dicts of arrays as one file, whole or not there."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ BROKEN = (OSError, ValueError, KeyError, EOFError)  # what half a file raises
 def write(path: Path, state: dict[str, Any]) -> None:
     """As .npz, renamed into place."""
     partial = path.with_suffix(".partial.npz")
-    np.savez(partial, **dict(_flat(state)))
+    arrays: dict[str, Any] = dict(_flat(state))
+    np.savez(partial, **arrays)
     partial.replace(path)
 
 
@@ -31,7 +33,7 @@ def read(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def _flat(state: dict[str, Any], before: str = ""):
+def _flat(state: dict[str, Any], before: str = "") -> Iterator[tuple[str, np.ndarray]]:
     for name, value in state.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{before}{name}/")

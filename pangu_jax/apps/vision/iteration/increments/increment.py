@@ -101,8 +101,8 @@ def increment(
         rows = summarised([row for row in journal.rows if row["method"] in names])
     words = (
         f"{data.settings.path}: {len(pool.classes)} classes in {groups} groups, {per_class} pictures per "
-        "class kept; all of them are told apart after each. FLOPs are those of products, of the trunk's look at "
-        "the pictures of an increment and of the head; joint learns from all pictures so far, anew."
+        "class kept; after each group all classes so far are told apart. FLOPs are those of products: of the "
+        "trunk's look at an increment's pictures and of the head. Joint learns from all pictures, anew."
     )
     lines: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     for row in rows:
