@@ -1,7 +1,6 @@
 """Features of whole pictures, one row each: what probes and neighbours look at, and their control."""
 
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
@@ -23,24 +22,16 @@ def pooled(features: Features, stages: int = STAGES) -> jax.Array:
     return jnp.concatenate([jnp.mean(of.astype(jnp.float32), axis=1) for of in features[-stages:]], axis=-1)
 
 
-def quadrants(features: Features, stages: int = STAGES) -> jax.Array:
-    """fp32 [B, 4 F]: the means over the units of each quarter of the picture, of the last stages. Where
-    things are tells classes apart as well as what they are.
+def side_by_side(features: Features, stages: int = STAGES) -> jax.Array:
+    """fp32 [B, U F]: all units of the last stages, one after the other: where things are tells classes apart
+    as well as what they are.
 
     Args:
-      features: of each stage, [B, U, F_i], units row by row of a square grid.
+      features: of each stage, [B, U, F_i].
       stages: so many of the last; all where there are fewer.
     """
     x_BxUxF = jnp.concatenate([of.astype(jnp.float32) for of in features[-stages:]], axis=-1)
-    count, units, width = x_BxUxF.shape
-    grid = math.isqrt(units)
-    if grid * grid != units or grid < 2:
-        return pooled(features, stages)
-    half = grid // 2
-    x_BxGxGxF = x_BxUxF.reshape(count, grid, grid, width)
-    rows = (x_BxGxGxF[:, :half], x_BxGxGxF[:, half:])
-    parts = [part for row in rows for part in (row[:, :, :half], row[:, :, half:])]
-    return jnp.concatenate([jnp.mean(part, axis=(1, 2)) for part in parts], axis=-1)
+    return x_BxUxF.reshape(len(x_BxUxF), -1)
 
 
 def raw_pixels(pixels_BxSxSxC: jax.Array) -> jax.Array:

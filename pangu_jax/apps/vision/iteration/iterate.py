@@ -112,12 +112,8 @@ def iterate(
     }
     with Journal(folder / JOURNAL, identity, "iteration") as journal:
         features = pool_features.of_run(run, pool, folder, say)
-        rounds_ = Rounds(pool, features, asked, mined, learns, seed)
-        waiting = 0
-        for number in range(rounds + 1):
-            if number and (waiting := _ask(rounds_, number, bits, oracle, journal, folder, say)):
-                break
-            _measure(rounds_, number, journal, folder, on_row or (lambda row: None))
+        made = Rounds(pool, features, asked, mined, learns, seed)
+        waiting = carry_out(made, rounds, bits, oracle, journal, folder, on_row, say)
         rows = measured(journal.rows)
     page = _page(folder, pool, rows, recipe)
     return Iterated(rows, page, not waiting, waiting)
@@ -179,6 +175,36 @@ class Rounds:
             + (number == 0) * self.features.flops,
             "members": round(head.members, 4),
         }
+
+
+def carry_out(
+    rounds: Rounds,
+    count: int,
+    bits: float,
+    oracle: Oracle,
+    journal: Journal,
+    folder: Path,
+    on_row: Callable[[Row], None] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> int:
+    """All rounds that the journal lacks; questions without an answer where the oracle stopped, else 0.
+
+    Args:
+      rounds: what they are made of.
+      count: rounds after round 0.
+      bits: that a round may spend.
+      oracle: who answers.
+      journal: answers and rows, what is there included.
+      folder: of the heads.
+      on_row: called with the row of each round.
+      say: told what begins.
+    """
+    on_row, say = on_row or (lambda row: None), say or (lambda line: None)
+    for number in range(count + 1):
+        if number and (waiting := _ask(rounds, number, bits, oracle, journal, folder, say)):
+            return waiting
+        _measure(rounds, number, journal, folder, on_row)
+    return 0
 
 
 def measured(rows: Sequence[Row]) -> list[Row]:

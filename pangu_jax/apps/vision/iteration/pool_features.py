@@ -17,13 +17,14 @@ from pangu_jax.runs.opening import OpenedRun
 from pangu_jax.workloads import RunContext
 from pangu_jax.workloads.vision import pooled
 from pangu_jax.workloads.vision.evaluators import require_trunk
-from pangu_jax.workloads.vision.probing import Standard
 
-STAGES = 1  # of the trunk, the last ones, by quarters of the picture
+STAGES = 1  # of the trunk, the last ones, all units side by side
+WIDTH = 512  # principal components that heads see, at most
+LEAST = 1e-2  # share of the largest variance that is added before whitening, so that noise stays small
 
 
 class PoolFeatures(NamedTuple):
-    """What heads learn from, standardised by the pool's plain views.
+    """What heads learn from, whitened by the pool's plain views.
 
     Attributes:
       views_NxVxF: fp16, each picture as it is, then in augmented views.
@@ -39,6 +40,32 @@ class PoolFeatures(NamedTuple):
     def plain_NxF(self) -> np.ndarray:
         """Of each picture as it is."""
         return self.views_NxVxF[:, 0]
+
+
+class Whitening(NamedTuple):
+    """Principal components of the pool's plain views, which takes no label, brought to similar variance.
+
+    Attributes:
+      mean_F: of the features.
+      turn_FxW: components over their deviations.
+    """
+
+    mean_F: np.ndarray
+    turn_FxW: np.ndarray
+
+    @classmethod
+    def of(cls, features_NxF: np.ndarray, width: int) -> "Whitening":
+        """By these; as many components as there are features where that is fewer."""
+        mean_F = features_NxF.mean(0, dtype=np.float64).astype(np.float32)
+        x = features_NxF - mean_F
+        variance_F, vectors_FxF = np.linalg.eigh((x.T @ x / len(x)).astype(np.float64))
+        variance_W, vectors_FxW = variance_F[::-1][:width], vectors_FxF[:, ::-1][:, :width]
+        scale_W = 1 / np.sqrt(np.maximum(variance_W, 0) + LEAST * variance_W[0])
+        return cls(mean_F, (vectors_FxW * scale_W).astype(np.float32))
+
+    def __call__(self, features_NxF: np.ndarray) -> np.ndarray:
+        """fp16 [N, W]."""
+        return ((features_NxF - self.mean_F) @ self.turn_FxW).astype(np.float16)
 
 
 def of_run(run: OpenedRun, pool: Pool, folder: Path | None, say: Callable[[str], None]) -> PoolFeatures:
@@ -72,18 +99,18 @@ def of_run(run: OpenedRun, pool: Pool, folder: Path | None, say: Callable[[str],
     spread = run.spread
     mesh = spread.mesh or make_mesh(Layout(data=1), [spread.backend.devices[0]])
     context = RunContext(spread.run.placement, dtype=spread.run.dtype, kernel=spread.run.kernel)
-    viewer = Viewer(model, context, mesh, STAGES, pool=pooled.quadrants)
+    viewer = Viewer(model, context, mesh, STAGES, pool=pooled.side_by_side)
     params = workload.complete(workload.evaluated(run.variables))
     held = len(pool.held_place_M)
     say(f"features of {len(pool)} pictures in {1 + images.views} views and of {held} held out")
     plain_NxF = viewer(params, images, pool.place_N).features_NxF
-    standard = Standard.of(plain_NxF)
-    augmented_NxVxF = viewer.augmented(params, images, pool.place_N)
-    held_MxF = viewer(params, images, pool.held_place_M).features_NxF
-    views_NxVxF = np.concatenate([plain_NxF[:, None], augmented_NxVxF], axis=1)
-    made = PoolFeatures(
-        standard(views_NxVxF).astype(np.float16), standard(held_MxF).astype(np.float16), flops
+    whiten = Whitening.of(plain_NxF, WIDTH)
+    views_NxVxF = np.stack(
+        [whiten(plain_NxF), *map(whiten, viewer.augmented(params, images, pool.place_N).swapaxes(0, 1))],
+        axis=1,
     )
+    held_MxF = viewer(params, images, pool.held_place_M).features_NxF
+    made = PoolFeatures(views_NxVxF, whiten(held_MxF), flops)
     if kept is not None:
         partial = kept.with_suffix(".partial.npz")
         np.savez(partial, views=made.views_NxVxF, held=made.held_MxF)
