@@ -60,6 +60,9 @@ class MeanTeacher:
       consistency: w, at its full height; 0 learns from labels alone.
       ramp: share of the steps over which w rises.
       temperature: T, of the teacher's target.
+      align: how far the targets are moved towards using all classes alike, 0 to 1: their logits less so much
+        of log the class's usual probability (distribution alignment, arXiv 1911.09785). Without it a teacher
+        that is rarely right comes to prefer a few classes.
       suppress: whether "no" counts.
       loss: of labels; @CrossEntropy() when None.
       weigh: which pictures count, @SelfPaced(); all when None.
@@ -76,6 +79,7 @@ class MeanTeacher:
     consistency: float = 1.0
     ramp: float = 0.3
     temperature: float = 0.5
+    align: float = 1.0
     suppress: bool = True
     loss: LabelLoss | None = None
     weigh: SelfPaced | None = None
@@ -143,7 +147,8 @@ def _drawn(rng: np.random.Generator, rows: np.ndarray, steps: int, count: int) -
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _begin(settings: MeanTeacher, shape: HeadShape, key: jax.Array) -> dict[str, Any]:
     params = heads.init(shape, key)
-    return {"student": params, "teacher": params, "optimizer": settings.optimizer.init(params)}
+    begun = {"student": params, "teacher": params, "optimizer": settings.optimizer.init(params)}
+    return begun | {"usual_C": jnp.full(shape.classes, 1 / shape.classes)}
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -167,6 +172,9 @@ def _learn(
         target_UxC = None
         if consistent:
             raw_UxC = heads.logits(state["teacher"], seen_UxF)
+            usual_C = 0.98 * state["usual_C"] + 0.02 * jnp.mean(jax.nn.softmax(raw_UxC), axis=0)
+            state = state | {"usual_C": usual_C}
+            raw_UxC -= settings.align * jnp.log(usual_C)
             raw_UxC = jnp.where(ruled_out_NxC[others_U], SUPPRESSED, raw_UxC)
             target_UxC = jax.nn.softmax(raw_UxC / settings.temperature)
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pangu_jax.apps.vision.iteration import stored_state
 from pangu_jax.apps.vision.iteration.pool import Pool
 from pangu_jax.apps.vision.measuring.seen import Viewer
 from pangu_jax.errors import UserError
@@ -94,7 +95,7 @@ def of_run(run: OpenedRun, pool: Pool, folder: Path | None, say: Callable[[str],
         try:
             with np.load(kept, allow_pickle=False) as found:
                 return PoolFeatures(found["views"], found["held"], flops)
-        except (OSError, ValueError, KeyError, EOFError):
+        except stored_state.BROKEN:
             say(f"{kept} is damaged: made anew")
     spread = run.spread
     mesh = spread.mesh or make_mesh(Layout(data=1), [spread.backend.devices[0]])

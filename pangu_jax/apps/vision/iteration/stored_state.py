@@ -1,12 +1,13 @@
 """Nested dicts of arrays as one file, whole or not there."""
 
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-BROKEN = (OSError, ValueError, KeyError, EOFError)  # what half a file raises
+BROKEN = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)  # what half a file raises
 
 
 def write(path: Path, state: dict[str, Any]) -> None:
