@@ -35,14 +35,17 @@ from pangu_jax.apps.vision.iteration.self_paced import SelfPaced
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results" / "vision_one_bit.json"
-SHARE, BITS, ROUNDS = 0.05, 5000.0, 2
+SHARE, BITS, ROUNDS = 0.25, 5000.0, 2
 NOISE, NOISY = 0.4, "40% wrong labels"
 ALL = "all labels"
 SUPPRESSED, WITHOUT, FULL = "one bit, suppression", "one bit, without suppression", "full labels"
-YES_ONLY, MINED = "one bit, yes only", "one bit, mined by expected bits, suppression"
+YES_ONLY = "one bit, yes only"
+MINED, MINED_WITHOUT = "mined one bit, suppression", "mined one bit, without suppression"
 BARS = (
     (SUPPRESSED, WITHOUT, 2.0),
+    (MINED, MINED_WITHOUT, 2.0),
     (SUPPRESSED, FULL, -0.5),
+    (MINED, FULL, -0.5),
     (SUPPRESSED, YES_ONLY, None),
     (MINED, SUPPRESSED, None),
 )
@@ -82,13 +85,15 @@ class Way(NamedTuple):
 def ways() -> dict[str, Way]:
     """The arms by name."""
     learn, some, bit = MeanTeacher(), RandomPictures(), OneBit()
+    without = dataclasses.replace(learn, suppress=False)
+    mined = UncertainPictures(by="bit", spread=1.0)
     return {
         SUPPRESSED: Way(some, bit, learn),
-        WITHOUT: Way(some, bit, dataclasses.replace(learn, suppress=False)),
-        YES_ONLY: Way(some, bit, dataclasses.replace(learn, consistency=0.0)),
+        WITHOUT: Way(some, bit, without),
         FULL: Way(some, FullLabel(), learn),
-        "full labels, alone": Way(some, FullLabel(), dataclasses.replace(learn, consistency=0.0)),
-        MINED: Way(UncertainPictures(by="bit", spread=1.5), bit, learn),
+        MINED: Way(mined, bit, learn),
+        MINED_WITHOUT: Way(mined, bit, without),
+        YES_ONLY: Way(some, bit, dataclasses.replace(learn, consistency=0.0)),
     }
 
 

@@ -63,14 +63,15 @@ class MeanTeacher:
       align: how far the targets are moved towards using all classes alike, 0 to 1: their logits less so much
         of log the class's usual probability (distribution alignment, arXiv 1911.09785). Without it a teacher
         that is rarely right comes to prefer a few classes.
+      refused: share of the pictures without a label per step that got a "no": of them most is known.
       suppress: whether "no" counts.
       loss: of labels; @CrossEntropy() when None.
       weigh: which pictures count, @SelfPaced(); all when None.
     """
 
     hidden: int = 256
-    steps: int = 1000
-    batch_size: int = 64
+    steps: int = 500
+    batch_size: int = 128
     unlabelled: int = 128
     learning_rate: float = 2e-3
     weight_decay: float = 0.01
@@ -78,8 +79,9 @@ class MeanTeacher:
     average: float = 0.99
     consistency: float = 1.0
     ramp: float = 0.3
-    temperature: float = 0.5
+    temperature: float = 0.7
     align: float = 1.0
+    refused: float = 0.5
     suppress: bool = True
     loss: LabelLoss | None = None
     weigh: SelfPaced | None = None
@@ -109,11 +111,12 @@ class MeanTeacher:
         given = tuple(map(jnp.asarray, (views_NxVxF, known.label_N.astype(np.int32), ruled_out)))
         member_N = np.ones(count, bool)
         others = unlabelled if consistent else labelled
+        refused = others[known.ruled_out_NxC[others].any(1)]
         for epoch, first in enumerate(range(0, self.steps, EPOCH)):
             steps = min(EPOCH, self.steps - first)
             drawn = {
                 "labelled": _drawn(rng, labelled, steps, self.batch_size),
-                "unlabelled": _drawn(rng, others, steps, self.unlabelled),
+                "unlabelled": self._others(rng, others, refused, steps),
                 "view": rng.integers(views, size=(steps, self.batch_size), dtype=np.int32),
                 "views": rng.integers(views, size=(steps, 2, self.unlabelled), dtype=np.int32),
                 "step": np.arange(first, first + steps, dtype=np.int32),
@@ -124,6 +127,14 @@ class MeanTeacher:
                 member_N = self.weigh.members(member_N, np.asarray(state["average_N"]), epoch)
         params = jax.tree.map(np.asarray, state["teacher"])
         return LearntHead(params, self.flops(shape, consistent), float(member_N.mean()))
+
+    def _others(
+        self, rng: np.random.Generator, others: np.ndarray, refused: np.ndarray, steps: int
+    ) -> np.ndarray:
+        """Pictures without a label for each step, int32 [steps, unlabelled]."""
+        few = round(self.refused * self.unlabelled) if len(refused) else 0
+        parts = _drawn(rng, refused, steps, few) if few else np.zeros((steps, 0), np.int32)
+        return np.concatenate([parts, _drawn(rng, others, steps, self.unlabelled - few)], axis=1)
 
     def flops(self, shape: HeadShape, consistent: bool) -> float:
         """Of products: three passes of the student, one of the teacher."""
