@@ -31,6 +31,7 @@ FAMILIES = {
             "restore",
             "inspect",
             "eval --gin_file eval/images.gin",
+            "iterate",
             "tune",
             "extract",
             "export",

@@ -1,4 +1,4 @@
-"""The rows of a sweep, on disk as they come: a sweep that was killed resumes where it stopped."""
+"""The rows of a sweep or of an iteration, on disk as they come: what was killed resumes where it stopped."""
 
 import fcntl
 import json
@@ -26,6 +26,11 @@ class Journal:
     The first line is what the sweep is of; one of another sweep is refused. A line that a kill left half
     written is dropped.
 
+    Args:
+      path: of the file.
+      identity: what the sweep is of.
+      what: what writes it, in words.
+
     Attributes:
       rows: those that are there.
 
@@ -33,15 +38,15 @@ class Journal:
       UserError: another process writes it, it is another sweep's, or it cannot be read or written.
     """
 
-    def __init__(self, path: Path, identity: dict[str, Any]):
-        self.path = path
+    def __init__(self, path: Path, identity: dict[str, Any], what: str = "sweep"):
+        self.path, self._what = path, what
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file: IO[bytes] = path.open("ab+")
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
-                f"{path} is being written by another sweep: wait for it, or name another --out"
+                f"{path} is being written by another {what}: wait for it, or name another --out"
             ) from None
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror}; name another --out") from None
@@ -61,9 +66,10 @@ class Journal:
             return []
         before = lines[0].get("sweep", {})
         if changed := [name for name in identity if before.get(name) != identity[name]]:
+            article = "an" if self._what[0] in "aeiou" else "a"
             raise UserError(
-                f"{self.path} is of a sweep with another {changed[0]}: resume it with the recipe and model "
-                "of then, or name another --out"
+                f"{self.path} is of {article} {self._what} with another {changed[0]}: resume it with the "
+                "recipe and model of then, or name another --out"
             )
         return lines[1:]
 

@@ -1,11 +1,11 @@
-"""Plots as inline SVG: means by task and method, paired differences, accuracy by confidence.
+"""Plots as inline SVG: means by task and method, paired differences, accuracy by confidence, curves.
 
 Drawn in placeholder colours that become CSS variables, so that one drawing serves light and dark; text stays
 text, in the font of the page. The same numbers make the same bytes. No pyplot: no backend is chosen and no
 figure is kept alive.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -92,6 +92,31 @@ def reliability(found: Reliability) -> str:
         axes.scatter(*points, 120 * found.counts_B[some] / found.counts_B.max(), color=_COLOURS[0])
         axes.set_xlabel("confidence, percent", color=_TEXT)
         axes.set_ylabel("right, percent", color=_TEXT)
+        return svg(figure, _VARIABLES)
+
+
+def curves(lines: Mapping[str, Sequence[tuple[float, float]]], across: str, up: str) -> str:
+    """Points on a line for each method, as an <svg> element.
+
+    Args:
+      lines: by method, (x, y).
+      across: what x is.
+      up: what y is.
+    """
+    with matplotlib.rc_context(STYLE | {"font.size": 8, "svg.hashsalt": "curves"}):
+        figure = Figure(figsize=(_WIDE, 0.5 * _WIDE))
+        axes = figure.add_axes((0.08, 0.14, 0.9, 0.82))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(_GRID)
+        axes.grid(axis="y", color=_GRID, linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.tick_params(colors=_TEXT, length=0)
+        for method, (colour, marker, _) in _looks(list(lines)).items():
+            axes.plot(
+                *zip(*lines[method], strict=True), color=colour, marker=marker, markersize=4, linewidth=1.1
+            )
+        axes.set_xlabel(across, color=_TEXT)
+        axes.set_ylabel(up, color=_TEXT)
         return svg(figure, _VARIABLES)
 
 

@@ -7,6 +7,8 @@ TUNE = "pangu_jax.apps.language.tuning.tune.tune"
 EVALUATE = "pangu_jax.apps.language.benchmarks.evaluate.evaluate"
 EVALUATE_IMAGES = "pangu_jax.apps.vision.measuring.evaluate_images.evaluate_images"
 INSPECT = "pangu_jax.apps.vision.inspection.inspect_photos.inspect"
+ITERATE = "pangu_jax.apps.vision.iteration.iterate.iterate"
+INCREMENT = "pangu_jax.apps.vision.iteration.increments.increment.increment"
 SWEEP = "pangu_jax.apps.language.benchmarks.sweep.sweep"
 BUILD_CORPUS = "data_pipelines.corpus.build.build"
 
@@ -19,6 +21,8 @@ _SUPPLIED = {
     EVALUATE: ("run_dir", "on_row", "devices"),
     EVALUATE_IMAGES: ("run_dir", "on_row", "devices"),
     INSPECT: ("run_dir", "photos", "out", "annotations", "on_photo", "devices"),
+    ITERATE: ("run_dir", "out", "recipe", "on_row", "say", "devices"),
+    INCREMENT: ("run_dir", "out", "recipe", "on_row", "say", "devices"),
     SWEEP: ("out", "workers", "ray_address", "on_row", "recipe", "devices"),
     BUILD_CORPUS: ("inputs", "output", "workers", "ray_address", "recipe"),
 }

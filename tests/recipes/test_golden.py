@@ -16,6 +16,8 @@ VERBS = {
     "eval": "pangu eval",
     "sweeps": "pangu sweep",
     "tuning": "pangu tune",
+    "vision/increments.gin": "pangu iterate",
+    "vision/iterate.gin": "pangu iterate",
 }
 
 
@@ -43,7 +45,7 @@ def test_header_says_what_one_must_know_before_starting(name):
     text = recipes.find(name).read_text(encoding="utf-8")
     header = text[: text.find("\n\n")].lower()
     assert all(line.startswith("#") for line in header.splitlines())
-    verb = VERBS.get(name.split("/")[0], "pangu train")
+    verb = VERBS.get(name) or VERBS.get(name.split("/")[0], "pangu train")
     for word in ("hardware", "time", "result", verb, f"gin/{name}"):
         assert word in header, f"the header must say: {word}"
 

@@ -29,8 +29,9 @@ FILE = "classifier.json"  # beside the run's checkpoints: its classes, and the s
 
 @gin.configurable(module="pangu_jax.workloads.vision")
 class PictureClassifier(Workload):
-    """A trunk under a classifier: mean of units, LayerNorm, a linear layer that starts at zero (HiViT), unless
-    the base has one for these classes.
+    """A trunk under a classifier: mean of units, LayerNorm, a linear layer (HiViT's tail).
+
+    The layer starts at zero, unless the base has one for these classes.
 
     Parameters are what learns, and "head". What stays of the trunk is extra state, so that a checkpoint is
     whole without the run that the trunk is from.

@@ -27,8 +27,8 @@ from pangu_jax.workloads import (
 )
 from pangu_jax.workloads.exhibits import Exhibit
 from pangu_jax.workloads.vision import showing_boxes
-from pangu_jax.workloads.vision.boxed_data import BoxedData, NoBoxes
 from pangu_jax.workloads.vision.bases import PretrainedTrunk
+from pangu_jax.workloads.vision.boxed_data import BoxedData, NoBoxes
 from pangu_jax.workloads.vision.model import detecting
 from pangu_jax.workloads.vision.model.box_losses import BoxLoss
 from pangu_jax.workloads.vision.model.detecting import Detections, DetectorShape, HeadMaps

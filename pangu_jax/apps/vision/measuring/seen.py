@@ -14,7 +14,7 @@ from pangu_jax.workloads.vision import PictureClassifier, pooled
 from pangu_jax.workloads.vision.bases import FreshTrunk
 from pangu_jax.workloads.vision.data import NoPictures
 from pangu_jax.workloads.vision.learning import AllWeights
-from pangu_jax.workloads.vision.model.trunk import TrunkConfig
+from pangu_jax.workloads.vision.model.trunk import Features, TrunkConfig
 from pangu_jax.workloads.vision.pooled import Pooling
 
 BATCH = 250  # pictures at once
@@ -76,15 +76,31 @@ class Viewer:
           images: the set.
           places: of the pictures, int [N].
         """
-        trunk = {name: params[name] for name in ("trunk", "main")}
-        variables = jax.device_put(self._workload.start(jax.random.key(0), trunk), self._shardings)
         source = images.once(places, self._collect.batch_size)
-        rows = self._collect(self._row, variables, [source]).rows["features"][: len(places)]
+        rows = self._collect(self._row, self._variables(params), [source]).rows["features"][: len(places)]
         return SeenPictures(places, images.pictures.label_N[places], rows)
+
+    def augmented(self, params: Tree, images: Images, places: np.ndarray) -> np.ndarray:
+        """The features of pictures in views as in training, fp32 [N, V, F]; arguments as when called."""
+        source = images.augmented(places, self._collect.batch_size)
+        return self._collect(self._views, self._variables(params), [source]).rows["features"][: len(places)]
+
+    def _variables(self, params: Tree) -> Variables:
+        trunk = {name: params[name] for name in ("trunk", "main")}
+        return jax.device_put(self._workload.start(jax.random.key(0), trunk), self._shardings)
 
     def _row(self, variables: Variables, batch: Batch, run: RunContext) -> Updates:
         features = self._workload.features(variables.params, batch["image"][:, -1], run)
-        return Updates(rows={"features": pooled.pooled(features, self._stages, self._pooling)})
+        return Updates(rows={"features": self._pooled(features)})
+
+    def _views(self, variables: Variables, batch: Batch, run: RunContext) -> Updates:
+        count, views = batch["image"].shape[:2]
+        pixels = batch["image"].reshape(count * views, *batch["image"].shape[2:])
+        rows = self._pooled(self._workload.features(variables.params, pixels, run))
+        return Updates(rows={"features": rows.reshape(count, views, -1)})
+
+    def _pooled(self, features: Features) -> jax.Array:
+        return pooled.pooled(features, self._stages, self._pooling)
 
 
 def raw(images: Images, places: np.ndarray) -> SeenPictures:

@@ -1,0 +1,1 @@
+"""Classes that arrive in groups, on frozen features with a memory of few pictures per class."""
