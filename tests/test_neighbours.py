@@ -28,8 +28,10 @@ USERS = {
     "clip_by_block_rms": (),
     "scale_by_param_block_rms": (),
     "cost_analysis": (),
-    "jax.export": (),
-    "symbolic_shape": (),
+    "jax.export": tuple(
+        f"pangu_jax/apps/vision/exporting/{name}.py" for name in ("exporting", "formats", "runtimes")
+    ),
+    "symbolic_shape": ("pangu_jax/apps/vision/exporting/exporting.py",),
     "jax2onnx": (),
     "rouge_chinese": (),
     "get_topology_desc": ("tpu_npu_backends/gpu.py", "tpu_npu_backends/topologies.py"),
