@@ -95,6 +95,7 @@ def choose(
     data = _pictures(opened)
     measurer = Measurer(classifier, data, _context(opened), opened.recipe.arguments(TRAIN)["batch_size"])
     if any(budget.chip == HERE for budget in budgets):
+        _require_cpu(opened)
         say(f"timing sub-models of {len({part.width for part in found.parts})} widths, batch {batch}")
         times = latency.table(
             found.parts, lambda part: measurer.call(shapes[part], take(params, part), batch)
@@ -144,6 +145,14 @@ def _opened(run_dir: str | Path, devices: Devices) -> tuple[OpenedRun, PictureCl
     if not isinstance(opened.workload.model, HierarchicalConfig):
         raise UserError(f"{run_dir}: sub-models are cut out of a HiViT, and its trunk is a plain ViT")
     return opened, opened.workload, opened.workload.model
+
+
+def _require_cpu(opened: OpenedRun) -> None:
+    """What is measured as a CPU's time must run on one."""
+    if (platform := opened.spread.backend.devices[0].platform) != "cpu":
+        raise UserError(
+            f"latency@{HERE} is measured, and the run was opened on {platform}: add --backend cpu"
+        )
 
 
 def _pictures(opened: OpenedRun) -> Any:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pangu_jax.errors import UserError
 from pangu_jax.workloads import RunContext, Tree
 from pangu_jax.workloads.vision.classifier import PictureClassifier
 from pangu_jax.workloads.vision.data import PictureData
@@ -26,6 +27,9 @@ class Measurer:
       data: whose held-out pictures are asked about.
       run: dtype and kernel of a forward pass.
       batch_size: pictures of a batch.
+
+    Raises:
+      UserError: no labelled pictures are held out.
     """
 
     def __init__(self, classifier: PictureClassifier, data: PictureData, run: RunContext, batch_size: int):
@@ -33,6 +37,8 @@ class Measurer:
         sources = data.validation_sources(batch_size).values()
         self._batches = [source.batch(step) for source in sources for step in range(len(source))]
         self._programs: dict[Any, Answer] = {}
+        if self.pictures < 2:
+            raise UserError("the run holds out no labelled pictures, and sub-models are chosen by them")
 
     @property
     def pictures(self) -> int:
