@@ -104,7 +104,9 @@ def _first_line(error: Exception) -> str:
 FORMATS = {
     each.name: each
     for each in (
-        ExportFormat("stablehlo", "model.stablehlo", _write_stablehlo, ("jax",), (), "StableHLO"),
+        ExportFormat(
+            "stablehlo", "model.stablehlo", _write_stablehlo, ("jax", "flatbuffers"), (), "StableHLO",
+        ),
         ExportFormat("onnx", "model.onnx", _write_onnx, ("onnxruntime",), ("onnx", "onnxruntime"), "ONNX"),
         ExportFormat(
             "litert", "model.tflite", _write_litert, ("ai-edge-litert",), ("tensorflow", "ai_edge_litert"),
