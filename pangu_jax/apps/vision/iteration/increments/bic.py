@@ -12,7 +12,7 @@ from pangu_jax.apps.vision.iteration import heads
 from pangu_jax.apps.vision.iteration.heads import Params
 from pangu_jax.apps.vision.iteration.increments.head_fit import UNSEEN, HeadFit
 from pangu_jax.apps.vision.iteration.increments.method import IncrementLearnt, State
-from pangu_jax.apps.vision.iteration.increments.replay import PICTURE, fresh, spent
+from pangu_jax.apps.vision.iteration.increments.replay import fresh, spent
 from pangu_jax.apps.vision.iteration.increments.task import IncrementTask
 from pangu_jax.apps.vision.iteration.label_losses import own_log_probability
 
@@ -71,7 +71,7 @@ class BiC:
             alpha, beta = bias_of(logits, task.label_N[slice_], new_C)
             found["scale"][new_C], found["shift"][new_C] = alpha, beta
         flops = spent(self.fit, task, len(learnt), passes=4 if state else 3)
-        return IncrementLearnt(found, flops, PICTURE * len(task.memory), len(task.new))
+        return IncrementLearnt(found, flops, task.picture_bytes * len(task.memory), len(task.new))
 
     def scores(self, state: State, features_MxF: np.ndarray, seen_C: np.ndarray) -> np.ndarray:
         """See `IncrementMethod`."""

@@ -11,7 +11,7 @@ from pangu_jax.apps.vision.iteration import heads
 from pangu_jax.apps.vision.iteration.heads import Params
 from pangu_jax.apps.vision.iteration.increments.head_fit import UNSEEN, HeadFit
 from pangu_jax.apps.vision.iteration.increments.method import IncrementLearnt, State
-from pangu_jax.apps.vision.iteration.increments.replay import PICTURE, fresh, spent
+from pangu_jax.apps.vision.iteration.increments.replay import fresh, spent
 from pangu_jax.apps.vision.iteration.increments.task import IncrementTask
 
 MODULE = "pangu_jax.apps.vision.iteration"
@@ -55,7 +55,9 @@ class ICaRL:
             mean_CxH[c] = embedded[task.label_N[kept] == c].mean(0)
         flops = spent(self.fit, task, len(task.rows), passes=4 if state else 3)
         found = {"head": head, "mean": mean_CxH}
-        return IncrementLearnt(found, flops, PICTURE * len(task.memory) + mean_CxH.nbytes, len(task.new))
+        return IncrementLearnt(
+            found, flops, task.picture_bytes * len(task.memory) + mean_CxH.nbytes, len(task.new)
+        )
 
     def scores(self, state: State, features_MxF: np.ndarray, seen_C: np.ndarray) -> np.ndarray:
         """See `IncrementMethod`."""

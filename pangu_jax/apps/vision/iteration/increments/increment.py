@@ -93,7 +93,9 @@ def increment(
             tasks.require_numbers(row["classes"], row["seen"], pool.classes)
         features = pool_features.of_run(run, pool, folder, say)
         look = features.flops / (len(pool) * features.views_NxVxF.shape[1] + len(pool.held_place_M))
-        stream = IncrementStream(pool, features.views_NxVxF, features.held_MxF, groups, per_class, seed)
+        picture = data.size**2 * data.channels
+        seen = features.views_NxVxF, features.held_MxF
+        stream = IncrementStream(pool, *seen, groups, per_class, seed, picture)
         for method in own:
             for row in _of_method(method, stream, look, journal, folder):
                 on_row(_shown(row))
@@ -122,6 +124,7 @@ class IncrementStream:
       groups: of classes.
       per_class: pictures kept.
       seed: of the order of classes.
+      picture_bytes: of a kept picture; of 32 x 32 in colours unless given.
     """
 
     def __init__(
@@ -132,10 +135,11 @@ class IncrementStream:
         groups: int,
         per_class: int,
         seed: int,
+        picture_bytes: int = 32 * 32 * 3,
     ):
         self.pool, self.views_NxVxF, self.held_MxF = pool, views_NxVxF, held_MxF
         self.groups = tasks.groups_of(len(pool.classes), groups, seed)
-        self.seed, self.per_class = seed, per_class
+        self.seed, self.per_class, self.picture_bytes = seed, per_class, picture_bytes
         self._ordered: dict[int, np.ndarray] = {}
 
     def task(self, number: int) -> IncrementTask:
@@ -153,6 +157,7 @@ class IncrementStream:
             seen_C,
             self.seed * 1000 + number,
             self.per_class,
+            self.picture_bytes,
         )
 
     def right(self, scores_MxC: np.ndarray) -> list[float]:

@@ -16,7 +16,7 @@ from pangu_jax.apps.vision.iteration import heads
 from pangu_jax.apps.vision.iteration.heads import Params
 from pangu_jax.apps.vision.iteration.increments.head_fit import UNSEEN, HeadFit
 from pangu_jax.apps.vision.iteration.increments.method import IncrementLearnt, State
-from pangu_jax.apps.vision.iteration.increments.replay import PICTURE, fresh, spent
+from pangu_jax.apps.vision.iteration.increments.replay import fresh, spent
 from pangu_jax.apps.vision.iteration.increments.task import IncrementTask
 from pangu_jax.apps.vision.iteration.label_losses import own_log_probability
 
@@ -80,7 +80,7 @@ class PooledDistillation:
             given["old"] = {"hidden": head["hidden"]}
             head = fit(pooled_distillation, head, *arrays, task.kept, given, task.seed + 1)
             flops += spent(fit, task, len(task.kept), passes=4)
-        return IncrementLearnt({"head": head}, flops, PICTURE * len(task.memory), len(task.new))
+        return IncrementLearnt({"head": head}, flops, task.picture_bytes * len(task.memory), len(task.new))
 
     def scores(self, state: State, features_MxF: np.ndarray, seen_C: np.ndarray) -> np.ndarray:
         """See `IncrementMethod`."""

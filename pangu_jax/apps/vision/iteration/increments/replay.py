@@ -15,7 +15,6 @@ from pangu_jax.apps.vision.iteration.increments.task import IncrementTask
 from pangu_jax.apps.vision.iteration.label_losses import own_log_probability
 
 MODULE = "pangu_jax.apps.vision.iteration"
-PICTURE = 3072  # bytes of a picture of 32 x 32 in colours, as a memory holds it
 
 
 def cross_entropy(params: Params, x_BxF: jax.Array, label_B: jax.Array, given: jax.Array) -> jax.Array:
@@ -59,7 +58,7 @@ class Replay:
         given = task.views_NxVxF, task.label_N, task.rows, jnp.asarray(task.seen_C)
         head = self.fit(cross_entropy, params, *given, task.seed)
         flops = spent(self.fit, task, len(task.rows))
-        return IncrementLearnt({"head": head}, flops, PICTURE * len(task.memory), len(task.new))
+        return IncrementLearnt({"head": head}, flops, task.picture_bytes * len(task.memory), len(task.new))
 
     def scores(self, state: State, features_MxF: np.ndarray, seen_C: np.ndarray) -> np.ndarray:
         """See `IncrementMethod`."""
@@ -86,7 +85,7 @@ class GDumb:
         given = task.views_NxVxF, task.label_N, rows, jnp.asarray(task.seen_C)
         head = self.fit(cross_entropy, fresh(self.fit, task), *given, task.seed)
         flops = spent(self.fit, task, len(rows))
-        return IncrementLearnt({"head": head}, flops, PICTURE * len(rows), len(task.new))
+        return IncrementLearnt({"head": head}, flops, task.picture_bytes * len(rows), len(task.new))
 
     def scores(self, state: State, features_MxF: np.ndarray, seen_C: np.ndarray) -> np.ndarray:
         """See `IncrementMethod`."""
@@ -112,7 +111,7 @@ class Joint:
         given = task.views_NxVxF, task.label_N, rows, jnp.asarray(task.seen_C)
         head = self.fit(cross_entropy, fresh(self.fit, task), *given, task.seed)
         flops = spent(self.fit, task, len(rows))
-        return IncrementLearnt({"head": head}, flops, PICTURE * len(rows), len(rows))
+        return IncrementLearnt({"head": head}, flops, task.picture_bytes * len(rows), len(rows))
 
     def scores(self, state: State, features_MxF: np.ndarray, seen_C: np.ndarray) -> np.ndarray:
         """See `IncrementMethod`."""

@@ -22,6 +22,7 @@ class IncrementTask(NamedTuple):
       seen_C: bool, those and the new ones.
       seed: of what is drawn.
       per_class: pictures that the memory keeps of a class.
+      picture_bytes: of a kept picture, its pixels.
     """
 
     number: int
@@ -33,6 +34,7 @@ class IncrementTask(NamedTuple):
     seen_C: np.ndarray
     seed: int
     per_class: int
+    picture_bytes: int
 
     @property
     def rows(self) -> np.ndarray:
