@@ -38,7 +38,7 @@ class Rows:
         self.rows.append(row)
         print(json.dumps(row), flush=True)
         lines = ",\n".join(f"  {json.dumps(row)}" for row in self.rows)
-        text = json.dumps({"settings": self._settings}, indent=1)[:-2]
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text(f'{text},\n "rows": [\n{lines}\n ]\n}}\n', encoding="utf-8")
+        text = f'{{\n "settings": {json.dumps(self._settings)},\n "rows": [\n{lines}\n ]\n}}\n'
+        self.path.write_text(text, encoding="utf-8")
         return row

@@ -2,7 +2,7 @@
 
 A depth adds equal layers, so of each width the shallowest is timed and one more with each stage deeper: their
 differences are what a layer takes (as the table of Cai et al., arXiv 1908.09791, which is by block). Of each
-program the least of many rounds counts, all taken in turn: what else the machine does makes calls longer, and
+program the least of many calls counts, all taken in turn: what else the machine does makes calls longer, and
 never shorter.
 """
 
@@ -18,7 +18,9 @@ from pangu_jax.workloads.vision.model.slicing import SubModel
 Call = Callable[[], jax.Array]
 Make = Callable[[SubModel], Call]
 SECONDS = 0.4  # of a program in all rounds
-ROUNDS = 8
+ROUNDS, MOST = 8, 40  # rounds at least, and at most
+CALLS = 10  # of a program in a round, at least
+ALIKE = 0.02  # three times are, that differ by less
 
 
 class LatencyTable(NamedTuple):
@@ -81,14 +83,26 @@ def _triple(depths: Sequence[int]) -> tuple[int, int, int]:
 
 
 def timed(calls: Sequence[Call], seconds: float = SECONDS) -> list[float]:
-    """The least time of each of some programs, taken in turn."""
+    """The least time of each of some programs, taken in turn.
+
+    On a busy machine most calls are interrupted: rounds go on until the three least times of every program
+    are alike, or there is no end to it.
+
+    Args:
+      calls: the programs.
+      seconds: for which each is called at least.
+    """
     for call in calls:
         call().block_until_ready()  # compiled, and its weights near
-    best = [float("inf")] * len(calls)
-    for _ in range(ROUNDS):
+    least: list[list[float]] = [[] for _ in calls]
+    for number in range(MOST):
         for at, call in enumerate(calls):
-            until = time.perf_counter() + seconds / ROUNDS
-            while (began := time.perf_counter()) < until:
+            until, took = time.perf_counter() + seconds / ROUNDS, []
+            while len(took) < CALLS or time.perf_counter() < until:
+                began = time.perf_counter()
                 call().block_until_ready()
-                best[at] = min(best[at], time.perf_counter() - began)
-    return best
+                took.append(time.perf_counter() - began)
+            least[at] = sorted(least[at] + took)[:3]
+        if number + 1 >= ROUNDS and all(times[2] <= (1 + ALIKE) * times[0] for times in least):
+            break
+    return [times[0] for times in least]
