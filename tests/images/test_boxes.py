@@ -8,7 +8,7 @@ import pytest
 
 from data_pipelines.errors import DataError
 from data_pipelines.images import box_files, box_views, boxes, joining, splitting
-from data_pipelines.images.box_views import CropAround, FlipBoxes, Part
+from data_pipelines.images.box_views import CropAround, FlipBoxes, PhotoPart
 from data_pipelines.images.boxed_images import boxed_images
 from data_pipelines.images.boxes import Boxes, RawBoxes
 from data_pipelines.images.joining import FoundInViews
@@ -106,7 +106,7 @@ def test_boxes_of_tiles_come_together_on_the_photo():
     seen = box_views.whole(pixels, Boxes(np.concatenate([thing, cut]), np.array([0, 1], np.int32)))
     parts = box_views.parts(*photo, *view, (1.0, 100 / 60), 0.2)
     views = [box_views.part_of(seen, part, *view) for part in parts]
-    assert len(parts) == 5 and parts[0] == Part(1.0, 0, 0)
+    assert len(parts) == 5 and parts[0] == PhotoPart(1.0, 0, 0)
     rows = np.zeros((5, 2, 4), np.float32), np.zeros((5, 2), np.float32), np.zeros((5, 2), np.int32)
     for number, own in enumerate(views):
         count = len(own.boxes.label_N)
