@@ -50,7 +50,7 @@ class BoxedTask:
 
     def window(self, record: tuple[int, PhotoPart | None], rng: np.random.Generator) -> Batch:
         """image uint8 [H, W, C] · edges fp32 [M, 4] in pixels of the view · label int32 [M], -1 where there
-        is no box · place int32 [] · scale, shift fp32 [2] (`box_views.BoxedView`) · weight fp32 [] · task_id."""
+        is no box · place int32 [] · scale, shift fp32 [2] (`BoxedView`) · weight fp32 [] · task_id."""
         place, part = record
         view = box_views.whole(self.pictures.pixels(place), self.boxes.of(place))
         if part is None:

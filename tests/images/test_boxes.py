@@ -22,7 +22,10 @@ VOC = """<annotation><size><width>64</width><height>48</height></size>
 
 def test_corners_of_voc_are_counted_from_one_and_inside(tmp_path):
     (tmp_path / "a.xml").write_text(VOC)
-    own = box_files.find(box_files.read(tmp_path), "a.jpg")
+    told = box_files.read(tmp_path)
+    (own,) = box_files.matched(told, ["a.jpg"])
+    with pytest.raises(DataError, match=r"one/a.jpg and two/a.jpg both fit the annotation of 'a'"):
+        box_files.matched(told, ["one/a.jpg", "two/a.jpg"])
     counts: Counter[str] = Counter()
     found = boxes.usable(own, 128, 96, {"red": 0}, counts)  # the photo is twice as large as the file says
     assert found.edges_Nx4.tolist() == [[0, 0, 20, 40]]

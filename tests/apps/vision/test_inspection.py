@@ -84,6 +84,8 @@ def test_a_folder_of_flights_becomes_pages(flights, opened, pangu, tmp_path):
     assert len(list((out / "flights").glob("*.html"))) == 4 and len(list((out / "drawn").glob("*.jpg"))) == 12
     assert "flights/0000_flight_0.html" in (out / "index.html").read_text()
     (flights / "flight_1" / "broken.jpg").unlink()
+    status, _, said = pangu("inspect", *RECIPE, *given)
+    assert status == 2 and "holds an inspection already" in said
 
 
 def test_what_cannot_be_is_one_line(flights, opened, pangu, tmp_path):
