@@ -99,13 +99,19 @@ def train(directory: Path, photos: Path, bindings: list[str]) -> Row:
         raise SystemExit(f"{directory} was stopped at step {summary['step']}: the same command goes on")
     rows = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
     last = next(row for row in reversed(rows) if any(name.startswith("ap50/") for name in row))
-    found: Row = {"steps": summary["step"], "cpu_seconds": round(seconds)}
+    found: Row = {"steps": summary["step"], "cpu_seconds": round(seconds), "bindings": _shown(bindings)}
     for at in (50, 30):
         for name in CLASSES:
             if f"ap{at}/{name}" in last:
                 found[f"ap{at} {name}"] = round(last[f"ap{at}/{name}"], 2)
     done.write_text(json.dumps(found))
     return found
+
+
+def _shown(bindings: list[str]) -> list[str]:
+    """Those that say what was trained, and not where it lies."""
+    places = ("boxed_images.cache_dir", "boxed_images.labelled", "boxed_images.fold", "train.seed")
+    return [binding for binding in bindings if binding.partition("=")[0] not in places]
 
 
 def write(path: Path, rows: list[Row]) -> None:

@@ -5,7 +5,7 @@ file to file, and are used for nothing else than to find the name in the same fi
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError
@@ -21,8 +21,7 @@ def read(path: str | Path) -> dict[str, RawBoxes]:
     """Name of a picture -> its boxes, of a file or of all annotation files under a folder.
 
     A picture of a folder is named by its path in it, `flight_1/07.jpg`; one of a table as `data_pipelines`
-    names it, `photos.parquet:7`. VOC's XML is of the picture beside it, or of that of its stem in a folder
-    `JPEGImages` or `images` beside its own (`find`).
+    names it, `photos.parquet:7`. VOC's XML is named by its own path without the suffix (`matched`).
 
     Raises:
       DataError: there is no such file, it holds no boxes, or it cannot be read.
@@ -47,17 +46,30 @@ def read(path: str | Path) -> dict[str, RawBoxes]:
     return found
 
 
-def find(annotations: dict[str, RawBoxes], name: str) -> RawBoxes | None:
-    """The boxes of a picture, by its name; by its stem where the annotation lies in a folder of its own."""
-    if name in annotations:
-        return annotations[name]
+def matched(annotations: Mapping[str, RawBoxes], names: Sequence[str]) -> list[RawBoxes | None]:
+    """The boxes of each picture, None where there are none: by its name, by its stem, by both in a folder
+    `Annotations` beside its own, or by its last part alone.
+
+    Raises:
+      DataError: two pictures would have one annotation, as where flights hold photos of the same names and
+        annotations do not say of which flight.
+    """
+    taken: dict[str, str] = {}
+    found: list[RawBoxes | None] = []
+    for name in names:
+        key = next((key for key in _keys(name) if key in annotations), None)
+        if key is not None and (other := taken.setdefault(key, name)) != name:
+            raise DataError(
+                f"{other} and {name} both fit the annotation of {key!r}: name folders there too, {name!r}"
+            )
+        found.append(None if key is None else annotations[key])
+    return found
+
+
+def _keys(name: str) -> tuple[str, ...]:
     path = PurePosixPath(name)
-    stem = path.with_suffix("").as_posix()
     beside = path.parent.parent / "Annotations" / path.stem
-    for other in (stem, beside.as_posix(), path.stem, path.name):
-        if other in annotations:
-            return annotations[other]
-    return None
+    return name, path.with_suffix("").as_posix(), beside.as_posix(), path.stem, path.name
 
 
 def _of_voc(file: Path) -> Iterator[tuple[str, RawBoxes]]:

@@ -94,7 +94,7 @@ def prepare(
 def _build(folder: Path, pictures: Pictures, annotations: str, wanted: tuple[str, ...]) -> dict[str, Any]:
     told = box_files.read(annotations)
     names = [pictures.name(place) for place in range(len(pictures))]
-    raw = [box_files.find(told, name) for name in names]
+    raw = box_files.matched(told, names)
     if not any(one and one.names for one in raw):
         such = next(iter(told))
         raise DataError(

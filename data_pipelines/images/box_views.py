@@ -20,7 +20,7 @@ from data_pipelines.images.boxes import Boxes
 GREY = 114  # around a picture that does not fill its view
 
 
-class View(NamedTuple):
+class BoxedView(NamedTuple):
     """A view, and where it is in its picture.
 
     Attributes:
@@ -39,19 +39,19 @@ class View(NamedTuple):
 class ViewStep(Protocol):
     """A step that knows where boxes go."""
 
-    def __call__(self, view: View, height: int, width: int, rng: np.random.Generator) -> View:
+    def __call__(self, view: BoxedView, height: int, width: int, rng: np.random.Generator) -> BoxedView:
         """A new view; `height` and `width` are those that the last step must leave."""
         ...
 
 
-def whole(pixels_HxWxC: np.ndarray, boxes: Boxes) -> View:
+def whole(pixels_HxWxC: np.ndarray, boxes: Boxes) -> BoxedView:
     """A picture as it is."""
-    return View(pixels_HxWxC, boxes, (1.0, 1.0), (0.0, 0.0))
+    return BoxedView(pixels_HxWxC, boxes, (1.0, 1.0), (0.0, 0.0))
 
 
 def cut(
-    view: View, left: float, top: float, scale: float, height: int, width: int, least_seen: float = 0.25
-) -> View:
+    view: BoxedView, left: float, top: float, scale: float, height: int, width: int, least_seen: float = 0.25
+) -> BoxedView:
     """The part from `left`, `top` on, `scale` times as large, of this size; grey where the picture has ended.
 
     Args:
@@ -84,10 +84,10 @@ def cut(
     boxes = Boxes(inside[kept].astype(np.float32), view.boxes.label_N[kept])
     scales = (view.scale[0] * scale, view.scale[1] * scale)
     shifts = ((view.shift[0] - left) * scale, (view.shift[1] - top) * scale)
-    return View(pixels, boxes, scales, shifts)
+    return BoxedView(pixels, boxes, scales, shifts)
 
 
-class Part(NamedTuple):
+class PhotoPart(NamedTuple):
     """What of a photo is in a view of fixed size.
 
     Attributes:
@@ -102,7 +102,7 @@ class Part(NamedTuple):
 
 def parts(
     rows: int, columns: int, height: int, width: int, zooms: Sequence[float], overlap: float
-) -> list[Part]:
+) -> list[PhotoPart]:
     """Tiles that cover a photo at each zoom and overlap by a share of their sides at least.
 
     Args:
@@ -110,19 +110,19 @@ def parts(
       columns: of the photo.
       height: of a view.
       width: of a view.
-      zooms: see `Part`.
+      zooms: see `PhotoPart`.
       overlap: of tiles.
     """
     fit = min(height / rows, width / columns)
     return [
-        Part(zoom, left, top)
+        PhotoPart(zoom, left, top)
         for zoom in zooms
         for top in _starts(round(rows * fit * zoom), height, overlap)
         for left in _starts(round(columns * fit * zoom), width, overlap)
     ]
 
 
-def part_of(view: View, part: Part, height: int, width: int) -> View:
+def part_of(view: BoxedView, part: PhotoPart, height: int, width: int) -> BoxedView:
     """A part of a photo, as a view of this size."""
     rows, columns = view.pixels_HxWxC.shape[:2]
     scale = part.zoom * min(height / rows, width / columns)
@@ -160,7 +160,7 @@ class CropAround:
                 "from 0 to 1"
             )
 
-    def __call__(self, view: View, height: int, width: int, rng: np.random.Generator) -> View:
+    def __call__(self, view: BoxedView, height: int, width: int, rng: np.random.Generator) -> BoxedView:
         rows, columns = view.pixels_HxWxC.shape[:2]
         factor = math.exp(rng.uniform(math.log(self.least), math.log(self.most)))
         scale = factor * min(height / rows, width / columns)
@@ -193,7 +193,7 @@ class FlipBoxes:
     across: float = 0.5
     down: float = 0.0
 
-    def __call__(self, view: View, height: int, width: int, rng: np.random.Generator) -> View:
+    def __call__(self, view: BoxedView, height: int, width: int, rng: np.random.Generator) -> BoxedView:
         del height, width
         drawn = rng.random(2)
         for axis, turned in ((0, drawn[0] < self.across), (1, drawn[1] < self.down)):
@@ -202,7 +202,7 @@ class FlipBoxes:
         return view
 
 
-def _flipped(view: View, axis: int) -> View:
+def _flipped(view: BoxedView, axis: int) -> BoxedView:
     """Mirrored: axis 0 left and right, 1 above and below."""
     length = view.pixels_HxWxC.shape[1 - axis]
     edges = view.boxes.edges_Nx4.copy()
@@ -210,7 +210,7 @@ def _flipped(view: View, axis: int) -> View:
     scale, shift = list(view.scale), list(view.shift)
     scale[axis], shift[axis] = -scale[axis], length - shift[axis]
     pixels = view.pixels_HxWxC[:, ::-1] if axis == 0 else view.pixels_HxWxC[::-1]
-    return View(
+    return BoxedView(
         pixels,
         Boxes(edges, view.boxes.label_N),
         (scale[0], scale[1]),
@@ -218,7 +218,9 @@ def _flipped(view: View, axis: int) -> View:
     )
 
 
-def viewed(steps: Sequence[ViewStep], view: View, height: int, width: int, rng: np.random.Generator) -> View:
+def viewed(
+    steps: Sequence[ViewStep], view: BoxedView, height: int, width: int, rng: np.random.Generator
+) -> BoxedView:
     """All steps in their order."""
     for step in steps:
         view = step(view, height, width, rng)

@@ -13,7 +13,7 @@ from data_pipelines.images import augment, box_views
 from data_pipelines.images.augment import Augmentation
 from data_pipelines.images.batches import Pictures
 from data_pipelines.images.box_index import BoxIndex
-from data_pipelines.images.box_views import Part, View, ViewStep
+from data_pipelines.images.box_views import BoxedView, PhotoPart, ViewStep
 
 
 @dataclasses.dataclass
@@ -37,7 +37,7 @@ class BoxedTask:
     index: int
     pictures: Pictures
     boxes: BoxIndex
-    records: Sequence[tuple[int, Part | None]]
+    records: Sequence[tuple[int, PhotoPart | None]]
     height: int
     width: int
     most: int
@@ -48,9 +48,9 @@ class BoxedTask:
     def __post_init__(self):
         self.size = len(self.records)
 
-    def window(self, record: tuple[int, Part | None], rng: np.random.Generator) -> Batch:
+    def window(self, record: tuple[int, PhotoPart | None], rng: np.random.Generator) -> Batch:
         """image uint8 [H, W, C] · edges fp32 [M, 4] in pixels of the view · label int32 [M], -1 where there
-        is no box · place int32 [] · scale, shift fp32 [2] (`box_views.View`) · weight fp32 [] · task_id."""
+        is no box · place int32 [] · scale, shift fp32 [2] (`BoxedView`) · weight fp32 [] · task_id."""
         place, part = record
         view = box_views.whole(self.pictures.pixels(place), self.boxes.of(place))
         if part is None:
@@ -60,7 +60,7 @@ class BoxedTask:
         pixels = augment.apply(self.augment, view.pixels_HxWxC, rng)
         return self._row(view._replace(pixels_HxWxC=pixels), place, 1.0)
 
-    def identity(self, record: tuple[int, Part | None]) -> str:
+    def identity(self, record: tuple[int, PhotoPart | None]) -> str:
         """The picture's name."""
         return f"{self.name}: {self.boxes.name_N[record[0]]}"
 
@@ -69,7 +69,7 @@ class BoxedTask:
         pixels = np.zeros((self.height, self.width, self.pictures.pixels(0).shape[-1]), np.uint8)
         return self._row(box_views.whole(pixels, box_views.Boxes.none()), -1, 0.0)
 
-    def _row(self, view: View, place: int, weight: float) -> Batch:
+    def _row(self, view: BoxedView, place: int, weight: float) -> Batch:
         count = min(len(view.boxes.label_N), self.most)
         edges, label = np.zeros((self.most, 4), np.float32), np.full(self.most, -1, np.int32)
         edges[:count], label[:count] = view.boxes.edges_Nx4[:count], view.boxes.label_N[:count]

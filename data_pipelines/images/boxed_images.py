@@ -20,7 +20,7 @@ from data_pipelines.images import box_index, box_views, copies, preparing, split
 from data_pipelines.images.augment import Augmentation, ColorJitter
 from data_pipelines.images.batches import Pictures
 from data_pipelines.images.box_index import BoxIndex
-from data_pipelines.images.box_views import CropAround, FlipBoxes, Part, ViewStep
+from data_pipelines.images.box_views import CropAround, FlipBoxes, PhotoPart, ViewStep
 from data_pipelines.images.boxed_batches import BoxedTask
 from data_pipelines.images.decoding import Mode
 from data_pipelines.images.picture import Fields
@@ -178,7 +178,7 @@ class BoxedImages:
 
     def _task(
         self,
-        records: Sequence[tuple[int, Part | None]],
+        records: Sequence[tuple[int, PhotoPart | None]],
         views: Sequence[ViewStep],
         colours: Sequence[Augmentation],
     ) -> BoxedTask:

@@ -34,7 +34,7 @@ class FoundInViews(NamedTuple):
 
     Attributes:
       place_N: the photo of each.
-      scale_Nx2, shift_Nx2: where it is in the photo (`box_views.View`); not mirrored.
+      scale_Nx2, shift_Nx2: where it is in the photo (`box_views.BoxedView`); not mirrored.
       edges_NxKx4: pixels of the view.
       score_NxK: from 0 to 1.
       label_NxK: classes.

@@ -8,7 +8,7 @@ import pytest
 
 from data_pipelines.errors import DataError
 from data_pipelines.images import box_files, box_views, boxes, joining, splitting
-from data_pipelines.images.box_views import CropAround, FlipBoxes, Part
+from data_pipelines.images.box_views import CropAround, FlipBoxes, PhotoPart
 from data_pipelines.images.boxed_images import boxed_images
 from data_pipelines.images.boxes import Boxes, RawBoxes
 from data_pipelines.images.joining import FoundInViews
@@ -22,7 +22,10 @@ VOC = """<annotation><size><width>64</width><height>48</height></size>
 
 def test_corners_of_voc_are_counted_from_one_and_inside(tmp_path):
     (tmp_path / "a.xml").write_text(VOC)
-    own = box_files.find(box_files.read(tmp_path), "a.jpg")
+    told = box_files.read(tmp_path)
+    (own,) = box_files.matched(told, ["a.jpg"])
+    with pytest.raises(DataError, match=r"one/a.jpg and two/a.jpg both fit the annotation of 'a'"):
+        box_files.matched(told, ["one/a.jpg", "two/a.jpg"])
     counts: Counter[str] = Counter()
     found = boxes.usable(own, 128, 96, {"red": 0}, counts)  # the photo is twice as large as the file says
     assert found.edges_Nx4.tolist() == [[0, 0, 20, 40]]
@@ -106,7 +109,7 @@ def test_boxes_of_tiles_come_together_on_the_photo():
     seen = box_views.whole(pixels, Boxes(np.concatenate([thing, cut]), np.array([0, 1], np.int32)))
     parts = box_views.parts(*photo, *view, (1.0, 100 / 60), 0.2)
     views = [box_views.part_of(seen, part, *view) for part in parts]
-    assert len(parts) == 5 and parts[0] == Part(1.0, 0, 0)
+    assert len(parts) == 5 and parts[0] == PhotoPart(1.0, 0, 0)
     rows = np.zeros((5, 2, 4), np.float32), np.zeros((5, 2), np.float32), np.zeros((5, 2), np.int32)
     for number, own in enumerate(views):
         count = len(own.boxes.label_N)

@@ -40,7 +40,7 @@ class PhotoFinder:
 
     Args:
       run: of a `PictureDetector`.
-      zooms: each photo is looked at at each of them (`box_views.Part`).
+      zooms: each photo is looked at at each of them (`box_views.PhotoPart`).
       overlap: of tiles.
 
     Raises:

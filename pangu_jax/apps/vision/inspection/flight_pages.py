@@ -17,6 +17,7 @@ from pangu_jax.errors import UserError
 from pangu_jax.runs.run_directory import write_atomically
 from pangu_jax.workloads.vision.showing_boxes import COLOURS, drawn
 
+LISTED = "detections.json"
 SHOWN = 960  # pixels of a drawn photo's longer side, at most
 
 
@@ -56,11 +57,13 @@ class FlightPages:
       drawn_from: score from which a box is drawn and counted.
 
     Raises:
-      UserError: it cannot be written.
+      UserError: it cannot be written, or holds an inspection.
     """
 
     def __init__(self, folder: Path, classes: Sequence[str], drawn_from: float):
         self._folder, self._classes, self._from = folder, list(classes), drawn_from
+        if (folder / LISTED).exists():
+            raise UserError(f"--out {folder} holds an inspection already: give another folder, or remove it")
         try:
             for name in ("drawn", "flights"):
                 (folder / name).mkdir(parents=True, exist_ok=True)
@@ -104,7 +107,7 @@ class FlightPages:
             "said": list(said),
         }
         text = json.dumps(listed, ensure_ascii=False, indent=1) + "\n"
-        write_atomically(self._folder / "detections.json", text)
+        write_atomically(self._folder / LISTED, text)
         flights = {name: f"flights/{number:04d}_{_safe(name)}.html" for number, name in
                    enumerate(dict.fromkeys(photo.flight for photo in photos))}  # fmt: skip
         colours = [f"rgb{COLOURS[number % len(COLOURS)]}" for number in range(len(self._classes))]

@@ -176,8 +176,8 @@ def _truth(known, done: list[InspectedPhoto], classes: Sequence[str], said: list
     counts: Counter[str] = Counter()
     numbers = {name: number for number, name in enumerate(classes)}
     truth = []
-    for photo in done:
-        raw = box_files.find(known, photo.name)
+    matched = box_files.matched(known, [photo.name for photo in done])
+    for photo, raw in zip(done, matched, strict=True):
         own = boxes.usable(raw, photo.width, photo.height, numbers, counts) if raw else Boxes.none()
         truth.append(own)
     said.append(
