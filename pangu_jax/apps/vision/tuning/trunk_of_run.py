@@ -32,7 +32,10 @@ class TrunkOfRun:
     @functools.cached_property
     def _workload(self) -> Any:
         if getattr(self._run.workload, "model", None) is None:
-            raise UserError(f"{self._run.directory.path} has no trunk: it restores pictures")
+            raise UserError(
+                f"{self._run.directory.path} has no trunk to take over: name a run that was pre-trained "
+                "(vision/small.gin) or that tells classes apart"
+            )
         return self._run.workload
 
     @property
