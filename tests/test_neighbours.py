@@ -20,6 +20,7 @@ USERS = {
     "mp_prefetch": (),
     "bernoulli": (
         "pangu_jax/apps/language/tuning/modes.py",
+        "pangu_jax/apps/vision/iteration/mean_teacher.py",
         "pangu_jax/workloads/language/model/forward.py",
     ),
     "optax.adafactor": (),

@@ -263,7 +263,12 @@ class PictureDetector(Workload):
 
     def exhibits(self, variables: Variables, run: RunContext) -> Sequence[Exhibit]:
         """Held-out photos with what is there and what was found."""
-        return showing_boxes.exhibits(self, variables, run)
+        sources = self.validation_sources(showing_boxes.SHOWN)
+        if not sources or jax.process_count() > 1:
+            return ()
+        (source,) = sources.values()
+        find = jax.jit(lambda params, pixels: self.found_in(params, self.levels(params, pixels, run)))
+        return showing_boxes.exhibits(source.batch(0), partial(find, variables.params), self.classes)
 
     def tokens_per_step(self, batch_size: int) -> int:
         """Pictures."""

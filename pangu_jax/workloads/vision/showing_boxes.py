@@ -1,18 +1,15 @@
 """Photos with boxes drawn on them."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageDraw
 
-from pangu_jax.workloads import RunContext, Variables
+from pangu_jax.workloads import Batch
 from pangu_jax.workloads.exhibits import Exhibit, Image
-
-if TYPE_CHECKING:
-    from pangu_jax.workloads.vision.detector import PictureDetector
+from pangu_jax.workloads.vision.model.detecting import Detections
 
 SHOWN, COLUMNS = 8, 4
 LEAST = 0.3  # score of what is drawn
@@ -35,15 +32,17 @@ def drawn(
     return np.asarray(image)
 
 
-def exhibits(workload: "PictureDetector", variables: Variables, run: RunContext) -> Sequence[Exhibit]:
-    """A sheet of held-out photos: white is what is there, colours are what was found."""
-    sources = workload.validation_sources(SHOWN)
-    if not sources or jax.process_count() > 1:
-        return ()
-    (source,) = sources.values()
-    batch = source.batch(0)
-    find = jax.jit(lambda params, pixels: workload.found_in(params, workload.levels(params, pixels, run)))
-    found = jax.tree.map(np.asarray, find(variables.params, batch["image"]))
+def exhibits(
+    batch: Batch, find: Callable[[jax.Array], Detections], classes: Sequence[str]
+) -> Sequence[Exhibit]:
+    """A sheet of photos: white is what is there, colours are what was found.
+
+    Args:
+      batch: held-out photos, as `PictureDetector.batch_shapes` has them.
+      find: what is found in them, by their pixels.
+      classes: names.
+    """
+    found = jax.tree.map(np.asarray, find(batch["image"]))
     sheets = []
     for place in range(int(batch["weight"].sum())):
         there = batch["label"][place] >= 0
@@ -57,7 +56,7 @@ def exhibits(workload: "PictureDetector", variables: Variables, run: RunContext)
         np.concatenate((sheets + blank)[first : first + COLUMNS], axis=1)
         for first in range(0, len(sheets), COLUMNS)
     ]
-    named = ", ".join(workload.classes)
+    named = ", ".join(classes)
     return [
         Image(f"held out: white is there, colours are found above {LEAST}: {named}", np.concatenate(rows))
     ]
