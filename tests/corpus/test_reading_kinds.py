@@ -58,8 +58,12 @@ def test_json_that_is_broken_costs_the_broken_value(tmp_path):
     }
 
 
+# JSON does not escape DEL and its kin, and a file with too many of them is no text as a whole.
+written = st.text(st.characters(exclude_characters=[chr(code) for code in range(0x7F, 0xA0)]), max_size=30)
+
+
 @given(
-    st.lists(st.dictionaries(st.sampled_from(["text", "a"]), st.text(max_size=30)), max_size=6),
+    st.lists(st.dictionaries(st.sampled_from(["text", "a"]), written), max_size=6),
     st.sampled_from([None, 1]),
     st.booleans(),
 )
