@@ -104,7 +104,7 @@ def test_from_flights_to_pages(flights, pangu, tmp_path):
     of_data = {"path": flights, "height": 32, "width": 32, "folds": 2, "cache_dir": tmp_path / "cache"}
     own = [f"--gin.boxed_images.{name}={value}" for name, value in of_data.items()]
     own += ["--gin.ConvolutionalTrunk.level_widths=(16, 16)", "--gin.ConvolutionalTrunk.blocks=(1, 1)"]
-    few = {"STEPS": 60, "cosine_schedule.warmup": 1, "train.batch_size": 4}
+    few = {"STEPS": 400, "cosine_schedule.warmup": 10, "train.batch_size": 8}  # 60 of 4 find nothing yet
     own += [f"--gin.{name}={value}" for name, value in few.items()]
     run = ["--run_dir", tmp_path / "run", "--backend", "cpu:1"]
     status, text, said = pangu("train", *RECIPE, *own, *run)
