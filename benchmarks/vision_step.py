@@ -36,6 +36,9 @@ def drawn() -> tuple[np.ndarray, np.ndarray]:
 
 def ours():
     """A step of this library, as `pangu train` runs it."""
+    from tpu_npu_backends import cpu
+
+    cpu.one_arena()
     from benchmarks._vision_step_ours import step
 
     return step()

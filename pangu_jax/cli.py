@@ -18,6 +18,7 @@ from pangu_jax.errors import OtherFamilyError, UserError, suggestion
 from pangu_jax.verbs import VERBS, device_flags, outputs
 from pangu_jax.verbs.notices import log_to_stderr
 from pangu_jax.verbs.verb import Verb
+from tpu_npu_backends import cpu
 from tpu_npu_backends.errors import BackendError
 
 RECIPE_FLAGS = """\
@@ -61,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         flags = _parser(name).parse(arguments)
         flags.bindings = bindings
         if verb.opens_run:
+            cpu.one_arena()
             flags.layout, flags.bindings = device_flags.split(bindings)
             if not verb.takes_recipe:
                 device_flags.require_none(flags.bindings)

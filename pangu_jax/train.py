@@ -15,7 +15,7 @@ from pangu_jax import recipes
 from pangu_jax.errors import UserError
 from pangu_jax.recipes import functions
 from pangu_jax.runs.run_directory import RunDirectory, write_atomically
-from tpu_npu_backends import processes
+from tpu_npu_backends import cpu, processes
 
 if TYPE_CHECKING:
     from pangu_jax.training.train import Trained
@@ -45,6 +45,7 @@ def run(
     Raises:
       UserError, DataError, BackendError: what the caller can fix, in one line.
     """
+    cpu.one_arena()  # recipes import what they name
     with (
         recipes.using(gin_files, bindings, function=function) as recipe,
         processes.join_processes(mistakes=(UserError, DataError)),

@@ -8,6 +8,8 @@ import pytest
 PROGRAM = """
 import resource, statistics, sys
 from tpu_npu_backends import cpu
+cpu.one_arena() if sys.argv[1] == "keep" else None
+import polars  # starts threads
 if sys.argv[1] == "keep" and not cpu.keep_freed_memory():
     print("unsupported"); sys.exit()
 import jax, jax.numpy as jnp
