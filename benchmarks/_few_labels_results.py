@@ -1,6 +1,5 @@
 """What `benchmarks.few_labels` finds: rows, differences of arms, and the tables of docs/images.md."""
 
-import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -120,13 +119,6 @@ def difference(
         "standard_error": round(float(gain_SxD.std(ddof=1) / gain_SxD.size**0.5), 2),
         "bootstrap": [round(low, 2), round(high, 2)],
     }
-
-
-def as_json(found: Mapping[str, Any]) -> str:
-    """A row of `rows` a line."""
-    rows = ",\n".join(f"  {json.dumps(row)}" for row in found["rows"])
-    rest = {name: value for name, value in found.items() if name != "rows"}
-    return json.dumps(rest, indent=1)[:-2] + f',\n "rows": [\n{rows}\n ]\n}}\n'
 
 
 def table(found: Mapping[str, Any]) -> str:

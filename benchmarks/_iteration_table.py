@@ -1,26 +1,9 @@
-"""Rows of `benchmarks.one_bit` and `benchmarks.increments`: kept as JSON, read, and summed up over seeds."""
+"""Rows of `benchmarks.one_bit` and `benchmarks.increments`: summed up over seeds."""
 
-import json
 import math
 import statistics
-from pathlib import Path
-from typing import Any
 
-from pangu_jax.runs.run_directory import write_atomically
-
-Row = dict[str, Any]
-
-
-def read(path: Path) -> list[Row]:
-    """[] where there is no such file."""
-    return json.loads(path.read_text())["rows"] if path.is_file() else []
-
-
-def write(path: Path, rows: list[Row], about: dict[str, Any]) -> None:
-    """A row a line."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    body = ",\n".join(f"  {json.dumps(row)}" for row in rows)
-    write_atomically(path, json.dumps(about, indent=1)[:-2] + f',\n "rows": [\n{body}\n ]\n}}\n')
+from benchmarks._rows import Row
 
 
 def values(rows: list[Row], task: str, method: str, name: str) -> dict[int, float]:

@@ -1,11 +1,26 @@
-"""Rows of a benchmark in a file: each is written as soon as it is there, and none is made twice."""
+"""Rows of a benchmark in a file, a line each: kept as soon as they are there, and none is made twice."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pangu_jax.runs.run_directory import write_atomically
+
 Row = dict[str, Any]
+
+
+def read(path: Path) -> list[Row]:
+    """[] where there is no such file."""
+    return json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
+
+
+def write(path: Path, rows: Iterable[Row], about: Mapping[str, Any]) -> None:
+    """JSON of what is told `about` the rows, and the `rows`."""
+    lines = ",\n".join(f"  {json.dumps(row)}" for row in rows)
+    told = "".join(f" {json.dumps(name)}: {json.dumps(value)},\n" for name, value in about.items())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, f'{{\n{told} "rows": [\n{lines}\n ]\n}}\n')
 
 
 class Rows:
@@ -37,8 +52,5 @@ class Rows:
         row = key | make()
         self.rows.append(row)
         print(json.dumps(row), flush=True)
-        lines = ",\n".join(f"  {json.dumps(row)}" for row in self.rows)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        text = f'{{\n "settings": {json.dumps(self._settings)},\n "rows": [\n{lines}\n ]\n}}\n'
-        self.path.write_text(text, encoding="utf-8")
+        write(self.path, self.rows, {"settings": self._settings})
         return row

@@ -21,6 +21,7 @@ import sys
 from pathlib import Path
 
 from benchmarks import _few_labels_results as results
+from benchmarks import _rows
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results" / "vision_few_labels.json"
@@ -54,8 +55,8 @@ def main(arguments: list[str] | None = None) -> None:
             arms[seed] = {arm: train(arm, own, pictures, [*given.gin, f"train.seed={seed}"]) for arm in ARMS}
             runs = {arm: own / arm for arm in ARMS}
             measured.append(scoring.measure(runs, pictures, own / "measured", seed, _say))
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(results.as_json(results.found(arms, measured)))
+        found = results.found(arms, measured)
+        _rows.write(given.out, found.pop("rows"), found)
     if not given.out.is_file():
         raise SystemExit(f"{given.out} is not there: make it with --train")
     print(results.table(json.loads(given.out.read_text())))

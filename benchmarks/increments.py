@@ -25,6 +25,8 @@ import numpy as np
 
 from benchmarks import _iteration_pool as pools
 from benchmarks import _iteration_table as tables
+from benchmarks import _rows
+from benchmarks._rows import Row
 from pangu_jax.apps.vision.iteration import fusion, heads
 from pangu_jax.apps.vision.iteration.answers import KnownLabels
 from pangu_jax.apps.vision.iteration.hard_examples import HardExamples
@@ -44,7 +46,6 @@ METHODS = (Joint(), Replay(), GDumb(), ICaRL(), BiC(), PooledDistillation(), Nea
 CONTROLS = ("joint", "replay alone", "memory alone (GDumb)")
 AVERAGE, LAST, HARD, FUSED = "average accuracy", "last accuracy", "hard examples", "fusion"
 EXPERTS, OF_EXPERT, PROBE = 5, 4000, 1000  # heads, pictures that each learns from, pictures of the probe set
-Row = dict[str, Any]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -57,13 +58,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=RESULTS, help="the JSON")
     given = parser.parse_args(arguments)
     if given.run_dir:
-        rows = tables.read(given.out)
+        rows = _rows.read(given.out)
         for seed in range(given.seeds):
             if not any(row["seed"] == seed for row in rows):
                 rows += measure(given.run_dir, given.pictures, given.work, seed)
                 about = {"trunk": given.run_dir.name, "groups": GROUPS, "per_class": PER_CLASS}
-                tables.write(given.out, rows, about)
-    print(table(tables.read(given.out)))
+                _rows.write(given.out, rows, about)
+    print(table(_rows.read(given.out)))
 
 
 def measure(run_dir: Path, pictures: Path, work: Path, seed: int) -> list[Row]:

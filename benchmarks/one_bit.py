@@ -24,6 +24,7 @@ import numpy as np
 
 from benchmarks import _iteration_pool as pools
 from benchmarks import _iteration_table as tables
+from benchmarks import _rows
 from pangu_jax.apps.vision.iteration.answers import KnownLabels
 from pangu_jax.apps.vision.iteration.asking import FullLabel, OneBit
 from pangu_jax.apps.vision.iteration.iterate import Rounds
@@ -61,12 +62,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=RESULTS, help="the JSON")
     given = parser.parse_args(arguments)
     if given.run_dir:
-        rows = tables.read(given.out)
+        rows = _rows.read(given.out)
         for seed in range(given.seeds):
             if not any(row["seed"] == seed for row in rows):
                 rows += measure(given.run_dir, given.pictures, given.work, seed)
-                tables.write(given.out, rows, about(given.run_dir))
-    print(table(tables.read(given.out)))
+                _rows.write(given.out, rows, about(given.run_dir))
+    print(table(_rows.read(given.out)))
 
 
 def about(run_dir: Path) -> dict[str, Any]:

@@ -21,6 +21,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks import _rows
+from benchmarks._rows import Row
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results" / "vision_powerline.json"
 DATA = Path(os.environ.get("PANGU_DATA_DIR") or ROOT / "../shared/data")
@@ -32,7 +35,6 @@ ARMS: dict[str, tuple[str, ...]] = {
     "defect alone": ("boxed_images.classes=('defect',)",),
 }
 SCREENING = "screening"
-Row = dict[str, Any]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -73,7 +75,7 @@ def main(arguments: list[str] | None = None) -> None:
                 write(given.out, rows)
     if not given.out.is_file():
         raise SystemExit(f"{given.out} is not there: make it with --train")
-    print(table(json.loads(given.out.read_text())["rows"]))
+    print(table(_rows.read(given.out)))
 
 
 def train(directory: Path, photos: Path, bindings: list[str]) -> Row:
@@ -116,11 +118,7 @@ def _shown(bindings: list[str]) -> list[str]:
 
 def write(path: Path, rows: list[Row]) -> None:
     """Rows beside those that are there; one of the same arm, fold, seed and labels is replaced."""
-    kept = json.loads(path.read_text())["rows"] if path.is_file() else []
-    all_rows = {_key(row): row for row in [*kept, *rows]}
-    lines = ",\n".join(f"  {json.dumps(row)}" for row in all_rows.values())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f'{{\n "rows": [\n{lines}\n ]\n}}\n')
+    _rows.write(path, {_key(row): row for row in [*_rows.read(path), *rows]}.values(), {})
 
 
 def _key(row: Row) -> tuple[Any, ...]:

@@ -3,19 +3,21 @@
 import contextlib
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gin
 import numpy as np
 
 from data_pipelines.images import joining
-from data_pipelines.images.boxed_images import BoxedImages
 from data_pipelines.images.boxes import Boxes
 from data_pipelines.images.joining import FoundBoxes, FoundInViews
 from pangu_jax.errors import UserError
 from pangu_jax.workloads import NOTHING, Batch, RunContext, Source, Tree, Updates, Variables, Workload
 from pangu_jax.workloads.evaluator import Evaluator, MeasuredValue
 from pangu_jax.workloads.vision.detector import PictureDetector
+
+if TYPE_CHECKING:  # half of what importing this package would cost
+    from data_pipelines.images.boxed_images import BoxedImages
 
 
 def require_pycocotools() -> None:

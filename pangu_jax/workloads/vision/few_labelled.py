@@ -2,15 +2,17 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gin
 import numpy as np
 
 from data_pipelines.images import draws
-from data_pipelines.images.images import Images
 from pangu_jax.errors import UserError
 from pangu_jax.workloads import Source, TrainStream
+
+if TYPE_CHECKING:  # what it imports is dear, and whoever gives pictures has imported it
+    from data_pipelines.images.images import Images
 
 
 @gin.configurable(module="pangu_jax.workloads.vision")
@@ -25,7 +27,7 @@ class FewLabelled:
       only: whether the others are left out, instead of being there without a label.
     """
 
-    data: Images
+    data: "Images"
     share: float = 0.1
     draw: int = 0
     only: bool = False

@@ -152,7 +152,7 @@ def nearest_neighbours(
       asked_MxF: what neighbours are wanted of; a few, all similarities are held at once.
       neighbours: K; all where there are fewer.
     """
-    cosine_MxN = _unit(asked_MxF) @ _unit(features_NxF).T
+    cosine_MxN = unit(asked_MxF.astype(np.float32)) @ unit(features_NxF.astype(np.float32)).T
     few = min(neighbours, len(features_NxF))
     nearest = np.argpartition(-cosine_MxN, few - 1, axis=1)[:, :few]
     cosine = np.take_along_axis(cosine_MxN, nearest, 1)
@@ -171,6 +171,6 @@ def _left_vectors(x_NxF: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return x_NxF @ (v_FxR[:, kept] / np.sqrt(squared_R[kept])), squared_R[kept]
 
 
-def _unit(features_NxF: np.ndarray) -> np.ndarray:
-    length = np.linalg.norm(features_NxF, axis=1, keepdims=True)
-    return (features_NxF / np.maximum(length, 1e-12)).astype(np.float32)
+def unit(x_NxF: np.ndarray) -> np.ndarray:
+    """Rows of length 1, in their dtype; rows of zeros stay."""
+    return x_NxF / np.maximum(np.linalg.norm(x_NxF, axis=1, keepdims=True), 1e-12)

@@ -22,6 +22,7 @@ from pangu_jax.apps.vision.iteration import heads
 from pangu_jax.apps.vision.iteration.heads import Params
 from pangu_jax.apps.vision.iteration.label_losses import own_log_probability
 from pangu_jax.errors import UserError
+from pangu_jax.workloads.vision import probing
 
 MODULE = "pangu_jax.apps.vision.iteration"
 TOP = 5  # probabilities that a node holds
@@ -142,8 +143,7 @@ class GraphFusion:
 def normalised_graph(logits_ExPxC: np.ndarray) -> np.ndarray:
     """D^-1/2 (A + I) D^-1/2, A the cosines of the experts' probabilities on the probe set, centred."""
     flat = special.softmax(logits_ExPxC, axis=2)
-    flat = (flat - flat.mean(1, keepdims=True)).reshape(len(flat), -1)
-    flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)
+    flat = probing.unit((flat - flat.mean(1, keepdims=True)).reshape(len(flat), -1))
     edges = np.maximum(flat @ flat.T, 0.0)
     np.fill_diagonal(edges, 1.0)
     degree = 1 / np.sqrt(edges.sum(1))

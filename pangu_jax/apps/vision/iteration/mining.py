@@ -9,6 +9,7 @@ from scipy import special
 
 from pangu_jax.apps.vision.iteration.answers import KnownLabels
 from pangu_jax.errors import UserError
+from pangu_jax.workloads.vision import probing
 
 MODULE = "pangu_jax.apps.vision.iteration"
 CHUNK = 1024  # pictures whose similarities are held at once
@@ -92,7 +93,7 @@ class UncertainPictures:
         open_p = np.where(known.ruled_out_NxC[open_], 0.0, probability_NxC[open_])
         open_p /= np.maximum(open_p.sum(1, keepdims=True), 1e-12)
         order = open_[np.argsort(-doubt(open_p, self.by), kind="stable")][: int(self.spread * count)]
-        unit_RxF = _unit(features_NxF[order])
+        unit_RxF = probing.unit(features_NxF[order].astype(np.float32))
         if self.copies <= 1:
             first = without_copies(unit_RxF, self.copies)
             order, unit_RxF = order[first], unit_RxF[first]
@@ -129,8 +130,3 @@ def farthest(unit_NxF: np.ndarray, count: int) -> np.ndarray:
         chosen[at] = nearest.argmin()
         np.maximum(nearest, unit_NxF @ unit_NxF[chosen[at]], out=nearest)
     return chosen
-
-
-def _unit(features_NxF: np.ndarray) -> np.ndarray:
-    x = features_NxF.astype(np.float32)
-    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)

@@ -13,6 +13,7 @@ from pangu_jax.apps.vision.iteration.increments.head_fit import UNSEEN, HeadFit
 from pangu_jax.apps.vision.iteration.increments.method import IncrementLearnt, State
 from pangu_jax.apps.vision.iteration.increments.replay import fresh, spent
 from pangu_jax.apps.vision.iteration.increments.task import IncrementTask
+from pangu_jax.workloads.vision import probing
 
 MODULE = "pangu_jax.apps.vision.iteration"
 
@@ -61,11 +62,10 @@ class ICaRL:
 
     def scores(self, state: State, features_MxF: np.ndarray, seen_C: np.ndarray) -> np.ndarray:
         """See `IncrementMethod`."""
-        mean_CxH = state["mean"] / np.maximum(np.linalg.norm(state["mean"], axis=1, keepdims=True), 1e-12)
-        return np.where(seen_C, unit_embedding(state["head"], features_MxF) @ mean_CxH.T, UNSEEN)
+        embedded_MxH = unit_embedding(state["head"], features_MxF)
+        return np.where(seen_C, embedded_MxH @ probing.unit(state["mean"]).T, UNSEEN)
 
 
 def unit_embedding(params: Params, features_NxF: np.ndarray) -> np.ndarray:
     """What the last layer sees, of length 1, fp32 [N, H]."""
-    found = np.asarray(jax.jit(heads.embedding)(params, features_NxF.astype(np.float32)))
-    return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
+    return probing.unit(np.asarray(jax.jit(heads.embedding)(params, features_NxF.astype(np.float32))))

@@ -8,6 +8,7 @@ import numpy as np
 from pangu_jax.apps.vision.iteration.increments.head_fit import UNSEEN
 from pangu_jax.apps.vision.iteration.increments.method import IncrementLearnt, State
 from pangu_jax.apps.vision.iteration.increments.task import IncrementTask
+from pangu_jax.workloads.vision import probing
 
 MODULE = "pangu_jax.apps.vision.iteration"
 
@@ -60,9 +61,5 @@ class NearestMean:
             turned_FxC = np.linalg.solve(shrunk, mean_CxF.T)
             found_MxC = x_MxF @ turned_FxC - 0.5 * np.einsum("cf,fc->c", mean_CxF, turned_FxC)
         else:
-            found_MxC = _unit(x_MxF) @ _unit(mean_CxF).T
+            found_MxC = probing.unit(x_MxF) @ probing.unit(mean_CxF).T
         return np.where(seen_C, found_MxC, UNSEEN)
-
-
-def _unit(x_NxF: np.ndarray) -> np.ndarray:
-    return x_NxF / np.maximum(np.linalg.norm(x_NxF, axis=1, keepdims=True), 1e-12)

@@ -40,6 +40,22 @@ def seen_scores(params: Params, features_MxF: np.ndarray, seen_C: np.ndarray) ->
     return np.where(seen_C, heads.answers(params, features_MxF), UNSEEN)
 
 
+def from_fresh(fit: HeadFit, task: IncrementTask, rows: np.ndarray, looked: int) -> IncrementLearnt:
+    """A head that is learnt anew from these rows, which are kept.
+
+    Args:
+      fit: how.
+      task: the increment.
+      rows: of pictures.
+      looked: pictures that the trunk had to look at.
+    """
+    given = task.views_NxVxF, task.label_N, rows, jnp.asarray(task.seen_C)
+    head = fit(cross_entropy, fresh(fit, task), *given, task.seed)
+    return IncrementLearnt(
+        {"head": head}, spent(fit, task, len(rows)), task.picture_bytes * len(rows), looked
+    )
+
+
 @gin.configurable(module=MODULE)
 @dataclass(frozen=True)
 class Replay:
@@ -81,11 +97,7 @@ class GDumb:
     def learn(self, state: State | None, task: IncrementTask) -> IncrementLearnt:
         """See `IncrementMethod`."""
         del state
-        rows = task.kept
-        given = task.views_NxVxF, task.label_N, rows, jnp.asarray(task.seen_C)
-        head = self.fit(cross_entropy, fresh(self.fit, task), *given, task.seed)
-        flops = spent(self.fit, task, len(rows))
-        return IncrementLearnt({"head": head}, flops, task.picture_bytes * len(rows), len(task.new))
+        return from_fresh(self.fit, task, task.kept, len(task.new))
 
     def scores(self, state: State, features_MxF: np.ndarray, seen_C: np.ndarray) -> np.ndarray:
         """See `IncrementMethod`."""
@@ -108,10 +120,7 @@ class Joint:
         """See `IncrementMethod`; it looks at pictures that no memory holds."""
         del state
         rows = np.flatnonzero(task.seen_C[np.maximum(task.label_N, 0)] & (task.label_N >= 0))
-        given = task.views_NxVxF, task.label_N, rows, jnp.asarray(task.seen_C)
-        head = self.fit(cross_entropy, fresh(self.fit, task), *given, task.seed)
-        flops = spent(self.fit, task, len(rows))
-        return IncrementLearnt({"head": head}, flops, task.picture_bytes * len(rows), len(rows))
+        return from_fresh(self.fit, task, rows, len(rows))
 
     def scores(self, state: State, features_MxF: np.ndarray, seen_C: np.ndarray) -> np.ndarray:
         """See `IncrementMethod`."""

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pangu_jax.errors import UserError
+from pangu_jax.workloads.vision import probing
 
 
 class IncrementTask(NamedTuple):
@@ -87,8 +88,7 @@ def herded(features_NxF: np.ndarray, count: int) -> np.ndarray:
       features_NxF: of one class.
       count: so many; all where there are fewer.
     """
-    x = features_NxF.astype(np.float64)
-    x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    x = probing.unit(features_NxF.astype(np.float64))
     mean_F, total_F = x.mean(0), np.zeros(x.shape[1])
     chosen: list[int] = []
     open_N = np.ones(len(x), bool)
