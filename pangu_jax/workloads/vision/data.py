@@ -1,13 +1,39 @@
 """What a vision model needs of its pictures, and what is left of them when a finished run is opened."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 from pangu_jax.errors import UserError
 from pangu_jax.workloads import Source, TrainStream
 
 
-class PictureData(Protocol):
+class ViewSource(Protocol):
+    """Where views come from, of pictures or of photos with boxes."""
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names, in the order of their numbers."""
+        ...
+
+    def train_source(self, batch_size: int, seed: int, shift: int = 0) -> TrainStream:
+        """Endless views."""
+        ...
+
+    def validation_sources(self, batch_size: int) -> Mapping[str, Source]:
+        """What is held out."""
+        ...
+
+    def order(self) -> dict[str, str]:
+        """What decides the stream, in words."""
+        ...
+
+    def notices(self) -> Sequence[str]:
+        """What a person must be told."""
+        ...
+
+
+class PictureData(ViewSource, Protocol):
     """Where pictures come from, such as `data_pipelines.images.images.Images`.
 
     A batch is image uint8 [B, views, size, size, channels], label, place and task_id int32 [B], weight [B].
@@ -33,41 +59,14 @@ class PictureData(Protocol):
         """Of a picture."""
         ...
 
-    @property
-    def classes(self) -> Sequence[str]:
-        """Names of the labels."""
-        ...
 
-    def train_source(self, batch_size: int, seed: int, shift: int = 0) -> TrainStream:
-        """Endless views."""
-        ...
-
-    def validation_sources(self, batch_size: int) -> Mapping[str, Source]:
-        """What is held out."""
-        ...
-
-    def order(self) -> dict[str, str]:
-        """What decides the stream, in words."""
-        ...
-
-    def notices(self) -> Sequence[str]:
-        """What a person must be told."""
-        ...
-
-
-class NoPictures(NamedTuple):
-    """Of a finished run's pictures their shape: enough for its model to be used."""
-
-    size: int
-    channels: int
-    views: int
-    plain: bool
-    classes: tuple[str, ...] = ()
+class NoViews:
+    """What is left of a source when a finished run is opened: nothing to learn from."""
 
     def train_source(self, batch_size: int, seed: int, shift: int = 0) -> TrainStream:
         """UserError: there is nothing to learn from."""
         del batch_size, seed, shift
-        raise UserError("the run was opened without its pictures: `pangu train` trains it further")
+        raise UserError("the run was opened without what it learnt from: `pangu train` trains it further")
 
     def validation_sources(self, batch_size: int) -> Mapping[str, Source]:
         """None."""
@@ -75,9 +74,20 @@ class NoPictures(NamedTuple):
         return {}
 
     def order(self) -> dict[str, str]:
-        """There are no pictures, in no order."""
+        """Nothing, in no order."""
         return {}
 
     def notices(self) -> Sequence[str]:
         """Nothing."""
         return ()
+
+
+@dataclass(frozen=True)
+class NoPictures(NoViews):
+    """Of a finished run's pictures their shape: enough for its model to be used."""
+
+    size: int
+    channels: int
+    views: int
+    plain: bool
+    classes: tuple[str, ...] = ()
