@@ -127,7 +127,9 @@ class _Seed:
         steps = settings["steps"] + settings["more"]
         for place, (size, shape) in enumerate(zip(labels, self._configs, strict=True)):
             sliced = labels[1:] if not place else []
-            if not any(self._missing(*one) for one in [(SCRATCH, size), *((NAIVE, s) for s in sliced)]):
+            wanted = [(SCRATCH, size), *((NAIVE, other) for other in sliced)]
+            wanted += [] if place else [(LATENCY, "all")]
+            if not any(self._missing(*one) for one in wanted):
                 continue
             workload = PictureClassifier(FreshTrunk(shape, self._seed), arms.images)
             done = arms.train(workload, steps, self._seed, settings["rate"])

@@ -13,7 +13,9 @@ FORMATS = ("stablehlo", "onnx", "litert")  # a contract test compares it with th
 
 def _flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run_dir", required=True, metavar="DIR", help="a classifier, or a trunk of vision")
-    parser.add_argument("--step", type=int, metavar="N", help="its checkpoint; the newest unless given")
+    parser.add_argument(
+        "--step", type=int, metavar="N", help="its checkpoint; the best or the newest unless given"
+    )
     parser.add_argument(
         "--format", required=True, choices=FORMATS, help="for JAX and XLA, onnxruntime, or TensorFlow Lite"
     )

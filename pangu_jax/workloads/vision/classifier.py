@@ -48,7 +48,8 @@ class PictureClassifier(Workload):
     name = "vision"
     loss_unit = "nats per picture"
     throughput_unit = "pictures"
-    OF_MODEL: tuple[str, ...] = ("learns", "stages", "label_smoothing")  # what `from_run` reads of a recipe
+    # What `from_run` reads of a recipe.
+    OF_MODEL: tuple[str, ...] = ("learns", "stages", "label_smoothing", "pooling")
 
     def __init__(
         self,

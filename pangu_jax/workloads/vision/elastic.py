@@ -81,10 +81,6 @@ class ElasticClassifier(PictureClassifier):
             return ALONE
         return 1 + int(np.random.default_rng([17, step]).integers(max(1, len(self.parts) - 1)))
 
-    def part_of(self, params: Tree, part: SubModel) -> Tree:
-        """{"trunk", "main", "head"} of a sub-model, cut out of those of the whole."""
-        return cut_classifier(self.whole, params, part, self.stages)
-
     def loss(self, variables: Variables, batch: Batch, keys: jax.Array | None, run: RunContext) -> Sums:
         """The largest's cross-entropy; in training the divergences of the smaller ones are added."""
         if keys is None or run.phase == ALONE:
@@ -92,12 +88,18 @@ class ElasticClassifier(PictureClassifier):
         params, pixels = self.complete(variables), batch["image"][:, -1]
         logits_BxC, _ = self.answers(self.model, params, pixels, run)
         sums = self.against_labels(logits_BxC, batch, self.label_smoothing)
+        if len(pixels) % self.every:
+            raise UserError(
+                f"ElasticClassifier.every = {self.every} must divide the {len(pixels)} pictures that a "
+                "device has at once: change train.batch_size, or the layout's microbatches"
+            )
         seen = slice(None, None, self.every)
         weight_B = jnp.where(batch["label"] >= 0, batch["weight"], 0.0).astype(jnp.float32)[seen]
         count, loss, metrics = jnp.sum(weight_B), sums.loss, dict(sums.metrics)
         for name, part in self._taught(run.phase):
             config = slicing.cut_config(self.whole, part)
-            student_BxC, _ = self.answers(config, self.part_of(params, part), pixels[seen], run)
+            cut = cut_classifier(self.whole, params, part, self.stages)
+            student_BxC, _ = self.answers(config, cut, pixels[seen], run)
             apart = jnp.sum(weight_B * divergence(logits_BxC[seen], student_BxC, self.temperature))
             metrics[f"loss/{name}"] = (apart, count)
             loss += self.every * apart  # as if of all pictures
@@ -115,6 +117,12 @@ class ElasticClassifier(PictureClassifier):
         *middle, smallest = costs
         taught = smallest + (sum(middle) / len(middle) if middle else 0.0)
         return 3.0 * batch_size * (self.model.flops(units) + taught / self.every)
+
+
+def require_means(classifier: PictureClassifier, named: object) -> None:
+    """UserError where the head sees units side by side: of such a head no part can be cut out."""
+    if classifier.pooling != "mean":
+        raise UserError(f"{named}: parts are cut out of a head on means of units; its pooling is another")
 
 
 def cut_classifier(config: HierarchicalConfig, params: Tree, part: SubModel, stages: int) -> Tree:

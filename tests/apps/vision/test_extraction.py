@@ -12,7 +12,7 @@ import pytest
 from data_pipelines.images.images import images
 from pangu_jax import cli
 from pangu_jax import train as launch
-from pangu_jax.apps.vision.extraction import budgets, latency, predicting, space
+from pangu_jax.apps.vision.extraction import budgets, choosing, latency, predicting, space
 from pangu_jax.errors import UserError
 from pangu_jax.runs import opening
 from pangu_jax.workloads.vision import FewLabelled
@@ -104,6 +104,19 @@ def test_what_is_extracted_is_a_run_like_others(folder, pangu):
         assert "validation_accuracy" in held_out
     finally:
         shutil.move(folder / "away", folder / "run")
+
+
+def test_corners_that_are_timed_need_not_be_of_the_space(folder, monkeypatch):
+    """Where depths vary in several stages the table asks for shapes that nothing learnt."""
+    asked = []
+
+    def table(parts, call):
+        asked.append(call(SubModel(24, (1, 1, 1)))().shape)
+        return lambda part: 0.001
+
+    monkeypatch.setattr(latency, "table", table)
+    choosing.choose(folder / "run", [budgets.parse("latency<=5s@cpu")], measured=1)
+    assert asked == [(1, 10)]
 
 
 @pytest.mark.prove

@@ -1,5 +1,6 @@
 """Detectors: the losses and what is read off maps by hand, and every layout as one device."""
 
+import dataclasses
 import json
 
 import jax
@@ -125,10 +126,10 @@ def test_a_finished_run_is_opened_without_its_photos(tmp_path):
     workload = PictureDetector(DATA, TRUNK)
     (tmp_path / "detector.json").write_bytes(workload.files()["detector.json"])
     assert json.loads(workload.files()["detector.json"])["classes"] == list(DATA.classes)
-    renumbered = PictureDetector(DATA._replace(classes=DATA.classes[::-1]), TRUNK)
+    renumbered = PictureDetector(dataclasses.replace(DATA, classes=DATA.classes[::-1]), TRUNK)
     assert renumbered.fingerprint() != workload.fingerprint()
     with pytest.raises(UserError, match="takes squares of its size, 32 x 32"):
-        PictureDetector(DATA._replace(width=48), HIERARCHY)
+        PictureDetector(dataclasses.replace(DATA, width=48), HIERARCHY)
     with pytest.raises(UserError, match="give either trunk or base"):
         PictureDetector(DATA, TRUNK, FreshTrunk(HIERARCHY))
     with pytest.raises(UserError, match="several scales"):

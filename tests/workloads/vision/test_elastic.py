@@ -1,5 +1,7 @@
 """Sub-models of a HiViT: a slice is the whole with masks, and what is learnt in a step by which of them."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,7 @@ from pangu_jax.workloads import RunContext, Variables
 from pangu_jax.workloads.vision import DistilledClassifier, ElasticClassifier, FreshTrunk, PictureClassifier
 from pangu_jax.workloads.vision.data import NoPictures
 from pangu_jax.workloads.vision.distilled import TeacherInMemory
-from pangu_jax.workloads.vision.elastic import cut_classifier
+from pangu_jax.workloads.vision.elastic import cut_classifier, require_means
 from pangu_jax.workloads.vision.model import blocks, hierarchical, slicing
 from pangu_jax.workloads.vision.model.hierarchical import HierarchicalConfig
 from pangu_jax.workloads.vision.model.plain import PlainConfig
@@ -93,6 +95,20 @@ def test_a_slice_is_the_whole_with_masks(elastic, params, batch, monkeypatch):
     assert int(sum(x.sum() for x in jax.tree.leaves(taken))) == sum(
         x.size for x in jax.tree.leaves(jax.eval_shape(small.init, jax.random.key(0)))
     )
+
+
+def test_a_batch_whose_parts_would_weigh_otherwise_is_refused(elastic, params, batch):
+    odd = {name: value[:-1] for name, value in batch.items()}
+    keys = jax.random.split(jax.random.key(0), BATCH - 1)
+    with pytest.raises(UserError, match="every = 2 must divide the 7 pictures"):
+        jax.eval_shape(lambda: elastic.loss(Variables(params), odd, keys, RUN._replace(phase=1)))
+
+
+def test_of_a_head_on_all_units_no_part_is_cut():
+    whole = PictureClassifier(FreshTrunk(WHOLE), DATA, pooling="none")
+    with pytest.raises(UserError, match="its pooling is another"):
+        require_means(whole, "runs/a")
+    assert "pooling" in PictureClassifier.OF_MODEL  # so that a finished run has the head that it was given
 
 
 def test_a_step_is_labels_for_the_whole_and_its_answers_for_parts(elastic, params, batch):
@@ -180,7 +196,7 @@ def test_a_student_learns_from_labels_where_there_are_and_from_its_teacher_every
     """A plain ViT taught by a HiViT, its features too."""
     student = DistilledClassifier(
         FreshTrunk(STUDENT),
-        DATA._replace(classes=()),  # a folder without labels: the classes are the teacher's
+        dataclasses.replace(DATA, classes=()),  # a folder without labels: the classes are the teacher's
         TeacherInMemory(TEACHER, Variables(params)),
         temperature=2.0,
         soft=0.75,
@@ -218,9 +234,9 @@ def test_a_student_learns_from_labels_where_there_are_and_from_its_teacher_every
 
 def test_a_teacher_of_other_classes_or_pictures():
     teacher = TeacherInMemory(TEACHER, Variables({}))
-    others = DATA._replace(classes=("ant", "bee", "cat"))
+    others = dataclasses.replace(DATA, classes=("ant", "bee", "cat"))
     with pytest.raises(UserError, match="tells ape, bee, cat apart, and the pictures are of ant, bee, cat"):
         DistilledClassifier(FreshTrunk(STUDENT), others, teacher)
     larger = PlainConfig(size=16, patch=4, channels=1, d_model=16, layers=1, heads=2)
     with pytest.raises(UserError, match="sees pictures of 8 pixels and 1 channels, and the student 16 and 1"):
-        DistilledClassifier(FreshTrunk(larger), DATA._replace(size=16), teacher)
+        DistilledClassifier(FreshTrunk(larger), dataclasses.replace(DATA, size=16), teacher)

@@ -35,7 +35,7 @@ def example(format: ExportFormat, model: ExportedModel) -> str:
     mode, size = ("RGB" if model.channels == 3 else "L"), model.size
     fit = f"ImageOps.fit(picture, ({size}, {size}), Image.Resampling.BICUBIC)"
     shown = (
-        'labels = json.load(open("model.json"))["labels"] or range(answer.size)\n'
+        'labels = json.load(open("model.json", encoding="utf-8"))["labels"] or range(answer.size)\n'
         "for place in answer.argsort()[::-1][:5]:\n"
         '    print(f"{answer[place]:8.3f}  {labels[place]}")\n'
         if model.kind == "classifier"

@@ -1,7 +1,6 @@
 """`export_model`: a run's model in a folder that is used without this library."""
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -165,7 +164,5 @@ def _is_export(folder: Path) -> bool:
 
 def _refused(unfinished: Path, out: Path, why: str) -> str:
     """Keeps the files aside; what is to be said."""
-    aside = out.with_name(f"{out.name}.refused")
-    shutil.rmtree(aside, ignore_errors=True)
-    unfinished.rename(aside)
-    return f"the export is refused, {why}; its files are in {aside}"
+    kept = unfinished.rename(folders.aside(out, "refused"))
+    return f"the export is refused, {why}; its files are in {kept}"

@@ -1,7 +1,7 @@
 """ONNX: a graph of few and plain operations, which onnxruntime and most devices know.
 
-jax2onnx is not taken: of a model of half a million parameters it makes 1,165 operations, half of them to find
-out shapes, and a file 1.35 times as large as its 8-bit weights (`docs/exporting.md`).
+jax2onnx is not taken: it makes twice as many operations, half of them to find out shapes; see
+docs/exporting.md.
 """
 
 from typing import Any

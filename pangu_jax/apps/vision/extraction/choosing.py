@@ -19,7 +19,7 @@ from pangu_jax.runs.inference_layout import ANY, Devices
 from pangu_jax.runs.opening import OpenedRun
 from pangu_jax.workloads import RunContext, Tree
 from pangu_jax.workloads.vision.classifier import PictureClassifier
-from pangu_jax.workloads.vision.elastic import cut_classifier
+from pangu_jax.workloads.vision.elastic import cut_classifier, require_means
 from pangu_jax.workloads.vision.model import slicing
 from pangu_jax.workloads.vision.model.hierarchical import HierarchicalConfig
 from pangu_jax.workloads.vision.model.slicing import SubModel
@@ -97,8 +97,10 @@ def choose(
     if any(budget.chip == HERE for budget in budgets):
         _require_cpu(opened)
         say(f"timing sub-models of {len({part.width for part in found.parts})} widths, batch {batch}")
+        # The table times corners of the space too, which need not be of it.
         times = latency.table(
-            found.parts, lambda part: measurer.call(shapes[part], take(params, part), batch)
+            found.parts,
+            lambda part: measurer.call(slicing.cut_config(config, part), take(params, part), batch),
         )
         for part in found.parts:
             costs[part][f"latency@{HERE}"] = times(part)
@@ -144,6 +146,7 @@ def _opened(run_dir: str | Path, devices: Devices) -> tuple[OpenedRun, PictureCl
         )
     if not isinstance(opened.workload.model, HierarchicalConfig):
         raise UserError(f"{run_dir}: sub-models are cut out of a HiViT, and its trunk is a plain ViT")
+    require_means(opened.workload, run_dir)
     return opened, opened.workload, opened.workload.model
 
 

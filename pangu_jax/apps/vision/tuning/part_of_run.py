@@ -9,7 +9,7 @@ from pangu_jax.apps.vision.tuning.stored_run import StoredRun
 from pangu_jax.errors import UserError
 from pangu_jax.workloads import Tree
 from pangu_jax.workloads.vision.classifier import PictureClassifier
-from pangu_jax.workloads.vision.elastic import cut_classifier
+from pangu_jax.workloads.vision.elastic import cut_classifier, require_means
 from pangu_jax.workloads.vision.model import slicing
 from pangu_jax.workloads.vision.model.hierarchical import HierarchicalConfig
 from pangu_jax.workloads.vision.model.slicing import SubModel
@@ -42,6 +42,7 @@ class PartOfRun:
             raise UserError(
                 f"{self._run.directory.path}: parts are cut out of a HiViT, and its trunk is another"
             )
+        require_means(classifier, self._run.directory.path)
         return classifier, classifier.model
 
     @functools.cached_property
