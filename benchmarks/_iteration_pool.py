@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import jax
-
 from data_pipelines.images.augment import Flip, RandomCrop
 from data_pipelines.images.images import Images, images
 from pangu_jax.apps.vision.iteration import pool_features
@@ -50,8 +48,3 @@ def pretraining_flops(run_dir: Path) -> float:
         described = opening.describe(found, "vision")
         batch = described.recipe.value("train.batch_size")
         return found.step * described.workload.flops_per_step(batch)
-
-
-def key(seed: int) -> jax.Array:
-    """Of fresh weights."""
-    return jax.random.key(seed)

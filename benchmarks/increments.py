@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from benchmarks import _iteration_pool as pools
@@ -101,7 +102,7 @@ def hard(pool: Any, features: pools.PoolFeatures, seed: int) -> list[Row]:
     views_NxVxF, label_N, fit = features.views_NxVxF, pool.start_N, HeadFit()
     shape = heads.HeadShape(views_NxVxF.shape[2], fit.hidden, len(pool.classes))
     seen = np.ones(len(pool.classes), bool)
-    begun = heads.init(shape, pools.key(seed))
+    begun = heads.init(shape, jax.random.key(seed))
     head = fit(cross_entropy, begun, views_NxVxF, label_N, old, seen, seed)
     made = {
         "before": head,

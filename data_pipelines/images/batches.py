@@ -29,11 +29,14 @@ class Pictures:
       classes: names of the labels.
       label_N: int32, -1 where there is none.
       held_out_N: bool.
+      group_N: what must stay together, as the source says; "" where it says nothing.
+      hash_N: `copies.difference_hash`, uint64.
     """
 
     def __init__(self, found: cache.Cache, mode: Mode = "RGB"):
-        with np.load(found.root / preparing.INDEX) as index:
+        with np.load(found.root / preparing.INDEX, allow_pickle=False) as index:
             self.label_N, self.held_out_N = index["label"], index["held_out"]
+            self.group_N, self.hash_N = index["group"], index["hash"]
             self._sides_Nx2 = np.stack([index["height"], index["width"]], -1).astype(np.int64)
         self.classes: Sequence[str] = found.manifest["classes"]
         self._mode: Mode = mode

@@ -12,9 +12,10 @@ from xml.etree.ElementTree import Element, ParseError
 
 from data_pipelines.errors import DataError
 from data_pipelines.images.boxes import RawBoxes
+from data_pipelines.images.picture_tables import GROUPS
 
 LARGEST = 1024 * 2**20  # bytes of an annotation file
-BOXES, LABELS, GROUPS = ("boxes", "bboxes"), ("labels", "classes"), ("group", "group_id", "flight")
+BOXES, LABELS = ("boxes", "bboxes"), ("labels", "classes")
 
 
 def read(path: str | Path) -> dict[str, RawBoxes]:
@@ -38,7 +39,10 @@ def read(path: str | Path) -> dict[str, RawBoxes]:
         if suffix in _READERS:
             folder = file.relative_to(top).parent.as_posix() if top.is_dir() else "."
             for name, boxes in _READERS[suffix](file):
-                found[name if folder == "." else f"{folder}/{name}"] = boxes
+                key = name if folder == "." else f"{folder}/{name}"
+                if key in found:
+                    raise DataError(f"{file}: boxes of {key!r} are in another place too: put them in one")
+                found[key] = boxes
     if not found:
         raise DataError(
             f"{top} has no boxes: give VOC's .xml, COCO's .json, or Parquet with the columns boxes and labels"
@@ -119,8 +123,10 @@ def _of_coco(file: Path) -> Iterator[tuple[str, RawBoxes]]:
             raise DataError(f"{file}: two categories have one id; number them anew")
         of: dict[Any, tuple[list, list]] = {one["id"]: ([], []) for one in told["images"]}
         for one in told["annotations"]:
-            if one.get("iscrowd") or one["image_id"] not in of:
+            if one.get("iscrowd"):
                 continue
+            if one["image_id"] not in of:
+                raise DataError(f"{file}: a box is of image_id {one['image_id']}, and no image has it")
             left, top, width, height = map(float, one["bbox"])
             edges, labels = of[one["image_id"]]
             edges.append((left, top, left + width, top + height))

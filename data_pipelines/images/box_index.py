@@ -1,7 +1,7 @@
 """What is known of the boxes of a set of pictures, looked up once: `boxes.npz` in a cache of its own.
 
-The pictures lie in the cache of `preparing`; this one says of each its boxes, its group, its name and its
-hash, by the same places.
+The pictures lie in the cache of `preparing`; this one says of each its boxes, its group and its name, by the
+same places.
 """
 
 import functools
@@ -15,7 +15,7 @@ import numpy as np
 
 from data_pipelines import cache
 from data_pipelines.errors import DataError
-from data_pipelines.images import box_files, boxes, copies, preparing
+from data_pipelines.images import box_files, boxes, preparing
 from data_pipelines.images.batches import Pictures
 from data_pipelines.images.boxes import Boxes
 
@@ -26,11 +26,11 @@ class BoxIndex:
     """Boxes by the place of their picture.
 
     Attributes:
+      identity: a hash of files, classes and pictures.
       classes: names, in the order of their numbers.
       name_N: of each picture.
       group_N: of each picture; its own name where it is alone.
       has_groups: whether pictures have groups at all.
-      hash_N: `copies.difference_hash`, uint64.
       kinds_NxK: int64, of each picture how many boxes its file has of each class, wanted or not: what splits
         are made even by, whatever is learnt.
       counts: how many boxes are kept, and how many are not by reason.
@@ -40,8 +40,9 @@ class BoxIndex:
         with np.load(found.root / FILE, allow_pickle=False) as index:
             self._edges_Bx4, self._label_B = index["edges"], index["label"]
             self._first_N = index["first"]
-            self.name_N, self.group_N, self.hash_N = index["name"], index["group"], index["hash"]
+            self.name_N, self.group_N = index["name"], index["group"]
             self.kinds_NxK = index["kinds"]
+        self.identity = found.root.name
         self.classes: list[str] = found.manifest["classes"]
         self.counts: dict[str, int] = found.manifest["counts"]
         self.unmatched: list[str] = found.manifest["unmatched"]
@@ -84,7 +85,7 @@ def prepare(
     Raises:
       DataError: as `box_files.read`, or no picture has a box.
     """
-    key = json.dumps([2, prepared.root.name, preparing.listing(annotations), classes])
+    key = json.dumps([3, prepared.root.name, preparing.listing(annotations), classes])
     name = f"boxes-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     return BoxIndex(
         cache.open_or_build(root, name, lambda folder: _build(folder, pictures, annotations, classes))
@@ -105,13 +106,18 @@ def _build(folder: Path, pictures: Pictures, annotations: str, wanted: tuple[str
     classes = list(wanted) or kinds
     numbers = {name: number for number, name in enumerate(classes)}
     counts: Counter[str] = Counter()
-    kept, hashes = [], []
+    kept = []
     for place, one in enumerate(raw):
         height, width = pictures.sides(place)
         kept.append(boxes.usable(one, width, height, numbers, counts) if one else Boxes.none())
-        pixels = pictures.pixels(place, preparing.LOOKED_AT)
-        hashes.append(copies.difference_hash(pixels))
-    groups = [one.group if one and one.group else _folder(name) for one, name in zip(raw, names, strict=True)]
+    # As the annotations say, or the source, or else a flight is a folder.
+    groups = [
+        (one.group if one else None) or source or flight(name)
+        for one, source, name in zip(raw, pictures.group_N.tolist(), names, strict=True)
+    ]
+    fit = {id(one) for one in raw}
+    if lost := sum(len(one.names) for one in told.values() if id(one) not in fit):
+        counts[boxes.LOST] = lost
     np.savez(
         folder / FILE,
         edges=np.concatenate([one.edges_Nx4 for one in kept]),
@@ -119,7 +125,6 @@ def _build(folder: Path, pictures: Pictures, annotations: str, wanted: tuple[str
         first=np.cumsum([0, *(len(one.label_N) for one in kept)]),
         name=np.array(names, str),
         group=np.array([group or name for group, name in zip(groups, names, strict=True)], str),
-        hash=np.array(hashes, np.uint64),
         kinds=np.array([[list(one.names).count(kind) if one else 0 for kind in kinds] for one in raw]),
     )
     if not sum(counts[key] for key in (boxes.KEPT, boxes.CUT)):
@@ -135,7 +140,7 @@ def _build(folder: Path, pictures: Pictures, annotations: str, wanted: tuple[str
     }
 
 
-def _folder(name: str) -> str | None:
-    """A flight is a folder of photos."""
+def flight(name: str) -> str | None:
+    """The folder of a photo; None at the top."""
     folder, _, rest = name.rpartition("/")
     return folder if rest and folder else None

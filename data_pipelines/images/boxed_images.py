@@ -141,7 +141,8 @@ class BoxedImages:
         """What decides the training stream besides its seed: photos, boxes, sides and steps."""
         return {
             "photos": self.prepared.root.name,
-            "boxes": str(self.boxes.counts),
+            "boxes": self.boxes.identity,
+            "sides": f"{self.height} x {self.width}",
             "fold": f"{self.fold} of {self.folds}",
             "labelled": hashlib.sha256("\0".join(sorted(self.named)).encode()).hexdigest()
             if self.labelled
@@ -167,7 +168,7 @@ class BoxedImages:
                 "they are split one by one, and what is measured is too good where they come in series"
             )
         train, held_out = self.places(False), self.places(True)
-        near = copies.near_copies(self.boxes.hash_N[train], self.boxes.hash_N[held_out])
+        near = copies.near_copies(self.pictures.hash_N[train], self.pictures.hash_N[held_out])
         if count := len(np.unique(near[:, 1])):
             one, other = self.boxes.name_N[train[near[0, 0]]], self.boxes.name_N[held_out[near[0, 1]]]
             said.append(

@@ -12,6 +12,7 @@ import numpy as np
 
 KEPT, CUT = "kept", "kept, cut at the border"
 REASONS = ("of zero area", "outside the picture", "of an unknown class", "not numbers")
+LOST = "of no photo that is there"
 
 
 class RawBoxes(NamedTuple):
@@ -59,8 +60,10 @@ def usable(raw: RawBoxes, width: int, height: int, classes: Mapping[str, int], c
     """
     across, down = (width / raw.side[0], height / raw.side[1]) if raw.side and min(raw.side) > 0 else (1, 1)
     found, labels = [], []
-    for edges, name in zip(raw.edges, raw.names, strict=True):
-        box = np.asarray(edges, np.float64) * (across, down, across, down)
+    if odd := abs(len(raw.edges) - len(raw.names)):  # a box without a class, or a class without a box
+        counts["not numbers"] += odd
+    for edges, name in zip(raw.edges, raw.names, strict=False):
+        box = _four(edges) * (across, down, across, down)
         reason = _why_not(box, name, width, height, classes)
         if reason:
             counts[reason] += 1
@@ -74,10 +77,19 @@ def usable(raw: RawBoxes, width: int, height: int, classes: Mapping[str, int], c
     return Boxes(np.array(found, np.float32), np.array(labels, np.int32))
 
 
+def _four(edges: Sequence[float]) -> np.ndarray:
+    """fp64 [4], of nan where they are no four numbers."""
+    try:
+        box = np.asarray(edges, np.float64)
+    except (TypeError, ValueError):
+        box = np.zeros(0)
+    return box if box.shape == (4,) else np.full(4, np.nan)
+
+
 def _why_not(box: np.ndarray, name: str, width: int, height: int, classes: Mapping[str, int]) -> str | None:
     if name not in classes:
         return "of an unknown class"
-    if box.shape != (4,) or not np.isfinite(box).all():
+    if not np.isfinite(box).all():
         return "not numbers"
     left, top, right, bottom = box
     if right <= left or bottom <= top:

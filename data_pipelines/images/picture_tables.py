@@ -13,7 +13,7 @@ from data_pipelines.images.splitting import told
 
 IMAGES = ("image", "img", "picture", "photo", "file", "file_name", "filename", "path", "filepath")
 LABELS = ("label", "labels", "class", "category", "fine_label", "target")
-GROUPS = ("group", "group_id")
+GROUPS = ("group", "group_id", "flight")
 ROWS = 512  # of a Parquet file that are held at once
 
 

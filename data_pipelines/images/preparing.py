@@ -51,7 +51,8 @@ class Known(NamedTuple):
 
     Attributes:
       name, label, side: as the source has them.
-      group: the source's, or one of its own.
+      group: the source's; None where it says nothing.
+      digest: of its bytes, a group of its own.
       hash: `copies.difference_hash`.
       height, width: as it is seen.
     """
@@ -59,7 +60,8 @@ class Known(NamedTuple):
     name: str
     label: str | None
     side: str | None
-    group: str
+    group: str | None
+    digest: str
     hash: int
     height: int
     width: int
@@ -71,7 +73,7 @@ def prepare(settings: Settings, root: Path) -> cache.Cache:
     Raises:
       DataError: there is nothing at the path, or nothing of it can be used.
     """
-    key = json.dumps([1, listing(settings.path), settings])
+    key = json.dumps([2, listing(settings.path), settings])
     name = hashlib.sha256(key.encode()).hexdigest()[:16]
     return cache.open_or_build(root, f"{DATASET}-{name}", lambda folder: build(settings, folder))
 
@@ -115,6 +117,8 @@ def build(settings: Settings, folder: Path) -> dict[str, Any]:
         folder / INDEX,
         label=np.array([places.get(one.label, -1) for one in known], np.int32),
         held_out=held_out,
+        group=np.array([one.group or "" for one in known], str),
+        hash=hashes,
         height=np.array([one.height for one in known], np.int32),
         width=np.array([one.width for one in known], np.int32),
     )
@@ -125,7 +129,7 @@ def build(settings: Settings, folder: Path) -> dict[str, Any]:
         "classes": classes,
         "pictures": {"train": len(train), "validation": len(out)},
         "without_label": sum(one.label is None for one in known),
-        "groups": len({one.group for one in known}),
+        "groups": len({one.group or one.digest for one in known}),
         "split_by_source": any(one.side for one in known),
         "set_aside": dict(sorted(set_aside.items())),
         "skipped_files": dict(sorted(source.skipped.items())),
@@ -165,7 +169,7 @@ def _used(looked_at: Iterable, known: list[Known], set_aside: Counter[str]) -> I
             set_aside["exact copies"] += 1
             continue
         seen.add(digest)
-        known.append(Known(picture.name, picture.label, picture.side, picture.group or digest, hashed, *size))
+        known.append(Known(picture.name, picture.label, picture.side, picture.group, digest, hashed, *size))
         yield array_records.example(
             {
                 "image": [picture.data],
@@ -178,7 +182,9 @@ def _used(looked_at: Iterable, known: list[Known], set_aside: Counter[str]) -> I
 def _held_out(known: Sequence[Known], fraction: float) -> np.ndarray:
     if any(one.side for one in known):
         return np.array([one.side == "validation" for one in known])
-    return splitting.held_out([one.group for one in known], [one.label for one in known], fraction)
+    return splitting.held_out(
+        [one.group or one.digest for one in known], [one.label for one in known], fraction
+    )
 
 
 def _write(folder: Path, records: Iterator[bytes]) -> None:

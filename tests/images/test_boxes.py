@@ -1,9 +1,12 @@
 """Boxes: read as VOC and COCO mean them, none left out without being counted, carried along by views."""
 
 import json
+import shutil
 from collections import Counter
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from data_pipelines.errors import DataError
@@ -47,6 +50,45 @@ def test_every_box_is_kept_or_counted_under_its_reason():
     assert found.edges_Nx4.tolist() == [[1, 1, 3, 2], [0, 0, 8, 9]]
     reasons = {"of zero area": 1, "outside the picture": 1, "of an unknown class": 1, "not numbers": 1}
     assert counts == {boxes.KEPT: 1, boxes.CUT: 1, **reasons}
+
+
+def test_boxes_that_are_no_four_numbers_or_have_no_class_are_counted():
+    counts: Counter[str] = Counter()
+    raw = RawBoxes([[1, 1, 3], [1, 1, 3, 2], [1, 1, 3, 2]], ["a", "a"], side=(32, 24))
+    found = boxes.usable(raw, 64, 48, {"a": 0}, counts)
+    assert found.edges_Nx4.tolist() == [[2, 2, 6, 4]] and counts == {boxes.KEPT: 1, "not numbers": 2}
+
+
+def test_boxes_of_one_photo_in_two_files_are_refused(tmp_path):
+    boxed_photos.write(tmp_path)
+    shutil.copy(tmp_path / "boxes.json", tmp_path / "more.json")
+    with pytest.raises(DataError, match=r"more.json: boxes of 'flight_0/0.png' are in another place too"):
+        box_files.read(tmp_path)
+
+
+def test_boxes_of_photos_that_are_not_there_are_counted(tmp_path):
+    boxed_photos.write(tmp_path / "photos")
+    (tmp_path / "photos" / "flight_0" / "0.png").unlink()
+    data = boxed_images(path=str(tmp_path / "photos"), height=24, width=32, cache_dir=str(tmp_path / "c"))
+    assert data.boxes.counts == {"read": 12, "kept": 11, boxes.LOST: 1}
+
+
+def test_a_flight_in_a_column_of_any_name_is_whole_in_a_fold(tmp_path):
+    told = boxed_photos.write(tmp_path / "photos", coco=False)
+    files = {name: (tmp_path / "photos" / name).read_bytes() for name in told}
+    table = {
+        "image": [{"bytes": data, "path": name} for name, data in files.items()],
+        "flight_id": [name.split("/")[0] for name in files],
+        "boxes": [[list(map(float, told[name][0]))] for name in files],
+        "labels": [[told[name][1]] for name in files],
+    }
+    pq.write_table(pa.table(table), tmp_path / "photos.parquet")
+    data = boxed_images(
+        path=str(tmp_path / "photos.parquet"), group_field="flight_id", height=24, width=32, folds=2,
+        cache_dir=str(tmp_path / "c"),
+    )  # fmt: skip
+    sides = [{data.boxes.group_N[place] for place in data.places(side).tolist()} for side in (False, True)]
+    assert sides[0].isdisjoint(sides[1]) and set().union(*sides) == {f"flight_{n}" for n in range(4)}
 
 
 def test_a_folder_with_coco_boxes_is_split_by_flight(tmp_path):

@@ -90,6 +90,11 @@ def average_precision(
     return values
 
 
+def told(values: Mapping[tuple[str, float], float]) -> dict[str, float]:
+    """AP by its name, `ap50/CLASS`; without classes that nothing is of."""
+    return {f"ap{round(100 * at)}/{name}": of for (name, at), of in values.items() if not np.isnan(of)}
+
+
 def _as_coco(edges_4: np.ndarray) -> list[float]:
     left, top, right, bottom = map(float, edges_4)
     return [left, top, right - left, bottom - top]
@@ -143,9 +148,9 @@ class AveragePrecision(Evaluator):
         values = average_precision(truth, list(found.values()), self._workload.classes, self.thresholds)
         shown: dict[str, MeasuredValue] = {}
         for at in self.thresholds:
-            own = {name: value for (name, of), value in values.items() if of == at and not np.isnan(value)}
-            kind = f"ap{round(100 * at)}"
-            shown |= {f"{kind}/{name}": MeasuredValue(value, "percent") for name, value in own.items()}
+            own = told({key: value for key, value in values.items() if key[1] == at})
+            shown |= {name: MeasuredValue(value, "percent") for name, value in own.items()}
             if len(own) > 1:
-                shown[f"{kind}/mean"] = MeasuredValue(float(np.mean(list(own.values()))), "percent")
+                mean = float(np.mean(list(own.values())))
+                shown[f"ap{round(100 * at)}/mean"] = MeasuredValue(mean, "percent")
         return shown

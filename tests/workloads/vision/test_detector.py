@@ -1,7 +1,7 @@
 """Detectors: the losses and what is read off maps by hand, and every layout as one device."""
 
 import dataclasses
-import json
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -124,8 +124,15 @@ def test_ap_is_cocos():
 
 def test_a_finished_run_is_opened_without_its_photos(tmp_path):
     workload = PictureDetector(DATA, TRUNK)
-    (tmp_path / "detector.json").write_bytes(workload.files()["detector.json"])
-    assert json.loads(workload.files()["detector.json"])["classes"] == list(DATA.classes)
+    kept = tmp_path / "detector.json"
+    kept.write_bytes(workload.files()["detector.json"])
+    recipe = SimpleNamespace(arguments=lambda reference: {"trunk": TRUNK, "data": "a set that is gone"})
+    given = recipe, SimpleNamespace(scope=""), tmp_path
+    opened = PictureDetector.from_run(*given)
+    assert opened.fingerprint() == workload.fingerprint() and opened.data.height == DATA.height
+    kept.write_text("{")
+    with pytest.raises(UserError, match="is missing or damaged"):
+        PictureDetector.from_run(*given)
     renumbered = PictureDetector(dataclasses.replace(DATA, classes=DATA.classes[::-1]), TRUNK)
     assert renumbered.fingerprint() != workload.fingerprint()
     with pytest.raises(UserError, match="takes squares of its size, 32 x 32"):

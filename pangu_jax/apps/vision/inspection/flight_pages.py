@@ -70,7 +70,7 @@ class FlightPages:
         except OSError as error:
             raise UserError(f"--out {folder}: {error.strerror}; give a folder that can be written") from None
 
-    def draw(self, number: int, name: str, flight: str, pixels_HxWxC: np.ndarray, found: FoundBoxes) -> str:
+    def draw(self, number: int, name: str, pixels_HxWxC: np.ndarray, found: FoundBoxes) -> str:
         """Writes a photo with its boxes; gives the file's name, relative to the folder."""
         sure = found.score_N >= self._from
         scale = min(1.0, SHOWN / max(pixels_HxWxC.shape[:2]))
@@ -106,7 +106,7 @@ class FlightPages:
             "average_precision": precision,
             "said": list(said),
         }
-        text = json.dumps(listed, ensure_ascii=False, indent=1) + "\n"
+        text = json.dumps(listed, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
         write_atomically(self._folder / LISTED, text)
         flights = {name: f"flights/{number:04d}_{_safe(name)}.html" for number, name in
                    enumerate(dict.fromkeys(photo.flight for photo in photos))}  # fmt: skip

@@ -9,6 +9,7 @@ import gin
 import numpy as np
 
 from data_pipelines.images import box_files, boxes, copies, decoding
+from data_pipelines.images.box_index import flight
 from data_pipelines.images.boxes import Boxes
 from data_pipelines.images.decoding import PictureError
 from data_pipelines.images.picture import PictureFile
@@ -20,7 +21,7 @@ from pangu_jax.errors import UserError
 from pangu_jax.recipes import plain_errors
 from pangu_jax.runs import opening
 from pangu_jax.runs.inference_layout import ANY, Devices
-from pangu_jax.workloads.vision.average_precision import average_precision, require_pycocotools
+from pangu_jax.workloads.vision.average_precision import average_precision, require_pycocotools, told
 
 ALONE = "all photos"  # the flight of photos that have none
 KS = (10, 20, 50, 100, 200, 500, 1000)
@@ -33,7 +34,7 @@ class Inspection(NamedTuple):
     Attributes:
       photos: in the order of the source, without those that were refused.
       refused: name -> why.
-      screening: precision at k and looks needed, where labels are known; None where they are not.
+      screening: precision at k and looks needed, where boxes are known and a class is wanted; else None.
       precision: class and overlap -> AP, where boxes are known.
       said: what a person must be told.
       page: the first page of the report.
@@ -120,15 +121,20 @@ def inspect(
     measured, precision = None, {}
     if known:
         truth = _truth(known, done, find.classes, said)
-        measured = _measured(screened.order_N, truth, done, find.classes, number)
+        if wanted:
+            measured = _measured(screened.order_N, truth, done, find.classes, number)
         values = average_precision(truth, [photo.found for photo in done], find.classes, (0.3, 0.5))
-        precision = {f"ap{round(100 * at)}/{name}": value for (name, at), value in values.items()}
+        precision = told(values)
     page = pages.finish(done, refused, measured, precision, said, run_dir)
     return Inspection(done, refused, measured, precision, said, page)
 
 
 def _looked_at(
-    photos, find, pages, max_pixels, on_photo
+    photos: str,
+    find: PhotoFinder,
+    pages: flight_pages.FlightPages,
+    max_pixels: int,
+    on_photo: Callable[[int, str], None],
 ) -> tuple[list[InspectedPhoto], dict[str, str], list]:
     """Photos one after the other: none but the one at hand is in memory."""
     done: list[InspectedPhoto] = []
@@ -142,7 +148,7 @@ def _looked_at(
             continue
         findings = find(pixels)
         embeddings.append(findings.embedding_F)
-        shown = pages.draw(number, photo.name, _flight(photo), pixels, findings.found)
+        shown = pages.draw(number, photo.name, pixels, findings.found)
         height, width = pixels.shape[:2]
         done.append(
             InspectedPhoto(
@@ -155,10 +161,7 @@ def _looked_at(
 
 
 def _flight(photo: PictureFile) -> str:
-    if photo.group is not None:
-        return photo.group
-    folder, _, rest = photo.name.rpartition("/")
-    return folder if rest and folder else ALONE
+    return photo.group or flight(photo.name) or ALONE
 
 
 def _said(photos: str, done: list[InspectedPhoto], refused: dict[str, str]) -> list[str]:

@@ -63,6 +63,9 @@ class KnownLabels:
             self.label_N[query.row] = query.guess
         else:
             self.ruled_out_NxC[query.row, query.guess] = True
+            (left,) = np.nonzero(~self.ruled_out_NxC[query.row])
+            if len(left) == 1:  # of two classes a "no" says the label
+                self.label_N[query.row] = left[0]
 
 
 def row_of(pool: Pool, round_: int, query: LabelQuery, answer: str) -> Row:

@@ -66,9 +66,9 @@ class Stacking:
     """Logistic regression on all experts' log probabilities, from their mean.
 
     Args:
-      steps: of AdamW, on the whole probe set.
+      steps: of Adam, on the whole probe set.
       learning_rate: constant.
-      weight_decay: towards the mean of the experts.
+      weight_decay: of the loss (L2), towards the mean of the experts.
     """
 
     steps: int = 300
@@ -100,9 +100,9 @@ class GraphFusion:
     Args:
       layers: of graph convolution, 1 or 2.
       hidden: width between two layers.
-      steps: of AdamW, on the whole probe set.
+      steps: of Adam, on the whole probe set.
       learning_rate: constant.
-      weight_decay: towards equal weights.
+      weight_decay: of the loss (L2), towards equal weights.
       seed: of the weights.
     """
 

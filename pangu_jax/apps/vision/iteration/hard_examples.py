@@ -1,6 +1,7 @@
 """An increment of hard examples: what a head gets wrong is mined and learnt, with equal replay."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import gin
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from pangu_jax.apps.vision.iteration import heads
 from pangu_jax.apps.vision.iteration.heads import Params
 from pangu_jax.apps.vision.iteration.increments.head_fit import HeadFit
 from pangu_jax.apps.vision.iteration.increments.replay import cross_entropy
+from pangu_jax.errors import UserError
 
 MODULE = "pangu_jax.apps.vision.iteration"
 
@@ -28,7 +30,11 @@ class HardExamples:
 
     fit: HeadFit = field(default_factory=lambda: HeadFit(epochs=5, learning_rate=5e-4))
     count: int = 1000
-    mined: str = "errors"
+    mined: Literal["errors", "random"] = "errors"
+
+    def __post_init__(self):
+        if self.mined not in ("errors", "random"):
+            raise UserError(f"HardExamples.mined = {self.mined!r}: it is 'errors' or 'random'")
 
     def __call__(
         self,

@@ -4,6 +4,7 @@ The state when a round begins is a function of the journal's answers and the see
 weights, and what is mined hangs on the head before. So a run that was killed anywhere comes to the same end.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -103,7 +104,12 @@ def iterate(
     run = opening.open_run(run_dir, step, devices, family="vision", float32=True)
     asked, mined, learns = ask or OneBit(), mine or RandomPictures(), learn or MeanTeacher()
     identity = {
-        "pictures": data.order() | {"pool": len(pool), "classes": len(pool.classes), "known": known},
+        "pictures": data.order()
+        | {
+            "pool": len(pool),
+            "classes": len(pool.classes),
+            "start": hashlib.sha256(pool.start_N.tobytes()).hexdigest(),
+        },
         "run": str(run.directory.path),
         "step": run.manifest["step"],
         "questions": [repr(asked), repr(mined), bits, share],
@@ -252,7 +258,8 @@ def _ask(
     queries = ordered + list(by_id.values())
     say(f"round {number}: {len(queries)} questions, {len(ordered)} of them answered")
     oracle.answer(rounds.pool, queries, len(ordered), _JournalTranscript(journal, rounds.pool, number))
-    return len(queries) - len(answers.of_round(journal.rows, number))
+    done = answers.of_round(journal.rows, number)
+    return sum(ids[query.row] not in done for query in queries)
 
 
 def _measure(
@@ -268,12 +275,20 @@ def _measure(
 
 def _head(rounds: Rounds, number: int, known: KnownLabels, folder: Path) -> LearntHead:
     """The head of a round: that of its file, or learnt and kept there."""
-    kept = folder / f"head-{number:03d}.npz"
+    # By what it was learnt from, so that another journal in this folder never takes it for its own.
+    kept = folder / f"head-{number:03d}-{_fingerprint(rounds, known)}.npz"
     if found := stored_state.read(kept):
         return LearntHead(found["params"], float(found["flops"]), float(found["members"]))
     head = rounds.learnt(known, number)
     stored_state.write(kept, head._asdict())
     return head
+
+
+def _fingerprint(rounds: Rounds, known: KnownLabels) -> str:
+    """Of labels, seed, how is learnt and the features' shape."""
+    said = repr((rounds.seed, rounds.learn, rounds.features.views_NxVxF.shape)).encode()
+    arrays = known.label_N.tobytes() + np.packbits(known.ruled_out_NxC).tobytes()
+    return hashlib.sha256(said + arrays).hexdigest()[:16]
 
 
 class _JournalTranscript:

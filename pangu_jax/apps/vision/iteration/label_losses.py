@@ -6,6 +6,8 @@ import gin
 import jax
 import jax.numpy as jnp
 
+from pangu_jax.errors import UserError
+
 MODULE = "pangu_jax.apps.vision.iteration"
 
 
@@ -30,6 +32,10 @@ class GeneralisedCrossEntropy:
     """
 
     q: float = 0.7
+
+    def __post_init__(self):
+        if not 0 < self.q <= 1:
+            raise UserError(f"GeneralisedCrossEntropy.q = {self.q}: above 0 and at most 1")
 
     def __call__(self, logits_BxC: jax.Array, label_B: jax.Array) -> jax.Array:
         """[B]."""

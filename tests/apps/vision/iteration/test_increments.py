@@ -1,6 +1,5 @@
 """Classes in increments: numbers that stay, memories, and what each method keeps."""
 
-import dataclasses
 import types
 
 import numpy as np
@@ -15,6 +14,7 @@ from pangu_jax.apps.vision.iteration.increments.nearest_mean import NearestMean
 from pangu_jax.apps.vision.iteration.increments.podnet import PooledDistillation
 from pangu_jax.apps.vision.iteration.increments.replay import GDumb, Joint, Replay
 from pangu_jax.errors import UserError
+from pangu_jax.evaluation.journal import Journal
 
 FIT = HeadFit(hidden=16, epochs=6, batch_size=20, learning_rate=5e-3)
 CLASSES, WIDTH = 6, 12
@@ -116,9 +116,25 @@ def test_hard_examples_are_the_surest_mistakes(stream):
 
     head = heads.init(shape, jax.random.key(0))
     label, rows = stream.pool.start_N, np.arange(180)
-    mined = hard_examples.HardExamples(dataclasses.replace(FIT, epochs=2), count=20)
-    found = mined(head, stream.views_NxVxF, label, rows[::2], rows[1::2], 0)
-    assert not np.allclose(found["out"]["kernel"], 0)
+    learnt = []
+
+    def fit(loss, params, views, labels, rows, *rest):
+        learnt.append(rows)
+
+    mined = hard_examples.HardExamples(fit, count=20)
+    mined(head, stream.views_NxVxF, label, rows[::2], rows[1::2], 0)
+    wrong = rows[::2][hard_examples.hardest(head, stream.views_NxVxF[rows[::2], 0], label[rows[::2]], 20)]
+    assert learnt[0][: len(wrong)].tolist() == wrong.tolist() and set(learnt[0][20:]) <= set(rows[1::2])
+    with pytest.raises(UserError, match="it is 'errors' or 'random'"):
+        hard_examples.HardExamples(mined="error")
+
+
+def test_a_method_of_other_settings_is_refused(tmp_path):
+    with Journal(tmp_path / "j", {}, "iteration") as journal:
+        journal.add({"method": "nearest mean, whitened", "by": repr(NearestMean(0.1))})
+        increment._require_same(NearestMean(0.1), journal)
+        with pytest.raises(UserError, match="was learnt by NearestMean"):
+            increment._require_same(NearestMean(0.2), journal)
 
 
 def test_columns_are_those_of_rows(rows):

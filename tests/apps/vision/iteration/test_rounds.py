@@ -98,6 +98,21 @@ def test_a_no_is_not_asked_again_and_an_answer_can_be_taken_back(pool):
     assert answers.known_before(pool, rows, 1).asked == 0
 
 
+def test_of_two_classes_a_no_is_a_label(pool):
+    two = dataclasses.replace(pool, classes=("whole", "broken"), start_N=np.full(len(pool), -1))
+    known = KnownLabels.at_start(two)
+    known.take(two, LabelQuery(3, 0), "no")
+    assert known.label_N[3] == 1 and known.yes == 0
+
+
+def test_a_head_of_other_answers_is_not_taken_for_this_one(pool, features, oracle, tmp_path):
+    rounds = Rounds(pool, features, OneBit(), RandomPictures(), LEARN, 0)
+    carried(rounds, oracle, tmp_path)
+    (tmp_path / "journal.jsonl").unlink()
+    other = Rounds(pool, features, OneBit(), RandomPictures(), LEARN, 1)
+    assert carried(other, oracle, tmp_path) == carried(other, oracle, tmp_path / "alone")
+
+
 def test_a_journal_of_other_questions_is_refused(tmp_path):
     with Journal(tmp_path / "j", IDENTITY, "iteration"):
         pass

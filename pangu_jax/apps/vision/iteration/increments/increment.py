@@ -87,8 +87,10 @@ def increment(
     pool = of_images(data, 1.0, 0, pictures)
     run = opening.open_run(run_dir, step, devices, family="vision", float32=True)
     about = {"groups": groups, "per_class": per_class, "seed": seed, "pictures": len(pool)}
-    identity = about | {"run": str(run.directory.path), "step": run.manifest["step"]}
+    identity = about | {"order": data.order(), "run": str(run.directory.path), "step": run.manifest["step"]}
     with Journal(folder / JOURNAL, identity, "iteration") as journal:
+        for method in own:
+            _require_same(method, journal)
         for row in journal.rows:
             tasks.require_numbers(row["classes"], row["seen"], pool.classes)
         features = pool_features.of_run(run, pool, folder, say)
@@ -234,6 +236,16 @@ def summarised(rows: Sequence[Row]) -> list[Row]:
     return found
 
 
+def _require_same(method: IncrementMethod, journal: Journal) -> None:
+    """UserError where the journal's rows of this name were learnt by other settings."""
+    for row in journal.rows:
+        if row["method"] == method.name and row["by"] != repr(method):
+            raise UserError(
+                f"{journal.path}: {method.name} was learnt by {row['by']}, and now it is {method!r}: name "
+                "another folder by --out"
+            )
+
+
 def _of_method(
     method: IncrementMethod, stream: IncrementStream, look: float, journal: Journal, folder: Path
 ) -> Iterator[Row]:
@@ -248,9 +260,9 @@ def _of_method(
     for row, now in measured(method, stream, look, done, state):
         stored_state.write(folder / f"{slug}-{row['increment']}.npz", now)
         seen = np.flatnonzero(stream.task(row["increment"]).seen_C).tolist()
-        journal.add(row | {"seen": seen, "classes": list(stream.pool.classes)})
+        journal.add(row | {"by": repr(method), "seen": seen, "classes": list(stream.pool.classes)})
         yield row
 
 
 def _shown(row: Row) -> Row:
-    return {name: value for name, value in row.items() if name not in ("classes", "seen")}
+    return {name: value for name, value in row.items() if name not in ("by", "classes", "seen")}
