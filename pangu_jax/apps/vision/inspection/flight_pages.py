@@ -1,5 +1,6 @@
 """What `pangu inspect` leaves in a folder: photos with boxes drawn, a list of things, a page per flight."""
 
+import functools
 import json
 import re
 from collections import Counter
@@ -166,12 +167,16 @@ def _safe(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9.-]+", "_", name).strip("._")[-60:] or "photo"
 
 
-def _rendered(kind: str, **given: Any) -> str:
-    environment = jinja2.Environment(
+@functools.cache
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         loader=jinja2.FunctionLoader(_template),
     )  # fmt: skip
-    return environment.get_template(f"{kind}.html.jinja").render(**given)
+
+
+def _rendered(kind: str, **given: Any) -> str:
+    return _environment().get_template(f"{kind}.html.jinja").render(**given)
 
 
 def _template(name: str) -> str:
