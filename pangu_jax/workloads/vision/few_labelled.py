@@ -18,23 +18,29 @@ if TYPE_CHECKING:  # what it imports is dear, and whoever gives pictures has imp
 @gin.configurable(module="pangu_jax.workloads.vision")
 @dataclasses.dataclass(frozen=True)
 class FewLabelled:
-    """All pictures, and the labels of a share of them alone; what is held out keeps its labels.
+    """Pictures of which a share alone keep their labels; what is held out keeps all of them.
 
     Args:
       data: the pictures, @images().
       share: of the pictures of every class that keep their label.
       draw: which: draws differ, and those of a smaller share are part of a larger one's.
-      only: whether the others are left out, instead of being there without a label.
+      there: of the pictures of every class that are there at all, their label told or not; below 1 pictures
+        of no known class are left out.
     """
 
     data: "Images"
     share: float = 0.1
     draw: int = 0
-    only: bool = False
+    there: float = 1.0
 
     def __post_init__(self):
         if not 0 < self.share <= 1:
             raise UserError(f"FewLabelled.share = {self.share}: above 0, and at most 1")
+        if not self.share <= self.there <= 1:
+            raise UserError(
+                f"FewLabelled.there = {self.there}: from FewLabelled.share, {self.share}, to 1, of all pictures "
+                "as well"
+            )
 
     @property
     def size(self) -> int:
@@ -64,17 +70,16 @@ class FewLabelled:
     @property
     def labelled(self) -> np.ndarray:
         """Places of the pictures that keep their label, int64."""
-        pictures = self.data.pictures
-        return draws.drawn(pictures.label_N, pictures.places(False), self.share, self.draw)
+        return self._drawn(self.share)
 
     def train_source(self, batch_size: int, seed: int, shift: int = 0) -> TrainStream:
         """Endless views, labels of -1 where they are not told."""
-        if self.only:
-            alone: Any = self.data.learnt_from(self.labelled, batch_size, seed, shift)
-            return alone
+        stream: Any = self.data.train_source(batch_size, seed, shift)
+        if self.there < 1:
+            stream = self.data.learnt_from(self._drawn(self.there), batch_size, seed, shift)
         known_N = np.zeros(len(self.data.pictures.label_N), bool)
         known_N[self.labelled] = True
-        hidden: Any = _Hidden(self.data.train_source(batch_size, seed, shift), known_N)
+        hidden: Any = _Hidden(stream, known_N)
         return hidden
 
     def validation_sources(self, batch_size: int) -> Mapping[str, Source]:
@@ -83,11 +88,15 @@ class FewLabelled:
 
     def order(self) -> dict[str, str]:
         """The pictures, the steps, and the labels that are told."""
-        return self.data.order() | {"labels": f"{self.share}, draw {self.draw}, only {self.only}"}
+        return self.data.order() | {"labels": f"{self.share}, draw {self.draw}, there {self.there}"}
 
     def notices(self) -> Sequence[str]:
         """See `PictureData`."""
         return self.data.notices()
+
+    def _drawn(self, share: float) -> np.ndarray:
+        pictures = self.data.pictures
+        return draws.drawn(pictures.label_N, pictures.places(False), share, self.draw)
 
 
 class _Hidden:

@@ -157,8 +157,14 @@ def test_labels_of_a_share(folder):
     np.testing.assert_array_equal(told, np.isin(batch["place"], few.labelled))
     np.testing.assert_array_equal(batch["label"][told], labels[batch["place"][told]])
     np.testing.assert_array_equal(next(few.train_source(500, 0).iterator(0))["label"], batch["label"])
-    alone = FewLabelled(data, 0.2, draw=1, only=True).train_source(500, 0).batch(0)
+    alone = FewLabelled(data, 0.2, draw=1, there=0.2).train_source(500, 0).batch(0)
     assert set(alone["place"]) <= set(few.labelled)
+    assert (alone["label"] >= 0).all()
+    half = FewLabelled(data, 0.2, draw=1, there=0.5).train_source(500, 0).batch(0)
+    told = half["label"] >= 0
+    assert set(half["place"][told]) <= set(few.labelled)
+    assert 0.3 < told.mean() < 0.5
+    assert set(half["place"]) <= set(FewLabelled(data, 0.5, draw=1).labelled)
     (held_out,) = few.validation_sources(50).values()
     assert (held_out.batch(0)["label"] >= 0).all()
 
