@@ -26,10 +26,10 @@ from pangu_jax.recipes import Recipe, Reference
 from pangu_jax.recipes.findings import COMMAND_LINE
 from pangu_jax.recipes.functions import TRAIN
 from pangu_jax.recipes.signatures import look_up
-from pangu_jax.runs import inference_layout, stored_checkpoint
+from pangu_jax.runs import found_checkpoint, inference_layout
+from pangu_jax.runs.found_checkpoint import FoundCheckpoint
 from pangu_jax.runs.inference_layout import ANY, Devices, Spread
 from pangu_jax.runs.run_directory import RunDirectory
-from pangu_jax.runs.stored_checkpoint import StoredCheckpoint
 from pangu_jax.workloads import NOTHING, Tree, Variables, Workload
 from tpu_npu_backends.selection import Backend
 
@@ -37,7 +37,7 @@ LAYOUT = Reference("", "Layout", True)
 
 
 @dataclasses.dataclass(frozen=True)
-class Found(StoredCheckpoint):
+class Found(FoundCheckpoint):
     """A run with a checkpoint that can be used, and where; no array is read yet.
 
     Attributes:
@@ -110,14 +110,14 @@ def open_run(
 
 @contextmanager
 def find(run_dir: str | Path, step: int | None = None, devices: Devices = ANY) -> Generator[Found]:
-    """The checkpoint of a run to be used, as `stored_checkpoint.find`, on the devices that are asked for.
+    """The checkpoint of a run to be used, as `found_checkpoint.find`, on the devices that are asked for.
 
     Raises:
       UserError, BackendError: as `open_run`.
     """
-    directory = stored_checkpoint.require_run(run_dir)
+    directory = found_checkpoint.require_run(run_dir)
     backend = devices.select()
-    with stored_checkpoint.find(directory, step) as stored:
+    with found_checkpoint.find(directory, step) as stored:
         yield Found(**vars(stored), devices=devices, backend=backend)
 
 

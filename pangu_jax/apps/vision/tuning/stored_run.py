@@ -6,8 +6,8 @@ from contextlib import AbstractContextManager
 import jax
 
 from pangu_jax.errors import UserError
-from pangu_jax.runs import opening, stored_checkpoint
-from pangu_jax.runs.stored_checkpoint import StoredCheckpoint
+from pangu_jax.runs import found_checkpoint, opening
+from pangu_jax.runs.found_checkpoint import FoundCheckpoint
 from pangu_jax.workloads import Tree, Variables, Workload
 from pangu_jax.workloads.vision.classifier import PictureClassifier
 
@@ -25,7 +25,7 @@ class StoredRun:
     """
 
     def __init__(self, run_dir: str, step: int | None, named_by: str):
-        self.directory = stored_checkpoint.require_run(run_dir, f"--gin.{named_by}=DIR")
+        self.directory = found_checkpoint.require_run(run_dir, f"--gin.{named_by}=DIR")
         self._step = step
 
     @functools.cached_property
@@ -43,9 +43,9 @@ class StoredRun:
             )
         return self.workload
 
-    def checkpoint(self) -> AbstractContextManager[StoredCheckpoint]:
+    def checkpoint(self) -> AbstractContextManager[FoundCheckpoint]:
         """What is read, while the context lasts."""
-        return stored_checkpoint.find(self.directory, self._step)
+        return found_checkpoint.find(self.directory, self._step)
 
     def variables(self, shardings: Variables) -> Variables:
         """Parameters and extra state, fp32, where they are to be.

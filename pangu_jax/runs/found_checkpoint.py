@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class StoredCheckpoint:
+class FoundCheckpoint:
     """A checkpoint that can be used; no array is read yet.
 
     Attributes:
@@ -71,7 +71,7 @@ def require_run(run_dir: str | Path, named_by: str = "--run_dir") -> RunDirector
 
 
 @contextmanager
-def find(directory: RunDirectory, step: int | None = None) -> Generator[StoredCheckpoint]:
+def find(directory: RunDirectory, step: int | None = None) -> Generator[FoundCheckpoint]:
     """The checkpoint of `step`, or the best one where the run names it, or the newest. It can be read while
     the context lasts, once the caller has chosen devices.
 
@@ -84,7 +84,7 @@ def find(directory: RunDirectory, step: int | None = None) -> Generator[StoredCh
     with Checkpoints(directory.checkpoints, read_only=True) as checkpoints:
         asked = _best(directory, checkpoints) if step is None else step
         chosen, manifest = checkpoints.newest_sound(asked)
-        yield StoredCheckpoint(directory, asked, chosen, manifest, checkpoints)
+        yield FoundCheckpoint(directory, asked, chosen, manifest, checkpoints)
 
 
 def _best(directory: RunDirectory, checkpoints: Checkpoints) -> int | None:
