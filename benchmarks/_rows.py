@@ -1,6 +1,9 @@
 """Rows of a benchmark in a file, a line each: kept as soon as they are there, and none is made twice."""
 
+import argparse
 import json
+import os
+import statistics
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +11,8 @@ from typing import Any
 from pangu_jax.runs.run_directory import write_atomically
 
 Row = dict[str, Any]
+ROOT = Path(__file__).parents[1]
+DATA = Path(os.environ.get("PANGU_DATA_DIR") or ROOT / "../shared/data")
 
 
 def read(path: Path) -> list[Row]:
@@ -54,3 +59,46 @@ class Rows:
         print(json.dumps(row), flush=True)
         write(self.path, self.rows, {"settings": self._settings})
         return row
+
+
+def by_seeds(
+    arguments: list[str] | None,
+    about: str,
+    results: Path,
+    settings: Row,
+    keys: tuple[str, ...],
+    one_seed: Callable[[Rows, Row, int, Path], None],
+    table: Callable[[list[Row]], str],
+) -> None:
+    """The command of a benchmark by CIFAR-10: prints its table; with --train makes what is missing first.
+
+    Args:
+      arguments: of the command line; the program's own when None.
+      about: what it measures; its first line is shown.
+      results: the JSON.
+      settings: unless others are given.
+      keys: what tells rows apart.
+      one_seed: makes the rows of a seed, by settings and the folder of pictures.
+      table: of rows, in Markdown.
+    """
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    parser.add_argument("--train", action="store_true", help="train what is missing")
+    parser.add_argument("--seeds", type=int, default=5, help="from 0 on")
+    parser.add_argument("--data_dir", type=Path, default=DATA, help="with vision/cifar10")
+    parser.add_argument("--out", type=Path, default=results, help="the JSON")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=JSON", help="another setting")
+    given = parser.parse_args(arguments)
+    settings = settings | {name: json.loads(v) for name, _, v in (one.partition("=") for one in given.set)}
+    rows = Rows(given.out, settings, keys)
+    if given.train:
+        for seed in range(given.seeds):
+            one_seed(rows, settings, seed, (given.data_dir / "vision" / "cifar10").resolve())
+    print(table(rows.rows) if rows.rows else f"{given.out} is not there: make it with --train")
+
+
+def spread(values: list[float], signed: bool = False) -> str:
+    """Mean and standard error; of one value the value."""
+    if not values:
+        return ""
+    mean = f"{statistics.fmean(values):+.1f}" if signed else f"{statistics.fmean(values):.1f}"
+    return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values) / len(values) ** 0.5:.1f}"

@@ -10,18 +10,13 @@ seed are paired.
     python -m benchmarks.distillation --train --seeds 5    # what is there already is not made again
 """
 
-import argparse
-import json
-import os
 import statistics
 from pathlib import Path
 from typing import Any
 
-from benchmarks._rows import Row, Rows
+from benchmarks._rows import ROOT, Row, Rows, by_seeds, spread
 
-ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results" / "vision_distillation.json"
-DATA = Path(os.environ.get("PANGU_DATA_DIR") or ROOT / "../shared/data")
 TEACHER, STUDENT = (96, (1, 1, 4)), (32, (1, 1, 3))
 SETTINGS = {
     "teacher": TEACHER, "student": STUDENT, "teacher_steps": 1200, "student_steps": 1200, "share": 0.1,
@@ -32,19 +27,7 @@ DISTILLED, STEPS, COMPUTE, SMOOTHED = "distilled", "equal steps", "equal compute
 
 def main(arguments: list[str] | None = None) -> None:
     """Prints the table; with --train makes what is missing of it first."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--train", action="store_true", help="train what is missing")
-    parser.add_argument("--seeds", type=int, default=5, help="from 0 on")
-    parser.add_argument("--data_dir", type=Path, default=DATA, help="with vision/cifar10")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="the JSON")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=JSON", help="another setting")
-    given = parser.parse_args(arguments)
-    settings = SETTINGS | {name: json.loads(v) for name, _, v in (one.partition("=") for one in given.set)}
-    rows = Rows(given.out, settings, ("arm", "seed"))
-    if given.train:
-        for seed in range(given.seeds):
-            _one_seed(rows, settings, seed, (given.data_dir / "vision" / "cifar10").resolve())
-    print(table(rows.rows) if rows.rows else f"{given.out} is not there: make it with --train")
+    by_seeds(arguments, __doc__, RESULTS, SETTINGS, ("arm", "seed"), _one_seed, table)
 
 
 def _one_seed(rows: Rows, settings: Row, seed: int, pictures: Path) -> None:
@@ -119,14 +102,6 @@ def table(rows: list[Row]) -> str:
         pairs = [distilled[row["seed"]] - row["accuracy"] for row in own if row["seed"] in distilled]
         lines.append(f"| {' | '.join([*cells, '' if arm == DISTILLED else spread(pairs, signed=True)])} |")
     return "\n".join(lines)
-
-
-def spread(values: list[float], signed: bool = False) -> str:
-    """Mean and standard error; of one value the value."""
-    if not values:
-        return ""
-    mean = f"{statistics.fmean(values):+.1f}" if signed else f"{statistics.fmean(values):.1f}"
-    return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values) / len(values) ** 0.5:.1f}"
 
 
 if __name__ == "__main__":

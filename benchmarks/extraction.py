@@ -9,19 +9,13 @@ sizes; compiling is told apart. Seeds are of weights, order and views; rows of a
     python -m benchmarks.extraction --train --seeds 5    # what is there already is not made again
 """
 
-import argparse
-import json
-import os
 import statistics
 from pathlib import Path
 from typing import Any
 
-from benchmarks._rows import Row, Rows
-from benchmarks.distillation import spread
+from benchmarks._rows import ROOT, Row, Rows, by_seeds, spread
 
-ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results" / "vision_extraction.json"
-DATA = Path(os.environ.get("PANGU_DATA_DIR") or ROOT / "../shared/data")
 SETTINGS = {
     "sizes": [[96, [1, 1, 4]], [80, [1, 1, 3]], [64, [1, 1, 3]], [48, [1, 1, 2]]],
     "steps": 480, "more": 120, "alone": 120, "every": 2, "temperature": 1.0,
@@ -34,19 +28,11 @@ SCRATCH, NAIVE, SLICE, TUNED, ELASTIC, LATENCY = (
 
 def main(arguments: list[str] | None = None) -> None:
     """Prints the table; with --train makes what is missing of it first."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--train", action="store_true", help="train what is missing")
-    parser.add_argument("--seeds", type=int, default=5, help="from 0 on")
-    parser.add_argument("--data_dir", type=Path, default=DATA, help="with vision/cifar10")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="the JSON")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=JSON", help="another setting")
-    given = parser.parse_args(arguments)
-    settings = SETTINGS | {name: json.loads(v) for name, _, v in (one.partition("=") for one in given.set)}
-    rows = Rows(given.out, settings, ("arm", "size", "seed"))
-    if given.train:
-        for seed in range(given.seeds):
-            _Seed(rows, settings, seed, (given.data_dir / "vision" / "cifar10").resolve()).make()
-    print(table(rows.rows) if rows.rows else f"{given.out} is not there: make it with --train")
+    by_seeds(arguments, __doc__, RESULTS, SETTINGS, ("arm", "size", "seed"), _one_seed, table)
+
+
+def _one_seed(rows: Rows, settings: Row, seed: int, pictures: Path) -> None:
+    _Seed(rows, settings, seed, pictures).make()
 
 
 class _Seed:
@@ -57,18 +43,19 @@ class _Seed:
         self._sizes = [(width, tuple(depths)) for width, depths in settings["sizes"]]
 
     def make(self) -> None:
-        labels = [label(*size) for size in self._sizes]
+        from pangu_jax.workloads.vision.model.slicing import SubModel
+
+        self._parts = [SubModel(*size) for size in self._sizes]
+        labels = [part.label for part in self._parts]
         wanted = [(SCRATCH, size) for size in labels] + [(NAIVE, size) for size in labels[1:]]
         wanted += [(ELASTIC, "all"), (SLICE, labels[0]), (LATENCY, "all")]
         wanted += [(arm, size) for arm in (SLICE, TUNED) for size in labels[1:]]
         if all(self._rows.get(arm=arm, size=size, seed=self._seed) for arm, size in wanted):
             return
         from benchmarks._classifier_arms import Arms, config
-        from pangu_jax.workloads.vision.model.slicing import SubModel
 
         self._arms = Arms(self._pictures, self._settings["asked"])
         self._configs = [config(*size) for size in self._sizes]
-        self._parts = [SubModel(*size) for size in self._sizes]
         self._elastic(labels)
         self._scratch(labels)
 
@@ -166,11 +153,6 @@ class _Seed:
         pairs = {part.label: [table_(part), seconds] for part, seconds in zip(chosen, measured, strict=True)}
         worst = max(abs(a / b - 1) for a, b in pairs.values())
         return {"seconds": pairs, "worst": round(worst, 4)}
-
-
-def label(width: int, depths: tuple[int, int, int]) -> str:
-    """As tables name a size."""
-    return f"{width} wide, {'-'.join(map(str, depths))} deep"
 
 
 def _spent(done: Any, steps: int) -> Row:

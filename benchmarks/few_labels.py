@@ -14,7 +14,6 @@ What is finished in the run directory is not done again.
 
 import argparse
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -22,10 +21,9 @@ from pathlib import Path
 
 from benchmarks import _few_labels_results as results
 from benchmarks import _rows
+from benchmarks._rows import DATA, ROOT
 
-ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results" / "vision_few_labels.json"
-DATA = Path(os.environ.get("PANGU_DATA_DIR") or ROOT / "../shared/data")
 ALONE = ("images.views=1", "images.plain_augment=None", "images.augment=[@RandomCrop(), @plain/Flip()]")
 ARMS: dict[str, tuple[str, ...]] = {
     "contrast": ("VisionModel.objectives=[@NeighbourContrast()]", "images.plain_augment=None"),

@@ -13,7 +13,6 @@ A run that is finished is not trained again; one that was stopped resumes from i
 
 import argparse
 import json
-import os
 import resource
 import statistics
 import subprocess
@@ -22,11 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import _rows
-from benchmarks._rows import Row
+from benchmarks._rows import DATA, ROOT, Row
 
-ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results" / "vision_powerline.json"
-DATA = Path(os.environ.get("PANGU_DATA_DIR") or ROOT / "../shared/data")
 FOLDS = 5
 CLASSES = ("insulator", "defect")
 ARMS: dict[str, tuple[str, ...]] = {

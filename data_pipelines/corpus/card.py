@@ -13,9 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from data_pipelines.corpus.mixture_weights import MIXTURE, SUMS
+from data_pipelines.templates import rendered
 
 NOT_STATED = "not stated"
 # What may change a byte of the output.
@@ -118,12 +117,13 @@ def _evaluation(index: Mapping[str, Any], stages: Iterable[Mapping[str, Any]]) -
 
 
 def _rendered(card: Mapping[str, Any]) -> str:
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["cell"] = lambda value: str(value).replace("|", "\\|").replace("\n", " ")
-    environment.filters["size"] = _size
-    text = Path(__file__).with_name("card.md.jinja").read_text("utf-8")
     settings = json.dumps(card["settings"], ensure_ascii=False, indent=1)
-    return environment.from_string(text).render(card, settings=settings)
+    filters = {"cell": _cell, "size": _size}
+    return rendered("data_pipelines.corpus", "card.md.jinja", filters, **{**card, "settings": settings})
+
+
+def _cell(value: object) -> str:
+    return str(value).replace("|", "\\|").replace("\n", " ")
 
 
 def _size(count: int) -> str:

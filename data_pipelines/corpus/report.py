@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from data_pipelines.corpus import collecting
 from data_pipelines.corpus.directory import BuildDirectory
+from data_pipelines.templates import rendered
 
 EXAMPLES = 3  # documents shown for each rule
 EXAMPLE_CHARACTERS = 300
@@ -44,14 +43,13 @@ def write(
 
 def render(found: Mapping[str, Any], name: str) -> str:
     """The page, self-contained."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True
-    )
-    environment.filters["mb"], environment.filters["n"] = _megabytes, _grouped
     stages = {stage["name"]: stage for stage in found["stages"]}
     funnel = [stages[name] for name in collecting.FUNNEL if name in stages]
     read = funnel[0]["bytes_out"] or 1
-    return environment.get_template("report.html.jinja").render(
+    return rendered(
+        "data_pipelines.corpus",
+        "report.html.jinja",
+        {"mb": _megabytes, "n": _grouped},
         report=found,
         name=name,
         funnel=[

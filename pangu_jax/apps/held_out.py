@@ -1,7 +1,6 @@
 """A finished run, measured as it was in training: its held-out loss and the evaluators of its recipe."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 
@@ -11,10 +10,10 @@ from pangu_jax.parallel import rules
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.mesh import make_mesh
 from pangu_jax.recipes.functions import TRAIN
-from pangu_jax.recipes.signatures import look_up
+from pangu_jax.runs import opening
 from pangu_jax.runs.checkpoint_structure import require_same_fingerprint
 from pangu_jax.runs.opening import OpenedRun
-from pangu_jax.workloads import RunContext, Workload
+from pangu_jax.workloads import RunContext
 from pangu_jax.workloads.evaluator import MeasuredValue
 
 
@@ -32,9 +31,8 @@ def evaluate(run: OpenedRun, on_batch: Callable[[], None] = lambda: None) -> dic
         or classes, or its batch does not divide over the devices.
     """
     arguments = run.recipe.arguments(TRAIN)
+    workload = opening.with_data(run)
     with recipes.plain_errors():
-        made_by: Any = look_up(arguments["workload"].selector).target
-        workload: Workload = made_by.with_data(run.recipe, arguments["workload"], run.directory.path)
         evaluators = recipes.make(run.recipe, arguments.get("evaluators", ()))
     step_directory = run.directory.checkpoints / str(run.manifest["step"])
     require_same_fingerprint(step_directory, run.manifest.get("fingerprint", {}), workload.fingerprint())

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jinja2
 from markupsafe import Markup
 
+from data_pipelines.templates import rendered
 from pangu_jax.errors import UserError
 from pangu_jax.evaluation.statistics import BASELINES, Paired, Row, Summary, comparisons, paired, summaries
 
@@ -78,10 +78,11 @@ def write(
     view = _view(rows, title, recipe, commit, compare, totals)
     whole = {"title": title, "commit": commit, "recipe": recipe, "rows": rows}
     written = Written(*(Path(directory, f"results.{suffix}") for suffix in ("json", "md", "html")))
+    filters = {"cell": _cell, "number": _number, "signed": _signed, "interval": _interval}
     texts = (
         json.dumps(whole, ensure_ascii=False, indent=1) + "\n",
-        _render("results.md.jinja", view, escape=False),
-        _render("results.html.jinja", view, escape=True),
+        rendered("pangu_jax.evaluation", "results.md.jinja", filters, **view),
+        rendered("pangu_jax.evaluation", "results.html.jinja", filters, **view),
     )
     try:
         written.json.parent.mkdir(parents=True, exist_ok=True)
@@ -173,19 +174,6 @@ def _total(cells: list[Summary], methods: list[str], total: BoardTotal) -> Total
             values.append(None)
             reasons.setdefault(str(error), []).append(method)
     return Total(total.name, values, reasons)
-
-
-def _render(name: str, view: dict[str, Any], escape: bool) -> str:
-    environment = jinja2.Environment(
-        autoescape=escape,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"cell": _cell, "number": _number, "signed": _signed, "interval": _interval}
-    text = Path(__file__).with_name(name).read_text("utf-8")
-    return environment.from_string(text).render(view)
 
 
 def _cell(summary: Summary | None) -> str:

@@ -28,6 +28,7 @@ from pangu_jax.planner.memory_estimate import (
     summed,
     ticks,
 )
+from pangu_jax.planner.roofline import product_seconds
 from pangu_jax.planner.search_context import SearchContext
 from pangu_jax.workloads.shape import Tower
 
@@ -198,13 +199,8 @@ def _compute(context: SearchContext, c: Candidates, tower: Tower) -> tuple[np.nd
 
 
 def _product(context: SearchContext, tokens, rows, columns) -> np.ndarray:
-    """One product [tokens, rows] x [rows, columns]: whichever of compute and memory takes longer."""
-    chip, e, a = context.topology.chip, context.efficiency, context.activation_bytes
-    smallest = np.minimum(np.minimum(tokens, rows), columns)
-    reached = e.matmul * smallest / (smallest + e.narrow)
-    moved = a * (tokens * rows + rows * columns + tokens * columns)
-    return np.maximum(
-        2.0 * tokens * rows * columns / (chip.peak_flops * reached), moved / chip.hbm_bytes_per_s
+    return product_seconds(
+        context.topology.chip, context.efficiency, context.activation_bytes, tokens, rows, columns
     )
 
 

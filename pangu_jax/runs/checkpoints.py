@@ -161,17 +161,27 @@ class Checkpoints:
         """As `restore`, reading only the entries of the state that are named, such as `params`."""
         return self._restore(dict(abstract_entries), step, fingerprint, partial=True)
 
-    def read_array(self, step: int, path: str, wanted: jax.ShapeDtypeStruct) -> jax.Array:
-        """One array of a step that was found sound, such as "params/embedding", without the others. UserError
-        where it is not there, or of another shape or kind of dtype."""
-        target: PyTree = wanted
-        for name in reversed(path.split("/")):
+    def read_below(self, step: int, path: str, wanted: PyTree) -> PyTree:
+        """Some arrays of a step that was found sound, at or below a path such as "params/embedding", without
+        the others.
+
+        Args:
+            step: which.
+            path: of names, with "/" between them.
+            wanted: pytree of jax.ShapeDtypeStruct of what is read there, as of `restore`.
+        Raises:
+            UserError: one of them is not there, or of another shape or kind of dtype.
+        """
+        names, target = path.split("/"), wanted
+        for name in reversed(names):
             target = {name: target}
         step_directory = self.directory / str(step)
-        saved = files.read_manifest(step_directory)["arrays"]
-        require_same_structure(step_directory, {name: saved[name] for name in saved if name == path}, target)
-        (array,) = jax.tree.leaves(self._read(step, target, partial=True))
-        return array
+        saved, asked = files.read_manifest(step_directory)["arrays"], describe(target)
+        require_same_structure(step_directory, {name: saved[name] for name in asked if name in saved}, target)
+        found = self._read(step, target, partial=True)
+        for name in names:
+            found = found[name]
+        return found
 
     def newest_sound(self, step: int | None = None) -> tuple[int, dict[str, Any]]:
         """The step that `restore` begins with, and its manifest; no array is read.

@@ -8,7 +8,6 @@
 """
 
 import dataclasses
-import logging
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,43 +26,27 @@ from pangu_jax.recipes import Recipe, Reference
 from pangu_jax.recipes.findings import COMMAND_LINE
 from pangu_jax.recipes.functions import TRAIN
 from pangu_jax.recipes.signatures import look_up
-from pangu_jax.runs import best_step, checkpoint_files, inference_layout
-from pangu_jax.runs.checkpoints import Checkpoints
+from pangu_jax.runs import found_checkpoint, inference_layout
+from pangu_jax.runs.found_checkpoint import FoundCheckpoint
 from pangu_jax.runs.inference_layout import ANY, Devices, Spread
 from pangu_jax.runs.run_directory import RunDirectory
 from pangu_jax.workloads import NOTHING, Tree, Variables, Workload
 from tpu_npu_backends.selection import Backend
 
-log = logging.getLogger(__name__)
 LAYOUT = Reference("", "Layout", True)
 
 
-class Found(NamedTuple):
-    """A run with a checkpoint that can be used; no array is read yet.
+@dataclasses.dataclass(frozen=True)
+class Found(FoundCheckpoint):
+    """A run with a checkpoint that can be used, and where; no array is read yet.
 
     Attributes:
-      directory: the run.
-      asked: the step that was asked for, or the best; None for the newest.
-      step: the step found.
-      manifest: of that step.
-      checkpoints: reads it.
       devices: where it is to be opened.
       backend: those devices.
     """
 
-    directory: RunDirectory
-    asked: int | None
-    step: int
-    manifest: dict[str, Any]
-    checkpoints: Checkpoints
     devices: Devices
     backend: Backend
-
-    def restore(
-        self, entries: Mapping[str, Any], fingerprint: Mapping[str, str]
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Entries of the state by abstract trees, and the manifest of the checkpoint that they are from."""
-        return self.checkpoints.restore_entries(entries, self.asked, fingerprint)
 
 
 class RunDescription(NamedTuple):
@@ -127,37 +110,15 @@ def open_run(
 
 @contextmanager
 def find(run_dir: str | Path, step: int | None = None, devices: Devices = ANY) -> Generator[Found]:
-    """The checkpoint of a run to be used: that of `step`, or the best one where the run names it, or the
-    newest. It can be read while the context lasts.
-
-    A damaged checkpoint, whether arrays or manifest, is reported and the one before it is taken; it stays
-    where it is.
+    """The checkpoint of a run to be used, as `found_checkpoint.find`, on the devices that are asked for.
 
     Raises:
       UserError, BackendError: as `open_run`.
     """
-    directory = RunDirectory(run_dir)
-    if not directory.path.is_dir():
-        raise UserError(f"there is no run directory {directory.path}; name one with --run_dir")
-    if not checkpoint_files.committed_steps(directory.checkpoints):
-        raise UserError(f"no checkpoint in {directory.checkpoints}; train first, or name another run")
+    directory = found_checkpoint.require_run(run_dir)
     backend = devices.select()
-    with Checkpoints(directory.checkpoints, read_only=True) as checkpoints:
-        if step is None:
-            step = _best(directory, checkpoints)
-        chosen, manifest = checkpoints.newest_sound(step)
-        yield Found(directory, step, chosen, manifest, checkpoints, devices, backend)
-
-
-def _best(directory: RunDirectory, checkpoints: Checkpoints) -> int | None:
-    """The step that a run names as its best; None where it names none, or that one is damaged."""
-    if (best := best_step.read(directory)) is None:
-        return None
-    try:
-        return checkpoints.newest_sound(best.step)[0]
-    except UserError as error:
-        log.warning("the best step of %s cannot be used: %s", directory.path, error)
-        return None
+    with found_checkpoint.find(directory, step) as stored:
+        yield Found(**vars(stored), devices=devices, backend=backend)
 
 
 def describe(found: Found, family: str | None = None) -> RunDescription:
@@ -166,7 +127,8 @@ def describe(found: Found, family: str | None = None) -> RunDescription:
     Raises:
       UserError: as `open_run`.
     """
-    recipe = _recipe(found)
+    layout = found.devices.layout
+    recipe = recipe_of(found.directory, () if isinstance(layout, Layout) else layout)
     workload = workload_of(recipe, found.directory, family)
     return RunDescription(recipe, workload, spread(found, recipe, workload.dimensions()))
 
@@ -179,11 +141,8 @@ def restore(found: Found, described: RunDescription, *, float32: bool = False) -
     """
     workload, spread = described.workload, described.spread
     wanted = abstract_variables(workload, spread, jnp.float32 if float32 else spread.run.dtype)
-    entries = {"params": wanted.params, "extra": wanted.extra}
-    entries = {name: tree for name, tree in entries.items() if jax.tree.leaves(tree)}
-    restored, manifest = found.restore(entries, workload.fingerprint())
-    constants = _constants(workload, wanted, spread)
-    variables = Variables(restored["params"], restored.get("extra", NOTHING), constants)
+    variables, manifest = found.variables(wanted, workload.fingerprint())
+    variables = variables._replace(constants=_constants(workload, wanted, spread))
     return OpenedRun(found.directory, *described, variables, manifest)
 
 
@@ -197,7 +156,7 @@ def abstract_variables(workload: Workload, spread: Spread, dtype: DTypeLike) -> 
     axes = workload.logical_axes()
 
     def leaf(axes: LogicalAxes, shape: jax.ShapeDtypeStruct, sharding) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding)
+        return shape.update(sharding=sharding)
 
     def param(axes: LogicalAxes, shape: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
         rounded = "embed" in axes and shape.dtype == jnp.float32
@@ -244,14 +203,15 @@ def _own_layout(found: Found, recipe: Recipe) -> Layout:
     return dataclasses.replace(inference_layout.of_mesh(found.manifest.get("mesh", {})), **changes)
 
 
-def _recipe(found: Found) -> Recipe:
-    """The run's recipe, with the caller's bindings of the layout over it."""
-    file, layout = found.directory.recipe, found.devices.layout
-    if not file.is_file():
-        raise UserError(
-            f"{found.directory.path} has no recipe.gin, which says what model it is; bring it back"
-        )
-    return _checked([file], () if isinstance(layout, Layout) else layout)
+def recipe_of(directory: RunDirectory, bindings: tuple[str, ...] = ()) -> Recipe:
+    """A run's recipe, with the caller's bindings over it.
+
+    Raises:
+      UserError: the run has none, or a binding names nothing or has a value of another type.
+    """
+    if not directory.recipe.is_file():
+        raise UserError(f"{directory.path} has no recipe.gin, which says what model it is; bring it back")
+    return _checked([directory.recipe], bindings)
 
 
 def _checked(files: Sequence[Path], bindings: tuple[str, ...]) -> Recipe:
@@ -288,6 +248,17 @@ def workload_of(recipe: Recipe, directory: RunDirectory, family: str | None = No
         return made_by.from_run(recipe, reference, directory.path)
     except (TypeError, ValueError) as error:
         raise UserError(f"{directory.recipe}: {error}") from None
+
+
+def with_data(run: OpenedRun) -> Workload:
+    """The workload of an opened run once more, with its data.
+
+    Raises:
+      UserError, DataError: the recipe's data is not there.
+    """
+    made_by, reference = _workload_class(run.recipe, run.directory, None)
+    with recipes.plain_errors():
+        return made_by.with_data(run.recipe, reference, run.directory.path)
 
 
 def _workload_class(recipe: Recipe, directory: RunDirectory, family: str | None) -> tuple[Any, Reference]:

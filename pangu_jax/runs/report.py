@@ -6,14 +6,13 @@ It can be written in mid-training; what is not there yet is left out.
 import shlex
 from collections.abc import Mapping
 from datetime import datetime
-from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from data_pipelines.templates import rendered
 from pangu_jax.runs import formats, measured, results
 from pangu_jax.runs.charts import chart
 from pangu_jax.runs.inline_pictures import inline_pictures
@@ -49,14 +48,11 @@ def write(run_dir: str | Path, run: Results | None = None) -> Path:
 
 def render(run: Results, run_dir: str | Path) -> str:
     """The page; `run_dir` is shown in the commands to resume and to repeat."""
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["number"] = lambda value, form="{:.3f}": "–" if value is None else form.format(value)
-    environment.filters["cell"] = formats.cell
     pictures, left_out = inline_pictures(run.exhibits.pictures)
-    text = resources.files("pangu_jax.runs").joinpath("report.html.jinja").read_text("utf-8")
-    return environment.from_string(text).render(
+    return rendered(
+        "pangu_jax.runs",
+        "report.html.jinja",
+        {"number": _number, "cell": formats.cell},
         run=run,
         title=run.directory.path.name,
         headline=headline(run),
@@ -77,6 +73,10 @@ def render(run: Results, run_dir: str | Path) -> str:
             ["pangu", "train", "--gin_file", f"{run_dir}/{run.directory.recipe.name}", "--run_dir", "ANOTHER"]
         ),
     )
+
+
+def _number(value: float | None, form: str = "{:.3f}") -> str:
+    return "–" if value is None else form.format(value)
 
 
 def headline(run: Results) -> str:

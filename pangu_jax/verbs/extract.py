@@ -1,13 +1,9 @@
 """Sub-models cut out of a run, the best under a budget each."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
 
-from pangu_jax.errors import UserError
 from pangu_jax.result import Result
 from pangu_jax.verbs import device_flags
 from pangu_jax.verbs.verb import Verb
@@ -40,57 +36,23 @@ def _flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _extract(flags: argparse.Namespace) -> Result:
-    from pangu_jax.apps.vision.extraction import budgets, choosing, finished, page
-    from pangu_jax.runs.exchange import folders
-
-    for name in ("steps", "batch", "measured"):
-        if getattr(flags, name) < 1:
-            raise UserError(f"--{name} {getattr(flags, name)}: give at least 1")
-    if flags.learning_rate <= 0:
-        raise UserError(f"--learning_rate {flags.learning_rate:g}: give a number above 0")
-    asked = [budgets.parse(text) for text in flags.budget]
-    if len({budget.folder for budget in asked}) < len(asked):
-        raise UserError("--budget: one is there twice; leave it out")
-    out = Path(flags.out)
-    folders.require_empty(out, "--out")
-    where = device_flags.devices(flags)
-    found = choosing.choose(
-        flags.run_dir, asked, measured=flags.measured, batch=flags.batch, devices=where, say=_say
-    )
-    extracted = []
-    for choice in found.choices:
-        run_dir = out if len(asked) == 1 else out / choice.budget.folder
-        _say(f"tuning {choice.part.label} for {choice.budget.text}")
-        _tune(flags, choice.part, run_dir)
-        extracted.append(finished.extracted_row(choice, run_dir, found.measurer, flags.batch, where))
-    value: dict[str, Any] = {
-        "run_dir": flags.run_dir,
-        "pictures": found.pictures,
-        "batch": flags.batch,
-        "predictor_error": found.predictor_error,
-        "extracted": extracted,
-        "sub_models": found.rows,
-    }
-    (out / "extraction.json").write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-    page.picture(out / "extraction.svg", found.rows, extracted)
-    return Result(value, f"{page.text(extracted)}\n\n{out / 'extraction.svg'}")
-
-
-def _tune(flags: argparse.Namespace, part: Any, run_dir: Path) -> None:
     from pangu_jax import train
-    from pangu_jax.apps.vision.extraction import recipe_of_part
-    from pangu_jax.recipes.functions import TRAIN
+    from pangu_jax.apps.vision.extraction import page
+    from pangu_jax.apps.vision.extraction.extracting import extract
 
-    backend = "" if flags.backend == "auto" else flags.backend
-    text = recipe_of_part.resolved(flags.run_dir, part, flags.steps, flags.learning_rate, backend)
-    with TemporaryDirectory() as folder:
-        recipe = Path(folder, "extracted.gin")
-        recipe.write_text(text, encoding="utf-8")
-        train.run([str(recipe)], [], run_dir, TRAIN)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    value = extract(
+        flags.run_dir,
+        flags.budget,
+        flags.out,
+        train.run,
+        steps=flags.steps,
+        learning_rate=flags.learning_rate,
+        batch=flags.batch,
+        measured=flags.measured,
+        devices=device_flags.devices(flags),
+        say=lambda line: print(f"pangu extract: {line}", file=sys.stderr, flush=True),
+    )
+    return Result(value, f"{page.text(value['extracted'])}\n\n{Path(flags.out, 'extraction.svg')}")
 
 
 VERBS: dict[str, Verb] = {

@@ -283,9 +283,13 @@ def test_a_part_that_the_checkpoint_does_not_have_is_refused(saved, entries, why
         checkpoints.restore_entries(entries)
 
 
-def test_one_array_is_read_as_it_was_saved_or_refused(saved):
+def test_some_arrays_are_read_as_they_were_saved_or_refused(saved):
     with Checkpoints(saved[0], read_only=True) as checkpoints:
-        assert_equal(checkpoints.read_array(20, "params/head", WANTED), saved[1][20].params["head"])
+        params = saved[1][20].params
+        scale = jax.ShapeDtypeStruct(params["encoder"]["scale"].shape, params["encoder"]["scale"].dtype)
+        found = checkpoints.read_below(20, "params", {"head": WANTED, "encoder": {"scale": scale}})
+        assert_equal(found, {"head": params["head"], "encoder": {"scale": params["encoder"]["scale"]}})
+        assert_equal(checkpoints.read_below(20, "params/head", WANTED), saved[1][20].params["head"])
         for path, wanted, why in (
             ("params/tail", WANTED, "params/tail is not in the checkpoint"),
             (
@@ -300,7 +304,7 @@ def test_one_array_is_read_as_it_was_saved_or_refused(saved):
             ),
         ):
             with pytest.raises(UserError, match=why):
-                checkpoints.read_array(20, path, wanted)
+                checkpoints.read_below(20, path, wanted)
 
 
 def test_an_array_that_only_the_manifest_has_is_damage(copy):

@@ -100,6 +100,17 @@ def test_a_vision_transformer_with_a_class_token_and_its_head(pangu, tmp_path, n
     assert described["labels"] == [] and described["checked"]["max_difference"] <= 1e-4
 
 
+@pytest.mark.parametrize("name", [format_("onnx")])
+def test_onnx_holds_no_weight_that_nothing_reads(pangu, tmp_path, name):
+    """onnxruntime names each in a warning, whenever the file is opened."""
+    import onnx
+
+    assert pangu("--format", name, "--out", "made")[0] == 0
+    graph = onnx.load(tmp_path / "made" / FORMATS[name].file).graph
+    read = {name for node in graph.node for name in node.input}
+    assert {weight.name for weight in graph.initializer} <= read
+
+
 def test_wrong_numbers_are_refused_and_the_files_kept_aside(pangu, tmp_path, monkeypatch):
     true = runtimes.OPEN["stablehlo"]
     monkeypatch.setitem(

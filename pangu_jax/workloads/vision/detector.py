@@ -26,7 +26,7 @@ from pangu_jax.workloads import (
     Workload,
 )
 from pangu_jax.workloads.exhibits import Exhibit
-from pangu_jax.workloads.vision import showing_boxes
+from pangu_jax.workloads.vision import averaging, showing_boxes
 from pangu_jax.workloads.vision.bases import PretrainedTrunk
 from pangu_jax.workloads.vision.boxed_data import BoxedData, NoBoxes
 from pangu_jax.workloads.vision.model import detecting
@@ -167,20 +167,17 @@ class PictureDetector(Workload):
         return self.trunk.dimensions()
 
     def after_step(self, variables: Variables, updates: Updates) -> Tree:
-        """Averaged parameters; of a young average little is kept."""
+        """Averaged parameters."""
         del updates
-        if not self.average:
-            return variables.extra
-        steps = variables.extra["steps"] + 1
-        kept = jnp.minimum(self.average, steps / (steps + 9.0))
-        averaged = jax.tree.map(
-            lambda a, w: kept * a + (1 - kept) * w, variables.extra["averaged"], variables.params
-        )
-        return self._extra(averaged, steps)
+        params, extra, _ = variables
+        if not extra:
+            return extra
+        steps = extra["steps"] + 1
+        return self._extra(averaging.following(self.average, steps, extra["averaged"], params), steps)
 
     def evaluated(self, variables: Variables) -> Variables:
         """With averaged parameters, where there are any."""
-        return variables._replace(params=variables.extra["averaged"]) if self.average else variables
+        return averaging.evaluated(variables)
 
     def levels(self, params: Tree, pixels_BxHxWxC: jax.Array, run: RunContext) -> Levels:
         """Features of pictures with values of 0 to 255, from fine to coarse."""

@@ -23,7 +23,7 @@ from pangu_jax.workloads import (
 )
 from pangu_jax.workloads.exhibits import Exhibit
 from pangu_jax.workloads.shape import Shape
-from pangu_jax.workloads.vision import joint, shapes, showing
+from pangu_jax.workloads.vision import averaging, joint, shapes, showing
 from pangu_jax.workloads.vision.data import NoPictures, PictureData
 from pangu_jax.workloads.vision.model.contrast import NeighbourContrast
 from pangu_jax.workloads.vision.model.hierarchical import HierarchicalConfig
@@ -163,13 +163,7 @@ class VisionModel(SideBySide, PipelinedWorkload):
         if not extra:
             return extra
         steps = extra["steps"] + 1
-        # Of a young average little is kept: it is of parameters that have learnt nothing.
-        kept = jnp.minimum(self.average, steps / (steps + 9.0))
-        averaged = (
-            jax.tree.map(lambda a, w: kept * a + (1 - kept) * w, extra.get("averaged", {}), params)
-            if (self.average)
-            else {}
-        )
+        averaged = averaging.following(self.average, steps, extra["averaged"], params) if self.average else {}
         states = {
             one.name: one.next_extra(extra["objectives"][one.name], updates.rows[one.name])
             for one in self.objectives
@@ -179,7 +173,7 @@ class VisionModel(SideBySide, PipelinedWorkload):
 
     def evaluated(self, variables: Variables) -> Variables:
         """With averaged parameters, where there are any."""
-        return variables._replace(params=variables.extra["averaged"]) if self.average else variables
+        return averaging.evaluated(variables)
 
     @property
     def trunk_entry(self) -> str:

@@ -12,10 +12,18 @@ import pytest
 from data_pipelines.images.images import images
 from pangu_jax import cli
 from pangu_jax import train as launch
+from pangu_jax.apps.vision.exporting import checked_pictures
 from pangu_jax.apps.vision.extraction import budgets, choosing, latency, predicting, space
+from pangu_jax.apps.vision.measuring import images_of_run
+from pangu_jax.apps.vision.tuning import PartOfRun
+from pangu_jax.apps.vision.tuning.stored_run import StoredRun
 from pangu_jax.errors import UserError
+from pangu_jax.parallel import rules
+from pangu_jax.parallel.layout import Layout
+from pangu_jax.parallel.mesh import make_mesh
 from pangu_jax.runs import opening
 from pangu_jax.workloads.vision import FewLabelled
+from pangu_jax.workloads.vision.classifier import HEAD_AXES
 from pangu_jax.workloads.vision.model.hierarchical import HierarchicalConfig
 from pangu_jax.workloads.vision.model.slicing import SubModel
 
@@ -145,6 +153,47 @@ def test_a_student_of_few_labels(folder, pangu):
     status, said, errors = pangu("eval", "--run_dir", folder / "student", "--held_out")
     assert status == 0, errors
     assert "validation_accuracy" in said
+    shown = checked_pictures.of_run(opened, 8, 1)
+    assert shown.source == "100 held-out pictures of the run"
+    (held_out,) = opening.with_data(opened).data.validation_sources(100).values()
+    np.testing.assert_array_equal(shown.pixels_BxSxSxC, held_out.batch(0)["image"][:, -1])
+    found = images_of_run.bindings(folder / "student", ["eval/images.gin"], [])
+    assert {"images.path='package:digits'", "images.size=8", "images.mode='L'"} < set(found)
+
+
+def test_a_step_that_is_not_there_is_not_the_best_one(folder):
+    stored = StoredRun(str(folder / "run"), 0, "TrunkOfRun.run_dir")
+    with pytest.raises(UserError, match="no checkpoint of step 0 in"), stored.checkpoint():
+        pass
+
+
+def test_a_part_is_read_where_it_is_to_be_and_nowhere_else(folder, monkeypatch):
+    """Of several backends JAX's first device is another's."""
+    mesh = make_mesh(Layout(fsdp=2), jax.devices()[2:4])
+    part = PartOfRun(str(folder / "run"), 16, (1, 1, 1))
+    axes = {**part.config.axes(), "head": HEAD_AXES}
+    touched, read = set(), StoredRun.variables
+
+    def variables(run, shardings):
+        touched.update(device for where in jax.tree.leaves(shardings) for device in where.device_set)
+        return read(run, shardings)
+
+    monkeypatch.setattr(StoredRun, "variables", variables)
+    found = part.restore(rules.storage_shardings(mesh, axes))
+    assert touched == set(jax.devices()[2:4])
+    assert {x.sharding.device_set == touched for x in jax.tree.leaves(found)} == {True}
+    whole = opening.open_run(folder / "run", float32=True).variables.params
+    np.testing.assert_array_equal(found["head"]["kernel"], whole["head"]["kernel"][:16])
+
+
+def test_what_was_measured_for_one_budget_counts_for_the_next(folder, monkeypatch):
+    monkeypatch.setattr(choosing, "VERIFIED", 1)
+    monkeypatch.setattr(choosing, "predicted", lambda measured, parts: dict.fromkeys(parts, 0.0))
+    right = {32: (50.0, 51.0), 16: (60.0, 61.0)}
+    monkeypatch.setattr(choosing.Measurer, "accuracy", lambda self, config, params: right[config.d_model])
+    limits = [budgets.parse(text) for text in ("params<=9k", "params<=9M")]
+    found = choosing.choose(folder / "run", limits, measured=1)
+    assert [(choice.part.width, choice.accuracy) for choice in found.choices] == [(16, 61.0), (16, 61.0)]
 
 
 def test_labels_of_a_share(folder):
@@ -172,7 +221,7 @@ def test_labels_of_a_share(folder):
 @pytest.mark.parametrize(
     ("budget", "words"),
     [
-        ("params<=10", r"no sub-model meets it: the nearest is 16 wide, 1-1-1 deep with [\d.]+k"),
+        ("params<=10", r"no sub-model meets it: the nearest is 16 wide, 1-1-1 deep with [\d,]+$"),
         ("latency<=0.001us@v5e", "no sub-model meets it: the nearest is 16 wide, 1-1-1 deep with"),
         ("speed<=3", "is not understood"),
         ("latency<=3ms@abacus", "no chip 'abacus'"),

@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks import distillation, extraction
 from benchmarks._rows import Rows
+from pangu_jax.workloads.vision.model.slicing import SubModel
 
 SEEDS = range(5)
 
@@ -29,7 +30,7 @@ def ahead(first, second):
 
 def test_extraction_reaches_its_bars():
     rows = rows_of(extraction)
-    whole, *parts = [extraction.label(*size) for size in extraction.SETTINGS["sizes"]]
+    whole, *parts = [SubModel(*size).label for size in extraction.SETTINGS["sizes"]]
     alone = by_seed(rows, arm=extraction.SCRATCH, size=whole)
     assert ahead(by_seed(rows, arm=extraction.SLICE, size=whole), alone) >= -3
     spent = by_seed(rows, "cpu_seconds", arm=extraction.ELASTIC, size="all")

@@ -157,7 +157,7 @@ def _on_disk(found: Found, spread: Spread, axes: Mapping[str, Any], path: str) -
     wanted = jax.ShapeDtypeStruct(
         tuple(described["shape"]), jnp.dtype(described["dtype"]), sharding=spread.shardings(axes)
     )
-    return np.asarray(found.checkpoints.read_array(found.step, f"params/{path}", wanted))
+    return np.asarray(found.checkpoints.read_below(found.step, f"params/{path}", wanted))
 
 
 def _generation() -> dict[str, int]:

@@ -6,8 +6,8 @@ import numpy as np
 
 from data_pipelines.errors import DataError
 from pangu_jax.errors import UserError
-from pangu_jax.recipes import Recipe, Reference, make
-from pangu_jax.recipes.functions import TRAIN
+from pangu_jax.runs import opening
+from pangu_jax.runs.opening import OpenedRun
 
 COUNT = 100
 
@@ -24,25 +24,22 @@ class CheckedPictures(NamedTuple):
     source: str
 
 
-def of_run(recipe: Recipe, size: int, channels: int, count: int = COUNT) -> CheckedPictures:
-    """Pictures that a run's recipe names and holds out, as it looks at them; noise where they are gone.
+def of_run(run: OpenedRun, size: int, channels: int, count: int = COUNT) -> CheckedPictures:
+    """Pictures that a run holds out, as it looks at them; noise where there are none any more.
 
     Args:
-      recipe: the run's.
+      run: opened; its recipe names its pictures.
       size: pixels of a side that the model takes.
       channels: of a picture.
       count: how many at most.
     """
-    workload = recipe.arguments(TRAIN).get("workload")
-    data = recipe.arguments(workload).get("data") if isinstance(workload, Reference) else None
-    if isinstance(data, Reference) and recipe.arguments(data).get("path"):
-        try:
-            images: Any = make(recipe, data)
-            places = images.measured[:count]
-            image = images.once(places, len(places)).batch(0)["image"][:, -1] if len(places) else None
-        except (DataError, UserError, OSError, ValueError, TypeError):
-            image = None
-        if image is not None and image.shape[1:] == (size, size, channels):
-            return CheckedPictures(image, f"{len(image)} held-out pictures of the run")
+    try:
+        workload: Any = opening.with_data(run)
+        for source in workload.data.validation_sources(count).values():
+            batch = source.batch(0)
+            shown = batch["image"][batch["weight"] > 0, -1]
+            return CheckedPictures(shown, f"{len(shown)} held-out pictures of the run")
+    except (DataError, UserError, OSError):
+        pass
     noise = np.random.default_rng(0).integers(0, 256, (count, size, size, channels), np.uint8)
-    return CheckedPictures(noise, f"{count} pictures of noise (the run's own are gone)")
+    return CheckedPictures(noise, f"{count} pictures of noise (none that the run held out is here)")

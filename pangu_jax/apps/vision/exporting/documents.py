@@ -1,6 +1,7 @@
 """What lies beside an exported file: model.json, an example of a few lines, and a README."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,18 +52,18 @@ def example(format: ExportFormat, model: ExportedModel) -> str:
 
 
 def description(
-    format: ExportFormat, model: ExportedModel, facts: dict[str, Any], folder: Path
+    format: ExportFormat, model: ExportedModel, outputs: int, facts: Mapping[str, Any], folder: Path
 ) -> dict[str, Any]:
     """What model.json holds.
 
     Args:
       format: of the file.
       model: what was exported.
+      outputs: numbers that come out of a picture.
       facts: of this export: run, step, weights, what was checked.
       folder: with all the other files, of which it has the hashes.
     """
     side = model.size
-    outputs = facts.pop("outputs")
     return {
         "format": format.name,
         "file": format.file,

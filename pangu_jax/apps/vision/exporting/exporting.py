@@ -61,11 +61,11 @@ def export_model(
     format.require()
     run = opening.open_run(run_dir, step, devices, family="vision", float32=True)
     model = exported_model.of_run(run)
-    shown = checked_pictures.of_run(run.recipe, model.size, model.channels)
+    shown = checked_pictures.of_run(run, model.size, model.channels)
     tell(f"{model.parameters:,} parameters; held against {shown.source}")
     expected = model.reference(shown.pixels_BxSxSxC)
     program = _program(model, int8)
-    facts: dict[str, Any] = {"outputs": expected.shape[1], "run": str(run_dir), "step": run.manifest["step"]}
+    facts: dict[str, Any] = {"run": str(run_dir), "step": run.manifest["step"]}
     with folders.made(out, "--out", overwrite) as unfinished:
         path = unfinished / format.file
         format.write(program, path)
@@ -83,7 +83,7 @@ def export_model(
             "weight_bytes": program.weight_bytes,
             "checked": {"pictures": shown.source, "batches": list(runtimes.BATCHES), **_described(checked)},
         }
-        described = _write_documents(format, model, facts, unfinished)
+        described = _write_documents(format, model, expected.shape[1], facts, unfinished)
         if not checked.agrees:
             raise UserError(_refused(unfinished, out, f"its answers are not the model's: {checked}"))
         if verify:
@@ -135,10 +135,10 @@ def _described(found: AnswerDifference) -> dict[str, Any]:
 
 
 def _write_documents(
-    format: ExportFormat, model: ExportedModel, facts: dict[str, Any], folder: Path
+    format: ExportFormat, model: ExportedModel, outputs: int, facts: dict[str, Any], folder: Path
 ) -> dict[str, Any]:
     (folder / documents.EXAMPLE).write_text(documents.example(format, model), encoding="utf-8")
-    described = documents.description(format, model, facts, folder)
+    described = documents.description(format, model, outputs, facts, folder)
     text = json.dumps(described, indent=2, ensure_ascii=False) + "\n"
     (folder / documents.DESCRIPTION).write_text(text, encoding="utf-8")
     (folder / documents.README).write_text(documents.readme(described, format.title), encoding="utf-8")

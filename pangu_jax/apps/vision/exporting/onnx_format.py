@@ -46,7 +46,9 @@ class OnnxWriter(OpWriter):
             helper.make_tensor_value_info(name, _kind(self._onnx, aval.dtype), [*map(_size, aval.shape)])
             for name, aval in ((input, given), (output, found))
         ]
-        graph = helper.make_graph(self.nodes, "model", ends[:1], ends[1:], [*self.initializers.values()])
+        read = {name for node in self.nodes for name in node.input}
+        weights = [weight for name, weight in self.initializers.items() if name in read]
+        graph = helper.make_graph(self.nodes, "model", ends[:1], ends[1:], weights)
         opsets = [helper.make_opsetid("", OPSET)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=IR, producer_name="pangu_jax")
 

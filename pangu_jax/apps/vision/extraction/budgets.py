@@ -4,6 +4,7 @@ import re
 from typing import Literal, NamedTuple, get_args
 
 from pangu_jax.errors import UserError
+from pangu_jax.runs import formats
 from tpu_npu_backends.chips import CHIPS
 
 Kind = Literal["params", "flops", "latency"]
@@ -61,9 +62,6 @@ def parse(text: str) -> Budget:
 
 def amount(cost: str, value: float) -> str:
     """A cost with its unit, such as "1.2M" or "3.1 ms"."""
-    if cost.startswith("latency"):
-        return f"{value * 1e3:.3g} ms" if value >= 1e-3 else f"{value * 1e6:.3g} us"
-    for unit, scale in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= scale:
-            return f"{value / scale:.3g}{unit}"
-    return f"{value:g}"
+    if not cost.startswith("latency"):
+        return formats.count(value)
+    return f"{value * 1e3:.3g} ms" if value >= 1e-3 else f"{value * 1e6:.3g} us"

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import jax
 
-from pangu_jax import recipes
 from pangu_jax.apps.vision.extraction import latency, space
 from pangu_jax.apps.vision.extraction.budgets import HERE, Budget, amount
 from pangu_jax.apps.vision.extraction.measuring import Measurer
@@ -92,8 +91,9 @@ def choose(
     _require_met(costs, [budget for budget in budgets if budget.chip != HERE])
     params = classifier.complete(classifier.evaluated(opened.variables))
     take = jax.jit(partial(_cut, config, classifier.stages), static_argnums=1)
-    data = _pictures(opened)
-    measurer = Measurer(classifier, data, _context(opened), opened.recipe.arguments(TRAIN)["batch_size"])
+    pictures: Any = opening.with_data(opened)
+    batch_size = opened.recipe.arguments(TRAIN)["batch_size"]
+    measurer = Measurer(classifier, pictures.data, _context(opened), batch_size)
     if any(budget.chip == HERE for budget in budgets):
         _require_cpu(opened)
         say(f"timing sub-models of {len({part.width for part in found.parts})} widths, batch {batch}")
@@ -114,15 +114,16 @@ def choose(
 
     for part in _spread(found, costs, measured):
         measure(part)
-    chosen_by = {part: first for part, (first, _) in accuracies.items()}
-    guessed, error = predicted(chosen_by, found.parts), left_out_error(chosen_by)
+    begun = {part: first for part, (first, _) in accuracies.items()}
+    guessed, error = predicted(begun, found.parts), left_out_error(begun)
     choices = []
     for budget in budgets:
         meeting = [part for part in found.parts if costs[part][budget.cost] <= budget.limit]
-        meeting.sort(key=lambda part: -chosen_by.get(part, guessed[part]))
+        meeting.sort(key=lambda part: -(accuracies[part][0] if part in accuracies else guessed[part]))
         for part in meeting[:VERIFIED]:
             measure(part)
-        best = max(meeting[:VERIFIED], key=lambda part: (accuracies[part][0], -costs[part][budget.cost]))
+        known = [part for part in meeting if part in accuracies]
+        best = max(known, key=lambda part: (accuracies[part][0], -costs[part][budget.cost]))
         choices.append(Choice(budget, best, costs[best], accuracies[best][1]))
     rows = [
         {
@@ -156,13 +157,6 @@ def _require_cpu(opened: OpenedRun) -> None:
         raise UserError(
             f"latency@{HERE} is measured, and the run was opened on {platform}: add --backend cpu"
         )
-
-
-def _pictures(opened: OpenedRun) -> Any:
-    """Those of the run's recipe."""
-    reference = opened.recipe.arguments(TRAIN)["workload"]
-    with recipes.plain_errors():
-        return recipes.make(opened.recipe, opened.recipe.arguments(reference)["data"], reference.scope)
 
 
 def _context(opened: OpenedRun) -> RunContext:

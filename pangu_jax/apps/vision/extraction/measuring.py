@@ -1,6 +1,6 @@
 """Accuracy and time of classifiers of one run's classes, each a program of its own shape."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pangu_jax.errors import UserError
-from pangu_jax.workloads import RunContext, Tree
+from pangu_jax.workloads import Batch, RunContext, Tree
 from pangu_jax.workloads.vision.classifier import PictureClassifier
 from pangu_jax.workloads.vision.data import PictureData
 from pangu_jax.workloads.vision.model.trunk import TrunkConfig
@@ -20,7 +20,11 @@ Answer = Callable[[Tree, Any], jax.Array]
 class Measurer:
     """Held-out pictures, asked about: every second one to choose by, the others to report.
 
-    What is chosen by pictures looks better on them than it is.
+    What is chosen by pictures looks better on them than it is. They are read anew for each question: a set of
+    any size is held out.
+
+    Attributes:
+      pictures: that are held out, with a label.
 
     Args:
       classifier: whose head's stages and classes they are.
@@ -34,16 +38,17 @@ class Measurer:
 
     def __init__(self, classifier: PictureClassifier, data: PictureData, run: RunContext, batch_size: int):
         self._classifier, self._run = classifier, run
-        sources = data.validation_sources(batch_size).values()
-        self._batches = [source.batch(step) for source in sources for step in range(len(source))]
+        self._sources = tuple(data.validation_sources(batch_size).values())
         self._programs: dict[Any, Answer] = {}
+        self.pictures = int(sum(np.sum(counted) for _, counted in self._batches()))
         if self.pictures < 2:
             raise UserError("the run holds out no labelled pictures, and sub-models are chosen by them")
 
-    @property
-    def pictures(self) -> int:
-        """With a label."""
-        return int(sum(np.sum(self._counted(batch)) for batch in self._batches))
+    def _batches(self) -> Iterator[tuple[Batch, np.ndarray]]:
+        """Each batch, read anew, and which of its pictures count: those with a label, bool [B]."""
+        for source in self._sources:
+            for batch in source.iterator(0):
+                yield batch, (batch["weight"] > 0) & (batch["label"] >= 0)
 
     def accuracy(self, config: TrunkConfig, params: Tree) -> tuple[float, float]:
         """Percent right of the pictures to choose by, and of those to report.
@@ -53,10 +58,9 @@ class Measurer:
           params: {"trunk", "main", "head"}.
         """
         answer, right = self._program(config), []
-        for batch in self._batches:
+        for batch, counted_B in self._batches():
             logits_BxC = np.asarray(answer(params, batch["image"][:, -1]))
-            counted = self._counted(batch)
-            right.append((logits_BxC.argmax(1) == batch["label"])[counted])
+            right.append((logits_BxC.argmax(1) == batch["label"])[counted_B])
         found = 100.0 * np.concatenate(right)
         return float(found[::2].mean()), float(found[1::2].mean())
 
@@ -75,7 +79,3 @@ class Measurer:
 
             self._programs[config] = jax.jit(answer)
         return self._programs[config]
-
-    @staticmethod
-    def _counted(batch: Any) -> np.ndarray:
-        return (batch["weight"] > 0) & (batch["label"] >= 0)

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from pangu_jax.apps.vision.extraction.budgets import amount
 from pangu_jax.inline_svg import STYLE
 from pangu_jax.text_tables import render
+from pangu_jax.workloads.vision.model.slicing import SubModel
 
 BLUE, GREY, RED = "#1f5fbf", "#888888", "#b3261e"
 
@@ -27,7 +28,7 @@ def text(extracted: Sequence[dict[str, Any]]) -> str:
         lines.append(
             (
                 row["budget"],
-                f"{row['width']} wide, {'-'.join(map(str, row['depths']))} deep",
+                SubModel(row["width"], row["depths"]).label,
                 amount(cost, row[cost]),
                 "" if measured is None else amount("latency", measured),
                 f"{row['slice_accuracy']:.1f}%",

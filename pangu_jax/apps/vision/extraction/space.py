@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 
 from pangu_jax.planner.efficiency import efficiency
+from pangu_jax.planner.roofline import product_seconds
 from pangu_jax.workloads.vision import shapes
 from pangu_jax.workloads.vision.classifier import PictureClassifier
 from pangu_jax.workloads.vision.elastic import ElasticClassifier
@@ -67,14 +68,11 @@ def chip_seconds(config: HierarchicalConfig, chip_name: str, batch: int) -> floa
     chip = CHIPS[chip_name]
     reached = efficiency(chip.platform, chip.sparse_cores)
     towers, ends = shapes.of_trunk(config, (config.units,))
-    products = [(p.rows, p.columns, p.tokens, t.layers) for t in towers for p in t.products]
-    products += [(end.rows, end.columns, end.tokens, 1) for end in ends]
+    products = [(p, tower.layers) for tower in towers for p in tower.products] + [(end, 1) for end in ends]
     seconds = 0.0
-    for rows, columns, tokens, count in products:
-        narrow = min(rows, columns, tokens * batch)
-        rate = chip.peak_flops * reached.matmul * narrow / (narrow + reached.narrow)
-        moved = BYTES * (rows * columns + tokens * batch * (rows + columns))
-        seconds += count * max(2.0 * rows * columns * tokens * batch / rate, moved / chip.hbm_bytes_per_s)
+    for product, count in products:
+        sides = product.tokens * batch, product.rows, product.columns
+        seconds += count * float(product_seconds(chip, reached, BYTES, *sides))
     for tower in towers:
         for attention in tower.attentions:
             work = batch * attention.flops / (chip.peak_flops * reached.attention)

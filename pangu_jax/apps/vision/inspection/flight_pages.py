@@ -1,19 +1,17 @@
 """What `pangu inspect` leaves in a folder: photos with boxes drawn, a list of things, a page per flight."""
 
-import functools
 import json
 import re
 from collections import Counter
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jinja2
 import numpy as np
 from PIL import Image
 
 from data_pipelines.images.joining import FoundBoxes
+from data_pipelines.templates import rendered
 from pangu_jax.errors import UserError
 from pangu_jax.runs.run_directory import write_atomically
 from pangu_jax.workloads.vision.showing_boxes import COLOURS, drawn
@@ -167,17 +165,5 @@ def _safe(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9.-]+", "_", name).strip("._")[-60:] or "photo"
 
 
-@functools.cache
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-        loader=jinja2.FunctionLoader(_template),
-    )  # fmt: skip
-
-
 def _rendered(kind: str, **given: Any) -> str:
-    return _environment().get_template(f"{kind}.html.jinja").render(**given)
-
-
-def _template(name: str) -> str:
-    return resources.files("pangu_jax.apps.vision.inspection").joinpath(name).read_text("utf-8")
+    return rendered("pangu_jax.apps.vision.inspection", f"{kind}.html.jinja", **given)

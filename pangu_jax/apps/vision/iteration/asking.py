@@ -7,10 +7,8 @@ import numpy as np
 
 from pangu_jax.apps.vision.iteration.answers import KnownLabels, LabelQuery
 
-MODULE = "pangu_jax.apps.vision.iteration"
 
-
-@gin.configurable(module=MODULE)
+@gin.configurable
 @dataclass(frozen=True)
 class OneBit:
     """ "Is it of the class that the model finds likeliest?" (Hu et al., "One-bit supervision", NeurIPS 2020).
@@ -38,7 +36,7 @@ class OneBit:
         return int(bits)
 
 
-@gin.configurable(module=MODULE)
+@gin.configurable
 @dataclass(frozen=True)
 class FullLabel:
     """ "Which class is it?": log2(classes) bits."""

@@ -24,7 +24,6 @@ from pangu_jax.apps.vision.iteration.label_losses import own_log_probability
 from pangu_jax.errors import UserError
 from pangu_jax.workloads.vision import probing
 
-MODULE = "pangu_jax.apps.vision.iteration"
 TOP = 5  # probabilities that a node holds
 
 
@@ -60,7 +59,7 @@ def greedy_soup(experts: Sequence[Params], features_PxF: np.ndarray, label_P: np
     return mean_of_weights(kept)
 
 
-@gin.configurable(module=MODULE)
+@gin.configurable
 @dataclass(frozen=True)
 class Stacking:
     """Logistic regression on all experts' log probabilities, from their mean.
@@ -92,7 +91,7 @@ class Stacking:
         return np.asarray(_stacked(params, jnp.asarray(special.log_softmax(asked_ExMxC, axis=2))))
 
 
-@gin.configurable(module=MODULE)
+@gin.configurable
 @dataclass(frozen=True)
 class GraphFusion:
     """Mixture weights per picture by graph convolutions over experts.

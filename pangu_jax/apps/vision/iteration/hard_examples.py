@@ -14,10 +14,8 @@ from pangu_jax.apps.vision.iteration.increments.head_fit import HeadFit
 from pangu_jax.apps.vision.iteration.increments.replay import cross_entropy
 from pangu_jax.errors import UserError
 
-MODULE = "pangu_jax.apps.vision.iteration"
 
-
-@gin.configurable(module=MODULE)
+@gin.configurable
 @dataclass(frozen=True)
 class HardExamples:
     """Fine-tuning on mined errors and equal replay.

@@ -8,10 +8,8 @@ import jax.numpy as jnp
 
 from pangu_jax.errors import UserError
 
-MODULE = "pangu_jax.apps.vision.iteration"
 
-
-@gin.configurable(module=MODULE)
+@gin.configurable
 @dataclass(frozen=True)
 class CrossEntropy:
     """-log p of the label."""
@@ -21,7 +19,7 @@ class CrossEntropy:
         return -own_log_probability(logits_BxC, label_B)
 
 
-@gin.configurable(module=MODULE)
+@gin.configurable
 @dataclass(frozen=True)
 class GeneralisedCrossEntropy:
     """(1 - p^q) / q: between cross-entropy (q = 0) and the mean absolute error (q = 1), which wrong labels

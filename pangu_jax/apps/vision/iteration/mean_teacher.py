@@ -24,7 +24,6 @@ from pangu_jax.apps.vision.iteration.label_losses import CrossEntropy, LabelLoss
 from pangu_jax.apps.vision.iteration.self_paced import SelfPaced
 from pangu_jax.errors import UserError
 
-MODULE = "pangu_jax.apps.vision.iteration"
 SUPPRESSED = -1e6  # the teacher's logit of a class that a picture is not of
 EPOCH = 100  # steps between looks at who counts
 
@@ -43,7 +42,7 @@ class LearntHead(NamedTuple):
     members: float
 
 
-@gin.configurable(module=MODULE)
+@gin.configurable
 @dataclass(frozen=True)
 class MeanTeacher:
     """A head from fresh weights, on cached features of several views.

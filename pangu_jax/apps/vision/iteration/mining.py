@@ -11,7 +11,6 @@ from pangu_jax.apps.vision.iteration.answers import KnownLabels
 from pangu_jax.errors import UserError
 from pangu_jax.workloads.vision import probing
 
-MODULE = "pangu_jax.apps.vision.iteration"
 CHUNK = 1024  # pictures whose similarities are held at once
 
 
@@ -38,7 +37,7 @@ class Miner(Protocol):
         ...
 
 
-@gin.configurable(module=MODULE)
+@gin.configurable
 @dataclass(frozen=True)
 class RandomPictures:
     """Any of those without a label: the control of every other way, and an unbiased sample."""
@@ -56,7 +55,7 @@ class RandomPictures:
         return rng.permutation(np.flatnonzero(known.label_N < 0))[:count]
 
 
-@gin.configurable(module=MODULE)
+@gin.configurable
 @dataclass(frozen=True)
 class UncertainPictures:
     """Those that the model is unsure about, spread over the embedding, copies left out.

@@ -9,8 +9,6 @@ from pangu_jax.apps.vision.iteration.answers import NO, YES, LabelQuery
 from pangu_jax.apps.vision.iteration.pool import Pool, places_by_id, read_labels, require_known_ids
 from pangu_jax.errors import UserError
 
-MODULE = "pangu_jax.apps.vision.iteration"
-
 
 class Transcript(Protocol):
     """Where answers go; each is on disk when these return."""
@@ -46,7 +44,7 @@ class Oracle(Protocol):
         ...
 
 
-@gin.configurable(module=MODULE)
+@gin.configurable
 class OracleFile:
     """Answers by a file of labels.
 

@@ -26,14 +26,13 @@ from pangu_jax.apps.vision.iteration.oracle import Transcript
 from pangu_jax.apps.vision.iteration.pool import Pool
 from pangu_jax.errors import UserError
 
-MODULE = "pangu_jax.apps.vision.iteration"
 HOST = "127.0.0.1"
 LARGEST = 4096  # bytes of a request's body
 SILENT = 15.0  # seconds after which a tab that was not heard of has been closed; it calls every five
 LEAST_SIDE = 320  # pixels that a picture is enlarged to
 
 
-@gin.configurable(module=MODULE)
+@gin.configurable
 class OraclePage:
     """Asks a person. The page's address is printed; closing it or Ctrl-C loses nothing.
 

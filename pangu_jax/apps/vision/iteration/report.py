@@ -1,13 +1,12 @@
 """What `pangu iterate` leaves for people: a text, and a page that needs nothing else."""
 
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
+from data_pipelines.templates import rendered
 from pangu_jax import text_tables
 from pangu_jax.runs.run_directory import write_atomically
 
@@ -56,12 +55,10 @@ def write(
     """
     from pangu_jax.evaluation import plots  # matplotlib: half a second
 
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"cell": cell}
-    template = resources.files("pangu_jax.apps.vision.iteration").joinpath("report.html.jinja")
-    page = environment.from_string(template.read_text("utf-8")).render(
+    page = rendered(
+        "pangu_jax.apps.vision.iteration",
+        "report.html.jinja",
+        {"cell": cell},
         title=title,
         pictures=pictures,
         columns=list(columns),

@@ -14,10 +14,8 @@ import numpy as np
 
 from pangu_jax.errors import UserError
 
-MODULE = "pangu_jax.apps.vision.iteration"
 
-
-@gin.configurable(module=MODULE)
+@gin.configurable
 @dataclass(frozen=True)
 class SelfPaced:
     """Weights of 0 or 1, re-decided every epoch.

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pangu_jax import recipes
-from pangu_jax.recipes import Recipe, Reference
+from pangu_jax.recipes import Recipe
 from pangu_jax.recipes.functions import TRAIN
 
 IMAGES = "data_pipelines.images.images.images"
@@ -33,11 +33,9 @@ def bindings(run_dir: str, files: Sequence[str], given: Sequence[str]) -> list[s
 
 
 def _of_run(recipe: Recipe) -> dict[str, Any]:
-    """What the run's recipe says of its pictures."""
-    workload = recipe.arguments(TRAIN).get("workload")
-    data = recipe.arguments(workload).get("data") if isinstance(workload, Reference) else None
-    if not isinstance(data, Reference):
+    """What the run's recipe says of its pictures, whether it learnt from all their labels or from a few."""
+    if not recipe.bound_parameters(IMAGES):  # a run of other data
         return {}
-    arguments = recipe.arguments(data)
+    arguments = recipe.arguments(IMAGES)
     # An imported model's recipe has an empty path.
     return {name: arguments[name] for name in OF_THE_SET + OF_THE_MODEL if arguments.get(name)}

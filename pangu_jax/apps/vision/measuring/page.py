@@ -1,13 +1,12 @@
 """What `pangu eval` makes of measured pictures: a text, JSON, and a page that needs nothing else."""
 
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
+from data_pipelines.templates import rendered
 from pangu_jax import text_tables
 from pangu_jax.apps.vision.measuring import results
 from pangu_jax.apps.vision.measuring.evaluate_images import EvaluatedImages
@@ -56,12 +55,10 @@ def write(run_dir: str | Path, found: EvaluatedImages, recipe: str) -> Path:
 
 def render(title: str, found: EvaluatedImages, recipe: str) -> str:
     """The page's text."""
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"interval": _interval, "how": _how}
-    template = resources.files("pangu_jax.apps.vision.measuring").joinpath("page.html.jinja")
-    return environment.from_string(template.read_text("utf-8")).render(
+    return rendered(
+        "pangu_jax.apps.vision.measuring",
+        "page.html.jinja",
+        {"interval": _interval, "how": _how},
         title=title,
         found=found,
         recipe=recipe,

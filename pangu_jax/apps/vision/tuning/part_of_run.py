@@ -61,9 +61,9 @@ class PartOfRun:
     def restore(self, shardings: Tree) -> Tree:
         """{"trunk", "main", "head"}, fp32; the whole is read and let go."""
         classifier, config = self._whole
-        device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-        axes = jax.eval_shape(classifier.start, jax.random.key(0), classifier.given())
-        variables = self._run.variables(jax.tree.map(lambda _: device, axes))
-        params = classifier.complete(variables)
+        everywhere = shardings["head"]["bias"]  # a head is on every device, and so is the whole for a moment
+        shapes = jax.eval_shape(classifier.start, jax.random.key(0), classifier.given())
+        variables = self._run.variables(jax.tree.map(lambda _: everywhere, shapes))
+        params = classifier.complete(classifier.evaluated(variables))
         part = cut_classifier(config, params, self._part, classifier.stages)
         return jax.device_put(part, shardings)

@@ -1,19 +1,14 @@
 """A finished run of vision that a recipe names: what it is at once, its arrays when they are asked for."""
 
 import functools
-from collections.abc import Generator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager
 
 import jax
 
-from pangu_jax import recipes
 from pangu_jax.errors import UserError
-from pangu_jax.recipes.functions import TRAIN
-from pangu_jax.runs import best_step, checkpoint_files, opening
-from pangu_jax.runs.checkpoints import Checkpoints
-from pangu_jax.runs.run_directory import RunDirectory
-from pangu_jax.workloads import NOTHING, Tree, Variables
+from pangu_jax.runs import found_checkpoint, opening
+from pangu_jax.runs.found_checkpoint import FoundCheckpoint
+from pangu_jax.workloads import Tree, Variables, Workload
 from pangu_jax.workloads.vision.classifier import PictureClassifier
 
 
@@ -26,23 +21,17 @@ class StoredRun:
       named_by: the parameter of a recipe that names it, for messages.
 
     Raises:
-      UserError: there is no such run, or it has no recipe or no checkpoint.
+      UserError: there is no such run, or it has no checkpoint.
     """
 
     def __init__(self, run_dir: str, step: int | None, named_by: str):
-        self.directory, self._step = RunDirectory(run_dir), step
-        if not self.directory.path.is_dir():
-            raise UserError(f"there is no run directory {run_dir}; name one by --gin.{named_by}=DIR")
-        if not self.directory.recipe.is_file():
-            raise UserError(f"{run_dir} has no recipe.gin, which says what model it is; bring it back")
-        if not checkpoint_files.committed_steps(self.directory.checkpoints):
-            raise UserError(f"no checkpoint in {self.directory.checkpoints}; train it first")
+        self.directory = found_checkpoint.require_run(run_dir, f"--gin.{named_by}=DIR")
+        self._step = step
 
     @functools.cached_property
-    def workload(self) -> Any:
-        """What it trained, without its pictures."""
-        recipe = recipes.load([self.directory.recipe], function=TRAIN)
-        return opening.workload_of(recipe, self.directory, "vision")
+    def workload(self) -> Workload:
+        """What it trained, without its pictures. UserError where it has no recipe or is of another family."""
+        return opening.workload_of(opening.recipe_of(self.directory), self.directory, "vision")
 
     @property
     def classifier(self) -> PictureClassifier:
@@ -54,11 +43,9 @@ class StoredRun:
             )
         return self.workload
 
-    @contextmanager
-    def checkpoint(self) -> Generator[tuple[Checkpoints, int]]:
-        """Its checkpoints, to be read while the context lasts, and the step that counts."""
-        with Checkpoints(self.directory.checkpoints, read_only=True) as checkpoints:
-            yield checkpoints, checkpoints.newest_sound(self._step or self._best())[0]
+    def checkpoint(self) -> AbstractContextManager[FoundCheckpoint]:
+        """What is read, while the context lasts."""
+        return found_checkpoint.find(self.directory, self._step)
 
     def variables(self, shardings: Variables) -> Variables:
         """Parameters and extra state, fp32, where they are to be.
@@ -68,22 +55,11 @@ class StoredRun:
         """
         workload = self.workload
         shapes = jax.eval_shape(workload.start, jax.random.key(0), workload.given())
-        wanted = Variables(*map(_placed, shapes[:2], shardings[:2]))
-        entries = {"params": wanted.params, "extra": wanted.extra}
-        entries = {name: tree for name, tree in entries.items() if jax.tree.leaves(tree)}
-        with self.checkpoint() as (checkpoints, step):
-            found, _ = checkpoints.restore_entries(entries, step, workload.fingerprint())
-        return Variables(found["params"], found.get("extra", NOTHING))
-
-    def _best(self) -> int | None:
-        best = best_step.read(self.directory)
-        there = checkpoint_files.committed_steps(self.directory.checkpoints)
-        return best.step if best and best.step in there else None
+        wanted = Variables(*(placed(*both) for both in zip(shapes[:2], shardings[:2], strict=True)))
+        with self.checkpoint() as stored:
+            return stored.variables(wanted, workload.fingerprint())[0]
 
 
-def _placed(shapes: Tree, shardings: Tree) -> Tree:
-    return jax.tree.map(
-        lambda shape, sharding: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding),
-        shapes,
-        shardings,
-    )
+def placed(shapes: Tree, shardings: Tree) -> Tree:
+    """Abstract arrays, where they are to be."""
+    return jax.tree.map(lambda shape, where: shape.update(sharding=where), shapes, shardings)

@@ -6,7 +6,7 @@ from typing import Any
 import gin
 import jax
 
-from pangu_jax.apps.vision.tuning.stored_run import StoredRun
+from pangu_jax.apps.vision.tuning.stored_run import StoredRun, placed
 from pangu_jax.errors import UserError
 from pangu_jax.workloads import Tree
 from pangu_jax.workloads.vision.model.trunk import TrunkConfig
@@ -49,13 +49,6 @@ class TrunkOfRun:
         Raises:
           UserError: the checkpoint is damaged, or is not of this shape.
         """
-        where = self._workload.trunk_entry
-        shapes = jax.eval_shape(self.config.init, jax.random.key(0))
-        with self._run.checkpoint() as (checkpoints, step):
-
-            def read(path: tuple, shape: jax.ShapeDtypeStruct, sharding: Any) -> jax.Array:
-                name = jax.tree_util.keystr(path, simple=True, separator="/")
-                wanted = jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding)
-                return checkpoints.read_array(step, f"{where}/{name}", wanted)
-
-            return jax.tree_util.tree_map_with_path(read, shapes, shardings)
+        wanted = placed(jax.eval_shape(self.config.init, jax.random.key(0)), shardings)
+        with self._run.checkpoint() as stored:
+            return stored.checkpoints.read_below(stored.step, self._workload.trunk_entry, wanted)

@@ -1,6 +1,5 @@
 """A run of fresh parameters, as `opening.open_run` gives it."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -8,6 +7,7 @@ import jax
 from pangu_jax.models.placement import OneDevice
 from pangu_jax.recipes import load
 from pangu_jax.recipes.functions import TRAIN
+from pangu_jax.runs.run_directory import RunDirectory
 from pangu_jax.workloads import RunContext, Variables
 from pangu_jax.workloads.vision import PictureClassifier
 from pangu_jax.workloads.vision.bases import FreshTrunk
@@ -27,7 +27,7 @@ def opened(workload, variables):
         workload=workload,
         variables=variables,
         spread=SimpleNamespace(run=RunContext(OneDevice()), mesh=None),
-        directory=SimpleNamespace(path=Path("runs/x")),
+        directory=RunDirectory("runs/x"),
         recipe=load([], [], function=TRAIN),
         manifest={"step": 7},
     )

@@ -16,7 +16,6 @@ from pangu_jax.apps.vision.iteration.increments.replay import fresh, spent
 from pangu_jax.apps.vision.iteration.increments.task import IncrementTask
 from pangu_jax.apps.vision.iteration.label_losses import own_log_probability
 
-MODULE = "pangu_jax.apps.vision.iteration"
 TEMPERATURE = 2.0  # of distillation, the paper's
 
 
@@ -33,7 +32,7 @@ def softmax_distillation(params: Params, x_BxF: jax.Array, label_B: jax.Array, g
     return jnp.mean((1 - given["weight"]) * own_B + given["weight"] * apart_B)
 
 
-@gin.configurable(module=MODULE)
+@gin.configurable
 @dataclass(frozen=True)
 class BiC:
     """New pictures and the memory by cross-entropy and distillation, a slice of both held out; of it alpha

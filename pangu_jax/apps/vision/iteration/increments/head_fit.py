@@ -14,14 +14,13 @@ import optax
 from pangu_jax.apps.vision.iteration.heads import Params
 from pangu_jax.errors import UserError
 
-MODULE = "pangu_jax.apps.vision.iteration"
 CHUNK = 20  # steps of one compiled program
 UNSEEN = -1e9  # logit of a class that has not arrived
 # (parameters, features [B, F], labels [B], whatever the method hands over) -> mean loss
 Loss = Callable[[Params, jax.Array, jax.Array, Any], jax.Array]
 
 
-@gin.configurable(module=MODULE)
+@gin.configurable
 @dataclass(frozen=True)
 class HeadFit:
     """The same for every method.

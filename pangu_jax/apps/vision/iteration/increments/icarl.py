@@ -15,8 +15,6 @@ from pangu_jax.apps.vision.iteration.increments.replay import fresh, spent
 from pangu_jax.apps.vision.iteration.increments.task import IncrementTask
 from pangu_jax.workloads.vision import probing
 
-MODULE = "pangu_jax.apps.vision.iteration"
-
 
 def sigmoid_distillation(params: Params, x_BxF: jax.Array, label_B: jax.Array, given: dict) -> jax.Array:
     """Binary cross-entropy of every class that has arrived: to the label for new classes, to what the head
@@ -29,7 +27,7 @@ def sigmoid_distillation(params: Params, x_BxF: jax.Array, label_B: jax.Array, g
     return jnp.mean(jnp.sum(jnp.where(given["seen"], each_BxC, 0.0), axis=1))
 
 
-@gin.configurable(module=MODULE)
+@gin.configurable
 @dataclass(frozen=True)
 class ICaRL:
     """New pictures and the memory by sigmoid distillation; classes by the nearest mean of the pictures that

@@ -10,10 +10,8 @@ from pangu_jax.apps.vision.iteration.increments.method import IncrementLearnt, S
 from pangu_jax.apps.vision.iteration.increments.task import IncrementTask
 from pangu_jax.workloads.vision import probing
 
-MODULE = "pangu_jax.apps.vision.iteration"
 
-
-@gin.configurable(module=MODULE)
+@gin.configurable
 @dataclass(frozen=True)
 class NearestMean:
     """The class whose mean is nearest; of a class all its pictures count, and none is kept.

@@ -20,8 +20,6 @@ from pangu_jax.apps.vision.iteration.increments.replay import fresh, spent
 from pangu_jax.apps.vision.iteration.increments.task import IncrementTask
 from pangu_jax.apps.vision.iteration.label_losses import own_log_probability
 
-MODULE = "pangu_jax.apps.vision.iteration"
-
 
 def cosine_logits(params: Params, h_BxH: jax.Array) -> jax.Array:
     """[B, C]: each class's cosines with its proxies, weighted by their own softmax, times a learnt scale."""
@@ -38,7 +36,7 @@ def pooled_distillation(params: Params, x_BxF: jax.Array, label_B: jax.Array, gi
     return jnp.mean(given["weight"] * apart_B - own_log_probability(logits_BxC, label_B))
 
 
-@gin.configurable(module=MODULE)
+@gin.configurable
 @dataclass(frozen=True)
 class PooledDistillation:
     """New pictures and the memory; then the memory alone, as many of each class, for a balanced classifier.

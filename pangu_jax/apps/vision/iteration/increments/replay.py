@@ -14,8 +14,6 @@ from pangu_jax.apps.vision.iteration.increments.method import IncrementLearnt, S
 from pangu_jax.apps.vision.iteration.increments.task import IncrementTask
 from pangu_jax.apps.vision.iteration.label_losses import own_log_probability
 
-MODULE = "pangu_jax.apps.vision.iteration"
-
 
 def cross_entropy(params: Params, x_BxF: jax.Array, label_B: jax.Array, given: jax.Array) -> jax.Array:
     """Over the classes that have arrived, `given` bool [C]."""
@@ -56,7 +54,7 @@ def from_fresh(fit: HeadFit, task: IncrementTask, rows: np.ndarray, looked: int)
     )
 
 
-@gin.configurable(module=MODULE)
+@gin.configurable
 @dataclass(frozen=True)
 class Replay:
     """New pictures and the memory by cross-entropy, from the head before: what every method is held against.
@@ -81,7 +79,7 @@ class Replay:
         return seen_scores(state["head"], features_MxF, seen_C)
 
 
-@gin.configurable(module=MODULE)
+@gin.configurable
 @dataclass(frozen=True)
 class GDumb:
     """From fresh weights on the memory alone, as many of each class (Prabhu et al., ECCV 2020): a method that
@@ -104,7 +102,7 @@ class GDumb:
         return seen_scores(state["head"], features_MxF, seen_C)
 
 
-@gin.configurable(module=MODULE)
+@gin.configurable
 @dataclass(frozen=True)
 class Joint:
     """From fresh weights on all pictures of all classes so far: the ceiling, and what retraining costs.
