@@ -21,7 +21,7 @@ from pangu_jax.models.placement import OneDevice
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.mesh import make_mesh
 from pangu_jax.training.in_memory import InMemoryRuns
-from pangu_jax.training.optimizers import Optimizer, adamw
+from pangu_jax.training.optimizers import Optimizer, muon
 from pangu_jax.training.schedules import cosine_schedule
 from pangu_jax.workloads import RunContext
 from pangu_jax.workloads.vision.classifier import PictureClassifier
@@ -78,10 +78,10 @@ class Arms:
         workload: PictureClassifier,
         steps: int,
         seed: int,
-        rate: float = 2e-3,
+        rate: float,
         warmup: int | None = None,
     ) -> TrainedArm:
-        """One run: AdamW, a cosine down from `rate`."""
+        """One run: Muon, a cosine down from `rate`."""
         runs = InMemoryRuns(
             workload,
             optimizer(steps, rate, warmup),
@@ -113,9 +113,9 @@ class Arms:
 
 
 def optimizer(steps: int, rate: float, warmup: int | None = None) -> Optimizer:
-    """AdamW by a cosine; a twentieth of the steps lead up to its peak unless said."""
+    """Muon by a cosine; a twentieth of the steps lead up to its peak unless said."""
     led = max(1, steps // 20) if warmup is None else warmup
-    return adamw(cosine_schedule(steps=steps, learning_rate=rate, warmup=led), weight_decay=0.05)
+    return muon(cosine_schedule(steps=steps, learning_rate=rate, warmup=led), weight_decay=0.05)
 
 
 def split(clock: Sequence[tuple[float, int]]) -> tuple[float, float]:

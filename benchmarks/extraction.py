@@ -17,9 +17,9 @@ from benchmarks._rows import ROOT, Row, Rows, by_seeds, spread
 
 RESULTS = ROOT / "docs" / "results" / "vision_extraction.json"
 SETTINGS = {
-    "sizes": [[96, [1, 1, 4]], [80, [1, 1, 3]], [64, [1, 1, 3]], [48, [1, 1, 2]]],
-    "steps": 480, "more": 120, "alone": 120, "every": 2, "temperature": 1.0,
-    "rate": 2e-3, "rate_more": 7e-4, "soft": 0.5, "soft_temperature": 2.0, "asked": 4000,
+    "sizes": [[96, [1, 1, 4]], [80, [1, 1, 4]], [64, [1, 1, 4]], [48, [1, 1, 3]]],
+    "steps": 960, "more": 240, "alone": 240, "every": 4, "weight": 0.6, "labels": 0.5, "temperature": 1.0,
+    "rate": 6e-3, "rate_more": 6e-3, "soft": 0.9, "soft_temperature": 2.0, "asked": 4000,
 }  # fmt: skip
 SCRATCH, NAIVE, SLICE, TUNED, ELASTIC, LATENCY = (
     "from scratch", "naive slice", "slice", "slice, tuned", "elastic", "latency",
@@ -79,9 +79,7 @@ class _Seed:
             FreshTrunk(whole, self._seed),
             arms.images,
             sizes=tuple(self._sizes[1:]),
-            every=settings["every"],
-            alone=settings["alone"],
-            temperature=settings["temperature"],
+            **{name: settings[name] for name in ("every", "alone", "weight", "labels", "temperature")},
         )
         done = arms.train(workload, settings["steps"], self._seed, settings["rate"])
         self._keep(ELASTIC, "all", lambda: _spent(done, settings["steps"]))

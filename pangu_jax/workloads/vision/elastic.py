@@ -7,7 +7,8 @@ its own shape, so that a small one costs what it costs alone; which one is drawn
 phase of the training (`Workload.phase`), so each is compiled once.
 
 In-place distillation as it was published, at full weight, can hold the largest back: it is drawn to answers
-that the small ones can give as well. On CIFAR-10 it cost it 8 points beside a weight of 0.3 (docs/extraction.md).
+that the small ones can give as well. On CIFAR-10 it cost it 8 points beside a weight of 0.3
+(docs/extraction.md).
 """
 
 from collections.abc import Sequence
@@ -84,8 +85,8 @@ class ElasticClassifier(PictureClassifier):
                 raise UserError(f"ElasticClassifier.sizes: {part.label} is the whole model: leave it out")
         if every < 1 or alone < 0 or temperature <= 0 or weight <= 0 or not 0 <= labels <= 1:
             raise UserError(
-                "ElasticClassifier: every must be at least 1, alone 0, temperature and weight above 0, labels "
-                "from 0 to 1"
+                "ElasticClassifier: every must be at least 1, alone 0, temperature and weight above 0, labels"
+                " from 0 to 1"
             )
 
     def phase(self, step: int) -> int:

@@ -31,7 +31,9 @@ SIZES = ((24, (1, 1, 2)), (16, (1, 1, 2)), (8, (1, 1, 1)))
 
 @pytest.fixture(scope="module")
 def elastic():
-    return ElasticClassifier(FreshTrunk(WHOLE), DATA, SIZES, every=2, alone=3, weight=0.3, labels=0.4, stages=3)
+    return ElasticClassifier(
+        FreshTrunk(WHOLE), DATA, SIZES, every=2, alone=3, weight=0.3, labels=0.4, stages=3
+    )
 
 
 @pytest.fixture(scope="module")
