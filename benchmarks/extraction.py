@@ -19,7 +19,7 @@ RESULTS = ROOT / "docs" / "results" / "vision_extraction.json"
 SETTINGS = {
     "sizes": [[96, [1, 1, 4]], [80, [1, 1, 4]], [64, [1, 1, 4]], [48, [1, 1, 3]]],
     "steps": 960, "more": 240, "alone": 240, "every": 4, "weight": 0.6, "labels": 0.5, "temperature": 1.0,
-    "rate": 6e-3, "rate_more": 6e-3, "soft": 0.9, "soft_temperature": 2.0, "asked": 4000,
+    "rate": 6e-3, "rate_more": 6e-3, "soft": 0.8, "soft_temperature": 4.0, "asked": 4000,
 }  # fmt: skip
 SCRATCH, NAIVE, SLICE, TUNED, ELASTIC, LATENCY = (
     "from scratch", "naive slice", "slice", "slice, tuned", "elastic", "latency",

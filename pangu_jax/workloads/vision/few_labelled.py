@@ -38,8 +38,8 @@ class FewLabelled:
             raise UserError(f"FewLabelled.share = {self.share}: above 0, and at most 1")
         if not self.share <= self.there <= 1:
             raise UserError(
-                f"FewLabelled.there = {self.there}: from FewLabelled.share, {self.share}, to 1, of all pictures "
-                "as well"
+                f"FewLabelled.there = {self.there}: from FewLabelled.share, {self.share}, to 1, of all "
+                "pictures as well"
             )
 
     @property
