@@ -131,14 +131,16 @@ class _Seed:
                 self._keep(LATENCY, "all", lambda done=done, workload=workload: self._latency(workload, done))
 
     def _latency(self, workload: Any, done: Any) -> Row:
-        """The table of the sub-models' widths and depths, and each size by itself."""
+        """The table of the sub-models' widths and all depths of the main stage, and what it says beside what is
+        measured, of depths that were not timed for it."""
         from pangu_jax.apps.vision.extraction import latency
         from pangu_jax.workloads.vision.elastic import cut_classifier
         from pangu_jax.workloads.vision.model import slicing
         from pangu_jax.workloads.vision.model.slicing import SubModel
 
         whole, measurer = self._configs[0], self._arms.measurer(workload)
-        depths = sorted({part.depths for part in self._parts})
+        first, second, main = whole.depths
+        depths = [(first, second, layers) for layers in range(1, main + 1)]
         parts = [SubModel(part.width, d) for part in self._parts for d in depths]
 
         def call(part: Any) -> Any:
