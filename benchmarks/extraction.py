@@ -131,7 +131,7 @@ class _Seed:
                 self._keep(LATENCY, "all", lambda done=done, workload=workload: self._latency(workload, done))
 
     def _latency(self, workload: Any, done: Any) -> Row:
-        """The table of the sub-models' widths and all depths of the main stage, and what it says beside what is
+        """The table of the sub-models' widths and all depths of the main stage; what it says beside what is
         measured, of depths that were not timed for it."""
         from pangu_jax.apps.vision.extraction import latency
         from pangu_jax.workloads.vision.elastic import cut_classifier
