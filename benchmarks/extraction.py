@@ -2,8 +2,8 @@
 
 On a fifth of CIFAR-10's training pictures, where a size is limited by what it can make of them and not by how
 long it has been trained. Each smaller size is cut out of the elastic run, tuned for a quarter of its steps
-more, and compared with the same size from scratch for as many steps in all. The whole is compared as it leaves
-the elastic run. Naive slices of the whole trained alone stand beside. CPU time is of all steps that give the
+more, and compared with the same size from scratch for as many steps in all. The whole is compared as it
+leaves the elastic run. Naive slices of the whole trained alone stand beside. CPU time is of all steps that give the
 four sizes; compiling is told apart. Seeds are of weights, order, views and the draw of pictures; rows of a
 seed are paired.
 
