@@ -1,5 +1,6 @@
 """Residual blocks with biases and LayerNorm before them, stacked: perceptrons and self-attention."""
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 
@@ -9,7 +10,7 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 
-from pangu_jax.models import attention, native, native_blocks
+from pangu_jax.models import attention, native, native_blocks, short_attention
 from pangu_jax.models.native_blocks import Linear
 from pangu_jax.models.normalization import LayerNorm, biased, layer_norm
 from pangu_jax.models.parameters import Tree, normal, zeros
@@ -112,11 +113,16 @@ def self_attention(
         out = Linear(params["out"], params["out_bias"])
         return checkpoint_name(native_blocks.linear_back(heads, out, beside), "residual")
     x = placement.enter(layer_norm(x_BxTxD, params["norm"], epsilon))
-    projected_BxTxHx3xK = project(x, params["qkv"])
+    # As matrices: a bias of one dimension is part of the product on a GPU, and what a kernel for attention
+    # reads is laid out as that wants it.
+    qkv, out = params["qkv"], params["out"]
+    projected_BxTxN = project(x, qkv.reshape(qkv.shape[0], -1))
     if "qkv_bias" in params:
-        projected_BxTxHx3xK = biased(projected_BxTxHx3xK, params["qkv_bias"])
+        projected_BxTxN = biased(projected_BxTxN, params["qkv_bias"].reshape(-1))
+    projected_BxTxHx3xK = projected_BxTxN.reshape(*x.shape[:2], *qkv.shape[1:])
     heads_BxTxHxK = _attend(projected_BxTxHx3xK, seen_Bx1xTxT, placement)
-    y_BxTxD = placement.leave(project_back(heads_BxTxHxK, params["out"]))
+    heads_BxTxN = heads_BxTxHxK.reshape(*x.shape[:2], -1)
+    y_BxTxD = placement.leave(project_back(heads_BxTxN, out.reshape(out.shape[0], -1)))
     return checkpoint_name(biased(x_BxTxD + y_BxTxD, params["out_bias"]), "residual")
 
 
@@ -129,6 +135,16 @@ def _attend(
     if native.takes(placement, projected_BxTxHx3xK) and native_blocks.fits(projected_BxTxHx3xK, seen_Bx1xTxT):
         seen_BxTxT = None if seen_Bx1xTxT is None else seen_Bx1xTxT[:, 0]
         return checkpoint_name(native_blocks.self_attend(projected_BxTxHx3xK, seen_BxTxT, scale), "attention")
+    plain = functools.partial(_attend_plainly, seen_Bx1xTxT=seen_Bx1xTxT, placement=placement)
+    if seen_Bx1xTxT is not None:
+        return plain(projected_BxTxHx3xK)
+    return short_attention.attend(projected_BxTxHx3xK, placement, plain)
+
+
+def _attend_plainly(
+    projected_BxTxHx3xK: jax.Array, seen_Bx1xTxT: jax.Array | None, placement: Placement
+) -> jax.Array:
+    scale = projected_BxTxHx3xK.shape[-1] ** -0.5
     q, k, v = (placement.inside(part, attention.HEADS) for part in _parts(projected_BxTxHx3xK))
     seen = jnp.ones((1, 1, 1, 1), bool) if seen_Bx1xTxT is None else seen_Bx1xTxT
     heads = attention.attend(q * scale, k, v, seen, None)
