@@ -1,8 +1,9 @@
 """Attention of short rows on a TPU: a head of sixteen pictures at a time, in vector memory.
 
-The compiler lays activations out with pictures before channels, [T, B, D]: then nothing is padded. The rows
-of one picture lie a stride apart there, and a strided load collects them; it takes words of 32 bits, so two
-neighbouring pictures, which bfloat16 packs into one word, are loaded and stored together.
+The compiler lays activations out with pictures beside channels, [T, H, 3, B, K]: then nothing is padded, and
+a kernel that takes them so needs no copy. The rows of one picture lie a stride apart there, and a strided
+load collects them; it takes words of 32 bits, so two neighbouring pictures, which bfloat16 packs into one
+word, are loaded and stored together.
 """
 
 import functools
@@ -29,7 +30,7 @@ def forward(projected_BxTxHx3xK: jax.Array, interpret: bool) -> jax.Array:
     parts, merged = _blocks(length)
     call = pl.pallas_call(
         functools.partial(_forward, *_moves(interpret)),
-        out_shape=jax.ShapeDtypeStruct((length, batch, heads * width), projected_BxTxHx3xK.dtype),
+        out_shape=jax.ShapeDtypeStruct((length, heads, batch, width), projected_BxTxHx3xK.dtype),
         grid=(batch // PICTURES, heads),
         in_specs=parts,
         out_specs=merged,
@@ -38,8 +39,7 @@ def forward(projected_BxTxHx3xK: jax.Array, interpret: bool) -> jax.Array:
         interpret=interpret,
         name="short_attention",
     )
-    out_TxBxN = call(*[_by_row(projected_BxTxHx3xK)] * 3)
-    return out_TxBxN.swapaxes(0, 1).reshape(batch, length, heads, width)
+    return call(*[_by_row(projected_BxTxHx3xK)] * 3).transpose(2, 0, 1, 3)
 
 
 def backward(projected_BxTxHx3xK: jax.Array, d_out_BxTxHxK: jax.Array, interpret: bool) -> jax.Array:
@@ -48,32 +48,30 @@ def backward(projected_BxTxHx3xK: jax.Array, d_out_BxTxHxK: jax.Array, interpret
     parts, merged = _blocks(length)
     call = pl.pallas_call(
         functools.partial(_backward, *_moves(interpret)),
-        out_shape=jax.ShapeDtypeStruct((length, batch, heads * 3 * width), projected_BxTxHx3xK.dtype),
+        out_shape=jax.ShapeDtypeStruct((length, heads, 3, batch, width), projected_BxTxHx3xK.dtype),
         # A step of the last dimension writes the gradient of queries, of keys or of values.
         grid=(batch // PICTURES, heads, 3),
         in_specs=[*parts, merged],
-        out_specs=pl.BlockSpec((length, PICTURES, width), lambda b, h, part: (0, b, 3 * h + part)),
+        out_specs=pl.BlockSpec((length, None, None, PICTURES, width), lambda b, h, at: (0, h, at, b, 0)),
         scratch_shapes=[pltpu.VMEM((length, PICTURES, width), projected_BxTxHx3xK.dtype)] * 2,
         compiler_params=pltpu.CompilerParams(dimension_semantics=("parallel", "parallel", "arbitrary")),
         cost_estimate=_cost(batch * heads, length, products=5, passes=7),
         interpret=interpret,
         name="short_attention_backward",
     )
-    d_out_TxBxN = _by_row(d_out_BxTxHxK)
-    d_TxBxN = call(*[_by_row(projected_BxTxHx3xK)] * 3, d_out_TxBxN)
-    return d_TxBxN.swapaxes(0, 1).reshape(projected_BxTxHx3xK.shape)
+    d_TxHx3xBxK = call(*[_by_row(projected_BxTxHx3xK)] * 3, d_out_BxTxHxK.transpose(1, 2, 0, 3))
+    return d_TxHx3xBxK.transpose(3, 0, 1, 2, 4)
 
 
-def _by_row(x: jax.Array) -> jax.Array:
-    """[B, T, ...] as [T, B, N]."""
-    return x.reshape(*x.shape[:2], -1).swapaxes(0, 1)
+def _by_row(projected_BxTxHx3xK: jax.Array) -> jax.Array:
+    return projected_BxTxHx3xK.transpose(1, 2, 3, 0, 4)
 
 
 def _blocks(length: int) -> tuple[list[pl.BlockSpec], pl.BlockSpec]:
-    """Where a head's queries, keys and values lie in [T, B, H 3 K], and its result in [T, B, H K]."""
-    block = (length, PICTURES, LANES)
-    parts = [pl.BlockSpec(block, lambda b, h, *_, at=at: (0, b, 3 * h + at)) for at in range(3)]
-    return parts, pl.BlockSpec(block, lambda b, h, *_: (0, b, h))
+    """Where a head's queries, keys and values lie in [T, H, 3, B, K], and its result in [T, H, B, K]."""
+    block = (length, None, None, PICTURES, LANES)
+    parts = [pl.BlockSpec(block, lambda b, h, *_, at=at: (0, h, at, b, 0)) for at in range(3)]
+    return parts, pl.BlockSpec((length, None, PICTURES, LANES), lambda b, h, *_: (0, h, b, 0))
 
 
 def _cost(rows: int, length: int, products: int, passes: int) -> pl.CostEstimate:
@@ -170,5 +168,5 @@ def _words(ref, pair):
     """A block [T, 16, K] as words [8 T, K], and where those of pictures 2 i and 2 i + 1 are: one is the low
     half, one the high."""
     length, pictures, width = ref.shape
-    words = ref.bitcast(jnp.int32).reshape(length * pictures // 2, width)
+    words = ref.reshape(length * pictures, width).bitcast(jnp.int32)
     return words, pl.ds(pair, length, stride=pictures // 2)

@@ -7,6 +7,7 @@ whole tiles are counted, and what its scheduled instructions come to (docs/scali
 import re
 from typing import NamedTuple
 
+from pangu_jax.planner.gpu_work import BANDWIDTH
 from pangu_jax.planner.hlo import Computation, Instruction
 from pangu_jax.planner.products import kernel_flops
 from tpu_npu_backends.chips import Chip
@@ -15,7 +16,6 @@ EFFICIENCY = 0.5  # of the peak, splash and flash attention
 # Of short rows, padding counted as work. For v5p the kernels' instructions, scheduled by its compiler, are a
 # cycle each: 35% of the peak forward, 24% backward. For GPUs it is an assumption.
 EFFICIENCY_SHORT = 0.25
-BANDWIDTH = 0.9  # of the data sheet's: an assumption
 
 _SHORT = "short_attention"
 _ROWS_ON_GPU = 64  # of a program's arrays, as models/short_attention_gpu.py has them

@@ -113,17 +113,21 @@ def self_attention(
         out = Linear(params["out"], params["out_bias"])
         return checkpoint_name(native_blocks.linear_back(heads, out, beside), "residual")
     x = placement.enter(layer_norm(x_BxTxD, params["norm"], epsilon))
-    # As matrices: a bias of one dimension is part of the product on a GPU, and what a kernel for attention
-    # reads is laid out as that wants it.
-    qkv, out = params["qkv"], params["out"]
-    projected_BxTxN = project(x, qkv.reshape(qkv.shape[0], -1))
-    if "qkv_bias" in params:
-        projected_BxTxN = biased(projected_BxTxN, params["qkv_bias"].reshape(-1))
-    projected_BxTxHx3xK = projected_BxTxN.reshape(*x.shape[:2], *qkv.shape[1:])
-    heads_BxTxHxK = _attend(projected_BxTxHx3xK, seen_Bx1xTxT, placement)
-    heads_BxTxN = heads_BxTxHxK.reshape(*x.shape[:2], -1)
-    y_BxTxD = placement.leave(project_back(heads_BxTxN, out.reshape(out.shape[0], -1)))
+    heads_BxTxHxK = _attend(_projected(params, x, placement), seen_Bx1xTxT, placement)
+    y_BxTxD = placement.leave(project_back(heads_BxTxHxK, params["out"]))
     return checkpoint_name(biased(x_BxTxD + y_BxTxD, params["out_bias"]), "residual")
+
+
+def _projected(params: Tree, x_BxTxD: jax.Array, placement: Placement) -> jax.Array:
+    """Queries, keys and values, [B, T, H, 3, K]."""
+    qkv_DxHx3xK, bias_Hx3xK = params["qkv"], params.get("qkv_bias")
+    if bias_Hx3xK is None:
+        return project(x_BxTxD, qkv_DxHx3xK)
+    if placement.platform != "gpu":
+        return biased(project(x_BxTxD, qkv_DxHx3xK), bias_Hx3xK)
+    # There a product takes a bias of one dimension along; a TPU would lay out weight and result anew.
+    flat_BxTxN = project(x_BxTxD, qkv_DxHx3xK.reshape(x_BxTxD.shape[-1], -1))
+    return biased(flat_BxTxN, bias_Hx3xK.reshape(-1)).reshape(*x_BxTxD.shape[:2], *bias_Hx3xK.shape)
 
 
 def _attend(
