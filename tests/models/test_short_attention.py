@@ -30,7 +30,10 @@ def test_value_and_gradient(kernel, length):
     out, backward = jax.vjp(ours, projected)
     exact, exact_backward = jax.vjp(plain, projected.astype(jnp.float32))
     # Both round to bfloat16, at most twice on the way: 8 bits of what is largest beside it.
-    for actual, expected in ((out, exact), (backward(d_out)[0], exact_backward(d_out.astype(jnp.float32))[0])):
+    for actual, expected in (
+        (out, exact),
+        (backward(d_out)[0], exact_backward(d_out.astype(jnp.float32))[0]),
+    ):
         assert actual.shape == expected.shape
         difference = jnp.abs(actual.astype(jnp.float32) - expected)
         np.testing.assert_array_less(difference, 2**-7 * jnp.max(jnp.abs(expected)))

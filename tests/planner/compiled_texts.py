@@ -114,8 +114,9 @@ SHORT_ON_TPU = """HloModule jit_s, is_scheduled=true
 
 ENTRY %main (param.1: bf16[49,20,3,64,128]) -> bf16[49,20,64,128] {
   %param.1 = bf16[49,20,3,64,128]{4,3,2,1,0:T(8,128)(2,1)} parameter(0)
-  ROOT %short_attention.2 = bf16[49,20,64,128]{3,2,1,0:T(8,128)(2,1)} custom-call(%param.1, %param.1, %param.1), \
-custom_call_target="tpu_custom_call", metadata={op_name="jit(s)/short_attention/pallas_call"}, \
+  ROOT %short_attention.2 = bf16[49,20,64,128]{3,2,1,0:T(8,128)(2,1)} \
+custom-call(%param.1, %param.1, %param.1), custom_call_target="tpu_custom_call", \
+metadata={op_name="jit(s)/short_attention/pallas_call"}, \
 backend_config={"custom_call_config":{"body":"TUzv","cost_estimate":{"flops":"FLOPS","transcendentals":"3",\
 "bytes_accessed":"BYTES","remote_bytes_transferred":"0"}}}
 }
