@@ -14,7 +14,7 @@ from tpu_npu_backends.chips import Chip
 
 EFFICIENCY = 0.5  # of the peak, splash and flash attention
 # Of short rows, padding counted as work. For v5p the kernels' instructions, scheduled by its compiler, are a
-# cycle each: 35% of the peak forward, 24% backward. For GPUs it is an assumption.
+# cycle each: 37% of the peak forward, 24% backward for 49 rows. For GPUs it is an assumption.
 EFFICIENCY_SHORT = 0.25
 
 _SHORT = "short_attention"
