@@ -60,13 +60,14 @@ def main() -> None:
 
     kinds = blocks.LAYER if heads else {"perceptron": blocks.perceptron}
     logical = logical_axes(build)
+    placement = OneDevice(platform=chip.platform)
 
     def there(shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(shape, jnp.bfloat16, sharding=SingleDeviceSharding(chip))
 
     def forward(params, x_BxTxD):
         return blocks.run_blocks(
-            kinds, params, logical, x_BxTxD, OneDevice(), flags.remat, jnp.bfloat16, flags.unroll
+            kinds, params, logical, x_BxTxD, placement, flags.remat, jnp.bfloat16, flags.unroll
         )
 
     @jax.jit

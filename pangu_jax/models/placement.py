@@ -29,6 +29,11 @@ class Placement(Protocol):
         """Parts of equal size into which the examples of a batch are split."""
         ...
 
+    @property
+    def platform(self) -> str:
+        """Of the devices, as JAX names it: it says which kernels there are."""
+        ...
+
     def several(self, count: int, /) -> "Placement":
         """The points for a residual stream of `count` times the examples, those of one side by side."""
         ...
@@ -103,9 +108,11 @@ class OneDevice(Placement):
 
     Attributes:
       native: whether the backend's kernels may be called (`models/native.py`): here alone nothing is split.
+      platform: of the device; a run on TPUs or GPUs has a mesh, of one of them too.
     """
 
     native: bool = False
+    platform: str = "cpu"
 
     @property
     def batch_shards(self) -> int:

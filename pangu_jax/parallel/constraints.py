@@ -26,6 +26,11 @@ class ConstraintPlacement:
         """Devices along the axes of a batch."""
         return math.prod(self.mesh.shape[axis] for axis in rules.BATCH)
 
+    @property
+    def platform(self) -> str:
+        """Of the mesh's devices."""
+        return self.mesh.devices.flat[0].platform
+
     def several(self, count: int) -> "ConstraintPlacement":
         """The same: arrays are global here."""
         del count

@@ -39,6 +39,11 @@ class ManualPlacement:
         """A device's own examples are not split further."""
         return 1
 
+    @property
+    def platform(self) -> str:
+        """Of the mesh's devices."""
+        return self._mesh.devices.flat[0].platform
+
     def several(self, count: int) -> "ManualPlacement":
         """For `count` times the examples."""
         return ManualPlacement(self._mesh, count * self._examples, self._widths)

@@ -6,20 +6,22 @@ on and what it cannot show.
 """
 
 import dataclasses
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from pangu_jax.planner import gpu_work, hlo, products, trips
+from pangu_jax.planner import gpu_work, hlo, kernel_work, products, trips
 from pangu_jax.planner.collectives import KINDS, Collectives
 from pangu_jax.planner.cost_report import CollectiveCost, Contribution, CostReport
 from pangu_jax.planner.hlo import Computation, Instruction, Module
 from pangu_jax.planner.links import Links
 from tpu_npu_backends.topologies import Topology
 
-KERNEL_EFFICIENCY = 0.5  # of the peak, for Pallas attention, whose cycles the compiler does not know
 TOP = 20
+
+_KERNEL = re.compile(r'custom_call_target="(tpu_custom_call|__gpu\$xla\.gpu\.triton)"')
 
 Entry = TypeVar("Entry", CollectiveCost, Contribution)
 
@@ -176,7 +178,7 @@ class _Counter:
         elif opcode == "call":
             for name in instruction.called:
                 cost.add(self.computation(self._module.computations[name]))
-        elif opcode == "custom-call" and 'custom_call_target="tpu_custom_call"' in instruction.attributes:
+        elif opcode == "custom-call" and _KERNEL.search(instruction.attributes):
             self._kernel(cost, computation, instruction)
         elif self._chip.platform == "cuda":
             if opcode not in KINDS:
@@ -203,10 +205,11 @@ class _Counter:
         cost.contribute(instruction, "compute", seconds)
 
     def _kernel(self, cost: _Cost, computation: Computation, call: Instruction) -> None:
-        flops = products.kernel_flops(computation, call)
-        if flops is None:
+        on_gpu = self._chip.platform == "cuda"
+        found = (kernel_work.on_gpu if on_gpu else kernel_work.on_tpu)(computation, call, self._chip)
+        if found is None:
             self._noted["kernels without a price"].add(call.name)
             return
-        cost.kernel_flops = flops
-        cost.kernels = cost.compute = flops / (KERNEL_EFFICIENCY * self._chip.peak_flops)
-        cost.contribute(call, "kernel", cost.compute)
+        cost.kernel_flops = found.flops
+        cost.kernels = cost.compute = found.seconds
+        cost.contribute(call, "kernel", found.seconds)

@@ -24,6 +24,14 @@ def test_layer_norm_and_its_gradients_are_the_formula(shape):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), ours[1](dy), theirs[1](dy))
 
 
+def test_a_large_mean_costs_no_digits():
+    x = np.float32(1000) + np.random.default_rng(0).standard_normal((4, 256)).astype(np.float32)
+    exact = x.astype(np.float64)
+    exact = (exact - exact.mean(1, keepdims=True)) / exact.std(1, keepdims=True)
+    norm = {"scale": jnp.ones(256), "bias": jnp.zeros(256)}
+    np.testing.assert_allclose(layer_norm(jnp.asarray(x), norm), exact, atol=2e-4)
+
+
 @pytest.mark.parametrize("bias", [(4,), (3, 4), (2, 3, 4)])
 def test_the_gradient_of_a_bias_is_summed_over_all_rows(bias):
     dy = jax.random.normal(jax.random.key(0), (6, 2, 3, 4)).astype(jnp.bfloat16)

@@ -109,6 +109,29 @@ get-tuple-element(%splash_mha_fwd_residuals.27), index=1
 }
 """
 
+# Attention of 49 rows, 64 pictures and 20 heads of 128, as it is written down for TPUs and for GPUs.
+SHORT_ON_TPU = """HloModule jit_s, is_scheduled=true
+
+ENTRY %main (param.1: bf16[49,20,3,64,128]) -> bf16[49,20,64,128] {
+  %param.1 = bf16[49,20,3,64,128]{4,3,2,1,0:T(8,128)(2,1)} parameter(0)
+  ROOT %short_attention.2 = bf16[49,20,64,128]{3,2,1,0:T(8,128)(2,1)} \
+custom-call(%param.1, %param.1, %param.1), custom_call_target="tpu_custom_call", \
+metadata={op_name="jit(s)/short_attention/pallas_call"}, \
+backend_config={"custom_call_config":{"body":"TUzv","cost_estimate":{"flops":"FLOPS","transcendentals":"3",\
+"bytes_accessed":"BYTES","remote_bytes_transferred":"0"}}}
+}
+"""
+SHORT_ON_GPU = """HloModule jit_s, is_scheduled=true
+
+ENTRY %main (param.1: bf16[64,49,20,3,128], param.2: bf16[64,49,20,128]) -> bf16[64,49,20,3,128] {
+  %param.1 = bf16[64,49,20,3,128]{4,3,2,1,0} parameter(0)
+  %param.2 = bf16[64,49,20,128]{3,2,1,0} parameter(1)
+  ROOT %pallas_call.3 = bf16[64,49,20,3,128]{4,3,2,1,0} custom-call(%param.1, %param.2), \
+custom_call_target="__gpu$xla.gpu.triton", \
+metadata={op_name="jit(s)/transpose(jvp(short_attention_backward))/pallas_call"}, backend_config={grid_x = 64}
+}
+"""
+
 # Two branches, with one product and with two.
 BRANCHES = """HloModule jit_k, is_scheduled=true
 

@@ -93,6 +93,16 @@ def test_attention_kernels_are_priced_from_their_flops():
     assert cost.report(unknown, V5P, CUBE).notes == ("kernels without a price: my_kernel.27",)
 
 
+def test_attention_of_short_rows_takes_its_tiles_or_its_bytes():
+    flops, moved = 4697620480, 64225280  # 2 products of 56 x 128 tiles; what is read and written
+    text = texts.SHORT_ON_TPU.replace("FLOPS", str(flops)).replace("BYTES", str(moved))
+    report = cost.report(text, V5P, CUBE)
+    assert report.kernel_flops == flops
+    assert report.compute_seconds == report.kernel_seconds == pytest.approx(flops / (0.25 * 459e12))
+    slow = cost.report(text.replace(str(moved), str(100 * moved)), V5P, CUBE)
+    assert slow.compute_seconds == pytest.approx(100 * moved / (0.9 * V5P.chip.hbm_bytes_per_s))
+
+
 def test_of_branches_the_dearest_is_counted():
     report = cost.report(texts.BRANCHES, V5P, CUBE)
     assert report.matmul_flops == 2 * 2 * 64**3

@@ -11,6 +11,7 @@ from jax.sharding import PartitionSpec as P
 
 from pangu_jax.planner import cost
 from pangu_jax.planner.gpu_work import BANDWIDTH, MATMUL
+from tests.planner import compiled_texts as texts
 from tpu_npu_backends import compiling, gpu, selection, topologies
 
 needs_plugin = pytest.mark.skipif(
@@ -87,6 +88,13 @@ def test_a_kernel_that_is_not_known_is_said():
         .replace("__cublas$lt$matmul", "__cudnn$fmhaSoftmax")
     )
     assert cost.report(text, EIGHT, {"data": 8}).notes == ("kernels without a price: product",)
+
+
+def test_attention_of_short_rows_takes_its_bytes():
+    found = cost.report(texts.SHORT_ON_GPU, EIGHT, {"data": 8})
+    assert found.kernel_flops == 5 * 2 * 64 * 20 * 64 * 64 * 128  # rows in blocks of 64
+    assert found.compute_seconds == pytest.approx(2 * 64 * 49 * 20 * 128 * (3 + 1 + 3) / BYTES_PER_S)
+    assert found.compute_seconds == found.kernel_seconds and not found.notes
 
 
 @needs_plugin

@@ -1,5 +1,6 @@
 """Residual blocks with biases and LayerNorm before them, stacked: perceptrons and self-attention."""
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 
@@ -9,7 +10,7 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 
-from pangu_jax.models import attention, native, native_blocks
+from pangu_jax.models import attention, native, native_blocks, short_attention
 from pangu_jax.models.native_blocks import Linear
 from pangu_jax.models.normalization import LayerNorm, biased, layer_norm
 from pangu_jax.models.parameters import Tree, normal, zeros
@@ -112,12 +113,21 @@ def self_attention(
         out = Linear(params["out"], params["out_bias"])
         return checkpoint_name(native_blocks.linear_back(heads, out, beside), "residual")
     x = placement.enter(layer_norm(x_BxTxD, params["norm"], epsilon))
-    projected_BxTxHx3xK = project(x, params["qkv"])
-    if "qkv_bias" in params:
-        projected_BxTxHx3xK = biased(projected_BxTxHx3xK, params["qkv_bias"])
-    heads_BxTxHxK = _attend(projected_BxTxHx3xK, seen_Bx1xTxT, placement)
+    heads_BxTxHxK = _attend(_projected(params, x, placement), seen_Bx1xTxT, placement)
     y_BxTxD = placement.leave(project_back(heads_BxTxHxK, params["out"]))
     return checkpoint_name(biased(x_BxTxD + y_BxTxD, params["out_bias"]), "residual")
+
+
+def _projected(params: Tree, x_BxTxD: jax.Array, placement: Placement) -> jax.Array:
+    """Queries, keys and values, [B, T, H, 3, K]."""
+    qkv_DxHx3xK, bias_Hx3xK = params["qkv"], params.get("qkv_bias")
+    if bias_Hx3xK is None:
+        return project(x_BxTxD, qkv_DxHx3xK)
+    if placement.platform != "gpu":
+        return biased(project(x_BxTxD, qkv_DxHx3xK), bias_Hx3xK)
+    # There a product takes a bias of one dimension along; a TPU would lay out weight and result anew.
+    flat_BxTxN = project(x_BxTxD, qkv_DxHx3xK.reshape(x_BxTxD.shape[-1], -1))
+    return biased(flat_BxTxN, bias_Hx3xK.reshape(-1)).reshape(*x_BxTxD.shape[:2], *bias_Hx3xK.shape)
 
 
 def _attend(
@@ -129,6 +139,16 @@ def _attend(
     if native.takes(placement, projected_BxTxHx3xK) and native_blocks.fits(projected_BxTxHx3xK, seen_Bx1xTxT):
         seen_BxTxT = None if seen_Bx1xTxT is None else seen_Bx1xTxT[:, 0]
         return checkpoint_name(native_blocks.self_attend(projected_BxTxHx3xK, seen_BxTxT, scale), "attention")
+    plain = functools.partial(_attend_plainly, seen_Bx1xTxT=seen_Bx1xTxT, placement=placement)
+    if seen_Bx1xTxT is not None:
+        return plain(projected_BxTxHx3xK)
+    return short_attention.attend(projected_BxTxHx3xK, placement, plain)
+
+
+def _attend_plainly(
+    projected_BxTxHx3xK: jax.Array, seen_Bx1xTxT: jax.Array | None, placement: Placement
+) -> jax.Array:
+    scale = projected_BxTxHx3xK.shape[-1] ** -0.5
     q, k, v = (placement.inside(part, attention.HEADS) for part in _parts(projected_BxTxHx3xK))
     seen = jnp.ones((1, 1, 1, 1), bool) if seen_Bx1xTxT is None else seen_Bx1xTxT
     heads = attention.attend(q * scale, k, v, seen, None)

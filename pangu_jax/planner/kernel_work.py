@@ -1,0 +1,56 @@
+"""What a Pallas kernel takes: compilers do not say, so by FLOPs at a part of the peak, and by bytes.
+
+Splash attention works on tiles that fill the matrix unit. Attention of short rows does not: of its products
+whole tiles are counted, and what its scheduled instructions come to (docs/scaling.md).
+"""
+
+import re
+from typing import NamedTuple
+
+from pangu_jax.planner.gpu_work import BANDWIDTH
+from pangu_jax.planner.hlo import Computation, Instruction
+from pangu_jax.planner.products import kernel_flops
+from tpu_npu_backends.chips import Chip
+
+EFFICIENCY = 0.5  # of the peak, splash and flash attention
+# Of short rows, padding counted as work. For v5p the kernels' instructions, scheduled by its compiler, are a
+# cycle each: 37% of the peak forward, 24% backward for 49 rows. For GPUs it is an assumption.
+EFFICIENCY_SHORT = 0.25
+
+_SHORT = "short_attention"
+_ROWS_ON_GPU = 64  # of a program's arrays, as models/short_attention_gpu.py has them
+_BYTES = re.compile(r'"bytes_accessed":"?(\d+)')
+
+
+class KernelWork(NamedTuple):
+    """Seconds of a kernel, and its FLOPs."""
+
+    seconds: float
+    flops: int
+
+
+def on_tpu(computation: Computation, call: Instruction, chip: Chip) -> KernelWork | None:
+    """Of a `tpu_custom_call`; None for one that says nothing of itself and is no attention known here."""
+    flops = kernel_flops(computation, call)
+    if flops is None:
+        return None
+    said = _BYTES.search(call.attributes)
+    short = _SHORT in f"{call.op_name} {call.name}"
+    return _longest(flops, EFFICIENCY_SHORT if short else EFFICIENCY, int(said[1]) if said else 0, chip)
+
+
+def on_gpu(computation: Computation, call: Instruction, chip: Chip) -> KernelWork | None:
+    """Of a kernel of Triton's; None for one that is not known here."""
+    if _SHORT not in call.op_name:
+        return None
+    arrays = [computation.by_name[name].arrays[0] for name in call.operands]
+    batch, length, heads, _, width = arrays[0].dims
+    rows = -(-length // _ROWS_ON_GPU) * _ROWS_ON_GPU
+    products = 5 if f"{_SHORT}_backward" in call.op_name else 2
+    flops = products * 2 * batch * heads * rows * rows * width
+    return _longest(flops, EFFICIENCY_SHORT, sum(a.bytes for a in (*arrays, *call.arrays)), chip)
+
+
+def _longest(flops: int, efficiency: float, moved: int, chip: Chip) -> KernelWork:
+    by_bytes = moved / (BANDWIDTH * chip.hbm_bytes_per_s)
+    return KernelWork(max(flops / (efficiency * chip.peak_flops), by_bytes), flops)
