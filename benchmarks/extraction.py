@@ -1,11 +1,11 @@
 """Extraction: four sizes of a HiViT from one elastic training, beside training each of them alone.
 
-On a fifth of CIFAR-10's training pictures, where a size is limited by what it can make of them and not by how
-long it has been trained. Each smaller size is cut out of the elastic run, tuned for a quarter of its steps
-more, and compared with the same size from scratch for as many steps in all. The whole is compared as it
-leaves the elastic run. Naive slices of the whole trained alone stand beside. CPU time is of all steps that give the
-four sizes; compiling is told apart. Seeds are of weights, order, views and the draw of pictures; rows of a
-seed are paired.
+On a fifth of CIFAR-10's training pictures, where a size is limited by what it can make of them and not by
+how long it has been trained. Each smaller size is cut out of the elastic run, tuned for a quarter of its
+steps more, and compared with the same size from scratch for as many steps in all. The whole is compared as
+it leaves the elastic run. Naive slices of the whole trained alone stand beside. CPU time is of all steps
+that give the four sizes; compiling is told apart. Seeds are of weights, order, views and the draw of
+pictures; rows of a seed are paired.
 
     python -m benchmarks.extraction                      # what is in docs/results/vision_extraction.json
     python -m benchmarks.extraction --train --seeds 5    # what is there already is not made again
