@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from data_pipelines.errors import DataError
+from data_pipelines.images.trivial_augment import TrivialAugment as TrivialAugment  # a step like these
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 FILTERS = {

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from data_pipelines.errors import DataError
 from data_pipelines.images import augment
@@ -15,8 +16,10 @@ from data_pipelines.images.augment import (
     RandomCrop,
     RandomResizedCrop,
     Resize,
+    TrivialAugment,
     Turn,
 )
+from data_pipelines.images.trivial_augment import COLOURS, PLACES
 
 ALL = [
     Resize(16),
@@ -28,6 +31,7 @@ ALL = [
     Turn(),
     ColorJitter(),
     Grey(0.5),
+    TrivialAugment(),
 ]
 PICTURES = st.builds(
     lambda height, width, channels, seed: np.random.default_rng(seed).integers(
@@ -126,3 +130,29 @@ def test_too_small_for_a_crop_is_said():
         RandomCrop(32)(np.zeros((8, 40, 3), np.uint8), np.random.default_rng(0))
     with pytest.raises(DataError, match="least_area 0 must be in"):
         RandomResizedCrop(least_area=0)
+
+
+@pytest.mark.parametrize("strength", [-1.0, 0.0, 1.0])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", [*COLOURS, *PLACES])
+def test_every_change_of_trivial_augment(name, channels, strength):
+    pixels = np.random.default_rng(3).integers(60, 200, (20, 30, channels), np.uint8)
+    image = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
+    made = np.asarray((COLOURS | PLACES)[name](image, strength))
+    assert made.shape == (20, 30) if channels == 1 else (20, 30, 3)
+    same = np.array_equal(made, np.asarray(image))
+    always = {"autocontrast", "equalize"}  # of no strength
+    idle = {"identity"} | ({"color"} if channels == 1 else set())
+    assert same == (name in idle or (strength == 0 and name not in always))
+
+
+def test_trivial_augment_without_moves_leaves_things_where_they_are():
+    pixels = np.full((16, 16, 3), 120, np.uint8)
+    pixels[4:7, 9:12] = 250
+    for draw in range(60):
+        made = TrivialAugment(moves=False)(pixels, np.random.default_rng(draw))
+        rows, columns = np.nonzero((made != made[0, 0]).any(-1))
+        assert set(rows) <= set(range(3, 8))  # sharpness reaches a pixel further
+        assert set(columns) <= set(range(8, 13))
+    moved = [TrivialAugment()(pixels, np.random.default_rng(draw)) for draw in range(60)]
+    assert any((picture == 0).all(-1).any() for picture in moved)  # black from outside
