@@ -1,5 +1,7 @@
-"""Augmentation with nothing to tune: one change, drawn from a list, as strong as is drawn (TrivialAugment, Müller
-& Hutter, ICCV 2021, arXiv 2103.10158)."""
+"""Augmentation with nothing to tune: one change, drawn from a list, as strong as is drawn.
+
+TrivialAugment: Müller & Hutter, ICCV 2021, arXiv 2103.10158.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
