@@ -26,7 +26,7 @@ def _flags(parser: argparse.ArgumentParser) -> None:
         "--steps", type=int, default=200, metavar="N", help="of fine-tuning; 200 unless given"
     )
     parser.add_argument(
-        "--learning_rate", type=float, default=5e-4, metavar="R", help="its peak; 5e-4 unless given"
+        "--learning_rate", type=float, default=3e-3, metavar="R", help="its peak; 3e-3 unless given"
     )
     parser.add_argument("--batch", type=int, default=1, metavar="B", help="pictures of a timed forward pass")
     parser.add_argument(

@@ -25,7 +25,7 @@ def extract(
     train: Train,
     *,
     steps: int = 200,
-    learning_rate: float = 5e-4,
+    learning_rate: float = 3e-3,
     batch: int = 1,
     measured: int = 12,
     devices: Devices = ANY,
