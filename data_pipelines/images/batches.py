@@ -46,11 +46,16 @@ class Pictures:
         _example()  # before threads read ahead
         # Filled as pictures are asked for: a run that begins waits for none but its first.
         self._kept: list[np.ndarray | None] | None = None
-        if self._sides_Nx2.prod(1).sum() * (3 if mode == "RGB" else 1) <= KEPT:
+        if self._sides_Nx2.prod(1).sum() * self.channels <= KEPT:
             self._kept = [None] * len(self.label_N)
 
     def __len__(self) -> int:
         return len(self.label_N)
+
+    @property
+    def channels(self) -> int:
+        """Of every picture."""
+        return 3 if self._mode == "RGB" else 1
 
     def sides(self, place: int) -> tuple[int, int]:
         """Height and width."""
@@ -143,8 +148,7 @@ class PictureTask:
 
     def padding(self) -> Batch:
         """A row without weight, to fill a last batch."""
-        channels = self.pictures.pixels(0).shape[-1]
-        shape = (self.views + (self.plain is not None), self.pixels, self.pixels, channels)
+        shape = (self.views + (self.plain is not None), self.pixels, self.pixels, self.pictures.channels)
         return self._row(np.zeros(shape, np.uint8), -1, -1, 0.0)
 
     def _row(self, image: np.ndarray, label: int, place: int, weight: float) -> Batch:

@@ -66,7 +66,7 @@ class BoxedTask:
 
     def padding(self) -> Batch:
         """A row without weight, to fill a last batch."""
-        pixels = np.zeros((self.height, self.width, self.pictures.pixels(0).shape[-1]), np.uint8)
+        pixels = np.zeros((self.height, self.width, self.pictures.channels), np.uint8)
         return self._row(box_views.whole(pixels, box_views.Boxes.none()), -1, 0.0)
 
     def _row(self, view: BoxedView, place: int, weight: float) -> Batch:

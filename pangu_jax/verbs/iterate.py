@@ -30,7 +30,9 @@ def _iterate(flags: argparse.Namespace) -> Result:
     from pangu_jax import recipes
     from pangu_jax.apps.vision.measuring import images_of_run
     from pangu_jax.recipes.functions import INCREMENT, ITERATE, wanted
+    from pangu_jax.runs import opening
 
+    opening.require_family(flags.run_dir, "vision")
     files = flags.gin_file or ["vision/iterate.gin"]
     function = INCREMENT if wanted(recipes.imported(files)) == INCREMENT else ITERATE
     own = images_of_run.bindings(flags.run_dir, files, flags.bindings)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pangu_jax.apps.vision.iteration.pool import Pool
+from pangu_jax.errors import UserError
 
 YES, NO = "yes", "no"
 Row = dict[str, Any]
@@ -72,6 +73,35 @@ def row_of(pool: Pool, round_: int, query: LabelQuery, answer: str) -> Row:
     """An answer as the journal holds it: by names, which outlive a change of the pool's order."""
     guess = None if query.guess is None else pool.classes[query.guess]
     return {"round": round_, "id": pool.ids[query.row], "guess": guess, "answer": answer}
+
+
+def asked_row(pool: Pool, round_: int, queries: Sequence[LabelQuery]) -> Row:
+    """The questions of a round as the journal holds them, before the first is asked."""
+    guesses = [None if query.guess is None else pool.classes[query.guess] for query in queries]
+    return {"round": round_, "asked": [[pool.ids[q.row], of] for q, of in zip(queries, guesses, strict=True)]}
+
+
+def asked_in(pool: Pool, rows: Iterable[Row], round_: int) -> list[LabelQuery] | None:
+    """The questions of a round that has begun; None of one that has not.
+
+    Raises:
+      UserError: an answer is there to a question that this round does not ask.
+    """
+    found: dict[str, str | None] | None = None
+    for row in rows:
+        if row.get("round") != round_:
+            continue
+        if "asked" in row:
+            found = dict(row["asked"])
+        elif "answer" in row and (found is None or found.get(row["id"], ...) != row["guess"]):
+            raise UserError(
+                f"the journal answers {row['guess']!r} of {row['id']!r} in round {round_}, which does not "
+                "ask that: it was changed, or is of an older version; name another --out"
+            )
+    if found is None:
+        return None
+    numbers = [None if of is None else pool.class_of(of, "the journal") for of in found.values()]
+    return [LabelQuery(pool.row_of[name], of) for name, of in zip(found, numbers, strict=True)]
 
 
 def undone(round_: int, id_: str) -> Row:

@@ -1,7 +1,9 @@
 """`iterate`: rounds of mining, asking and learning on the pictures of a pool, by a trunk that stays as it is.
 
 The state when a round begins is a function of the journal's answers and the seed: heads are learnt from fresh
-weights, and what is mined hangs on the head before. So a run that was killed anywhere comes to the same end.
+weights, and what is mined hangs on the head before. What a round asks is in the journal before its first
+answer, so that a machine that rounds floats otherwise asks the same. So a run that was killed anywhere comes
+to the same end.
 """
 
 import hashlib
@@ -247,14 +249,15 @@ def _ask(
     """Questions that wait for an answer still when the oracle has stopped; 0 when the round is answered."""
     if any(row.get("measured") == number for row in journal.rows):
         return 0
-    known = answers.known_before(rounds.pool, journal.rows, number)
-    head = _head(rounds, number - 1, known, folder)
-    queries = rounds.queries(head, known, number, bits)
+    if (queries := answers.asked_in(rounds.pool, journal.rows, number)) is None:
+        known = answers.known_before(rounds.pool, journal.rows, number)
+        queries = rounds.queries(_head(rounds, number - 1, known, folder), known, number, bits)
+        journal.add(answers.asked_row(rounds.pool, number, queries))
     done = answers.of_round(journal.rows, number)
     ids = rounds.pool.ids
     # In the order in which they were answered, for whoever wants to take the last one back.
     by_id = {ids[query.row]: query for query in queries}
-    ordered = [by_id.pop(name) for name in done if name in by_id]
+    ordered = [by_id.pop(name) for name in done]
     queries = ordered + list(by_id.values())
     say(f"round {number}: {len(queries)} questions, {len(ordered)} of them answered")
     oracle.answer(rounds.pool, queries, len(ordered), _JournalTranscript(journal, rounds.pool, number))

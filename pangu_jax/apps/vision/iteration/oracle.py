@@ -29,17 +29,14 @@ class Oracle(Protocol):
         """Before the first question. UserError where it cannot answer about these pictures."""
         ...
 
-    def answer(self, pool: Pool, queries: Sequence[LabelQuery], answered: int, kept: Transcript) -> bool:
-        """All of these, in their order.
+    def answer(self, pool: Pool, queries: Sequence[LabelQuery], answered: int, kept: Transcript) -> None:
+        """All of these, in their order; or as many as there is an answer to now: the others wait.
 
         Args:
           pool: the pictures.
           queries: of the round, those with an answer first.
           answered: so many of the first ones have an answer already.
           kept: where answers go.
-
-        Returns:
-          False where it stopped before the end: to be asked another day.
         """
         ...
 
@@ -64,7 +61,7 @@ class OracleFile:
             pool.class_of(name, self.path)
         self._labels = labels
 
-    def answer(self, pool: Pool, queries: Sequence[LabelQuery], answered: int, kept: Transcript) -> bool:
+    def answer(self, pool: Pool, queries: Sequence[LabelQuery], answered: int, kept: Transcript) -> None:
         """See `Oracle`."""
         for query in queries[answered:]:
             name = pool.ids[query.row]
@@ -74,7 +71,6 @@ class OracleFile:
                     "command again; answers so far are kept"
                 )
             kept.keep(query, reply(pool, query, label))
-        return True
 
 
 def reply(pool: Pool, query: LabelQuery, label: str) -> str:

@@ -49,17 +49,16 @@ class OraclePage:
         """A person can look at any picture."""
         del pool
 
-    def answer(self, pool: Pool, queries: Sequence[LabelQuery], answered: int, kept: Transcript) -> bool:
+    def answer(self, pool: Pool, queries: Sequence[LabelQuery], answered: int, kept: Transcript) -> None:
         """See `Oracle`: until all have an answer, or the person stops."""
         session = PageSession(pool, queries, answered, kept)
         if session.done:
-            return True
+            return
         with page_server(session, self.port) as server:
             print(f"answer at {server.address}", file=sys.stderr, flush=True)
             server.serve_forever(poll_interval=0.2)
         if session.error:
             raise session.error
-        return session.done
 
 
 class PageSession:

@@ -3,7 +3,6 @@
 import csv
 import functools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -156,11 +155,3 @@ def read_labels(path: str | Path) -> dict[str, str]:
     if not found:
         raise UserError(f"{path} has no labels")
     return found
-
-
-def write_labels(path: str | Path, labels: Sequence[tuple[str, str]]) -> None:
-    """The file that `read_labels` reads."""
-    with Path(path).open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(COLUMNS)
-        writer.writerows(labels)

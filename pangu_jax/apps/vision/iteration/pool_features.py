@@ -91,11 +91,9 @@ def of_run(run: OpenedRun, pool: Pool, folder: Path | None, say: Callable[[str],
     flops = model.flops(model.units) * (len(pool) * (1 + images.views) + len(pool.held_place_M))
     kept = None if folder is None else folder / f"features-{_key(run, pool)}.npz"
     if kept is not None and kept.is_file():
-        try:
-            with np.load(kept, allow_pickle=False) as found:
-                return PoolFeatures(found["views"], found["held"], flops)
-        except stored_state.BROKEN:
-            say(f"{kept} is damaged: made anew")
+        if found := stored_state.read(kept):
+            return PoolFeatures(found["views"], found["held"], flops)
+        say(f"{kept} is damaged: made anew")
     spread = run.spread
     mesh = spread.mesh or make_mesh(Layout(data=1), [spread.backend.devices[0]])
     context = RunContext(spread.run.placement, dtype=spread.run.dtype, kernel=spread.run.kernel)
@@ -112,9 +110,7 @@ def of_run(run: OpenedRun, pool: Pool, folder: Path | None, say: Callable[[str],
     held_MxF = viewer(params, images, pool.held_place_M).features_NxF
     made = PoolFeatures(views_NxVxF, whiten(held_MxF), flops)
     if kept is not None:
-        partial = kept.with_suffix(".partial.npz")
-        np.savez(partial, views=made.views_NxVxF, held=made.held_MxF)
-        partial.replace(kept)
+        stored_state.write(kept, {"views": made.views_NxVxF, "held": made.held_MxF})
     return made
 
 

@@ -69,6 +69,11 @@ def _gelu_backward(x: jax.Array, dy: jax.Array) -> tuple[jax.Array]:
 gelu.defvjp(lambda x: (gelu(x), x), _gelu_backward)
 
 
+def unit_length(x: jax.Array) -> jax.Array:
+    """Of length 1 along the last axis; zeros stay."""
+    return x * jax.lax.rsqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True) + 1e-12)
+
+
 def gelu_of(tanh: bool) -> Callable[[jax.Array], jax.Array]:
     """GELU by tanh, as Flax has it by default, or by the error function."""
     return jax.nn.gelu if tanh else gelu

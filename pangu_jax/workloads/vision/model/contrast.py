@@ -26,7 +26,7 @@ from pangu_jax.models.normalization import LayerNorm, layer_norm
 from pangu_jax.models.parameters import Tree, arrays, logical_axes, normal, zeros
 from pangu_jax.models.placement import Placement
 from pangu_jax.workloads.vision.model import trunk as trunks
-from pangu_jax.workloads.vision.model.blocks import gelu
+from pangu_jax.workloads.vision.model.blocks import gelu, unit_length
 from pangu_jax.workloads.vision.model.objective import Begun, Pass, PictureBatch, PictureObjective, Term
 from pangu_jax.workloads.vision.model.pixels import centred
 from pangu_jax.workloads.vision.model.streams import features_of
@@ -109,7 +109,7 @@ class NeighbourContrast(PictureObjective):
         """A queue of random embeddings per stage, with no labels."""
         del trunk
         fresh = jax.random.normal(key, (self.stages, self.queue, self.width))
-        return {"queue": _unit(fresh), "label": jnp.full((self.queue,), -1, jnp.int32)}
+        return {"queue": unit_length(fresh), "label": jnp.full((self.queue,), -1, jnp.int32)}
 
     def extra_axes(self, trunk: TrunkConfig) -> Tree:
         """All of it is on every device."""
@@ -163,7 +163,7 @@ class NeighbourContrast(PictureObjective):
         pooled = [jnp.mean(stage.astype(jnp.float32), axis=1) for stage in features[-self.stages :]]
         return jnp.stack(
             [
-                _unit(_projected(params[name], logical[name], x_BxF, run.placement, run.dtype))
+                unit_length(_projected(params[name], logical[name], x_BxF, run.placement, run.dtype))
                 for name, x_BxF in zip(_names(self.stages), pooled, strict=True)
             ],
             axis=1,
@@ -242,10 +242,6 @@ def _projected(params: Tree, logical: Tree, x_BxF: jax.Array, placement: Placeme
     x = layer_norm(x_BxF, params["norm"]).astype(dtype)
     x = gelu(x @ gathered["up"] + params["up_bias"].astype(dtype))
     return (x @ gathered["down"].T).astype(jnp.float32)
-
-
-def _unit(x: jax.Array) -> jax.Array:
-    return x * jax.lax.rsqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True) + 1e-12)
 
 
 @functools.cache

@@ -1,6 +1,9 @@
 """Digits of scikit-learn as a pool, seen as their own pixels: no trunk is needed to ask and learn."""
 
+import csv
 import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +11,12 @@ import pytest
 from data_pipelines.images.images import images
 from pangu_jax.apps.vision.iteration.pool import Pool, of_images
 from pangu_jax.apps.vision.iteration.pool_features import PoolFeatures
+
+
+def write_labels(path: Path, labels: Sequence[tuple[str, str]]) -> None:
+    """The file that `pool.read_labels` reads."""
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([("id", "label"), *labels])
 
 
 @pytest.fixture(scope="session")

@@ -51,6 +51,14 @@ def test_every_method_learns_and_those_against_forgetting_forget_less_than_repla
     assert last["joint"]["percent_of_joint"] == 100 > last["iCaRL"]["percent_of_joint"]
 
 
+def test_looking_at_the_memory_again_is_counted(rows):
+    """It holds pixels: 60 pictures are new, 16 are kept of the four classes before, each in two views."""
+    last = {row["method"]: row["flops"] - row["head_flops"] for row in rows if row["increment"] == 2}
+    assert last.pop("joint") == 2 * 180
+    assert last.pop("nearest mean") == last.pop("nearest mean, whitened") == 2 * 60
+    assert set(last.values()) == {2 * (60 + 16)}
+
+
 def test_a_state_on_disk_continues_alike(stream, tmp_path):
     method = ICaRL(FIT)
     whole = list(measured(method, stream, 1.0))

@@ -12,7 +12,8 @@ import pytest
 from pangu_jax import cli
 from pangu_jax import train as launch
 from pangu_jax.apps.vision.iteration import pool as pools
-from tests.apps.vision.test_measuring import RECIPE
+from tests.apps.vision.iteration.conftest import write_labels
+from tests.apps.vision.test_measuring import LANGUAGE, RECIPE
 
 BINDINGS = {
     "iterate.bits": 40.0,
@@ -43,7 +44,7 @@ def command(run_dir, tmp_path_factory):
     labelled = pools.of_images(images(path="package:digits", mode="L", size=8), 1.0, 0)
     path = tmp_path_factory.mktemp("labels") / "labels.csv"
     named = [(name, labelled.classes[c]) for name, c in zip(labelled.ids, labelled.start_N, strict=True)]
-    pools.write_labels(path, named)
+    write_labels(path, named)
 
     def arguments(out):
         given = [f"--gin.{name}={value}" for name, value in BINDINGS.items()]
@@ -58,6 +59,14 @@ def command(run_dir, tmp_path_factory):
         ]
 
     return arguments
+
+
+def test_a_run_of_another_family_is_named(tmp_path, capsys):
+    """Not that it has no pictures."""
+    (tmp_path / "recipe.gin").write_text(LANGUAGE)
+    assert cli.main(["iterate", "--run_dir", str(tmp_path), "--out", str(tmp_path / "rounds")]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and "is a run of the family 'language', and this is for one of 'vision'" in said[0]
 
 
 def answers(out):

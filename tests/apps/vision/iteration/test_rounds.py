@@ -16,6 +16,7 @@ from pangu_jax.apps.vision.iteration.mining import RandomPictures, UncertainPict
 from pangu_jax.apps.vision.iteration.oracle import OracleFile
 from pangu_jax.errors import UserError
 from pangu_jax.evaluation.journal import Journal
+from tests.apps.vision.iteration.conftest import write_labels
 
 LEARN = MeanTeacher(hidden=16, steps=100, batch_size=16, unlabelled=16, learning_rate=1e-2)
 IDENTITY = {"of": "test"}
@@ -28,7 +29,7 @@ class Killed(BaseException):
 @pytest.fixture
 def oracle(pool, truth, tmp_path):
     path = tmp_path / "labels.csv"
-    pools.write_labels(path, truth)
+    write_labels(path, truth)
     found = OracleFile(str(path))
     found.check(pool)
     return found
@@ -69,6 +70,30 @@ def test_killed_in_any_round_it_comes_to_the_same_end(pool, features, oracle, tm
     rows = measured(whole)
     assert [row["bits"] - rows[0]["bits"] for row in rows] == [0, 12, 24]
     assert rows[-1]["flops_so_far"] == pytest.approx(sum(row["flops"] for row in rows))
+
+
+def test_a_round_that_has_begun_asks_what_it_began_with(pool, features, oracle, tmp_path):
+    """On a machine that rounds otherwise, too: here its head is another."""
+    rounds = Rounds(pool, features, OneBit(), UncertainPictures(by="bit"), LEARN, 3)
+    whole = carried(rounds, oracle, tmp_path / "whole")
+    assert carried(rounds, oracle, tmp_path / "moved", 6) is None
+    moved = Rounds(pool, features, OneBit(), UncertainPictures(by="entropy"), LEARN, 3)
+    found = carried(moved, oracle, tmp_path / "moved")
+    of_one = [[row for row in rows if row.get("round") == 1] for rows in (whole, found)]
+    assert of_one[0] == of_one[1] and "asked" in of_one[0][0]
+
+
+def test_an_answer_to_another_question_is_refused(pool, features, oracle, tmp_path):
+    rounds = Rounds(pool, features, OneBit(), RandomPictures(), LEARN, 0)
+    assert carried(rounds, oracle, tmp_path, 4) is None
+    path = tmp_path / JOURNAL
+    *before, last = path.read_text().splitlines()
+    row = json.loads(last)
+    other = next(name for name in pool.classes if name != row["guess"])
+    path.write_text("\n".join([*before, json.dumps(row | {"guess": other})]) + "\n")
+    with pytest.raises(UserError, match=f"answers {other!r} of .* which does not ask that") as found:
+        carried(rounds, oracle, tmp_path)
+    assert "\n" not in str(found.value)
 
 
 def test_full_labels_cost_their_bits(pool, features, oracle, tmp_path):
@@ -141,7 +166,7 @@ def test_a_wrong_file_of_labels_is_one_line(pool, tmp_path, lines, said):
 
 def test_a_file_without_an_answer_keeps_those_before_it(pool, features, truth, tmp_path):
     path = tmp_path / "labels.csv"
-    pools.write_labels(path, truth[:5])
+    write_labels(path, truth[:5])
     oracle = OracleFile(str(path))
     oracle.check(pool)
     rounds = Rounds(pool, features, OneBit(), RandomPictures(), LEARN, 0)
@@ -156,7 +181,7 @@ def test_a_file_without_an_answer_keeps_those_before_it(pool, features, truth, t
 
 def test_known_labels_by_a_file(pool, truth, tmp_path):
     path = tmp_path / "known.csv"
-    pools.write_labels(path, truth[:40])
+    write_labels(path, truth[:40])
     found = pools.of_images(pool.images, 0.5, 0, 400, str(path))
     assert int((found.start_N >= 0).sum()) == 40 and found.classes == pool.classes
 

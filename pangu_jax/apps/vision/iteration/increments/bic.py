@@ -70,7 +70,7 @@ class BiC:
             alpha, beta = bias_of(logits, task.label_N[slice_], new_C)
             found["scale"][new_C], found["shift"][new_C] = alpha, beta
         flops = spent(self.fit, task, len(learnt), passes=4 if state else 3)
-        return IncrementLearnt(found, flops, task.picture_bytes * len(task.memory), len(task.new))
+        return IncrementLearnt(found, flops, task.picture_bytes * len(task.memory), len(task.rows))
 
     def scores(self, state: State, features_MxF: np.ndarray, seen_C: np.ndarray) -> np.ndarray:
         """See `IncrementMethod`."""

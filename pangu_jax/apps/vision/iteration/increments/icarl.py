@@ -55,7 +55,7 @@ class ICaRL:
         flops = spent(self.fit, task, len(task.rows), passes=4 if state else 3)
         found = {"head": head, "mean": mean_CxH}
         return IncrementLearnt(
-            found, flops, task.picture_bytes * len(task.memory) + mean_CxH.nbytes, len(task.new)
+            found, flops, task.picture_bytes * len(task.memory) + mean_CxH.nbytes, len(task.rows)
         )
 
     def scores(self, state: State, features_MxF: np.ndarray, seen_C: np.ndarray) -> np.ndarray:

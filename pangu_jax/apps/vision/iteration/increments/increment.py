@@ -150,7 +150,6 @@ class IncrementStream:
         seen_C = was_C | np.isin(np.arange(len(self.pool.classes)), self.groups[number])
         memory = [self._of_class(int(c))[: self.per_class] for c in np.flatnonzero(was_C)]
         return IncrementTask(
-            number,
             self.views_NxVxF,
             self.pool.start_N,
             np.concatenate([self._of_class(int(c)) for c in self.groups[number]]),

@@ -16,7 +16,7 @@ class IncrementLearnt(NamedTuple):
       state: what the method keeps; the next increment begins with it.
       flops: of products, spent on heads.
       bytes: kept besides the head: of a memory's pictures, means or an old head.
-      looked: pictures of the pool that the trunk had to look at in this increment.
+      looked: pictures that the trunk looked at in this increment; those of a memory too, which are pixels.
     """
 
     state: State

@@ -19,12 +19,13 @@ from pangu_jax.apps.vision.iteration.increments.method import IncrementLearnt, S
 from pangu_jax.apps.vision.iteration.increments.replay import fresh, spent
 from pangu_jax.apps.vision.iteration.increments.task import IncrementTask
 from pangu_jax.apps.vision.iteration.label_losses import own_log_probability
+from pangu_jax.workloads.vision.model.blocks import unit_length
 
 
 def cosine_logits(params: Params, h_BxH: jax.Array) -> jax.Array:
     """[B, C]: each class's cosines with its proxies, weighted by their own softmax, times a learnt scale."""
-    proxies_CxKxH = _unit(params["proxies"])
-    cosine_BxCxK = jnp.einsum("bh,ckh->bck", _unit(h_BxH), proxies_CxKxH)
+    proxies_CxKxH = unit_length(params["proxies"])
+    cosine_BxCxK = jnp.einsum("bh,ckh->bck", unit_length(h_BxH), proxies_CxKxH)
     return params["scale"] * jnp.sum(jax.nn.softmax(cosine_BxCxK, axis=2) * cosine_BxCxK, axis=2)
 
 
@@ -32,7 +33,7 @@ def pooled_distillation(params: Params, x_BxF: jax.Array, label_B: jax.Array, gi
     """CE of the cosine classifier + weight |h - h_old|^2 of unit hidden outputs."""
     h_BxH = heads.embedding(params, x_BxF)
     logits_BxC = jnp.where(given["seen"], cosine_logits(params, h_BxH), UNSEEN)
-    apart_B = jnp.sum((_unit(h_BxH) - _unit(heads.embedding(given["old"], x_BxF))) ** 2, axis=1)
+    apart_B = jnp.sum((unit_length(h_BxH) - unit_length(heads.embedding(given["old"], x_BxF))) ** 2, axis=1)
     return jnp.mean(given["weight"] * apart_B - own_log_probability(logits_BxC, label_B))
 
 
@@ -78,7 +79,7 @@ class PooledDistillation:
             given["old"] = {"hidden": head["hidden"]}
             head = fit(pooled_distillation, head, *arrays, task.kept, given, task.seed + 1)
             flops += spent(fit, task, len(task.kept), passes=4)
-        return IncrementLearnt({"head": head}, flops, task.picture_bytes * len(task.memory), len(task.new))
+        return IncrementLearnt({"head": head}, flops, task.picture_bytes * len(task.memory), len(task.rows))
 
     def scores(self, state: State, features_MxF: np.ndarray, seen_C: np.ndarray) -> np.ndarray:
         """See `IncrementMethod`."""
@@ -105,7 +106,3 @@ class PooledDistillation:
             x = task.views_NxVxF[own, 0].astype(np.float32)
             proxies[c] = np.asarray(heads.embedding(params, jnp.asarray(x)))
         return params | {"proxies": jnp.asarray(proxies)}
-
-
-def _unit(x: jax.Array) -> jax.Array:
-    return x / jnp.sqrt(jnp.sum(x**2, axis=-1, keepdims=True) + 1e-6)

@@ -72,7 +72,7 @@ class Replay:
         given = task.views_NxVxF, task.label_N, task.rows, jnp.asarray(task.seen_C)
         head = self.fit(cross_entropy, params, *given, task.seed)
         flops = spent(self.fit, task, len(task.rows))
-        return IncrementLearnt({"head": head}, flops, task.picture_bytes * len(task.memory), len(task.new))
+        return IncrementLearnt({"head": head}, flops, task.picture_bytes * len(task.memory), len(task.rows))
 
     def scores(self, state: State, features_MxF: np.ndarray, seen_C: np.ndarray) -> np.ndarray:
         """See `IncrementMethod`."""
@@ -95,7 +95,7 @@ class GDumb:
     def learn(self, state: State | None, task: IncrementTask) -> IncrementLearnt:
         """See `IncrementMethod`."""
         del state
-        return from_fresh(self.fit, task, task.kept, len(task.new))
+        return from_fresh(self.fit, task, task.kept, len(task.rows))
 
     def scores(self, state: State, features_MxF: np.ndarray, seen_C: np.ndarray) -> np.ndarray:
         """See `IncrementMethod`."""

@@ -13,7 +13,6 @@ class IncrementTask(NamedTuple):
     """One group of classes, as a method sees it.
 
     Attributes:
-      number: of the increment, from 0.
       views_NxVxF: features of the whole pool, plain view first; a method looks at
         `new` and `memory` alone.
       label_N: int, classes by their numbers in the whole set.
@@ -26,7 +25,6 @@ class IncrementTask(NamedTuple):
       picture_bytes: of a kept picture, its pixels.
     """
 
-    number: int
     views_NxVxF: np.ndarray
     label_N: np.ndarray
     new: np.ndarray
