@@ -24,6 +24,8 @@ def svg(figure: Figure, variables: Mapping[str, str]) -> str:
     FigureCanvasSVG(figure).print_svg(stream, metadata=_METADATA)  # savefig would draw everything twice
     text = stream.getvalue()
     text = text[text.index("<svg") :]
+    # The page's font is not the one that matplotlib measured: what is larger is not cut off at the border.
+    text = text.replace("<svg", '<svg overflow="visible"', 1)
     # Ids of groups would repeat from chart to chart; clip paths and markers have hashed ones, and need them.
     for clutter in (
         r' id="[a-zA-Z]+[\w.]*_\d+"',
