@@ -60,7 +60,7 @@ def _kernel(platform: str) -> ModuleType | None:
         from pangu_jax.models import short_attention_tpu
 
         return short_attention_tpu
-    if platform in ("gpu", "cuda"):
+    if platform == "gpu":
         from pangu_jax.models import short_attention_gpu
 
         return short_attention_gpu

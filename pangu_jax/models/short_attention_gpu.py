@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
+from pangu_jax.models.short_attention_head import attended, gradients
+
 ROWS = 64  # of a program's arrays; Triton's are powers of two, and what is too much is masked
 
 
@@ -56,30 +58,14 @@ def _merged(width: int) -> pl.BlockSpec:
 
 def _forward(length, projected_ref, out_ref):
     q, k, v = (_load(projected_ref.at[:, jnp.int32(part), :], length) for part in range(3))
-    exp_TxT, inverse_Tx1 = _softmax(q, k, length)
-    _store(out_ref, _product(exp_TxT.astype(v.dtype), v, 1, 0) * inverse_Tx1, length)
+    _store(out_ref, attended(q, k, v, length, _product), length)
 
 
 def _backward(length, projected_ref, d_out_ref, d_ref):
     q, k, v = (_load(projected_ref.at[:, jnp.int32(part), :], length) for part in range(3))
     d_out = _load(d_out_ref, length)
-    exp_TxT, inverse_Tx1 = _softmax(q, k, length)
-    shares_TxT = exp_TxT * inverse_Tx1
-    d_v = _product(shares_TxT.astype(q.dtype), d_out, 0, 0)
-    d_shares_TxT = _product(d_out, v, 1, 1)
-    row_Tx1 = jnp.sum(d_shares_TxT * shares_TxT, axis=-1, keepdims=True)
-    d_scores_TxT = (shares_TxT * (d_shares_TxT - row_Tx1) * q.shape[-1] ** -0.5).astype(q.dtype)
-    gradients = _product(d_scores_TxT, k, 1, 0), _product(d_scores_TxT, q, 0, 0), d_v
-    for part, gradient in enumerate(gradients):
+    for part, gradient in enumerate(gradients(q, k, v, d_out, length, _product)):
         _store(d_ref.at[:, jnp.int32(part), :], gradient, length)
-
-
-def _softmax(q_TxK, k_TxK, length):
-    """Of the scores, not yet divided by its sums, and one over them; fp32, 0 for keys that are not there."""
-    scores_TxT = _product(q_TxK, k_TxK, 1, 1) * q_TxK.shape[-1] ** -0.5
-    scores_TxT = jnp.where(jnp.arange(ROWS)[None, :] < length, scores_TxT, -jnp.inf)
-    exp_TxT = jnp.exp(scores_TxT - jnp.max(scores_TxT, axis=-1, keepdims=True))
-    return exp_TxT, 1.0 / jnp.sum(exp_TxT, axis=-1, keepdims=True)
 
 
 def _product(a, b, of_a, of_b):

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
+from pangu_jax.models.short_attention_head import attended, gradients
+
 LANES = 128  # the width of a head: a strided load takes one tile
 PICTURES = 16  # at a time: a tile of bfloat16
 LONGEST = 256  # rows: their scores must stay in vector memory
@@ -86,20 +88,22 @@ def _cost(rows: int, length: int, products: int, passes: int) -> pl.CostEstimate
 
 
 def _forward(load, store, q_ref, k_ref, v_ref, out_ref):
+    head = functools.partial(attended, length=q_ref.shape[0], product=_product)
     for pair in range(PICTURES // 2):
         loaded = [load(ref, pair) for ref in (q_ref, k_ref, v_ref)]
-        store(out_ref, pair, [_attended(*arrays) for arrays in zip(*loaded, strict=True)])
+        store(out_ref, pair, map(head, *loaded))
 
 
 def _backward(load, store, q_ref, k_ref, v_ref, d_out_ref, d_ref, d_k_ref, d_v_ref):
     part = pl.program_id(2)
+    head = functools.partial(gradients, length=q_ref.shape[0], product=_product)
 
     @pl.when(part == 0)
     def _():
         for pair in range(PICTURES // 2):
             loaded = [load(ref, pair) for ref in (q_ref, k_ref, v_ref, d_out_ref)]
-            gradients = zip(*(_gradients(*arrays) for arrays in zip(*loaded, strict=True)), strict=True)
-            for ref, pictures in zip((d_ref, d_k_ref, d_v_ref), gradients, strict=True):
+            made = zip(*map(head, *loaded), strict=True)
+            for ref, pictures in zip((d_ref, d_k_ref, d_v_ref), made, strict=True):
                 store(ref, pair, pictures)
 
     for at, kept in ((1, d_k_ref), (2, d_v_ref)):
@@ -107,28 +111,6 @@ def _backward(load, store, q_ref, k_ref, v_ref, d_out_ref, d_ref, d_k_ref, d_v_r
         @pl.when(part == at)
         def _(kept=kept):
             d_ref[...] = kept[...]
-
-
-def _attended(q_TxK, k_TxK, v_TxK):
-    exp_TxT, inverse_Tx1 = _softmax(q_TxK, k_TxK)
-    return _product(exp_TxT.astype(v_TxK.dtype), v_TxK, 1, 0) * inverse_Tx1
-
-
-def _gradients(q_TxK, k_TxK, v_TxK, d_out_TxK):
-    exp_TxT, inverse_Tx1 = _softmax(q_TxK, k_TxK)
-    shares_TxT = exp_TxT * inverse_Tx1
-    d_v_TxK = _product(shares_TxT.astype(q_TxK.dtype), d_out_TxK, 0, 0)
-    d_shares_TxT = _product(d_out_TxK, v_TxK, 1, 1)
-    row_Tx1 = jnp.sum(d_shares_TxT * shares_TxT, axis=-1, keepdims=True)
-    d_scores_TxT = (shares_TxT * (d_shares_TxT - row_Tx1) * LANES**-0.5).astype(q_TxK.dtype)
-    return _product(d_scores_TxT, k_TxK, 1, 0), _product(d_scores_TxT, q_TxK, 0, 0), d_v_TxK
-
-
-def _softmax(q_TxK, k_TxK):
-    """Of the scores, not yet divided by its sums, and one over them; fp32."""
-    scores_TxT = _product(q_TxK, k_TxK, 1, 1) * LANES**-0.5
-    exp_TxT = jnp.exp(scores_TxT - jnp.max(scores_TxT, axis=-1, keepdims=True))
-    return exp_TxT, 1.0 / jnp.sum(exp_TxT, axis=-1, keepdims=True)
 
 
 def _product(a, b, of_a, of_b):

@@ -172,7 +172,8 @@ class Checkpoints:
         Raises:
             UserError: one of them is not there, or of another shape or kind of dtype.
         """
-        names, target = path.split("/"), wanted
+        names = path.split("/")
+        target: PyTree = wanted
         for name in reversed(names):
             target = {name: target}
         step_directory = self.directory / str(step)

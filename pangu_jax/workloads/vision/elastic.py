@@ -47,7 +47,7 @@ class ElasticClassifier(PictureClassifier):
       labels: share of a sub-model's loss that is labels; the rest is the largest's answers.
       temperature: of its answers as they see them.
       stages: of the trunk, the last ones, whose features the head sees.
-      label_smoothing: share of the target that goes to all classes alike; of the largest.
+      label_smoothing: share of a label's target that goes to all classes alike.
     """
 
     OF_MODEL = (
