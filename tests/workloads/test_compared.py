@@ -85,7 +85,7 @@ def test_what_does_not_learn_is_still_compared(one_device, trainable):
 def test_evaluation_compares_all_pairs_too(partitioning):
     workload, batch = ComparedPairs(), batch_of(BATCH, FILLED)
     variables = workload.init(jax.random.key(0))
-    whole = workload.loss(variables, batch, None, RunContext(OneDevice()))
+    whole = jax.jit(lambda v, b: workload.loss(v, b, None, RunContext(OneDevice())))(variables, batch)
     layout = Layout(data=4, model=2, microbatches=4, partitioning=partitioning)
     sums = gradients.make_sums(workload, layout, mesh_of(layout), RunContext(OneDevice()), BATCH)
     found = jax.jit(sums)(variables, batch)
@@ -96,9 +96,9 @@ def test_averaging_the_losses_of_parts_is_another_loss():
     """What plain accumulation, or devices that compare their own rows alone, would minimise."""
     workload, batch = ComparedPairs(), batch_of(BATCH, BATCH)
     variables, run = workload.init(jax.random.key(0)), RunContext(OneDevice())
-    part = lambda n: {name: x[n : n + 4] for name, x in batch.items()}  # noqa: E731
-    parts = [workload.loss(variables, part(n), None, run) for n in range(0, BATCH, 4)]
-    whole = workload.loss(variables, batch, None, run)
+    loss = jax.jit(lambda batch: workload.loss(variables, batch, None, run))
+    parts = [loss({name: x[n : n + 4] for name, x in batch.items()}) for n in range(0, BATCH, 4)]
+    whole = loss(batch)
     for name in ("loss/clip", "loss/siglip"):
         assert sum(sums.metrics[name][0] for sums in parts) < 0.8 * whole.metrics[name][0]
     np.testing.assert_allclose(
@@ -148,9 +148,10 @@ def test_pieces_change_nothing_and_hold_no_more(monkeypatch):
         return jnp.sum(term.loss_B * given["weight"]), term
 
     arguments = given["image"], given["text"], jnp.float32(1.0), jnp.float32(-2.0)
-    gradient = lambda: (
-        jax.jit(jax.value_and_grad(sums, (0, 1, 2, 3), has_aux=True)).lower(*arguments).compile()
-    )  # noqa: E731
+
+    def gradient():
+        return jax.jit(jax.value_and_grad(sums, (0, 1, 2, 3), has_aux=True)).lower(*arguments).compile()
+
     whole = gradient()
     monkeypatch.setattr(contrast, "PIECE", 10)
     pieces = gradient()
