@@ -156,7 +156,7 @@ class ImageTextForward:
     def seen(self, params: Tree, pixels_BxSxSxC: jax.Array) -> SeenPictures:
         """Pictures through their tower; values of 0 to 255."""
         config = self.config.image
-        forward = config.forward(self.placement, self.remat, self.dtype)
+        forward: Any = config.forward(self.placement, self.remat, self.dtype)
         own, stream = params["image"], trunks.whole(config, centred(pixels_BxSxSxC))
         early, x_BxTxD = forward.begin(own["trunk"], stream)
         x_BxTxD = forward.run(own["main"], x_BxTxD)
