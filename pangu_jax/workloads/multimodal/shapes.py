@@ -1,4 +1,4 @@
-"""A model of pictures and captions in numbers (`pangu_jax.workloads.shape`): both towers and what joins them."""
+"""A model of pictures and captions in numbers (`pangu_jax.workloads.shape`)."""
 
 from functools import singledispatch
 from typing import Any
@@ -21,7 +21,9 @@ def shape_of(config: ImageTextConfig, length: int) -> Shape:
     if config.contrast != "none":
         both = zip(("image", "text"), config.widths, config.projected, strict=True)
         join = tuple(
-            End(f"{name} projection", own, config.width, 1, "product") for name, own, projected in both if projected
+            End(f"{name} projection", own, config.width, 1, "product")
+            for name, own, projected in both
+            if projected
         )
     wide = config.widths[0]
     if config.queries:
@@ -35,7 +37,9 @@ def shape_of(config: ImageTextConfig, length: int) -> Shape:
 def of_tower(text: Any, length: int, units: int) -> tuple[tuple[Tower, ...], tuple[End, ...]]:
     """Towers and ends of a text side, for texts of so many tokens and pictures of so many units."""
     del length, units
-    raise UserError(f"no layout can be planned for a text tower {type(text).__name__}: bind Layout.* yourself")
+    raise UserError(
+        f"no layout can be planned for a text tower {type(text).__name__}: bind Layout.* yourself"
+    )
 
 
 @of_tower.register

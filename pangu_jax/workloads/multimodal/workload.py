@@ -28,8 +28,8 @@ register = partial(gin.external_configurable, module="pangu_jax.workloads.multim
 class ImageTextModel(ComparedWorkload):
     """A tower of pictures and one of texts.
 
-    The loss of a pair is `contrast_weight` times its contrast with the whole batch, and `caption_weight` times
-    the mean over the caption's tokens of their cross-entropy beside the picture.
+    The loss of a pair is `contrast_weight` times its contrast with the whole batch, and `caption_weight`
+    times the mean over the caption's tokens of their cross-entropy beside the picture.
 
     Parameters are {"image": the tower's, "text": the tower's, "join": projections, scale and bias}.
 
@@ -209,7 +209,7 @@ class ImageTextModel(ComparedWorkload):
         return batch_size
 
     def flops_per_step(self, batch_size: int) -> float:
-        """Matrix products forward and backward (3x forward), those of all pictures with all texts included."""
+        """Matrix products forward and backward (3x forward), of all pictures with all texts too."""
         return self.shape().flops(batch_size)
 
     def shape(self) -> Shape:
@@ -228,7 +228,9 @@ def _config(
     if isinstance(text, EncoderDecoderConfig):
         text = LanguageTower(without_dropout(text), writes=caption_weight > 0)
     if caption_weight and not text.memory_width:
-        raise UserError("ImageTextModel.caption_weight: the text tower has no decoder; give @EncoderDecoder()")
+        raise UserError(
+            "ImageTextModel.caption_weight: the text tower has no decoder; give @EncoderDecoder()"
+        )
     try:
         return ImageTextConfig(image, text, width, contrast, queries if caption_weight else 0)
     except ValueError as error:
