@@ -68,8 +68,9 @@ def test_a_constant_model_comes_last_and_a_perfect_one_first(candidates, value):
     one = rng.standard_normal((1, 97)).astype(np.float32)
     one /= np.linalg.norm(one)
     same = np.repeat(one if value == "constant" else one * np.nan, candidates, axis=0)
+    same = same + rng.uniform(-1e-7, 1e-7, same.shape).astype(np.float32)
     links = np.stack([np.arange(candidates)] * 2, 1)
-    links = np.concatenate([links, (links + [0, 1]) % candidates])  # two right ones each
+    links = np.concatenate([links, (links + np.array([0, 1])) % candidates])  # two right ones each
     by_way = ranks.ranks_both_ways(same, same, links)
     assert all((found == candidates - 1).all() for found in by_way.values())
     values = ranks.measured(by_way)
