@@ -145,6 +145,16 @@ def test_a_folder_of_several_files_of_captions_asks_for_one(tmp_path):
     assert read(tmp_path, "captions.zhc.txt")[0][PHOTOS[3]] == SAID[3]
 
 
+def test_a_table_of_captions_beside_its_pictures(tmp_path):
+    """It names pictures, and is no table of them."""
+    rows = [f'{number}.jpg,"{text}"' for number in PHOTOS for text in SAID[number]]
+    files = {f"{number}.jpg": data for number, data in PHOTOS.items()}
+    written(tmp_path, {**files, "captions.csv": "\n".join(["image,caption", *rows]), "a.psd": "?"})
+    said, pictures, skipped, _ = read(tmp_path, "captions.csv")
+    assert said == {PHOTOS[number]: SAID[number] for number in PHOTOS}
+    assert len(pictures) == len(PHOTOS) and skipped == {".psd": 1}
+
+
 @pytest.mark.parametrize("name", ["missing", "a.pdf"])
 def test_a_path_that_holds_no_pairs(name, tmp_path):
     (tmp_path / "a.pdf").write_bytes(b"?")
