@@ -1,5 +1,6 @@
 """From the tokens of a picture to one vector: the class token, the mean, or attention by a learnt query."""
 
+from collections.abc import Callable
 from typing import Literal, get_args
 
 import jax
@@ -10,7 +11,6 @@ from pangu_jax.models import attention
 from pangu_jax.models.normalization import LayerNorm, layer_norm
 from pangu_jax.models.parameters import Tree, normal, zeros
 from pangu_jax.models.projection import project, project_back
-from pangu_jax.workloads.vision.model import blocks
 
 Pooling = Literal["token", "mean", "attention"]
 KINDS = get_args(Pooling)
@@ -35,14 +35,20 @@ class AttentionPool(nnx.Module):
         self.down_bias = zeros((width,), ("norm",))
 
 
-def attended(params: Tree, x_BxTxD: jax.Array, seen_BxT: jax.Array, tanh: bool, epsilon: float) -> jax.Array:
+def attended(
+    params: Tree,
+    x_BxTxD: jax.Array,
+    seen_BxT: jax.Array,
+    activation: Callable[[jax.Array], jax.Array],
+    epsilon: float,
+) -> jax.Array:
     """What the query sees of each picture, [B, D].
 
     Args:
       params: of an `AttentionPool`, whole, in the dtype of products.
       x_BxTxD: tokens of pictures.
       seen_BxT: bool, which of them it may see; one at least of each picture.
-      tanh: GELU by tanh instead of the error function.
+      activation: of the perceptron.
       epsilon: of the norm.
     """
     query_HxK = project(params["probe"], params["query"]) + params["query_bias"]
@@ -52,4 +58,4 @@ def attended(params: Tree, x_BxTxD: jax.Array, seen_BxT: jax.Array, tanh: bool, 
     heads_BxHxK = attention.attend(q, k, v, seen_BxT[:, None, None], None)[:, :, 0]
     y_BxD = project_back(heads_BxHxK, params["out"]) + params["out_bias"]
     hidden = project(layer_norm(y_BxD, params["norm"], epsilon), params["up"]) + params["up_bias"]
-    return y_BxD + project_back(blocks.gelu_of(tanh)(hidden), params["down"]) + params["down_bias"]
+    return y_BxD + project_back(activation(hidden), params["down"]) + params["down_bias"]

@@ -1,0 +1,1 @@
+"""Pangu multimodal under the trainer; recipes import this package."""
