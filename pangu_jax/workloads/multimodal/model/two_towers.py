@@ -26,7 +26,7 @@ FIRST_BIAS = -10.0  # of siglip's
 class TwoTowers:
     """Shape of a model of two towers.
 
-    Parameters are {"image": {"trunk", "main"}, "text": ..., "join": {"image" [D, E], "text" [D, E],
+    Parameters are {"image": {"trunk", "main"}, "text": ..., "join": {"image" [E, D], "text" [E, D],
     "log_scale" [], "bias" []}}: without the projection that a tower does without, and without "bias" for
     "clip".
 
@@ -67,7 +67,7 @@ class TwoTowers:
         if self.contrast == "siglip":
             join["bias"] = jnp.float32(FIRST_BIAS)
         for own, (name, width) in zip(keys, self._projected().items(), strict=False):
-            join[name] = jax.random.normal(own, (width, self.width), jnp.float32) * width**-0.5
+            join[name] = jax.random.normal(own, (self.width, width), jnp.float32) * width**-0.5
         return {"image": self.image.init(of_image), "text": self.text.init(of_text), "join": join}
 
     def axes(self) -> Tree:
@@ -127,6 +127,6 @@ def pooled_pictures(forward: TrunkForward, params: Tree, pixels_BxSxSxC: jax.Arr
     return jnp.mean(trunk.features(forward, params, stream)[-1].astype(jnp.float32), axis=1)
 
 
-def joined(projection_DxE: jax.Array | None, pooled_BxD: jax.Array) -> jax.Array:
+def joined(projection_ExD: jax.Array | None, pooled_BxD: jax.Array) -> jax.Array:
     """An embedding of unit length, of what stands for a picture or a text."""
-    return unit_length(pooled_BxD if projection_DxE is None else pooled_BxD @ projection_DxE)
+    return unit_length(pooled_BxD if projection_ExD is None else pooled_BxD @ projection_ExD.T)
