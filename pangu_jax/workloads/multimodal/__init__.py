@@ -1,1 +1,5 @@
-"""Pangu multimodal under the trainer; recipes import this package."""
+"""Models of pictures and captions: what the trainer needs of them."""
+
+from pangu_jax.workloads.multimodal.workload import ImageTextModel
+
+__all__ = ["ImageTextModel"]

@@ -1,0 +1,47 @@
+"""A model of pictures and captions in numbers (`pangu_jax.workloads.shape`): both towers and what joins them."""
+
+from functools import singledispatch
+from typing import Any
+
+from pangu_jax.errors import UserError
+from pangu_jax.workloads.language import shapes as of_language
+from pangu_jax.workloads.multimodal.model.image_text import ImageTextConfig
+from pangu_jax.workloads.multimodal.model.language_tower import LanguageTower
+from pangu_jax.workloads.shape import End, Shape, Tower
+from pangu_jax.workloads.vision import shapes as of_vision
+
+
+def shape_of(config: ImageTextConfig, length: int) -> Shape:
+    """For captions of so many tokens."""
+    units = config.image.units
+    seen, ends = of_vision.of_trunk(config.image, (units,))
+    read, of_text = of_tower(config.text, length, config.queries or units)
+    towers = tuple(tower._replace(name=f"image {tower.name}", staged=False) for tower in seen) + read
+    join: tuple[End, ...] = ()
+    if config.contrast != "none":
+        both = zip(("image", "text"), config.widths, config.projected, strict=True)
+        join = tuple(
+            End(f"{name} projection", own, config.width, 1, "product") for name, own, projected in both if projected
+        )
+    wide = config.widths[0]
+    if config.queries:
+        join += (End("queries", wide, 2 * wide, units, "product"),)
+    if memory := config.text.memory_width:
+        join += (End("memory", wide, memory, config.queries or units, "product"),)
+    return Shape(towers, (*ends, *of_text, *join), config.width if config.contrast != "none" else 0)
+
+
+@singledispatch
+def of_tower(text: Any, length: int, units: int) -> tuple[tuple[Tower, ...], tuple[End, ...]]:
+    """Towers and ends of a text side, for texts of so many tokens and pictures of so many units."""
+    del length, units
+    raise UserError(f"no layout can be planned for a text tower {type(text).__name__}: bind Layout.* yourself")
+
+
+@of_tower.register
+def _language(text: LanguageTower, length: int, units: int) -> tuple[tuple[Tower, ...], tuple[End, ...]]:
+    """The encoder on the text; the decoder on it and on the picture's units."""
+    reads, ends, _ = of_language.shape_of(text.config, length, length)
+    writes = of_language.shape_of(text.config, units, length).towers[1]
+    towers, kept = ((reads[0], writes), ends) if text.writes else ((reads[0],), ends[:1])
+    return tuple(tower._replace(name=f"text {tower.name}", staged=False) for tower in towers), kept
