@@ -59,7 +59,7 @@ def layers(prefix: str, names: LayerNames, count: int, path: str, sizes: TowerSi
       path: of our stacked arrays.
       sizes: of the tower.
     """
-    width, heads, hidden = sizes
+    width, heads, _ = sizes
     kv, found = width // heads, []
     for layer in range(count):
         before, ours = f"{prefix}{layer}.", (layer,)

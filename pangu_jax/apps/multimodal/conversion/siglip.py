@@ -3,84 +3,15 @@
 Its towers give embeddings as they are; the text's head, with its bias, is part of the text tower.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
-from pangu_jax.apps.multimodal.conversion import entries_of_towers, layers
+from pangu_jax.apps.multimodal.conversion import layers
+from pangu_jax.apps.multimodal.conversion.kind import ModelKind, TowerKind, Towers, sizes
 from pangu_jax.apps.multimodal.conversion.layers import TowerSizes
-from pangu_jax.runs.exchange import json_entries
 from pangu_jax.runs.exchange.parts import ForeignTensor, tensor
-from pangu_jax.workloads.multimodal.model.text_transformer import TextTransformerConfig
-from pangu_jax.workloads.multimodal.model.two_towers import TwoTowers
-from pangu_jax.workloads.vision.model.plain import PlainConfig
-
-MODEL_TYPE, KIND = "siglip", "SiglipModel"
-PIXELS = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
-IMAGE_PROCESSOR, PROCESSOR = "SiglipImageProcessor", "SiglipProcessor"
-TEXTS = {"vocab_size": ("vocab_size", 32000), "max_position_embeddings": ("length", 64)}
-IMAGE_HAS = {
-    "class_token": False,
-    "pooling": "attention",
-    "norm": "tokens",
-    "representation": 0,
-    "classes": 0,
-    "qkv_bias": True,
-    "patch_bias": True,
-    "first_norm": False,
-}
-TEXT_HAS = {"norm": "before", "pooling": "last", "masked": False, "segments": 0}
-PADDING = 1  # its texts are padded with their end
 
 
-def towers(theirs: Mapping[str, Any], where: str, mean: Any, deviation: Any) -> TwoTowers:
-    """The shape that a config.json says; ValueError or UserError where it is none."""
-    of_text = entries_of_towers.part(theirs, "text", where)
-    entries_of_towers.require(of_text, {"pad_token_id": PADDING}, where)
-    text: dict[str, Any] = {
-        ours: json_entries.size(of_text, name, default, where) for name, (ours, default) in TEXTS.items()
-    }
-    sizes = entries_of_towers.tower(of_text, where)
-    width = sizes["d_model"]
-    if of_text.get("projection_size") is not None:
-        width = json_entries.size(of_text, "projection_size", width, where)
-    of_image = entries_of_towers.part(theirs, "vision", where)
-    entries_of_towers.require(of_image, {"vision_use_head": True}, where)
-    sides = {"image_size": 224, "patch_size": 16, "num_channels": 3}
-    image: dict[str, Any] = {
-        ours: json_entries.size(of_image, name, sides[name], where)
-        for name, ours in entries_of_towers.PICTURES.items()
-    }
-    gelu = entries_of_towers.gelu(of_image, "gelu_pytorch_tanh", where)
-    return TwoTowers(
-        image=PlainConfig(
-            **image,
-            **entries_of_towers.tower(of_image, where),
-            **{name: value for name, value in IMAGE_HAS.items() if name not in ("representation", "classes")},
-            tanh=gelu == "gelu_tanh",
-            quick=gelu == "quick_gelu",
-            epsilon=json_entries.epsilon(of_image, "layer_norm_eps", 1e-6, where),
-            mean=mean,
-            deviation=deviation,
-        ),
-        text=TextTransformerConfig(
-            **text,
-            **sizes,
-            **TEXT_HAS,
-            padding=PADDING,
-            projection=width,
-            activation=entries_of_towers.gelu(of_text, "gelu_pytorch_tanh", where),  # pyrefly: ignore[bad-argument-type]
-            epsilon=json_entries.epsilon(of_text, "layer_norm_eps", 1e-6, where),
-        ),
-        width=width,
-        image_projection=False,
-        text_projection=False,
-        contrast="siglip",
-    )
-
-
-def table(config: TwoTowers) -> tuple[ForeignTensor, ...]:
+def table(towers: Towers) -> tuple[ForeignTensor, ...]:
     """All tensors of a model."""
-    image, text = config.image, config.text
+    image, text, _ = towers
     wide, read = image.d_model, text.d_model
     pixels = (wide, image.channels, image.patch, image.patch)
     of_image, of_text = TowerSizes(wide, image.heads, image.hidden), TowerSizes(read, text.heads, text.hidden)
@@ -103,40 +34,38 @@ def table(config: TwoTowers) -> tuple[ForeignTensor, ...]:
     )
 
 
-def to_theirs(config: TwoTowers, kept: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """config.json of a model.
-
-    Args:
-      config: of the model.
-      kept: the config.json it was imported with; empty for none.
-      where: the run directory, for messages.
-    Raises:
-      UserError: SiglipModel has no way to say this.
-    """
-    entries_of_towers.require_ours(config.image, IMAGE_HAS, "VisionTransformer", KIND, where)
-    has = {**TEXT_HAS, "padding": PADDING, "projection": config.width}
-    entries_of_towers.require_ours(config.text, has, "TextTransformer", KIND, where)
-    image, text = (entries_of_towers.part(kept, name, where) for name in ("vision", "text"))
-    act = "gelu_tanh" if config.image.tanh else "quick_gelu" if config.image.quick else "gelu"
-    image |= {
-        "model_type": "siglip_vision_model",
-        **entries_of_towers.written(config.image),
-        **{name: getattr(config.image, ours) for name, ours in entries_of_towers.PICTURES.items()},
-        "hidden_act": entries_of_towers.same_gelu(act, image),
-        "vision_use_head": True,
-    }
-    text |= {
-        "model_type": "siglip_text_model",
-        **entries_of_towers.written(config.text),
-        **{name: getattr(config.text, ours) for name, (ours, _) in TEXTS.items()},
-        "pad_token_id": PADDING,
-        "projection_size": config.text.projection,
-        "hidden_act": entries_of_towers.same_gelu(config.text.activation, text),
-    }
-    return {
-        **{name: value for name, value in kept.items() if not name.endswith("_config_dict")},
-        "architectures": [KIND],
-        "model_type": MODEL_TYPE,
-        "vision_config": image,
-        "text_config": text,
-    }
+SIGLIP = ModelKind(
+    model_type="siglip",
+    name="SiglipModel",
+    image=TowerKind(
+        "vision",
+        sizes(image_size=("size", 224), patch_size=("patch", 16), num_channels=("channels", 3)),
+        {
+            "class_token": False,
+            "pooling": "attention",
+            "norm": "tokens",
+            "representation": 0,
+            "classes": 0,
+            "qkv_bias": True,
+            "patch_bias": True,
+            "first_norm": False,
+        },
+        {"vision_use_head": True},
+        1e-6,
+        "gelu_tanh",
+    ),
+    text=TowerKind(
+        "text",
+        sizes(vocab_size=("vocab_size", 32000), max_position_embeddings=("length", 64)),
+        # Its texts are padded with their end, which is 1, and seen as far as they go.
+        {"norm": "before", "pooling": "last", "masked": False, "segments": 0, "padding": 1},
+        {"pad_token_id": 1},
+        1e-6,
+        "gelu_tanh",
+    ),
+    contrast="siglip",
+    projected=(False, False),
+    pixels=((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    length=64,
+    table=table,
+)
