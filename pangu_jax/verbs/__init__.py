@@ -6,6 +6,7 @@ runs: `pangu --help` must load neither TensorFlow nor a backend.
 
 from pangu_jax.verbs import (
     backend,
+    caption,
     chat,
     checkpoint,
     config,
@@ -34,6 +35,7 @@ FILES = (
     generate,
     fill,
     chat,
+    caption,
     restore,
     export,
     extract,

@@ -1,6 +1,6 @@
 """Captions of pictures: the language family's way of writing, beside a picture instead of a text."""
 
-from collections.abc import Sequence
+import hashlib
 from functools import cached_property, partial
 from typing import Any
 
@@ -53,7 +53,7 @@ class Captioner:
         start_Bx1 = np.full((size, 1), START, np.int32)
         texts = stepping.begin(self._forward, prefilled, cache, start_Bx1, most, np.zeros(size, bool))
         seed = settings.seed if isinstance(settings, Sampling) else 0
-        keys_B = draw_keys.keys(draw_keys.of_rows(size, seed))
+        keys_B = draw_keys.keys(_words(views_BxSxSxC, seed))
         texts = stepping.advance(
             self._forward, prefilled, texts, keys_B, None, most, prefix_len=0, settings=settings, end=END
         )
@@ -72,6 +72,12 @@ class Captioner:
     def _memory(self) -> Any:
         forward = self.workload.forward(self._run)
         return jax.jit(lambda params, x: forward.memory(params, forward.seen(params, x)))
+
+
+def _words(views_BxSxSxC: np.ndarray, seed: int) -> np.ndarray:
+    """The keys of draws, uint32 [B, 2]: of the seed and the picture, and not of those beside it."""
+    made = [hashlib.blake2b(f"{seed} ".encode() + view.tobytes(), digest_size=8) for view in views_BxSxSxC]
+    return np.stack([np.frombuffer(one.digest(), "<u4") for one in made])
 
 
 @partial(jax.jit, static_argnames=("forward", "columns"))
