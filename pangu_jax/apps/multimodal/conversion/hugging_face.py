@@ -83,9 +83,7 @@ def _counted(name: str) -> bool:
     return name.endswith(".position_ids")
 
 
-def _towers(
-    kind: ModelKind, theirs: Mapping[str, Any], where: str, mean: Any, deviation: Any
-) -> Towers:
+def _towers(kind: ModelKind, theirs: Mapping[str, Any], where: str, mean: Any, deviation: Any) -> Towers:
     of_image, of_text = _part(theirs, kind.image, where), _part(theirs, kind.text, where)
     act, text = _activation(of_image, kind.image, where), _tower(of_text, kind.text, where)
     text["activation"] = _activation(of_text, kind.text, where)
@@ -182,10 +180,8 @@ def _written(
 ) -> dict[str, Any]:
     before = _part(kept, tower, where)
     same = GELUS.get(before.get("hidden_act", "")) == act
-    fixed = {name: value for name, value in tower.fixed.items() if name in before or not before}
     return {
         **before,
-        **fixed,
         **{name: getattr(config, ours) for name, (ours, _) in tower.sizes.items()},
         HIDDEN[0]: config.hidden,
         "layer_norm_eps": config.epsilon,

@@ -95,6 +95,11 @@ class TextTransformerConfig:
         """Of what stands for a text."""
         return self.projection or self.d_model
 
+    @property
+    def memory_width(self) -> int:
+        """0: it has no decoder."""
+        return 0
+
     def init(self, key: jax.Array) -> Tree:
         """Fresh fp32 parameters; a pure function of the key."""
         return arrays(TextTransformer(self, nnx.Rngs(params=key)))
@@ -113,12 +118,6 @@ class TextTransformerConfig:
             "text_layers": self.layers,
             "text_length": 1,  # a text is never cut
         }
-
-    def flops(self, tokens: int) -> float:
-        """Forward FLOPs of matrix products per text of so many tokens, padding included."""
-        width = self.d_model
-        per_layer = tokens * (8 * width**2 + 4 * width * self.hidden + 4 * tokens * width)
-        return float(self.layers * per_layer + 2 * width * self.projection)
 
     def forward(self, placement: Placement, remat: Remat, dtype: DTypeLike) -> "TextTransformerForward":
         """A forward pass as a run carries it out."""
