@@ -113,7 +113,7 @@ class PairSet:
         return ValidationBatches(CaptionTask(self.drawn()), batch_size)
 
     def _views(self, steps: Sequence[Augmentation]) -> PictureTask:
-        return PictureTask(TASK, 0, self.pictures, (), steps, self.size)
+        return PictureTask(TASK, 0, self.pictures, (), steps, self.size, function="pairs")
 
 
 def _replaced(pairs: PairSet, links_Lx2: np.ndarray) -> PairSet:

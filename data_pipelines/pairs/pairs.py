@@ -19,7 +19,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.images.augment import Augmentation, CenterCrop, RandomResizedCrop, Resize
 from data_pipelines.images.batches import Pictures
 from data_pipelines.images.decoding import MAX_PIXELS, Mode
-from data_pipelines.pairs import pair_set, preparing, sides
+from data_pipelines.pairs import noticing, pair_set, preparing, sides, sources
 from data_pipelines.pairs.batches import CaptionTokens
 from data_pipelines.pairs.pair_set import TASK, PairSet
 from data_pipelines.pairs.preparing import PairIndex
@@ -75,7 +75,7 @@ class Pairs:
     @functools.cached_property
     def sides(self) -> Sides:
         """Which pictures are learnt from, and which are held out."""
-        return sides.split(self.index, self.validation, self.validation_fraction)
+        return sides.split(self.index, self.settings.path, self.validation, self.validation_fraction)
 
     @functools.cached_property
     def vocabulary(self) -> CaptionVocabulary:
@@ -125,19 +125,19 @@ class Pairs:
 
     def notices(self) -> list[str]:
         """What a person must be told of the pairs, a line each; [] where nothing was wrong."""
-        manifest = self.prepared.manifest
-        parts = [
-            f"{count} {what}" for of in ("set_aside", "skipped_files") for what, count in manifest[of].items()
-        ]
-        said = [f"pairs of {self.settings.path}: left out {', '.join(parts)}"] if parts else []
-        said += [f"pairs of {self.settings.path}: {line}" for line in self.sides.said]
+        lines = noticing.lines(self.prepared.manifest, self.sides, self.pictures.hash_N, self.held_out)
+        sides = (self.pictures.sides(place) for place in range(len(self.pictures)))
+        if small := sum(min(height, width) < self.size for height, width in sides):
+            lines.append(f"{small} pictures are smaller than pairs.size {self.size}, and enlarged")
         cut = sum(fitted(text, self.vocabulary, self.length)[1] for text in self.index.text)
         if cut:
-            said.append(
-                f"pairs of {self.settings.path}: {cut} of {len(self.index.text)} captions are longer than "
-                f"pairs.length {self.length} and are cut at a character"
+            lines.append(
+                f"{cut} of {len(self.index.text)} captions are longer than pairs.length {self.length} with "
+                "their end, and are cut at a character"
             )
-        return said
+        if self.shuffled:
+            lines.append("pairs.shuffled: every picture has the captions of another, for a control")
+        return [f"pairs of {self.settings.path}: {line}" for line in lines]
 
     def _side(self, wanted_N: np.ndarray, steps: tuple[Augmentation, ...]) -> PairSet:
         tokens = CaptionTokens(self.vocabulary, self.length)
@@ -148,7 +148,7 @@ class Pairs:
 @gin.configurable
 def pairs(
     path: str | None = None,
-    captions: str = "captions.txt",
+    captions: str = sources.CAPTIONS,
     size: int = 48,
     mode: Mode = "RGB",
     length: int = 32,

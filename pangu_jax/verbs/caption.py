@@ -26,12 +26,12 @@ def _caption(flags: argparse.Namespace) -> Result:
     """A line per picture, its file and its caption, as soon as it is written."""
     from pangu_jax.apps.multimodal import picture_files
     from pangu_jax.apps.multimodal.captioning import Captioner
-    from pangu_jax.apps.multimodal.embedding import RunEmbedder
+    from pangu_jax.apps.multimodal.embedding import Embedder
     from pangu_jax.runs import opening
 
     settings: Any = SamplingFlags.of(flags).settings()
     run = opening.open_run(flags.run_dir, flags.step, device_flags.devices(flags), family="multimodal")
-    embedder = RunEmbedder(run)
+    embedder = Embedder.of_run(run)
     write = Captioner(embedder.workload, embedder.params, embedder.run)
     rows: list[dict[str, Any]] = []
     seen = picture_files.views(embedder, map(Path, flags.images))
@@ -40,7 +40,9 @@ def _caption(flags: argparse.Namespace) -> Result:
     refused = sum("refused" in row for row in rows)
     if refused == len(rows):
         raise UserError("; ".join(f"{row['image']}: {row['refused']}" for row in rows[:3]))
-    lines = "\n".join(f"{row['image']}: {row.get('caption', 'refused, ' + row.get('refused', ''))}" for row in rows)
+    lines = "\n".join(
+        f"{row['image']}: {row.get('caption', 'refused, ' + row.get('refused', ''))}" for row in rows
+    )
     return Result(rows, lines, status=2 if refused else 0)
 
 

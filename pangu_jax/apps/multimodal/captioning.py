@@ -33,7 +33,9 @@ class Captioner:
 
     def __init__(self, workload: ImageTextModel, params: Tree, run: RunContext):
         if not workload.config.text.memory_width:
-            raise UserError("the run has learnt no captions (ImageTextModel.caption_weight = 0): it cannot write them")
+            raise UserError(
+                "the run has learnt no captions (ImageTextModel.caption_weight = 0): it cannot write them"
+            )
         self.workload, self.params, self._run = workload, params, run
 
     def __call__(
@@ -48,7 +50,9 @@ class Captioner:
         """
         settings = settings or Greedy()
         data, most = self.workload.data, most or self.workload.data.length
-        prefilled, cache = _begun(self._forward, self._weights, self._memory(self.params, views_BxSxSxC), most)
+        prefilled, cache = _begun(
+            self._forward, self._weights, self._memory(self.params, views_BxSxSxC), most
+        )
         size = len(views_BxSxSxC)
         start_Bx1 = np.full((size, 1), START, np.int32)
         texts = stepping.begin(self._forward, prefilled, cache, start_Bx1, most, np.zeros(size, bool))

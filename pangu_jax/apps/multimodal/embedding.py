@@ -18,25 +18,25 @@ from pangu_jax.workloads.multimodal import ImageTextModel
 BATCH = 64  # pictures or texts that go through a tower together
 
 
-class RunEmbedder:
-    """The towers of a finished run.
+class Embedder:
+    """The towers of a model.
 
     Args:
-      run: of the family `multimodal`.
+      workload: the model.
+      params: {"image", "text", "join"}, as they are evaluated.
+      run: how a forward pass is carried out.
     """
 
-    def __init__(self, run: OpenedRun):
-        workload: Any = run.workload
-        self.workload: ImageTextModel = workload
-        self.run: RunContext = run.spread.run
-        self._params = workload.evaluated(run.variables).params
-        self._batch = BATCH * max(1, self.run.placement.batch_shards)
+    def __init__(self, workload: ImageTextModel, params: Tree, run: RunContext):
+        self.workload, self.params, self.run = workload, params, run
+        self._batch = BATCH * max(1, run.placement.batch_shards)
         self._steps = Resize(workload.data.size), CenterCrop(workload.data.size)
 
-    @property
-    def params(self) -> Tree:
-        """As they are evaluated."""
-        return self._params
+    @classmethod
+    def of_run(cls, run: OpenedRun) -> "Embedder":
+        """Those of a finished run, of the family `multimodal`."""
+        workload: Any = run.workload
+        return cls(workload, workload.evaluated(run.variables).params, run.spread.run)
 
     @property
     def width(self) -> int:
@@ -88,9 +88,11 @@ class RunEmbedder:
             part = rows[first : first + self._batch]
             size = self._batch if len(rows) > self._batch else len(rows)
             filled = np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
-            found.append(np.asarray(embed(self._params, filled))[: len(part)])
+            found.append(np.asarray(embed(self.params, filled))[: len(part)])
         return np.concatenate(found) if found else np.zeros((0, self.width), np.float32)
 
     def _require_contrast(self) -> None:
         if self.workload.config.contrast == "none":
-            raise UserError("the run learnt captions alone (ImageTextModel.contrast = 'none'): it has no embeddings")
+            raise UserError(
+                "the run learnt captions alone (ImageTextModel.contrast = 'none'): it has no embeddings"
+            )

@@ -9,7 +9,7 @@ import numpy as np
 from data_pipelines.images import decoding
 from data_pipelines.images.decoding import PictureError
 from data_pipelines.images.picture import LARGEST
-from pangu_jax.apps.multimodal.embedding import RunEmbedder
+from pangu_jax.apps.multimodal.embedding import Embedder
 
 
 class PictureView(NamedTuple):
@@ -26,7 +26,7 @@ class PictureView(NamedTuple):
     refused: str = ""
 
 
-def views(embedder: RunEmbedder, paths: Iterable[Path]) -> Iterator[PictureView]:
+def views(embedder: Embedder, paths: Iterable[Path]) -> Iterator[PictureView]:
     """Each file's view, in their order."""
     for path in paths:
         try:
@@ -35,7 +35,7 @@ def views(embedder: RunEmbedder, paths: Iterable[Path]) -> Iterator[PictureView]
             yield PictureView(path, None, str(error))
 
 
-def view(embedder: RunEmbedder, path: Path) -> np.ndarray:
+def view(embedder: Embedder, path: Path) -> np.ndarray:
     """uint8 [S, S, C] of one file; PictureError where it is of no use."""
     try:
         if path.stat().st_size > LARGEST:

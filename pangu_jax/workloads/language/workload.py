@@ -27,8 +27,8 @@ from pangu_jax.workloads.exhibits import Exhibit, Table
 from pangu_jax.workloads.language.model import encoder_decoder, forward
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.workloads.language.model.forward import Forward, Loss, Payload
-from pangu_jax.workloads.language.stored_vocabulary import FILE, StoredVocabulary
 from pangu_jax.workloads.language.shapes import shape_of
+from pangu_jax.workloads.language.stored_vocabulary import FILE, StoredVocabulary
 from pangu_jax.workloads.shape import Shape
 
 gin.external_configurable(EncoderDecoderConfig, "EncoderDecoder", module="pangu_jax.models")

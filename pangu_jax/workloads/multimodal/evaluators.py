@@ -1,6 +1,6 @@
 """What is measured of a model of pictures and captions: does it find, and do its captions need the picture.
 
-    train.evaluators = [@Retrieval(), @CaptionLikelihood()]
+train.evaluators = [@Retrieval(), @CaptionLikelihood()]
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,6 @@ from pangu_jax.workloads.multimodal import ranks
 from pangu_jax.workloads.multimodal.workload import ImageTextModel
 
 ROLLED = 17  # rows of a batch between a picture and the wrong one that takes its place
-RECALLS = (1, 5, 10)
 
 
 class _OfPairs(Evaluator):
@@ -59,12 +58,14 @@ class Retrieval(_OfPairs):
     def begin(self, batch_size: int, collect: Collect) -> Tree:
         """Embeddings of the pictures, by their numbers."""
         rows = collect(self.seen, [self._workload.data.held_out.pictures_once(batch_size)]).rows
-        return _by_number(rows, "picture")
+        return by_number(rows, "picture")
 
     def seen(self, variables: Variables, batch: Batch, run: RunContext) -> Updates:
         """A row per picture."""
         forward = self._workload.forward(run)
-        embedding = forward.image_embedding(variables.params, forward.seen(variables.params, batch["image"][:, -1]))
+        embedding = forward.image_embedding(
+            variables.params, forward.seen(variables.params, batch["image"][:, -1])
+        )
         return Updates({}, {"embedding": embedding, "picture": batch["picture"], "weight": batch["weight"]})
 
     def measure(self, variables: Variables, batch: Batch, begun: Tree, run: RunContext) -> Updates:
@@ -76,13 +77,13 @@ class Retrieval(_OfPairs):
     def finish(self, measured: Updates, begun: Tree) -> Mapping[str, MeasuredValue]:
         """Percent found among the first, and median ranks."""
         links = self._workload.data.held_out.links
-        found = ranks.of_embeddings(np.asarray(begun), _by_number(measured.rows, "text"), links)
-        values = {}
-        for way, rank_N in (("text_to_image", found.text_to_image_T), ("image_to_text", found.image_to_text_P)):
-            for first in RECALLS:
-                values[f"retrieval/{way}/recall_at_{first}"] = MeasuredValue(ranks.recall(rank_N, first), "percent")
-            values[f"retrieval/{way}/median_rank"] = MeasuredValue(float(np.median(rank_N)))
-        return values
+        text_TxE = by_number(measured.rows, "text")
+        found = ranks.measured(ranks.ranks_both_ways(text_TxE, np.asarray(begun), links))
+        return {
+            f"retrieval/{way}/{name}": MeasuredValue(value, "percent" if "recall" in name else "")
+            for name, by_way in found.items()
+            for way, value in by_way.items()
+        }
 
 
 @gin.configurable(module="pangu_jax.workloads.multimodal")
@@ -104,7 +105,7 @@ class CaptionLikelihood(_OfPairs):
         return list(self._workload.data.validation_sources(batch_size).values())
 
     def measure(self, variables: Variables, batch: Batch, begun: Tree, run: RunContext) -> Updates:
-        """A row per pair: nats beside either picture, and tokens; `wrong` says where there was another one."""
+        """A row per pair: nats beside either picture, tokens, and whether there was another picture."""
         del begun
         params, forward = variables.params, self._workload.forward(run)
         tokens_BxT, weight_B = batch["tokens"], batch["weight"]
@@ -144,7 +145,7 @@ class CaptionLikelihood(_OfPairs):
         }
 
 
-def _by_number(rows: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+def by_number(rows: Mapping[str, np.ndarray], name: str) -> np.ndarray:
     """Embeddings in the order of the numbers of what they are of, without what fills up a batch."""
     counts = rows["weight"] > 0
     return rows["embedding"][counts][np.argsort(rows[name][counts], kind="stable")]

@@ -1,4 +1,4 @@
-"""A model of pictures and captions in numbers (`pangu_jax.workloads.shape`): both towers and what joins them."""
+"""A model of pictures and captions in numbers (`pangu_jax.workloads.shape`)."""
 
 from functools import singledispatch
 from typing import Any

@@ -37,6 +37,6 @@ def opened(directory: Path, image: Any) -> NoPairs:
         raise UserError(f"{error}: run this run's `pangu train` again, which puts it there") from None
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(
-            f"{directory / FILE} is missing or damaged: run this run's `pangu train` again, which puts it there"
+            f"{directory / FILE} is missing or damaged: run this run's `pangu train` again to get it back"
         ) from None
     return NoPairs(image.size, image.channels, length, vocabulary)

@@ -30,8 +30,8 @@ register(TextTransformerConfig, "TextTransformer")
 class ImageTextModel(ComparedWorkload):
     """A tower of pictures and one of texts.
 
-    The loss of a pair is `contrast_weight` times its contrast with the whole batch, and `caption_weight` times
-    the mean over the caption's tokens of their cross-entropy beside the picture.
+    The loss of a pair is `contrast_weight` times its contrast with the whole batch, and `caption_weight`
+    times the mean over the caption's tokens of their cross-entropy beside the picture.
 
     Parameters are {"image": the tower's, "text": the tower's, "join": projections, scale and bias}.
 
@@ -215,7 +215,7 @@ class ImageTextModel(ComparedWorkload):
         return batch_size
 
     def flops_per_step(self, batch_size: int) -> float:
-        """Matrix products forward and backward (3x forward), those of all pictures with all texts included."""
+        """Matrix products forward and backward (3x forward), of all pictures with all texts too."""
         return self.shape().flops(batch_size)
 
     def shape(self) -> Shape:

@@ -1,8 +1,8 @@
 """The language family's encoder-decoder as the text side: its encoder reads, its decoder writes captions.
 
-What stands for a text is the mean of what leaves the encoder over its tokens. The decoder is what it is in the
-language family, with a picture's units in the place of the encoder's output: so a run of language is taken
-over whole.
+What stands for a text is the mean over its tokens of what leaves the encoder. The decoder is what it is in
+the language family, with a picture's units in the place of the encoder's output: so a run of language is
+taken over whole.
 """
 
 import dataclasses
@@ -51,7 +51,7 @@ class LanguageTower:
         return self.config.d_model if self.writes else 0
 
     def init(self, key: jax.Array) -> Tree:
-        """Fresh fp32 parameters, as the language family has them; without the decoder's where it is not there."""
+        """Fresh fp32 parameters, as the language family has them; those of a decoder if it is there."""
         return self.kept(encoder_decoder.init(self.config, key))
 
     def axes(self) -> Tree:
