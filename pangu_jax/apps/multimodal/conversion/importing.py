@@ -101,7 +101,8 @@ def import_towers(source: str | Path, run_dir: str | Path) -> dict[str, Any]:
 
 def config_of(found: ImportableTowers) -> ImageTextConfig:
     """The shape of our model."""
-    image, text, width = found.towers
+    image: Any = found.towers.image
+    _, text, width = found.towers
     return ImageTextConfig(image, text, width, found.kind.contrast, projected=found.kind.projected)
 
 

@@ -14,13 +14,15 @@ from pangu_jax.runs.exchange.json_entries import entries
 
 PIECES, TOKENIZER, SETTINGS = "vocab.txt", "tokenizer.json", "tokenizer_config.json"
 # What a tokenizer.json of word pieces may say, and what is done here.
-NORMALIZER = {
-    "type": "BertNormalizer",
-    "clean_text": True,
-    "handle_chinese_chars": True,
-    "strip_accents": None,
+READ: dict[str, dict[str, Any]] = {
+    "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##"},
+    "normalizer": {
+        "type": "BertNormalizer",
+        "clean_text": True,
+        "handle_chinese_chars": True,
+        "strip_accents": None,
+    },
 }
-MODEL = {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##"}
 
 
 def read(folder: Path, kind: ModelKind, rows: int) -> CaptionVocabulary:
@@ -67,16 +69,21 @@ def _word_pieces(folder: Path) -> WordPieceVocabulary:
             f"{folder} has neither {PIECES} nor {TOKENIZER}, its vocabulary: copy one of them too"
         )
     where, theirs = folder / TOKENIZER, entries(folder / TOKENIZER)
-    model, normalizer = theirs.get("model"), theirs.get("normalizer")
-    for name, part, wanted in (("model", model, MODEL), ("normalizer", normalizer, NORMALIZER)):
-        for key, value in wanted.items():
-            if not isinstance(part, dict) or part.get(key) != value:
-                found = part.get(key) if isinstance(part, dict) else part
-                raise UserError(f"{where}: {key} of its {name} is {found!r}, and only {value!r} is read")
+    model, normalizer = (_part(theirs, name, wanted, where) for name, wanted in READ.items())
     ids = model.get("vocab")
     if not isinstance(ids, dict) or sorted(map(str, ids.values())) != sorted(map(str, range(len(ids)))):
         raise UserError(f"{where}: its vocab has no id for each piece, from 0 on; copy it again")
     return WordPieceVocabulary(sorted(ids, key=ids.__getitem__), normalizer.get("lowercase") is not False)
+
+
+def _part(theirs: Mapping[str, Any], name: str, wanted: Mapping[str, Any], where: Path) -> dict[str, Any]:
+    part = theirs.get(name)
+    if not isinstance(part, dict):
+        raise UserError(f"{where} has no {name}: only one of word pieces is read")
+    for key, value in wanted.items():
+        if part.get(key) != value:
+            raise UserError(f"{where}: {key} of its {name} is {part.get(key)!r}, and only {value!r} is read")
+    return part
 
 
 def written(vocabulary: CaptionVocabulary, kind: ModelKind, where: str) -> Mapping[str, bytes]:

@@ -1,5 +1,5 @@
-"""Writes golden.jsonl: configurations, names and shapes of small models of transformers, and what they made of
-the same pictures and texts. Their weights are drawn from their names (`drawn`), here and in the tests.
+"""Writes golden.jsonl: configurations, names and shapes of small models of transformers, and what they made
+of the same pictures and texts. Their weights are drawn from their names (`drawn`), here and in the tests.
 
     PYTHONPATH=. python tests/apps/multimodal/conversion/golden.py
 
