@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from data_pipelines.pairs.word_pieces import SiglipVocabulary, WordPieceVocabulary
+from pangu_jax.apps.multimodal.conversion import vocabularies
+from pangu_jax.apps.multimodal.conversion.chinese_clip import CHINESE_CLIP
 from pangu_jax.apps.multimodal.conversion.exporting import export_towers
 from pangu_jax.apps.multimodal.conversion.importing import import_towers
 from tests.apps.multimodal.conversion import golden, models
@@ -55,6 +57,8 @@ def test_word_pieces_are_those_of_its_bert_tokenizer(tmp_path):
     for text in TEXTS:
         defused = text.replace("[SEP]", "[ SEP ]").replace("[MASK]", "[ MASK ]")
         assert [*ours.encode(text), ours.end] == theirs(defused)["input_ids"], text
+    theirs.save_pretrained(tmp_path / "again")  # version 5 writes no vocab.txt
+    assert vocabularies.read(tmp_path / "again", CHINESE_CLIP, ours.size).file() == ours.file()
 
 
 @pytest.mark.prove
