@@ -17,21 +17,24 @@ KINDS = get_args(Pooling)
 
 
 class AttentionPool(nnx.Module):
-    """A query for all pictures, keys and values of their tokens, and a perceptron (arXiv 2106.04560)."""
+    """A query for all pictures, keys and values of their tokens, and a perceptron (arXiv 2106.04560).
+
+    One query of a picture is little work: its heads are not split over devices.
+    """
 
     def __init__(self, width: int, heads: int, hidden: int, rngs: nnx.Rngs):
         kv = width // heads
         self.probe = normal(rngs, (width,), ("norm",), fan_in=width)
-        self.query = normal(rngs, (width, heads, kv), ("embed", "heads", "kv"), fan_in=width)
-        self.query_bias = zeros((heads, kv), ("heads", "kv"))
-        self.key_value = normal(rngs, (width, heads, 2, kv), ("embed", "heads", None, "kv"), fan_in=width)
-        self.key_value_bias = zeros((heads, 2, kv), ("heads", None, "kv"))
-        self.out = normal(rngs, (width, heads, kv), ("embed", "heads", "kv"), fan_in=width)
+        self.query = normal(rngs, (width, heads, kv), ("embed", None, "kv"), fan_in=width)
+        self.query_bias = zeros((heads, kv), (None, "kv"))
+        self.key_value = normal(rngs, (width, heads, 2, kv), ("embed", None, None, "kv"), fan_in=width)
+        self.key_value_bias = zeros((heads, 2, kv), (None, None, "kv"))
+        self.out = normal(rngs, (width, heads, kv), ("embed", None, "kv"), fan_in=width)
         self.out_bias = zeros((width,), ("norm",))
         self.norm = LayerNorm(width)
-        self.up = normal(rngs, (width, hidden), ("embed", "mlp"), fan_in=width)
-        self.up_bias = zeros((hidden,), ("mlp",))
-        self.down = normal(rngs, (width, hidden), ("embed", "mlp"), fan_in=hidden)
+        self.up = normal(rngs, (width, hidden), ("embed", None), fan_in=width)
+        self.up_bias = zeros((hidden,), ("norm",))
+        self.down = normal(rngs, (width, hidden), ("embed", None), fan_in=hidden)
         self.down_bias = zeros((width,), ("norm",))
 
 
