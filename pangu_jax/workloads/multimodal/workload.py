@@ -19,9 +19,11 @@ from pangu_jax.workloads.multimodal.data import PairData
 from pangu_jax.workloads.multimodal.model import contrast as contrasts
 from pangu_jax.workloads.multimodal.model.image_text import Contrast, ImageTextConfig, ImageTextForward
 from pangu_jax.workloads.multimodal.model.language_tower import LanguageTower, without_dropout
+from pangu_jax.workloads.multimodal.model.text_transformer import TextTransformerConfig
 from pangu_jax.workloads.shape import Shape
 
 register = partial(gin.external_configurable, module="pangu_jax.workloads.multimodal")
+register(TextTransformerConfig, "TextTransformer")
 
 
 @gin.configurable(module="pangu_jax.workloads.multimodal")
@@ -35,13 +37,15 @@ class ImageTextModel(ComparedWorkload):
 
     Args:
       image: the pictures' tower, @VisionTransformer() or @HierarchicalTransformer().
-      text: the texts', @EncoderDecoder(): its encoder reads, its decoder writes.
+      text: the texts', @EncoderDecoder(): its encoder reads, its decoder writes; or @TextTransformer(), which
+        reads.
       data: where pairs come from, @pairs().
       width: of embeddings.
       contrast: "clip", "siglip", or "none" where captions alone are learnt.
       contrast_weight: in the loss.
       caption_weight: in the loss; 0 for a model without decoder.
       queries: of attention over a picture's units, what the decoder reads instead of them; 0 for the units.
+      projected: whether pictures and texts are projected, each; what a tower gives is the embedding without.
     """
 
     name = "multimodal"
@@ -50,6 +54,7 @@ class ImageTextModel(ComparedWorkload):
     # What `from_run` reads of a recipe.
     OF_MODEL: tuple[str, ...] = (
         "image", "text", "width", "contrast", "contrast_weight", "caption_weight", "queries",
+        "projected",
     )  # fmt: skip
 
     def __init__(
@@ -62,10 +67,11 @@ class ImageTextModel(ComparedWorkload):
         contrast_weight: float = 1.0,
         caption_weight: float = 0.0,
         queries: int = 0,
+        projected: tuple[bool, bool] = (True, True),
     ):
         self.data = data
         self.contrast_weight, self.caption_weight = contrast_weight, caption_weight
-        self.config = _config(image, text, width, contrast, caption_weight, queries)
+        self.config = _config(image, text, width, contrast, caption_weight, queries, projected)
         self._require_fit()
 
     def _require_fit(self) -> None:
@@ -85,7 +91,7 @@ class ImageTextModel(ComparedWorkload):
         given = recipe.arguments(reference)
         made = {
             name: make(recipe, given[name], reference.scope)
-            for name in ("image", "text", "width", "contrast", "caption_weight", "queries")
+            for name in ("image", "text", "width", "contrast", "caption_weight", "queries", "projected")
             if name in given
         }
         return _config(**made).dimensions()
@@ -224,6 +230,7 @@ def _config(
     contrast: Contrast = "clip",
     caption_weight: float = 0.0,
     queries: int = 0,
+    projected: tuple[bool, bool] = (True, True),
 ) -> ImageTextConfig:
     if isinstance(text, EncoderDecoderConfig):
         text = LanguageTower(without_dropout(text), writes=caption_weight > 0)
@@ -232,6 +239,9 @@ def _config(
             "ImageTextModel.caption_weight: the text tower has no decoder; give @EncoderDecoder()"
         )
     try:
-        return ImageTextConfig(image, text, width, contrast, queries if caption_weight else 0)
+        queries = queries if caption_weight else 0
+        return ImageTextConfig(
+            image, text, width, contrast, queries, (bool(projected[0]), bool(projected[1]))
+        )
     except ValueError as error:
         raise UserError(f"ImageTextModel: {error}") from None
