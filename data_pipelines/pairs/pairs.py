@@ -29,7 +29,7 @@ from data_pipelines.pairs.vocabulary import CaptionVocabulary, CharacterVocabula
 
 @dataclasses.dataclass(frozen=True)
 class ImageTextPairs:
-    """ImageTextPairs as a recipe asks for them; nothing is read until it is needed."""
+    """Pairs as a recipe asks for them; nothing is read until it is needed."""
 
     settings: preparing.PairSettings
     size: int

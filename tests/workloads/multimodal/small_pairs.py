@@ -20,7 +20,9 @@ TEXT = EncoderDecoderConfig(
 
 def model(**changes) -> ImageTextModel:
     """A tiny model with captions."""
-    return ImageTextModel(**({"image": IMAGE, "text": TEXT, "data": PAIRS, "width": 24, "caption_weight": 2.0} | changes))
+    return ImageTextModel(
+        **({"image": IMAGE, "text": TEXT, "data": PAIRS, "width": 24, "caption_weight": 2.0} | changes)
+    )
 
 
 def batch(size: int) -> dict[str, np.ndarray]:

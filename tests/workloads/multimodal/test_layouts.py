@@ -1,6 +1,5 @@
 """A model of pictures and captions on every layout: the loss and each gradient are one device's."""
 
-import dataclasses
 import math
 
 import jax
