@@ -121,7 +121,8 @@ def listing(path: str) -> str:
     for file in sorted(top.rglob("*")) if top.is_dir() else [top]:
         if file.is_file():
             seen = file.stat()
-            hashed.update(f"{file.relative_to(top.parent)}\0{seen.st_size}\0{seen.st_mtime_ns}\n".encode())
+            line = f"{file.relative_to(top.parent)}\0{seen.st_size}\0{seen.st_mtime_ns}\n"
+            hashed.update(line.encode("utf-8", "surrogateescape"))
     return hashed.hexdigest()
 
 

@@ -39,7 +39,7 @@ class CaptionFile:
             yield picture
 
     def _beside(self) -> Iterator[PictureFile]:
-        """Pictures of the folder that the captions lie in too: a table there is of captions and no pictures."""
+        """Pictures of the folder that the captions lie in too: a table there is no table of pictures."""
         for path, name in self._source.files(self._file.parent):
             if kind_of(name) == "picture":
                 if path.stat().st_size > LARGEST:

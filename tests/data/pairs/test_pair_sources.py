@@ -4,6 +4,8 @@ import base64
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from data_pipelines.errors import DataError
 from data_pipelines.images.picture import PictureFile
@@ -173,3 +175,47 @@ def test_a_file_of_captions_in_no_encoding_or_of_no_picture(tmp_path):
     (tmp_path / "captions.txt").write_bytes(bytes(range(256)) * 3)
     with pytest.raises(DataError, match=r"captions\.txt is no text in a known encoding"):
         read(tmp_path)
+
+
+LINES = st.lists(
+    st.sampled_from(
+        [
+            b"1\t" + base64.b64encode(b"one"),
+            b'{"text": "a", "image_ids": [1, "1", null, true, 1e999, {}]}',
+            b'{"text": "\\ud800", "image_ids": [1]}',
+            b'{"text": "a", "image_ids": {"1": 2}}',
+            b"[" * 5000,
+            b"9" * 5000,
+        ]
+    )
+    | st.binary(max_size=30),
+    max_size=6,
+).map(b"\n".join)
+
+
+@settings(max_examples=80)
+@given(LINES, LINES)
+def test_no_bytes_break_tables_and_whatever_is_read_is_of_a_picture(tmp_path_factory, table, texts):
+    folder = written(
+        tmp_path_factory.getbasetemp() / "any", {"train_imgs.tsv": table, "train_texts.jsonl": texts}
+    )
+    source = opened(str(folder))
+    names = {picture.name for picture in source.pictures()}
+    assert all(set(caption.pictures) <= names for caption in source.captions())
+    lines = [line for of in (table, texts) for line in of.split(b"\n") if line.strip(b"\r")]
+    assert len(names) <= len(lines) and all(count > 0 for count in source.skipped.values())
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 20_000))
+def test_a_tar_that_breaks_off_keeps_what_was_before(tmp_path_factory, length):
+    files: dict[str, bytes | str] = {}
+    for number, data in PHOTOS.items():
+        files |= {f"{number}.jpg": data, f"{number}.txt": SAID[number][0]}
+    whole = in_tar(tmp_path_factory.getbasetemp() / "whole.tar", files).read_bytes()
+    folder = written(tmp_path_factory.getbasetemp() / "cut", {"a.tar": whole[:length]})
+    said, pictures, skipped, lost = read(folder)
+    assert all(picture.data in PHOTOS.values() for picture in pictures) and not lost
+    assert len(pictures) == len(PHOTOS) or length < len(whole)
+    assert set(skipped) <= {"rests of broken archives"}
+    assert all(texts in ([], SAID[list(PHOTOS.values()).index(data)][:1]) for data, texts in said.items())
