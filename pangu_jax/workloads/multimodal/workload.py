@@ -46,6 +46,7 @@ class ImageTextModel(ComparedWorkload):
       caption_weight: in the loss; 0 for a model without decoder.
       queries: of attention over a picture's units, what the decoder reads instead of them; 0 for the units.
       projected: whether pictures and texts are projected, each; what a tower gives is the embedding without.
+      blind: whether the decoder reads zeros in place of pictures: a control of captions.
     """
 
     name = "multimodal"
@@ -54,7 +55,7 @@ class ImageTextModel(ComparedWorkload):
     # What `from_run` reads of a recipe.
     OF_MODEL: tuple[str, ...] = (
         "image", "text", "width", "contrast", "contrast_weight", "caption_weight", "queries",
-        "projected",
+        "projected", "blind",
     )  # fmt: skip
 
     def __init__(
@@ -68,10 +69,11 @@ class ImageTextModel(ComparedWorkload):
         caption_weight: float = 0.0,
         queries: int = 0,
         projected: tuple[bool, bool] = (True, True),
+        blind: bool = False,
     ):
         self.data = data
         self.contrast_weight, self.caption_weight = contrast_weight, caption_weight
-        self.config = _config(image, text, width, contrast, caption_weight, queries, projected)
+        self.config = _config(image, text, width, contrast, caption_weight, queries, projected, blind)
         self._require_fit()
 
     def _require_fit(self) -> None:
@@ -91,7 +93,16 @@ class ImageTextModel(ComparedWorkload):
         given = recipe.arguments(reference)
         made = {
             name: make(recipe, given[name], reference.scope)
-            for name in ("image", "text", "width", "contrast", "caption_weight", "queries", "projected")
+            for name in (
+                "image",
+                "text",
+                "width",
+                "contrast",
+                "caption_weight",
+                "queries",
+                "projected",
+                "blind",
+            )
             if name in given
         }
         return _config(**made).dimensions()
@@ -231,6 +242,7 @@ def _config(
     caption_weight: float = 0.0,
     queries: int = 0,
     projected: tuple[bool, bool] = (True, True),
+    blind: bool = False,
 ) -> ImageTextConfig:
     if isinstance(text, EncoderDecoderConfig):
         text = LanguageTower(without_dropout(text), writes=caption_weight > 0)
@@ -241,7 +253,7 @@ def _config(
     try:
         queries = queries if caption_weight else 0
         return ImageTextConfig(
-            image, text, width, contrast, queries, (bool(projected[0]), bool(projected[1]))
+            image, text, width, contrast, queries, (bool(projected[0]), bool(projected[1])), blind
         )
     except ValueError as error:
         raise UserError(f"ImageTextModel: {error}") from None
