@@ -16,6 +16,8 @@ import jax
 Params = Mapping[str, Any]
 Axes = Mapping[str, Any]
 LogicalAxes = tuple[str | None, ...]
+Tree = Any
+Compare = Callable[[Tree, Tree, jax.Array | bool], Tree]
 
 
 class Placement(Protocol):
@@ -84,6 +86,27 @@ class Placement(Protocol):
 
     def vocabulary_max(self, x: jax.Array, /) -> jax.Array:
         """A maximum over the vocabulary's parts; no gradient."""
+        ...
+
+    def everyone(self, x_B: jax.Array, /) -> jax.Array:
+        """The rows [N, ...] of all devices' examples, in the batch's order, from one's own [B, ...]."""
+        ...
+
+    def first_example(self, rows: int, /) -> jax.Array | int:
+        """The number in the batch of the first of the `rows` examples that live here."""
+        ...
+
+    def ring(self, compare: Compare, own: Tree, others: Tree, /) -> Tree:
+        """The sum of compare(own, block, is_own) over all devices' blocks of others, one after the other.
+
+        The blocks go round the devices, and round once more for the gradient: nothing is kept of a block.
+
+        Args:
+          compare: of one's own rows and one device's block of the others, and whether that is one's own;
+            gives a tree of fp32 arrays [B, ...]. All that is differentiated is in its first two arguments.
+          own: a tree of fp32 arrays [B, ...], and of scalars that are the same everywhere.
+          others: a tree of fp32 arrays [B, ...].
+        """
         ...
 
     def draw(self, sample: Callable[[jax.Array], jax.Array], keys_B: jax.Array, /) -> jax.Array:
@@ -163,6 +186,16 @@ class OneDevice(Placement):
 
     def vocabulary_max(self, x: jax.Array) -> jax.Array:
         return x
+
+    def everyone(self, x_B: jax.Array) -> jax.Array:
+        return x_B
+
+    def first_example(self, rows: int) -> int:
+        del rows
+        return 0
+
+    def ring(self, compare: Compare, own: Tree, others: Tree) -> Tree:
+        return compare(own, others, True)
 
     def draw(self, sample: Callable[[jax.Array], jax.Array], keys_B: jax.Array) -> jax.Array:
         return jax.vmap(sample)(keys_B)

@@ -3,12 +3,14 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from pangu_jax.parallel import rules
+from pangu_jax.parallel.example_ring import Compare, Tree, around
 from pangu_jax.parallel.rules import LogicalAxes
 
 
@@ -85,6 +87,30 @@ class ConstraintPlacement:
         """As `vocabulary_sum`."""
         return x
 
+    def everyone(self, x_B: jax.Array) -> jax.Array:
+        """Whole on every device."""
+        return self._constrain(x_B, PartitionSpec())
+
+    def first_example(self, rows: int) -> int:
+        """Arrays are global here: the first example is example 0."""
+        del rows
+        return 0
+
+    def ring(self, compare: Compare, own: Tree, others: Tree) -> Tree:
+        """Under a shard_map: a compiler would gather the others."""
+        axes = tuple(axis for axis in rules.BATCH if self.mesh.shape[axis] > 1)
+        if not axes:
+            return compare(own, others, True)
+        rows = lambda tree: jax.tree.map(lambda x: PartitionSpec(axes) if x.ndim else PartitionSpec(), tree)  # noqa: E731
+        return jax.shard_map(
+            partial(around, compare, axes, self.batch_shards),
+            mesh=self._here(),
+            in_specs=(rows(own), rows(others)),
+            out_specs=PartitionSpec(axes),
+            axis_names=self._of_kind(AxisType.Auto),
+            check_vma=False,
+        )(own, others)
+
     def draw(self, sample: Callable[[jax.Array], jax.Array], keys_B: jax.Array) -> jax.Array:
         """sample(key) of each example, split like the residual stream."""
         return self.inside(jax.vmap(sample)(keys_B), ("batch", "length", "embed"))
@@ -97,28 +123,23 @@ class ConstraintPlacement:
         out_axes: LogicalAxes,
     ) -> jax.Array:
         """The kernel under a shard_map over all axes that the compiler manages here."""
-        mesh = self._here()
         return jax.shard_map(
             kernel,
-            mesh=mesh,
+            mesh=self._here(),
             in_specs=tuple(map(rules.activation_spec, axes)),
             out_specs=rules.activation_spec(out_axes),
-            axis_names={
-                name
-                for name, kind in zip(mesh.axis_names, mesh.axis_types, strict=True)
-                if kind == AxisType.Auto
-            },
+            axis_names=self._of_kind(AxisType.Auto),
             check_vma=False,
         )(*arrays)
 
     def _constrain(self, x: jax.Array, spec: PartitionSpec) -> jax.Array:
+        left = rules.without(spec, self._of_kind(AxisType.Manual))
+        return jax.lax.with_sharding_constraint(x, NamedSharding(self._here(), left))
+
+    def _of_kind(self, kind: AxisType) -> set[str]:
+        """Mesh axes that the compiler manages here, or that the code does."""
         mesh = self._here()
-        manual = {
-            name
-            for name, kind in zip(mesh.axis_names, mesh.axis_types, strict=True)
-            if kind == AxisType.Manual
-        }
-        return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, rules.without(spec, manual)))
+        return {name for name, found in zip(mesh.axis_names, mesh.axis_types, strict=True) if found == kind}
 
     def _here(self) -> Any:
         """The mesh as the code being traced sees it: with manual axes inside a pipeline."""

@@ -4,6 +4,7 @@ For use inside a shard_map over the axes of a mesh, without varying-axes checks,
 psum is a psum: derivatives are those of the sum of all devices' results (see `shards.py`).
 """
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -12,8 +13,9 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import Mesh
 
+from pangu_jax.parallel.example_ring import Compare, Tree, around
 from pangu_jax.parallel.mesh import RINGS
-from pangu_jax.parallel.rules import LogicalAxes
+from pangu_jax.parallel.rules import BATCH, LogicalAxes
 
 
 class ManualPlacement:
@@ -124,6 +126,27 @@ class ManualPlacement:
     def vocabulary_max(self, x: jax.Array) -> jax.Array:
         """pmax over `model`."""
         return lax.pmax(lax.stop_gradient(x), "model") if self._sizes["model"] > 1 else x
+
+    def everyone(self, x_B: jax.Array) -> jax.Array:
+        """All-gathered over the axes of a batch; its gradient is scattered back, summed."""
+        axes = self._batch_axes()
+        return lax.all_gather(x_B, axes, axis=0, tiled=True) if axes else x_B
+
+    def first_example(self, rows: int) -> jax.Array | int:
+        """By this device's place among those of a batch."""
+        axes = self._batch_axes()
+        return lax.axis_index(axes) * rows if axes else 0
+
+    def ring(self, compare: Compare, own: Tree, others: Tree) -> Tree:
+        """Over the axes of a batch; devices along the others do the same."""
+        axes = self._batch_axes()
+        if not axes:
+            return compare(own, others, True)
+        return around(compare, axes, math.prod(self._sizes[axis] for axis in axes), own, others)
+
+    def _batch_axes(self) -> tuple[str, ...]:
+        """Those that split it here."""
+        return tuple(axis for axis in BATCH if self._sizes[axis] > 1)
 
     def draw(self, sample: Callable[[jax.Array], jax.Array], keys_B: jax.Array) -> jax.Array:
         """The rows of this device, cut from whole examples: every layout draws the same numbers."""

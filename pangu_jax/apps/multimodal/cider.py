@@ -18,7 +18,6 @@ import numpy as np
 from pangu_jax.errors import UserError
 
 Tokens = Sequence[str]
-Gram = tuple[str, ...]
 LONGEST = 4  # tokens of an n-gram
 _SIGMA = 6.0  # tokens by which lengths may differ before it costs much
 
@@ -39,7 +38,7 @@ def cider(written: Sequence[Tokens], references: Sequence[Sequence[Tokens]]) -> 
             "share an n-gram; give two or more"
         )
     counted = [[_counts(tokens) for tokens in own] for own in references]
-    pictures_with: Counter[Gram] = Counter()
+    pictures_with: Counter[Tokens] = Counter()
     for own in counted:
         pictures_with.update({gram for counts in own for gram in counts})
     weight = {gram: math.log(len(references) / count) for gram, count in pictures_with.items()}
@@ -55,10 +54,10 @@ def cider(written: Sequence[Tokens], references: Sequence[Sequence[Tokens]]) -> 
     return np.array(scores)
 
 
-Vector = dict[Gram, float]
+Vector = dict[Tokens, float]
 
 
-def _counts(tokens: Tokens) -> Counter[Gram]:
+def _counts(tokens: Tokens) -> Counter[Tokens]:
     return Counter(
         tuple(tokens[start : start + length])
         for length in range(1, LONGEST + 1)
@@ -66,7 +65,7 @@ def _counts(tokens: Tokens) -> Counter[Gram]:
     )
 
 
-def _weighed(counts: Counter[Gram], weight: dict[Gram, float], unseen: float) -> list[Vector]:
+def _weighed(counts: Counter[Tokens], weight: dict[Tokens, float], unseen: float) -> list[Vector]:
     """A vector for each length of n-grams."""
     vectors: list[Vector] = [{} for _ in range(LONGEST)]
     for gram, count in counts.items():
@@ -79,7 +78,7 @@ def _similarity(own: list[Vector], theirs: list[Vector], longer: int) -> float:
     total = 0.0
     for one, other in zip(own, theirs, strict=True):
         if norms := _norm(one) * _norm(other):
-            shared = [gram for gram in one if gram in other]  # in order: sums are the same each time
+            shared = [ngram for ngram in one if ngram in other]
             total += sum(min(one[gram], other[gram]) * other[gram] for gram in shared) / norms
     return total / LONGEST * math.exp(-(longer**2) / (2 * _SIGMA**2))
 

@@ -75,10 +75,13 @@ class Forward:
         self, params: Tree, batch: Batch, memory_BxSxD: jax.Array, keys_B: jax.Array | None = None
     ) -> jax.Array:
         """Final hidden states [B, T, D], scaled for the head, from `decoder_input_tokens` and the memory."""
-        decoder = self._embed(params, batch, "decoder")
-        payload = {"encoder": tuple(jnp.split(memory_BxSxD, self.streams)), "decoder": decoder}
-        payload = self.run_tower(1, params["decoder"], params, payload, batch, keys_B, 0)
+        begun = self.begin_decoder(params, batch, memory_BxSxD)
+        payload = self.run_tower(1, params["decoder"], params, begun, batch, keys_B, 0)
         return self._hidden(params, jnp.concatenate(payload["decoder"]))
+
+    def begin_decoder(self, params: Tree, batch: Batch, memory_BxSxD: jax.Array) -> Payload:
+        """What enters the decoder's first layer, beside a memory that need not be an encoder's output."""
+        return {"encoder": tuple(self._split(memory_BxSxD)), "decoder": self._embed(params, batch, "decoder")}
 
     def logits(self, params: Tree, hidden: jax.Array) -> jax.Array:
         """fp32 logits [..., V] of hidden states [..., D]: for decoding, where few tokens matter."""
@@ -88,8 +91,8 @@ class Forward:
         """Weighted cross-entropy of `decoder_target_tokens` under `decoder_loss_weights`, each BxT."""
         payload: Payload = {}
         for index, tower in enumerate(TOWERS):
-            payload = self.begin_tower(index, params, payload, batch)
-            payload = self.run_tower(index, params[tower], params, payload, batch, keys_B, 0)
+            begun = self.begin_tower(index, params, payload, batch)
+            payload = self.run_tower(index, params[tower], params, begun, batch, keys_B, 0)
         return self.finish(params, payload, batch)
 
     def begin_tower(self, tower: int, params: Tree, payload: Payload, batch: Batch) -> Payload:

@@ -1,0 +1,1 @@
+"""Two towers, what brings them together, and what is learnt by them."""
