@@ -148,9 +148,10 @@ def test_pieces_change_nothing_and_hold_no_more(monkeypatch):
         return jnp.sum(term.loss_B * given["weight"]), term
 
     arguments = given["image"], given["text"], jnp.float32(1.0), jnp.float32(-2.0)
-    gradient = lambda: (
-        jax.jit(jax.value_and_grad(sums, (0, 1, 2, 3), has_aux=True)).lower(*arguments).compile()
-    )
+
+    def gradient():
+        return jax.jit(jax.value_and_grad(sums, (0, 1, 2, 3), has_aux=True)).lower(*arguments).compile()
+
     whole = gradient()
     monkeypatch.setattr(contrast, "PIECE", 10)
     pieces = gradient()

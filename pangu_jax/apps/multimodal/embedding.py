@@ -87,8 +87,7 @@ class Embedder:
         for first in range(0, len(rows), self._batch):
             part = rows[first : first + self._batch]
             size = self._batch if len(rows) > self._batch else len(rows)
-            filled = np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
-            found.append(np.asarray(embed(self.params, filled))[: len(part)])
+            found.append(np.asarray(embed(self.params, filled(part, size, self.run)))[: len(part)])
         return np.concatenate(found) if found else np.zeros((0, self.width), np.float32)
 
     def _require_contrast(self) -> None:
@@ -96,3 +95,10 @@ class Embedder:
             raise UserError(
                 "the run learnt captions alone (ImageTextModel.contrast = 'none'): it has no embeddings"
             )
+
+
+def filled(rows_BxN: np.ndarray, size: int, run: RunContext) -> np.ndarray:
+    """Rows, filled up by the last of them to `size`, or to what the parts of a batch divide."""
+    shards = run.placement.batch_shards
+    size = -(-size // shards) * shards
+    return np.concatenate([rows_BxN, np.repeat(rows_BxN[-1:], size - len(rows_BxN), axis=0)])

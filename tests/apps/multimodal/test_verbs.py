@@ -76,21 +76,21 @@ def test_what_is_written_is_what_the_loss_finds_likeliest(embedder, folder):
     import jax.numpy as jnp
 
     write = Captioner(embedder.workload, embedder.params, embedder.run)
-    views = np.stack([view(embedder, folder / "a.png")])
+    views = np.repeat(view(embedder, folder / "a.png")[None], 8, axis=0)  # one for each device
     forward = embedder.workload.forward(embedder.run)
     memory = forward.memory(embedder.params, forward.seen(embedder.params, jnp.asarray(views)))
     from pangu_jax.workloads.multimodal.model.language_tower import caption_batch
 
-    tokens = np.zeros((1, embedder.workload.data.length), np.int32)
+    tokens = np.zeros((8, embedder.workload.data.length), np.int32)
     inner, params = forward.text.inner, embedder.params["text"]
     for place in range(6):
         batch = caption_batch(jnp.asarray(tokens), memory.shape[1])
         hidden = inner.decode(params, batch, inner.placement.begin(memory))
-        tokens[0, place] = int(jnp.argmax(inner.logits(params, hidden)[0, place]))
+        tokens[:, place] = np.asarray(jnp.argmax(inner.logits(params, hidden)[:, place], axis=-1))
         if tokens[0, place] == 1:
             break
     expected = embedder.workload.data.vocabulary.decode(tokens[0].tolist())
-    assert write(views, most=6)[0] == expected
+    assert write(views[:1], most=6)[0] == expected
 
 
 def test_pictures_are_found_and_the_index_is_kept(pangu, run_dir, folder, tmp_path_factory):

@@ -35,7 +35,7 @@ STARTS: dict[Contrast, tuple[float, float | None]] = {
 }
 
 
-class SeenPictures(NamedTuple):
+class PictureFeatures(NamedTuple):
     """Pictures as they left their tower.
 
     Attributes:
@@ -156,7 +156,7 @@ class ImageTextForward:
         """The text tower's."""
         return self.config.text.forward(self.placement, self.remat, self.dtype)
 
-    def seen(self, params: Tree, pixels_BxSxSxC: jax.Array) -> SeenPictures:
+    def seen(self, params: Tree, pixels_BxSxSxC: jax.Array) -> PictureFeatures:
         """Pictures through their tower; values of 0 to 255."""
         config = self.config.image
         forward: Any = config.forward(self.placement, self.remat, self.dtype)
@@ -167,10 +167,10 @@ class ImageTextForward:
         if self.config.normed:
             units_BxUxF = layer_norm(units_BxUxF, params["join"]["norm"])
         if isinstance(config, PlainConfig) and not self.config.normed:
-            return SeenPictures(units_BxUxF, classifying.pooled(forward, own["trunk"], x_BxTxD))
-        return SeenPictures(units_BxUxF, jnp.mean(units_BxUxF.astype(jnp.float32), axis=1))
+            return PictureFeatures(units_BxUxF, classifying.pooled(forward, own["trunk"], x_BxTxD))
+        return PictureFeatures(units_BxUxF, jnp.mean(units_BxUxF.astype(jnp.float32), axis=1))
 
-    def image_embedding(self, params: Tree, seen: SeenPictures) -> jax.Array:
+    def image_embedding(self, params: Tree, seen: PictureFeatures) -> jax.Array:
         """Of pictures, fp32 [B, width], of unit length."""
         return self._embedding(params, "image", seen.pooled_BxF)
 
@@ -178,7 +178,7 @@ class ImageTextForward:
         """Of texts, fp32 [B, width], of unit length."""
         return self._embedding(params, "text", self.text.pooled(params["text"], tokens_BxT))
 
-    def memory(self, params: Tree, seen: SeenPictures) -> jax.Array:
+    def memory(self, params: Tree, seen: PictureFeatures) -> jax.Array:
         """What the decoder reads of pictures, [B, U, D]."""
         names = ("queries", "memory") if self.config.queries else ("memory",)
         own = self._gathered(params["join"], names)

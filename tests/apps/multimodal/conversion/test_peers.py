@@ -1,4 +1,4 @@
-"""Against transformers itself, where it is installed: its loading of what was exported, and its tokenizers."""
+"""Against transformers itself, where it is installed: it loads what was exported; tokenizers agree."""
 
 import numpy as np
 import pytest
