@@ -67,6 +67,33 @@ class Known(NamedTuple):
     width: int
 
 
+class ExactCopy(NamedTuple):
+    """A picture that is left out because its bytes are those of another.
+
+    Attributes:
+      name, side: as the source has them.
+      place: of the one that is kept.
+    """
+
+    name: str
+    side: str | None
+    place: int
+
+
+class WrittenPictures(NamedTuple):
+    """What became of pictures.
+
+    Attributes:
+      known: those that can be used, by their places in the dataset.
+      copies: of them.
+      set_aside: how many cannot be used or are copies, by reason.
+    """
+
+    known: list[Known]
+    copies: list[ExactCopy]
+    set_aside: Counter[str]
+
+
 def prepare(settings: Settings, root: Path) -> cache.Cache:
     """The cache of these pictures in `root`; made first where it is not there.
 
@@ -94,34 +121,23 @@ def listing(path: str) -> str:
     for file in sorted(top.rglob("*")) if top.is_dir() else [top]:
         if file.is_file():
             seen = file.stat()
-            hashed.update(f"{file.relative_to(top.parent)}\0{seen.st_size}\0{seen.st_mtime_ns}\n".encode())
+            line = f"{file.relative_to(top.parent)}\0{seen.st_size}\0{seen.st_mtime_ns}\n"
+            hashed.update(line.encode("utf-8", "surrogateescape"))
     return hashed.hexdigest()
 
 
 def build(settings: Settings, folder: Path) -> dict[str, Any]:
     """Fills the folder of a cache; gives its manifest."""
     source = PictureSource(settings.path, settings.fields)
-    set_aside: Counter[str] = Counter()
-    known: list[Known] = []
-    _write(folder, _used(_looked_at(source.pictures(), settings.max_pixels), known, set_aside))
+    known, _, set_aside = write_pictures(folder, source.pictures(), settings.max_pixels)
     if not known:
-        raise DataError(_nothing(settings.path, source.skipped, set_aside))
+        raise DataError(f"images.path: {nothing(settings.path, source.skipped, set_aside)}")
     names = {one.label for one in known if one.label is not None}
     classes = sorted(names, key=lambda name: (not name.isdecimal(), len(name) * name.isdecimal(), name))
-    places: dict[str | None, int] = {name: place for place, name in enumerate(classes)}
-    hashes = np.array([one.hash for one in known], np.uint64)
     held_out = _held_out(known, settings.validation_fraction)
+    hashes = write_index(folder, known, held_out, classes)
     train, out = np.flatnonzero(~held_out), np.flatnonzero(held_out)
     near = copies.near_copies(hashes[train], hashes[out])
-    np.savez(
-        folder / INDEX,
-        label=np.array([places.get(one.label, -1) for one in known], np.int32),
-        held_out=held_out,
-        group=np.array([one.group or "" for one in known], str),
-        hash=hashes,
-        height=np.array([one.height for one in known], np.int32),
-        width=np.array([one.width for one in known], np.int32),
-    )
     return {
         "format": 1,
         "path": settings.path,
@@ -136,6 +152,31 @@ def build(settings: Settings, folder: Path) -> dict[str, Any]:
         "near_copies": len(np.unique(near[:, 1])),
         "near_copies_such_as": [[known[train[a]].name, known[out[b]].name] for a, b in near[:5].tolist()],
     }
+
+
+def write_pictures(folder: Path, pictures: Iterator[PictureFile], max_pixels: int) -> WrittenPictures:
+    """Looks at every picture, and writes those that can be used, as the dataset `pictures` in a folder."""
+    written = WrittenPictures([], [], Counter())
+    _write(folder, _used(_looked_at(pictures, max_pixels), written))
+    return written
+
+
+def write_index(
+    folder: Path, known: Sequence[Known], held_out: np.ndarray, classes: Sequence[str] = ()
+) -> np.ndarray:
+    """Writes what is known of each picture beside them; gives their hashes, uint64 [N]."""
+    places: dict[str | None, int] = {name: place for place, name in enumerate(classes)}
+    hashes = np.array([one.hash for one in known], np.uint64)
+    np.savez(
+        folder / INDEX,
+        label=np.array([places.get(one.label, -1) for one in known], np.int32),
+        held_out=held_out,
+        group=np.array([one.group or "" for one in known], str),
+        hash=hashes,
+        height=np.array([one.height for one in known], np.int32),
+        width=np.array([one.width for one in known], np.int32),
+    )
+    return hashes
 
 
 def _looked_at(
@@ -157,19 +198,22 @@ def _looked_at(
             yield from pool.map(look, some)
 
 
-def _used(looked_at: Iterable, known: list[Known], set_aside: Counter[str]) -> Iterator[bytes]:
-    """Records of the pictures that can be used; fills `known` with them and `set_aside` with the others."""
-    seen: set[str] = set()
+def _used(looked_at: Iterable, written: WrittenPictures) -> Iterator[bytes]:
+    """Records of the pictures that can be used; fills `written` with them and with the others."""
+    seen: dict[str, int] = {}
     for found in looked_at:
         if isinstance(found, PictureError):
-            set_aside[found.reason] += 1
+            written.set_aside[found.reason] += 1
             continue
         picture, hashed, size = found
         if (digest := copies.digest(picture.data)) in seen:
-            set_aside["exact copies"] += 1
+            written.set_aside["exact copies"] += 1
+            written.copies.append(ExactCopy(picture.name, picture.side, seen[digest]))
             continue
-        seen.add(digest)
-        known.append(Known(picture.name, picture.label, picture.side, picture.group, digest, hashed, *size))
+        seen[digest] = len(written.known)
+        written.known.append(
+            Known(picture.name, picture.label, picture.side, picture.group, digest, hashed, *size)
+        )
         yield array_records.example(
             {
                 "image": [picture.data],
@@ -224,6 +268,7 @@ def _of_a_shard(records: Iterator[bytes]) -> Iterator[bytes]:
             return
 
 
-def _nothing(path: str, skipped: Counter[str], set_aside: Counter[str]) -> str:
+def nothing(path: str, skipped: Counter[str], set_aside: Counter[str]) -> str:
+    """The words for it that no picture of a path can be used, with the reasons."""
     why = [f"{count} {what}" for of in (set_aside, skipped) for what, count in of.most_common(4)]
-    return f"images.path: {path} has no picture that can be used" + (f" ({', '.join(why)})" if why else "")
+    return f"{path} has no picture that can be used" + (f" ({', '.join(why)})" if why else "")

@@ -39,6 +39,10 @@ FAMILIES = {
         ),
         exhibits="pangu_jax.apps.vision.report_sheets",
     ),
+    "multimodal": Family(
+        verbs=("retrieve", "caption", "eval --gin_file eval/retrieval.gin", "checkpoint export"),
+        exhibits="pangu_jax.apps.multimodal.showing",
+    ),
 }
 FOR_EVERY_FAMILY = ("train", "report", "eval --held_out", "checkpoint inspect", "checkpoint verify")
 

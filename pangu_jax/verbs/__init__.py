@@ -6,6 +6,7 @@ runs: `pangu --help` must load neither TensorFlow nor a backend.
 
 from pangu_jax.verbs import (
     backend,
+    caption,
     chat,
     checkpoint,
     config,
@@ -20,6 +21,7 @@ from pangu_jax.verbs import (
     iterate,
     plan,
     restore,
+    retrieve,
     sweep,
     train,
     tune,
@@ -34,6 +36,8 @@ FILES = (
     generate,
     fill,
     chat,
+    retrieve,
+    caption,
     restore,
     export,
     extract,

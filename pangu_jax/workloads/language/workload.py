@@ -27,8 +27,9 @@ from pangu_jax.workloads.exhibits import Exhibit, Table
 from pangu_jax.workloads.language.model import encoder_decoder, forward
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.workloads.language.model.forward import Forward, Loss, Payload
+from pangu_jax.workloads.language.shapes import shape_of
 from pangu_jax.workloads.language.stored_vocabulary import FILE, StoredVocabulary
-from pangu_jax.workloads.shape import Attention, End, Product, Shape, Tower
+from pangu_jax.workloads.shape import Shape
 
 gin.external_configurable(EncoderDecoderConfig, "EncoderDecoder", module="pangu_jax.models")
 
@@ -98,52 +99,6 @@ class Drawing(Protocol):
         ...
 
 
-def dimensions_of(model: EncoderDecoderConfig) -> dict[str, int]:
-    """A model's sizes that a layout must divide, by logical axis."""
-    return {
-        "embed": model.d_model,
-        "heads": model.heads,
-        "mlp": model.d_ff,
-        "vocab": model.vocab_size,
-        "encoder_layers": model.encoder_layers,
-        "decoder_layers": model.decoder_layers,
-    }
-
-
-def shape_of(m: EncoderDecoderConfig, encoder: int, decoder: int) -> Shape:
-    """A model in numbers, for windows of so many tokens."""
-    d, joined = m.d_model, m.heads * m.width
-    biased = m.position == "relative"
-
-    def layer(tokens: int) -> tuple[Product, ...]:
-        return (
-            Product(d, 3 * joined, tokens, "columns", saved=True),
-            Product(joined, d, tokens, "rows", saved=False),
-            *[Product(d, m.d_ff, tokens, "columns", saved=True)] * (2 if m.gated else 1),
-            Product(m.d_ff, d, tokens, "rows", saved=False),
-        )
-
-    cross = (
-        Product(d, joined, decoder, "columns", saved=True),
-        Product(d, 2 * joined, encoder, "columns", saved=True),
-        Product(joined, d, decoder, "rows", saved=False),
-    )
-    attention = lambda *pair: Attention(m.heads, m.width, *pair)  # noqa: E731
-    towers = (
-        Tower("encoder", m.encoder_layers, encoder, d, layer(encoder),
-              (attention(encoder, encoder, False, biased),), 2),
-        Tower("decoder", m.decoder_layers, decoder, d, (*layer(decoder), *cross),
-              (attention(decoder, decoder, True, biased), attention(decoder, encoder, False, False)), 3,
-              memory_tokens=encoder, memory_width=d),
-    )  # fmt: skip
-    ends = (
-        End("encoder_embedding", m.vocab_size, d, encoder, "lookup", "rows"),
-        End("decoder_embedding", m.vocab_size, d, decoder, "lookup", "rows", tied=True),
-        End("head", d, m.vocab_size, decoder, "product", "columns", m.loss_chunks, tied=m.tied_head),
-    )
-    return Shape(towers, ends)
-
-
 @gin.configurable(module="pangu_jax.workloads.language")
 class LanguageModel(PipelinedWorkload):
     """An encoder-decoder language model.
@@ -176,7 +131,7 @@ class LanguageModel(PipelinedWorkload):
         model = recipe.arguments(reference).get("model")
         if not isinstance(model, Reference):
             return {}
-        return dimensions_of(EncoderDecoderConfig(**recipe.arguments(model)))
+        return EncoderDecoderConfig(**recipe.arguments(model)).dimensions()
 
     @classmethod
     def from_run(cls, recipe: Recipe, reference: Reference, directory: Path) -> "LanguageModel":
@@ -201,7 +156,7 @@ class LanguageModel(PipelinedWorkload):
     def dimensions(self) -> dict[str, int]:
         """What a layout must divide."""
         lengths = {"encoder_length": self.data.encoder_length, "decoder_length": self.data.decoder_length}
-        return dimensions_of(self.model) | lengths
+        return self.model.dimensions() | lengths
 
     def loss(self, variables: Variables, batch: Batch, keys: jax.Array | None, run: RunContext) -> Sums:
         """Cross-entropy summed over weighted target tokens; `loss/TASK` is each task's, without z-loss."""

@@ -4,38 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from data_pipelines.pairs.vocabulary import CaptionVocabulary
 from pangu_jax.errors import UserError
 from pangu_jax.workloads import Source, TrainStream
 
 
-class CaptionVocabulary(Protocol):
-    """Captions as token ids: 0 is padding, 1 the end."""
-
-    @property
-    def size(self) -> int:
-        """Ids are below it."""
-        ...
-
-    @property
-    def hash(self) -> str:
-        """Of what it holds."""
-        ...
-
-    def encode(self, text: str) -> list[int]:
-        """Ids without the end."""
-        ...
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """The inverse, up to the end."""
-        ...
-
-    def file(self) -> tuple[str, bytes]:
-        """Name and contents of a file that it can be made of again."""
-        ...
-
-
 class PairData(Protocol):
-    """Where pairs come from, such as `data_pipelines.pairs.pairs.Pairs`.
+    """Where pairs come from, such as `data_pipelines.pairs.pairs.ImageTextPairs`.
 
     A batch is image uint8 [B, 1, size, size, channels], tokens int32 [B, length] (the end, then zeros),
     picture, text and task_id int32 [B], weight [B].
@@ -80,7 +55,7 @@ class PairData(Protocol):
 
 @dataclass(frozen=True)
 class NoPairs:
-    """What is left of the pairs when a finished run is opened: their shape, and what captions are cut into."""
+    """What is left of the pairs when a finished run is opened: their shape and their vocabulary."""
 
     size: int
     channels: int

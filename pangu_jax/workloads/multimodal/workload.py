@@ -19,29 +19,34 @@ from pangu_jax.workloads.multimodal.data import PairData
 from pangu_jax.workloads.multimodal.model import contrast as contrasts
 from pangu_jax.workloads.multimodal.model.image_text import Contrast, ImageTextConfig, ImageTextForward
 from pangu_jax.workloads.multimodal.model.language_tower import LanguageTower, without_dropout
+from pangu_jax.workloads.multimodal.model.text_transformer import TextTransformerConfig
 from pangu_jax.workloads.shape import Shape
 
 register = partial(gin.external_configurable, module="pangu_jax.workloads.multimodal")
+register(TextTransformerConfig, "TextTransformer")
 
 
 @gin.configurable(module="pangu_jax.workloads.multimodal")
 class ImageTextModel(ComparedWorkload):
     """A tower of pictures and one of texts.
 
-    The loss of a pair is `contrast_weight` times its contrast with the whole batch, and `caption_weight` times
-    the mean over the caption's tokens of their cross-entropy beside the picture.
+    The loss of a pair is `contrast_weight` times its contrast with the whole batch, and `caption_weight`
+    times the mean over the caption's tokens of their cross-entropy beside the picture.
 
     Parameters are {"image": the tower's, "text": the tower's, "join": projections, scale and bias}.
 
     Args:
       image: the pictures' tower, @VisionTransformer() or @HierarchicalTransformer().
-      text: the texts', @EncoderDecoder(): its encoder reads, its decoder writes.
+      text: the texts', @EncoderDecoder(): its encoder reads, its decoder writes; or @TextTransformer(), which
+        reads.
       data: where pairs come from, @pairs().
       width: of embeddings.
       contrast: "clip", "siglip", or "none" where captions alone are learnt.
       contrast_weight: in the loss.
       caption_weight: in the loss; 0 for a model without decoder.
       queries: of attention over a picture's units, what the decoder reads instead of them; 0 for the units.
+      projected: whether pictures and texts are projected, each; what a tower gives is the embedding without.
+      blind: whether the decoder reads zeros in place of pictures: a control of captions.
     """
 
     name = "multimodal"
@@ -50,6 +55,7 @@ class ImageTextModel(ComparedWorkload):
     # What `from_run` reads of a recipe.
     OF_MODEL: tuple[str, ...] = (
         "image", "text", "width", "contrast", "contrast_weight", "caption_weight", "queries",
+        "projected", "blind",
     )  # fmt: skip
 
     def __init__(
@@ -62,10 +68,12 @@ class ImageTextModel(ComparedWorkload):
         contrast_weight: float = 1.0,
         caption_weight: float = 0.0,
         queries: int = 0,
+        projected: tuple[bool, bool] = (True, True),
+        blind: bool = False,
     ):
         self.data = data
         self.contrast_weight, self.caption_weight = contrast_weight, caption_weight
-        self.config = _config(image, text, width, contrast, caption_weight, queries)
+        self.config = _config(image, text, width, contrast, caption_weight, queries, projected, blind)
         self._require_fit()
 
     def _require_fit(self) -> None:
@@ -85,7 +93,16 @@ class ImageTextModel(ComparedWorkload):
         given = recipe.arguments(reference)
         made = {
             name: make(recipe, given[name], reference.scope)
-            for name in ("image", "text", "width", "contrast", "caption_weight", "queries")
+            for name in (
+                "image",
+                "text",
+                "width",
+                "contrast",
+                "caption_weight",
+                "queries",
+                "projected",
+                "blind",
+            )
             if name in given
         }
         return _config(**made).dimensions()
@@ -209,7 +226,7 @@ class ImageTextModel(ComparedWorkload):
         return batch_size
 
     def flops_per_step(self, batch_size: int) -> float:
-        """Matrix products forward and backward (3x forward), those of all pictures with all texts included."""
+        """Matrix products forward and backward (3x forward), of all pictures with all texts too."""
         return self.shape().flops(batch_size)
 
     def shape(self) -> Shape:
@@ -224,12 +241,19 @@ def _config(
     contrast: Contrast = "clip",
     caption_weight: float = 0.0,
     queries: int = 0,
+    projected: tuple[bool, bool] = (True, True),
+    blind: bool = False,
 ) -> ImageTextConfig:
     if isinstance(text, EncoderDecoderConfig):
         text = LanguageTower(without_dropout(text), writes=caption_weight > 0)
     if caption_weight and not text.memory_width:
-        raise UserError("ImageTextModel.caption_weight: the text tower has no decoder; give @EncoderDecoder()")
+        raise UserError(
+            "ImageTextModel.caption_weight: the text tower has no decoder; give @EncoderDecoder()"
+        )
     try:
-        return ImageTextConfig(image, text, width, contrast, queries if caption_weight else 0)
+        queries = queries if caption_weight else 0
+        return ImageTextConfig(
+            image, text, width, contrast, queries, (bool(projected[0]), bool(projected[1])), blind
+        )
     except ValueError as error:
         raise UserError(f"ImageTextModel: {error}") from None

@@ -22,7 +22,7 @@ from pangu_jax.training.optimizers import Optimizer
 from pangu_jax.workloads import Batch, RunContext, Source, Sums, TrainStream, Tree, Variables, Workload
 from pangu_jax.workloads.language.model import encoder_decoder
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
-from pangu_jax.workloads.language.workload import dimensions_of, shape_of
+from pangu_jax.workloads.language.shapes import shape_of
 from pangu_jax.workloads.shape import Shape
 
 
@@ -121,7 +121,7 @@ class TunedLanguageModel(Workload):
 
     def dimensions(self) -> dict[str, int]:
         """What a layout must divide."""
-        return dimensions_of(self.config)
+        return self.config.dimensions()
 
     def loss(self, variables: Variables, batch: Batch, keys: jax.Array | None, run: RunContext) -> Sums:
         """The objective over a batch; without `keys` nothing is dropped, perturbed or smoothed."""

@@ -95,6 +95,17 @@ class EncoderDecoderConfig:
         """Factor on the attention scores."""
         return self.width**-0.5 if self.attention_scale is None else self.attention_scale
 
+    def dimensions(self) -> dict[str, int]:
+        """Sizes by logical axis that a layout must divide."""
+        return {
+            "embed": self.d_model,
+            "heads": self.heads,
+            "mlp": self.d_ff,
+            "vocab": self.vocab_size,
+            "encoder_layers": self.encoder_layers,
+            "decoder_layers": self.decoder_layers,
+        }
+
 
 class StackedLayers(nnx.Module):
     """The stacked layers of the encoder, or of the decoder (with cross-attention)."""

@@ -1,4 +1,4 @@
-"""A fixed number of learnt queries over a picture's units: what a caption decoder reads (CoCa, arXiv 2205.01917).
+"""Some learnt queries over a picture's units: what a caption decoder reads of it (CoCa, arXiv 2205.01917).
 
 One head, and no perceptron: the decoder that reads it has its own.
 """

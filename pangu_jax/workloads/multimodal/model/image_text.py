@@ -35,7 +35,7 @@ STARTS: dict[Contrast, tuple[float, float | None]] = {
 }
 
 
-class SeenPictures(NamedTuple):
+class PictureFeatures(NamedTuple):
     """Pictures as they left their tower.
 
     Attributes:
@@ -60,6 +60,8 @@ class ImageTextConfig:
         the units themselves.
       projected: whether pooled pictures and texts are projected to `width`, each; where one is not, its tower
         is as wide.
+      blind: whether the decoder reads zeros in place of every picture: the control that learns what captions
+        tell of each other.
     """
 
     image: TrunkConfig
@@ -68,6 +70,7 @@ class ImageTextConfig:
     contrast: Contrast = "clip"
     queries: int = 0
     projected: tuple[bool, bool] = (True, True)
+    blind: bool = False
 
     def __post_init__(self):
         if self.contrast not in get_args(Contrast):
@@ -153,10 +156,10 @@ class ImageTextForward:
         """The text tower's."""
         return self.config.text.forward(self.placement, self.remat, self.dtype)
 
-    def seen(self, params: Tree, pixels_BxSxSxC: jax.Array) -> SeenPictures:
+    def seen(self, params: Tree, pixels_BxSxSxC: jax.Array) -> PictureFeatures:
         """Pictures through their tower; values of 0 to 255."""
         config = self.config.image
-        forward = config.forward(self.placement, self.remat, self.dtype)
+        forward: Any = config.forward(self.placement, self.remat, self.dtype)
         own, stream = params["image"], trunks.whole(config, centred(pixels_BxSxSxC))
         early, x_BxTxD = forward.begin(own["trunk"], stream)
         x_BxTxD = forward.run(own["main"], x_BxTxD)
@@ -164,10 +167,10 @@ class ImageTextForward:
         if self.config.normed:
             units_BxUxF = layer_norm(units_BxUxF, params["join"]["norm"])
         if isinstance(config, PlainConfig) and not self.config.normed:
-            return SeenPictures(units_BxUxF, classifying.pooled(forward, own["trunk"], x_BxTxD))
-        return SeenPictures(units_BxUxF, jnp.mean(units_BxUxF.astype(jnp.float32), axis=1))
+            return PictureFeatures(units_BxUxF, classifying.pooled(forward, own["trunk"], x_BxTxD))
+        return PictureFeatures(units_BxUxF, jnp.mean(units_BxUxF.astype(jnp.float32), axis=1))
 
-    def image_embedding(self, params: Tree, seen: SeenPictures) -> jax.Array:
+    def image_embedding(self, params: Tree, seen: PictureFeatures) -> jax.Array:
         """Of pictures, fp32 [B, width], of unit length."""
         return self._embedding(params, "image", seen.pooled_BxF)
 
@@ -175,14 +178,15 @@ class ImageTextForward:
         """Of texts, fp32 [B, width], of unit length."""
         return self._embedding(params, "text", self.text.pooled(params["text"], tokens_BxT))
 
-    def memory(self, params: Tree, seen: SeenPictures) -> jax.Array:
+    def memory(self, params: Tree, seen: PictureFeatures) -> jax.Array:
         """What the decoder reads of pictures, [B, U, D]."""
         names = ("queries", "memory") if self.config.queries else ("memory",)
         own = self._gathered(params["join"], names)
         x_BxUxF = seen.units_BxUxF.astype(self.dtype)
         if self.config.queries:
             x_BxUxF = queried(own["queries"], x_BxUxF)
-        return x_BxUxF @ own["memory"].T + params["join"]["memory_bias"].astype(self.dtype)
+        memory_BxUxD = x_BxUxF @ own["memory"].T + params["join"]["memory_bias"].astype(self.dtype)
+        return jnp.zeros_like(memory_BxUxD) if self.config.blind else memory_BxUxD
 
     def _embedding(self, params: Tree, name: str, pooled_BxF: jax.Array) -> jax.Array:
         if name in params["join"]:

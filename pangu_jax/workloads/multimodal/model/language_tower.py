@@ -1,8 +1,8 @@
 """The language family's encoder-decoder as the text side: its encoder reads, its decoder writes captions.
 
-What stands for a text is the mean of what leaves the encoder over its tokens. The decoder is what it is in the
-language family, with a picture's units in the place of the encoder's output: so a run of language is taken
-over whole.
+What stands for a text is the mean over its tokens of what leaves the encoder. The decoder is what it is in
+the language family, with a picture's units in the place of the encoder's output: so a run of language is
+taken over whole.
 """
 
 import dataclasses
@@ -18,8 +18,6 @@ from pangu_jax.models.stack import Remat
 from pangu_jax.workloads.language.model import encoder_decoder
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.workloads.language.model.forward import Forward
-from pangu_jax.workloads.language.workload import dimensions_of, shape_of
-from pangu_jax.workloads.shape import End, Tower
 
 DECODER = ("decoder", "decoder_norm", "decoder_bias", "head")  # parameters that writing alone needs
 START = 0  # of a caption that is written: the id of padding, as in the language family
@@ -53,7 +51,7 @@ class LanguageTower:
         return self.config.d_model if self.writes else 0
 
     def init(self, key: jax.Array) -> Tree:
-        """Fresh fp32 parameters, as the language family has them; without the decoder's where it is not there."""
+        """Fresh fp32 parameters, as the language family has them; those of a decoder if it is there."""
         return self.kept(encoder_decoder.init(self.config, key))
 
     def axes(self) -> Tree:
@@ -66,18 +64,10 @@ class LanguageTower:
 
     def dimensions(self) -> dict[str, int]:
         """Sizes by logical axis that a layout must divide."""
-        found = dimensions_of(self.config)
+        found = self.config.dimensions()
         if not self.writes:
             del found["decoder_layers"]
         return {f"text_{name}": size for name, size in found.items()}
-
-    def towers(self, length: int, units: int) -> tuple[tuple[Tower, ...], tuple[End, ...]]:
-        """In numbers: the encoder on the text, the decoder on it and on the picture's units."""
-        reads, ends = shape_of(self.config, length, length)
-        writes = shape_of(self.config, units, length).towers[1]
-        towers = (reads[0], writes) if self.writes else (reads[0],)
-        kept = ends if self.writes else ends[:1]
-        return tuple(tower._replace(name=f"text {tower.name}", staged=False) for tower in towers), kept
 
     def forward(self, placement: Placement, remat: Remat, dtype: DTypeLike) -> "LanguageForward":
         """A forward pass as a run carries it out."""

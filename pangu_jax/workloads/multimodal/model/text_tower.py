@@ -8,7 +8,6 @@ from jax.typing import DTypeLike
 from pangu_jax.models.parameters import Tree
 from pangu_jax.models.placement import Placement
 from pangu_jax.models.stack import Remat
-from pangu_jax.workloads.shape import End, Tower
 
 
 class TextForward(Protocol):
@@ -52,10 +51,6 @@ class TextTower(Protocol):
 
     def dimensions(self) -> dict[str, int]:
         """Sizes by logical axis that a layout must divide."""
-        ...
-
-    def towers(self, length: int, units: int) -> tuple[tuple[Tower, ...], tuple[End, ...]]:
-        """In numbers, for texts of so many tokens and pictures of so many units (`workloads.shape`)."""
         ...
 
     def forward(self, placement: Placement, remat: Remat, dtype: DTypeLike) -> Any:
