@@ -124,8 +124,9 @@ class PictureTask:
             views += self._views(self.plain, 1, record, rng)
         for view, steps in ((views[0], "augment"), (views[-1], "plain_augment")):
             if view.shape[:2] != (self.pixels, self.pixels):
+                sides = " x ".join(map(str, view.shape[:2]))
                 raise DataError(
-                    f"{self.function}.{steps} leaves a picture of {' x '.join(map(str, view.shape[:2]))} where "
+                    f"{self.function}.{steps} leaves a picture of {sides} where "
                     f"{self.function}.size is {self.pixels}: end with a step that sets both sides, such as "
                     "@RandomResizedCrop()"
                 )

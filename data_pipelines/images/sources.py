@@ -25,6 +25,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from data_pipelines.corpus.reading.archives import name_of
+from data_pipelines.corpus.reading.inputs import printable
 from data_pipelines.errors import DataError
 from data_pipelines.images import packaged, picture_tables
 from data_pipelines.images.decoding import SUFFIXES
@@ -91,7 +92,7 @@ class PictureSource:
             if _hidden(name) or path.is_dir():
                 continue
             if path.resolve().is_relative_to(folder.resolve()):
-                yield path, name.as_posix()
+                yield path, _as_text(name.as_posix())
             else:
                 self.skipped["links that lead out of the folder"] += 1
 
@@ -167,8 +168,10 @@ class PictureSource:
                     continue
                 if not member.isfile():
                     self.skipped["links and devices in archives"] += 1
-                elif self._wanted(member.name, member.size) and (content := archive.extractfile(member)):
-                    yield member.name, content.read()
+                    continue
+                name = _as_text(member.name)
+                if self._wanted(name, member.size) and (content := archive.extractfile(member)):
+                    yield name, content.read()
 
     def _wanted(self, name: str, size: int) -> bool:
         path = PurePosixPath(name)
@@ -181,6 +184,18 @@ class PictureSource:
             return True
         self.skipped[path.suffix.lower() or "no suffix"] += 1
         return False
+
+
+def _as_text(name: str) -> str:
+    """A file's name; the bytes of one that is not UTF-8 are taken for GBK, which Chinese Windows writes."""
+    try:
+        return name.encode().decode()
+    except UnicodeEncodeError:
+        pass
+    try:
+        return name.encode("utf-8", "surrogateescape").decode("gb18030")
+    except UnicodeError:
+        return printable(name)
 
 
 def _broken(path: Path, error: Exception) -> str:

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from data_pipelines.errors import DataError
-from data_pipelines.images.picture import PictureFile
-from data_pipelines.images.sources import PictureSource
+from data_pipelines.images.picture import LARGEST, TOO_LARGE, PictureFile
+from data_pipelines.images.sources import PictureSource, kind_of
 from data_pipelines.pairs import caption_lines
 from data_pipelines.pairs.caption import Caption
 from data_pipelines.pairs.names import PictureNames
@@ -26,16 +26,28 @@ class CaptionFile:
 
     def __init__(self, folder: Path, captions: str):
         self._file = folder / captions
-        inside = next((folder / name for name in FOLDERS if (folder / name).is_dir()), folder)
-        self._source = PictureSource(str(inside))
+        inside = next((folder / name for name in FOLDERS if (folder / name).is_dir()), None)
+        self._apart = inside is not None
+        self._source = PictureSource(str(inside or folder))
         self.skipped: Counter[str] = self._source.skipped
         self._names = PictureNames()
 
     def pictures(self) -> Iterator[PictureFile]:
         """Every picture; DataError where nothing is there."""
-        for picture in self._source.pictures():
+        for picture in self._source.pictures() if self._apart else self._beside():
             self._names.add(picture.name)
             yield picture
+
+    def _beside(self) -> Iterator[PictureFile]:
+        """Pictures of the folder that the captions lie in too: a table there is no table of pictures."""
+        for path, name in self._source.files(self._file.parent):
+            if kind_of(name) == "picture":
+                if path.stat().st_size > LARGEST:
+                    self.skipped[TOO_LARGE] += 1
+                else:
+                    yield PictureFile(name, path.read_bytes())
+            elif path.suffix.lower() not in (".txt", ".csv", ".tsv"):
+                self.skipped[path.suffix.lower() or "no suffix"] += 1
 
     def captions(self) -> Iterator[Caption]:
         """Every caption of a picture that has been read.

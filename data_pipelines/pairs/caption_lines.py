@@ -66,9 +66,8 @@ def _of_line(line: str) -> CaptionLine | None:
     if found := _LINE.fullmatch(line):
         return CaptionLine(found["name"].strip(), (found["text"] or "").strip())
     name, tab, text = line.partition("\t")
-    if not tab or not name.strip():
-        return None
-    return CaptionLine(re.sub(r"#\S*$", "", name.strip()), text.strip())
+    name = re.sub(r"#\S*$", "", name.strip())
+    return CaptionLine(name, text.strip()) if tab and name else None
 
 
 def _columns(head: str) -> tuple[str, int, int] | None:

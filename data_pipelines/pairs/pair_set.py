@@ -10,7 +10,7 @@ from data_pipelines.batches import ValidationBatches
 from data_pipelines.images.augment import Augmentation
 from data_pipelines.images.batches import Pictures, PictureTask
 from data_pipelines.pairs.batches import CaptionTask, CaptionTokens, PairPictureTask, PairTask
-from data_pipelines.pairs.texts import Texts
+from data_pipelines.pairs.texts import CaptionTexts
 
 TASK = "pairs"
 
@@ -31,7 +31,7 @@ class PairSet:
 
     pictures: Pictures
     place_P: np.ndarray
-    text: Texts
+    text: CaptionTexts
     links: np.ndarray
     augment: tuple[Augmentation, ...]
     size: int
@@ -124,7 +124,7 @@ def _replaced(pairs: PairSet, links_Lx2: np.ndarray) -> PairSet:
 
 def chosen(
     pictures: Pictures,
-    text: Texts,
+    text: CaptionTexts,
     links_Lx2: np.ndarray,
     wanted_N: np.ndarray,
     augment: tuple[Augmentation, ...],

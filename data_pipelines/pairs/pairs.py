@@ -28,7 +28,7 @@ from data_pipelines.pairs.vocabulary import CaptionVocabulary, CharacterVocabula
 
 
 @dataclasses.dataclass(frozen=True)
-class Pairs:
+class ImageTextPairs:
     """Pairs as a recipe asks for them; nothing is read until it is needed."""
 
     settings: preparing.PairSettings
@@ -85,7 +85,7 @@ class Pairs:
         text = np.unique(self.index.links_Lx2[self.sides.train_N[self.index.links_Lx2[:, 1]], 0])
         return CharacterVocabulary.of_texts(self.index.text.chosen(text), self.least_count)
 
-    def with_vocabulary(self, vocabulary: CaptionVocabulary) -> "Pairs":
+    def with_vocabulary(self, vocabulary: CaptionVocabulary) -> "ImageTextPairs":
         """The same pairs with tokens of another vocabulary, such as that of a text tower."""
         return dataclasses.replace(self, given_vocabulary=vocabulary)
 
@@ -161,7 +161,7 @@ def pairs(
     vocabulary: CaptionVocabulary | None = None,
     max_pixels: int = MAX_PIXELS,
     cache_dir: str | None = None,
-) -> Pairs:
+) -> ImageTextPairs:
     """Pictures and captions.
 
     Args:
@@ -200,7 +200,7 @@ def pairs(
         raise DataError(f"pairs.validation_fraction {validation_fraction} must be between 0 and 1")
     if mode not in ("RGB", "L"):
         raise DataError(f"pairs.mode {mode!r}: it is 'RGB', or 'L' for grey")
-    return Pairs(
+    return ImageTextPairs(
         preparing.PairSettings(path, captions, max_pixels),
         size,
         mode,

@@ -20,7 +20,7 @@ from data_pipelines.images import preparing
 from data_pipelines.images.splitting import told
 from data_pipelines.pairs import shapes, sources, texts
 from data_pipelines.pairs.caption import Caption
-from data_pipelines.pairs.texts import Texts
+from data_pipelines.pairs.texts import CaptionTexts
 
 FILE = "pairs.npz"
 EMPTY = "empty"
@@ -57,8 +57,8 @@ class PairIndex:
 
     def __init__(self, found: cache.Cache):
         with np.load(found.root / FILE, allow_pickle=False) as arrays:
-            self.name = Texts(arrays["name_bytes"], *arrays["name_edges"])
-            self.text = Texts(arrays["text_bytes"], *arrays["text_edges"])
+            self.name = CaptionTexts(arrays["name_bytes"], *arrays["name_edges"])
+            self.text = CaptionTexts(arrays["text_bytes"], *arrays["text_edges"])
             self.place_M, self.side_M = arrays["place"], arrays["side"]
             self.digest_N, self.links_Lx2 = arrays["digest"], arrays["links"]
         self.sides: list[str] = found.manifest["sides"]
@@ -137,7 +137,7 @@ def left_out(
 
 def _linked(
     captions: Iterable[Caption], places: Mapping[str, int], lost: Counter[str]
-) -> tuple[Texts, np.ndarray]:
+) -> tuple[CaptionTexts, np.ndarray]:
     """The captions that are of pictures that there are, and links int32 [L, 2]; the others are counted."""
     kept, links = [], []
     for caption in captions:

@@ -150,6 +150,10 @@ def _of_share(index: PairIndex, fraction: float) -> Sides:
     first: dict[int, str] = {}
     for place in np.argsort(index.digest_N).tolist():
         first.setdefault(int(part[place]), str(index.digest_N[place]))
-    keys = [first[int(part[place])] for place in range(count)]
-    held_out_N = splitting.held_out(keys, [None] * count, fraction)
-    return Sides(~held_out_N, held_out_N)
+    places = np.unique(picture_L)  # those without a caption are no part of the share
+    keys = [first[int(part[place])] for place in places]
+    train_N, held_out_N = np.zeros((2, count), bool)
+    held_out = splitting.held_out(keys, [None] * len(keys), fraction)
+    train_N[places[~held_out]] = True
+    held_out_N[places[held_out]] = True
+    return Sides(train_N, held_out_N)

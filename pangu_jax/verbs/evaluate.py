@@ -148,7 +148,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> str:
 
 VERBS: dict[str, Verb] = {
     "eval": Verb(
-        "measure a model: CLUE, FewCLUE, summaries; pictures by probes and neighbours; retrieval and captions",
+        "measure a model: CLUE, FewCLUE, summaries; pictures by probes; retrieval and captions",
         "pangu eval --gin_file eval/fewclue.gin --run_dir runs/few --task fewclue/eprstmt --json out.json",
         _flags,
         _evaluate,

@@ -150,7 +150,7 @@ def test_pieces_change_nothing_and_hold_no_more(monkeypatch):
     arguments = given["image"], given["text"], jnp.float32(1.0), jnp.float32(-2.0)
     gradient = lambda: (
         jax.jit(jax.value_and_grad(sums, (0, 1, 2, 3), has_aux=True)).lower(*arguments).compile()
-    )  # noqa: E731
+    )
     whole = gradient()
     monkeypatch.setattr(contrast, "PIECE", 10)
     pieces = gradient()

@@ -78,7 +78,7 @@ def _similarity(own: list[Vector], theirs: list[Vector], longer: int) -> float:
     total = 0.0
     for one, other in zip(own, theirs, strict=True):
         if norms := _norm(one) * _norm(other):
-            shared = sorted(one.keys() & other.keys())
+            shared = [ngram for ngram in one if ngram in other]
             total += sum(min(one[gram], other[gram]) * other[gram] for gram in shared) / norms
     return total / LONGEST * math.exp(-(longer**2) / (2 * _SIGMA**2))
 

@@ -1,10 +1,11 @@
-"""NearestVectors vectors of many: a search index by faiss, and every one compared where it must be exact.
+"""Nearest vectors of many: a search index by faiss, and every one compared where it must be exact.
 
 The exact kind reads 8-bit codes of all vectors first, a quarter of the bytes (one query is as fast as memory
-is), and then the vectors of the best candidates. What codes leave out is bounded: |q.x - q.code(x)| <= |x -
-code(x)| for q of length 1. Where that bound does not rule out all the rest, or a batch of queries comes, all
-vectors are compared: results are those of brute force. The approximate kind looks into the lists nearest to the
-query (Jegou, Douze and Schmid, Product Quantization for NearestVectors Neighbor Search, 2011: IVF) and may miss some.
+is), and then the vectors of the best candidates. What codes leave out is bounded: q.x and q.code(x) are no
+further apart than x and code(x), for q of length 1. Where that bound does not rule out all the rest, or a
+batch of queries comes, all vectors are compared: results are those of brute force. The approximate kind looks
+into the lists of vectors nearest to the query and may miss some (an inverted file; Jegou, Douze and Schmid,
+Product Quantization for Nearest Neighbor Search, 2011).
 """
 
 import contextlib
@@ -23,6 +24,7 @@ BLOCK = 2**24  # scores, or numbers of vectors, that are made at once: 64 MB
 _CANDIDATES = 200
 _PROBED = 32  # lists
 _PER_LIST = 39  # vectors; faiss warns below
+_LEARNT_FROM = 64  # vectors a list, by which its centre is found
 
 
 class NearestVectors(NamedTuple):
@@ -61,12 +63,13 @@ class VectorIndex:
             raise UserError(f"there is no index of kind {kind!r}: {' or '.join(KINDS)}")
         vectors_NxE = unit(vectors_NxE)
         count, width = vectors_NxE.shape
-        faiss = _faiss()
+        faiss = require_faiss()
         if kind == "exact":
             index, error = faiss.index_factory(width, "SQ8", faiss.METRIC_INNER_PRODUCT), 0.0
         else:
-            lists = max(1, min(int(4 * count**0.5), count // _PER_LIST))
+            lists = max(1, min(int(2 * count**0.5), count // _PER_LIST))
             index, error = faiss.index_factory(width, f"IVF{lists},SQ8", faiss.METRIC_INNER_PRODUCT), 0.0
+            index.cp.max_points_per_centroid = _LEARNT_FROM
         if count:
             index.train(vectors_NxE)
             index.add(vectors_NxE)
@@ -84,8 +87,10 @@ class VectorIndex:
         Raises:
           ValueError, OSError, RuntimeError: it is damaged.
         """
+        if kind not in KINDS:
+            raise ValueError(f"kind {kind!r}")
         vectors_NxE = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
-        index = _faiss().read_index(str(folder / "index.faiss"))
+        index = require_faiss().read_index(str(folder / "index.faiss"))
         if vectors_NxE.dtype != np.float32 or vectors_NxE.shape != (index.ntotal, index.d):
             raise ValueError(f"vectors {vectors_NxE.shape} for an index of {index.ntotal} x {index.d}")
         return cls(vectors_NxE, index, kind, error)
@@ -93,7 +98,7 @@ class VectorIndex:
     def save(self, folder: Path) -> None:
         """Writes the vectors and the index, each in its library's own format, into a folder."""
         np.save(folder / "vectors.npy", self.vectors_NxE, allow_pickle=False)
-        _faiss().write_index(self._index, str(folder / "index.faiss"))
+        require_faiss().write_index(self._index, str(folder / "index.faiss"))
 
     def search(self, query_QxE: np.ndarray, count: int) -> NearestVectors:
         """The nearest of all vectors, by cosine.
@@ -105,9 +110,8 @@ class VectorIndex:
         query_QxE = unit(query_QxE)
         count = min(count, len(self.vectors_NxE))
         if not count or not len(query_QxE):
-            return NearestVectors(
-                np.zeros((len(query_QxE), count), np.int64), np.zeros((len(query_QxE), count), np.float32)
-            )
+            shape = len(query_QxE), count
+            return NearestVectors(np.zeros(shape, np.int64), np.zeros(shape, np.float32))
         if self.kind == "exact" and len(query_QxE) >= BATCHED:
             return compare_all(self.vectors_NxE, query_QxE, count)
         found = [self._of_one(query_E, count) for query_E in query_QxE]
@@ -119,17 +123,18 @@ class VectorIndex:
         wanted = min(total, max(_CANDIDATES, 4 * count))
         options = {}
         if self.kind == "approximate":
-            options["params"] = _faiss().SearchParametersIVF(nprobe=_PROBED)
+            options["params"] = require_faiss().SearchParametersIVF(nprobe=_PROBED)
         with _one_thread():
             coded_1xC, number_1xC = self._index.search(query_E[None], wanted, **options)
         number_C = np.sort(number_1xC[0][number_1xC[0] >= 0])
-        found = _best(number_C, self.vectors_NxE[number_C] @ query_E, count)
-        if self.kind == "exact" and wanted < total:
-            rounding = width * 2.0**-22
-            if found.cosine_QxK[-1] <= coded_1xC[0, -1] + self.error + rounding:
-                every = compare_all(self.vectors_NxE, query_E[None], count)
-                return NearestVectors(every.number_QxK[0], every.cosine_QxK[0])
-        return found
+        found = _best(self.vectors_NxE, number_C, query_E, count)
+        if self.kind == "approximate" or wanted == total:
+            return found
+        best_of_rest = coded_1xC[0, -1] + self.error + _rounding(width)
+        if found.cosine_QxK[-1] > best_of_rest:
+            return found
+        every = compare_all(self.vectors_NxE, query_E[None], count)
+        return NearestVectors(every.number_QxK[0], every.cosine_QxK[0])
 
 
 def compare_all(vectors_NxE: np.ndarray, query_QxE: np.ndarray, count: int) -> NearestVectors:
@@ -141,17 +146,14 @@ def compare_all(vectors_NxE: np.ndarray, query_QxE: np.ndarray, count: int) -> N
       count: at most as many as there are vectors.
     """
     rows = max(count, BLOCK // max(1, len(query_QxE)))
-    number_QxK = np.zeros((len(query_QxE), 0), np.int64)
-    cosine_QxK = np.zeros((len(query_QxE), 0), np.float32)
+    found = [NearestVectors(np.zeros(0, np.int64), np.zeros(0, np.float32)) for _ in query_QxE]
     for start in range(0, len(vectors_NxE), rows):
         cosine_QxR = query_QxE @ vectors_NxE[start : start + rows].T
-        number_R = np.arange(start, start + cosine_QxR.shape[1])
-        found = [
-            _best(np.append(old, number_R), np.append(known, new), count)
-            for old, known, new in zip(number_QxK, cosine_QxK, cosine_QxR, strict=True)
-        ]
-        number_QxK, cosine_QxK = map(np.stack, zip(*found, strict=True))
-    return NearestVectors(number_QxK, cosine_QxK)
+        for place, query_E in enumerate(query_QxE):
+            near_C = start + _near(cosine_QxR[place], count, vectors_NxE.shape[1])
+            candidates = np.append(found[place].number_QxK, near_C)
+            found[place] = _best(vectors_NxE, candidates, query_E, count)
+    return NearestVectors(*map(np.stack, zip(*found, strict=True)))
 
 
 def unit(vectors_NxE: np.ndarray) -> np.ndarray:
@@ -167,25 +169,39 @@ def unit(vectors_NxE: np.ndarray) -> np.ndarray:
     return vectors_NxE / length_Nx1
 
 
-def _best(number_N: np.ndarray, cosine_N: np.ndarray, count: int) -> NearestVectors:
-    """Of ascending numbers the best, [K]: padded where there are fewer."""
-    if len(cosine_N) > count:  # all that are not worse than the last that is wanted, ties and all
-        least = np.partition(cosine_N, len(cosine_N) - count)[len(cosine_N) - count]
-        own = np.flatnonzero(cosine_N >= least)
-        number_N, cosine_N = number_N[own], cosine_N[own]
-    order = np.argsort(-cosine_N, kind="stable")[:count]
+def _near(cosine_R: np.ndarray, count: int, width: int) -> np.ndarray:
+    """int [C]: places of the `count` best, and of what only rounding may have put behind them."""
+    if len(cosine_R) <= count:
+        return np.arange(len(cosine_R))
+    last = len(cosine_R) - count
+    return np.flatnonzero(cosine_R >= np.partition(cosine_R, last)[last] - 2 * _rounding(width))
+
+
+def _best(vectors_NxE: np.ndarray, number_C: np.ndarray, query_E: np.ndarray, count: int) -> NearestVectors:
+    """The best of ascending numbers, [K]; padded where there are fewer.
+
+    Cosines are by fp64 sums over each vector by itself, so that equal vectors are equal wherever they stand,
+    which a matrix product does not promise.
+    """
+    cosine_C = (vectors_NxE[number_C].astype(np.float64) * query_E).sum(axis=1)
+    order = np.argsort(-cosine_C, kind="stable")[:count]
     lack = count - len(order)
     return NearestVectors(
-        np.pad(number_N[order], (0, lack), constant_values=-1),
-        np.pad(cosine_N[order], (0, lack), constant_values=-np.inf),
+        np.pad(number_C[order], (0, lack), constant_values=-1),
+        np.pad(cosine_C[order].astype(np.float32), (0, lack), constant_values=-np.inf),
     )
+
+
+def _rounding(width: int) -> float:
+    """How far an fp32 product of two vectors of length 1 may be from the true one."""
+    return width * 2.0**-22
 
 
 @contextlib.contextmanager
 def _one_thread() -> Generator[None]:
-    """One query is no work for two threads: faiss starts its threads all the same and waits for them, and on a
-    machine that has something else to do that takes four times as long."""
-    faiss = _faiss()
+    """One query is no work for two threads: faiss starts its threads all the same and waits for them, and on
+    a machine that has something else to do that takes four times as long."""
+    faiss = require_faiss()
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
     try:
@@ -194,7 +210,8 @@ def _one_thread() -> Generator[None]:
         faiss.omp_set_num_threads(before)
 
 
-def _faiss() -> Any:
+def require_faiss() -> Any:
+    """The library. UserError where it is not installed."""
     try:
         import faiss
     except ImportError:

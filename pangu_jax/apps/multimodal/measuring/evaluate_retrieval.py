@@ -6,7 +6,7 @@ import gin
 import jax
 import numpy as np
 
-from data_pipelines.pairs.pairs import Pairs
+from data_pipelines.pairs.pairs import ImageTextPairs
 from pangu_jax.apps.multimodal import caption_scores, recall
 from pangu_jax.apps.multimodal.caption_scores import CaptionScores
 from pangu_jax.apps.multimodal.captioning import Captioner
@@ -52,7 +52,7 @@ class MeasuredRetrieval(NamedTuple):
 @gin.configurable
 def evaluate_retrieval(
     run_dir: str = gin.REQUIRED,
-    data: Pairs | None = None,
+    data: ImageTextPairs | None = None,
     batch_size: int = 64,
     written: int = 256,
     segmentation: str = "characters",
@@ -90,13 +90,13 @@ def evaluate_retrieval(
 class _Measuring:
     """A run and the held-out side of some pairs."""
 
-    def __init__(self, run: OpenedRun, data: Pairs, batch_size: int):
+    def __init__(self, run: OpenedRun, data: ImageTextPairs, batch_size: int):
         workload: Any = run.workload
         model = workload.config.image
         if (data.size, data.channels) != (model.size, model.channels):
             raise UserError(
-                f"pairs gives pictures of {data.size} pixels and {data.channels} channels, and the run has size "
-                f"{model.size} and channels {model.channels}: leave pairs.size and pairs.mode out"
+                f"pairs gives pictures of {data.size} pixels and {data.channels} channels, and the run has "
+                f"size {model.size} and channels {model.channels}: leave pairs.size and pairs.mode out"
             )
         # In the run's own words, whatever the characters of these pairs are.
         own = data.with_vocabulary(workload.data.vocabulary)
