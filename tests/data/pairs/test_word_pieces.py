@@ -89,7 +89,7 @@ def test_a_file_that_is_no_such_vocabulary(told, words, tmp_path):
 
 
 def test_a_vocabulary_that_is_named_nowhere(tmp_path):
-    with pytest.raises(DataError, match="caption_vocabulary.file is not set"):
+    with pytest.raises(DataError, match=r"caption_vocabulary\.file is not set"):
         vocabularies.caption_vocabulary()
     with pytest.raises(DataError, match="No such file"):
         vocabularies.caption_vocabulary(str(tmp_path / "spiece.model"))

@@ -208,6 +208,7 @@ def preprocessor(kind: ModelKind, config: PlainConfig) -> dict[str, Any]:
     return {
         "image_processor_type": kind.name.replace("Model", "ImageProcessor"),
         "processor_class": kind.name.replace("Model", "Processor"),
+        "do_center_crop": False,
         "do_convert_rgb": True,
         "do_normalize": True,
         "do_rescale": True,
