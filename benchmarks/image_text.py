@@ -1,8 +1,8 @@
 """Pictures and captions from scratch: `multimodal/flickr8k.gin` by Flickr8k-CN, beside its controls.
 
 Each run trains by the recipe and is measured by `eval/retrieval.gin` on the photos of val.txt. Controls:
-captions of other photos ("shuffled"), a decoder that sees no picture ("blind"), machine-translated captions in
-training and in measuring. CPU seconds are those of the whole process that trains, compiling included.
+captions of other photos ("shuffled"), a decoder that sees no picture ("blind"), machine-translated captions
+in training and in measuring. CPU seconds are those of the whole process that trains, compiling included.
 
     python -m benchmarks.image_text                  # what is in docs/results/multimodal.json
     python -m benchmarks.image_text --train          # makes it; what is finished is not trained again
@@ -68,9 +68,7 @@ def measured(directory: Path, photos: Path, bindings: tuple[str, ...], seed: int
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     summary = json.loads(made.stdout)
     if not summary["finished"]:
-        raise SystemExit(
-            f"{directory} was stopped at step {summary['step']}: remove it, and it is trained anew"
-        )
+        raise SystemExit(f"{directory} was stopped at step {summary['step']}: remove it, and it is made anew")
     command = [sys.executable, "-m", "pangu_jax.cli", "eval", "--gin_file", MEASURED_BY, "--json", "-"]
     made = subprocess.run(
         [*command, "--run_dir", str(directory)], stdout=subprocess.PIPE, text=True, check=True
@@ -111,10 +109,9 @@ def table(rows: list[Row]) -> str:
         if len(own) > 1:
             tens = [row["recall_at_10"][WAYS[0]] for row in own]
             ranks = [row["median_rank"][WAYS[0]] for row in own]
-            lines.append(
-                f"| {arm} | mean of {len(own)} | R@10 {statistics.fmean(tens):.1f} ± {statistics.stdev(tens):.1f} "
-                f"| {statistics.fmean(ranks):.1f} | | | | | |"
-            )
+            spread = f"{statistics.fmean(tens):.1f} ± {statistics.stdev(tens):.1f}"
+            rank = statistics.fmean(ranks)
+            lines.append(f"| {arm} | mean of {len(own)} | R@10 {spread} | {rank:.1f} | | | | | |")
     return "\n".join(lines)
 
 
