@@ -92,7 +92,7 @@ def _key(row: Row) -> tuple[str, int]:
 def table(rows: list[Row]) -> str:
     """In Markdown: each run, and the means of seeds."""
     lines = [
-        "| arm | seed | T2I R@1 / 5 / 10 | median rank | I2T R@1 / 5 / 10 | nats, right | wrong - right (95%) "
+        "| arm | seed | T2I R@1, 5, 10 | median rank | I2T R@1, 5, 10 | nats, right | wrong - right (95%) "
         "| CIDEr | CPU s |",
         "| --- " * 9 + "|",
     ]
