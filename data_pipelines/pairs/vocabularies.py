@@ -1,12 +1,17 @@
 """Which vocabulary a file is of, by its name."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from data_pipelines.errors import DataError
-from data_pipelines.pairs import vocabulary
+from data_pipelines.pairs import piece_vocabulary, vocabulary
+from data_pipelines.pairs.piece_vocabulary import PieceVocabulary
 from data_pipelines.pairs.vocabulary import CaptionVocabulary, CharacterVocabulary
 
-KINDS = {vocabulary.FILE: CharacterVocabulary.from_file}
+KINDS: dict[str, Callable[[Path], CaptionVocabulary]] = {
+    vocabulary.FILE: CharacterVocabulary.from_file,
+    piece_vocabulary.FILE: PieceVocabulary.from_file,
+}
 
 
 def opened(path: Path) -> CaptionVocabulary:

@@ -23,20 +23,22 @@ class Embedder:
 
     Args:
       workload: the model.
-      params: {"image", "text", "join"}, as they are evaluated.
+      params: {"image", "text", "join"}, `complete`, as they are evaluated.
       run: how a forward pass is carried out.
     """
 
     def __init__(self, workload: ImageTextModel, params: Tree, run: RunContext):
         self.workload, self.params, self.run = workload, params, run
-        self._batch = BATCH * max(1, run.placement.batch_shards)
+        self._shards = max(1, run.placement.batch_shards)
+        self._batch = BATCH * self._shards
         self._steps = Resize(workload.data.size), CenterCrop(workload.data.size)
 
     @classmethod
     def of_run(cls, run: OpenedRun) -> "Embedder":
         """Those of a finished run, of the family `multimodal`."""
         workload: Any = run.workload
-        return cls(workload, workload.evaluated(run.variables).params, run.spread.run)
+        params = workload.complete(workload.evaluated(run.variables))
+        return cls(workload, params, run.spread.run)
 
     @property
     def width(self) -> int:
@@ -86,7 +88,8 @@ class Embedder:
         found = []
         for first in range(0, len(rows), self._batch):
             part = rows[first : first + self._batch]
-            size = self._batch if len(rows) > self._batch else len(rows)
+            # Whole rows on every device, where there are several.
+            size = self._batch if len(rows) > self._batch else -(-len(rows) // self._shards) * self._shards
             filled = np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
             found.append(np.asarray(embed(self.params, filled))[: len(part)])
         return np.concatenate(found) if found else np.zeros((0, self.width), np.float32)
