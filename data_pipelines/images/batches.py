@@ -98,6 +98,7 @@ class PictureTask:
       pixels: of a view's side.
       views: of each picture, each with draws of its own.
       plain: the steps of one view more, the last; None for none.
+      function: of a recipe, whose steps these are, for what is told of them.
       size: pictures per epoch.
     """
 
@@ -109,6 +110,7 @@ class PictureTask:
     pixels: int
     views: int = 1
     plain: Sequence[Augmentation] | None = None
+    function: str = "images"
     size: int = dataclasses.field(init=False)
 
     def __post_init__(self):
@@ -122,9 +124,10 @@ class PictureTask:
             views += self._views(self.plain, 1, record, rng)
         for view, steps in ((views[0], "augment"), (views[-1], "plain_augment")):
             if view.shape[:2] != (self.pixels, self.pixels):
+                sides = " x ".join(map(str, view.shape[:2]))
                 raise DataError(
-                    f"images.{steps} leaves a picture of {' x '.join(map(str, view.shape[:2]))} where "
-                    f"images.size is {self.pixels}: end with a step that sets both sides, such as "
+                    f"{self.function}.{steps} leaves a picture of {sides} where "
+                    f"{self.function}.size is {self.pixels}: end with a step that sets both sides, such as "
                     "@RandomResizedCrop()"
                 )
         return self._row(np.stack(views), self.pictures.label_N[record], record, 1.0)

@@ -56,7 +56,7 @@ def size_of(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
       PictureError: as `decode`, as far as a header tells.
     """
     with _opened(data, max_pixels) as image:
-        turned = image.getexif().get(ORIENTATION, 1) >= 5
+        turned = _orientation(image) >= 5
         return (image.width, image.height) if turned else (image.height, image.width)
 
 
@@ -96,7 +96,7 @@ def decode(data: bytes, mode: Mode = "RGB", at_least: int = 0, max_pixels: int =
             if scale < 1:
                 image.draft(mode, (round(image.width * scale), round(image.height * scale)))
         _load(image)
-        if image.getexif().get(ORIENTATION, 1) != 1:  # it would else be copied for nothing
+        if _orientation(image) != 1:  # it would else be copied for nothing
             image = ImageOps.exif_transpose(image)
         pixels = np.asarray(_in_mode(image, mode))
     return pixels[..., None] if pixels.ndim == 2 else pixels
@@ -129,9 +129,21 @@ def _opened(data: bytes, max_pixels: int) -> Generator[Image.Image]:
         yield image
 
 
+def _orientation(image: Image.Image) -> int:
+    with _whole():  # of a PNG, Pillow looks for it behind the pixels too, and decodes them for it
+        return image.getexif().get(ORIENTATION, 1)
+
+
 def _load(image: Image.Image) -> None:
-    try:
+    with _whole():
         image.load()
+
+
+@contextlib.contextmanager
+def _whole() -> Generator[None]:
+    """What Pillow raises for bytes that end too early or are damaged, as a reason."""
+    try:
+        yield
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         truncated = "truncated" in str(error) or isinstance(error, EOFError)
         raise PictureError("truncated" if truncated else "damaged", str(error)[:60]) from None

@@ -80,7 +80,7 @@ class ExactCopy(NamedTuple):
     place: int
 
 
-class Written(NamedTuple):
+class WrittenPictures(NamedTuple):
     """What became of pictures.
 
     Attributes:
@@ -121,7 +121,8 @@ def listing(path: str) -> str:
     for file in sorted(top.rglob("*")) if top.is_dir() else [top]:
         if file.is_file():
             seen = file.stat()
-            hashed.update(f"{file.relative_to(top.parent)}\0{seen.st_size}\0{seen.st_mtime_ns}\n".encode())
+            line = f"{file.relative_to(top.parent)}\0{seen.st_size}\0{seen.st_mtime_ns}\n"
+            hashed.update(line.encode("utf-8", "surrogateescape"))
     return hashed.hexdigest()
 
 
@@ -153,9 +154,9 @@ def build(settings: Settings, folder: Path) -> dict[str, Any]:
     }
 
 
-def write_pictures(folder: Path, pictures: Iterator[PictureFile], max_pixels: int) -> Written:
+def write_pictures(folder: Path, pictures: Iterator[PictureFile], max_pixels: int) -> WrittenPictures:
     """Looks at every picture, and writes those that can be used, as the dataset `pictures` in a folder."""
-    written = Written([], [], Counter())
+    written = WrittenPictures([], [], Counter())
     _write(folder, _used(_looked_at(pictures, max_pixels), written))
     return written
 
@@ -197,7 +198,7 @@ def _looked_at(
             yield from pool.map(look, some)
 
 
-def _used(looked_at: Iterable, written: Written) -> Iterator[bytes]:
+def _used(looked_at: Iterable, written: WrittenPictures) -> Iterator[bytes]:
     """Records of the pictures that can be used; fills `written` with them and with the others."""
     seen: dict[str, int] = {}
     for found in looked_at:

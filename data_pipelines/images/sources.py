@@ -25,6 +25,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from data_pipelines.corpus.reading.archives import name_of
+from data_pipelines.corpus.reading.inputs import printable
 from data_pipelines.errors import DataError
 from data_pipelines.images import packaged, picture_tables
 from data_pipelines.images.decoding import SUFFIXES
@@ -84,18 +85,35 @@ class PictureSource:
         else:
             yield from self._of_file(path, "", None)
 
+    def files(self, folder: Path) -> Iterator[tuple[Path, str]]:
+        """Every file under a folder that is no program's own, and its name there; links out are counted."""
+        for path in sorted(folder.rglob("*")):
+            name = path.relative_to(folder)
+            if _hidden(name) or path.is_dir():
+                continue
+            if path.resolve().is_relative_to(folder.resolve()):
+                yield path, _as_text(name.as_posix())
+            else:
+                self.skipped["links that lead out of the folder"] += 1
+
+    def members(self, path: Path) -> Iterator[tuple[str, bytes]]:
+        """(name, content) of the pictures of an archive, and of what may lie beside them; others are counted.
+
+        Raises:
+          BrokenSource: it is no archive, or breaks off.
+        """
+        try:
+            yield from self._of_zip(path) if kind_of(path.name) == "zip" else self._of_tar(path)
+        except BROKEN as error:
+            raise BrokenSource(_broken(path, error)) from None
+
     def _of_folder(self, folder: Path) -> Iterator[PictureFile]:
         # A folder that holds all its pictures in folders has classes; a picture at the top says otherwise.
-        files = sorted(path for path in folder.rglob("*") if not _hidden(path.relative_to(folder)))
-        plain = any(path.parent == folder and kind_of(path.name) == "picture" for path in files)
-        split = _is_split(path.relative_to(folder).as_posix() for path in files if path.is_file())
-        for path in files:
-            if path.is_dir():
-                continue
-            name = path.relative_to(folder).as_posix()
-            if not path.resolve().is_relative_to(folder.resolve()):
-                self.skipped["links that lead out of the folder"] += 1
-            elif kind_of(name) == "picture":
+        files = list(self.files(folder))
+        plain = any("/" not in name and kind_of(name) == "picture" for _, name in files)
+        split = _is_split(name for _, name in files)
+        for path, name in files:
+            if kind_of(name) == "picture":
                 if path.stat().st_size > LARGEST:
                     self.skipped[TOO_LARGE] += 1
                     continue
@@ -125,9 +143,7 @@ class PictureSource:
             for picture in found:
                 yield picture._replace(side=side) if side else picture
         except BROKEN as error:
-            raise BrokenSource(
-                f"{path} is broken, or no archive: {' '.join(str(error).split())[:80]}; bring it anew"
-            ) from None
+            raise BrokenSource(_broken(path, error)) from None
 
     @staticmethod
     def _split(pictures: Iterator[PictureFile], before: str, split: bool) -> Iterator[PictureFile]:
@@ -152,8 +168,10 @@ class PictureSource:
                     continue
                 if not member.isfile():
                     self.skipped["links and devices in archives"] += 1
-                elif self._wanted(member.name, member.size) and (content := archive.extractfile(member)):
-                    yield member.name, content.read()
+                    continue
+                name = _as_text(member.name)
+                if self._wanted(name, member.size) and (content := archive.extractfile(member)):
+                    yield name, content.read()
 
     def _wanted(self, name: str, size: int) -> bool:
         path = PurePosixPath(name)
@@ -166,6 +184,22 @@ class PictureSource:
             return True
         self.skipped[path.suffix.lower() or "no suffix"] += 1
         return False
+
+
+def _as_text(name: str) -> str:
+    """A file's name; the bytes of one that is not UTF-8 are taken for GBK, which Chinese Windows writes."""
+    try:
+        return name.encode().decode()
+    except UnicodeEncodeError:
+        pass
+    try:
+        return name.encode("utf-8", "surrogateescape").decode("gb18030")
+    except UnicodeError:
+        return printable(name)
+
+
+def _broken(path: Path, error: Exception) -> str:
+    return f"{path} is broken, or no archive: {' '.join(str(error).split())[:80]}; bring it anew"
 
 
 def kind_of(name: str) -> str | None:

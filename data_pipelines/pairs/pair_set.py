@@ -12,7 +12,7 @@ from data_pipelines.images.augment import Augmentation
 from data_pipelines.images.batches import Pictures, PictureTask
 from data_pipelines.pairs.batches import CaptionTask, CaptionTokens, PairPictureTask, PairTask
 from data_pipelines.pairs.stored_features import StoredFeatures
-from data_pipelines.pairs.texts import Texts
+from data_pipelines.pairs.texts import CaptionTexts
 from data_pipelines.pairs.views import PixelViews, Views
 
 TASK = "pairs"
@@ -35,7 +35,7 @@ class PairSet:
 
     pictures: Pictures
     place_P: np.ndarray
-    text: Texts
+    text: CaptionTexts
     links: np.ndarray
     augment: tuple[Augmentation, ...]
     size: int
@@ -125,12 +125,12 @@ class PairSet:
     def _views(self) -> Views:
         if self.features is not None:
             return self.features()
-        return PixelViews(PictureTask(TASK, 0, self.pictures, (), self.augment, self.size))
+        return PixelViews(PictureTask(TASK, 0, self.pictures, (), self.augment, self.size, function="pairs"))
 
 
 def chosen(
     pictures: Pictures,
-    text: Texts,
+    text: CaptionTexts,
     links_Lx2: np.ndarray,
     wanted_N: np.ndarray,
     augment: tuple[Augmentation, ...],

@@ -19,7 +19,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.images.augment import Augmentation, CenterCrop, RandomResizedCrop, Resize
 from data_pipelines.images.batches import Pictures, PictureTask
 from data_pipelines.images.decoding import MAX_PIXELS, Mode
-from data_pipelines.pairs import pair_set, preparing, sides
+from data_pipelines.pairs import noticing, pair_set, preparing, sides, sources
 from data_pipelines.pairs.batches import CaptionTokens
 from data_pipelines.pairs.pair_set import TASK, PairSet
 from data_pipelines.pairs.preparing import PairIndex
@@ -31,7 +31,7 @@ DRAW_NOTHING = (Resize, CenterCrop)  # steps that make the same of a picture eac
 
 
 @dataclasses.dataclass(frozen=True)
-class Pairs:
+class ImageTextPairs:
     """Pairs as a recipe asks for them; nothing is read until it is needed."""
 
     settings: preparing.PairSettings
@@ -46,7 +46,7 @@ class Pairs:
     shuffled: bool
     given_vocabulary: CaptionVocabulary | None
     cache_root: Path
-    made_features: Callable[["Pairs"], StoredFeatures] | None = None
+    made_features: Callable[["ImageTextPairs"], StoredFeatures] | None = None
 
     task_names = (TASK,)
     views = 1
@@ -79,7 +79,7 @@ class Pairs:
     @functools.cached_property
     def sides(self) -> Sides:
         """Which pictures are learnt from, and which are held out."""
-        return sides.split(self.index, self.validation, self.validation_fraction)
+        return sides.split(self.index, self.settings.path, self.validation, self.validation_fraction)
 
     @functools.cached_property
     def vocabulary(self) -> CaptionVocabulary:
@@ -89,7 +89,7 @@ class Pairs:
         text = np.unique(self.index.links_Lx2[self.sides.train_N[self.index.links_Lx2[:, 1]], 0])
         return CharacterVocabulary.of_texts(self.index.text.chosen(text), self.least_count)
 
-    def with_vocabulary(self, vocabulary: CaptionVocabulary) -> "Pairs":
+    def with_vocabulary(self, vocabulary: CaptionVocabulary) -> "ImageTextPairs":
         """The same pairs with tokens of another vocabulary, such as that of a text tower."""
         return dataclasses.replace(self, given_vocabulary=vocabulary)
 
@@ -99,7 +99,7 @@ class Pairs:
         steps = self.augment
         return steps == self.validation_augment and all(isinstance(step, DRAW_NOTHING) for step in steps)
 
-    def with_features(self, make: Callable[["Pairs"], StoredFeatures]) -> "Pairs":
+    def with_features(self, make: Callable[["ImageTextPairs"], StoredFeatures]) -> "ImageTextPairs":
         """The same pairs with features in the place of pictures; made when the first source asks for them."""
         return dataclasses.replace(self, made_features=make)
 
@@ -152,19 +152,19 @@ class Pairs:
 
     def notices(self) -> list[str]:
         """What a person must be told of the pairs, a line each; [] where nothing was wrong."""
-        manifest = self.prepared.manifest
-        parts = [
-            f"{count} {what}" for of in ("set_aside", "skipped_files") for what, count in manifest[of].items()
-        ]
-        said = [f"pairs of {self.settings.path}: left out {', '.join(parts)}"] if parts else []
-        said += [f"pairs of {self.settings.path}: {line}" for line in self.sides.said]
+        lines = noticing.lines(self.prepared.manifest, self.sides, self.pictures.hash_N, self.held_out)
+        sides = (self.pictures.sides(place) for place in range(len(self.pictures)))
+        if small := sum(min(height, width) < self.size for height, width in sides):
+            lines.append(f"{small} pictures are smaller than pairs.size {self.size}, and enlarged")
         cut = sum(fitted(text, self.vocabulary, self.length)[1] for text in self.index.text)
         if cut:
-            said.append(
-                f"pairs of {self.settings.path}: {cut} of {len(self.index.text)} captions are longer than "
-                f"pairs.length {self.length} and are cut at a character"
+            lines.append(
+                f"{cut} of {len(self.index.text)} captions are longer than pairs.length {self.length} with "
+                "their end, and are cut at a character"
             )
-        return said
+        if self.shuffled:
+            lines.append("pairs.shuffled: every picture has the captions of another, for a control")
+        return [f"pairs of {self.settings.path}: {line}" for line in lines]
 
     def _side(self, wanted_N: np.ndarray, steps: tuple[Augmentation, ...]) -> PairSet:
         tokens = CaptionTokens(self.vocabulary, self.length)
@@ -178,7 +178,7 @@ class Pairs:
 @gin.configurable
 def pairs(
     path: str | None = None,
-    captions: str = "captions.txt",
+    captions: str = sources.CAPTIONS,
     size: int = 48,
     mode: Mode = "RGB",
     length: int = 32,
@@ -191,7 +191,7 @@ def pairs(
     vocabulary: CaptionVocabulary | None = None,
     max_pixels: int = MAX_PIXELS,
     cache_dir: str | None = None,
-) -> Pairs:
+) -> ImageTextPairs:
     """Pictures and captions.
 
     Args:
@@ -230,7 +230,7 @@ def pairs(
         raise DataError(f"pairs.validation_fraction {validation_fraction} must be between 0 and 1")
     if mode not in ("RGB", "L"):
         raise DataError(f"pairs.mode {mode!r}: it is 'RGB', or 'L' for grey")
-    return Pairs(
+    return ImageTextPairs(
         preparing.PairSettings(path, captions, max_pixels),
         size,
         mode,

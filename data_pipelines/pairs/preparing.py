@@ -19,13 +19,13 @@ from data_pipelines.errors import DataError
 from data_pipelines.images import preparing
 from data_pipelines.images.splitting import told
 from data_pipelines.pairs import shapes, sources, texts
-from data_pipelines.pairs.sources import Caption
-from data_pipelines.pairs.texts import Texts
+from data_pipelines.pairs.caption import Caption
+from data_pipelines.pairs.texts import CaptionTexts
 
 FILE = "pairs.npz"
-EMPTY = "empty captions"
-LOST = "captions without a picture that can be used"
-LONE = "pictures without a caption"
+EMPTY = "empty"
+LOST = "without a picture that can be used"
+LONE = "without a caption"
 
 
 class PairSettings(NamedTuple):
@@ -57,8 +57,8 @@ class PairIndex:
 
     def __init__(self, found: cache.Cache):
         with np.load(found.root / FILE, allow_pickle=False) as arrays:
-            self.name = Texts(arrays["name_bytes"], *arrays["name_edges"])
-            self.text = Texts(arrays["text_bytes"], *arrays["text_edges"])
+            self.name = CaptionTexts(arrays["name_bytes"], *arrays["name_edges"])
+            self.text = CaptionTexts(arrays["text_bytes"], *arrays["text_edges"])
             self.place_M, self.side_M = arrays["place"], arrays["side"]
             self.digest_N, self.links_Lx2 = arrays["digest"], arrays["links"]
         self.sides: list[str] = found.manifest["sides"]
@@ -85,13 +85,14 @@ def build(settings: PairSettings, folder: Path) -> dict[str, Any]:
         raise DataError(f"pairs.path: {preparing.nothing(settings.path, source.skipped, set_aside)}")
     names = [(one.name, one.side, place) for place, one in enumerate(known)] + list(copies)
     places = {name: place for name, _, place in names}
-    set_aside.pop("exact copies", None)  # they are kept together, with the captions of all
-    kept, links_Lx2 = _linked(source.captions(), places, set_aside)
+    set_aside.pop("exact copies", None)  # nothing of them is left out: their captions are one picture's
+    lost: Counter[str] = Counter()
+    kept, links_Lx2 = _linked(source.captions(), places, lost)
     if lone := len(known) - len(np.unique(links_Lx2[:, 1])):
         set_aside[LONE] = lone
     if not len(links_Lx2):
-        why = ", ".join(f"{count} {what}" for of in (set_aside, source.skipped) for what, count in of.items())
-        raise DataError(f"pairs.path: {settings.path} has pictures and no caption that is of one ({why})")
+        why = ", ".join(left_out(set_aside, lost, source.skipped)) or "no caption was found"
+        raise DataError(f"pairs.path: {settings.path} has pictures, and no caption is of one ({why})")
     name = texts.made(one for one, _, _ in names)
     sides = sorted({side for _, side, _ in names if side})
     numbers: Mapping[str | None, int] = {side: number for number, side in enumerate(sides)}
@@ -116,23 +117,36 @@ def build(settings: PairSettings, folder: Path) -> dict[str, Any]:
         "exact_copies": len(copies),
         "captions": len(kept),
         "sides": sides,
-        "set_aside": dict(sorted(set_aside.items())),
+        "pictures_set_aside": dict(sorted(set_aside.items())),
+        "captions_set_aside": dict(sorted(lost.items())),
         "skipped_files": dict(sorted(source.skipped.items())),
     }
 
 
+def left_out(
+    pictures: Mapping[str, int], captions: Mapping[str, int], skipped: Mapping[str, int]
+) -> list[str]:
+    """In words, what is left out by reason of pictures, of captions and of files."""
+    parts = ("pictures", pictures), ("captions", captions), ("files and lines", skipped)
+    return [
+        f"{what}: {', '.join(f'{count} {reason}' for reason, count in counts.items())}"
+        for what, counts in parts
+        if counts
+    ]
+
+
 def _linked(
-    captions: Iterable[Caption], places: Mapping[str, int], set_aside: Counter[str]
-) -> tuple[Texts, np.ndarray]:
+    captions: Iterable[Caption], places: Mapping[str, int], lost: Counter[str]
+) -> tuple[CaptionTexts, np.ndarray]:
     """The captions that are of pictures that there are, and links int32 [L, 2]; the others are counted."""
     kept, links = [], []
     for caption in captions:
         text = " ".join(caption.text.split())
         found = {places[name] for name in caption.pictures if name in places}
         if not text:
-            set_aside[EMPTY] += 1
+            lost[EMPTY] += 1
         elif not found:
-            set_aside[LOST] += 1
+            lost[LOST] += 1
         else:
             links += [(len(kept), place) for place in sorted(found)]
             kept.append(text)

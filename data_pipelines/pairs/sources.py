@@ -1,28 +1,27 @@
-"""Pictures and captions of whatever holds them: what a source of pairs gives, and which one reads a path.
+"""Pairs of whatever holds them: what a source gives, and which one reads a path.
 
-- `drawn:shapes`: drawn here (`shapes`).
+- `drawn:shapes`: drawn here (`shapes`);
+- a folder with `captions.txt`, or a file that is named, beside its pictures (`caption_files`);
+- a folder with `SPLIT_imgs.tsv` and `SPLIT_texts.jsonl` (`id_tables`);
+- an archive in WebDataset's layout, a folder of such, or of pictures with a .txt each (`samples`).
 """
 
 import dataclasses
 from collections import Counter
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from pathlib import Path
+from typing import Protocol
 
 from data_pipelines.errors import DataError
 from data_pipelines.images.picture import PictureFile
-from data_pipelines.pairs import shapes
+from data_pipelines.images.sources import kind_of
+from data_pipelines.pairs import id_tables, shapes
+from data_pipelines.pairs.caption import Caption
+from data_pipelines.pairs.caption_files import CaptionFile
+from data_pipelines.pairs.id_tables import IdTables
+from data_pipelines.pairs.samples import Samples
 
-
-class Caption(NamedTuple):
-    """What is said of pictures.
-
-    Attributes:
-      text: as the source has it.
-      pictures: names of all pictures that it is right of.
-    """
-
-    text: str
-    pictures: tuple[str, ...]
+CAPTIONS = "captions.txt"
 
 
 class PairSource(Protocol):
@@ -61,13 +60,34 @@ class DrawnPairs:
         yield from self._captions
 
 
-def opened(path: str, captions: str) -> PairSource:
+def opened(path: str, captions: str = CAPTIONS) -> PairSource:
     """The source that reads a path.
+
+    Args:
+      path: of a folder or a file, or `drawn:shapes`.
+      captions: name of the file of captions in a folder.
 
     Raises:
       DataError: there is nothing at the path that holds pairs.
     """
-    del captions
     if path == shapes.NAME:
         return DrawnPairs()
-    raise DataError(f"pairs.path: there is no {path}")
+    top = Path(path)
+    if top.is_file() and kind_of(top.name) in ("zip", "tar"):
+        return Samples(top)
+    if not top.is_dir():
+        what = "is no folder or archive" if top.exists() else "is not there"
+        raise DataError(
+            f"pairs.path: {path} {what}: give a folder of {CAPTIONS} and images/, of SPLIT{id_tables.IMAGES} "
+            f"and SPLIT{id_tables.TEXTS}, of .tar in WebDataset's layout or of pictures with a .txt each; or "
+            f"{shapes.NAME}"
+        )
+    if (top / captions).is_file():
+        return CaptionFile(top, captions)
+    others = sorted(file.name for file in top.glob("captions*.txt"))
+    if captions != CAPTIONS or others:
+        known = f": it has {', '.join(others)}; choose by --gin.pairs.captions=FILE" if others else ""
+        raise DataError(f"pairs.captions: there is no {captions} in {path}{known}")
+    if any(top.glob(f"*{id_tables.IMAGES}")) or any(top.glob(f"*{id_tables.TEXTS}")):
+        return IdTables(top)
+    return Samples(top)

@@ -6,8 +6,8 @@ from typing import overload
 import numpy as np
 
 
-class Texts(Sequence[str]):
-    """Texts by their numbers.
+class CaptionTexts(Sequence[str]):
+    """CaptionTexts by their numbers.
 
     Args:
       bytes_B: UTF-8 of all of them, uint8.
@@ -24,8 +24,8 @@ class Texts(Sequence[str]):
     @overload
     def __getitem__(self, index: int) -> str: ...
     @overload
-    def __getitem__(self, index: slice) -> "Texts": ...
-    def __getitem__(self, index: int | slice) -> "str | Texts":
+    def __getitem__(self, index: slice) -> "CaptionTexts": ...
+    def __getitem__(self, index: int | slice) -> "str | CaptionTexts":
         if isinstance(index, slice):
             return self.chosen(np.arange(len(self))[index])
         return self.bytes_B[self.start_N[index] : self.end_N[index]].tobytes().decode()
@@ -33,13 +33,13 @@ class Texts(Sequence[str]):
     def __iter__(self) -> Iterator[str]:
         return (self[number] for number in range(len(self)))
 
-    def chosen(self, numbers: np.ndarray) -> "Texts":
+    def chosen(self, numbers: np.ndarray) -> "CaptionTexts":
         """Some of them, numbered anew; no byte is copied."""
-        return Texts(self.bytes_B, self.start_N[numbers], self.end_N[numbers])
+        return CaptionTexts(self.bytes_B, self.start_N[numbers], self.end_N[numbers])
 
 
-def made(texts: Iterable[str]) -> Texts:
+def made(texts: Iterable[str]) -> CaptionTexts:
     """Of strings; a half of a surrogate pair, which UTF-8 has not, becomes `?`."""
     encoded = [text.encode("utf-8", "replace") for text in texts]
     edges = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
-    return Texts(np.frombuffer(b"".join(encoded), np.uint8), edges[:-1], edges[1:])
+    return CaptionTexts(np.frombuffer(b"".join(encoded), np.uint8), edges[:-1], edges[1:])

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 Tree = Any
-Compare = Callable[[Tree, Tree, jax.Array], Tree]
+Compare = Callable[[Tree, Tree, jax.Array | bool], Tree]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))

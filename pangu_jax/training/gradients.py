@@ -22,6 +22,7 @@ from pangu_jax.parallel.manual import ManualPlacement
 from pangu_jax.parallel.mesh import MESH_AXES
 from pangu_jax.parallel.shards import Specs
 from pangu_jax.parallel.stage import Weights
+from pangu_jax.training import comparing
 from pangu_jax.training.stage_weights import (
     FROZEN,
     cast_and_gather,
@@ -32,6 +33,7 @@ from pangu_jax.training.stage_weights import (
     with_pipeline,
 )
 from pangu_jax.workloads import Batch, Microbatch, PipelinedWorkload, RunContext, Sums, Variables, Workload
+from pangu_jax.workloads.compared import ComparedWorkload, added
 
 Tree = Any
 
@@ -149,15 +151,19 @@ def _accumulated(
     rest: Rest,
     part: Microbatch,
 ) -> tuple[Tree, Sums]:
-    """Gradients of the sum, one microbatch after the other."""
+    """Gradients of the sum, one microbatch after the other; of a loss that compares, after comparing all."""
     frozen = jax.tree.map(lambda _: FROZEN, params)
     if trainable is not None:
         frozen = jax.tree.map(lambda w, learns: FROZEN if learns else w, params, trainable)
         params = _learning(params, trainable)
 
-    def of(params: Tree, part: Microbatch) -> tuple[jax.Array, Sums]:
-        variables = Variables(_merged(params, still), *rest)
-        sums = workload.loss(variables, part.batch, part.keys, run)
+    def variables(params: Tree) -> Variables:
+        return Variables(_merged(params, still), *rest)
+
+    def of(params: Tree, part: Microbatch, of_rows: Tree) -> tuple[jax.Array, Sums]:
+        if isinstance(workload, ComparedWorkload) and of_rows is not None:
+            return comparing.pulled(workload, run, variables(params), part, of_rows)
+        sums = workload.loss(variables(params), part.batch, part.keys, run)
         return sums.loss, sums
 
     axes = workload.logical_axes().params
@@ -169,21 +175,27 @@ def _accumulated(
     still = ready(frozen)
     differentiate = jax.grad(of, has_aux=True)
     if layout.microbatches == 1:
-        grads, sums = differentiate(params, part)
+        grads, sums = differentiate(params, part, None)
         return back(grads)[0], sums
-    parts = split(part, layout.microbatches)
-    shapes = jax.eval_shape(differentiate, params, stage.at(parts, 0))
+    parts, of_rows, together = split(part, layout.microbatches), None, None
+    if isinstance(workload, ComparedWorkload):
+        together = comparing.compare_all(workload, run, variables, params, parts, layout.microbatches)
+        of_rows = together[1]
+    shapes = jax.eval_shape(differentiate, params, *stage.at((parts, of_rows), 0))
     shapes = shapes[0], without_rows(shapes[1])[0]
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, jnp.float32), shapes)
 
-    def add(total: Tree, part: Microbatch) -> tuple[Tree, Tree]:
-        grads, sums = differentiate(params, part)
+    def add(total: Tree, part: tuple[Microbatch, Tree]) -> tuple[Tree, Tree]:
+        grads, sums = differentiate(params, *part)
         sums, rows = without_rows(sums)
         return jax.tree.map(jnp.add, total, (grads, sums)), rows
 
-    (grads, sums), rows = jax.lax.scan(add, zeros, parts)
+    (grads, sums), rows = jax.lax.scan(add, zeros, (parts, of_rows))
+    sums = _in_order(with_rows(sums, rows))
+    if together is not None:
+        grads, sums = jax.tree.map(jnp.add, grads, together[0]), added(sums, together[2])
     grads = back(jax.tree.map(lambda g, w: g.astype(w.dtype), grads, params))[0]
-    return grads, _in_order(with_rows(sums, rows))
+    return grads, sums
 
 
 def _learning(tree: Tree, trainable: Tree | None) -> Tree:

@@ -11,6 +11,7 @@ from pangu_jax.parallel import rules
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.stage import Weights
 from pangu_jax.workloads import PipelinedWorkload, RunContext, Workload
+from pangu_jax.workloads.compared import ComparedWorkload
 
 Tree = Any
 FROZEN = None  # in a tree of gradients, where a parameter is not differentiated
@@ -79,7 +80,14 @@ def rounds(workload: Workload, layout: Layout) -> tuple[int, tuple[str, ...]]:
 
 
 def with_pipeline(workload: Workload, layout: Layout) -> PipelinedWorkload:
-    """UserError where the family has none."""
+    """UserError where the family has none, or its loss is of a whole batch."""
+    if isinstance(workload, ComparedWorkload):
+        raise UserError(
+            f"Layout.schedule = {layout.schedule!r}, Layout.stage = {layout.stage}: the loss of the workload "
+            f"{workload.name!r} compares all examples of a batch, and a pipeline has finished one microbatch "
+            "before the next begins; use Layout.schedule = 'none' with Layout.stage = 1, and Layout.fsdp, "
+            "Layout.model or Layout.microbatches in their place"
+        )
     if not isinstance(workload, PipelinedWorkload):
         raise UserError(
             f"Layout.schedule = {layout.schedule!r}: the workload {workload.name!r} has no pipeline; "

@@ -34,11 +34,14 @@ def _verify(flags: argparse.Namespace) -> Result:
 
 
 FORMATS = {
-    "hf": "Hugging Face, T5's family and ViT",
+    "hf": "Hugging Face, T5's family, ViT, Chinese-CLIP and SigLIP",
     "timm": "timm's vision transformers",
     "big_vision": "its ViT, .npz",
     "pth": "HiViT and MAE of vision",
 }
+
+
+TWO_TOWERS = ("chinese_clip", "siglip")  # model_type in config.json
 
 
 def _format(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
@@ -65,7 +68,8 @@ def _import(flags: argparse.Namespace) -> Result:
     _require_extra()
     from pangu_jax.apps.vision.conversion import importing as of_vision
 
-    if flags.format != "hf" or of_vision.model_type(flags.source) == "vit":
+    model_type = of_vision.model_type(flags.source) if flags.format == "hf" else None
+    if flags.format != "hf" or model_type == "vit":
         for flag in ("heads", "size"):
             if (value := getattr(flags, flag)) is not None and value < 1:
                 raise UserError(f"--{flag} {value}: give a number above 0")
@@ -74,11 +78,20 @@ def _import(flags: argparse.Namespace) -> Result:
             f"{found['kind']}, {found['parameters']:,} parameters ({', '.join(found['dtypes'])}), pictures "
             f"of {found['size']} pixels, {found['classes']:,} classes: {found['run_dir']}"
         )
+    elif flags.heads or flags.size:
+        raise UserError("--heads and --size are for models of vision; leave them out")
+    elif model_type in TWO_TOWERS:
+        from pangu_jax.apps.multimodal.conversion import importing as of_towers
+
+        found = of_towers.import_towers(flags.source, flags.run_dir)
+        text = (
+            f"{found['kind']}, {found['parameters']:,} parameters ({', '.join(found['dtypes'])}), pictures "
+            f"of {found['size']} pixels, captions of {found['length']} tokens, {found['vocabulary_ids']:,} "
+            f"ids: {found['run_dir']}"
+        )
     else:
         from pangu_jax.apps.language.conversion import importing
 
-        if flags.heads or flags.size:
-            raise UserError("--heads and --size are for models of vision; leave them out")
         found = importing.import_hugging_face(flags.source, flags.run_dir)
         text = (
             f"{found['model_type']}, {found['parameters']:,} parameters ({', '.join(found['dtypes'])}), "
@@ -118,8 +131,13 @@ def _exported(flags: argparse.Namespace, devices: "Devices") -> dict[str, Any]:
     try:
         return exporting.export_hugging_face(*arguments)
     except OtherFamilyError as error:
-        if error.family != "vision":
+        family = error.family
+        if family not in ("vision", "multimodal"):
             raise
+    if family == "multimodal":
+        from pangu_jax.apps.multimodal.conversion import exporting as of_towers
+
+        return of_towers.export_towers(*arguments)
     return of_vision.export_vision(flags.format, *arguments)
 
 
@@ -142,7 +160,7 @@ VERBS: dict[str, Verb] = {
         _verify,
     ),
     "checkpoint import": Verb(
-        "make a run directory of a T5 of Hugging Face, or of a vision transformer",
+        "make a run directory of a T5 of Hugging Face, of a vision transformer, or of a model of both",
         "pangu checkpoint import --format hf mengzi-t5-base/ --run_dir runs/mengzi",
         _import_flags,
         _import,

@@ -36,13 +36,15 @@ def _flags(parser: argparse.ArgumentParser) -> None:
 
 def _evaluate(flags: argparse.Namespace) -> Result:
     from pangu_jax import recipes
-    from pangu_jax.recipes.functions import EVALUATE, EVALUATE_IMAGES, wanted
+    from pangu_jax.recipes.functions import EVALUATE, EVALUATE_IMAGES, EVALUATE_RETRIEVAL, wanted
 
     if flags.held_out:
         return _held_out(flags)
     files = flags.gin_file or ["eval/fewclue.gin"]
-    if wanted(recipes.imported(files)) == EVALUATE_IMAGES:
+    if (function := wanted(recipes.imported(files))) == EVALUATE_IMAGES:
         return _images(flags, files)
+    if function == EVALUATE_RETRIEVAL:
+        return _retrieval(flags, files)
     for path, flag in ((flags.predictions, "--predictions"), (flags.submission, "--submission")):
         if path:
             outputs.require_writable(path, flag)
@@ -78,6 +80,26 @@ def _images(flags: argparse.Namespace, files: Sequence[str]) -> Result:
         written = page.write(flags.run_dir, found, recipes.dump(recipe))
     value = {"run_dir": flags.run_dir, "recipe": recipes.dump(recipe), "page": str(written)}
     return Result(value | page.as_json(found), f"{page.text(found)}\n\n{written}")
+
+
+def _retrieval(flags: argparse.Namespace, files: Sequence[str]) -> Result:
+    from pangu_jax import recipes
+    from pangu_jax.recipes.functions import EVALUATE_RETRIEVAL
+    from pangu_jax.runs import opening
+
+    of_texts = ("task", "predictions", "submission")
+    _require_none_of(flags, of_texts, "this recipe measures pictures and captions")
+    opening.require_family(flags.run_dir, "multimodal")
+    from pangu_jax.apps.multimodal.measuring import pairs_of_run
+
+    own = pairs_of_run.bindings(flags.run_dir, files, flags.bindings)
+    with recipes.using(files, [*own, *flags.bindings], function=EVALUATE_RETRIEVAL) as recipe:
+        from pangu_jax.apps.multimodal.measuring import results
+        from pangu_jax.apps.multimodal.measuring.evaluate_retrieval import evaluate_retrieval
+
+        found = evaluate_retrieval(run_dir=flags.run_dir, devices=device_flags.devices(flags, recipe))
+    value = {"run_dir": flags.run_dir, "recipe": recipes.dump(recipe)} | results.as_json(found)
+    return Result(value, results.text(found))
 
 
 def _held_out(flags: argparse.Namespace) -> Result:
@@ -126,7 +148,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> str:
 
 VERBS: dict[str, Verb] = {
     "eval": Verb(
-        "measure a model: CLUE, FewCLUE, summaries, dialogue; of pictures probes, neighbours, restoration",
+        "measure a model: CLUE, FewCLUE, summaries; pictures by probes; retrieval and captions",
         "pangu eval --gin_file eval/fewclue.gin --run_dir runs/few --task fewclue/eprstmt --json out.json",
         _flags,
         _evaluate,

@@ -98,6 +98,19 @@ def test_a_mask_tanh_no_bias_and_rematerialisation():
         close(actual[1], expected[1], 1e-5)
 
 
+def test_norms_after_blocks_and_another_activation():
+    make = layers(2, 32, 2)
+    params, x = shaken(arrays(make(nnx.Rngs(0)))), drawn(1, 2, 12, 32)
+    kinds = {
+        "attention": partial(blocks.self_attention, epsilon=1e-3, after=True),
+        "perceptron": partial(blocks.perceptron, activation=blocks.quick_gelu, epsilon=1e-3, after=True),
+    }
+    expected = value_and_gradients(kinds, make, params, x, False)
+    actual = value_and_gradients(kinds, make, params, x, True)
+    close(actual[0], expected[0], 2e-6)
+    close(actual[1], expected[1], 1e-5)
+
+
 def test_a_mask_of_another_shape_is_not_taken():
     qkv = drawn(0, 2, 5, 1, 3, 16)
     assert native_blocks.fits(qkv, None)

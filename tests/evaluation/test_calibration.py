@@ -28,3 +28,19 @@ def test_the_interval_is_that_of_a_mean():
     half = 1.96 * values.std() / 20
     assert low == pytest.approx(values.mean() - half, abs=0.05)
     assert high == pytest.approx(values.mean() + half, abs=0.05)
+
+
+def test_the_interval_of_groups_draws_them_whole():
+    rng = np.random.default_rng(2)
+    of_group = rng.normal(3.0, 2.0, 200)
+    group_N = np.repeat(np.arange(200), 5)
+    values = of_group[group_N]
+
+    def mean(weight_N):
+        return float(np.average(values, weights=weight_N))
+
+    alone = bootstrap.grouped_interval(mean, np.arange(len(values)))
+    together = bootstrap.grouped_interval(mean, group_N)
+    half = 1.96 * values.std() / np.sqrt(200)
+    assert together == pytest.approx((values.mean() - half, values.mean() + half), abs=0.06)
+    assert np.ptp(alone) < 0.6 * np.ptp(together)

@@ -132,6 +132,12 @@ def test_what_cannot_be_used_is_refused_by_name(data, reason):
     assert raised.value.reason == reason and len(str(raised.value)) < 120
 
 
+def test_the_size_of_a_png_that_ends_too_early_is_refused_by_name():
+    """Pillow decodes a PNG when it is asked for its orientation."""
+    with pytest.raises(PictureError, match="truncated"):
+        size_of(saved(np.tile(COLOURS, (9, 9, 1)))[:-300])
+
+
 def test_a_picture_beyond_the_bound_is_refused_before_it_is_decoded(monkeypatch):
     data = saved(np.zeros((300, 400), np.uint8))
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import os
 import tarfile
 import zipfile
 
@@ -16,6 +17,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.images import picture_tables
 from data_pipelines.images.decoding import encode_png
 from data_pipelines.images.picture import Fields
+from data_pipelines.images.preparing import listing
 from data_pipelines.images.sources import PictureSource
 
 DATA = {
@@ -180,6 +182,23 @@ def test_names_of_a_zip_that_chinese_windows_made(tmp_path):
     path.write_bytes(path.read_bytes().replace(b"AB/1.png", "狗/1.png".encode("gbk")))
     (picture,) = read(path)[0]
     assert (picture.name, picture.label) == ("狗/1.png", "狗")
+
+
+def test_names_of_files_and_of_tars_that_chinese_windows_made(tmp_path):
+    """In GBK; and one that is neither UTF-8 nor GBK."""
+    for raw in ("狗".encode("gbk"), b"\xff\xff"):
+        folder = tmp_path / "a" / os.fsdecode(raw)
+        folder.mkdir(parents=True)
+        (folder / "1.png").write_bytes(LABELLED[0][0])
+    with tarfile.open(tmp_path / "a" / "b.tar", "w", encoding="gbk", format=tarfile.GNU_FORMAT) as archive:
+        archive.add(tmp_path / "a" / os.fsdecode("狗".encode("gbk")), arcname="狗")
+    pictures, _ = read(tmp_path / "a")
+    assert {(one.name, one.label) for one in pictures} == {
+        ("狗/1.png", "狗"),
+        ("\\udcff\\udcff/1.png", "\\udcff\\udcff"),
+        ("b.tar:狗/1.png", "狗"),
+    }
+    assert len(listing(str(tmp_path / "a"))) == 64
 
 
 def test_links_in_an_archive_are_counted(tmp_path):

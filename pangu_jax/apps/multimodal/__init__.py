@@ -1,1 +1,1 @@
-"""What people do with a run of pictures and captions."""
+"""What people do with multimodal models."""

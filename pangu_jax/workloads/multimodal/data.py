@@ -10,7 +10,7 @@ from pangu_jax.workloads import Source, TrainStream
 
 
 class PairData(Protocol):
-    """Where pairs come from, such as `data_pipelines.pairs.pairs.Pairs`.
+    """Where pairs come from, such as `data_pipelines.pairs.pairs.ImageTextPairs`.
 
     A batch is image uint8 [B, 1, size, size, channels], tokens int32 [B, length] (the end, then zeros),
     picture, text and task_id int32 [B], weight [B].

@@ -58,7 +58,7 @@ class Retrieval(_OfPairs):
     def begin(self, batch_size: int, collect: Collect) -> Tree:
         """Embeddings of the pictures, by their numbers."""
         rows = collect(self.seen, [self._workload.data.held_out.pictures_once(batch_size)]).rows
-        return _by_number(rows, "picture")
+        return by_number(rows, "picture")
 
     def seen(self, variables: Variables, batch: Batch, run: RunContext) -> Updates:
         """A row per picture."""
@@ -77,7 +77,7 @@ class Retrieval(_OfPairs):
     def finish(self, measured: Updates, begun: Tree) -> Mapping[str, MeasuredValue]:
         """Percent found among the first, and median ranks."""
         links = self._workload.data.held_out.links
-        text_TxE = _by_number(measured.rows, "text")
+        text_TxE = by_number(measured.rows, "text")
         found = ranks.measured(ranks.ranks_both_ways(text_TxE, np.asarray(begun), links))
         return {
             f"retrieval/{way}/{name}": MeasuredValue(value, "percent" if "recall" in name else "")
@@ -145,7 +145,7 @@ class CaptionLikelihood(_OfPairs):
         }
 
 
-def _by_number(rows: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+def by_number(rows: Mapping[str, np.ndarray], name: str) -> np.ndarray:
     """Embeddings in the order of the numbers of what they are of, without what fills up a batch."""
     counts = rows["weight"] > 0
     return rows["embedding"][counts][np.argsort(rows[name][counts], kind="stable")]

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from data_pipelines.pairs.pairs import Pairs
+from data_pipelines.pairs.pairs import ImageTextPairs
 from pangu_jax.errors import UserError
 from pangu_jax.workloads.multimodal import locked_features
 from pangu_jax.workloads.multimodal.model.image_text import ImageTextConfig
@@ -56,7 +56,7 @@ def with_features(data: Any, towers: Towers, config: ImageTextConfig) -> tuple[A
     """Pairs, and whether they show features: where a tower of pictures is locked and sees each picture in one
     way only."""
     tower = towers.learnt.get("image")
-    if tower is None or not tower.locked or not (isinstance(data, Pairs) and data.fixed_views):
+    if tower is None or not tower.locked or not (isinstance(data, ImageTextPairs) and data.fixed_views):
         return data, False
     return data.with_features(functools.partial(locked_features.stored, config, tower)), True
 

@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from data_pipelines.pairs import stored_features
-from data_pipelines.pairs.pairs import Pairs
+from data_pipelines.pairs.pairs import ImageTextPairs
 from data_pipelines.pairs.stored_features import StoredFeatures
 from pangu_jax.models.placement import OneDevice
 from pangu_jax.workloads.multimodal.model.image_text import ImageTextConfig
@@ -23,7 +23,7 @@ BATCH = 64  # pictures that go through the tower together, for each device of a 
 log = logging.getLogger(__name__)
 
 
-def stored(config: ImageTextConfig, tower: LearntTower, pairs: Pairs) -> StoredFeatures:
+def stored(config: ImageTextConfig, tower: LearntTower, pairs: ImageTextPairs) -> StoredFeatures:
     """The features of pairs' pictures by a tower, from disk; computed first where they are not there.
 
     Each process looks for itself; of those that share a disk one computes them.
@@ -43,7 +43,7 @@ def stored(config: ImageTextConfig, tower: LearntTower, pairs: Pairs) -> StoredF
 
 
 def _made(
-    config: ImageTextConfig, tower: LearntTower, pairs: Pairs
+    config: ImageTextConfig, tower: LearntTower, pairs: ImageTextPairs
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
     began, count = time.monotonic(), len(pairs.pictures)
     log.info("features of %d pictures by the tower of %s, which is locked: once", count, tower.named)

@@ -1,9 +1,9 @@
 """Ranks of what is right among what is found: recall at k and median rank, of texts and pictures alike.
 
-A query may have several right candidates, and the best of them counts. Its **rank** is 1 + the number of wrong
+A query may have several right candidates, and the best of them counts. Its rank is 1 + the number of wrong
 candidates that are not worse than its best right one. So ties are against the model: where all scores are
-equal, every wrong candidate comes first, and a model of constant output has recall 0, not 100. (Codebases that
-count the candidates that are strictly better give it 100.) Other right candidates stand in nobody's way.
+equal, every wrong candidate comes first, and a model of constant output has recall 0. (Codebases that count
+the candidates that are strictly better give it 100.) Other right candidates stand in nobody's way.
 
 Scores closer than `TIE` are equal: products of equal vectors differ by rounding, by where in an array they
 stand. A score that is no number is not worse than any, so that it does the model no good.

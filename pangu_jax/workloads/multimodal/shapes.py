@@ -8,7 +8,8 @@ from pangu_jax.errors import UserError
 from pangu_jax.workloads.language import shapes as of_language
 from pangu_jax.workloads.multimodal.model.image_text import ImageTextConfig
 from pangu_jax.workloads.multimodal.model.language_tower import LanguageTower
-from pangu_jax.workloads.shape import End, Shape, Tower
+from pangu_jax.workloads.multimodal.model.text_transformer import TextTransformerConfig
+from pangu_jax.workloads.shape import Attention, End, Product, Shape, Tower
 from pangu_jax.workloads.vision import shapes as of_vision
 
 
@@ -79,3 +80,24 @@ def _language(text: LanguageTower, length: int, units: int) -> tuple[tuple[Tower
     writes = of_language.shape_of(text.config, units, length).towers[1]
     towers, kept = ((reads[0], writes), ends) if text.writes else ((reads[0],), ends[:1])
     return tuple(tower._replace(name=f"text {tower.name}", staged=False) for tower in towers), kept
+
+
+@of_tower.register
+def _transformer(
+    text: TextTransformerConfig, length: int, units: int
+) -> tuple[tuple[Tower, ...], tuple[End, ...]]:
+    """It reads, and writes nothing."""
+    del units
+    width = text.d_model
+    products = (
+        Product(width, 3 * width, length, "columns", saved=True),
+        Product(width, width, length, "rows", saved=False),
+        Product(width, text.hidden, length, "columns", saved=True),
+        Product(text.hidden, width, length, "rows", saved=False),
+    )
+    looks = (Attention(text.heads, width // text.heads, length, length, causal=False, plain=True),)
+    tower = Tower("text", text.layers, length, width, products, looks, 2, staged=False)
+    ends = (End("text embedding", text.vocab_size, width, length, "lookup", "rows"),)
+    if text.projection:
+        ends += (End("text head", width, text.projection, 1, "product"),)
+    return (tower,), ends

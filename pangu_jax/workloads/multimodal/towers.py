@@ -17,12 +17,13 @@ from pangu_jax.workloads import NOTHING, Tree, Variables
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.workloads.multimodal.model.image_text import ImageTextConfig
 from pangu_jax.workloads.multimodal.model.language_tower import LanguageTower
+from pangu_jax.workloads.multimodal.model.text_transformer import TextTransformerConfig
 from pangu_jax.workloads.vision import stored_trunk
 
 FILE = "towers.json"  # beside the run's checkpoints: the shapes of its towers, and what is locked
 LOCKED = "locked"  # the extra state
 # Text towers by the names that recipes hold; `LanguageTower` is the first.
-TEXTS: dict[str, Any] = {"EncoderDecoder": EncoderDecoderConfig}
+TEXTS: dict[str, Any] = {"EncoderDecoder": EncoderDecoderConfig, "TextTransformer": TextTransformerConfig}
 
 
 class LearntTower(Protocol):

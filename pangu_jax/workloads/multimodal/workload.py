@@ -24,10 +24,12 @@ from pangu_jax.workloads.multimodal.model.image_text import (
     SeenPictures,
 )
 from pangu_jax.workloads.multimodal.model.language_tower import LanguageTower, without_dropout
+from pangu_jax.workloads.multimodal.model.text_transformer import TextTransformerConfig
 from pangu_jax.workloads.multimodal.towers import Towers
 from pangu_jax.workloads.shape import Shape
 
 register = partial(gin.external_configurable, module="pangu_jax.workloads.multimodal")
+register(TextTransformerConfig, "TextTransformer")
 
 
 @gin.configurable(module="pangu_jax.workloads.multimodal")
@@ -43,13 +45,15 @@ class ImageTextModel(ComparedWorkload):
     Args:
       image: the pictures' tower, @VisionTransformer() or @HierarchicalTransformer(); or @image_tower(), which
         may be another run's.
-      text: the texts', @EncoderDecoder(): its encoder reads, its decoder writes; or @text_tower().
+      text: the texts', @EncoderDecoder(): its encoder reads, its decoder writes; @TextTransformer(), which
+        reads; or @text_tower().
       data: where pairs come from, @pairs().
       width: of embeddings.
       contrast: "clip", "siglip", or "none" where captions alone are learnt.
       contrast_weight: in the loss.
       caption_weight: in the loss; 0 for a model without decoder.
       queries: of attention over a picture's units, what the decoder reads instead of them; 0 for the units.
+      projected: whether pictures and texts are projected, each; what a tower gives is the embedding without.
     """
 
     name = "multimodal"
@@ -58,6 +62,7 @@ class ImageTextModel(ComparedWorkload):
     # What `from_run` reads of a recipe.
     OF_MODEL: tuple[str, ...] = (
         "image", "text", "width", "contrast", "contrast_weight", "caption_weight", "queries",
+        "projected",
     )  # fmt: skip
 
     def __init__(
@@ -70,9 +75,10 @@ class ImageTextModel(ComparedWorkload):
         contrast_weight: float = 1.0,
         caption_weight: float = 0.0,
         queries: int = 0,
+        projected: tuple[bool, bool] = (True, True),
     ):
         self.contrast_weight, self.caption_weight = contrast_weight, caption_weight
-        self.config = _config(image, text, width, contrast, caption_weight, queries)
+        self.config = _config(image, text, width, contrast, caption_weight, queries, projected)
         self.towers, _ = Towers.of(image=image, text=text)
         self.data = fitting.with_vocabulary(data, self.towers)
         self._require_fit()
@@ -90,7 +96,7 @@ class ImageTextModel(ComparedWorkload):
         given = recipe.arguments(reference)
         made = {
             name: make(recipe, given[name], reference.scope)
-            for name in ("image", "text", "width", "contrast", "caption_weight", "queries")
+            for name in ("image", "text", "width", "contrast", "caption_weight", "queries", "projected")
             if name in given
         }
         return _config(**made).dimensions()
@@ -271,6 +277,7 @@ def _config(
     contrast: Contrast = "clip",
     caption_weight: float = 0.0,
     queries: int = 0,
+    projected: tuple[bool, bool] = (True, True),
 ) -> ImageTextConfig:
     _, both = Towers.of(image=image, text=text)
     image, text = both["image"], both["text"]
@@ -281,6 +288,9 @@ def _config(
             "ImageTextModel.caption_weight: the text tower has no decoder; give @EncoderDecoder()"
         )
     try:
-        return ImageTextConfig(image, text, width, contrast, queries if caption_weight else 0)
+        queries = queries if caption_weight else 0
+        return ImageTextConfig(
+            image, text, width, contrast, queries, (bool(projected[0]), bool(projected[1]))
+        )
     except ValueError as error:
         raise UserError(f"ImageTextModel: {error}") from None

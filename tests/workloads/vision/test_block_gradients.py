@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 
 from pangu_jax.models.parameters import arrays, logical_axes
@@ -10,11 +11,17 @@ from pangu_jax.models.placement import OneDevice
 from pangu_jax.workloads.vision.model import blocks
 
 
-def test_gelu_and_its_slope_are_those_of_the_error_function():
+@pytest.mark.parametrize(
+    ("own", "exact"),
+    [
+        (blocks.gelu, lambda x: jax.nn.gelu(x, approximate=False)),
+        (blocks.quick_gelu, lambda x: x / (1 + jnp.exp(-1.702 * x))),
+    ],
+)
+def test_gelu_and_its_slope_are_those_of_the_formula(own, exact):
     x = jnp.linspace(-6, 6, 101)
     dy = jnp.linspace(1, 2, 101)
-    exact = lambda x: jax.nn.gelu(x, approximate=False)  # noqa: E731
-    ours, theirs = jax.vjp(blocks.gelu, x), jax.vjp(exact, x)
+    ours, theirs = jax.vjp(own, x), jax.vjp(exact, x)
     np.testing.assert_allclose(ours[0], theirs[0], atol=1e-6)
     np.testing.assert_allclose(*(one[1](dy)[0] for one in (ours, theirs)), atol=2e-6)
 

@@ -24,6 +24,7 @@ KINDS = {
         TINY, class_token=False, pooling="mean", norm="pooled", qkv_bias=False, tanh=True, representation=6
     ),
     "attention": dataclasses.replace(TINY, token_position=False, pooling="attention", mean=(0.5, 0.4, 0.3)),
+    "clip": dataclasses.replace(TINY, norm="pooled", quick=True, patch_bias=False, first_norm=True),
 }
 
 
@@ -189,6 +190,7 @@ def test_a_picture_that_cannot_be_packed(shape, words):
         ({"norm": "first"}, "norm 'first' is none of tokens, pooled, none"),
         ({"class_token": False}, "pooling 'token' needs class_token = True"),
         ({"mean": (0.5, 0.5)}, r"mean \(0.5, 0.5\): give one number, or one for each channel"),
+        ({"tanh": True, "quick": True}, "tanh and quick are two kinds of GELU: give one"),
         ({"deviation": (0.0,)}, "deviation .*: give numbers above 0"),
     ],
 )

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from pangu_jax.apps.vision.conversion import source, timm
-from pangu_jax.apps.vision.conversion.parts import ForeignTensor, Index, Shape, tensor
 from pangu_jax.apps.vision.conversion.source import Asked, ImportableModel
 from pangu_jax.errors import UserError
+from pangu_jax.runs.exchange.parts import ForeignTensor, Index, Shape, tensor
 from pangu_jax.runs.exchange.tensors import Tensors
 from pangu_jax.workloads.vision.model.plain import PlainConfig
 
@@ -260,6 +260,7 @@ def require_expressible(config: PlainConfig, where: str) -> None:
         "epsilon": 1e-6,
         "qkv_bias": True,
         "class_token": config.pooling == "token",
+        **source.NOT_OF_CLIP,
     }
     for name, value in wanted.items():
         if (found := getattr(config, name)) != value:

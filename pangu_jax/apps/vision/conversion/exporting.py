@@ -8,12 +8,12 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from pangu_jax.apps.vision.conversion import big_vision, hugging_face, parts, timm, timm_config
+from pangu_jax.apps.vision.conversion import big_vision, hugging_face, timm, timm_config
 from pangu_jax.apps.vision.conversion.importing import KEY, POSITIONS
-from pangu_jax.apps.vision.conversion.parts import ForeignTensor
 from pangu_jax.errors import UserError
 from pangu_jax.runs import opening
-from pangu_jax.runs.exchange import folders
+from pangu_jax.runs.exchange import folders, parts
+from pangu_jax.runs.exchange.parts import ForeignTensor
 from pangu_jax.runs.exchange.tensors import DTYPES, NAMES, Shards, write_json
 from pangu_jax.runs.inference_layout import ANY, Devices
 from pangu_jax.workloads.vision.model.plain import PlainConfig

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from pangu_jax.apps.vision.conversion import source, timm
-from pangu_jax.apps.vision.conversion.parts import ForeignTensor, tensor
 from pangu_jax.apps.vision.conversion.source import Asked, ImportableModel
 from pangu_jax.errors import UserError
+from pangu_jax.runs.exchange import json_entries
 from pangu_jax.runs.exchange.json_entries import entries
+from pangu_jax.runs.exchange.parts import ForeignTensor, tensor
 from pangu_jax.runs.exchange.tensors import Tensors
 from pangu_jax.workloads.vision.model.plain import PlainConfig
 
@@ -57,28 +58,27 @@ def examine(folder: Path, asked: Asked) -> ImportableModel:
         raise UserError(f"{where}: model_type {kind!r} cannot be imported: only {MODEL_TYPE!r} is read")
     tensors = Tensors(folder, CONVERT, unread=_of_masking)
     prefix = PREFIX if f"{PREFIX}embeddings.cls_token" in tensors.shapes else ""
-    sizes = {ours: _size(theirs, name, where) for name, ours in SIZES.items()}
+    sizes = {ours: json_entries.size(theirs, name, DEFAULTS[name], where) for name, ours in SIZES.items()}
+    hidden = json_entries.size(theirs, "intermediate_size", DEFAULTS["intermediate_size"], where)
     act = theirs.get("hidden_act", "gelu")
     if not isinstance(act, str) or act not in TANH:
         raise UserError(f"{where}: hidden_act {act!r} is not known: one of {', '.join(TANH)} is")
     pooler = tensors.shapes.get(f"{prefix}pooler.dense.weight", (0,))[0]
     if pooler and theirs.get("pooler_act", "tanh") != "tanh":
         raise UserError(f"{where}: pooler_act {theirs['pooler_act']!r} is not known: tanh is")
-    epsilon = theirs.get("layer_norm_eps", 1e-12)
-    if type(epsilon) not in (int, float) or not epsilon > 0:
-        raise UserError(f"{where}: layer_norm_eps is {epsilon!r} instead of a small number")
-    mean, deviation, notes = _pixels(folder)
+    epsilon = json_entries.epsilon(theirs, "layer_norm_eps", 1e-12, where)
+    mean, deviation, notes = json_entries.pixels(folder, source.HALF)
     del asked
     config = source.config(
         tensors,
         lambda: PlainConfig(
             **sizes,  # pyrefly: ignore[bad-argument-type]
-            ratio=_size(theirs, "intermediate_size", where) / sizes["d_model"],
+            ratio=hidden / sizes["d_model"],
             representation=pooler,
             classes=tensors.shapes.get("classifier.weight", (0,))[0],
             qkv_bias=theirs.get("qkv_bias", True) is not False,
             tanh=TANH[act],
-            epsilon=float(epsilon),
+            epsilon=epsilon,
             mean=mean,
             deviation=deviation,
         ),
@@ -92,29 +92,6 @@ def examine(folder: Path, asked: Asked) -> ImportableModel:
 
 def _of_masking(name: str) -> bool:
     return name.startswith("decoder.") or name.endswith("embeddings.mask_token")
-
-
-def _size(theirs: Mapping[str, Any], name: str, where: str) -> int:
-    value = theirs.get(name, DEFAULTS[name])
-    if isinstance(value, list) and len(value) == 2 and value[0] == value[1]:
-        value = value[0]
-    if type(value) is not int or value < 1:
-        more = ": only squares are read" if isinstance(value, list) else ""
-        raise UserError(f"{where}: {name} is {value!r} instead of a size{more}")
-    return value
-
-
-def _pixels(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...], tuple[str, ...]]:
-    """How pixels were normalised, and what is to be said of that."""
-    file = folder / "preprocessor_config.json"
-    if not file.is_file():
-        return *source.HALF, (f"no {file.name}: pixels are normalised by .5 and .5, its default",)
-    theirs = entries(file)
-    mean, deviation = source.HALF
-    if theirs.get("do_normalize") is False:
-        return (0.0,), (1.0,), ()
-    mean = source.numbers(theirs, "image_mean", mean, str(file))
-    return mean, source.numbers(theirs, "image_std", deviation, str(file)), ()
 
 
 def table(config: PlainConfig, prefix: str) -> tuple[ForeignTensor, ...]:
@@ -176,6 +153,7 @@ def to_theirs(config: PlainConfig, kept: Mapping[str, Any], where: str) -> dict[
         "token_position": True,
         "pooling": "token",
         "norm": "tokens",
+        **source.NOT_OF_CLIP,
     }
     if config.classes:
         wanted["representation"] = 0

@@ -10,12 +10,12 @@ import jax
 import numpy as np
 
 from pangu_jax import recipes
-from pangu_jax.apps.vision.conversion import big_vision, hugging_face, parts, timm_config, torch_pretrained
+from pangu_jax.apps.vision.conversion import big_vision, hugging_face, timm_config, torch_pretrained
 from pangu_jax.apps.vision.conversion.source import Asked, ImportableModel
 from pangu_jax.errors import UserError
 from pangu_jax.recipes import functions
 from pangu_jax.runs.checkpoints import Checkpoints
-from pangu_jax.runs.exchange import folders
+from pangu_jax.runs.exchange import folders, parts
 from pangu_jax.runs.run_directory import RunDirectory
 from pangu_jax.workloads.vision.model import grids
 from pangu_jax.workloads.vision.model.pixels import DEVIATION, MEAN

@@ -4,8 +4,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from pangu_jax.apps.vision.conversion.parts import ForeignTensor, Shape, by
 from pangu_jax.errors import UserError
+from pangu_jax.runs.exchange.parts import ForeignTensor, Shape, by
 from pangu_jax.runs.exchange.tensors import Tensors
 from pangu_jax.workloads.vision.model import grids
 from pangu_jax.workloads.vision.model.hierarchical import HierarchicalConfig
@@ -13,6 +13,11 @@ from pangu_jax.workloads.vision.model.plain import PlainConfig
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5,), (0.5,)
+NOT_OF_CLIP = {
+    "quick": False,
+    "patch_bias": True,
+    "first_norm": False,
+}  # of `PlainConfig`, in all formats here
 Made = TypeVar("Made")
 
 
@@ -116,15 +121,3 @@ def said(names: Iterable[str], what: str) -> tuple[str, ...]:
     found = sorted(names)
     more = ", ..." if len(found) > 3 else ""
     return (f"left out, {what}: {len(found)} tensors ({', '.join(found[:3])}{more})",) if found else ()
-
-
-def numbers(
-    theirs: Mapping[str, Any], name: str, default: tuple[float, ...], where: str
-) -> tuple[float, ...]:
-    """An entry that is a list of numbers."""
-    value = theirs.get(name)
-    if value is None:
-        return default
-    if not isinstance(value, list) or not all(type(number) in (int, float) for number in value):
-        raise UserError(f"{where}: {name} is {value!r} instead of numbers; copy the file again")
-    return tuple(map(float, value))

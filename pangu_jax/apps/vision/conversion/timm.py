@@ -6,8 +6,8 @@ Names and shapes are those of timm/models/vision_transformer.py, 1.0.
 from typing import Any
 
 from pangu_jax.apps.vision.conversion import source
-from pangu_jax.apps.vision.conversion.parts import ALL, ForeignTensor, Index, TensorPart, tensor
 from pangu_jax.errors import UserError
+from pangu_jax.runs.exchange.parts import ALL, ForeignTensor, Index, TensorPart, tensor
 from pangu_jax.runs.exchange.tensors import Tensors
 from pangu_jax.workloads.vision.model.plain import PlainConfig
 

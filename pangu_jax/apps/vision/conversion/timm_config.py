@@ -12,6 +12,7 @@ from typing import Any
 from pangu_jax.apps.vision.conversion import source, timm
 from pangu_jax.apps.vision.conversion.source import Asked, ImportableModel
 from pangu_jax.errors import UserError
+from pangu_jax.runs.exchange import json_entries
 from pangu_jax.runs.exchange.json_entries import entries
 from pangu_jax.runs.exchange.tensors import Tensors
 from pangu_jax.workloads.vision.model.plain import PlainConfig
@@ -76,8 +77,8 @@ def examine(path: Path, asked: Asked) -> ImportableModel:
     name = theirs.get("architecture", "")
     _require_plain(name, arguments, where)
     mean, deviation = source.HALF
-    mean = source.numbers(of_weights, "mean", mean, where)
-    deviation = source.numbers(of_weights, "std", deviation, where)
+    mean = json_entries.numbers(of_weights, "mean", mean, where)
+    deviation = json_entries.numbers(of_weights, "std", deviation, where)
     config = timm.shape_of(
         tensors,
         heads=source.heads(tensors, asked.heads, arguments.get("num_heads", _heads(name, tensors))),
@@ -132,7 +133,7 @@ def to_theirs(config: PlainConfig, kept: Mapping[str, Any], where: str) -> dict[
     Raises:
       UserError: timm has no way to say this.
     """
-    for name, wanted in (("representation", 0), ("epsilon", 1e-6)):
+    for name, wanted in {"representation": 0, "epsilon": 1e-6, **source.NOT_OF_CLIP}.items():
         if (value := getattr(config, name)) != wanted:
             raise UserError(
                 f"{where}: VisionTransformer.{name} is {value!r}, and timm's has {wanted!r}: only such "

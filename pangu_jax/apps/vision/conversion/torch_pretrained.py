@@ -9,9 +9,9 @@ import re
 from pathlib import Path
 
 from pangu_jax.apps.vision.conversion import source, timm
-from pangu_jax.apps.vision.conversion.parts import ForeignTensor, tensor
 from pangu_jax.apps.vision.conversion.source import Asked, ImportableModel
 from pangu_jax.errors import UserError
+from pangu_jax.runs.exchange.parts import ForeignTensor, tensor
 from pangu_jax.runs.exchange.tensors import Tensors
 from pangu_jax.workloads.vision.model.hierarchical import INNER, HierarchicalConfig
 

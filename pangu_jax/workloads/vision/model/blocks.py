@@ -19,6 +19,7 @@ from pangu_jax.models.projection import project, project_back
 from pangu_jax.models.stack import Remat, run_layers
 
 Stack = tuple[int, str | None]  # how many, and the logical axis that they are stacked along
+QUICK = 1.702  # of `quick_gelu`
 
 
 class PerceptronBlock(nnx.Module):
@@ -74,9 +75,25 @@ def unit_length(x: jax.Array) -> jax.Array:
     return x * jax.lax.rsqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True) + 1e-12)
 
 
-def gelu_of(tanh: bool) -> Callable[[jax.Array], jax.Array]:
-    """GELU by tanh, as Flax has it by default, or by the error function."""
-    return jax.nn.gelu if tanh else gelu
+@jax.custom_vjp
+def quick_gelu(x: jax.Array) -> jax.Array:
+    """x sigmoid(1.702 x), CLIP's GELU (Hendrycks & Gimpel, arXiv 1606.08415); the backward pass keeps x."""
+    return x * jax.nn.sigmoid(QUICK * x)
+
+
+def _quick_gelu_backward(x: jax.Array, dy: jax.Array) -> tuple[jax.Array]:
+    wide = x.astype(jnp.float32)
+    share = jax.nn.sigmoid(QUICK * wide)
+    slope = share * (1.0 + QUICK * wide * (1.0 - share))
+    return ((dy.astype(jnp.float32) * slope).astype(x.dtype),)
+
+
+quick_gelu.defvjp(lambda x: (quick_gelu(x), x), _quick_gelu_backward)
+
+
+def gelu_of(tanh: bool, quick: bool = False) -> Callable[[jax.Array], jax.Array]:
+    """GELU by tanh, as Flax has it by default, by CLIP's sigmoid, or by the error function."""
+    return quick_gelu if quick else jax.nn.gelu if tanh else gelu
 
 
 # Those that the CPU's kernels know, and whether by tanh.
@@ -89,18 +106,27 @@ def perceptron(
     placement: Placement,
     activation: Callable[[jax.Array], jax.Array] = gelu,
     epsilon: float = 1e-6,
+    after: bool = False,
 ) -> jax.Array:
-    """x + down(activation(up(norm(x)))), of one block."""
-    by_tanh = _OF_KERNELS.get(activation)
-    if by_tanh is not None and native.takes(placement, x_BxTxD, params["up"]):
-        x, beside = native_blocks.normed(x_BxTxD, params["norm"], epsilon)
+    """x + down(activation(up(norm(x)))), of one block; `after`: norm(x + down(activation(up(x))))."""
+    norm = params["norm"]
+    if native.takes(placement, x_BxTxD, params["up"]):
+        x, beside = (x_BxTxD, x_BxTxD) if after else native_blocks.normed(x_BxTxD, norm, epsilon)
         up, down = (Linear(params[name], params[f"{name}_bias"]) for name in ("up", "down"))
-        return checkpoint_name(native_blocks.perceptron(x, up, down, beside, by_tanh), "residual")
-    x = placement.enter(layer_norm(x_BxTxD, params["norm"], epsilon))
+        by_tanh = _OF_KERNELS.get(activation)
+        if by_tanh is None:
+            hidden_BxTxF = activation(checkpoint_name(native_blocks.linear(x, up), "up"))
+            y_BxTxD = native_blocks.linear_back(hidden_BxTxF, down, beside)
+        else:
+            y_BxTxD = native_blocks.perceptron(x, up, down, beside, by_tanh)
+        y_BxTxD = native_blocks.normed(y_BxTxD, norm, epsilon)[0] if after else y_BxTxD
+        return checkpoint_name(y_BxTxD, "residual")
+    x = placement.enter(x_BxTxD if after else layer_norm(x_BxTxD, norm, epsilon))
     hidden_BxTxF = checkpoint_name(biased(project(x, params["up"]), params["up_bias"]), "up")
     hidden_BxTxF = placement.inside(activation(hidden_BxTxF), ("batch", "length", "mlp"))
     y_BxTxD = placement.leave(project_back(hidden_BxTxF, params["down"]))
-    return checkpoint_name(biased(x_BxTxD + y_BxTxD, params["down_bias"]), "residual")
+    y_BxTxD = biased(x_BxTxD + y_BxTxD, params["down_bias"])
+    return checkpoint_name(layer_norm(y_BxTxD, norm, epsilon) if after else y_BxTxD, "residual")
 
 
 def self_attention(
@@ -109,18 +135,23 @@ def self_attention(
     placement: Placement,
     seen_Bx1xTxT: jax.Array | None = None,
     epsilon: float = 1e-6,
+    after: bool = False,
 ) -> jax.Array:
-    """x + attention(norm(x)), of one block: every token looks at its picture, or at what it may see."""
+    """x + attention(norm(x)), of one block: every token looks at its picture, or at what it may see; `after`:
+    norm(x + attention(x))."""
+    norm = params["norm"]
     if native.takes(placement, x_BxTxD, params["qkv"]):
-        x, beside = native_blocks.normed(x_BxTxD, params["norm"], epsilon)
+        x, beside = (x_BxTxD, x_BxTxD) if after else native_blocks.normed(x_BxTxD, norm, epsilon)
         projected = native_blocks.linear(x, Linear(params["qkv"], params.get("qkv_bias")))
         heads = _attend(projected, seen_Bx1xTxT, placement)
-        out = Linear(params["out"], params["out_bias"])
-        return checkpoint_name(native_blocks.linear_back(heads, out, beside), "residual")
-    x = placement.enter(layer_norm(x_BxTxD, params["norm"], epsilon))
+        y_BxTxD = native_blocks.linear_back(heads, Linear(params["out"], params["out_bias"]), beside)
+        y_BxTxD = native_blocks.normed(y_BxTxD, norm, epsilon)[0] if after else y_BxTxD
+        return checkpoint_name(y_BxTxD, "residual")
+    x = placement.enter(x_BxTxD if after else layer_norm(x_BxTxD, norm, epsilon))
     heads_BxTxHxK = _attend(_projected(params, x, placement), seen_Bx1xTxT, placement)
     y_BxTxD = placement.leave(project_back(heads_BxTxHxK, params["out"]))
-    return checkpoint_name(biased(x_BxTxD + y_BxTxD, params["out_bias"]), "residual")
+    y_BxTxD = biased(x_BxTxD + y_BxTxD, params["out_bias"])
+    return checkpoint_name(layer_norm(y_BxTxD, norm, epsilon) if after else y_BxTxD, "residual")
 
 
 def _projected(params: Tree, x_BxTxD: jax.Array, placement: Placement) -> jax.Array:

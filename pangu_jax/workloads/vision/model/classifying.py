@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from pangu_jax.models.parameters import Tree
-from pangu_jax.workloads.vision.model import pooling
+from pangu_jax.workloads.vision.model import blocks, pooling
 from pangu_jax.workloads.vision.model.plain import PlainForward
 from pangu_jax.workloads.vision.model.trunk import Stream
 
@@ -45,7 +45,8 @@ def pooled(forward: PlainForward, params: Tree, x_BxTxD: jax.Array) -> jax.Array
 def attended(forward: PlainForward, params: Tree, x_BxUxD: jax.Array, seen_BxU: jax.Array) -> jax.Array:
     """See `pooling.attended`; `params` are those of "trunk"."""
     own = forward.gathered(params, ("pool",))["pool"]
-    return pooling.attended(own, x_BxUxD, seen_BxU, forward.config.tanh, forward.config.epsilon)
+    config = forward.config
+    return pooling.attended(own, x_BxUxD, seen_BxU, blocks.gelu_of(config.tanh, config.quick), config.epsilon)
 
 
 def classified(forward: PlainForward, params: Tree, pooled_BxD: jax.Array) -> jax.Array:

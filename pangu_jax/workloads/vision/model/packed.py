@@ -111,16 +111,15 @@ def run(forward: PlainForward, params: Tree, packed: PackedPictures) -> jax.Arra
       packed: of `pack`.
     """
     config, dtype = forward.config, forward.dtype
-    own = forward.gathered(params["trunk"], ("patch", "patch_bias", "positions"))
-    x_RxTxD = packed.values_RxTxV.astype(dtype) @ own["patch"] + own["patch_bias"]
+    x_RxTxD, positions_UxD = forward.patches(params["trunk"], jnp.asarray(packed.values_RxTxV))
     taken_RxTxGxG = packed.rows_RxTxG[..., None] * packed.columns_RxTxG[..., None, :]
     taken_RxTxU = taken_RxTxGxG.reshape(*taken_RxTxGxG.shape[:2], config.units)
-    x_RxTxD += taken_RxTxU.astype(dtype) @ own["positions"]
+    x_RxTxD += taken_RxTxU.astype(dtype) @ positions_UxD
     if config.class_token:
         x_RxTxD = jnp.where(packed.first_RxT[..., None], forward.token(params["trunk"]), x_RxTxD)
     pictures_RxT = jnp.asarray(packed.pictures_RxT)
     seen_RxTxT = pictures_RxT[:, :, None] == pictures_RxT[:, None, :]
-    return forward.run(params["main"], forward.placement.begin(x_RxTxD), seen_RxTxT[:, None])
+    return forward.run(params["main"], forward.entered(params["trunk"], x_RxTxD), seen_RxTxT[:, None])
 
 
 def features(forward: PlainForward, params: Tree, packed: PackedPictures) -> jax.Array:

@@ -49,6 +49,9 @@ class PlainConfig:
       classes: of the head; 0 for no head.
       qkv_bias: whether queries, keys and values have a bias.
       tanh: GELU by tanh, as Flax has it, instead of the error function.
+      quick: GELU as CLIP has it, by a sigmoid.
+      patch_bias: whether the projection of patches has a bias.
+      first_norm: whether a norm comes before the first layer, as in CLIP.
       epsilon: of all norms.
       mean: what is taken from pixels between 0 and 1, one for all channels or one each.
       deviation: what they are divided by then.
@@ -70,6 +73,9 @@ class PlainConfig:
     classes: int = 0
     qkv_bias: bool = True
     tanh: bool = False
+    quick: bool = False
+    patch_bias: bool = True
+    first_norm: bool = False
     epsilon: float = 1e-6
     mean: tuple[float, ...] = (MEAN,)
     deviation: tuple[float, ...] = (DEVIATION,)
@@ -88,6 +94,8 @@ class PlainConfig:
             raise ValueError(f"norm {self.norm!r} is none of tokens, pooled, none")
         if self.pooling == "token" and not self.class_token:
             raise ValueError("pooling 'token' needs class_token = True")
+        if self.tanh and self.quick:
+            raise ValueError("tanh and quick are two kinds of GELU: give one")
         for name in ("mean", "deviation"):
             if len(getattr(self, name)) not in (1, self.channels):
                 raise ValueError(f"{name} {getattr(self, name)}: give one number, or one for each channel")
@@ -178,12 +186,15 @@ class Ends(nnx.Module):
     def __init__(self, config: PlainConfig, rngs: nnx.Rngs):
         width, values = config.d_model, config.patch**2 * config.channels
         self.patch = normal(rngs, (values, width), ("patch", "embed"), fan_in=values)
-        self.patch_bias = zeros((width,), ("norm",))
+        if config.patch_bias:
+            self.patch_bias = zeros((width,), ("norm",))
         self.positions = normal(rngs, (config.units, width), (None, "embed"), fan_in=SMALL)
         if config.class_token:
             self.token = normal(rngs, (width,), ("norm",), fan_in=SMALL)
             if config.token_position:
                 self.token_position = normal(rngs, (width,), ("norm",), fan_in=SMALL)
+        if config.first_norm:
+            self.first_norm = LayerNorm(width)
         if config.norm != "none":
             self.norm = LayerNorm(width)
         if config.pooling == "attention":
@@ -225,14 +236,26 @@ class PlainForward:
 
     def begin(self, params: Tree, stream: Stream) -> tuple[Features, jax.Array]:
         """See `TrunkForward`: no features, and tokens [B, U, D], or [B, 1 + U, D] with the class token."""
-        own = self.gathered(params, ("patch", "patch_bias", "positions"))
-        x_BxTxD = stream.values_BxUxV.astype(self.dtype) @ own["patch"] + own["patch_bias"]
-        x_BxTxD += own["positions"][stream.places_BxU]
+        x_BxTxD, positions_UxD = self.patches(params, stream.values_BxUxV)
+        x_BxTxD += positions_UxD[stream.places_BxU]
         if self.config.class_token:
             token_D = self.token(params)
             first_Bx1xD = jnp.broadcast_to(token_D, (x_BxTxD.shape[0], 1, token_D.shape[0]))
             x_BxTxD = jnp.concatenate([first_Bx1xD, x_BxTxD], axis=1)
-        return (), self.placement.begin(x_BxTxD)
+        return (), self.entered(params, x_BxTxD)
+
+    def patches(self, params: Tree, values_BxUxV: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Tokens of patches without a position, [B, U, D], and the learnt positions."""
+        bias = ("patch_bias",) if self.config.patch_bias else ()
+        own = self.gathered(params, ("patch", "positions", *bias))
+        x_BxUxD = values_BxUxV.astype(self.dtype) @ own["patch"]
+        return x_BxUxD + own["patch_bias"] if bias else x_BxUxD, own["positions"]
+
+    def entered(self, params: Tree, x_BxTxD: jax.Array) -> jax.Array:
+        """What the first layer is given of tokens with their positions."""
+        if self.config.first_norm:
+            x_BxTxD = layer_norm(x_BxTxD, params["first_norm"], self.config.epsilon)
+        return self.placement.begin(x_BxTxD)
 
     def token(self, params: Tree) -> jax.Array:
         """The class token where it enters the first layer, [D]."""
@@ -243,21 +266,13 @@ class PlainForward:
 
     def run(self, layers: Tree, x_BxTxD: jax.Array, seen_Bx1xTxT: jax.Array | None = None) -> jax.Array:
         """See `TrunkForward`; `seen_Bx1xTxT` is true where a token may look, None for everywhere."""
-        config = self.config
-        attention = partial(blocks.self_attention, seen_Bx1xTxT=seen_Bx1xTxT, epsilon=config.epsilon)
-        perceptron = partial(
-            blocks.perceptron, activation=blocks.gelu_of(config.tanh), epsilon=config.epsilon
-        )
-        return blocks.run_blocks(
-            {"attention": attention, "perceptron": perceptron},
-            layers,
-            config.axes()["main"],
-            x_BxTxD,
-            self.placement,
-            self.remat,
-            self.dtype,
-            config.unroll,
-        )
+        config, place = self.config, (self.placement, self.remat, self.dtype)
+        gelu = blocks.gelu_of(config.tanh, config.quick)
+        kinds = {
+            "attention": partial(blocks.self_attention, seen_Bx1xTxT=seen_Bx1xTxT, epsilon=config.epsilon),
+            "perceptron": partial(blocks.perceptron, activation=gelu, epsilon=config.epsilon),
+        }
+        return blocks.run_blocks(kinds, layers, config.axes()["main"], x_BxTxD, *place, config.unroll)
 
     def end(self, params: Tree, early: Features, x_BxTxD: jax.Array) -> Features:
         """See `TrunkForward`: of the units alone, after the last norm where that is of all tokens."""

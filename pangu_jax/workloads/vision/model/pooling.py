@@ -1,5 +1,6 @@
 """From the tokens of a picture to one vector: the class token, the mean, or attention by a learnt query."""
 
+from collections.abc import Callable
 from typing import Literal, get_args
 
 import jax
@@ -10,39 +11,47 @@ from pangu_jax.models import attention
 from pangu_jax.models.normalization import LayerNorm, layer_norm
 from pangu_jax.models.parameters import Tree, normal, zeros
 from pangu_jax.models.projection import project, project_back
-from pangu_jax.workloads.vision.model import blocks
 
 Pooling = Literal["token", "mean", "attention"]
 KINDS = get_args(Pooling)
 
 
 class AttentionPool(nnx.Module):
-    """A query for all pictures, keys and values of their tokens, and a perceptron (arXiv 2106.04560)."""
+    """A query for all pictures, keys and values of their tokens, and a perceptron (arXiv 2106.04560).
+
+    One query of a picture is little work: its heads are not split over devices.
+    """
 
     def __init__(self, width: int, heads: int, hidden: int, rngs: nnx.Rngs):
         kv = width // heads
         self.probe = normal(rngs, (width,), ("norm",), fan_in=width)
-        self.query = normal(rngs, (width, heads, kv), ("embed", "heads", "kv"), fan_in=width)
-        self.query_bias = zeros((heads, kv), ("heads", "kv"))
-        self.key_value = normal(rngs, (width, heads, 2, kv), ("embed", "heads", None, "kv"), fan_in=width)
-        self.key_value_bias = zeros((heads, 2, kv), ("heads", None, "kv"))
-        self.out = normal(rngs, (width, heads, kv), ("embed", "heads", "kv"), fan_in=width)
+        self.query = normal(rngs, (width, heads, kv), ("embed", None, "kv"), fan_in=width)
+        self.query_bias = zeros((heads, kv), (None, "kv"))
+        self.key_value = normal(rngs, (width, heads, 2, kv), ("embed", None, None, "kv"), fan_in=width)
+        self.key_value_bias = zeros((heads, 2, kv), (None, None, "kv"))
+        self.out = normal(rngs, (width, heads, kv), ("embed", None, "kv"), fan_in=width)
         self.out_bias = zeros((width,), ("norm",))
         self.norm = LayerNorm(width)
-        self.up = normal(rngs, (width, hidden), ("embed", "mlp"), fan_in=width)
-        self.up_bias = zeros((hidden,), ("mlp",))
-        self.down = normal(rngs, (width, hidden), ("embed", "mlp"), fan_in=hidden)
+        self.up = normal(rngs, (width, hidden), ("embed", None), fan_in=width)
+        self.up_bias = zeros((hidden,), ("norm",))
+        self.down = normal(rngs, (width, hidden), ("embed", None), fan_in=hidden)
         self.down_bias = zeros((width,), ("norm",))
 
 
-def attended(params: Tree, x_BxTxD: jax.Array, seen_BxT: jax.Array, tanh: bool, epsilon: float) -> jax.Array:
+def attended(
+    params: Tree,
+    x_BxTxD: jax.Array,
+    seen_BxT: jax.Array,
+    activation: Callable[[jax.Array], jax.Array],
+    epsilon: float,
+) -> jax.Array:
     """What the query sees of each picture, [B, D].
 
     Args:
       params: of an `AttentionPool`, whole, in the dtype of products.
       x_BxTxD: tokens of pictures.
       seen_BxT: bool, which of them it may see; one at least of each picture.
-      tanh: GELU by tanh instead of the error function.
+      activation: of the perceptron.
       epsilon: of the norm.
     """
     query_HxK = project(params["probe"], params["query"]) + params["query_bias"]
@@ -52,4 +61,4 @@ def attended(params: Tree, x_BxTxD: jax.Array, seen_BxT: jax.Array, tanh: bool, 
     heads_BxHxK = attention.attend(q, k, v, seen_BxT[:, None, None], None)[:, :, 0]
     y_BxD = project_back(heads_BxHxK, params["out"]) + params["out_bias"]
     hidden = project(layer_norm(y_BxD, params["norm"], epsilon), params["up"]) + params["up_bias"]
-    return y_BxD + project_back(blocks.gelu_of(tanh)(hidden), params["down"]) + params["down_bias"]
+    return y_BxD + project_back(activation(hidden), params["down"]) + params["down_bias"]

@@ -1,0 +1,1 @@
+"""Models of pictures and texts of other libraries: to a run directory, and back."""

@@ -1,0 +1,1 @@
+"""Measuring a run of pictures and captions."""
