@@ -10,10 +10,10 @@ from data_pipelines.pairs.pairs import ImageTextPairs
 from pangu_jax.errors import UserError
 from pangu_jax.workloads.multimodal import locked_features
 from pangu_jax.workloads.multimodal.model.image_text import ImageTextConfig
-from pangu_jax.workloads.multimodal.towers import Towers
+from pangu_jax.workloads.multimodal.towers import TowerOrigins
 
 
-def require_size(data: Any, image: Any, towers: Towers) -> None:
+def require_size(data: Any, image: Any, towers: TowerOrigins) -> None:
     """UserError where pictures are not of the size that their tower, of shape `image`, takes."""
     if (data.size, data.channels) == (image.size, image.channels):
         return
@@ -34,7 +34,7 @@ def shown(data: Any, config: ImageTextConfig, looks_once: bool) -> dict[str, jax
     return {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in shapes}
 
 
-def with_vocabulary(data: Any, towers: Towers) -> Any:
+def with_vocabulary(data: Any, towers: TowerOrigins) -> Any:
     """Pairs that are cut into what a text tower has learnt.
 
     Raises:
@@ -52,7 +52,7 @@ def with_vocabulary(data: Any, towers: Towers) -> Any:
     return data.with_vocabulary(vocabulary)
 
 
-def with_features(data: Any, towers: Towers, config: ImageTextConfig) -> tuple[Any, bool]:
+def with_features(data: Any, towers: TowerOrigins, config: ImageTextConfig) -> tuple[Any, bool]:
     """Pairs, and whether they show features: where a tower of pictures is locked and sees each picture in one
     way only."""
     tower = towers.learnt.get("image")

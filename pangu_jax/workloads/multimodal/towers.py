@@ -75,7 +75,7 @@ class StoredTower:
 
 
 @dataclass(frozen=True)
-class Towers:
+class TowerOrigins:
     """Where the towers of a model are from.
 
     Attributes:
@@ -87,7 +87,7 @@ class Towers:
     identities: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, **given: Any) -> tuple["Towers", dict[str, Any]]:
+    def of(cls, **given: Any) -> tuple["TowerOrigins", dict[str, Any]]:
         """Of `image` and `text` as a recipe gives them: these, and the shapes of both."""
         learnt = {name: one for name, one in given.items() if hasattr(one, "restore")}
         stored = {name: one for name, one in given.items() if isinstance(one, StoredTower)}

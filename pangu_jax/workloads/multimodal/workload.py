@@ -25,7 +25,7 @@ from pangu_jax.workloads.multimodal.model.image_text import (
 )
 from pangu_jax.workloads.multimodal.model.language_tower import LanguageTower, without_dropout
 from pangu_jax.workloads.multimodal.model.text_transformer import TextTransformerConfig
-from pangu_jax.workloads.multimodal.towers import Towers
+from pangu_jax.workloads.multimodal.towers import TowerOrigins
 from pangu_jax.workloads.shape import Shape
 
 register = partial(gin.external_configurable, module="pangu_jax.workloads.multimodal")
@@ -79,7 +79,7 @@ class ImageTextModel(ComparedWorkload):
     ):
         self.contrast_weight, self.caption_weight = contrast_weight, caption_weight
         self.config = _config(image, text, width, contrast, caption_weight, queries, projected)
-        self.towers, _ = Towers.of(image=image, text=text)
+        self.towers, _ = TowerOrigins.of(image=image, text=text)
         self.data = fitting.with_vocabulary(data, self.towers)
         self._require_fit()
         self.data, self.looks_once = fitting.with_features(self.data, self.towers, self.config)
@@ -141,7 +141,7 @@ class ImageTextModel(ComparedWorkload):
         return self.start(key, {})
 
     def start(self, key: jax.Array, given: Tree) -> Variables:
-        """Towers of other runs; all else is fresh, fp32."""
+        """TowerOrigins of other runs; all else is fresh, fp32."""
         return self.towers.split({**self.config.init(key), **given})
 
     def logical_axes(self) -> Variables:
@@ -279,7 +279,7 @@ def _config(
     queries: int = 0,
     projected: tuple[bool, bool] = (True, True),
 ) -> ImageTextConfig:
-    _, both = Towers.of(image=image, text=text)
+    _, both = TowerOrigins.of(image=image, text=text)
     image, text = both["image"], both["text"]
     if isinstance(text, EncoderDecoderConfig):
         text = LanguageTower(without_dropout(text), writes=caption_weight > 0)
