@@ -54,6 +54,7 @@ class ImageTextModel(ComparedWorkload):
       caption_weight: in the loss; 0 for a model without decoder.
       queries: of attention over a picture's units, what the decoder reads instead of them; 0 for the units.
       projected: whether pictures and texts are projected, each; what a tower gives is the embedding without.
+      blind: whether the decoder reads zeros in place of pictures: a control of captions.
     """
 
     name = "multimodal"
@@ -62,7 +63,7 @@ class ImageTextModel(ComparedWorkload):
     # What `from_run` reads of a recipe.
     OF_MODEL: tuple[str, ...] = (
         "image", "text", "width", "contrast", "contrast_weight", "caption_weight", "queries",
-        "projected",
+        "projected", "blind",
     )  # fmt: skip
 
     def __init__(
@@ -76,9 +77,10 @@ class ImageTextModel(ComparedWorkload):
         caption_weight: float = 0.0,
         queries: int = 0,
         projected: tuple[bool, bool] = (True, True),
+        blind: bool = False,
     ):
         self.contrast_weight, self.caption_weight = contrast_weight, caption_weight
-        self.config = _config(image, text, width, contrast, caption_weight, queries, projected)
+        self.config = _config(image, text, width, contrast, caption_weight, queries, projected, blind)
         self.towers, _ = TowerOrigins.of(image=image, text=text)
         self.data = fitting.with_vocabulary(data, self.towers)
         self._require_fit()
@@ -96,7 +98,16 @@ class ImageTextModel(ComparedWorkload):
         given = recipe.arguments(reference)
         made = {
             name: make(recipe, given[name], reference.scope)
-            for name in ("image", "text", "width", "contrast", "caption_weight", "queries", "projected")
+            for name in (
+                "image",
+                "text",
+                "width",
+                "contrast",
+                "caption_weight",
+                "queries",
+                "projected",
+                "blind",
+            )
             if name in given
         }
         return _config(**made).dimensions()
@@ -141,7 +152,7 @@ class ImageTextModel(ComparedWorkload):
         return self.start(key, {})
 
     def start(self, key: jax.Array, given: Tree) -> Variables:
-        """TowerOrigins of other runs; all else is fresh, fp32."""
+        """Towers of other runs; all else is fresh, fp32."""
         return self.towers.split({**self.config.init(key), **given})
 
     def logical_axes(self) -> Variables:
@@ -278,6 +289,7 @@ def _config(
     caption_weight: float = 0.0,
     queries: int = 0,
     projected: tuple[bool, bool] = (True, True),
+    blind: bool = False,
 ) -> ImageTextConfig:
     _, both = TowerOrigins.of(image=image, text=text)
     image, text = both["image"], both["text"]
@@ -290,7 +302,7 @@ def _config(
     try:
         queries = queries if caption_weight else 0
         return ImageTextConfig(
-            image, text, width, contrast, queries, (bool(projected[0]), bool(projected[1]))
+            image, text, width, contrast, queries, (bool(projected[0]), bool(projected[1])), blind
         )
     except ValueError as error:
         raise UserError(f"ImageTextModel: {error}") from None

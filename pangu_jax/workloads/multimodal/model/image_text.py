@@ -62,6 +62,8 @@ class ImageTextConfig:
         the units themselves.
       projected: whether pooled pictures and texts are projected to `width`, each; where one is not, its tower
         is as wide.
+      blind: whether the decoder reads zeros in place of every picture: the control that learns what captions
+        tell of each other.
     """
 
     image: TrunkConfig
@@ -70,6 +72,7 @@ class ImageTextConfig:
     contrast: Contrast = "clip"
     queries: int = 0
     projected: tuple[bool, bool] = (True, True)
+    blind: bool = False
 
     def __post_init__(self):
         if self.contrast not in get_args(Contrast):
@@ -219,7 +222,8 @@ class ImageTextForward:
         x_BxUxF = seen.units_BxUxF.astype(self.dtype)
         if self.config.queries:
             x_BxUxF = queried(own["queries"], x_BxUxF)
-        return x_BxUxF @ own["memory"].T + params["join"]["memory_bias"].astype(self.dtype)
+        memory_BxUxD = x_BxUxF @ own["memory"].T + params["join"]["memory_bias"].astype(self.dtype)
+        return jnp.zeros_like(memory_BxUxD) if self.config.blind else memory_BxUxD
 
     def _embedding(self, params: Tree, name: str, pooled_BxF: jax.Array) -> jax.Array:
         if name in params["join"]:
