@@ -13,17 +13,15 @@ from pangu_jax.errors import UserError
 from pangu_jax.recipes import Recipe, Reference, make
 from pangu_jax.workloads import Batch, RunContext, Source, Sums, TrainStream, Tree, Variables
 from pangu_jax.workloads.compared import ComparedWorkload
-from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.workloads.multimodal import fitting, shapes, stored_pairs, towers
+from pangu_jax.workloads.multimodal.configuring import config_of
 from pangu_jax.workloads.multimodal.data import PairData
 from pangu_jax.workloads.multimodal.model import contrast as contrasts
 from pangu_jax.workloads.multimodal.model.image_text import (
     Contrast,
-    ImageTextConfig,
     ImageTextForward,
     SeenPictures,
 )
-from pangu_jax.workloads.multimodal.model.language_tower import LanguageTower, without_dropout
 from pangu_jax.workloads.multimodal.model.text_transformer import TextTransformerConfig
 from pangu_jax.workloads.multimodal.towers import TowerOrigins
 from pangu_jax.workloads.shape import Shape
@@ -80,7 +78,7 @@ class ImageTextModel(ComparedWorkload):
         blind: bool = False,
     ):
         self.contrast_weight, self.caption_weight = contrast_weight, caption_weight
-        self.config = _config(image, text, width, contrast, caption_weight, queries, projected, blind)
+        self.config = config_of(image, text, width, contrast, caption_weight, queries, projected, blind)
         self.towers, _ = TowerOrigins.of(image=image, text=text)
         self.data = fitting.with_vocabulary(data, self.towers)
         self._require_fit()
@@ -110,7 +108,7 @@ class ImageTextModel(ComparedWorkload):
             )
             if name in given
         }
-        return _config(**made).dimensions()
+        return config_of(**made).dimensions()
 
     @classmethod
     def from_run(cls, recipe: Recipe, reference: Reference, directory: Path) -> "ImageTextModel":
@@ -279,30 +277,3 @@ class ImageTextModel(ComparedWorkload):
     def shape(self) -> Shape:
         """The model in numbers, for the planner."""
         return shapes.shape_of(self.config, self.data.length, self.towers.locked, self.looks_once)
-
-
-def _config(
-    image: Any,
-    text: Any,
-    width: int = 256,
-    contrast: Contrast = "clip",
-    caption_weight: float = 0.0,
-    queries: int = 0,
-    projected: tuple[bool, bool] = (True, True),
-    blind: bool = False,
-) -> ImageTextConfig:
-    _, both = TowerOrigins.of(image=image, text=text)
-    image, text = both["image"], both["text"]
-    if isinstance(text, EncoderDecoderConfig):
-        text = LanguageTower(without_dropout(text), writes=caption_weight > 0)
-    if caption_weight and not text.memory_width:
-        raise UserError(
-            "ImageTextModel.caption_weight: the text tower has no decoder; give @EncoderDecoder()"
-        )
-    try:
-        queries = queries if caption_weight else 0
-        return ImageTextConfig(
-            image, text, width, contrast, queries, (bool(projected[0]), bool(projected[1])), blind
-        )
-    except ValueError as error:
-        raise UserError(f"ImageTextModel: {error}") from None

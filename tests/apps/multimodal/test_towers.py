@@ -20,8 +20,13 @@ from pangu_jax.apps.multimodal.embedding import Embedder
 from pangu_jax.apps.multimodal.towers import ImageTowerOfRun, image_tower, text_tower
 from pangu_jax.errors import UserError
 from pangu_jax.models.placement import OneDevice
+from pangu_jax.parallel.layout import Layout
+from pangu_jax.parallel.mesh import make_mesh
 from pangu_jax.runs import metrics, opening
 from pangu_jax.runs.inference_layout import Devices
+from pangu_jax.training import step
+from pangu_jax.training.optimizers import adamw
+from pangu_jax.training.schedules import constant_schedule
 from pangu_jax.training.train import train
 from pangu_jax.workloads import RunContext
 from pangu_jax.workloads.multimodal import ImageTextModel
@@ -35,7 +40,7 @@ from pangu_jax.workloads.vision.model.plain import PlainConfig
 from tests.runs import made_up
 
 SIZE = 16
-TRUNK = {"size": SIZE, "patch": 8, "d_model": 16, "layers": 1, "heads": 2}
+TRUNK = {"size": SIZE, "patch": 8, "d_model": 24, "layers": 1, "heads": 2}
 VISION = f"""
 import data_pipelines.images.images
 import pangu_jax.workloads.vision
@@ -197,7 +202,7 @@ def test_features_give_the_loss_of_the_tower(folder, caption_weight):
     assert ("decoder" in variables.params["text"]) == (caption_weight > 0)
     features = looks_once.train_source(8, 0).batch(3)
     assert {name: x.shape[1:] for name, x in features.items() if name in ("units", "pooled", "image")} == (
-        {"units": (4, 16), "pooled": (16,)} if caption_weight else {"pooled": (16,)}
+        {"units": (4, 24), "pooled": (24,)} if caption_weight else {"pooled": (24,)}
     )
     shapes_ = looks_once.batch_shapes(8)
     assert {name: (x.shape, x.dtype) for name, x in features.items()} == {
@@ -273,6 +278,30 @@ def test_what_rests_costs_less(folder):
     assert costs == sorted(costs) and len(set(costs)) == 4
 
 
+def after_steps(workload, layout):
+    """Parameters, locked towers and loss after two steps of a layout."""
+    optimizer, mesh = (
+        adamw(constant_schedule(1e-3), epsilon=1e-4),
+        make_mesh(layout, jax.devices()[: layout.data * layout.fsdp * layout.model]),
+    )
+    (state, _), source = step.start(workload, optimizer, mesh, 0), workload.train_source(8, 0)
+    train_step = step.make_train_step(workload, optimizer, RUN, layout, mesh, batch_size=8, seed=0)
+    for number in range(2):
+        state, measured = train_step(state, source.batch(number))
+    return jax.device_get((state.params, state.extra, step.means(measured)["loss"]))
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("fixed", [False, True], ids=["pictures", "features"])
+def test_a_layout_is_as_one_device(folder, fixed):
+    workload = of_runs(folder, drawn(fixed=fixed), image=True, text=True)
+    one = after_steps(workload, Layout(data=1))
+    for partitioning in ("auto", "manual"):
+        found = after_steps(workload, Layout(data=2, fsdp=2, model=2, partitioning=partitioning))
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-5), one, found)
+        same(found[1], one[1])
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -283,7 +312,7 @@ def test_what_rests_costs_less(folder):
         (lambda f: text_tower(made_up.CONFIG, locked=True), "text_tower.locked is of a finished run"),
         (
             lambda f: image_tower(PlainConfig(**{**TRUNK, "d_model": 32}), f"{f}/vision").config,
-            "vision has d_model = 16, and image_tower.model 32: --gin.image_tower.model=None takes",
+            "vision has d_model = 24, and image_tower.model 32: --gin.image_tower.model=None takes",
         ),
         (
             lambda f: text_tower(dataclasses.replace(made_up.CONFIG, vocab_size=600), f"{f}/language"),
@@ -317,7 +346,7 @@ def test_how_a_shape_is_carried_out_is_the_recipes(folder):
 def test_a_damaged_file_of_towers(locked, folder, tmp_path):
     copy = shutil.copytree(folder / "locked", tmp_path / "run")
     told = json.loads((copy / "towers.json").read_text())
-    assert told["image"]["d_model"] == 16 and told["locked_image"]
+    assert told["image"]["d_model"] == 24 and told["locked_image"]
     (copy / "towers.json").write_text(json.dumps(told | {"image": {"name": "os.system"}}))
     with pytest.raises(UserError, match=r"towers.json is damaged"):
         opening.open_run(copy)
