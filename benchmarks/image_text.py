@@ -25,7 +25,7 @@ ARMS: dict[str, tuple[str, ...]] = {
     "written captions": (),
     "shuffled": ("pairs.shuffled=True",),
     "blind": ("ImageTextModel.blind=True",),
-    "translated captions": ("pairs.captions='captions.zhb.txt'",),
+    "translated captions": ("pairs.captions='captions.zhb.txt'", "EncoderDecoder.vocab_size=1344"),
 }
 WAYS = ("text_to_image", "image_to_text")
 

@@ -23,7 +23,7 @@ class Embedder:
 
     Args:
       workload: the model.
-      params: {"image", "text", "join"}, as they are evaluated.
+      params: {"image", "text", "join"}, `complete`, as they are evaluated.
       run: how a forward pass is carried out.
     """
 
@@ -36,7 +36,8 @@ class Embedder:
     def of_run(cls, run: OpenedRun) -> "Embedder":
         """Those of a finished run, of the family `multimodal`."""
         workload: Any = run.workload
-        return cls(workload, workload.evaluated(run.variables).params, run.spread.run)
+        params = workload.complete(workload.evaluated(run.variables))
+        return cls(workload, params, run.spread.run)
 
     @property
     def width(self) -> int:

@@ -1,7 +1,8 @@
 """A model of pictures and captions in numbers (`pangu_jax.workloads.shape`)."""
 
+from collections.abc import Collection
 from functools import singledispatch
-from typing import Any
+from typing import Any, Literal
 
 from pangu_jax.errors import UserError
 from pangu_jax.workloads.language import shapes as of_language
@@ -12,12 +13,31 @@ from pangu_jax.workloads.shape import Attention, End, Product, Shape, Tower
 from pangu_jax.workloads.vision import shapes as of_vision
 
 
-def shape_of(config: ImageTextConfig, length: int) -> Shape:
-    """For captions of so many tokens."""
+def shape_of(
+    config: ImageTextConfig, length: int, locked: Collection[str] = (), looks_once: bool = False
+) -> Shape:
+    """A model in numbers.
+
+    Args:
+      config: of both towers and what joins them.
+      length: tokens of a caption.
+      locked: "image" or "text": state and no parameters.
+      looks_once: whether features of pictures are kept, and their tower is no part of a step.
+    """
     units = config.image.units
-    seen, ends = of_vision.of_trunk(config.image, (units,))
+    towers, ends = of_vision.of_trunk(config.image, (units,))
+    towers = tuple(tower._replace(name=f"image {tower.name}", staged=False) for tower in towers)
+    if "image" in locked:
+        towers, ends = _at_rest(towers), _state(ends, "forward")
+    if looks_once:
+        towers, ends = (), ()
     read, of_text = of_tower(config.text, length, config.queries or units)
-    towers = tuple(tower._replace(name=f"image {tower.name}", staged=False) for tower in seen) + read
+    if "text" in locked:
+        # Of a decoder beside pictures gradients go back through all layers: it counts as learning.
+        encoders = sum(not tower.memory_tokens for tower in read)
+        read = _at_rest(read[:encoders]) + read[encoders:]
+        of_text = _state(of_text, "constant")
+    towers, ends = (*towers, *read), (*ends, *of_text)
     join: tuple[End, ...] = ()
     if config.contrast != "none":
         both = zip(("image", "text"), config.widths, config.projected, strict=True)
@@ -31,7 +51,17 @@ def shape_of(config: ImageTextConfig, length: int) -> Shape:
         join += (End("queries", wide, 2 * wide, units, "product"),)
     if memory := config.text.memory_width:
         join += (End("memory", wide, memory, config.queries or units, "product"),)
-    return Shape(towers, (*ends, *of_text, *join), config.width if config.contrast != "none" else 0)
+    return Shape(towers, (*ends, *join), config.width if config.contrast != "none" else 0)
+
+
+def _at_rest(towers: tuple[Tower, ...]) -> tuple[Tower, ...]:
+    """The same without a backward pass."""
+    return tuple(tower._replace(learns=False) for tower in towers)
+
+
+def _state(ends: tuple[End, ...], kind: Literal["constant", "forward"]) -> tuple[End, ...]:
+    """The same, whose matrices are no parameters."""
+    return tuple(end._replace(kind=kind) if end.kind != "lookup" else end for end in ends)
 
 
 @singledispatch

@@ -183,7 +183,7 @@ class _Measuring:
         if (labelled.size, labelled.channels) != (model.size, model.channels):
             raise UserError(
                 f"images gives pictures of {labelled.size} pixels and {labelled.channels} channels, and the "
-                f"run has size {model.size} and channels {model.channels}: set images.size and images.mode to it"
+                f"run has size {model.size} and channels {model.channels}: set both so"
             )
         embedder = Embedder(self._workload, self._variables.params, self._run)
         texts = zero_shot.read_templates(Path(templates) if templates else None)
