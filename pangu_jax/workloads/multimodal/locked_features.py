@@ -15,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from data_pipelines.pairs import stored_features
 from data_pipelines.pairs.pairs import ImageTextPairs
 from data_pipelines.pairs.stored_features import StoredFeatures
+from pangu_jax.errors import UserError
 from pangu_jax.models.placement import OneDevice
 from pangu_jax.workloads.multimodal.model.image_text import ImageTextConfig
 from pangu_jax.workloads.multimodal.towers import LearntTower
@@ -26,7 +27,8 @@ log = logging.getLogger(__name__)
 def stored(config: ImageTextConfig, tower: LearntTower, pairs: ImageTextPairs) -> StoredFeatures:
     """The features of pairs' pictures by a tower, from disk; computed first where they are not there.
 
-    Each process looks for itself; of those that share a disk one computes them.
+    Raises:
+      UserError: they are not there yet, and this is one of several processes.
     """
     key = {
         "tower": tower.identity,
@@ -46,6 +48,13 @@ def _made(
     config: ImageTextConfig, tower: LearntTower, pairs: ImageTextPairs
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
     began, count = time.monotonic(), len(pairs.pictures)
+    if jax.process_count() > 1:
+        # They would take turns at the cache, and a checkpoint is read by all of them together.
+        raise UserError(
+            f"features of {count} pictures by the tower of {tower.named}, which is locked, are not in "
+            f"{pairs.cache_root} yet: start the same command in one process first, which makes them before "
+            "its first step, with pairs.cache_dir where all see it; or give pairs.augment random views"
+        )
     log.info("features of %d pictures by the tower of %s, which is locked: once", count, tower.named)
     mesh = Mesh(np.array(jax.local_devices()), ("pictures",))
     whole, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("pictures"))

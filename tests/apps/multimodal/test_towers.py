@@ -229,6 +229,14 @@ def test_features_are_computed_once(folder, monkeypatch):
     )
 
 
+def test_of_several_processes_none_computes_them(folder, monkeypatch, tmp_path):
+    workload = of_runs(folder, drawn(fixed=True, cache_dir=str(tmp_path)), image=True)
+    workload.fingerprint()
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(UserError, match="start the same command in one process first"):
+        workload.train_source(4, 0)
+
+
 @pytest.mark.parametrize(
     "trunk",
     [
