@@ -134,7 +134,7 @@ def _activations(context: SearchContext, c: Candidates) -> np.ndarray:
             chunks.append(chunk)
         else:  # of one microbatch at a time, in a pipeline too
             outside = outside + chunk * e.kept_in_scan
-    whole, largest, count = summed(c, chunks), np.max(chunks, axis=0), ticks(context, c)
+    whole, largest, count = summed(c, chunks), np.max(chunks, axis=0, initial=0), ticks(context, c)
     stash = (2 * c.stage * c.repeats - 1) * together + largest
     # A tick keeps what arrives and what leaves. Branches for the towers of a circular pipeline share the room
     # of the largest.

@@ -10,28 +10,62 @@ from pangu_jax.workloads.multimodal.model.language_tower import LanguageTower
 from pangu_jax.workloads.multimodal.model.text_transformer import TextTransformerConfig
 from pangu_jax.workloads.shape import Attention, End, Product, Shape, Tower
 from pangu_jax.workloads.vision import shapes as of_vision
+from pangu_jax.workloads.vision.model.plain import PlainConfig
+from pangu_jax.workloads.vision.model.trunk import TrunkConfig
 
 
 def shape_of(config: ImageTextConfig, length: int) -> Shape:
     """For captions of so many tokens."""
-    units = config.image.units
+    units, contrast = config.image.units, config.contrast != "none"
     seen, ends = of_vision.of_trunk(config.image, (units,))
+    pool, of_pool = _pool(config.image)
     read, of_text = of_tower(config.text, length, config.queries or units)
-    towers = tuple(tower._replace(name=f"image {tower.name}", staged=False) for tower in seen) + read
+    if not contrast:  # what makes embeddings is there, and rests
+        pool, of_pool = (), tuple(end._replace(tokens=0) for end in of_pool)
+        read = (_resting(read[0]), *read[1:])
+    towers = tuple(tower._replace(name=f"image {tower.name}", staged=False) for tower in seen)
     join: tuple[End, ...] = ()
-    if config.contrast != "none":
+    if contrast:
         both = zip(("image", "text"), config.widths, config.projected, strict=True)
         join = tuple(
             End(f"{name} projection", own, config.width, 1, "product")
             for name, own, projected in both
             if projected
         )
-    wide = config.widths[0]
+    wide, queries = config.widths[0], ()
     if config.queries:
+        queries = (_looking("queries", units, Attention(1, wide, config.queries, units, False, True)),)
         join += (End("queries", wide, 2 * wide, units, "product"),)
     if memory := config.text.memory_width:
         join += (End("memory", wide, memory, config.queries or units, "product"),)
-    return Shape(towers, (*ends, *of_text, *join), config.width if config.contrast != "none" else 0)
+    towers = (*towers, *pool, *queries, *read)
+    return Shape(towers, (*ends, *of_pool, *of_text, *join), config.width if contrast else 0)
+
+
+def _pool(image: TrunkConfig) -> tuple[tuple[Tower, ...], tuple[End, ...]]:
+    """What makes one vector of a picture's units: attention by one query, where a trunk has that."""
+    if not isinstance(image, PlainConfig) or image.pooling != "attention":
+        return (), ()
+    width, units = image.d_model, image.units
+    look = Attention(image.heads, width // image.heads, 1, units, causal=False, plain=True)
+    ends = (
+        End("pool query", width, width, 0, "product"),  # one for all pictures
+        End("pool", width, 2 * width, units, "product"),
+        End("pool out", width, width, 1, "product"),
+        End("pool up", width, image.hidden, 1, "product"),
+        End("pool down", image.hidden, width, 1, "product"),
+    )
+    return (_looking("pool", units, look),), ends
+
+
+def _looking(name: str, units: int, look: Attention) -> Tower:
+    """Attention over a picture's units whose weights are ends: no device's part of them is split."""
+    return Tower(name, 1, units, look.heads * look.width, (), (look,), 0, staged=False)
+
+
+def _resting(tower: Tower) -> Tower:
+    products = tuple(product._replace(tokens=0) for product in tower.products)
+    return tower._replace(tokens=0, products=products, attentions=())
 
 
 @singledispatch
