@@ -35,6 +35,7 @@ USERS = {
     "symbolic_shape": ("pangu_jax/apps/vision/exporting/exporting.py",),
     "jax2onnx": (),
     "rouge_chinese": (),
+    "corpus_bleu": (),
     "get_topology_desc": ("tpu_npu_backends/gpu.py", "tpu_npu_backends/topologies.py"),
 }
 

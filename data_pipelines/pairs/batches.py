@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data_pipelines.batches import Batch
-from data_pipelines.images.batches import PictureTask
+from data_pipelines.pairs.views import Views
 from data_pipelines.pairs.vocabulary import PAD, CaptionVocabulary, fitted
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class PairTask:
       name: in the mixture.
       index: its `task_id`.
       pairs: what is drawn from; its numbers are those of `picture` and `text` in a batch.
-      views: makes a view of a picture, by its place.
+      views: what is shown of a picture, by its place: pixels, or features of them.
       tokens: of captions.
       links: every pair of the set in the order in which they are shown; None to show every picture once, with
         one of its captions that is drawn.
@@ -52,7 +52,7 @@ class PairTask:
     name: str
     index: int
     pairs: "PairSet"
-    views: PictureTask
+    views: Views
     tokens: CaptionTokens
     links: np.ndarray | None = None
     size: int = dataclasses.field(init=False)
@@ -63,15 +63,15 @@ class PairTask:
         self.records = range(self.size)
 
     def window(self, record: int, rng: np.random.Generator) -> Batch:
-        """image uint8 [1, S, S, C] · tokens int32 [T] · picture, text int32 [] · weight float32 [] · task_id
-        int32 []."""
+        """image uint8 [1, S, S, C], or what else `views` shows · tokens int32 [T] · picture, text int32 [] ·
+        weight float32 [] · task_id int32 []."""
         if self.links is None:
             own = self.pairs.texts_of(record)
             picture, text = record, int(own[rng.integers(len(own))])
         else:
             text, picture = map(int, self.links[record])
-        image = self.views.window(int(self.pairs.place_P[picture]), rng)["image"]
-        return self._row(image, self.pairs.text[text], picture, text, 1.0)
+        shown = self.views.shown(int(self.pairs.place_P[picture]), rng)
+        return self._row(shown, self.pairs.text[text], picture, text, 1.0)
 
     def identity(self, record: int) -> str:
         """The picture's name."""
@@ -80,11 +80,11 @@ class PairTask:
 
     def padding(self) -> Batch:
         """A row without weight, to fill a last batch."""
-        return self._row(self.views.padding()["image"], None, -1, -1, 0.0)
+        return self._row(self.views.nothing(), None, -1, -1, 0.0)
 
-    def _row(self, image: np.ndarray, said: str | None, picture: int, text: int, weight: float) -> Batch:
+    def _row(self, shown: Batch, said: str | None, picture: int, text: int, weight: float) -> Batch:
         return {
-            "image": image,
+            **shown,
             "tokens": self.tokens.row(said),
             "picture": np.asarray(picture, np.int32),
             "text": np.asarray(text, np.int32),
@@ -107,7 +107,7 @@ class PairPictureTask:
     def window(self, record: int, rng: np.random.Generator) -> Batch:
         """A picture."""
         place = int(self.pairs.pairs.place_P[record])
-        return self._row(self.pairs.views.window(place, rng)["image"], record, 1.0)
+        return self._row(self.pairs.views.shown(place, rng), record, 1.0)
 
     def identity(self, record: int) -> str:
         """The picture's name."""
@@ -115,11 +115,11 @@ class PairPictureTask:
 
     def padding(self) -> Batch:
         """A row without weight."""
-        return self._row(self.pairs.views.padding()["image"], -1, 0.0)
+        return self._row(self.pairs.views.nothing(), -1, 0.0)
 
-    def _row(self, image: np.ndarray, picture: int, weight: float) -> Batch:
+    def _row(self, shown: Batch, picture: int, weight: float) -> Batch:
         return {
-            "image": image,
+            **shown,
             "picture": np.asarray(picture, np.int32),
             "weight": np.asarray(weight, np.float32),
             "task_id": np.asarray(self.index, np.int32),

@@ -1,7 +1,8 @@
 """One side of a set of pairs: pictures and captions by numbers of its own, and which is right of which."""
 
+import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,9 @@ from data_pipelines.batches import ValidationBatches
 from data_pipelines.images.augment import Augmentation
 from data_pipelines.images.batches import Pictures, PictureTask
 from data_pipelines.pairs.batches import CaptionTask, CaptionTokens, PairPictureTask, PairTask
+from data_pipelines.pairs.stored_features import StoredFeatures
 from data_pipelines.pairs.texts import CaptionTexts
+from data_pipelines.pairs.views import PixelViews, Views
 
 TASK = "pairs"
 
@@ -27,6 +30,7 @@ class PairSet:
       augment: steps that make a view.
       size: pixels of its side.
       tokens: how captions become tokens.
+      features: gives what is shown in the place of pictures, when it is needed; None for pictures.
     """
 
     pictures: Pictures
@@ -36,6 +40,7 @@ class PairSet:
     augment: tuple[Augmentation, ...]
     size: int
     tokens: CaptionTokens
+    features: Callable[[], StoredFeatures] | None = None
 
     @property
     def picture_count(self) -> int:
@@ -87,11 +92,16 @@ class PairSet:
         order = np.random.default_rng(0).permutation(self.picture_count)
         other_P = np.empty(self.picture_count, np.int32)
         other_P[order] = np.roll(order, 1)  # one round of all: no picture keeps its own
-        return _replaced(self, np.stack([self.links[:, 0], other_P[self.links[:, 1]]], axis=1))
+        links = np.stack([self.links[:, 0], other_P[self.links[:, 1]]], axis=1)
+        return dataclasses.replace(self, links=links)
+
+    def with_pixels(self) -> "PairSet":
+        """The same, and pictures are shown themselves."""
+        return dataclasses.replace(self, features=None)
 
     def drawn(self) -> PairTask:
         """Every picture once in an epoch, with one of its captions."""
-        return PairTask(TASK, 0, self, self._views(self.augment), self.tokens)
+        return PairTask(TASK, 0, self, self._views(), self.tokens)
 
     def once(self, batch_size: int) -> ValidationBatches:
         """Every right pair once: the first captions of all pictures, then the second, and so on, so that a
@@ -101,7 +111,7 @@ class PairSet:
         rank_L = np.arange(len(text_L)) - first_P[picture_L]
         order = np.lexsort((picture_L, rank_L))
         links = np.stack([text_L[order], picture_L[order]], axis=1)
-        task = PairTask(TASK, 0, self, self._views(self.augment), self.tokens, links)
+        task = PairTask(TASK, 0, self, self._views(), self.tokens, links)
         return ValidationBatches(task, batch_size)
 
     def pictures_once(self, batch_size: int) -> ValidationBatches:
@@ -112,14 +122,10 @@ class PairSet:
         """Every caption once: tokens int32 [B, T], text and task_id int32 [B], weight fp32 [B]."""
         return ValidationBatches(CaptionTask(self.drawn()), batch_size)
 
-    def _views(self, steps: Sequence[Augmentation]) -> PictureTask:
-        return PictureTask(TASK, 0, self.pictures, (), steps, self.size, function="pairs")
-
-
-def _replaced(pairs: PairSet, links_Lx2: np.ndarray) -> PairSet:
-    return PairSet(
-        pairs.pictures, pairs.place_P, pairs.text, links_Lx2, pairs.augment, pairs.size, pairs.tokens
-    )
+    def _views(self) -> Views:
+        if self.features is not None:
+            return self.features()
+        return PixelViews(PictureTask(TASK, 0, self.pictures, (), self.augment, self.size, function="pairs"))
 
 
 def chosen(
@@ -130,6 +136,7 @@ def chosen(
     augment: tuple[Augmentation, ...],
     size: int,
     tokens: CaptionTokens,
+    features: Callable[[], StoredFeatures] | None = None,
 ) -> PairSet:
     """The side of the pictures that are wanted and have a caption.
 
@@ -138,10 +145,12 @@ def chosen(
       text: of all sides.
       links_Lx2: int32 (text, place in pictures).
       wanted_N: bool, by places.
-      augment, size, tokens: as `PairSet` has them.
+      augment, size, tokens, features: as `PairSet` has them.
     """
     own = links_Lx2[wanted_N[links_Lx2[:, 1]]]
     texts, text_L = np.unique(own[:, 0], return_inverse=True)
     places, picture_L = np.unique(own[:, 1], return_inverse=True)
     links = np.stack([text_L, picture_L], axis=1).astype(np.int32)
-    return PairSet(pictures, places.astype(np.int64), text.chosen(texts), links, augment, size, tokens)
+    return PairSet(
+        pictures, places.astype(np.int64), text.chosen(texts), links, augment, size, tokens, features
+    )

@@ -7,7 +7,7 @@ pairs.validation = 'val.txt'
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import gin
@@ -17,14 +17,17 @@ from data_pipelines import cache
 from data_pipelines.batches import Mixture, ValidationBatches
 from data_pipelines.errors import DataError
 from data_pipelines.images.augment import Augmentation, CenterCrop, RandomResizedCrop, Resize
-from data_pipelines.images.batches import Pictures
+from data_pipelines.images.batches import Pictures, PictureTask
 from data_pipelines.images.decoding import MAX_PIXELS, Mode
 from data_pipelines.pairs import noticing, pair_set, preparing, sides, sources
 from data_pipelines.pairs.batches import CaptionTokens
 from data_pipelines.pairs.pair_set import TASK, PairSet
 from data_pipelines.pairs.preparing import PairIndex
 from data_pipelines.pairs.sides import Sides
+from data_pipelines.pairs.stored_features import StoredFeatures
 from data_pipelines.pairs.vocabulary import CaptionVocabulary, CharacterVocabulary, fitted
+
+DRAW_NOTHING = (Resize, CenterCrop)  # steps that make the same of a picture each time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +46,7 @@ class ImageTextPairs:
     shuffled: bool
     given_vocabulary: CaptionVocabulary | None
     cache_root: Path
+    made_features: Callable[["ImageTextPairs"], StoredFeatures] | None = None
 
     task_names = (TASK,)
     views = 1
@@ -88,6 +92,29 @@ class ImageTextPairs:
     def with_vocabulary(self, vocabulary: CaptionVocabulary) -> "ImageTextPairs":
         """The same pairs with tokens of another vocabulary, such as that of a text tower."""
         return dataclasses.replace(self, given_vocabulary=vocabulary)
+
+    @property
+    def fixed_views(self) -> bool:
+        """Whether a picture is seen in one way only, in training and where it is held out."""
+        steps = self.augment
+        return steps == self.validation_augment and all(isinstance(step, DRAW_NOTHING) for step in steps)
+
+    def with_features(self, make: Callable[["ImageTextPairs"], StoredFeatures]) -> "ImageTextPairs":
+        """The same pairs with features in the place of pictures; made when the first source asks for them."""
+        return dataclasses.replace(self, made_features=make)
+
+    @functools.cached_property
+    def features(self) -> StoredFeatures:
+        """Those of `with_features`."""
+        assert self.made_features is not None
+        return self.made_features(self)
+
+    def every_picture(self, batch_size: int) -> ValidationBatches:
+        """The pictures of both sides, seen as held-out ones: image uint8 [B, 1, S, S, C], and place int32
+        [B], -1 where a last batch is filled up."""
+        places = range(len(self.pictures))
+        task = PictureTask(TASK, 0, self.pictures, places, self.validation_augment, self.size)
+        return ValidationBatches(task, batch_size)
 
     @functools.cached_property
     def trained(self) -> PairSet:
@@ -142,7 +169,10 @@ class ImageTextPairs:
     def _side(self, wanted_N: np.ndarray, steps: tuple[Augmentation, ...]) -> PairSet:
         tokens = CaptionTokens(self.vocabulary, self.length)
         index = self.index
-        return pair_set.chosen(self.pictures, index.text, index.links_Lx2, wanted_N, steps, self.size, tokens)
+        features = (lambda: self.features) if self.made_features else None
+        return pair_set.chosen(
+            self.pictures, index.text, index.links_Lx2, wanted_N, steps, self.size, tokens, features
+        )
 
 
 @gin.configurable

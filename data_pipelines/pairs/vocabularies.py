@@ -6,11 +6,13 @@ from pathlib import Path
 import gin
 
 from data_pipelines.errors import DataError
-from data_pipelines.pairs import vocabulary, word_pieces
+from data_pipelines.pairs import piece_vocabulary, vocabulary, word_pieces
+from data_pipelines.pairs.piece_vocabulary import PieceVocabulary
 from data_pipelines.pairs.vocabulary import CaptionVocabulary, CharacterVocabulary
 
 KINDS: dict[str, Callable[[Path], CaptionVocabulary]] = {
     vocabulary.FILE: CharacterVocabulary.from_file,
+    piece_vocabulary.FILE: PieceVocabulary.from_file,
     word_pieces.WORD_PIECES: word_pieces.WordPieceVocabulary.from_file,
     word_pieces.SIGLIP: word_pieces.SiglipVocabulary.from_file,
 }

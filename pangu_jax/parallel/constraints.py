@@ -103,7 +103,7 @@ class ConstraintPlacement:
             return compare(own, others, True)
         rows = lambda tree: jax.tree.map(lambda x: PartitionSpec(axes) if x.ndim else PartitionSpec(), tree)  # noqa: E731
         return jax.shard_map(
-            partial(around, compare, axes, self.batch_shards),
+            partial(around, compare, axes, self.batch_shards, self.platform == "cpu"),
             mesh=self._here(),
             in_specs=(rows(own), rows(others)),
             out_specs=PartitionSpec(axes),

@@ -3,6 +3,10 @@
 For use where the axes of a batch are manual. A step compares with the block that is here and sends it on;
 going back the blocks go round again, each with the gradient that it has collected so far, and come home with
 all of it. So a device holds two blocks, whatever the number of devices, and what `compare` makes of one.
+
+On CPUs the steps are written out. Beside a loop of collectives, XLA's CPU client does not keep the order of
+others that do not depend on it: on a busy machine devices came to them in different orders, and waited for
+each other until the process was ended (jaxlib 0.10.2).
 """
 
 from collections.abc import Callable
@@ -17,14 +21,17 @@ Tree = Any
 Compare = Callable[[Tree, Tree, jax.Array | bool], Tree]
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
-def around(compare: Compare, axes: tuple[str, ...], devices: int, own: Tree, others: Tree) -> Tree:
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2, 3))
+def around(
+    compare: Compare, axes: tuple[str, ...], devices: int, unroll: bool, own: Tree, others: Tree
+) -> Tree:
     """The sum of compare(own, block, is_own) over all devices' blocks of others.
 
     Args:
       compare: gives a tree of fp32 arrays; see `Placement.ring`.
       axes: mesh axes of the ring, manual here.
       devices: along them.
+      unroll: whether the steps are written out instead of looped over.
       own: this device's rows, and scalars: fp32.
       others: this device's block: fp32.
     """
@@ -35,17 +42,22 @@ def around(compare: Compare, axes: tuple[str, ...], devices: int, own: Tree, oth
         return (total, _sent(block, axes, devices)), None
 
     total = _nothing(jax.eval_shape(compare, own, others, jnp.bool_(True)))
-    return lax.scan(step, (total, others), jnp.arange(devices))[0][0]
+    return lax.scan(step, (total, others), jnp.arange(devices), unroll=unroll)[0][0]
 
 
 def _forward(
-    compare: Compare, axes: tuple[str, ...], devices: int, own: Tree, others: Tree
+    compare: Compare, axes: tuple[str, ...], devices: int, unroll: bool, own: Tree, others: Tree
 ) -> tuple[Tree, tuple[Tree, Tree]]:
-    return around(compare, axes, devices, own, others), (own, others)
+    return around(compare, axes, devices, unroll, own, others), (own, others)
 
 
 def _backward(
-    compare: Compare, axes: tuple[str, ...], devices: int, kept: tuple[Tree, Tree], d_total: Tree
+    compare: Compare,
+    axes: tuple[str, ...],
+    devices: int,
+    unroll: bool,
+    kept: tuple[Tree, Tree],
+    d_total: Tree,
 ) -> tuple[Tree, Tree]:
     own, others = kept
 
@@ -57,7 +69,7 @@ def _backward(
         return (_added(d_own, more_own), _sent(block, axes, devices), d_block), None
 
     start = _nothing(own), others, _nothing(others)
-    d_own, _, d_others = lax.scan(step, start, jnp.arange(devices))[0]
+    d_own, _, d_others = lax.scan(step, start, jnp.arange(devices), unroll=unroll)[0]
     return d_own, d_others
 
 

@@ -142,7 +142,8 @@ class ManualPlacement:
         axes = self._batch_axes()
         if not axes:
             return compare(own, others, True)
-        return around(compare, axes, math.prod(self._sizes[axis] for axis in axes), own, others)
+        devices = math.prod(self._sizes[axis] for axis in axes)
+        return around(compare, axes, devices, self.platform == "cpu", own, others)
 
     def _batch_axes(self) -> tuple[str, ...]:
         """Those that split it here."""

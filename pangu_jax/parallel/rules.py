@@ -25,6 +25,7 @@ RULES: dict[str, tuple[MeshAxes, MeshAxes]] = {
     "blocks": (None, None),  # layers outside of a pipeline's towers: stacked, and on every stage
     "embed": (RINGS, None),
     "heads": ("model", "model"),
+    "pool": (None, None),  # the heads of one query over a picture: too little work to be split
     "kv": (None, None),
     "mlp": ("model", "model"),
     "vocab": ("model", "model"),

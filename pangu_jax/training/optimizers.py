@@ -49,6 +49,8 @@ def adamw(
 ) -> Optimizer:
     """AdamW (Loshchilov & Hutter, arXiv 1711.05101), clipped by global norm; no decay of norms and biases.
 
+    Nor of single tokens and of a contrast's temperature (`parameter_groups.NOT_DECAYED`).
+
     Args:
       schedule: step -> learning rate; `constant_schedule()` when None.
       beta1: decay of the first moment.
@@ -114,8 +116,8 @@ def muon(
 ) -> Optimizer:
     """Muon (Jordan, 2024) for matrices, with updates of AdamW's size (Liu et al., arXiv 2502.16982).
 
-    AdamW takes the rest: norms, biases, single tokens, and tables of which a step touches few rows. A matrix
-    has one moment; a step costs it 5 x 3 products with its shorter side squared.
+    AdamW takes the rest: norms, biases, temperatures, single tokens, and tables of which a step touches few
+    rows. A matrix has one moment; a step costs it 5 x 3 products with its shorter side squared.
 
     Args:
       schedule: step -> learning rate, of both; `constant_schedule()` when None.

@@ -13,8 +13,9 @@ import optax
 from pangu_jax.errors import UserError
 
 Tree = Any
-# Scales and biases of norms, and single vectors such as class tokens: pulled to zero they only get worse.
-NOT_DECAYED = re.compile(r"(^|/)(scale|[a-z_]*bias|[a-z_]*token|position)$")
+# Scales and biases of norms, single vectors such as class tokens, a contrast's temperature: pulled to zero
+# they only get worse.
+NOT_DECAYED = re.compile(r"(^|/)(scale|log_scale|[a-z_]*bias|[a-z_]*token|position)$")
 
 
 @gin.configurable
@@ -29,7 +30,7 @@ class ParameterGroup:
       pattern: a regular expression that is searched for in the path: "^encoder/", "/bias$".
       learning_rate: factor on the schedule.
       schedule: step -> learning rate, in place of the optimizer's.
-      weight_decay: in place of the optimizer's; that of norms, biases and tokens too.
+      weight_decay: in place of the optimizer's; that of norms, biases, tokens and temperatures too.
       frozen: the parameters stay as they are: no gradient, no optimizer state.
     """
 
@@ -61,7 +62,7 @@ def paths(params: Tree) -> Tree:
 
 
 def is_decayed(params: Tree) -> Tree:
-    """A bool for each parameter: False for scales and biases of norms and for single tokens."""
+    """A bool for each parameter: False for scales, biases, temperatures and single tokens."""
     return jax.tree.map(lambda path: not NOT_DECAYED.search(path), paths(params))
 
 

@@ -16,7 +16,7 @@ from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.mesh import make_mesh
 from pangu_jax.recipes.unwrapping import unwrap
 from pangu_jax.training import step
-from pangu_jax.training.optimizers import adafactor, adamw
+from pangu_jax.training.optimizers import adafactor, adamw, muon
 from pangu_jax.training.parameter_groups import ParameterGroup, is_decayed, paths
 from pangu_jax.training.schedules import constant_schedule, linear_schedule
 from pangu_jax.workloads import RunContext, Variables
@@ -54,6 +54,16 @@ def test_the_biases_of_stacked_blocks_are_not_decayed():
         "perceptron": {"up": True, "up_bias": False, "down_bias": False},
         "encoder_bias": {"table": True},
     }
+
+
+@pytest.mark.parametrize("make", [adamw, adafactor, muon])
+def test_a_contrasts_temperature_and_bias_are_not_decayed(make):
+    params = {"join": {"log_scale": jnp.float32(2.0), "bias": jnp.float32(-3.0), "image": jnp.ones((3, 3))}}
+    transformation = make(constant_schedule(RATE), weight_decay=0.5).transformation
+    nothing = jax.tree.map(jnp.zeros_like, params)
+    found = transformation.update(nothing, transformation.init(params), params)[0]["join"]
+    assert found["log_scale"] == found["bias"] == 0.0
+    np.testing.assert_allclose(found["image"], -RATE * 0.5, rtol=1e-5)
 
 
 def test_without_groups_the_state_is_as_it_was():

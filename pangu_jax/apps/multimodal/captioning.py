@@ -12,6 +12,7 @@ from pangu_jax.apps.language.decoding import draw_keys, stepping
 from pangu_jax.apps.language.decoding.generator import prepare
 from pangu_jax.apps.language.decoding.prefill import Prefill
 from pangu_jax.apps.language.decoding.settings import Greedy, Sampling
+from pangu_jax.apps.multimodal.embedding import filled
 from pangu_jax.errors import UserError
 from pangu_jax.models.parameters import Tree
 from pangu_jax.workloads import RunContext
@@ -49,7 +50,8 @@ class Captioner:
           most: tokens of a caption, its end among them; as many as captions have when None.
         """
         settings = settings or Greedy()
-        data, most = self.workload.data, most or self.workload.data.length
+        data, most, count = self.workload.data, most or self.workload.data.length, len(views_BxSxSxC)
+        views_BxSxSxC = filled(views_BxSxSxC, count, self._run)
         prefilled, cache = _begun(
             self._forward, self._weights, self._memory(self.params, views_BxSxSxC), most
         )
@@ -61,7 +63,7 @@ class Captioner:
         texts = stepping.advance(
             self._forward, prefilled, texts, keys_B, None, most, prefix_len=0, settings=settings, end=END
         )
-        return [data.vocabulary.decode(row[1:].tolist()) for row in np.asarray(texts.history_BxW)]
+        return [data.vocabulary.decode(row[1:].tolist()) for row in np.asarray(texts.history_BxW)[:count]]
 
     @property
     def _forward(self) -> Any:

@@ -23,7 +23,7 @@ class Embedder:
 
     Args:
       workload: the model.
-      params: {"image", "text", "join"}, as they are evaluated.
+      params: {"image", "text", "join"}, `complete`, as they are evaluated.
       run: how a forward pass is carried out.
     """
 
@@ -36,7 +36,8 @@ class Embedder:
     def of_run(cls, run: OpenedRun) -> "Embedder":
         """Those of a finished run, of the family `multimodal`."""
         workload: Any = run.workload
-        return cls(workload, workload.evaluated(run.variables).params, run.spread.run)
+        params = workload.complete(workload.evaluated(run.variables))
+        return cls(workload, params, run.spread.run)
 
     @property
     def width(self) -> int:
@@ -87,8 +88,7 @@ class Embedder:
         for first in range(0, len(rows), self._batch):
             part = rows[first : first + self._batch]
             size = self._batch if len(rows) > self._batch else len(rows)
-            filled = np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
-            found.append(np.asarray(embed(self.params, filled))[: len(part)])
+            found.append(np.asarray(embed(self.params, filled(part, size, self.run)))[: len(part)])
         return np.concatenate(found) if found else np.zeros((0, self.width), np.float32)
 
     def _require_contrast(self) -> None:
@@ -96,3 +96,10 @@ class Embedder:
             raise UserError(
                 "the run learnt captions alone (ImageTextModel.contrast = 'none'): it has no embeddings"
             )
+
+
+def filled(rows_BxN: np.ndarray, size: int, run: RunContext) -> np.ndarray:
+    """Rows, filled up by the last of them to `size`, or to what the parts of a batch divide."""
+    shards = run.placement.batch_shards
+    size = -(-size // shards) * shards
+    return np.concatenate([rows_BxN, np.repeat(rows_BxN[-1:], size - len(rows_BxN), axis=0)])

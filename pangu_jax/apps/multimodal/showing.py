@@ -24,18 +24,18 @@ def exhibits(workload: Workload, variables: Variables, run: RunContext) -> Seque
         return ()
     if not (count := min(SEARCHED, held_out.picture_count)):
         return ()
-    views = _views(held_out, count)
+    views, params = _views(held_out, count), workload.complete(variables)
     shown: list[Exhibit] = []
     if workload.config.contrast != "none":
-        shown += _found(Embedder(workload, variables.params, run), held_out, views)
+        shown += _found(Embedder(workload, params, run), held_out, views)
     if workload.config.text.memory_width:
-        shown += _written(Captioner(workload, variables.params, run), held_out, views[:WRITTEN])
+        shown += _written(Captioner(workload, params, run), held_out, views[:WRITTEN])
     return shown
 
 
 def _views(held_out: Any, count: int) -> np.ndarray:
     """The first pictures as a tower takes them, uint8 [count, S, S, C]."""
-    source = held_out.pictures_once(count)
+    source = held_out.with_pixels().pictures_once(count)
     return source.batch(0)["image"][:, -1]
 
 

@@ -62,16 +62,16 @@ class Retrieval(_OfPairs):
 
     def seen(self, variables: Variables, batch: Batch, run: RunContext) -> Updates:
         """A row per picture."""
-        forward = self._workload.forward(run)
-        embedding = forward.image_embedding(
-            variables.params, forward.seen(variables.params, batch["image"][:, -1])
-        )
+        params = self._workload.complete(variables)
+        seen = self._workload.seen(params, batch, run)
+        embedding = self._workload.forward(run).image_embedding(params, seen)
         return Updates({}, {"embedding": embedding, "picture": batch["picture"], "weight": batch["weight"]})
 
     def measure(self, variables: Variables, batch: Batch, begun: Tree, run: RunContext) -> Updates:
         """A row per caption."""
         del begun
-        embedding = self._workload.forward(run).text_embedding(variables.params, batch["tokens"])
+        params = self._workload.complete(variables)
+        embedding = self._workload.forward(run).text_embedding(params, batch["tokens"])
         return Updates({}, {"embedding": embedding, "text": batch["text"], "weight": batch["weight"]})
 
     def finish(self, measured: Updates, begun: Tree) -> Mapping[str, MeasuredValue]:
@@ -107,10 +107,10 @@ class CaptionLikelihood(_OfPairs):
     def measure(self, variables: Variables, batch: Batch, begun: Tree, run: RunContext) -> Updates:
         """A row per pair: nats beside either picture, tokens, and whether there was another picture."""
         del begun
-        params, forward = variables.params, self._workload.forward(run)
+        params, forward = self._workload.complete(variables), self._workload.forward(run)
         tokens_BxT, weight_B = batch["tokens"], batch["weight"]
         here_BxT = (tokens_BxT > 0).astype(jnp.float32)
-        memory = forward.memory(params, forward.seen(params, batch["image"][:, -1]))
+        memory = forward.memory(params, self._workload.seen(params, batch, run))
 
         def nats(memory_BxUxD: jax.Array) -> jax.Array:
             of_tokens = forward.text.caption_loss(params["text"], tokens_BxT, memory_BxUxD, here_BxT)[1]

@@ -1,7 +1,8 @@
 """A model of pictures and captions in numbers (`pangu_jax.workloads.shape`)."""
 
+from collections.abc import Collection
 from functools import singledispatch
-from typing import Any
+from typing import Any, Literal
 
 from pangu_jax.errors import UserError
 from pangu_jax.workloads.language import shapes as of_language
@@ -14,16 +15,37 @@ from pangu_jax.workloads.vision.model.plain import PlainConfig
 from pangu_jax.workloads.vision.model.trunk import TrunkConfig
 
 
-def shape_of(config: ImageTextConfig, length: int) -> Shape:
-    """For captions of so many tokens."""
+def shape_of(
+    config: ImageTextConfig, length: int, locked: Collection[str] = (), looks_once: bool = False
+) -> Shape:
+    """A model in numbers.
+
+    Args:
+      config: of both towers and what joins them.
+      length: tokens of a caption.
+      locked: "image" or "text": state and no parameters.
+      looks_once: whether features of pictures are kept, and their tower is no part of a step.
+    """
     units, contrast = config.image.units, config.contrast != "none"
-    seen, ends = of_vision.of_trunk(config.image, (units,))
+    towers, ends = of_vision.of_trunk(config.image, (units,))
+    towers = tuple(tower._replace(name=f"image {tower.name}", staged=False) for tower in towers)
     pool, of_pool = _pool(config.image)
-    read, of_text = of_tower(config.text, length, config.queries or units)
     if not contrast:  # what makes embeddings is there, and rests
         pool, of_pool = (), tuple(end._replace(tokens=0) for end in of_pool)
-        read = (_resting(read[0]), *read[1:])
-    towers = tuple(tower._replace(name=f"image {tower.name}", staged=False) for tower in seen)
+    towers, ends = towers + pool, ends + of_pool
+    if "image" in locked:
+        towers, ends = _at_rest(towers), _state(ends, "forward")
+    if looks_once:
+        towers, ends = (), ()
+    read, of_text = of_tower(config.text, length, config.queries or units)
+    if not contrast:
+        read = (_idle(read[0]), *read[1:])
+    if "text" in locked:
+        # Of a decoder beside pictures gradients go back through all layers: it counts as learning.
+        encoders = sum(not tower.memory_tokens for tower in read)
+        read = _at_rest(read[:encoders]) + read[encoders:]
+        of_text = _state(of_text, "constant")
+    towers, ends = (*towers, *read), (*ends, *of_text)
     join: tuple[End, ...] = ()
     if contrast:
         both = zip(("image", "text"), config.widths, config.projected, strict=True)
@@ -32,14 +54,24 @@ def shape_of(config: ImageTextConfig, length: int) -> Shape:
             for name, own, projected in both
             if projected
         )
-    wide, queries = config.widths[0], ()
+    wide = config.widths[0]
     if config.queries:
-        queries = (_looking("queries", units, Attention(1, wide, config.queries, units, False, True)),)
+        look = Attention(1, wide, config.queries, units, causal=False, plain=True)
+        towers = (*towers, _looking("queries", units, look))
         join += (End("queries", wide, 2 * wide, units, "product"),)
     if memory := config.text.memory_width:
         join += (End("memory", wide, memory, config.queries or units, "product"),)
-    towers = (*towers, *pool, *queries, *read)
-    return Shape(towers, (*ends, *of_pool, *of_text, *join), config.width if contrast else 0)
+    return Shape(towers, (*ends, *join), config.width if contrast else 0)
+
+
+def _at_rest(towers: tuple[Tower, ...]) -> tuple[Tower, ...]:
+    """The same without a backward pass."""
+    return tuple(tower._replace(learns=False) for tower in towers)
+
+
+def _state(ends: tuple[End, ...], kind: Literal["constant", "forward"]) -> tuple[End, ...]:
+    """The same, whose matrices are no parameters."""
+    return tuple(end._replace(kind=kind) if end.kind != "lookup" else end for end in ends)
 
 
 def _pool(image: TrunkConfig) -> tuple[tuple[Tower, ...], tuple[End, ...]]:
@@ -63,7 +95,8 @@ def _looking(name: str, units: int, look: Attention) -> Tower:
     return Tower(name, 1, units, look.heads * look.width, (), (look,), 0, staged=False)
 
 
-def _resting(tower: Tower) -> Tower:
+def _idle(tower: Tower) -> Tower:
+    """The same, which a step does not run."""
     products = tuple(product._replace(tokens=0) for product in tower.products)
     return tower._replace(tokens=0, products=products, attentions=())
 

@@ -13,13 +13,17 @@ from pangu_jax.errors import UserError
 from pangu_jax.recipes import Recipe, Reference, make
 from pangu_jax.workloads import Batch, RunContext, Source, Sums, TrainStream, Tree, Variables
 from pangu_jax.workloads.compared import ComparedWorkload
-from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
-from pangu_jax.workloads.multimodal import shapes, stored_pairs
+from pangu_jax.workloads.multimodal import fitting, shapes, stored_pairs, towers
+from pangu_jax.workloads.multimodal.configuring import config_of
 from pangu_jax.workloads.multimodal.data import PairData
 from pangu_jax.workloads.multimodal.model import contrast as contrasts
-from pangu_jax.workloads.multimodal.model.image_text import Contrast, ImageTextConfig, ImageTextForward
-from pangu_jax.workloads.multimodal.model.language_tower import LanguageTower, without_dropout
+from pangu_jax.workloads.multimodal.model.image_text import (
+    Contrast,
+    ImageTextForward,
+    SeenPictures,
+)
 from pangu_jax.workloads.multimodal.model.text_transformer import TextTransformerConfig
+from pangu_jax.workloads.multimodal.towers import TowerOrigins
 from pangu_jax.workloads.shape import Shape
 
 register = partial(gin.external_configurable, module="pangu_jax.workloads.multimodal")
@@ -33,12 +37,14 @@ class ImageTextModel(ComparedWorkload):
     The loss of a pair is `contrast_weight` times its contrast with the whole batch, and `caption_weight`
     times the mean over the caption's tokens of their cross-entropy beside the picture.
 
-    Parameters are {"image": the tower's, "text": the tower's, "join": projections, scale and bias}.
+    Parameters are {"image": the tower's, "text": the tower's, "join": projections, scale and bias}; a tower
+    that is locked is extra state instead.
 
     Args:
-      image: the pictures' tower, @VisionTransformer() or @HierarchicalTransformer().
-      text: the texts', @EncoderDecoder(): its encoder reads, its decoder writes; or @TextTransformer(), which
-        reads.
+      image: the pictures' tower, @VisionTransformer() or @HierarchicalTransformer(); or @image_tower(), which
+        may be another run's.
+      text: the texts', @EncoderDecoder(): its encoder reads, its decoder writes; @TextTransformer(), which
+        reads; or @text_tower().
       data: where pairs come from, @pairs().
       width: of embeddings.
       contrast: "clip", "siglip", or "none" where captions alone are learnt.
@@ -46,6 +52,7 @@ class ImageTextModel(ComparedWorkload):
       caption_weight: in the loss; 0 for a model without decoder.
       queries: of attention over a picture's units, what the decoder reads instead of them; 0 for the units.
       projected: whether pictures and texts are projected, each; what a tower gives is the embedding without.
+      blind: whether the decoder reads zeros in place of pictures: a control of captions.
     """
 
     name = "multimodal"
@@ -54,7 +61,7 @@ class ImageTextModel(ComparedWorkload):
     # What `from_run` reads of a recipe.
     OF_MODEL: tuple[str, ...] = (
         "image", "text", "width", "contrast", "contrast_weight", "caption_weight", "queries",
-        "projected",
+        "projected", "blind",
     )  # fmt: skip
 
     def __init__(
@@ -68,19 +75,17 @@ class ImageTextModel(ComparedWorkload):
         caption_weight: float = 0.0,
         queries: int = 0,
         projected: tuple[bool, bool] = (True, True),
+        blind: bool = False,
     ):
-        self.data = data
         self.contrast_weight, self.caption_weight = contrast_weight, caption_weight
-        self.config = _config(image, text, width, contrast, caption_weight, queries, projected)
+        self.config = config_of(image, text, width, contrast, caption_weight, queries, projected, blind)
+        self.towers, _ = TowerOrigins.of(image=image, text=text)
+        self.data = fitting.with_vocabulary(data, self.towers)
         self._require_fit()
+        self.data, self.looks_once = fitting.with_features(self.data, self.towers, self.config)
 
     def _require_fit(self) -> None:
-        data, model = self.data, self.config.image
-        if (data.size, data.channels) != (model.size, model.channels):
-            raise UserError(
-                f"pairs gives pictures of {data.size} pixels and {data.channels} channels, and the pictures' "
-                f"tower has size {model.size} and channels {model.channels}: set both alike"
-            )
+        fitting.require_size(self.data, self.config.image, self.towers)
         for name in ("contrast_weight", "caption_weight"):
             if getattr(self, name) < 0:
                 raise UserError(f"ImageTextModel.{name} = {getattr(self, name)} must not be below 0")
@@ -91,27 +96,70 @@ class ImageTextModel(ComparedWorkload):
         given = recipe.arguments(reference)
         made = {
             name: make(recipe, given[name], reference.scope)
-            for name in ("image", "text", "width", "contrast", "caption_weight", "queries", "projected")
+            for name in (
+                "image",
+                "text",
+                "width",
+                "contrast",
+                "caption_weight",
+                "queries",
+                "projected",
+                "blind",
+            )
             if name in given
         }
-        return _config(**made).dimensions()
+        return config_of(**made).dimensions()
 
     @classmethod
     def from_run(cls, recipe: Recipe, reference: Reference, directory: Path) -> "ImageTextModel":
         """The workload of a finished run, its pairs apart: they need not be there."""
-        given = recipe.arguments(reference)
-        made: Any = {
-            name: make(recipe, given[name], reference.scope) for name in cls.OF_MODEL if name in given
-        }
-        return cls(data=stored_pairs.opened(directory, made["image"]), **made)
+        return cls._of_run(recipe, reference, directory)
+
+    @classmethod
+    def with_data(cls, recipe: Recipe, reference: Reference, directory: Path) -> "ImageTextModel":
+        """The same with the recipe's pairs, cut into tokens as the run has it; no other run need be there."""
+        data = make(recipe, recipe.arguments(reference)["data"], reference.scope)
+        return cls._of_run(recipe, reference, directory, data)
+
+    @classmethod
+    def _of_run(
+        cls, recipe: Recipe, reference: Reference, directory: Path, data: Any = None
+    ) -> "ImageTextModel":
+        given, made = recipe.arguments(reference), dict[str, Any](towers.opened(directory))
+        for name in cls.OF_MODEL:
+            if name in given and name not in made:
+                made[name] = make(recipe, given[name], reference.scope)
+        kept = stored_pairs.opened(directory, getattr(made["image"], "config", made["image"]))
+        return cls(data=data.with_vocabulary(kept.vocabulary) if data else kept, **made)
+
+    def given(self) -> Tree:
+        """Shapes of the towers that are other runs'."""
+        return self.towers.given(self.config)
+
+    def given_axes(self) -> Tree:
+        """Their logical axes."""
+        axes = self.config.axes()
+        return {name: axes[name] for name in self.towers.learnt}
+
+    def restore_given(self, shardings: Tree) -> Tree:
+        """Their parameters."""
+        return {name: tower.restore(shardings[name]) for name, tower in self.towers.learnt.items()}
 
     def init(self, key: jax.Array) -> Variables:
-        """Fresh fp32 parameters."""
-        return Variables(self.config.init(key))
+        """As `start`, from towers that have learnt nothing."""
+        return self.start(key, {})
+
+    def start(self, key: jax.Array, given: Tree) -> Variables:
+        """Towers of other runs; all else is fresh, fp32."""
+        return self.towers.split({**self.config.init(key), **given})
 
     def logical_axes(self) -> Variables:
         """Logical axes of every parameter."""
-        return Variables(self.config.axes())
+        return self.towers.split(self.config.axes())
+
+    def complete(self, variables: Variables) -> Tree:
+        """All parameters {"image", "text", "join"}, what is locked among them."""
+        return self.towers.complete(variables)
 
     def dimensions(self) -> dict[str, int]:
         """What a layout must divide."""
@@ -121,14 +169,21 @@ class ImageTextModel(ComparedWorkload):
         """The forward pass as a run carries it out."""
         return self.config.forward(run.placement, run.remat, run.dtype)
 
+    def seen(self, params: Tree, batch: Batch, run: RunContext) -> SeenPictures:
+        """A batch's pictures, by `complete` parameters: through their tower, or by features that are kept."""
+        forward = self.forward(run)
+        if "image" in batch:
+            return forward.seen(params, batch["image"][:, -1])
+        return forward.seen_again(params, batch.get("units"), batch.get("pooled"))
+
     def rows(
         self, variables: Variables, batch: Batch, keys: jax.Array | None, run: RunContext
     ) -> tuple[Tree, Sums]:
         """Embeddings of pictures and texts; the loss of captions, which each pair has by itself."""
         del keys
-        params, forward = variables.params, self.forward(run)
+        params, forward = self.complete(variables), self.forward(run)
         weight_B = batch["weight"].astype(jnp.float32)
-        seen = forward.seen(params, batch["image"][:, -1])
+        seen = self.seen(params, batch, run)
         rows: dict[str, jax.Array] = {"weight": weight_B}
         if self.config.contrast != "none":
             rows["image"] = forward.image_embedding(params, seen)
@@ -167,13 +222,12 @@ class ImageTextModel(ComparedWorkload):
         return Sums(self.contrast_weight * summed, count, jax.lax.stop_gradient(metrics))
 
     def batch_shapes(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
-        """Pictures as uint8, captions as token ids, and what is known of each pair."""
-        data = self.data
+        """Pictures as uint8 or their features, captions as token ids, and what is known of each pair."""
+        shown = fitting.shown(self.data, self.config, self.looks_once)
         numbers = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
-        sides = (batch_size, 1, data.size, data.size, data.channels)
         return {
-            "image": jax.ShapeDtypeStruct(sides, jnp.uint8),
-            "tokens": jax.ShapeDtypeStruct((batch_size, data.length), jnp.int32),
+            **{name: one.update(shape=(batch_size, *one.shape)) for name, one in shown.items()},
+            "tokens": jax.ShapeDtypeStruct((batch_size, self.data.length), jnp.int32),
             "picture": numbers,
             "text": numbers,
             "weight": jax.ShapeDtypeStruct((batch_size,), jnp.float32),
@@ -199,49 +253,27 @@ class ImageTextModel(ComparedWorkload):
         return self.data.order()
 
     def fingerprint(self) -> dict[str, str]:
-        """The vocabulary's hash."""
-        return {"vocabulary": self.data.vocabulary.hash}
+        """The vocabulary's hash, and that of the checkpoint of a locked tower."""
+        return {"vocabulary": self.data.vocabulary.hash, **self.towers.fingerprint()}
 
     def files(self) -> dict[str, bytes]:
-        """The vocabulary, and how long a caption may be: what `from_run` reads."""
-        return stored_pairs.files(self.data)
+        """The vocabulary, how long a caption may be, and towers of other runs: what `from_run` reads."""
+        return {**stored_pairs.files(self.data), **self.towers.file(self.config)}
 
     def notices(self) -> Sequence[str]:
-        """What was left out of the pairs."""
-        return self.data.notices()
+        """What was left out of the pairs; and whether a locked tower is run in each step all the same."""
+        again = "image" in self.towers.locked and not self.looks_once
+        return [*self.data.notices(), *([fitting.looked_again(self.data)] if again else [])]
 
     def tokens_per_step(self, batch_size: int) -> int:
         """Pairs."""
         return batch_size
 
     def flops_per_step(self, batch_size: int) -> float:
-        """Matrix products forward and backward (3x forward), of all pictures with all texts too."""
+        """Matrix products forward and backward (3x forward), of all pictures with all texts too; forward
+        alone of what is locked, and none of a tower whose features are kept."""
         return self.shape().flops(batch_size)
 
     def shape(self) -> Shape:
         """The model in numbers, for the planner."""
-        return shapes.shape_of(self.config, self.data.length)
-
-
-def _config(
-    image: Any,
-    text: Any,
-    width: int = 256,
-    contrast: Contrast = "clip",
-    caption_weight: float = 0.0,
-    queries: int = 0,
-    projected: tuple[bool, bool] = (True, True),
-) -> ImageTextConfig:
-    if isinstance(text, EncoderDecoderConfig):
-        text = LanguageTower(without_dropout(text), writes=caption_weight > 0)
-    if caption_weight and not text.memory_width:
-        raise UserError(
-            "ImageTextModel.caption_weight: the text tower has no decoder; give @EncoderDecoder()"
-        )
-    try:
-        queries = queries if caption_weight else 0
-        return ImageTextConfig(
-            image, text, width, contrast, queries, (bool(projected[0]), bool(projected[1]))
-        )
-    except ValueError as error:
-        raise UserError(f"ImageTextModel: {error}") from None
+        return shapes.shape_of(self.config, self.data.length, self.towers.locked, self.looks_once)

@@ -76,8 +76,8 @@ def of_bert():
     """Two towers as Chinese-CLIP has them."""
     shape = {"d_model": 48, "heads": 4, "vocab_size": small_pairs.IDS, "length": small_pairs.LENGTH}
     as_clip = {"pooling": "token", "norm": "pooled", "patch_bias": False, "first_norm": True, "quick": True}
-    image = dataclasses.replace(small_pairs.IMAGE, class_token=True, **as_clip)
-    text = dataclasses.replace(BERT, **shape, unroll=2)
+    image = dataclasses.replace(small_pairs.IMAGE, layers=1, class_token=True, **as_clip)
+    text = dataclasses.replace(BERT, **shape, layers=1)
     return small_pairs.model(image=image, text=text, width=40, contrast="clip", caption_weight=0.0)
 
 

@@ -66,7 +66,7 @@ def examine(folder: Path) -> ImportableTowers:
         raise UserError(f"{where}: model_type {found_type!r} cannot be imported: {', '.join(KINDS)} are read")
     mean, deviation, notes = json_entries.pixels(folder, kind.pixels)
     try:
-        towers = _towers(kind, theirs, where, mean, deviation)
+        towers = towers_of(kind, theirs, where, mean, deviation)
     except ValueError as error:
         raise UserError(f"{where}: {error}") from None
     tensors = Tensors(folder, CONVERT, unread=_counted)
@@ -83,7 +83,18 @@ def _counted(name: str) -> bool:
     return name.endswith(".position_ids")
 
 
-def _towers(kind: ModelKind, theirs: Mapping[str, Any], where: str, mean: Any, deviation: Any) -> Towers:
+def towers_of(kind: ModelKind, theirs: Mapping[str, Any], where: str, mean: Any, deviation: Any) -> Towers:
+    """The shape that a config.json says.
+
+    Args:
+      kind: which class.
+      theirs: the entries.
+      where: the file, for messages.
+      mean: of pixels.
+      deviation: of pixels.
+    Raises:
+      UserError, ValueError: an entry is not what it must be, or sizes do not fit each other.
+    """
     of_image, of_text = _part(theirs, kind.image, where), _part(theirs, kind.text, where)
     act, text = _activation(of_image, kind.image, where), _tower(of_text, kind.text, where)
     text["activation"] = _activation(of_text, kind.text, where)
@@ -197,6 +208,7 @@ def preprocessor(kind: ModelKind, config: PlainConfig) -> dict[str, Any]:
     return {
         "image_processor_type": kind.name.replace("Model", "ImageProcessor"),
         "processor_class": kind.name.replace("Model", "Processor"),
+        "do_center_crop": False,
         "do_convert_rgb": True,
         "do_normalize": True,
         "do_rescale": True,

@@ -77,7 +77,7 @@ def import_towers(source: str | Path, run_dir: str | Path) -> dict[str, Any]:
         ).items():
             (partial / name).write_bytes(content)
         recipe = _recipe(found, length, run_dir / vocabulary.file()[0], directory)
-        params = _read(found)
+        params = parameters(found)
         manifest = {
             "recipe": recipe,
             "fingerprint": {"vocabulary": vocabulary.hash},
@@ -106,7 +106,7 @@ def config_of(found: ImportableTowers) -> ImageTextConfig:
     return ImageTextConfig(image, text, width, found.kind.contrast, projected=found.kind.projected)
 
 
-def _read(found: ImportableTowers) -> parts.Tree:
+def parameters(found: ImportableTowers) -> parts.Tree:
     """Our parameters, of the dtypes that are there."""
     shapes = parts.by_path(jax.eval_shape(config_of(found).init, jax.random.key(0)))
     arrays = parts.read(found.tensors, found.table, {path: leaf.shape for path, leaf in shapes.items()})

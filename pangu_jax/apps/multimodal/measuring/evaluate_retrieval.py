@@ -1,16 +1,20 @@
 """`evaluate_retrieval`: what a finished run finds, and what its captions are worth, with intervals."""
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import gin
 import jax
 import numpy as np
 
+from data_pipelines.images.images import Images
 from data_pipelines.pairs.pairs import ImageTextPairs
-from pangu_jax.apps.multimodal import caption_scores, recall
+from pangu_jax.apps.multimodal import caption_scores, recall, zero_shot
 from pangu_jax.apps.multimodal.caption_scores import CaptionScores
 from pangu_jax.apps.multimodal.captioning import Captioner
+from pangu_jax.apps.multimodal.embedding import Embedder
 from pangu_jax.apps.multimodal.recall import RetrievalScores
+from pangu_jax.apps.multimodal.zero_shot import ZeroShotScores
 from pangu_jax.errors import UserError
 from pangu_jax.evaluation.bootstrap import grouped_interval
 from pangu_jax.evaluation.evaluators import Collector
@@ -36,6 +40,7 @@ class MeasuredRetrieval(NamedTuple):
       nats: per character, "right_image" and "wrong_image"; {} for a model without captions.
       gap_interval: of wrong - right, 95% of draws of pictures.
       scores: of captions that are written; None where none are.
+      zero_shot: of labelled pictures by the names of their classes; None where none were given.
     """
 
     step: int
@@ -46,6 +51,7 @@ class MeasuredRetrieval(NamedTuple):
     nats: dict[str, float]
     gap_interval: tuple[float, float] | None
     scores: CaptionScores | None
+    zero_shot: ZeroShotScores | None
 
 
 @plain_errors()
@@ -56,6 +62,8 @@ def evaluate_retrieval(
     batch_size: int = 64,
     written: int = 256,
     segmentation: str = "characters",
+    labelled: Images | None = None,
+    templates: str | None = None,
     step: int | None = None,
     devices: Devices = ANY,
 ) -> MeasuredRetrieval:
@@ -67,6 +75,9 @@ def evaluate_retrieval(
       batch_size: pictures or texts at once.
       written: pictures of which captions are written and scored; 0 for none.
       segmentation: what captions are scored by.
+      labelled: pictures whose classes have names that a text of the run can say, @images(): those held out
+        are told apart by the names alone.
+      templates: a TOML file of texts that a name is put into; see `zero_shot`.
       step: the checkpoint; the best or the newest when None.
       devices: where the run is opened.
 
@@ -84,7 +95,9 @@ def evaluate_retrieval(
     nats, gap = measuring.likelihood()
     scores = measuring.written(written, segmentation) if written else None
     counts = held_out.picture_count, len(held_out.text)
-    return MeasuredRetrieval(run.manifest["step"], *counts, retrieval, by_sentence, nats, gap, scores)
+    found = retrieval, by_sentence, nats, gap, scores
+    named = None if labelled is None else measuring.named(labelled, templates)
+    return MeasuredRetrieval(run.manifest["step"], *counts, *found, named)
 
 
 class _Measuring:
@@ -159,3 +172,27 @@ class _Measuring:
             written += captioner(source.batch(number)["image"][:, -1])
         own = [[self.held_out.text[int(t)] for t in self.held_out.texts_of(p)] for p in range(count)]
         return caption_scores.evaluate(written[:count], own, segmentation)
+
+    def named(self, labelled: Images, templates: str | None) -> ZeroShotScores:
+        """Labelled pictures that are held out, by the names of their classes.
+
+        Raises:
+          UserError, DataError: pictures of another size, fewer than two classes, or no file of templates.
+        """
+        model = self._workload.config.image
+        if (labelled.size, labelled.channels) != (model.size, model.channels):
+            raise UserError(
+                f"images gives pictures of {labelled.size} pixels and {labelled.channels} channels, and the "
+                f"run has size {model.size} and channels {model.channels}: set both so"
+            )
+        embedder = Embedder(self._workload, self._variables.params, self._run)
+        texts = zero_shot.read_templates(Path(templates) if templates else None)
+        class_CxE = zero_shot.class_vectors(labelled.classes, embedder.texts, texts)
+        views, label = [], []
+        source = labelled.once(labelled.measured, self._batch_size)
+        for number in range(len(source)):
+            batch = source.batch(number)
+            counts = (batch["weight"] > 0) & (batch["label"] >= 0)
+            views.append(embedder.pictures(batch["image"][:, -1])[counts])
+            label.append(batch["label"][counts])
+        return zero_shot.evaluate(np.concatenate(views), class_CxE, np.concatenate(label), labelled.classes)

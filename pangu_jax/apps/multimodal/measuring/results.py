@@ -21,6 +21,8 @@ def as_json(found: MeasuredRetrieval) -> dict[str, Any]:
         value["caption_gap_interval_95"] = found.gap_interval
     if found.scores:
         value["captions"] = found.scores.as_dict()
+    if found.zero_shot:
+        value["zero_shot"] = found.zero_shot.as_dict()
     return value | {"pictures": found.pictures, "texts": found.texts}
 
 
@@ -48,6 +50,18 @@ def text(found: MeasuredRetrieval) -> str:
             )
         ]
         parts.append(text_tables.render([f"written, by {scores.segmentation}", "score"], rows))
+    if (named := found.zero_shot) is not None:
+        low, high = named.interval_95
+        rows = [
+            [
+                f"{named.accuracy:.1f} ({low:.1f} to {high:.1f})",
+                f"{named.accuracy_at_5:.1f}",
+                f"{named.commonest:.1f}",
+            ]
+        ]
+        parts.append(
+            text_tables.render(["classes by their names, % right", "among five", "commonest class"], rows)
+        )
     return "\n\n".join(parts)
 
 

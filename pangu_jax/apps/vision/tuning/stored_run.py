@@ -43,6 +43,12 @@ class StoredRun:
             )
         return self.workload
 
+    def pinned(self) -> int:
+        """The step of its checkpoint, which is the one from now on: the run may still be training."""
+        with self.checkpoint() as stored:
+            self._step = stored.step
+        return self._step
+
     def checkpoint(self) -> AbstractContextManager[FoundCheckpoint]:
         """What is read, while the context lasts."""
         return found_checkpoint.find(self.directory, self._step)

@@ -35,16 +35,18 @@ STARTS: dict[Contrast, tuple[float, float | None]] = {
 }
 
 
-class SeenPictures(NamedTuple):
+class PictureFeatures(NamedTuple):
     """Pictures as they left their tower.
 
     Attributes:
       units_BxUxF: their units.
       pooled_BxF: what stands for each.
+
+    Of features that were kept, one is None where nothing reads it.
     """
 
-    units_BxUxF: jax.Array
-    pooled_BxF: jax.Array
+    units_BxUxF: jax.Array | None
+    pooled_BxF: jax.Array | None
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class ImageTextConfig:
         the units themselves.
       projected: whether pooled pictures and texts are projected to `width`, each; where one is not, its tower
         is as wide.
+      blind: whether the decoder reads zeros in place of every picture: the control that learns what captions
+        tell of each other.
     """
 
     image: TrunkConfig
@@ -68,6 +72,7 @@ class ImageTextConfig:
     contrast: Contrast = "clip"
     queries: int = 0
     projected: tuple[bool, bool] = (True, True)
+    blind: bool = False
 
     def __post_init__(self):
         if self.contrast not in get_args(Contrast):
@@ -89,6 +94,16 @@ class ImageTextConfig:
     def normed(self) -> bool:
         """Whether units get a norm here: the tower has none after its last layer."""
         return not isinstance(self.image, PlainConfig) or self.image.norm == "none"
+
+    @property
+    def kept_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of one picture's features, by the names of `ImageTextForward.kept`: those that anything reads."""
+        width, found = self.widths[0], {}
+        if self.text.memory_width:
+            found["units"] = (self.image.units, width)
+        if self.contrast != "none":
+            found["pooled"] = (width,)
+        return found
 
     def init(self, key: jax.Array) -> Tree:
         """Fresh fp32 parameters {"image", "text", "join"}; a pure function of the key."""
@@ -153,36 +168,62 @@ class ImageTextForward:
         """The text tower's."""
         return self.config.text.forward(self.placement, self.remat, self.dtype)
 
-    def seen(self, params: Tree, pixels_BxSxSxC: jax.Array) -> SeenPictures:
+    def seen(self, params: Tree, pixels_BxSxSxC: jax.Array) -> PictureFeatures:
         """Pictures through their tower; values of 0 to 255."""
+        return self._seen(params["image"], pixels_BxSxSxC, params["join"].get("norm"))
+
+    def kept(self, image: Tree, pixels_BxSxSxC: jax.Array) -> dict[str, jax.Array]:
+        """What `seen_again` needs of pictures, fp32: "units" [B, U, F] where a decoder reads them, "pooled"
+        [B, F] where they are compared. Of the parameters it depends on the tower's alone."""
+        width = self.config.widths[0]
+        plain = {"scale": jnp.ones(width), "bias": jnp.zeros(width)}
+        found = self._seen(image, pixels_BxSxSxC, plain)
+        both = {"units": found.units_BxUxF, "pooled": found.pooled_BxF}
+        return {name: both[name].astype(jnp.float32) for name in self.config.kept_shapes}
+
+    def seen_again(self, params: Tree, units_BxUxF: Any = None, pooled_BxF: Any = None) -> SeenPictures:
+        """As `seen`, by what was kept of pictures: the norm of units, which learns, is put on them here."""
+        if self.config.normed:
+            norm = params["join"]["norm"]
+            units_BxUxF, pooled_BxF = (
+                None if x is None else x * norm["scale"] + norm["bias"] for x in (units_BxUxF, pooled_BxF)
+            )
+        if units_BxUxF is not None:
+            units_BxUxF = units_BxUxF.astype(self.dtype)
+        return SeenPictures(units_BxUxF, pooled_BxF)
+
+    def _seen(self, own: Tree, pixels_BxSxSxC: jax.Array, norm: Tree) -> Any:
         config = self.config.image
         forward: Any = config.forward(self.placement, self.remat, self.dtype)
-        own, stream = params["image"], trunks.whole(config, centred(pixels_BxSxSxC))
+        stream = trunks.whole(config, centred(pixels_BxSxSxC))
         early, x_BxTxD = forward.begin(own["trunk"], stream)
         x_BxTxD = forward.run(own["main"], x_BxTxD)
         units_BxUxF = forward.end(own["trunk"], early, x_BxTxD)[-1]
         if self.config.normed:
-            units_BxUxF = layer_norm(units_BxUxF, params["join"]["norm"])
+            units_BxUxF = layer_norm(units_BxUxF, norm)
         if isinstance(config, PlainConfig) and not self.config.normed:
-            return SeenPictures(units_BxUxF, classifying.pooled(forward, own["trunk"], x_BxTxD))
-        return SeenPictures(units_BxUxF, jnp.mean(units_BxUxF.astype(jnp.float32), axis=1))
+            return PictureFeatures(units_BxUxF, classifying.pooled(forward, own["trunk"], x_BxTxD))
+        return PictureFeatures(units_BxUxF, jnp.mean(units_BxUxF.astype(jnp.float32), axis=1))
 
-    def image_embedding(self, params: Tree, seen: SeenPictures) -> jax.Array:
+    def image_embedding(self, params: Tree, seen: PictureFeatures) -> jax.Array:
         """Of pictures, fp32 [B, width], of unit length."""
+        assert seen.pooled_BxF is not None
         return self._embedding(params, "image", seen.pooled_BxF)
 
     def text_embedding(self, params: Tree, tokens_BxT: jax.Array) -> jax.Array:
         """Of texts, fp32 [B, width], of unit length."""
         return self._embedding(params, "text", self.text.pooled(params["text"], tokens_BxT))
 
-    def memory(self, params: Tree, seen: SeenPictures) -> jax.Array:
+    def memory(self, params: Tree, seen: PictureFeatures) -> jax.Array:
         """What the decoder reads of pictures, [B, U, D]."""
         names = ("queries", "memory") if self.config.queries else ("memory",)
         own = self._gathered(params["join"], names)
+        assert seen.units_BxUxF is not None
         x_BxUxF = seen.units_BxUxF.astype(self.dtype)
         if self.config.queries:
             x_BxUxF = queried(own["queries"], x_BxUxF)
-        return x_BxUxF @ own["memory"].T + params["join"]["memory_bias"].astype(self.dtype)
+        memory_BxUxD = x_BxUxF @ own["memory"].T + params["join"]["memory_bias"].astype(self.dtype)
+        return jnp.zeros_like(memory_BxUxD) if self.config.blind else memory_BxUxD
 
     def _embedding(self, params: Tree, name: str, pooled_BxF: jax.Array) -> jax.Array:
         if name in params["join"]:

@@ -25,11 +25,11 @@ class AttentionPool(nnx.Module):
     def __init__(self, width: int, heads: int, hidden: int, rngs: nnx.Rngs):
         kv = width // heads
         self.probe = normal(rngs, (width,), ("norm",), fan_in=width)
-        self.query = normal(rngs, (width, heads, kv), ("embed", None, "kv"), fan_in=width)
-        self.query_bias = zeros((heads, kv), (None, "kv"))
-        self.key_value = normal(rngs, (width, heads, 2, kv), ("embed", None, None, "kv"), fan_in=width)
-        self.key_value_bias = zeros((heads, 2, kv), (None, None, "kv"))
-        self.out = normal(rngs, (width, heads, kv), ("embed", None, "kv"), fan_in=width)
+        self.query = normal(rngs, (width, heads, kv), ("embed", "pool", "kv"), fan_in=width)
+        self.query_bias = zeros((heads, kv), ("pool", "kv"))
+        self.key_value = normal(rngs, (width, heads, 2, kv), ("embed", "pool", None, "kv"), fan_in=width)
+        self.key_value_bias = zeros((heads, 2, kv), ("pool", None, "kv"))
+        self.out = normal(rngs, (width, heads, kv), ("embed", "pool", "kv"), fan_in=width)
         self.out_bias = zeros((width,), ("norm",))
         self.norm = LayerNorm(width)
         self.up = normal(rngs, (width, hidden), ("embed", None), fan_in=width)

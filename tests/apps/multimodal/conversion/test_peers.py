@@ -1,4 +1,4 @@
-"""Against transformers itself, where it is installed: its loading of what was exported, and its tokenizers."""
+"""Against transformers itself, where it is there: its loading of what was exported, and its tokenizers."""
 
 import numpy as np
 import pytest
