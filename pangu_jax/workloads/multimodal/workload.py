@@ -20,7 +20,7 @@ from pangu_jax.workloads.multimodal.model import contrast as contrasts
 from pangu_jax.workloads.multimodal.model.image_text import (
     Contrast,
     ImageTextForward,
-    SeenPictures,
+    PictureFeatures,
 )
 from pangu_jax.workloads.multimodal.model.text_transformer import TextTransformerConfig
 from pangu_jax.workloads.multimodal.towers import TowerOrigins
@@ -169,7 +169,7 @@ class ImageTextModel(ComparedWorkload):
         """The forward pass as a run carries it out."""
         return self.config.forward(run.placement, run.remat, run.dtype)
 
-    def seen(self, params: Tree, batch: Batch, run: RunContext) -> SeenPictures:
+    def seen(self, params: Tree, batch: Batch, run: RunContext) -> PictureFeatures:
         """A batch's pictures, by `complete` parameters: through their tower, or by features that are kept."""
         forward = self.forward(run)
         if "image" in batch:

@@ -181,7 +181,7 @@ class ImageTextForward:
         both = {"units": found.units_BxUxF, "pooled": found.pooled_BxF}
         return {name: both[name].astype(jnp.float32) for name in self.config.kept_shapes}
 
-    def seen_again(self, params: Tree, units_BxUxF: Any = None, pooled_BxF: Any = None) -> SeenPictures:
+    def seen_again(self, params: Tree, units_BxUxF: Any = None, pooled_BxF: Any = None) -> PictureFeatures:
         """As `seen`, by what was kept of pictures: the norm of units, which learns, is put on them here."""
         if self.config.normed:
             norm = params["join"]["norm"]
@@ -190,7 +190,7 @@ class ImageTextForward:
             )
         if units_BxUxF is not None:
             units_BxUxF = units_BxUxF.astype(self.dtype)
-        return SeenPictures(units_BxUxF, pooled_BxF)
+        return PictureFeatures(units_BxUxF, pooled_BxF)
 
     def _seen(self, own: Tree, pixels_BxSxSxC: jax.Array, norm: Tree) -> Any:
         config = self.config.image
