@@ -161,9 +161,7 @@ def require_pieces(pairs, clip, siglip):
 @pytest.mark.prove
 def test_no_tpu_holds_all_pairs(proof):
     """4,096 of them by the compiler for v5p: nothing of siglip is as large as own rows times everyone's."""
-    clip, siglip = (
-        shapes_in(compiled(loss, "manual", 4096, "v5p:2x2x2")) for loss in ("clip", "siglip")
-    )
+    clip, siglip = (shapes_in(compiled(loss, "manual", 4096, "v5p:2x2x2")) for loss in ("clip", "siglip"))
     require_pieces(4096, clip, siglip)
     largest = max(map(math.prod, siglip))
     proof("largest array of siglip, numbers on a chip", largest)

@@ -60,7 +60,7 @@ def left_out(workload):
                 if look.causal
             )
     if compared and workload.config.image.pooling == "attention":  # the learnt query: one for all pictures
-        found += 3 * 2 * workload.config.image.d_model ** 2
+        found += 3 * 2 * workload.config.image.d_model**2
     return found
 
 
