@@ -112,11 +112,17 @@ def of_tower(text: Any, length: int, units: int) -> tuple[tuple[Tower, ...], tup
 
 @of_tower.register
 def _language(text: LanguageTower, length: int, units: int) -> tuple[tuple[Tower, ...], tuple[End, ...]]:
-    """The encoder on the text; the decoder on it and on the picture's units."""
+    """The encoder on the text; the decoder on it and on the picture's units. Captions are too short for the
+    kernel of attention that the language family has."""
     reads, ends, _ = of_language.shape_of(text.config, length, length)
     writes = of_language.shape_of(text.config, units, length).towers[1]
     towers, kept = ((reads[0], writes), ends) if text.writes else ((reads[0],), ends[:1])
-    return tuple(tower._replace(name=f"text {tower.name}", staged=False) for tower in towers), kept
+    return tuple(_of_captions(tower) for tower in towers), kept
+
+
+def _of_captions(tower: Tower) -> Tower:
+    looks = tuple(look._replace(plain=True) for look in tower.attentions)
+    return tower._replace(name=f"text {tower.name}", attentions=looks, staged=False)
 
 
 @of_tower.register
