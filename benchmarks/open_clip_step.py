@@ -2,8 +2,8 @@
 
 A ViT of 48 pixels in patches of 8 (64 wide, 2 layers, 2 heads) beside a text transformer of one layer over 24
 of 703 characters; embeddings of 64, contrast alone, batch 64, AdamW, fp32: the towers of
-`multimodal/flickr8k.gin` without its decoder. Each lives in a process of its own; CPU-seconds are compared, of
-one thread each on one core, or with --threads 2 of as many as each takes on two.
+`multimodal/flickr8k.gin` without its decoder. Each lives in a process of its own; CPU-seconds are compared,
+of one thread each on one core, or with --threads 2 of as many as each takes on two.
 
 open_clip imports torchvision, of which no build fits torch 2.13.0's wheels for CPUs; nothing of it is used
 here, so an empty package stands in for it.

@@ -103,7 +103,7 @@ class Layout:
 
     def rounds(self, towers: int) -> int:
         """Rounds that each of a model's towers makes around the stages."""
-        return self.repeats if self.schedule == "gpipe" else max(1, self.repeats // towers)
+        return self.repeats if self.schedule == "gpipe" else max(1, self.repeats // max(1, towers))
 
     @property
     def batch_shards(self) -> int:

@@ -114,6 +114,8 @@ def _ways(batch_size: int, towers: int, fixed: Mapping[str, Any]) -> Iterator[tu
     ):
         if schedule == "none" and (count > 1 or zero == 1):
             continue
+        if schedule != "none" and not towers:  # nothing that stages could share
+            continue
         if schedule in ("circular", "1f1b") and count % towers:
             continue
         way = {

@@ -5,7 +5,8 @@ it comes from. Figures marked [A] are from the 107B recipe compiled for v5p:8x8x
 2, "dots": 59.5 GiB; 3.60 s of compute, of it 2.90 s products and 0.14 s kernels, and 0.58 s exposed, or 1.06
 s with one stream), [B] also from other programs without a pipeline, [C] from that recipe in four stages
 (gpipe, 9 rounds, 8 microbatches: 64.1 GiB, 4.09 s + 0.99 s), [D] from the same as one ring of both towers
-(circular, 18 rounds: 58.2 GiB, 5.79 s + 1.38 s). All others are assumptions.
+(circular, 18 rounds: 58.2 GiB, 5.79 s + 1.38 s), [E] from `vision/3b.gin` compiled for v5p:4x4x4. All others
+are assumptions.
 """
 
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ class Efficiency:
       elementwise_pipeline: the same in a pipeline, as a factor: weights and the stash are cut out and put in.
       elementwise_branches: the same where a tick chooses between towers: branches copy what they return.
       kept_in_scan: what the stash of a compiled program takes, over the arrays that are kept in it.
+      kept_in_scan_plain: the same of a tower whose attention is of short rows, without the flash kernel.
       kept_in_ring: the same of a pipeline of one tower.
       working: arrays alive at once in the backward pass of a layer, for each of its two widths.
       gathered: copies of a layer's gathered weights alive at once: one in use, one on its way.
@@ -48,6 +50,7 @@ class Efficiency:
     elementwise_pipeline: float = 2.0  # [C] 0.84 s of 4.09 s are neither products nor kernels
     elementwise_branches: float = 4.0  # [D] 2.12 s of 5.79 s
     kept_in_scan: float = 1.5  # [A] of 35 GiB
+    kept_in_scan_plain: float = 1.0  # [E] 13.8 GiB where 13.6 are predicted
     kept_in_ring: float = 1.25  # [C] of 37 GiB
     working: float = 10.0  # [A, B]
     gathered: float = 2.0

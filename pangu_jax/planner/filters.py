@@ -28,7 +28,7 @@ def divided(model: PlannedModel, c: Candidates, problems: Counter) -> Candidates
     """Those that divide batch and layers; the others are counted by reason."""
     piped = c.schedule > 0
     towers = len(model.shape.staged)
-    rounds = np.where(c.schedule == 1, c.repeats, np.maximum(1, c.repeats // towers))
+    rounds = np.where(c.schedule == 1, c.repeats, np.maximum(1, c.repeats // max(1, towers)))
     parts = c.data * c.fsdp * c.microbatches * c.streams
     examples, whole = model.batch_size / parts, model.batch_size % parts == 0
     rows = np.all([examples * t.tokens % (c.model * c.sequence) == 0 for t in model.shape.towers], axis=0)

@@ -121,7 +121,8 @@ def payloads(context: SearchContext, c: Candidates) -> tuple[np.ndarray, np.ndar
 
 def _activations(context: SearchContext, c: Candidates) -> np.ndarray:
     e, (one_by_one, together) = context.efficiency, payloads(context, c)
-    chunks, outside = [], np.zeros(len(c))
+    chunks, scanned = [], np.zeros(len(c))
+    outside = np.zeros(len(c))
     for tower in context.shape.towers:
         if not tower.learns:
             continue
@@ -130,16 +131,19 @@ def _activations(context: SearchContext, c: Candidates) -> np.ndarray:
             # With full remat a tick of a pipeline keeps its input alone, and the layers' while it goes back.
             each[FULL] = np.where((c.schedule == GPIPE) | (c.schedule == CIRCULAR), 0.0, each[FULL])
         chunk = chunk_layers(context, c, tower) * np.choose(c.remat, [each[r] for r in range(4)])
+        plain = all(attention.plain for attention in tower.attentions)
+        in_scan = chunk * (e.kept_in_scan_plain if plain else e.kept_in_scan)
         if tower.staged:
             chunks.append(chunk)
+            scanned = scanned + in_scan
         else:  # of one microbatch at a time, in a pipeline too
-            outside = outside + chunk * e.kept_in_scan
-    whole, largest, count = summed(c, chunks), np.max(chunks, axis=0), ticks(context, c)
+            outside = outside + in_scan
+    whole, largest, count = summed(c, chunks), np.max(chunks, axis=0, initial=0), ticks(context, c)
     stash = (2 * c.stage * c.repeats - 1) * together + largest
     # A tick keeps what arrives and what leaves. Branches for the towers of a circular pipeline share the room
     # of the largest.
     gpipe, circular = count * (whole * e.kept_in_ring + 2 * one_by_one), count * (largest + 2 * together)
-    return outside + np.choose(c.schedule, [whole * e.kept_in_scan, gpipe, circular, stash])
+    return outside + np.choose(c.schedule, [scanned, gpipe, circular, stash])
 
 
 def _gathered(context: SearchContext, c: Candidates) -> np.ndarray:

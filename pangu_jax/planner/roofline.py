@@ -20,6 +20,7 @@ def product_seconds(
       tokens, rows, columns: numbers, or arrays of candidates.
     """
     smallest = np.minimum(np.minimum(tokens, rows), columns)
+    smallest = np.where(smallest > 0, smallest, 1.0)  # what rests in a step multiplies nothing
     rate = chip.peak_flops * reached.matmul * smallest / (smallest + reached.narrow)
     moved = bytes_each * (tokens * rows + rows * columns + tokens * columns)
     return np.maximum(2.0 * tokens * rows * columns / rate, moved / chip.hbm_bytes_per_s)

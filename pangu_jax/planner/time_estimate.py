@@ -93,13 +93,13 @@ def times(context: SearchContext, c: Candidates) -> Times:
 
 def _scheduled(context: SearchContext, c: Candidates, chunks: list[_Work]) -> tuple[_Work, np.ndarray]:
     """The layers of a step, microbatch by microbatch or tick by tick; and the part of ticks that is work."""
-    n, count = len(chunks), ticks(context, c)
+    n, count = max(1, len(chunks)), ticks(context, c)
     work = c.repeats * c.microbatches
     useful = np.where(c.schedule == NONE, 1.0, work / count)
     total = _Work(np.zeros(len(c)), {})
     # In a ring of several towers different ones are on its stages at a time: every tick takes as long as the
     # slowest of them, which is also how compiled branches are counted.
-    slowest = np.max([chunk.compute for chunk in chunks], axis=0)
+    slowest = np.max([chunk.compute for chunk in chunks], axis=0, initial=0)
     mixed = (c.schedule == CIRCULAR) | (c.schedule == ONE_F_ONE_B)
     for chunk in chunks:
         compute = np.where(mixed, slowest, chunk.compute)
@@ -144,6 +144,10 @@ def _layer(context: SearchContext, c: Candidates, tower: Tower) -> _Work:
     # A pipeline's tick is computed again to get at its layers: 1F1B keeps inputs only, whatever remat says.
     ticked = np.where(c.remat == FULL, c.schedule != NONE, c.schedule == ONE_F_ONE_B)
     again = ticked + np.select([c.remat == FULL, c.remat == KEEP_ALL], [1.0, 0.0], 0.03)
+    # Parts of a batch that is compared: their embeddings are made before any part learns. A tower that reads
+    # another's output makes none.
+    twice = 1.0 * (c.microbatches > 1) * (context.shape.contrast_width > 0 and not tower.memory_tokens)
+    again = again + twice
     offloaded = 2 * kept(context, c, tower)[DOTS] / HOST_BYTES_PER_S
     compute = forward * (1 + again) + backward
     compute = compute + np.where(c.remat == OFFLOAD, np.maximum(0.0, offloaded - 0.5 * compute), 0.0)
@@ -161,8 +165,8 @@ def _layer(context: SearchContext, c: Candidates, tower: Tower) -> _Work:
     sizes = [2 * n.keys * n.windows * n.heads * n.width for n in tower.attentions]
     keys = sum(asked * size for asked, size in zip(gathered, sizes, strict=True)) * rows
     weights = tower.parameters / c.model * context.activation_bytes
-    in_layer = np.where(c.zero == 3, 3.0 + ticked, 0.0)
-    crossings = 4.0 + 2.0 * repeated + entries
+    in_layer = np.where(c.zero == 3, 3.0 + ticked + twice, 0.0)
+    crossings = 4.0 + 2.0 * (repeated + twice) + entries
     if not tower.learns:  # state is not gathered before it is used
         compute, in_layer, crossings = forward, 1.0, 2.0
     return _Work(

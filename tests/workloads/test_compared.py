@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import importlib.util
 import math
 import re
 
@@ -9,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from pangu_jax.errors import UserError
 from pangu_jax.models.placement import OneDevice
@@ -18,6 +21,8 @@ from pangu_jax.training import gradients, step
 from pangu_jax.workloads import RunContext, Variables
 from pangu_jax.workloads.multimodal.model import contrast
 from tests.workloads.compared_pairs import ComparedPairs, batch_of
+from tpu_npu_backends import topologies
+from tpu_npu_backends.compiling import compile_for
 
 BATCH, FILLED = 32, 29
 LAYOUTS = {
@@ -116,12 +121,20 @@ PAIRS = 48  # on 8 devices 6 each: no other size of the program is one of these
 
 
 @functools.cache
-def compiled(loss, partitioning):
+def compiled(loss, partitioning, pairs=PAIRS, topology="cpu:8"):
     """The text of a loss's gradient on 8 devices."""
-    workload, layout = ComparedPairs((loss,)), Layout(data=8, partitioning=partitioning)
-    gradient = gradients.make_gradients(workload, layout, mesh_of(layout), RunContext(OneDevice()), PAIRS)
-    given = jax.eval_shape(workload.init, jax.random.key(0)).params, workload.batch_shapes(PAIRS)
-    return jax.jit(lambda p, b: gradient(Variables(p), b, None)).lower(*given).compile().as_text()
+    workload, layout, chips = ComparedPairs((loss,)), Layout(data=8), topologies.parse(topology)
+    layout = dataclasses.replace(layout, partitioning=partitioning)
+    mesh = make_mesh(layout, topologies.devices(chips))
+    gradient = gradients.make_gradients(workload, layout, mesh, RunContext(OneDevice()), pairs)
+
+    def there(shape, *axes):
+        return jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=NamedSharding(mesh, P(*axes)))
+
+    params = jax.tree.map(there, jax.eval_shape(workload.init, jax.random.key(0)).params)
+    batch = {name: there(shape, "data") for name, shape in workload.batch_shapes(pairs).items()}
+    lowered = jax.jit(lambda p, b: gradient(Variables(p), b, None)).lower(params, batch)
+    return compile_for(chips, lowered).as_text()
 
 
 def shapes_in(text):
@@ -130,13 +143,29 @@ def shapes_in(text):
 
 @pytest.mark.parametrize("partitioning", ["auto", "manual"])
 def test_no_device_holds_all_pairs(partitioning):
-    own = PAIRS // 8
-    clip, siglip = (shapes_in(compiled(loss, partitioning)) for loss in ("clip", "siglip"))
-    assert (own, PAIRS) in clip
+    require_pieces(PAIRS, *(shapes_in(compiled(loss, partitioning)) for loss in ("clip", "siglip")))
+
+
+def require_pieces(pairs, clip, siglip):
+    own = pairs // 8
+    assert (own, pairs) in clip
     assert (own, own) in siglip
-    assert not [shape for shape in clip if math.prod(shape) >= PAIRS * PAIRS]
+    assert not [shape for shape in clip if math.prod(shape) >= pairs * pairs]
     # Nor its own rows times everyone's.
-    assert not [shape for shape in siglip if {own, PAIRS} <= set(shape) or shape.count(PAIRS) > 1]
+    assert not [shape for shape in siglip if {own, pairs} <= set(shape) or shape.count(pairs) > 1]
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed: pip install 'pangu-jax[tpu]'"
+)
+@pytest.mark.prove
+def test_no_tpu_holds_all_pairs(proof):
+    """4,096 of them by the compiler for v5p: nothing of siglip is as large as own rows times everyone's."""
+    clip, siglip = (shapes_in(compiled(loss, "manual", 4096, "v5p:2x2x2")) for loss in ("clip", "siglip"))
+    require_pieces(4096, clip, siglip)
+    largest = max(map(math.prod, siglip))
+    proof("largest array of siglip, numbers on a chip", largest)
+    assert largest < 512 * 4096
 
 
 @pytest.mark.parametrize("partitioning", ["auto", "manual"])
