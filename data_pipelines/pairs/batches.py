@@ -5,7 +5,7 @@ As for pictures, a batch is a pure function of cache, seed and pairs read.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
@@ -13,8 +13,32 @@ from data_pipelines.batches import Batch
 from data_pipelines.pairs.views import Views
 from data_pipelines.pairs.vocabulary import PAD, CaptionVocabulary, fitted
 
-if TYPE_CHECKING:
-    from data_pipelines.pairs.pair_set import PairSet
+
+class CaptionedPictures(Protocol):
+    """What tasks need of a side of pairs, such as `pair_set.PairSet`."""
+
+    @property
+    def picture_count(self) -> int:
+        """Pictures, numbered from 0."""
+        ...
+
+    @property
+    def place_P(self) -> np.ndarray:
+        """Of each in the source, int64."""
+        ...
+
+    @property
+    def text(self) -> Sequence[str]:
+        """Captions."""
+        ...
+
+    def texts_of(self, picture: int) -> np.ndarray:
+        """Numbers of a picture's captions."""
+        ...
+
+    def picture_name(self, picture: int) -> str:
+        """As the source has it."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +75,7 @@ class PairTask:
 
     name: str
     index: int
-    pairs: "PairSet"
+    pairs: CaptionedPictures
     views: Views
     tokens: CaptionTokens
     links: np.ndarray | None = None
