@@ -9,7 +9,7 @@ from benchmarks import distillation, extraction
 from benchmarks._rows import Rows
 from pangu_jax.workloads.vision.model.slicing import SubModel
 
-LEAST = 3  # seeds; five were asked for, and docs say how many there are
+LEAST = 5  # seeds
 
 
 def rows_of(benchmark):
@@ -47,7 +47,7 @@ def test_extraction_reaches_its_bars():
     assert max(by_seed(rows, "worst", arm=extraction.LATENCY).values()) <= 0.1
 
 
-@pytest.mark.xfail(strict=True, reason="2.0 to 2.4 points behind: docs/extraction.md, Measured")
+@pytest.mark.xfail(strict=True, reason="1.8 to 2.4 points behind: docs/extraction.md, Measured")
 def test_tuned_slices_are_as_good_as_from_scratch():
     rows = rows_of(extraction)
     for size in [SubModel(*size).label for size in extraction.SETTINGS["sizes"]][1:]:
