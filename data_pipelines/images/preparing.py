@@ -105,8 +105,8 @@ def prepare(settings: Settings, root: Path) -> cache.Cache:
     return cache.open_or_build(root, f"{DATASET}-{name}", lambda folder: build(settings, folder))
 
 
-def listing(path: str) -> str:
-    """A hash of the names, sizes and times of all files that there are.
+def listing(path: str, function: str = "images") -> str:
+    """A hash of the names, sizes and times of all files that there are; `function` of recipes names the path.
 
     Their bytes are not read for it, since a run that resumes would have to read all of them.
     """
@@ -116,7 +116,7 @@ def listing(path: str) -> str:
         return packaged.version(path.removeprefix(packaged.PREFIX))
     top = Path(path)
     if not top.exists():
-        raise DataError(f"images.path: there is no {path}")
+        raise DataError(f"{function}.path: there is no {path}")
     hashed = hashlib.sha256()
     for file in sorted(top.rglob("*")) if top.is_dir() else [top]:
         if file.is_file():

@@ -71,7 +71,7 @@ def prepare(settings: PairSettings, root: Path) -> cache.Cache:
       DataError: there is nothing at the path, or no pair that can be used.
     """
     drawn = settings.path == shapes.NAME
-    listing = f"{shapes.NAME} {shapes.VERSION}" if drawn else preparing.listing(settings.path)
+    listing = f"{shapes.NAME} {shapes.VERSION}" if drawn else preparing.listing(settings.path, "pairs")
     key = json.dumps([1, listing, settings])
     name = f"pairs-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     return cache.open_or_build(root, name, lambda folder: build(settings, folder))

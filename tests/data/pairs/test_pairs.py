@@ -212,6 +212,11 @@ def test_what_cannot_be_is_one_line(settings, words, folder, cache):
     assert "\n" not in str(raised.value).partition("\n  In call to configurable")[0]
 
 
+def test_a_path_that_is_not_there_is_named_as_pairs(cache, tmp_path):
+    with pytest.raises(DataError, match=r"^pairs\.path: there is no "):
+        pairs(str(tmp_path / "nowhere"), cache_dir=cache).notices()
+
+
 def test_a_source_without_a_caption_of_a_picture(folder, cache, tmp_path):
     with pytest.raises(DataError, match=r"no caption is of one \(pictures: 1 without a caption\)"):
         pairs(str(written(tmp_path / "a", {"1.jpg": PHOTOS[0]})), cache_dir=cache).notices()
