@@ -69,20 +69,27 @@ def step(weights: str = "") -> Callable[[], float]:
     Args:
       weights: a folder of a ChineseCLIPModel to begin with; fresh ones unless given.
     """
-    backend = selection.select("cpu")
-    layout = Layout().on(len(backend.devices))
-    mesh = make_mesh(layout, list(backend.devices))
-    model = workload()
-    beta1, beta2 = BETAS
-    optimizer = adamw(constant_schedule(LEARNING_RATE), beta1, beta2, weight_decay=DECAY, clip=0.0)
-    run = RunContext(OneDevice(backend.native), "none", jnp.dtype("float32"))
-    options = {"batch_size": BATCH, "seed": 0, "compiler_options": backend.compiler_options}
-    train_step = make_train_step(model, optimizer, run, layout, mesh, **options)
-    state = init_state(model, optimizer, mesh, 0)
+    train_step, state = begun(workload(), betas=BETAS, rate=LEARNING_RATE, decay=DECAY)
     if weights:
         params = importing.parameters(hugging_face.examine(Path(weights)))
         state = state._replace(params=jax.tree.map(jax.device_put, params, shardings(state.params)))
-    pixels_BxSxSxC, tokens_BxT = drawn()
+    return stepping(train_step, state, *drawn())
+
+
+def begun(model: ImageTextModel, *, betas: tuple[float, float], rate: float, decay: float) -> tuple[Any, Any]:
+    """A model's step of AdamW on this process' CPU, and its first state."""
+    backend = selection.select("cpu")
+    layout = Layout().on(len(backend.devices))
+    mesh = make_mesh(layout, list(backend.devices))
+    optimizer = adamw(constant_schedule(rate), *betas, weight_decay=decay, clip=0.0)
+    run = RunContext(OneDevice(backend.native), "none", jnp.dtype("float32"))
+    options = {"batch_size": BATCH, "seed": 0, "compiler_options": backend.compiler_options}
+    train_step = make_train_step(model, optimizer, run, layout, mesh, **options)
+    return train_step, init_state(model, optimizer, mesh, 0)
+
+
+def stepping(train_step: Any, state: Any, pixels_BxSxSxC: Any, tokens_BxT: Any) -> Callable[[], float]:
+    """A function that makes a step on one batch, and gives its loss."""
     numbers = jnp.arange(BATCH, dtype=jnp.int32)
     batch = {"image": pixels_BxSxSxC[:, None], "tokens": tokens_BxT, "weight": jnp.ones(BATCH)}
     batch |= {"picture": numbers, "text": numbers, "task_id": 0 * numbers}

@@ -117,21 +117,13 @@ def ours() -> Callable[[], float]:
 
     cpu.one_arena()
     import jax
-    import jax.numpy as jnp
 
+    from benchmarks import _image_text_ours as steps
     from data_pipelines.pairs.vocabulary import CharacterVocabulary
-    from pangu_jax.models.placement import OneDevice
-    from pangu_jax.parallel.layout import Layout
-    from pangu_jax.parallel.mesh import make_mesh
-    from pangu_jax.training.optimizers import adamw
-    from pangu_jax.training.schedules import constant_schedule
-    from pangu_jax.training.step import init_state, make_train_step
-    from pangu_jax.workloads import RunContext
     from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
     from pangu_jax.workloads.multimodal import ImageTextModel
     from pangu_jax.workloads.multimodal.data import NoPairs
     from pangu_jax.workloads.vision.model.plain import PlainConfig
-    from tpu_npu_backends import selection
 
     image = PlainConfig(
         size=SIZE, patch=PATCH, d_model=WIDTH, layers=DEPTH, heads=HEADS, class_token=False, pooling="mean",
@@ -145,28 +137,10 @@ def ours() -> Callable[[], float]:
         encoder_layers=TEXT_DEPTH,
         decoder_layers=1,
     )
-    backend = selection.select("cpu")
-    layout = Layout().on(len(backend.devices))
-    mesh = make_mesh(layout, list(backend.devices))
     model = ImageTextModel(image, text, NoPairs(SIZE, 3, LENGTH, CharacterVocabulary("")), EMBEDDING)
-    optimizer = adamw(constant_schedule(LEARNING_RATE), *BETAS, weight_decay=DECAY, clip=0.0)
-    run = RunContext(OneDevice(backend.native), "none", jnp.dtype("float32"))
-    options = {"batch_size": BATCH, "seed": 0, "compiler_options": backend.compiler_options}
-    train_step = make_train_step(model, optimizer, run, layout, mesh, **options)
-    state = init_state(model, optimizer, mesh, 0)
-    count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    print(f"ours: {count:,} parameters", file=sys.stderr)
-    images, tokens = drawn()
-    numbers = jnp.arange(BATCH, dtype=jnp.int32)
-    batch = {"image": images[:, None], "tokens": tokens, "weight": jnp.ones(BATCH)}
-    batch |= {"picture": numbers, "text": numbers, "task_id": 0 * numbers}
-
-    def advance() -> float:
-        nonlocal state
-        state, metrics = train_step(state, batch)
-        return float(metrics["loss"])
-
-    return advance
+    train_step, state = steps.begun(model, betas=BETAS, rate=LEARNING_RATE, decay=DECAY)
+    print(f"ours: {sum(leaf.size for leaf in jax.tree.leaves(state.params)):,} parameters", file=sys.stderr)
+    return steps.stepping(train_step, state, *drawn())
 
 
 WORKERS = {"ours": ours, "open_clip": open_clip, "open_clip, fused": partial(open_clip, fused=True)}

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from data_pipelines.pairs.vocabulary import CaptionVocabulary
-from pangu_jax.errors import UserError
 from pangu_jax.workloads import Source, TrainStream
+from pangu_jax.workloads.vision.data import NoViews
 
 
 class PairData(Protocol):
@@ -54,28 +54,10 @@ class PairData(Protocol):
 
 
 @dataclass(frozen=True)
-class NoPairs:
+class NoPairs(NoViews):
     """What is left of the pairs when a finished run is opened: their shape and their vocabulary."""
 
     size: int
     channels: int
     length: int
     vocabulary: CaptionVocabulary
-
-    def train_source(self, batch_size: int, seed: int, shift: int = 0) -> TrainStream:
-        """UserError: there is nothing to learn from."""
-        del batch_size, seed, shift
-        raise UserError("the run was opened without its pairs: `pangu train` trains it further")
-
-    def validation_sources(self, batch_size: int) -> Mapping[str, Source]:
-        """None."""
-        del batch_size
-        return {}
-
-    def order(self) -> dict[str, str]:
-        """Nothing, in no order."""
-        return {}
-
-    def notices(self) -> Sequence[str]:
-        """Nothing."""
-        return ()

@@ -58,11 +58,11 @@ class ImageTextModel(ComparedWorkload):
     name = "multimodal"
     loss_unit = "nats per pair"
     throughput_unit = "pairs"
-    # What `from_run` reads of a recipe.
-    OF_MODEL: tuple[str, ...] = (
-        "image", "text", "width", "contrast", "contrast_weight", "caption_weight", "queries",
-        "projected", "blind",
+    # What `config_of` takes of a recipe, and what `from_run` reads besides.
+    OF_SHAPE: tuple[str, ...] = (
+        "image", "text", "width", "contrast", "caption_weight", "queries", "projected", "blind",
     )  # fmt: skip
+    OF_MODEL: tuple[str, ...] = (*OF_SHAPE, "contrast_weight")
 
     def __init__(
         self,
@@ -94,21 +94,8 @@ class ImageTextModel(ComparedWorkload):
     def recipe_dimensions(recipe: Recipe, reference: Reference) -> dict[str, int]:
         """`dimensions`, from a recipe; ValueError where the shape contradicts itself."""
         given = recipe.arguments(reference)
-        made = {
-            name: make(recipe, given[name], reference.scope)
-            for name in (
-                "image",
-                "text",
-                "width",
-                "contrast",
-                "caption_weight",
-                "queries",
-                "projected",
-                "blind",
-            )
-            if name in given
-        }
-        return config_of(**made).dimensions()
+        names = [name for name in ImageTextModel.OF_SHAPE if name in given]
+        return config_of(**{name: make(recipe, given[name], reference.scope) for name in names}).dimensions()
 
     @classmethod
     def from_run(cls, recipe: Recipe, reference: Reference, directory: Path) -> "ImageTextModel":

@@ -5,7 +5,6 @@ Nothing public describes the announced multimodal Pangu. What is here is a chose
 """
 
 import functools
-import math
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -19,6 +18,7 @@ from pangu_jax.models.parameters import Tree, arrays, logical_axes, normal, zero
 from pangu_jax.models.placement import Placement
 from pangu_jax.models.stack import Remat
 from pangu_jax.workloads.multimodal.model.attention_queries import AttentionQueries, queried
+from pangu_jax.workloads.multimodal.model.contrast import CLIP_LOG_SCALE, SIGLIP_BIAS, SIGLIP_LOG_SCALE
 from pangu_jax.workloads.multimodal.model.text_tower import TextTower
 from pangu_jax.workloads.vision.model import classifying
 from pangu_jax.workloads.vision.model import trunk as trunks
@@ -28,11 +28,6 @@ from pangu_jax.workloads.vision.model.plain import PlainConfig
 from pangu_jax.workloads.vision.model.trunk import TrunkConfig
 
 Contrast = Literal["clip", "siglip", "none"]
-# What the logarithm of the scale and, for siglip, the bias start at.
-STARTS: dict[Contrast, tuple[float, float | None]] = {
-    "clip": (math.log(1 / 0.07), None),
-    "siglip": (math.log(10.0), -10.0),
-}
 
 
 class PictureFeatures(NamedTuple):
@@ -138,10 +133,10 @@ class Join(nnx.Module):
             for name, own, projected in zip(("image", "text"), (wide, read), config.projected, strict=True):
                 if projected:
                     setattr(self, name, normal(rngs, (config.width, own), ("embed", None), fan_in=own))
-            scale, bias = STARTS[config.contrast]
+            scale = CLIP_LOG_SCALE if config.contrast == "clip" else SIGLIP_LOG_SCALE
             self.log_scale = nnx.Param(jnp.float32(scale), axes=())
-            if bias is not None:
-                self.bias = nnx.Param(jnp.float32(bias), axes=())
+            if config.contrast == "siglip":
+                self.bias = nnx.Param(jnp.float32(SIGLIP_BIAS), axes=())
         if memory := config.text.memory_width:
             self.memory = normal(rngs, (memory, wide), ("embed", None), fan_in=wide)
             self.memory_bias = zeros((memory,), ("norm",))
