@@ -61,7 +61,7 @@ class TokenGrid:
 
     @property
     def in_window(self) -> int:
-        """Tokens of a window (N): by longitude, level and latitude."""
+        """Tokens of a window (N): by level, latitude and longitude."""
         return math.prod(self.window)
 
     def windows(self, x_BxTxD: jax.Array, roll: bool) -> jax.Array:
@@ -79,15 +79,15 @@ class TokenGrid:
         if roll:
             x = jnp.roll(x, [-self.window[i] // 2 for i in (2, 0, 1)], (1, 2, 3))
         (levels, latitudes, longitudes), (z, h, w) = self.counts, self.window
-        x = x.reshape(batch, longitudes, w, levels, z, latitudes, h, width).transpose(0, 1, 3, 5, 2, 4, 6, 7)
+        x = x.reshape(batch, longitudes, w, levels, z, latitudes, h, width).transpose(0, 1, 3, 5, 4, 6, 2, 7)
         return x.reshape(batch, longitudes, self.kinds, self.in_window, width)
 
     def joined(self, x_BxPxGxNxD: jax.Array, roll: bool) -> jax.Array:
         """The inverse of `windows`, [B, T, D]: what was padding is left out."""
         batch, width = x_BxPxGxNxD.shape[0], x_BxPxGxNxD.shape[-1]
         (levels, latitudes, longitudes), (z, h, w) = self.counts, self.window
-        x = x_BxPxGxNxD.reshape(batch, longitudes, levels, latitudes, w, z, h, width)
-        x = x.transpose(0, 1, 4, 2, 5, 3, 6, 7).reshape(batch, longitudes * w, levels * z, latitudes * h, width)
+        x = x_BxPxGxNxD.reshape(batch, longitudes, levels, latitudes, z, h, w, width)
+        x = x.transpose(0, 1, 6, 2, 4, 3, 5, 7).reshape(batch, longitudes * w, levels * z, latitudes * h, width)
         if roll:
             x = jnp.roll(x, [self.window[i] // 2 for i in (2, 0, 1)], (1, 2, 3))
         z, h, w = self._added()[0]
@@ -108,7 +108,7 @@ class TokenGrid:
         z, h, w = regions  # windows x places in one
         region = 4 * z[None, None, :, :, None, None] + 2 * h[None, None, None, None] + 0
         region = region + w[:, :, None, None, None, None]  # [P, w, levels, z, latitudes, h]
-        region = region.transpose(0, 2, 4, 1, 3, 5).reshape(len(w), self.kinds, self.in_window)
+        region = region.transpose(0, 2, 4, 3, 5, 1).reshape(len(w), self.kinds, self.in_window)
         return region[..., :, None] == region[..., None, :]
 
     def _regions(self, axis: int) -> np.ndarray:
