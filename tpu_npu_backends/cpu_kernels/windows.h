@@ -15,13 +15,13 @@
 namespace pangu {
 
 constexpr int64_t kQueries = 2 * kWideLanes;  // of a block
-constexpr int kTileKeys = 8;                  // rows of a tile
+constexpr int kTileKeys = 8;                  // rows of a tile of two vectors
 
-// One head of one window: rows of q, k and v are `row` apart, those of the output `out_row`.
+// One head of one window, its rows brought together: [tokens][width] each.
 struct Window {
   const float *q, *k, *v;
   const float* bias;  // [tokens, tokens], key by query
-  int64_t tokens, width, row, out_row;
+  int64_t tokens, width;
   float scale;
 };
 
@@ -34,7 +34,7 @@ inline __attribute__((always_inline)) void started(int64_t depth, const float* a
   constexpr int kOf = sizeof(V) / sizeof(float);
   V sums[ROWS][NV] = {};
   if (from)
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int i = 0; i < ROWS; ++i)
 #pragma GCC unroll 2
       for (int j = 0; j < NV; ++j) sums[i][j] = load<V>(from + i * from_row + j * kOf);
@@ -42,7 +42,7 @@ inline __attribute__((always_inline)) void started(int64_t depth, const float* a
     V right[NV];
 #pragma GCC unroll 2
     for (int j = 0; j < NV; ++j) right[j] = load<V>(b + j * kOf);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int i = 0; i < ROWS; ++i) {
       const V factor = splat<V>(a[i * a_row]);
 #pragma GCC unroll 2
@@ -50,7 +50,7 @@ inline __attribute__((always_inline)) void started(int64_t depth, const float* a
     }
     a += a_step, b += b_step;
   }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int i = 0; i < ROWS; ++i)
 #pragma GCC unroll 2
     for (int j = 0; j < NV; ++j) store(c + i * c_row + j * kOf, sums[i][j]);
@@ -62,9 +62,10 @@ __attribute__((noinline)) void rows_of(int64_t rows, int64_t depth, const float*
                                        const float* b, int64_t b_step, const float* from, int64_t from_row, float* c,
                                        int64_t c_row) {
   int64_t i = 0;
+  constexpr int kTall = 2 * kTileKeys / NV;
   const auto at = [&](int64_t i) { return from ? from + i * from_row : nullptr; };
-  for (; i + kTileKeys <= rows; i += kTileKeys)
-    started<V, NV, kTileKeys>(depth, a + i * a_row, a_row, a_step, b, b_step, at(i), from_row, c + i * c_row, c_row);
+  for (; i + kTall <= rows; i += kTall)
+    started<V, NV, kTall>(depth, a + i * a_row, a_row, a_step, b, b_step, at(i), from_row, c + i * c_row, c_row);
   for (; i < rows; ++i)
     started<V, NV, 1>(depth, a + i * a_row, a_row, a_step, b, b_step, at(i), from_row, c + i * c_row, c_row);
 }
@@ -88,7 +89,8 @@ inline void narrow(int64_t rows, int64_t width, int64_t depth, const float* a, i
 }
 
 struct WindowMemory {
-  std::vector<float> q_t, d_t, p, d_p, bias;
+  std::vector<float> rows, more, q_t, d_t, p, d_p, bias;
+  std::vector<int64_t> places;
 };
 
 inline WindowMemory& window_memory() {
@@ -97,10 +99,10 @@ inline WindowMemory& window_memory() {
 }
 
 // Rows [here, width] times `scale`, transposed: [width][kQueries], zeros behind.
-inline void transposed(const float* rows, int64_t here, int64_t width, int64_t row, float scale, float* to) {
+inline void transposed(const float* rows, int64_t here, int64_t width, float scale, float* to) {
   if (here < kQueries) std::memset(to, 0, sizeof(float) * width * kQueries);
-  for (int64_t i = 0; i < here; ++i)
-    for (int64_t c = 0; c < width; ++c) to[c * kQueries + i] = rows[i * row + c] * scale;
+  for (int64_t c = 0; c < width; ++c)
+    for (int64_t i = 0; i < here; ++i) to[c * kQueries + i] = rows[i * width + c] * scale;
 }
 
 // The columns of a block of the bias, and how far apart its rows are: a copy where the block is not full.
@@ -119,13 +121,13 @@ inline const float* bias_of(const Window& of, int64_t first, int64_t here, Windo
 
 // Scores of a block, [tokens][kQueries].
 inline void scores_of(const Window& of, int64_t first, int64_t here, WindowMemory& room, float* q_t, float* p) {
-  transposed(of.q + first * of.row, here, of.width, of.row, of.scale, q_t);
+  transposed(of.q + first * of.width, here, of.width, of.scale, q_t);
   int64_t bias_row;
   const float* bias = bias_of(of, first, here, room, &bias_row);
-  rows_of<WideVec, 2>(of.tokens, of.width, of.k, of.row, 1, q_t, kQueries, bias, bias_row, p, kQueries);
+  rows_of<WideVec, 2>(of.tokens, of.width, of.k, of.width, 1, q_t, kQueries, bias, bias_row, p, kQueries);
 }
 
-// `stats` [2][tokens]: of each query the largest score, and 1 over the sum.
+// `out` [tokens][width]; `stats` [2][tokens]: of each query the largest score, and 1 over the sum.
 inline void window_forward(const Window& of, float* out, float* stats) {
   WindowMemory& room = window_memory();
   float* q_t = sized(room.q_t, of.width * kQueries);
@@ -150,32 +152,33 @@ inline void window_forward(const Window& of, float* out, float* stats) {
     }
     std::memcpy(stats + first, most_of, sizeof(float) * here);
     std::memcpy(stats + of.tokens + first, inverse_of, sizeof(float) * here);
-    float* to = out + first * of.out_row;
-    narrow(here, of.width, of.tokens, p, 1, kQueries, of.v, of.row, false, to, of.out_row);
+    float* to = out + first * of.width;
+    narrow(here, of.width, of.tokens, p, 1, kQueries, of.v, of.width, false, to, of.width);
     for (int64_t i = 0; i < here; ++i)
       for (int64_t c = 0; c < of.width; c += kLanes)
-        store(to + i * of.out_row + c, load<Vec>(to + i * of.out_row + c) * inverse_of[i]);
+        store(to + i * of.width + c, load<Vec>(to + i * of.width + c) * inverse_of[i]);
   }
 }
 
-// The gradients' rows are as far apart as those of q, k and v. `d_bias` is added to.
+// All of [tokens][width]; `d_bias` is added to.
 inline void window_backward(const Window& of, const float* stats, const float* d_out, float* d_q, float* d_k,
                             float* d_v, float* d_bias) {
   WindowMemory& room = window_memory();
-  float* q_t = sized(room.q_t, of.width * kQueries);
-  float* d_t = sized(room.d_t, of.width * kQueries);
+  const int64_t width = of.width;
+  float* q_t = sized(room.q_t, width * kQueries);
+  float* d_t = sized(room.d_t, width * kQueries);
   float* p = sized(room.p, of.tokens * kQueries);
   float* d_p = sized(room.d_p, of.tokens * kQueries);
   float most_of[kQueries] = {}, inverse_of[kQueries] = {};
   for (int64_t first = 0; first < of.tokens; first += kQueries) {
     const int64_t here = std::min(kQueries, of.tokens - first);
-    const float *q_rows = of.q + first * of.row, *d_rows = d_out + first * of.out_row;
+    const float *q_rows = of.q + first * width, *d_rows = d_out + first * width;
     std::memcpy(most_of, stats + first, sizeof(float) * here);
     std::memcpy(inverse_of, stats + of.tokens + first, sizeof(float) * here);
     if (here < kQueries) std::memset(inverse_of + here, 0, sizeof(float) * (kQueries - here));
     scores_of(of, first, here, room, q_t, p);
-    transposed(d_rows, here, of.width, of.out_row, 1.0f, d_t);
-    rows_of<WideVec, 2>(of.tokens, of.width, of.v, of.row, 1, d_t, kQueries, nullptr, 0, d_p, kQueries);
+    transposed(d_rows, here, width, 1.0f, d_t);
+    rows_of<WideVec, 2>(of.tokens, width, of.v, width, 1, d_t, kQueries, nullptr, 0, d_p, kQueries);
     for (int64_t c = 0; c < kQueries; c += kWideLanes) {
       const WideVec most = load<WideVec>(most_of + c), inverse = load<WideVec>(inverse_of + c);
       WideVec mean = {};
@@ -184,31 +187,27 @@ inline void window_backward(const Window& of, const float* stats, const float* d
         store(p + j * kQueries + c, x);
         mean += x * load<WideVec>(d_p + j * kQueries + c);
       }
+      const bool whole = here == kQueries;
       for (int64_t j = 0; j < of.tokens; ++j) {
         float* d = d_p + j * kQueries + c;
-        store(d, load<WideVec>(p + j * kQueries + c) * (load<WideVec>(d) - mean));
+        const WideVec x = load<WideVec>(p + j * kQueries + c) * (load<WideVec>(d) - mean);
+        store(d, x);
+        float* to = d_bias + j * of.tokens + first + c;
+        if (whole) store(to, load<WideVec>(to) + x);
       }
-    }
-    for (int64_t j = 0; j < of.tokens; ++j) {
-      float *to = d_bias + j * of.tokens + first, *d = d_p + j * kQueries;
-      if (here == kQueries)
-        for (int64_t c = 0; c < kQueries; c += kWideLanes)
-          store(to + c, load<WideVec>(to + c) + load<WideVec>(d + c));
-      else
-        for (int64_t c = 0; c < here; ++c) to[c] += d[c];
+      if (!whole)
+        for (int64_t j = 0; j < of.tokens; ++j)
+          for (int64_t i = c; i < std::min(here, c + kWideLanes); ++i)
+            d_bias[j * of.tokens + first + i] += d_p[j * kQueries + i];
     }
     const bool more = first > 0;
-    narrow(of.tokens, of.width, here, p, kQueries, 1, d_rows, of.out_row, more, d_v, of.row);
-    narrow(of.tokens, of.width, here, d_p, kQueries, 1, q_rows, of.row, more, d_k, of.row);
-    float* to = d_q + first * of.row;
-    narrow(here, of.width, of.tokens, d_p, 1, kQueries, of.k, of.row, false, to, of.row);
-    for (int64_t i = 0; i < here; ++i)
-      for (int64_t c = 0; c < of.width; c += kLanes)
-        store(to + i * of.row + c, load<Vec>(to + i * of.row + c) * of.scale);
+    narrow(of.tokens, width, here, p, kQueries, 1, d_rows, width, more, d_v, width);
+    narrow(of.tokens, width, here, d_p, kQueries, 1, q_rows, width, more, d_k, width);
+    float* to = d_q + first * width;
+    narrow(here, width, of.tokens, d_p, 1, kQueries, of.k, width, false, to, width);
+    for (int64_t i = 0; i < here * width; i += kLanes) store(to + i, load<Vec>(to + i) * of.scale);
   }
-  for (int64_t i = 0; i < of.tokens; ++i)
-    for (int64_t c = 0; c < of.width; c += kLanes)
-      store(d_k + i * of.row + c, load<Vec>(d_k + i * of.row + c) * of.scale);
+  for (int64_t i = 0; i < of.tokens * width; i += kLanes) store(d_k + i, load<Vec>(d_k + i) * of.scale);
 }
 
 }  // namespace pangu

@@ -94,15 +94,13 @@ class WindowedBlock:
     def _attention(self, params: Tree, x_BxTxD: jax.Array) -> jax.Array:
         """What each window makes of its tokens. Padding has keys too, of zeros, as in the released weights."""
         grid, place = self.grid, self.placement
-        by_kernel = native.takes(place, x_BxTxD, params["qkv"])
-        x = grid.windows(place.enter(x_BxTxD), self.roll)
         qkv, out = (Linear(params[name], params[f"{name}_bias"]) for name in ("qkv", "out"))
-        projected = native_blocks.linear(x, qkv) if by_kernel else biased(project(x, qkv.weight), qkv.bias)
         bias_GxHxMxN = earth_bias.spread(params["earth_bias"], grid.window)
-        heads = window_attention(projected, bias_GxHxMxN, grid.seen(self.roll), place)
-        if by_kernel:
-            return grid.joined(native_blocks.linear_back(heads, out, None), self.roll)
-        return biased(place.leave(grid.joined(project_back(heads, out.weight), self.roll)), out.bias)
+        x = grid.filled(place.enter(x_BxTxD))
+        heads = window_attention(x, qkv, bias_GxHxMxN, grid, self.roll, place)
+        if native.takes(place, heads, out.weight):
+            return grid.cropped(native_blocks.linear_back(heads, out, None))
+        return biased(place.leave(grid.cropped(project_back(heads, out.weight))), out.bias)
 
     def _perceptron(self, params: Tree, x_BxTxD: jax.Array) -> jax.Array:
         place = self.placement
