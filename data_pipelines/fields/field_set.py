@@ -102,8 +102,8 @@ class FieldSet:
         found = starts(self.store, self.lead_hours, self.steps)
         if not len(found):
             raise DataError(
-                f"{self.path}: no state has one {self.lead_hours} h later ({self.steps} of them in a row): its states "
-                f"are {self.store.step_hours} h apart; set fields.lead_hours to a multiple of that"
+                f"{self.path}: no state has one {self.lead_hours} h later ({self.steps} of them in a row): its "
+                f"states are {self.store.step_hours} h apart; set fields.lead_hours to a multiple of that"
             )
         return found
 
@@ -123,8 +123,9 @@ class FieldSet:
         for side, name in ((learnt, "to train on"), (held_out, "held out")):
             if not len(side):
                 raise DataError(
-                    f"{self.path}: of {last - first} h no window of {reach} h is {name}, with fields.validation "
-                    f"{self.validation:g} and a gap of {self.gap_hours} h: change those, or take more data"
+                    f"{self.path}: of {last - first} h no window of {reach} h is {name}, with "
+                    f"fields.validation {self.validation:g} and a gap of {self.gap_hours} h: change those, or "
+                    "take more data"
                 )
         return learnt, held_out
 
@@ -146,7 +147,7 @@ class FieldSet:
 
     @functools.cached_property
     def mean_state(self) -> State:
-        """The mean of all training states at each place, float64: the climate where seasons are not told apart."""
+        """The mean of all training states at each place, float64: the climate where there are no seasons."""
         border = self.store.hours_N[self.sides[0][-1]]
         places = np.flatnonzero(self.store.hours_N <= border)
         total: list[np.ndarray] = [np.zeros(1), np.zeros(1)]
@@ -184,9 +185,7 @@ class FieldSet:
         lost = times - reach - len(self.starts_N)
         if lost <= 0:
             return []
-        return [
-            f"fields of {self.path}: {lost} of {times - reach} windows are left out, times are missing in them"
-        ]
+        return [f"fields of {self.path}: {lost} of {times - reach} windows are left out: they lack times"]
 
     def _task(self, places: np.ndarray, symmetries: bool) -> FieldTask:
         return FieldTask(TASK, 0, self.store, places.tolist(), self.lead_hours, self.steps, symmetries)
@@ -247,14 +246,15 @@ def fields(
     """
     if not path:
         raise DataError(
-            "fields.path is not set: say where the store is, --gin.fields.path=STORE (`pangu fields build` makes one), "
-            "or simulated:held_suarez"
+            "fields.path is not set: say where the store is, --gin.fields.path=STORE (`pangu fields build` makes "
+            "one), or simulated:held_suarez"
         )
     if lead_hours < 1 or steps < 1:
         raise DataError(f"fields.lead_hours {lead_hours} and fields.steps {steps} must be at least 1")
     if not 0 < validation < 1 or gap_hours < 0:
         raise DataError(
-            f"fields.validation {validation} must be between 0 and 1, fields.gap_hours {gap_hours} not below 0"
+            f"fields.validation {validation} must be between 0 and 1, and fields.gap_hours {gap_hours} not "
+            "below 0"
         )
     return FieldSet(
         path,

@@ -49,8 +49,8 @@ class Grid:
 
     @property
     def weights_H(self) -> np.ndarray:
-        """Weight of a latitude's cells, mean 1: their area, between bounds midway to the next latitude and out
-        to the poles (WeatherBench 2, arXiv 2308.15560, its code's `_cell_area_from_latitude`)."""
+        """Weight of a latitude's cells, mean 1: their area, between bounds midway to the next latitude and
+        out to the poles (WeatherBench 2, arXiv 2308.15560)."""
         latitude = np.deg2rad(self.latitude_H)
         bounds = np.concatenate([[np.pi / 2], (latitude[:-1] + latitude[1:]) / 2, [-np.pi / 2]])
         areas = np.sin(bounds[:-1]) - np.sin(bounds[1:])

@@ -12,7 +12,7 @@ State = tuple[np.ndarray, np.ndarray]  # upper [L, H, W, U], surface [H, W, S]
 
 @dataclasses.dataclass(frozen=True)
 class Statistics:
-    """Of states, or of their change; float64, in physical units, each cell alike and missing ones left out."""
+    """Of states, or of their change; float64, physical units, each cell alike, missing ones left out."""
 
     upper_mean_LxU: np.ndarray
     upper_std_LxU: np.ndarray

@@ -1,12 +1,12 @@
 """A store: states of the atmosphere on one grid, one chunk per variable and time, as Zarr 3.
 
-    STORE/zarr.json, time, level, latitude, longitude     coordinates with CF attributes: xarray.open_zarr(STORE)
-    STORE/NAME/c/TIME/...                                 upper air [time, level, latitude, longitude], surface
-                                                          [time, latitude, longitude], constants, float32, NaN missing
-    STORE/zarr.json, attributes                           grid, names, statistics, and the set that they are of
+    STORE/time, level, latitude, longitude   coordinates with CF attributes: xarray.open_zarr(STORE)
+    STORE/NAME/c/TIME/...   upper air [time, level, latitude, longitude], surface [time, latitude, longitude],
+                            constants [latitude, longitude]: float32, NaN where missing
+    STORE/zarr.json         attributes: grid, names, statistics, and the set that they are of
 
-It is written beside its place in `STORE.building`, chunk by chunk, and renamed when it is whole: what was begun is
-gone on with. The same states give the same bytes.
+It is written beside its place in `STORE.building`, chunk by chunk, and renamed when it is whole: what was begun
+is gone on with. The same states give the same bytes.
 """
 
 import dataclasses
@@ -69,8 +69,8 @@ class FieldStore:
         """A finished store, or some of its variables and levels.
 
         Raises:
-          DataError: there is none, it is not finished or damaged, a chunk is missing, or what is chosen is not
-            there.
+          DataError: there is none, it is not finished or damaged, a chunk is missing, or what is chosen is
+            not there.
         """
         path = Path(path)
         group = _group(path)
@@ -85,8 +85,8 @@ class FieldStore:
             arrays = {name: group[name] for name in names.every}
         except (KeyError, ValueError, TypeError, OSError) as error:
             raise DataError(
-                f"{path} is no finished store of fields ({type(error).__name__}: {error}): make it by `pangu fields "
-                "build --input FILES --output STORE`"
+                f"{path} is no finished store of fields ({type(error).__name__}: {error}): make it by `pangu "
+                "fields build --input FILES --output STORE`"
             ) from None
         own = identity(whole, names, times_N)
         if kept["of"] != own:
@@ -251,9 +251,17 @@ def finish(path: Path) -> FieldStore:
     _require_chunks(building, names, times_N)
     grid = Grid.from_json(about["grid"])
     store = FieldStore(
-        building, grid, names, times_N, bool(about["simulated"]), np.zeros((*grid.shape[1:], 0), np.float32), nothing,
-        about["id"], list(range(grid.shape[0])), {name: group[name] for name in names.every},
-    )  # fmt: skip
+        building,
+        grid,
+        names,
+        times_N,
+        bool(about["simulated"]),
+        np.zeros((*grid.shape[1:], 0), np.float32),
+        nothing,
+        about["id"],
+        list(range(grid.shape[0])),
+        {name: group[name] for name in names.every},
+    )
     statistics = Statistics.of(store._read(place) for place in range(len(times_N)))
     group.attrs[STATISTICS] = {"of": about["id"], "states": len(times_N), "statistics": statistics.to_json()}
     _consolidate(building)
@@ -271,7 +279,7 @@ def _group(path: Path) -> Any:
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"{path} is no store of fields ({type(error).__name__}): name one that `pangu fields build` has made"
+            f"{path} is no store of fields ({type(error).__name__}): name one that `pangu fields build` made"
         ) from None
 
 

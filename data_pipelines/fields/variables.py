@@ -1,4 +1,4 @@
-"""Variables of the atmosphere by their short names: what they are called elsewhere, their units, what is plausible."""
+"""Variables of the atmosphere by their short names: other names, units, and what is plausible."""
 
 import dataclasses
 from typing import Literal, NamedTuple
@@ -54,7 +54,9 @@ _TABLE = (
     ),
     Variable("lsm", "land_sea_mask", "land_binary_mask", "(0 - 1)", "constant", -0.01, 1.01),
     Variable("slt", "soil_type", "soil_type", "~", "constant", 0, 10),
-    Variable("z_surface", "geopotential_at_surface", "surface_geopotential", "m**2 s**-2", "constant", -1.5e4, 1e5),
+    Variable(
+        "z_surface", "geopotential_at_surface", "surface_geopotential", "m**2 s**-2", "constant", -1.5e4, 1e5
+    ),
 )  # fmt: skip
 VARIABLES = {variable.short: variable for variable in _TABLE}
 _BY_NAME = VARIABLES | {variable.long: variable for variable in _TABLE} | {"2t": VARIABLES["t2m"]}
