@@ -64,7 +64,7 @@ class FieldTask:
     def _moved(
         self, upper: np.ndarray, surface: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Turned around the axis, and half of them mirrored at the equator: north winds are south winds then."""
+        """Turned around the axis, and half of them mirrored at the equator: v changes its sign."""
         turn, mirrored = int(rng.integers(upper.shape[-2])), bool(rng.integers(2))
         parts = []
         for field, sign in zip((upper, surface), self._signs, strict=True):

@@ -102,8 +102,8 @@ class FieldSet:
         found = starts(self.store, self.lead_hours, self.steps)
         if not len(found):
             raise DataError(
-                f"{self.path}: no state has one {self.lead_hours} h later ({self.steps} of them in a row): its "
-                f"states are {self.store.step_hours} h apart; set fields.lead_hours to a multiple of that"
+                f"{self.path}: no state has one {self.lead_hours} h later ({self.steps} of them in a row): "
+                f"its states are {self.store.step_hours} h apart; set fields.lead_hours to a multiple of that"
             )
         return found
 
@@ -124,8 +124,8 @@ class FieldSet:
             if not len(side):
                 raise DataError(
                     f"{self.path}: of {last - first} h no window of {reach} h is {name}, with "
-                    f"fields.validation {self.validation:g} and a gap of {self.gap_hours} h: change those, or "
-                    "take more data"
+                    f"fields.validation {self.validation:g} and a gap of {self.gap_hours} h: change "
+                    "those, or take more data"
                 )
         return learnt, held_out
 
@@ -246,8 +246,8 @@ def fields(
     """
     if not path:
         raise DataError(
-            "fields.path is not set: say where the store is, --gin.fields.path=STORE (`pangu fields build` makes "
-            "one), or simulated:held_suarez"
+            "fields.path is not set: say where the store is, --gin.fields.path=STORE (`pangu fields build` "
+            "makes one), or simulated:held_suarez"
         )
     if lead_hours < 1 or steps < 1:
         raise DataError(f"fields.lead_hours {lead_hours} and fields.steps {steps} must be at least 1")

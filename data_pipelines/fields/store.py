@@ -5,8 +5,7 @@
                             constants [latitude, longitude]: float32, NaN where missing
     STORE/zarr.json         attributes: grid, names, statistics, and the set that they are of
 
-It is written beside its place in `STORE.building`, chunk by chunk, and renamed when it is whole: what was begun
-is gone on with. The same states give the same bytes.
+`data_pipelines.fields.writing` writes one.
 """
 
 import dataclasses
@@ -14,8 +13,7 @@ import functools
 import hashlib
 import json
 import os
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +71,7 @@ class FieldStore:
             not there.
         """
         path = Path(path)
-        group = _group(path)
+        group = group_of(path)
         try:
             about, kept = dict(group.attrs[ABOUT]), dict(group.attrs[STATISTICS])
             whole, names = (
@@ -91,7 +89,7 @@ class FieldStore:
         own = identity(whole, names, times_N)
         if kept["of"] != own:
             raise DataError(f"the statistics of {path} are of another set of fields: build the store again")
-        _require_chunks(path, names, times_N)
+        require_chunks(path, names, times_N)
         places = whole.levels(tuple(levels)) if levels is not None else list(range(whole.shape[0]))
         chosen = names.chosen(
             None if upper is None else tuple(upper), None if surface is None else tuple(surface)
@@ -136,13 +134,14 @@ class FieldStore:
     def read(self, place: int) -> State:
         """The state at a place: upper float32 [L, H, W, U] and surface [H, W, S]; not to be changed."""
         if place not in self._kept:
-            state = self._read(place)
+            state = self.read_anew(place)
             if (len(self) * sum(part.nbytes for part in state)) > KEPT:
                 return state
             self._kept[place] = state
         return self._kept[place]
 
-    def _read(self, place: int) -> State:
+    def read_anew(self, place: int) -> State:
+        """`read`, from its chunks."""
         levels, latitudes, longitudes = self.grid.shape
         upper = np.empty((levels, latitudes, longitudes, len(self.names.upper)), np.float32)
         for at, name in enumerate(self.names.upper):
@@ -159,122 +158,13 @@ def identity(grid: Grid, names: FieldNames, times_N: np.ndarray) -> str:
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
 
 
-def write_store(
-    path: str | Path,
-    grid: Grid,
-    names: FieldNames,
-    times_N: np.ndarray,
-    state: Callable[[int], State],
-    constants_HxWxK: np.ndarray | None = None,
-    *,
-    simulated: bool = False,
-    source: str = "",
-    report: Callable[[int, int], None] = lambda done, count: None,
-) -> FieldStore:
-    """Write a store, or the rest of one that was begun.
-
-    Args:
-      path: where it will be; nothing may be there.
-      grid: of all variables.
-      names: of the variables, by which channels are ordered.
-      times_N: datetime64, ascending.
-      state: gives the state at a place, in any order; called for those that are not there yet.
-      constants_HxWxK: fields that do not change.
-      simulated: whether times are a simulation's own.
-      source: where the states are from, in words.
-      report: told how many states are there, and of how many.
-
-    Raises:
-      DataError: something is there already, or a state has another shape.
-    """
-    path = Path(path)
-    if path.exists():
-        raise DataError(f"{path} is there already: name another place, or remove it")
-    building = begin(path, grid, names, times_N, constants_HxWxK, simulated=simulated, source=source)
-    for done, place in enumerate(range(len(times_N)), start=1):
-        if not _is_there(building, names, place):
-            put(building, names, place, state(place))
-        report(done, len(times_N))
-    return finish(path)
-
-
-def begin(
-    path: Path,
-    grid: Grid,
-    names: FieldNames,
-    times_N: np.ndarray,
-    constants_HxWxK: np.ndarray | None = None,
-    *,
-    simulated: bool = False,
-    source: str = "",
-) -> Path:
-    """The folder in which a store is built, with its coordinates; what was begun before is gone on with.
-
-    Raises:
-      DataError: what was begun there is another set.
-    """
-    from data_pipelines.fields import layout
-
-    times_N = np.asarray(times_N, "datetime64[h]")
-    building = path.with_name(path.name + ".building")
-    own = identity(grid, names, times_N)
-    if building.exists():
-        if layout.begun(building) != own:
-            raise DataError(f"{building} is of another set of fields: remove it, or name another output")
-        return building
-    layout.create(building, grid, names, times_N, constants_HxWxK, own, simulated, source)
-    return building
-
-
-def put(building: Path, names: FieldNames, place: int, state: State) -> None:
-    """Write a state; each variable is there whole or not at all."""
-    upper, surface = state
-    group = _group(building)
-    for channels, of in ((upper, names.upper), (surface, names.surface)):
-        for at, name in enumerate(of):
-            array, field = group[name], np.asarray(channels[..., at], np.float32)
-            if array.shape[1:] != field.shape:
-                raise DataError(
-                    f"{name} at place {place} has the shape {field.shape}, the store {array.shape[1:]}"
-                )
-            array[place] = field
-
-
-def finish(path: Path) -> FieldStore:
-    """Count statistics over all states, in their order, and put the store in its place."""
-    building = path.with_name(path.name + ".building")
-    about = dict(_group(building).attrs[ABOUT])
-    nothing = Statistics(np.zeros((0, 0)), np.zeros((0, 0)), np.zeros(0), np.zeros(0))
-    names = FieldNames(**{k: tuple(v) for k, v in about["names"].items()})
-    group = _group(building)
-    times_N = EPOCH + np.asarray(group["time"][:], np.int64).astype("timedelta64[h]")
-    _require_chunks(building, names, times_N)
-    grid = Grid.from_json(about["grid"])
-    store = FieldStore(
-        building,
-        grid,
-        names,
-        times_N,
-        bool(about["simulated"]),
-        np.zeros((*grid.shape[1:], 0), np.float32),
-        nothing,
-        about["id"],
-        list(range(grid.shape[0])),
-        {name: group[name] for name in names.every},
-    )
-    statistics = Statistics.of(store._read(place) for place in range(len(times_N)))
-    group.attrs[STATISTICS] = {"of": about["id"], "states": len(times_N), "statistics": statistics.to_json()}
-    _consolidate(building)
-    building.rename(path)
-    return FieldStore.open(path)
-
-
-def _group(path: Path) -> Any:
+def group_of(path: Path) -> Any:
+    """A store's arrays; DataError where there is none."""
     import zarr
 
     try:
         # What consolidated metadata say may be older than what is there.
-        return zarr.open_group(
+        return zarr.opengroup_of(
             path, mode="r+" if path.name.endswith(".building") else "r", use_consolidated=False
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -283,25 +173,12 @@ def _group(path: Path) -> Any:
         ) from None
 
 
-def _consolidate(path: Path) -> None:
-    """One file with all metadata: what opens the store next need not look through its folders."""
-    import zarr
-
-    with warnings.catch_warnings():
-        # It is no part of the specification yet, and xarray reads it.
-        warnings.filterwarnings("ignore", message="Consolidated metadata")
-        zarr.consolidate_metadata(path)
-
-
-def _chunk(path: Path, name: str, place: int) -> Path:
+def chunk(path: Path, name: str, place: int) -> Path:
+    """Where the chunk of a variable's state is."""
     return path / name / "c" / str(place)
 
 
-def _is_there(path: Path, names: FieldNames, place: int) -> bool:
-    return all(_chunk(path, name, place).exists() for name in (*names.upper, *names.surface))
-
-
-def _require_chunks(path: Path, names: FieldNames, times_N: np.ndarray) -> None:
+def require_chunks(path: Path, names: FieldNames, times_N: np.ndarray) -> None:
     """A chunk that is missing would be read as NaN without a word."""
     for name in (*names.upper, *names.surface):
         folder = path / name / "c"

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from data_pipelines.errors import DataError
-from data_pipelines.fields import store as stores
+from data_pipelines.fields import writing
 from data_pipelines.fields.field_set import fields
 from data_pipelines.fields.grid import Grid
 from data_pipelines.fields.statistics import Statistics
-from data_pipelines.fields.store import FieldStore, write_store
+from data_pipelines.fields.store import FieldStore
 from data_pipelines.fields.variables import FieldNames
+from data_pipelines.fields.writing import write_store
 
 pytest.importorskip("zarr")
 
@@ -71,7 +72,7 @@ def test_what_was_begun_is_gone_on_with_to_the_same_bytes(path, tmp_path):
 
 
 def test_another_set_is_not_gone_on_with(tmp_path):
-    stores.begin(tmp_path / "a.zarr", GRID, NAMES, HOURS)
+    writing.begin(tmp_path / "a.zarr", GRID, NAMES, HOURS)
     with pytest.raises(DataError, match="another set"):
         write_store(tmp_path / "a.zarr", GRID, NAMES, HOURS[:-1], state)
 
