@@ -1,0 +1,218 @@
+"""Scores of forecasts by WeatherBench 2's definitions (arXiv 2308.15560; weatherbench2/metrics.py), in NumPy.
+
+Fields are [T, ..., H, W] in float32 or float64, times first; sums are in float64. A mean over an area is taken of each
+field, then one over time, and the square root last. What is missing (NaN) in an area makes its score NaN: give an
+area without such cells (`areas.area(there_HxW=...)`).
+"""
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from pangu_jax.apps.science.areas import Area
+
+EARTH_RADIUS_M = 6_367_500.0  # mean of the polar and the equatorial one, as WeatherBench 2 rounds them
+BLOCK = 2**16  # cells at once: with what is made of them they stay in a core's own cache
+
+
+def rmse(forecast: np.ndarray, truth: np.ndarray, area: Area) -> np.ndarray:
+    """Root of the mean square error over area and time, float64 [...]."""
+    return np.sqrt(mean_square_error(forecast, truth, area).mean(0))
+
+
+def mean_square_error(forecast: np.ndarray, truth: np.ndarray, area: Area) -> np.ndarray:
+    """Of each field, float64 [T, ...]."""
+    return _by_field(lambda f, t: area.mean(np.square(_less(f, t))), forecast, truth)
+
+
+def bias(forecast: np.ndarray, truth: np.ndarray, area: Area) -> np.ndarray:
+    """Mean of forecast less truth, float64 [...]."""
+    return _by_field(lambda f, t: area.mean(_less(f, t)), forecast, truth).mean(0)
+
+
+def wind_vector_rmse(
+    forecast: tuple[np.ndarray, np.ndarray], truth: tuple[np.ndarray, np.ndarray], area: Area
+) -> np.ndarray:
+    """Root of the mean square length of the difference of two winds (eastward, northward), float64 [...]."""
+
+    def squares(u: np.ndarray, v: np.ndarray, true_u: np.ndarray, true_v: np.ndarray) -> np.ndarray:
+        return area.mean(np.square(_less(u, true_u)) + np.square(_less(v, true_v)))
+
+    return np.sqrt(_by_field(squares, *forecast, *truth).mean(0))
+
+
+def acc(forecast: np.ndarray, truth: np.ndarray, climatology: np.ndarray, area: Area) -> np.ndarray:
+    """Anomaly correlation of each field, not centred, averaged over time; float64 [...].
+
+    Args:
+      forecast: [T, ..., H, W].
+      truth: of the same shape.
+      climatology: what the climate has at each time, of the same shape.
+      area: where.
+    """
+
+    def correlation(f: np.ndarray, t: np.ndarray, c: np.ndarray) -> np.ndarray:
+        f, t = _less(f, c), _less(t, c)
+        with np.errstate(invalid="ignore", divide="ignore"):  # no anomaly at all: NaN
+            return area.mean(f * t) / np.sqrt(area.mean(f * f) * area.mean(t * t))
+
+    return _by_field(correlation, forecast, truth, climatology).mean(0)
+
+
+class Crps(NamedTuple):
+    """A continuous ranked probability score and its parts, each float64 [...].
+
+    Attributes:
+      score: skill - spread / 2.
+      skill: mean distance of a member from the truth.
+      spread: mean distance of two different members (the fair form); 0 for a single one.
+    """
+
+    score: np.ndarray
+    skill: np.ndarray
+    spread: np.ndarray
+
+
+def crps(members: np.ndarray, truth: np.ndarray, area: Area) -> Crps:
+    """Of ensembles [M, T, ..., H, W], over area and time.
+
+    The mean distance of members is the sum of sorted ones by 2 rank - M - 1 (Zamo and Naveau 2018), of their
+    differences from the truth: those lose no digits, and float32 is enough for them.
+    """
+    count = len(members)
+
+    def parts(x_MxNxC: np.ndarray, y_NxC: np.ndarray) -> np.ndarray:
+        x_MxNxC = x_MxNxC - y_NxC
+        skill_NxC = np.abs(x_MxNxC).sum(0) / count
+        spread_NxC = _rank_sum(x_MxNxC) * (2 / max(count * (count - 1), 1))
+        return np.stack([area.mean(skill_NxC.astype(np.float64)), area.mean(spread_NxC.astype(np.float64))], -1)
+
+    skill, spread = np.moveaxis(_by_field(parts, members, truth, members=count).mean(0), -1, 0)
+    return Crps(skill - spread / 2, skill, spread)
+
+
+class SpreadSkill(NamedTuple):
+    """What an ensemble is off by and what it says it may be off by, each float64 [...]."""
+
+    spread: np.ndarray  # root of the mean variance of members, by M - 1; 0 for a single one
+    skill: np.ndarray  # root of the mean square error of the members' mean
+    ratio: np.ndarray  # of the two; sqrt(M / (M + 1)) for an ensemble that truth could be one of
+
+
+def spread_skill(members: np.ndarray, truth: np.ndarray, area: Area) -> SpreadSkill:
+    """Of ensembles [M, T, ..., H, W], over area and time, roots after means."""
+    count = len(members)
+
+    def parts(x_MxNxC: np.ndarray, y_NxC: np.ndarray) -> np.ndarray:
+        # From the first member, not from 0: squares of a height or a pressure would leave no digits for a variance.
+        others_MxNxC = _less(x_MxNxC[1:], x_MxNxC[0])
+        mean_NxC = others_MxNxC.sum(0) / count
+        variance_NxC = np.einsum("mnc,mnc->nc", others_MxNxC, others_MxNxC) - count * np.square(mean_NxC)
+        error_NxC = mean_NxC + _less(x_MxNxC[0], y_NxC)
+        return np.stack([area.mean(variance_NxC) / max(count - 1, 1), area.mean(np.square(error_NxC))], -1)
+
+    spread, skill = np.sqrt(np.moveaxis(_by_field(parts, members, truth, members=count).mean(0), -1, 0))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return SpreadSkill(spread, skill, spread / skill)
+
+
+def zonal_spectrum(fields: np.ndarray, latitude_H: np.ndarray) -> np.ndarray:
+    """Energy by zonal wavenumber, float64 [..., H, W // 2 + 1], in the field's units squared times metres.
+
+    C |F_0|^2, and 2 C |F_k|^2 for the others, with F the Fourier transform over W (by 1 / W) and C the length of
+    the latitude's circle, as WeatherBench 2's ZonalEnergySpectrum; the wave that ends an even W, too, counts
+    twice there.
+
+    Args:
+      fields: [..., H, W], W evenly all around the globe.
+      latitude_H: degrees.
+    """
+    circle_H = 2 * np.pi * EARTH_RADIUS_M * np.cos(np.deg2rad(np.asarray(latitude_H, np.float64)))
+    waves = np.fft.rfft(np.asarray(fields, np.float64), axis=-1, norm="forward")
+    energy = np.square(waves.real) + np.square(waves.imag)
+    energy[..., 1:] *= 2
+    energy *= circle_H[:, None]
+    return energy
+
+
+def wavelengths(latitude_H: np.ndarray, count: int) -> np.ndarray:
+    """Metres of each zonal wavenumber 0 .. count - 1 at each latitude, float64 [H, K]; infinite for number 0."""
+    circle_H = 2 * np.pi * EARTH_RADIUS_M * np.cos(np.deg2rad(np.asarray(latitude_H, np.float64)))
+    with np.errstate(divide="ignore"):
+        return circle_H[:, None] / np.arange(count)
+
+
+@functools.cache
+def sorting_network(count: int) -> tuple[tuple[int, int], ...]:
+    """Pairs (low, high) whose exchange, in this order, sorts `count` values: Batcher's merge of odd and even."""
+    pairs = []
+    size = 1
+    while size < count:
+        step = size
+        while step:
+            for first in range(step % size, count - step, 2 * step):
+                for low in range(first, min(first + step, count - step)):
+                    if low // (2 * size) == (low + step) // (2 * size):
+                        pairs.append((low, low + step))
+            step //= 2
+        size *= 2
+    return tuple(pairs)
+
+
+def _rank_sum(x_MxN: np.ndarray) -> np.ndarray:
+    """Sum of 2 rank - M - 1 times each of M values, [N]: those of an array, which is used up.
+
+    Whole rows are compared, which is faster than sorting columns.
+    """
+    count = len(x_MxN)
+    rows, free = list(x_MxN), np.empty_like(x_MxN[0])
+    for low, high in sorting_network(count):
+        np.minimum(rows[low], rows[high], out=free)
+        np.maximum(rows[low], rows[high], out=rows[high])
+        rows[low], free = free, rows[low]
+    # Ranks r and M + 1 - r have opposite factors.
+    total = np.zeros_like(free)
+    for rank in range(count // 2):
+        rows[-1 - rank] -= rows[rank]
+        rows[-1 - rank] *= count - 1 - 2 * rank
+        total += rows[-1 - rank]
+    return total
+
+
+def _less(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return np.subtract(one, other, dtype=np.float64)
+
+
+def _by_field(
+    function: Callable[..., np.ndarray], first: np.ndarray, *others: np.ndarray, members: int = 0
+) -> np.ndarray:
+    """A function of flattened fields [N, H * W], block by block, float64 [T, ..., what it gives for a field].
+
+    Args:
+      function: of one block of each array; it gives float64 [N, ...].
+      first: [T, ..., H, W], or [M, T, ..., H, W] with members.
+      others: [T, ..., H, W].
+      members: M where `first` has them, else 0.
+    """
+    shape = first.shape[1:] if members else first.shape
+    cells = shape[-2] * shape[-1]
+    for other in others:
+        if other.shape != shape:
+            raise ValueError(f"fields of shapes {shape} and {other.shape} are compared")
+    flat = first.reshape((members, -1, cells) if members else (-1, cells))
+    rest = [other.reshape(-1, cells) for other in others]
+    count = flat.shape[-2]
+    made = [
+        function(flat[..., rows, :], *(other[rows] for other in rest))
+        for rows in _blocks(count, cells * max(members, 1))
+    ]
+    found = np.concatenate(made)
+    return found.reshape(*shape[:-2], *found.shape[1:])
+
+
+def _blocks(count: int, cells: int) -> Iterator[slice]:
+    size = max(1, BLOCK // cells)
+    for start in range(0, count, size):
+        yield slice(start, start + size)
