@@ -115,7 +115,7 @@ class _Total:
         self.states += 1
         for part, sums, weights in zip(state, self._sums, self._weights, strict=True):
             there = np.isfinite(part)
-            np.add(sums, weight * part, out=sums, where=there)
+            np.add(sums, np.multiply(part, weight, dtype=np.float64), out=sums, where=there)
             np.add(weights, weight, out=weights, where=there)
 
     def mean(self) -> State:
