@@ -1,0 +1,5 @@
+"""Operators of partial differential equations: what the trainer needs of them."""
+
+from pangu_jax.workloads.science.operators.workload import OperatorModel
+
+__all__ = ["OperatorModel"]
