@@ -18,7 +18,7 @@ def entries(window: Window) -> tuple[int, int]:
 
 
 def spread(table_HxGxExO: jax.Array, window: Window) -> jax.Array:
-    """The bias of every pair of tokens, [G, H, N, N], query by key; N is by longitude, level, latitude.
+    """The bias of every pair of tokens, [G, H, M, N], key by query; both are by level, latitude, longitude.
 
     Args:
       table_HxGxExO: of H heads and G windows. E is (key's level, query's level, key's latitude, query's
@@ -33,14 +33,14 @@ def spread(table_HxGxExO: jax.Array, window: Window) -> jax.Array:
     rows = jnp.broadcast_to(rows[..., None, :], (*rows.shape[:-1], w, 2 * w)).reshape(*rows.shape[:-1], -1)
     band = rows[..., : w * (2 * w - 1)].reshape(*rows.shape[:-1], w, 2 * w - 1)[..., w - 1 :]
     band = band.reshape(heads, kinds, z, z, h, h, w, w)  # key's, query's; key's, query's; query's, key's
-    return band.transpose(1, 0, 6, 3, 5, 7, 2, 4).reshape(kinds, heads, z * h * w, z * h * w)
+    return band.transpose(1, 0, 2, 4, 7, 3, 5, 6).reshape(kinds, heads, z * h * w, z * h * w)
 
 
-def gathered(bias_GxHxNxN: jax.Array, window: Window) -> jax.Array:
+def gathered(bias_GxHxMxN: jax.Array, window: Window) -> jax.Array:
     """The inverse of `spread`, [H, G, E, O]: of pairs that share an entry the first."""
-    kinds, heads = bias_GxHxNxN.shape[:2]
+    kinds, heads = bias_GxHxMxN.shape[:2]
     z, h, w = window
-    band = bias_GxHxNxN.reshape(kinds, heads, w, z, h, w, z, h).transpose(1, 0, 6, 3, 7, 4, 2, 5)
+    band = bias_GxHxMxN.reshape(kinds, heads, z, h, w, z, h, w).transpose(1, 0, 2, 5, 3, 6, 7, 4)
     band = band.reshape(heads, kinds, -1, w, w)
     below = jnp.flip(band[..., 0, :], -1)  # query 0: differences 1 - w ... 0
     above = band[..., 1:, 0]  # key 0: differences 1 ... w - 1

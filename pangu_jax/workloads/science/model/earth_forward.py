@@ -9,9 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from pangu_jax.models.normalization import layer_norm
+from pangu_jax.models import native
+from pangu_jax.models.normalization import biased, layer_norm
 from pangu_jax.models.parameters import Tree
 from pangu_jax.models.placement import OneDevice, Placement
+from pangu_jax.models.projection import project
 from pangu_jax.models.stack import Remat, run_layers
 from pangu_jax.workloads.science.model import patches
 from pangu_jax.workloads.science.model.earth_blocks import EPSILON, Drop, WindowedBlock
@@ -70,8 +72,10 @@ class EarthForward:
         surface = jnp.concatenate([surface, constants.astype(surface.dtype)], -1)
         above = patches.cut(upper.astype(self.dtype), config.patch, config.centred)
         below = patches.cut(surface.astype(self.dtype)[:, None], (1, *config.patch[1:]), config.centred)
-        above = above @ own["upper"] + own["upper_bias"]
-        below = below @ own["surface"] + own["surface_bias"]
+        above, below = (
+            biased(self._times(x, own[name]), own[f"{name}_bias"])
+            for name, x in (("upper", above), ("surface", below))
+        )
         x = jnp.concatenate([above, below] if config.surface_last else [below, above], 2)
         return self.placement.begin(x.reshape(x.shape[0], -1, x.shape[-1]))
 
@@ -81,7 +85,7 @@ class EarthForward:
         at = config.fine.levels - 1 if config.surface_last else 0
         below = x[:, :, at : at + 1]
         above = x[:, :, :-1] if config.surface_last else x[:, :, 1:]
-        below, above = below @ own["surface"], above @ own["upper"]
+        below, above = self._times(below, own["surface"]), self._times(above, own["upper"])
         upper = patches.joined(above, config.patch, config.sides, config.centred)
         surface = patches.joined(below, (1, *config.patch[1:]), (1, *config.sides[1:]), config.centred)[:, 0]
         return tuple(  # ty: ignore
@@ -116,17 +120,21 @@ class EarthForward:
         config, own = self.config, self._gathered(params, "down")
         x = self._on_grid(config.fine, self.placement.enter(x_BxTxD))
         x = patches.cut(x.swapaxes(1, 2).swapaxes(2, 3), (1, 2, 2), config.centred)
-        x = layer_norm(x, params["norm"], EPSILON) @ own["kernel"]
+        x = self._times(layer_norm(x, params["norm"], EPSILON), own["kernel"])
         return self.placement.begin(x.reshape(x.shape[0], -1, x.shape[-1]))
 
     def _up(self, params: Tree, x_BxTxD: jax.Array) -> jax.Array:
         """One place to 2 x 2: what is too much is cut off at the end, as it was added."""
         config, own = self.config, self._gathered(params, "up")
-        x = self._on_grid(config.coarse, self.placement.enter(x_BxTxD)) @ own["spread"]
+        x = self._times(self._on_grid(config.coarse, self.placement.enter(x_BxTxD)), own["spread"])
         sides = (config.fine.levels, config.fine.latitudes, config.fine.longitudes)
         x = patches.joined(x, (1, 2, 2), sides, False)
         x = x.swapaxes(2, 3).swapaxes(1, 2).reshape(x.shape[0], -1, x.shape[-1])
-        return self.placement.begin(layer_norm(x, params["norm"], EPSILON) @ own["mix"])
+        return self.placement.begin(self._times(layer_norm(x, params["norm"], EPSILON), own["mix"]))
+
+    def _times(self, x: jax.Array, weight: jax.Array) -> jax.Array:
+        """x [..., K] times weight [K, N]."""
+        return project(x, weight, native.takes(self.placement, x, weight))
 
     def _on_grid(self, grid: TokenGrid, x_BxTxD: jax.Array) -> jax.Array:
         """By longitude, level and latitude, [B, W, Z, H, D]."""

@@ -61,38 +61,43 @@ class TokenGrid:
 
     @property
     def in_window(self) -> int:
-        """Tokens of a window (N): by longitude, level and latitude."""
+        """Tokens of a window (N): by level, latitude and longitude."""
         return math.prod(self.window)
 
-    def windows(self, x_BxTxD: jax.Array, roll: bool) -> jax.Array:
-        """Tokens by window, [B, P, G, N, D]: P windows of longitudes, G of level and latitude; padding is 0.
+    def filled(self, x_BxTxD: jax.Array) -> jax.Array:
+        """Tokens on their grid, by longitude, level and latitude, in whole windows: [B, W, Z, Y, D]. What is
+        added is 0."""
+        x = x_BxTxD.reshape(-1, self.longitudes, self.levels, self.latitudes, x_BxTxD.shape[-1])
+        before, after = self._added()
+        if not any(before + after):
+            return x
+        return jnp.pad(x, [(0, 0), *((before[i], after[i]) for i in (2, 0, 1)), (0, 0)])
+
+    def cropped(self, x_BxWxZxYxD: jax.Array) -> jax.Array:
+        """The inverse of `filled`, [B, T, D]."""
+        z, h, w = self._added()[0]
+        x = x_BxWxZxYxD[:, w : w + self.longitudes, z : z + self.levels, h : h + self.latitudes]
+        return x.reshape(-1, self.tokens, x.shape[-1])
+
+    def windows(self, x_BxWxZxYxD: jax.Array, roll: bool) -> jax.Array:
+        """Tokens by window, [B, P, G, N, D]: P windows of longitudes, G of level and latitude.
 
         Args:
-          x_BxTxD: all tokens.
+          x_BxWxZxYxD: of `filled`.
           roll: whether windows begin half a window further on.
         """
-        batch, width = x_BxTxD.shape[0], x_BxTxD.shape[-1]
-        x = x_BxTxD.reshape(batch, self.longitudes, self.levels, self.latitudes, width)
-        before, after = self._added()
-        if any(before + after):
-            x = jnp.pad(x, [(0, 0), *((before[i], after[i]) for i in (2, 0, 1)), (0, 0)])
+        x, (levels, latitudes, longitudes), (z, h, w) = x_BxWxZxYxD, self.counts, self.window
         if roll:
-            x = jnp.roll(x, [-self.window[i] // 2 for i in (2, 0, 1)], (1, 2, 3))
-        (levels, latitudes, longitudes), (z, h, w) = self.counts, self.window
-        x = x.reshape(batch, longitudes, w, levels, z, latitudes, h, width).transpose(0, 1, 3, 5, 2, 4, 6, 7)
-        return x.reshape(batch, longitudes, self.kinds, self.in_window, width)
+            x = jnp.roll(x, (-w // 2, -z // 2, -h // 2), (1, 2, 3))
+        x = x.reshape(-1, longitudes, w, levels, z, latitudes, h, x.shape[-1]).transpose(0, 1, 3, 5, 4, 6, 2, 7)
+        return x.reshape(-1, longitudes, self.kinds, self.in_window, x.shape[-1])
 
     def joined(self, x_BxPxGxNxD: jax.Array, roll: bool) -> jax.Array:
-        """The inverse of `windows`, [B, T, D]: what was padding is left out."""
-        batch, width = x_BxPxGxNxD.shape[0], x_BxPxGxNxD.shape[-1]
-        (levels, latitudes, longitudes), (z, h, w) = self.counts, self.window
-        x = x_BxPxGxNxD.reshape(batch, longitudes, levels, latitudes, w, z, h, width)
-        x = x.transpose(0, 1, 4, 2, 5, 3, 6, 7).reshape(batch, longitudes * w, levels * z, latitudes * h, width)
-        if roll:
-            x = jnp.roll(x, [self.window[i] // 2 for i in (2, 0, 1)], (1, 2, 3))
-        z, h, w = self._added()[0]
-        x = x[:, w : w + self.longitudes, z : z + self.levels, h : h + self.latitudes]
-        return x.reshape(batch, self.tokens, width)
+        """The inverse of `windows`, [B, W, Z, Y, D]."""
+        x, (levels, latitudes, longitudes), (z, h, w) = x_BxPxGxNxD, self.counts, self.window
+        x = x.reshape(-1, longitudes, levels, latitudes, z, h, w, x.shape[-1]).transpose(0, 1, 6, 2, 4, 3, 5, 7)
+        x = x.reshape(-1, longitudes * w, levels * z, latitudes * h, x.shape[-1])
+        return jnp.roll(x, (w // 2, z // 2, h // 2), (1, 2, 3)) if roll else x
 
     def seen(self, roll: bool) -> np.ndarray | None:
         """Which tokens of a window may look at which, bool [P or 1, G, N, N]; None where all may.
@@ -108,7 +113,7 @@ class TokenGrid:
         z, h, w = regions  # windows x places in one
         region = 4 * z[None, None, :, :, None, None] + 2 * h[None, None, None, None] + 0
         region = region + w[:, :, None, None, None, None]  # [P, w, levels, z, latitudes, h]
-        region = region.transpose(0, 2, 4, 1, 3, 5).reshape(len(w), self.kinds, self.in_window)
+        region = region.transpose(0, 2, 4, 3, 5, 1).reshape(len(w), self.kinds, self.in_window)
         return region[..., :, None] == region[..., None, :]
 
     def _regions(self, axis: int) -> np.ndarray:
