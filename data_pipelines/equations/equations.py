@@ -54,7 +54,7 @@ def navier_stokes(
     points: int = 64,
     viscosity: float = 1e-4,
     lead: float = 1.0,
-    step: float = 0.05,
+    step: float = 0.025,
     pairs: int = 9,
     waves: int = 4,
     runs: int = 128,

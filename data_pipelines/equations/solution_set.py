@@ -123,13 +123,14 @@ class Solutions:
         return Mixture({name: (task, 1.0)}, batch_size, seed, shift)
 
     def validation_sources(self, batch_size: int) -> dict[str, ValidationBatches]:
-        """Pairs of held-out simulations; and the same ones on twice the grid, which nothing has learnt from."""
-        name = self.problem.equation
-        parts = {name: "held_out", f"{name}_2x": "held_out_fine"}
-        return {
-            task: ValidationBatches(SolutionTask(task, index, self.states(part), self.problem), batch_size)
-            for index, (task, part) in enumerate(parts.items())
-        }
+        """Pairs of held-out simulations."""
+        task = SolutionTask(self.problem.equation, 0, self.states("held_out"), self.problem)
+        return {task.name: ValidationBatches(task, batch_size)}
+
+    def finer_source(self, batch_size: int) -> ValidationBatches:
+        """The same simulations on twice the grid, which nothing has learnt from."""
+        task = SolutionTask(self.problem.equation, 0, self.states("held_out_fine"), self.problem)
+        return ValidationBatches(task, batch_size)
 
     def order(self) -> dict[str, str]:
         """The solutions by their hash, and whether symmetric copies are shown."""

@@ -39,7 +39,11 @@ class SolutionData(Protocol):
         ...
 
     def validation_sources(self, batch_size: int) -> Mapping[str, Source]:
-        """What is held out, on the grid and on finer ones."""
+        """What is held out."""
+        ...
+
+    def finer_source(self, batch_size: int) -> Source:
+        """What is held out on twice the grid."""
         ...
 
     def order(self) -> dict[str, str]:
@@ -72,6 +76,11 @@ class NoSolutions:
         """None."""
         del batch_size
         return {}
+
+    def finer_source(self, batch_size: int) -> Source:
+        """UserError: there is none."""
+        del batch_size
+        raise UserError("the run was opened without its solutions: `pangu train` measures it")
 
     def order(self) -> dict[str, str]:
         """Nothing, in no order."""

@@ -90,16 +90,18 @@ class OperatorModel(Workload):
         made = self.model.forward(variables.params, scaled, run.placement, run.remat, run.dtype)
         return (made + scaled if self.targets == "increment" else made) * self.data.deviation
 
-    def loss(self, variables: Variables, batch: Batch, keys: jax.Array | None, run: RunContext) -> Sums:
-        """The mean of each example's |found - truth| / |truth|."""
-        del keys
-        truth, weight_B = batch["target"], batch["weight"].astype(jnp.float32)
-        rows = truth.shape[0]
+    def errors(self, variables: Variables, batch: Batch, run: RunContext) -> jax.Array:
+        """|found - truth| / |truth| of each example, [B]."""
+        truth, rows = batch["target"], batch["target"].shape[0]
         difference = (self.step(variables, batch["input"], run) - truth).reshape(rows, -1)
         squares_B = jnp.sum(jnp.square(difference), -1) / jnp.sum(jnp.square(truth.reshape(rows, -1)), -1)
-        # The root's slope at 0 is infinite; an example of weight 0 may be exact.
-        error_B = jnp.sqrt(squares_B + 1e-14)
-        total, count = jnp.sum(error_B * weight_B), jnp.sum(weight_B)
+        return jnp.sqrt(squares_B + 1e-14)  # the root's slope at 0 is infinite
+
+    def loss(self, variables: Variables, batch: Batch, keys: jax.Array | None, run: RunContext) -> Sums:
+        """The mean of each example's relative error."""
+        del keys
+        weight_B = batch["weight"].astype(jnp.float32)
+        total, count = jnp.sum(self.errors(variables, batch, run) * weight_B), jnp.sum(weight_B)
         return Sums(total, count, jax.lax.stop_gradient({"loss/operator": (total, count)}))
 
     def batch_shapes(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
@@ -117,7 +119,7 @@ class OperatorModel(Workload):
         return self.data.train_source(batch_size, seed, shift)
 
     def validation_sources(self, batch_size: int) -> Mapping[str, Source]:
-        """Pairs that are held out, on the grid that is learnt from and on twice as fine a one."""
+        """Pairs that are held out."""
         return self.data.validation_sources(batch_size)
 
     def order(self) -> dict[str, str]:
@@ -129,11 +131,11 @@ class OperatorModel(Workload):
         return solution_data.files(self.data)
 
     def notices(self) -> Sequence[str]:
-        """How far the grid resolves the solutions."""
+        """Where the grid hardly resolves the solutions."""
         return self.data.notices()
 
     def baselines(self) -> dict[str, dict[str, float]]:
-        """Of each held-out task: standing still, and on the grid that is learnt from a linear map."""
+        """Of what is held out: standing still, and a linear map."""
         return showing.baselines(self.data)
 
     def exhibits(self, variables: Variables, run: RunContext) -> Sequence[Exhibit]:
