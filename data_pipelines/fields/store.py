@@ -164,7 +164,7 @@ def group_of(path: Path) -> Any:
 
     try:
         # What consolidated metadata say may be older than what is there.
-        return zarr.opengroup_of(
+        return zarr.open_group(
             path, mode="r+" if path.name.endswith(".building") else "r", use_consolidated=False
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
