@@ -1,8 +1,9 @@
 """Scores of forecasts by WeatherBench 2's definitions (arXiv 2308.15560; weatherbench2/metrics.py), in NumPy.
 
-Fields are [T, ..., H, W] in float32 or float64, times first; sums are in float64. A mean over an area is taken of each
-field, then one over time, and the square root last. What is missing (NaN) in an area makes its score NaN: give an
-area without such cells (`areas.area(there_HxW=...)`).
+Fields are [T, ..., H, W] in float32 or float64, times first; sums are in float64. Each score is of single fields
+[T, ...]: a score over time is the mean of it over T, and a root is taken of that mean (`rmse`, `wind_vector_rmse`,
+`spread_skill`). What is missing (NaN) in an area makes its score NaN: give an area without such cells
+(`areas.area(there_HxW=...)`).
 """
 
 import functools
@@ -14,6 +15,7 @@ import numpy as np
 from pangu_jax.apps.science.areas import Area
 
 EARTH_RADIUS_M = 6_367_500.0  # mean of the polar and the equatorial one, as WeatherBench 2 rounds them
+Wind = tuple[np.ndarray, np.ndarray]  # eastward, northward
 BLOCK = 2**16  # cells at once: with what is made of them they stay in a core's own cache
 
 
@@ -28,23 +30,26 @@ def mean_square_error(forecast: np.ndarray, truth: np.ndarray, area: Area) -> np
 
 
 def bias(forecast: np.ndarray, truth: np.ndarray, area: Area) -> np.ndarray:
-    """Mean of forecast less truth, float64 [...]."""
-    return _by_field(lambda f, t: area.mean(_less(f, t)), forecast, truth).mean(0)
+    """Mean of forecast less truth, float64 [T, ...]."""
+    return _by_field(lambda f, t: area.mean(_less(f, t)), forecast, truth)
 
 
-def wind_vector_rmse(
-    forecast: tuple[np.ndarray, np.ndarray], truth: tuple[np.ndarray, np.ndarray], area: Area
-) -> np.ndarray:
-    """Root of the mean square length of the difference of two winds (eastward, northward), float64 [...]."""
+def wind_vector_rmse(forecast: Wind, truth: Wind, area: Area) -> np.ndarray:
+    """Root of `wind_vector_square_error` over time, float64 [...]."""
+    return np.sqrt(wind_vector_square_error(forecast, truth, area).mean(0))
+
+
+def wind_vector_square_error(forecast: Wind, truth: Wind, area: Area) -> np.ndarray:
+    """Mean square length of the difference of two winds, float64 [T, ...]."""
 
     def squares(u: np.ndarray, v: np.ndarray, true_u: np.ndarray, true_v: np.ndarray) -> np.ndarray:
         return area.mean(np.square(_less(u, true_u)) + np.square(_less(v, true_v)))
 
-    return np.sqrt(_by_field(squares, *forecast, *truth).mean(0))
+    return _by_field(squares, *forecast, *truth)
 
 
 def acc(forecast: np.ndarray, truth: np.ndarray, climatology: np.ndarray, area: Area) -> np.ndarray:
-    """Anomaly correlation of each field, not centred, averaged over time; float64 [...].
+    """Anomaly correlation of each field, not centred; float64 [T, ...].
 
     Args:
       forecast: [T, ..., H, W].
@@ -58,11 +63,11 @@ def acc(forecast: np.ndarray, truth: np.ndarray, climatology: np.ndarray, area: 
         with np.errstate(invalid="ignore", divide="ignore"):  # no anomaly at all: NaN
             return area.mean(f * t) / np.sqrt(area.mean(f * f) * area.mean(t * t))
 
-    return _by_field(correlation, forecast, truth, climatology).mean(0)
+    return _by_field(correlation, forecast, truth, climatology)
 
 
 class Crps(NamedTuple):
-    """A continuous ranked probability score and its parts, each float64 [...].
+    """A continuous ranked probability score and its parts, each float64 [T, ...].
 
     Attributes:
       score: skill - spread / 2.
@@ -76,7 +81,7 @@ class Crps(NamedTuple):
 
 
 def crps(members: np.ndarray, truth: np.ndarray, area: Area) -> Crps:
-    """Of ensembles [M, T, ..., H, W], over area and time.
+    """Of ensembles [M, T, ..., H, W].
 
     The mean distance of members is the sum of sorted ones by 2 rank - M - 1 (Zamo and Naveau 2018), of their
     differences from the truth: those lose no digits, and float32 is enough for them.
@@ -89,7 +94,7 @@ def crps(members: np.ndarray, truth: np.ndarray, area: Area) -> Crps:
         spread_NxC = _rank_sum(x_MxNxC) * (2 / max(count * (count - 1), 1))
         return np.stack([area.mean(skill_NxC.astype(np.float64)), area.mean(spread_NxC.astype(np.float64))], -1)
 
-    skill, spread = np.moveaxis(_by_field(parts, members, truth, members=count).mean(0), -1, 0)
+    skill, spread = np.moveaxis(_by_field(parts, members, truth, members=count), -1, 0)
     return Crps(skill - spread / 2, skill, spread)
 
 

@@ -63,13 +63,13 @@ def test_every_score_is_its_definition(fields, region):
 
     close(metrics.mean_square_error(forecast, truth, area), means((f - t) ** 2))
     close(metrics.rmse(forecast, truth, area), np.sqrt(means((f - t) ** 2).mean(0)))
-    close(metrics.bias(forecast, truth, area), means(f - t).mean(0))
+    close(metrics.bias(forecast, truth, area), means(f - t))
     a, b = f - c, t - c
-    close(metrics.acc(forecast, truth, climate, area), (means(a * b) / np.sqrt(means(a * a) * means(b * b))).mean(0))
+    close(metrics.acc(forecast, truth, climate, area), means(a * b) / np.sqrt(means(a * a) * means(b * b)))
     wind = metrics.wind_vector_rmse((forecast, members[0]), (truth, climate), area)
     close(wind, np.sqrt(means((f - t) ** 2 + (m[0] - c) ** 2).mean(0)))
     pairs = [abs(m[i] - m[j]) for i, j in itertools.permutations(range(4), 2)]
-    skill, spread = means(np.mean(abs(m - t), 0)).mean(0), means(np.mean(pairs, 0)).mean(0)
+    skill, spread = means(np.mean(abs(m - t), 0)), means(np.mean(pairs, 0))
     found = metrics.crps(members, truth, area)
     for name, wanted in (("skill", skill), ("spread", spread), ("score", skill - spread / 2)):
         close(getattr(found, name), wanted)
