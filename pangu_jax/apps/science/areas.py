@@ -82,7 +82,7 @@ def area(
     """
     weights_H = cell_weights(np.asarray(latitude_H, np.float64))
     weights_HxW = np.repeat(weights_H[:, None], len(longitude_W), 1)
-    inside_HxW = _inside(latitude_H, longitude_W, region)
+    inside_HxW = cells(latitude_H, longitude_W, region)
     if there_HxW is not None:
         inside_HxW = inside_HxW & there_HxW
     if not inside_HxW.any():
@@ -94,10 +94,11 @@ def area(
 
 def present(latitude_H: np.ndarray, longitude_W: np.ndarray, names: Sequence[str]) -> list[str]:
     """Those of some regions that have cells on a grid."""
-    return [name for name in names if _inside(latitude_H, longitude_W, name).any()]
+    return [name for name in names if cells(latitude_H, longitude_W, name).any()]
 
 
-def _inside(latitude_H: np.ndarray, longitude_W: np.ndarray, region: str) -> np.ndarray:
+def cells(latitude_H: np.ndarray, longitude_W: np.ndarray, region: str) -> np.ndarray:
+    """Which cells of a grid are in a region, bool [H, W]; UserError where there is no such region."""
     if region not in REGIONS:
         raise UserError(
             f"region {region!r} is none of {', '.join(REGIONS)}{suggestion(region, tuple(REGIONS))}"

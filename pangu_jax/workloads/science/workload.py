@@ -139,6 +139,11 @@ class ForecastModel(Workload):
     ) -> State:
         """The next normalised state of a normalised one, fp32."""
         upper, surface = (jnp.where(jnp.isfinite(part), part, 0.0) for part in state)
+        if upper.shape[-2] != self.model.longitude:
+            raise UserError(
+                f"{upper.shape[-2]} of {self.model.longitude} longitudes are here: windows that roll cross devices, "
+                "and only the compiler exchanges them; set Layout.partitioning = 'auto', or Layout.sequence = 1"
+            )
         read = upper
         if self.model.height_channel:
             height_L = scales.heights(self.data.grid.level_L, self.data.grid.level_units)
