@@ -1,17 +1,15 @@
 """`evaluate_weather`: how good a finished run's forecasts are, beside persistence, the climate and a linear map."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import gin
-import jax
-import numpy as np
 
 from data_pipelines.fields.field_set import FieldSet
 from pangu_jax.apps.science import areas, comparing
-from pangu_jax.apps.science.comparing import CONTROLS, ComparedForecasts, OnForecast
+from pangu_jax.apps.science.comparing import CONTROLS, ComparedForecasts
 from pangu_jax.apps.science.measuring.forecast_zarr import ForecastZarr
-from pangu_jax.apps.science.rolling import Roller, State
+from pangu_jax.apps.science.rolling import Roller
 from pangu_jax.errors import UserError
 from pangu_jax.recipes import plain_errors
 from pangu_jax.runs import opening
@@ -27,7 +25,6 @@ class MeasuredWeather(NamedTuple):
     Attributes:
       step: of the checkpoint.
       lead_hours: that the model steps by.
-      level_units: "hPa", or "1" for sigma.
       grid: of the fields.
       compared: scores, and what was shown of the first window.
     """
@@ -52,7 +49,6 @@ def evaluate_weather(
     forecasts: str | None = None,
     step: int | None = None,
     devices: Devices = ANY,
-    on_windows: Callable[[str], None] = lambda said: None,
 ) -> MeasuredWeather:
     """Score a run's forecasts of states that are held out.
 
@@ -69,7 +65,6 @@ def evaluate_weather(
       forecasts: a Zarr that all forecasts are written to, as WeatherBench 2's tools read them.
       step: the checkpoint; the best or the newest when None.
       devices: where the run is opened.
-      on_windows: told how far it is.
 
     Raises:
       UserError, DataError: the run is of another family, its fields are others, or nothing is held out.
@@ -89,19 +84,9 @@ def evaluate_weather(
     present = areas.present(grid.latitude_H, grid.longitude_W, regions)
     roll = Roller(workload, workload.evaluated(run.variables), run.spread.run)
     written = ForecastZarr(forecasts, grid, data.names, sorted(set(leads))) if forecasts else None
-    compared = comparing.compare(
-        roll, data, leads, present, batch_size, controls, climatology, _told(written, on_windows)
-    )
+    told = (written.add,) if written else ()
+    compared = comparing.compare(roll, data, leads, present, batch_size, controls, climatology, *told)
     return MeasuredWeather(run.manifest["step"], data.lead_hours, grid, compared)
-
-
-def _told(written: ForecastZarr | None, say: Callable[[str], None]) -> OnForecast:
-    def on_forecast(times_B: np.ndarray, lead: int, state: State) -> None:
-        if written is not None:
-            written.add(times_B, lead, state)
-        say(f"{times_B[0]} and {len(times_B) - 1} more, {lead} h ahead")
-
-    return on_forecast
 
 
 def _require_same(workload: ForecastModel, data: FieldSet) -> None:
