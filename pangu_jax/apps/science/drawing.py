@@ -1,6 +1,6 @@
 """Figures of forecasts: maps beside the truth, errors over lead, spectra; for pages and for a run's report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MultipleLocator
 
 from data_pipelines.fields.grid import Grid
 from pangu_jax.apps.science.channels import Channel, told, units
@@ -80,6 +81,9 @@ def spectra(scores: WeatherScores, grid: Grid, lead: int) -> np.ndarray:
             energy = found[row, at, place, 1:]
             if name != "persistence":  # a truth of another time: its spectrum is the truth's
                 axes.loglog(np.arange(1, len(energy) + 1), energy, dash, color=colour, label=name)
+        ticks = [wave for wave in (1, 2, 5, 10, 20, 50, 100, 200, 500) if wave < found.shape[-1]]
+        axes.set_xticks(ticks, [str(wave) for wave in ticks])
+        axes.minorticks_off()
         axes.set_xlabel("zonal wavenumber")
         axes.set_ylabel(f"energy, m ({units(scores.channels[place].variable)})$^2$")
 
@@ -99,7 +103,7 @@ def table_rows(scores: WeatherScores, grid: Grid, leads: Sequence[int]) -> list[
 
 def _panels(scores: WeatherScores, grid: Grid, draw: Any) -> np.ndarray:
     places = told(scores.channels, grid)
-    columns = min(ACROSS, len(places))
+    columns = 2 if len(places) in (2, 4) else min(ACROSS, len(places))
     rows = -(-len(places) // columns)
     with matplotlib.rc_context(STYLE | {"figure.facecolor": "white", "font.size": 8}):
         figure = Figure(figsize=(max(3.4 * columns, 5), 2.5 * rows + 0.4), dpi=DOTS, layout="constrained")
@@ -111,18 +115,19 @@ def _panels(scores: WeatherScores, grid: Grid, draw: Any) -> np.ndarray:
             panel.grid(axis="y", color="#dddddd", linewidth=0.6)
         for panel in axes.flat[len(places) :]:
             panel.set_visible(False)
-        handles: Mapping[str, Any] = {
-            label: handle for handle, label in zip(*axes.flat[0].get_legend_handles_labels(), strict=True)
-        }
-        figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=len(handles), frameon=False)
+        handles, labels = axes.flat[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper left", ncols=len(labels), frameon=False)
         return _pixels(figure)
 
 
 def _map(axes: Axes, field_HxW: np.ndarray, grid: Grid, low: float, high: float, colours: str) -> Any:
     drawn = axes.pcolormesh(
-        grid.longitude_W, grid.latitude_H, field_HxW, vmin=low, vmax=high, cmap=colours, shading="nearest", rasterized=True
+        grid.longitude_W, grid.latitude_H, field_HxW, vmin=low, vmax=high, cmap=colours, shading="nearest"
     )
     axes.set_aspect("auto")
+    for axis, step in ((axes.xaxis, 60), (axes.yaxis, 30)):
+        axis.set_major_locator(MultipleLocator(step))
+        axis.set_major_formatter("{x:g}°")
     return drawn
 
 

@@ -1,6 +1,5 @@
-"""Forecasts as a Zarr that WeatherBench 2's tools read: its names and dimensions, latitudes ascending."""
+"""Forecasts as a Zarr (format 2) that WeatherBench 2's tools read: its names and dimensions, latitudes ascending."""
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from pangu_jax.apps.science.rolling import State
 from pangu_jax.errors import UserError
 
 DIMENSIONS = ("time", "prediction_timedelta", "level", "latitude", "longitude")
+ON = "_ARRAY_DIMENSIONS"  # what xarray calls them in Zarr 2
 HOURS = "hours since 1900-01-01"
 
 
@@ -36,7 +36,7 @@ class ForecastZarr:
         if Path(path).exists():
             raise UserError(f"{path} is there already: name another place for the forecasts, or remove it")
         try:
-            self._group: Any = zarr.open_group(str(path), mode="w-")
+            self._group: Any = zarr.open_group(str(path), mode="w-", zarr_format=2)
         except OSError as error:
             raise UserError(f"{path} cannot be written: {error}") from None
         self._names, self._leads, self._count = names, list(leads), 0
@@ -51,9 +51,9 @@ class ForecastZarr:
             dimensions = DIMENSIONS if name in names.upper else (*DIMENSIONS[:2], *DIMENSIONS[3:])
             array = self._group.create_array(
                 long_name(name), shape=(0, len(leads), *inner), chunks=(1, 1, *inner), dtype=np.float32,
-                fill_value=np.nan, dimension_names=dimensions,
+                fill_value=np.nan,
             )  # fmt: skip
-            array.attrs["units"] = units(name)
+            array.attrs.update({ON: list(dimensions), "units": units(name)})
 
     def add(self, times_B: np.ndarray, lead: int, state: State) -> None:
         """Forecasts at a lead; those of the same times follow each other."""
@@ -70,16 +70,13 @@ class ForecastZarr:
                     array.resize((self._count, *array.shape[1:]))
                 array[rows, at] = part[..., place][..., ::-1, :]
         if lead == self._leads[-1]:
-            with warnings.catch_warnings():  # no part of the specification yet, and xarray reads it
-                warnings.filterwarnings("ignore", message="Consolidated metadata")
-                import zarr
+            import zarr
 
-                zarr.consolidate_metadata(self._group.store)
+            zarr.consolidate_metadata(self._group.store, zarr_format=2)
 
     def _put(self, name: str, values: np.ndarray, attributes: dict[str, str], chunk: int | None = None) -> None:
         array = self._group.create_array(
-            name, shape=values.shape, chunks=(chunk or max(1, len(values)),), dtype=values.dtype,
-            dimension_names=(name,),
-        )  # fmt: skip
+            name, shape=values.shape, chunks=(chunk or max(1, len(values)),), dtype=values.dtype
+        )
         array[:] = values
-        array.attrs.update(attributes)
+        array.attrs.update({ON: [name], **attributes})

@@ -1,7 +1,6 @@
 """What `pangu eval` says of forecasts: JSON, a table for a terminal, and scores as WeatherBench 2's files have them."""
 
 import shutil
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -72,27 +71,27 @@ def text(found: MeasuredWeather) -> str:
 def write_zarr(path: Path, found: MeasuredWeather) -> None:
     """Scores by WeatherBench 2's names: each variable [metric, lead_time, region, level], the model's at the root.
 
-    Controls are groups beside it: xarray.open_zarr(path, group="persistence"). What was there is replaced.
+    Controls are groups beside it: xarray.open_zarr(path, group="persistence"). What was there is replaced. Zarr's
+    format is 2, which has names as coordinates; that of format 3 is not settled.
     """
     import xarray as xr
+    import zarr
 
     scores = found.compared.scores
     beside = path.with_name(path.name + ".new")
     shutil.rmtree(beside, ignore_errors=True)
-    with warnings.catch_warnings():  # no part of the specification yet, and xarray reads it
-        warnings.filterwarnings("ignore", message="Consolidated metadata")
-        for m, method in enumerate(scores.methods):
-            group = None if method == FORECAST else method.replace(" ", "_")
-            dataset = _dataset(found, m)
-            if scores.spectra is not None:
-                dataset["zonal_energy_spectrum"] = xr.DataArray(
-                    scores.spectra[m], dims=("lead_time", "field", "zonal_wavenumber"),
-                    coords={"field": [channel.said(found.grid.level_units) for channel in scores.channels]},
-                )  # fmt: skip
-            dataset.to_zarr(beside, group=group, mode="a", consolidated=False)
-        import zarr
-
-        zarr.consolidate_metadata(str(beside))
+    for m, method in enumerate(scores.methods):
+        group = None if method == FORECAST else method.replace(" ", "_")
+        dataset = _dataset(found, m)
+        if scores.spectra is not None:
+            dataset["zonal_energy_spectrum"] = xr.DataArray(
+                scores.spectra[m],
+                dims=("lead_time", "field", "zonal_wavenumber"),
+                coords={"field": [channel.said(found.grid.level_units) for channel in scores.channels]},
+                attrs={"units": "m times the square of the field's units"},
+            )
+        dataset.to_zarr(beside, group=group, mode="a", consolidated=False, zarr_format=2)
+    zarr.consolidate_metadata(str(beside), zarr_format=2)
     shutil.rmtree(path, ignore_errors=True)
     beside.rename(path)
 

@@ -47,6 +47,8 @@ class EarthConfig:
       surface_last: whether the surface is the level behind the others, not in front.
       centred: whether sides are filled up half before and half after.
       skip_last: whether the first layer's result follows the last layer's where they are joined.
+      patch_bias: whether the output has a bias for each value of a patch, as the released weights, and not for
+        each variable.
       unroll: pairs of blocks compiled as one iteration of the loop over them.
     """
 
@@ -71,6 +73,7 @@ class EarthConfig:
     surface_last: bool = False
     centred: bool = False
     skip_last: bool = False
+    patch_bias: bool = False
     unroll: int = 1
 
     def __post_init__(self):

@@ -86,11 +86,14 @@ class EarthForward:
         below = x[:, :, at : at + 1]
         above = x[:, :, :-1] if config.surface_last else x[:, :, 1:]
         below, above = self._times(below, own["surface"]), self._times(above, own["upper"])
+        if config.patch_bias:
+            above, below = above + own["upper_bias"], below + own["surface_bias"]
         upper = patches.joined(above, config.patch, config.sides, config.centred)
         surface = patches.joined(below, (1, *config.patch[1:]), (1, *config.sides[1:]), config.centred)[:, 0]
-        return tuple(  # ty: ignore
-            out.astype(jnp.float32) + params[f"{name}_bias"] for name, out in (("upper", upper), ("surface", surface))
-        )
+        upper, surface = upper.astype(jnp.float32), surface.astype(jnp.float32)
+        if config.patch_bias:
+            return upper, surface
+        return upper + params["upper_bias"], surface + params["surface_bias"]
 
     def _layer(self, params: Tree, layer: int, x_BxTxD: jax.Array, keys_B: jax.Array | None) -> jax.Array:
         """The blocks of a layer, two and two: in their place, and rolled."""

@@ -25,6 +25,7 @@ class EarthShape(Protocol):
     hidden: tuple[int, int]
     depths: tuple[int, int, int, int]
     bias: str
+    patch_bias: bool
     grids: tuple[TokenGrid, ...]
     inputs: tuple[int, int]
 
@@ -91,14 +92,14 @@ class Up(nnx.Module):
 
 class Recovery(nnx.Module):
     """Tokens to patches, both ends of the skip side by side: `upper` [2 fine, patch * channels], `surface`; a
-    bias for each variable."""
+    bias for each variable, or for each value of a patch."""
 
     def __init__(self, shape: EarthShape, rngs: nnx.Rngs):
         (z, h, w), width = shape.patch, 2 * shape.dims[0]
         self.upper = normal(rngs, (width, z * h * w * shape.upper), (None, "patch"), fan_in=width)
-        self.upper_bias = zeros((shape.upper,), ("channel",))
+        self.upper_bias = zeros((shape.upper * (z * h * w if shape.patch_bias else 1),), ("channel",))
         self.surface = normal(rngs, (width, h * w * shape.surface), (None, "patch"), fan_in=width)
-        self.surface_bias = zeros((shape.surface,), ("channel",))
+        self.surface_bias = zeros((shape.surface * (h * w if shape.patch_bias else 1),), ("channel",))
 
 
 class Earth(nnx.Module):
