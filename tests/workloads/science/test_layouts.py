@@ -69,5 +69,5 @@ def test_more_layouts(name, one_device):
 
 
 def test_longitudes_over_devices_by_hand_are_refused():
-    with pytest.raises(UserError, match="set Layout.partitioning = 'auto'"):
+    with pytest.raises(UserError, match=r"set Layout\.partitioning = 'auto'"):
         loss_and_gradient(Layout(data=4, sequence=2, partitioning="manual"))
