@@ -46,13 +46,13 @@ def table(config: EarthConfig) -> tuple[ForeignTensor, ...]:
 
 
 def statistics(upper_Lx1x1xU: np.ndarray) -> np.ndarray:
-    """Means or deviations of the upper air as upper_mean.npy has them, from 50 hPa on: [L, U] from 1000 on."""
+    """Means or deviations as upper_mean.npy has them, from 50 hPa on: [L, U] from 1000 on."""
     return np.ascontiguousarray(upper_Lx1x1xU[::-1, 0, 0])
 
 
 def require_spread(bias_1xGxHxNxN: np.ndarray, window: tuple[int, int, int], name: str) -> None:
-    """UserError unless pairs of tokens of the same levels, latitudes and difference of longitude share a bias; else
-    the file is none of these, or its windows are turned."""
+    """UserError unless pairs of tokens at the same levels, latitudes and difference of longitude share a
+    bias; else the file is none of these, or its windows are turned."""
     by_key_GxHxMxN = bias_1xGxHxNxN[0].swapaxes(-1, -2)
     again = earth_bias.spread(earth_bias.gathered(by_key_GxHxMxN, window), window)
     if not np.array_equal(np.asarray(again), by_key_GxHxMxN):

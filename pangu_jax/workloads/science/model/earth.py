@@ -1,8 +1,8 @@
 """Pangu-Weather's transformer over the Earth in three dimensions (Bi et al., arXiv 2211.02556).
 
 Patches of levels x latitudes x longitudes, the surface as one more level in front; two resolutions, blocks
-with attention in windows, and a bias for every pair of places of a window that depends on its level and latitude.
-With its defaults it is Pangu-Weather: 64,220,169 parameters, of which 40,379,904 are biases.
+with attention in windows, and a bias for every pair of places of a window that depends on its level and
+latitude. With its defaults it is Pangu-Weather: 64,220,169 parameters, of which 40,379,904 are biases.
 """
 
 import functools
