@@ -3,8 +3,8 @@ must not bring together.
 
 A state's tokens are one row, longitude by longitude, level by level in it, latitude by latitude in that: so a
 device that has a run of the row has whole meridians, and a window, which is short in all three, crosses few
-devices. Where no state is split, they can also be level by level, latitude by latitude, longitude by longitude,
-as a TPU's kernel has them. Everything about shapes is known when a step is compiled.
+devices. Where no state is split, they can also be level by level, latitude by latitude, and longitude by
+longitude last, as a TPU's kernel has them. Everything about shapes is known when a step is compiled.
 """
 
 import math

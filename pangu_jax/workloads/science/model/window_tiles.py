@@ -34,8 +34,8 @@ class Tile(NamedTuple):
 class WindowTiles:
     """Windows of one shape with all their heads.
 
-    Queries, keys and values lie in rows of 128 lanes: of each group of heads that fills one, a row each. Heads
-    that fill half a row have queries and keys side by side, and values in a row that is half empty.
+    Queries, keys and values lie in rows of 128 lanes: of each group of heads that fills one, a row each.
+    Heads that fill half a row have queries and keys side by side, and values in a row that is half empty.
 
     Attributes:
       window: levels, latitudes and longitudes.
@@ -104,9 +104,8 @@ class WindowTiles:
         return (3 * tile.row, at * tile.lanes) if at < 2 else (3 * tile.row + 1, 0)
 
     def laid_out(self, x: jax.Array) -> jax.Array:
-        """Weights or biases of a projection [..., heads, 3, per head] as the kernel has them: [..., C, 128]."""
-        rows = list(self._rows_of(x))
-        return jnp.stack(rows, -2)
+        """Weights or biases of a projection [..., heads, 3, per head] for the kernel: [..., C, 128]."""
+        return jnp.stack(list(self._rows_of(x)), -2)
 
     def _rows_of(self, x: jax.Array) -> Iterator[jax.Array]:
         leading = x.shape[:-3]

@@ -1,8 +1,11 @@
-"""Attention of a block by a TPU's kernel (`window_attention_tpu`): projections made as the kernel reads them.
+"""Attention of a block by a TPU's kernel (`window_attention_tpu`): projections as the kernel reads them.
 
-Tokens are level by level, latitude by latitude (`TokenGrid.by_level`). What windows lack, and their roll in level
-and latitude, moves whole rings of longitudes, which costs little; in longitude the kernel begins where it must.
+Tokens are level by level, latitude by latitude (`TokenGrid.by_level`). What windows lack, and their roll in
+level and latitude, moves whole rings of longitudes, which costs little; in longitude the kernel begins where
+it must.
 """
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +26,15 @@ def takes(shape: WindowTiles, grid: TokenGrid, placement: Placement, dtype: DTyp
     """Whether the kernel takes windows of a grid: on a TPU that has whole states, all around the globe."""
     on_tpu = placement.platform == "tpu" and placement.whole_examples and dtype == jnp.bfloat16
     return on_tpu and grid.periodic and grid.padded[2] == grid.longitudes and shape.fit()
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _rolled(x: jax.Array, by: tuple[int, int]) -> jax.Array:
+    """x rolled in level and latitude; so is its gradient, which would be sums of padded parts otherwise."""
+    return jnp.roll(x, by, (1, 2))
+
+
+_rolled.defvjp(lambda x, by: (_rolled(x, by), None), lambda by, _, d_out: (_rolled(d_out, (-by[0], -by[1])),))
 
 
 def attention(
@@ -54,10 +66,12 @@ def attention(
     x = jnp.pad(x, [(0, 0), *((before[axis], after[axis]) for axis in range(3)), (0, 0)])
     half = (grid.window[0] // 2, grid.window[1] // 2)
     if roll:
-        x = jnp.roll(x, (-half[0], -half[1]), (1, 2))
-    scale_CxL = jnp.asarray(shape.scale())[:, None].astype(x.dtype)
+        x = _rolled(x, (-half[0], -half[1]))
     projected = jnp.einsum("bzywd,dcl->bzycwl", x, shape.laid_out(qkv.weight))
-    projected = checkpoint_name((projected + shape.laid_out(qkv.bias)[:, None]) * scale_CxL, "heads")
+    # In fp32, so that the gradient of the bias is a sum in fp32.
+    shift_Cx1xL = shape.laid_out(qkv.bias).astype(jnp.float32)[:, None]
+    projected = (projected.astype(jnp.float32) + shift_Cx1xL) * shape.scale()[:, None]
+    projected = checkpoint_name(projected.astype(x.dtype), "heads")
     bias = jnp.broadcast_to(bias_GxHxMxN, (grid.kinds, *bias_GxHxMxN.shape[1:]))
     if (seen_1xGxMxN := grid.seen(roll)) is not None:
         bias = jnp.where(seen_1xGxMxN[0][:, None], bias, FAR)
@@ -67,7 +81,7 @@ def attention(
 
     merged = checkpoint_name(placement.locally(local, (projected, bias), (RINGS, BIAS), RINGS), "attention")
     if roll:
-        merged = jnp.roll(merged, half, (1, 2))
+        merged = _rolled(merged, half)
     (level, latitude, _) = before
     merged = merged[:, level : level + grid.levels, latitude : latitude + grid.latitudes]
     y = jnp.einsum("bzycwl,cld->bzywd", merged, shape.back(out_DxHxK))
