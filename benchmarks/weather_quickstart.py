@@ -60,8 +60,8 @@ def main(arguments: list[str] | None = None) -> None:
 def measured(directory: Path, seeds: range, lengths: list[int]) -> list[Row]:
     """Rows of all models."""
     trained_rows = []
-    for seed in seeds:
-        for hours in lengths:
+    for hours in lengths:
+        for seed in seeds:
             trained_rows.append(train(directory / f"{hours}h-seed{seed}", hours, seed))
     data = {hours: fields_of(hours) for hours in lengths}
     days = HeldOut(data[max(lengths)], max(LEADS))
