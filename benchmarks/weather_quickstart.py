@@ -38,6 +38,7 @@ RECIPE = "science/quickstart.gin"
 LEADS = (6, 12, 24, 36, 48, 72, 96, 120)
 STEPS = (24, 6)
 SHOWN = (24, 72, 120)
+MAPS = {"linear map": False, "linear map by wave number": True}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -67,9 +68,9 @@ def measured(directory: Path, seeds: range, lengths: list[int]) -> list[Row]:
     days = HeldOut(data[max(lengths)], max(LEADS))
     rows = days.still("persistence", days.start, LEADS)
     rows += days.still("climatology", days.climate(), LEADS)
-    maps: dict[int, Step] = {hours: fitted(data[hours]).step for hours in lengths}
-    for hours, step in maps.items():
-        rows += days.rows("linear map", {hours: step}, LEADS, None)
+    for hours in lengths:
+        for name, zonal in MAPS.items():
+            rows += days.rows(name, {hours: fitted(data[hours], zonal).step}, LEADS, None)
     for seed in seeds:
         steps: dict[int, Step] = {}
         for hours in lengths:
@@ -112,13 +113,17 @@ def fields_of(hours: int) -> FieldSet:
     return recipes.make(recipe, recipes.Reference("", "fields", True))
 
 
-def fitted(data: FieldSet) -> linear_map.LinearMap:
-    """The linear map of the days that networks learn from."""
+def fitted(data: FieldSet, zonal: bool) -> linear_map.LinearMap:
+    """The linear map of the days that networks learn from, of all cells or by wave number."""
     store, places = data.store, data.sides[0]
     later = [store.place_of[int(store.hours_N[place]) + data.lead_hours] for place in places]
     deviations = data.statistics.upper_std_LxU, data.statistics.surface_std_S
-    found = linear_map.fit(store.read, places.tolist(), later, deviations, data.grid.weights_H)
-    print(f"linear map of {data.lead_hours} h: {found.components} components, ridge {found.ridge:g}", flush=True)
+    found = linear_map.fit(store.read, places.tolist(), later, deviations, data.grid.weights_H, zonal)
+    print(
+        f"linear map of {data.lead_hours} h{', by wave number' if zonal else ''}: {found.components} components, "
+        f"ridge {found.ridge:g}",
+        flush=True,
+    )
     return found
 
 
