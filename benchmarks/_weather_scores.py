@@ -1,4 +1,6 @@
-"""Errors of forecasts of the quickstart's held-out days: networks, linear maps, persistence and climatology."""
+"""Errors of forecasts of the quickstart's held-out days: networks, linear maps, persistence and
+climatology.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -14,7 +16,9 @@ AT_A_TIME = 5
 
 
 def composition(lead: int, steps: Sequence[int]) -> list[int] | None:
-    """The fewest steps to a lead, the longest first (Bi et al., arXiv 2211.02556); None where they miss it."""
+    """The fewest steps to a lead, the longest first (Bi et al., arXiv 2211.02556); None where they miss
+    it.
+    """
     calls = []
     for step in sorted(steps, reverse=True):
         calls += [step] * (lead // step)
@@ -34,7 +38,9 @@ class HeldOut:
         store, self._data = data.store, data
         last = store.hours_N[-1] - longest
         windows = data.sides[1]
-        chosen = windows[np.linspace(0, len(windows) - 1, data.validation_windows or len(windows)).astype(int)]
+        chosen = windows[
+            np.linspace(0, len(windows) - 1, data.validation_windows or len(windows)).astype(int)
+        ]
         self._hours_N = [int(store.hours_N[place]) for place in chosen if store.hours_N[place] <= last]
         self.names = *data.names.upper, *data.names.surface
         self.start = self.truth(0)
@@ -56,8 +62,8 @@ class HeldOut:
         return np.broadcast_to(upper, self.start[0].shape), np.broadcast_to(surface, self.start[1].shape)
 
     def errors(self, made: State, lead: int) -> dict[str, float]:
-        """Variable -> RMSE in its units over all levels, and `POOLED`: the root of the mean over time of means
-        over the globe, cells by area."""
+        """Variable -> RMSE in its units over all levels, and `POOLED`: the root of the mean over time of
+        means over the globe, cells by area."""
         statistics, found, shares = self._data.statistics, {}, []
         deviations = statistics.upper_std_LxU, statistics.surface_std_S
         of = self._data.names.upper, self._data.names.surface
@@ -88,7 +94,13 @@ class HeldOut:
                 way = tuple(calls[:count])
                 if way not in known:
                     known[way] = in_parts(steps[way[-1]], known[way[:-1]])
-            row = {"lead_hours": lead, "step_hours": max(calls), "calls": len(calls), "model": model, "seed": seed}
+            row = {
+                "lead_hours": lead,
+                "step_hours": max(calls),
+                "calls": len(calls),
+                "model": model,
+                "seed": seed,
+            }
             rows += [
                 {"variable": name, **row, "rmse": value}
                 for name, value in self.errors(known[tuple(calls)], lead).items()
@@ -97,12 +109,12 @@ class HeldOut:
 
     def still(self, model: str, state: State, leads: Sequence[int]) -> list[Row]:
         """Rows of one forecast for every lead: persistence, climatology."""
+        what: Row = {"calls": 0, "model": model, "seed": None}
         return [
-            {"variable": name, "lead_hours": lead, "step_hours": lead, "calls": 0, "model": model, "seed": None,
-             "rmse": value}
+            {"variable": name, "lead_hours": lead, "step_hours": lead, **what, "rmse": value}
             for lead in leads
             for name, value in self.errors(state, lead).items()
-        ]  # fmt: skip
+        ]
 
 
 def in_parts(step: Step, state: State) -> State:

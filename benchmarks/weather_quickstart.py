@@ -1,11 +1,12 @@
-"""Forecasts of the simulated atmosphere by `science/quickstart.gin`, beside persistence, climate and linear maps.
+"""Forecasts of the simulated atmosphere by `science/quickstart.gin`, beside persistence, climate and linear
+maps.
 
-Of each seed a network is trained for every step length, by the recipe with another `fields.lead_hours`; all forecast
-from the same held-out days on the whole grid, leads longer than a step by calls one after the other, and by the
-fewest calls over all step lengths (24 + 6 + 6 for 36 h). A linear map is fitted for each step length on the days
-that the networks learn from (`apps/science/linear_map.py`). RMSE by area, "all" in units of each variable's deviation
-on its level. CPU seconds are those of the whole process that trains: a simulation that was not there yet, compiling,
-checkpoints and report.
+Of each seed a network is trained for every step length, by the recipe with another `fields.lead_hours`; all
+forecast from the same held-out days on the whole grid, leads longer than a step by calls one after the other,
+and by the fewest calls over all step lengths (24 + 6 + 6 for 36 h). A linear map is fitted for each step
+length on the days that the networks learn from (`apps/science/linear_map.py`). RMSE by area, "all" in units
+of each variable's deviation on its level. CPU seconds are those of the whole process that trains: a
+simulation that was not there yet, compiling, checkpoints and report.
 
     python -m benchmarks.weather_quickstart                  # what is in docs/results/weather.json
     python -m benchmarks.weather_quickstart --train          # makes it; what is finished is not trained again
@@ -52,7 +53,9 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     if given.train:
         made = measured(given.run_dir, range(given.seeds), given.step_hours)
-        _rows.write(given.out, made, {"recipe": RECIPE, "days": "held out, see benchmarks/_weather_scores.py"})
+        _rows.write(
+            given.out, made, {"recipe": RECIPE, "days": "held out, see benchmarks/_weather_scores.py"}
+        )
     if not given.out.is_file():
         raise SystemExit(f"{given.out} is not there: make it with --train")
     print(table(_rows.read(given.out)))
@@ -60,10 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def measured(directory: Path, seeds: range, lengths: list[int]) -> list[Row]:
     """Rows of all models."""
-    trained_rows = []
-    for hours in lengths:
-        for seed in seeds:
-            trained_rows.append(train(directory / f"{hours}h-seed{seed}", hours, seed))
+    trained = [train(directory / f"{hours}h-seed{seed}", hours, seed) for hours in lengths for seed in seeds]
     data = {hours: fields_of(hours) for hours in lengths}
     days = HeldOut(data[max(lengths)], max(LEADS))
     rows = days.still("persistence", days.start, LEADS)
@@ -77,7 +77,7 @@ def measured(directory: Path, seeds: range, lengths: list[int]) -> list[Row]:
             steps[hours] = network(directory / f"{hours}h-seed{seed}")
             rows += days.rows("network", {hours: steps[hours]}, LEADS, seed)
         rows += days.rows("networks, fewest calls", steps, LEADS, seed)
-    print(f"{len(days)} held-out starts; trained: {json.dumps(trained_rows)}")
+    print(f"{len(days)} held-out starts; trained: {json.dumps(trained)}")
     return rows
 
 
@@ -120,7 +120,8 @@ def fitted(data: FieldSet, zonal: bool) -> linear_map.LinearMap:
     deviations = data.statistics.upper_std_LxU, data.statistics.surface_std_S
     found = linear_map.fit(store.read, places.tolist(), later, deviations, data.grid.weights_H, zonal)
     print(
-        f"linear map of {data.lead_hours} h{', by wave number' if zonal else ''}: {found.components} components, "
+        f"linear map of {data.lead_hours} h{', by wave number' if zonal else ''}: "
+        f"{found.components} components, "
         f"ridge {found.ridge:g}",
         flush=True,
     )
@@ -147,10 +148,8 @@ def table(rows: list[Row]) -> str:
         own = [row for row in rows if row["lead_hours"] == lead]
         for model, hours, calls in dict.fromkeys((r["model"], r["step_hours"], r["calls"]) for r in own):
             same = [r for r in own if (r["model"], r["step_hours"], r["calls"]) == (model, hours, calls)]
-            cells = [
-                f"{statistics.fmean(r['rmse'] for r in same if r['variable'] == name):.{3 if name == POOLED else 2}f}"
-                for name in names
-            ]
+            means = {n: statistics.fmean(r["rmse"] for r in same if r["variable"] == n) for n in names}
+            cells = [f"{value:.{3 if name == POOLED else 2}f}" for name, value in means.items()]
             step = f"{hours} h" if calls else ""
             lines.append(f"| {lead} h | {model} | {step} | {calls or ''} | {' | '.join(cells)} |")
     return "\n".join(lines)

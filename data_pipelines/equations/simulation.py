@@ -1,9 +1,11 @@
-"""The simulation of a problem by exponax, a program of its own: python -m data_pipelines.equations.simulation FOLDER
+"""The simulation of a problem by exponax, a program of its own: python -m data_pipelines.equations.simulation
+FOLDER
 
 It reads FOLDER/problem.json and writes train.npy, held_out.npy and held_out_fine.npy beside it, float32
-[runs, 1 + pairs, *points]. A process of its own, since exponax is a JAX program: whoever prepares a training run
-must not start JAX before it is known on which devices (`train.backend = 'cpu:8'` could not have eight any more).
-exponax: Koehler et al., arXiv 2411.00180; exponential time differencing of second order, dealiased by 2/3.
+[runs, 1 + pairs, *points]. A process of its own, since exponax is a JAX program: whoever prepares a training
+run must not start JAX before it is known on which devices (`train.backend = 'cpu:8'` could not have eight any
+more). exponax: Koehler et al., arXiv 2411.00180; exponential time differencing of second order, dealiased by
+2/3.
 """
 
 import json

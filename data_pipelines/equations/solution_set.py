@@ -142,6 +142,6 @@ class Solutions:
         if error < NOTED:
             return []
         return [
-            f"{self.problem.equation}: solutions on {self.problem.points} points a side differ by {error:.1%} "
-            "from those on twice as many: a model on the finer grid is measured by those"
+            f"{self.problem.equation}: solutions on {self.problem.points} points a side differ by "
+            f"{error:.1%} from those on twice as many: a model on the finer grid is measured by those"
         ]

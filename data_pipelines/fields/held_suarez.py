@@ -3,10 +3,10 @@
     python -m data_pipelines.fields.held_suarez STORE
 
 Spectral primitive equations at T21 (64 x 32 Gaussian points) on seven sigma levels, steps of an hour
-(imex_rk_sil3), horizontal diffusion of second order with a time of 6 hours; from an isothermal atmosphere at rest
-with a disturbed surface pressure. What is killed is gone on with from its last restart file, to the same bytes.
-A process of its own, since dinosaur is a JAX program: whoever prepares a training run must not start JAX before
-it is known on which devices.
+(imex_rk_sil3), horizontal diffusion of second order with a time of 6 hours; from an isothermal atmosphere at
+rest with a disturbed surface pressure. What is killed is gone on with from its last restart file, to the same
+bytes. A process of its own, since dinosaur is a JAX program: whoever prepares a training run must not start
+JAX before it is known on which devices.
 """
 
 import fcntl
@@ -161,9 +161,7 @@ def simulate(
 def _simulate(path: Path, report: Callable[[int, int], None], days: int, spin_up: int) -> None:
     atmosphere, each = Atmosphere(), SEGMENT * 24 // EVERY
     hours_N = (spin_up * 24 + EVERY * np.arange(1, 1 + days * 24 // EVERY)).astype("timedelta64[h]")
-    building = writing.begin(
-        path, atmosphere.grid, NAMES, EPOCH + hours_N, simulated=True, source=SOURCE
-    )
+    building = writing.begin(path, atmosphere.grid, NAMES, EPOCH + hours_N, simulated=True, source=SOURCE)
     restart = path.with_name(f".{path.name}.restart.npz")
     day, modal = _restarted(restart, atmosphere)
     while day < spin_up + days:
@@ -190,7 +188,9 @@ def _restarted(restart: Path, atmosphere: Atmosphere) -> tuple[int, Modal]:
 
 
 def main(path: Path) -> None:
-    """Simulates into a store; a line on standard output for each segment, an error's last on standard error."""
+    """Simulates into a store; a line on standard output for each segment, an error's last on standard
+    error.
+    """
     simulate(path, lambda day, days: print(day, days, flush=True))
 
 

@@ -1,4 +1,6 @@
-"""The notebook of the simulated atmosphere runs from first cell to last, by a tiny network and for few steps."""
+"""The notebook of the simulated atmosphere runs from first cell to last, by a tiny network and for few
+steps.
+"""
 
 from pathlib import Path
 

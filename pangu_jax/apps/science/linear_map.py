@@ -1,14 +1,14 @@
 """Linear maps as forecasts: what a network must beat before it has shown anything.
 
-States are anomalies from the climate in units of each variable's deviation on its level, cells weighted by the root
-of their area: then sums of squares are what an error over the globe counts. Of those the leading principal
-components are kept, and a ridge regression maps them to the components one lead later; what the components do not
-hold is forecast as the climate. How many components and how large a ridge is chosen on the last sixth of the states
-that are learnt from, never on those that are forecast.
+States are anomalies from the climate in units of each variable's deviation on its level, cells weighted by
+the root of their area: then sums of squares are what an error over the globe counts. Of those the leading
+principal components are kept, and a ridge regression maps them to the components one lead later; what the
+components do not hold is forecast as the climate. How many components and how large a ridge is chosen on the
+last sixth of the states that are learnt from, never on those that are forecast.
 
-The plain map takes all cells as they are. On a planet without land nothing tells one longitude from another, and a
-map that knows it is far better from the same days: by wave number along circles of latitude, each with components
-and a regression of its own ("zonal").
+The plain map takes all cells as they are. On a planet without land nothing tells one longitude from another,
+and a map that knows it is far better from the same days: by wave number along circles of latitude, each with
+components and a regression of its own ("zonal").
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +23,9 @@ Read = Callable[[int], State]
 
 COMPONENTS = (50, 100, 200, 400)
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1)  # shares of a component's mean variance
-AT_MOST = 1000  # states that principal components of more cells than states are taken of, evenly over their time
+AT_MOST = (
+    1000  # states that principal components of more cells than states are taken of, evenly over their time
+)
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,10 @@ def fit(
     best = np.unravel_index(np.argmin(error_CxR), error_CxR.shape)
     count, ridge = int(counts[best[0]]), float(ridges[int(best[1])])
     blocks = tuple(
-        Block(directions[:, :count], _solved(*_products(kept[now, :count], kept[then, :count]), ridge).astype(kept.dtype))
+        Block(
+            directions[:, :count],
+            _solved(*_products(kept[now, :count], kept[then, :count]), ridge).astype(kept.dtype),
+        )
         for directions, kept in held
     )
     return LinearMap(mean, scale, blocks, zonal, count, ridge)
@@ -158,7 +163,9 @@ def _cut(rows_BxRxW: np.ndarray, zonal: bool) -> list[np.ndarray]:
         return [rows_BxRxW.reshape(len(rows_BxRxW), -1)]
     spectrum_MxBxR = np.moveaxis(np.fft.rfft(rows_BxRxW, norm="ortho"), -1, 0)
     factor_M = _factors(rows_BxRxW.shape[-1])
-    return [(part * factor).astype(np.complex64) for part, factor in zip(spectrum_MxBxR, factor_M, strict=True)]
+    return [
+        (part * factor).astype(np.complex64) for part, factor in zip(spectrum_MxBxR, factor_M, strict=True)
+    ]
 
 
 def _joined(parts: Sequence[np.ndarray], shape: tuple[int, ...], zonal: bool) -> np.ndarray:
@@ -176,7 +183,12 @@ def _factors(longitudes: int) -> np.ndarray:
 
 
 def _errors(
-    held_NxK: np.ndarray, total: float, now: list[int], then: list[int], counts: np.ndarray, ridges: Sequence[float]
+    held_NxK: np.ndarray,
+    total: float,
+    now: list[int],
+    then: list[int],
+    counts: np.ndarray,
+    ridges: Sequence[float],
 ) -> np.ndarray:
     """Squared errors on the last sixth, by how many components and which ridge; what components do not hold
     of the truth's `total` is an error, too."""
@@ -200,7 +212,9 @@ def _principal(rows_NxF: np.ndarray, count: int) -> np.ndarray:
         kept = _leading(values, count)
         return vectors[:, kept]
     some_MxF = rows_NxF[np.unique(np.linspace(0, len(rows_NxF) - 1, min(AT_MOST, len(rows_NxF))).astype(int))]
-    values, vectors = np.linalg.eigh((some_MxF @ some_MxF.conj().T).astype(np.result_type(some_MxF, np.float64)))
+    values, vectors = np.linalg.eigh(
+        (some_MxF @ some_MxF.conj().T).astype(np.result_type(some_MxF, np.float64))
+    )
     kept = _leading(values, count)
     return (some_MxF.conj().T @ (vectors[:, kept] / np.sqrt(values[kept]))).astype(rows_NxF.dtype)
 

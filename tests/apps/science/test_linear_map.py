@@ -24,14 +24,18 @@ def states():
         held[time] = held[time - 1] @ turn + 0.1 * rng.normal(size=4)
     upper = (held @ upper_KxF).reshape(COUNT, LEVELS, LATITUDES, LONGITUDES, 2)
     surface = (held @ surface_KxF).reshape(COUNT, LATITUDES, LONGITUDES, 1)
-    return (250 + upper * DEVIATIONS[0][:, None, None]).astype(np.float32), (1e5 + 100 * surface).astype(np.float32)
+    return (250 + upper * DEVIATIONS[0][:, None, None]).astype(np.float32), (1e5 + 100 * surface).astype(
+        np.float32
+    )
 
 
 @pytest.fixture(scope="module")
 def fitted(states):
     read = lambda place: (states[0][place], states[1][place])  # noqa: E731
     places = list(range(180))
-    return linear_map.fit(read, places, [place + 1 for place in places], DEVIATIONS, WEIGHTS, False, (2, 4, 8))
+    return linear_map.fit(
+        read, places, [place + 1 for place in places], DEVIATIONS, WEIGHTS, False, (2, 4, 8)
+    )
 
 
 def test_it_forecasts_what_is_linear_up_to_the_stirring(states, fitted):
@@ -57,7 +61,9 @@ def test_cells_count_by_area(fitted):
     np.testing.assert_allclose(np.square(fitted.scale[1][:, 0, 0]) * WEIGHTS, 1e4)
 
 
-@pytest.mark.parametrize(("count", "change", "message"), [(6, 0.0, "a dozen"), (20, np.nan, "without missing")])
+@pytest.mark.parametrize(
+    ("count", "change", "message"), [(6, 0.0, "a dozen"), (20, np.nan, "without missing")]
+)
 def test_what_cannot_be_fitted_is_said(states, count, change, message):
     read = lambda place: (states[0][place] + change, states[1][place])  # noqa: E731
     with pytest.raises(UserError, match=message):
@@ -67,12 +73,18 @@ def test_what_cannot_be_fitted_is_said(states, count, change, message):
 def test_by_wave_number_it_learns_a_turn_of_the_globe_from_few_days():
     """Every day the pattern is one column further east: no other forecast of it is right."""
     rng = np.random.default_rng(1)
-    first = rng.normal(size=(40, 1, 2, 16, 1)).astype(np.float32), rng.normal(size=(40, 2, 16, 1)).astype(np.float32)
+    first = (
+        rng.normal(size=(40, 1, 2, 16, 1)).astype(np.float32),
+        rng.normal(size=(40, 2, 16, 1)).astype(np.float32),
+    )
     days = tuple(np.concatenate([part, np.roll(part, 1, -2)]) for part in first)
     read = lambda place: (days[0][place], days[1][place])  # noqa: E731
     places, deviations = np.arange(36), (np.ones((1, 1)), np.ones(1))
     given = (read, places, places + 40, deviations, np.ones(2))
     found = {zonal: linear_map.fit(*given, zonal, (4, 30), (1e-6,)) for zonal in (True, False)}
-    errors = {zonal: np.std(one.step(days[0][36:40], days[1][36:40])[0] - days[0][76:]) for zonal, one in found.items()}
+    errors = {
+        zonal: np.std(one.step(days[0][36:40], days[1][36:40])[0] - days[0][76:])
+        for zonal, one in found.items()
+    }
     # The mean over longitudes of so few days is all that is not known.
     assert errors[True] < 0.15 < 0.8 < errors[False]

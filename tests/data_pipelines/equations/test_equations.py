@@ -22,7 +22,11 @@ def line():
 
 
 def test_a_simulation_is_made_once_kept_and_read_in_batches(tmp_path, monkeypatch):
-    kept = {field.name: getattr(LINE, field.name) for field in dataclasses.fields(LINE) if field.name != "equation"}
+    kept = {
+        field.name: getattr(LINE, field.name)
+        for field in dataclasses.fields(LINE)
+        if field.name != "equation"
+    }
     found = burgers(**kept, cache_dir=str(tmp_path))
     batch = found.train_source(4, seed=0).batch(1)
     assert batch["input"].shape == batch["target"].shape == (4, 64, 1) and batch["input"].dtype == np.float32
@@ -79,7 +83,9 @@ def test_what_is_not_finite_or_not_resolved_is_refused(tmp_path):
             states[1, 1, 3] = np.nan
         return states
 
-    with pytest.raises(DataError, match=r"1 of 2 simulations \(train\) of burgers are not finite.*burgers.step"):
+    with pytest.raises(
+        DataError, match=r"1 of 2 simulations \(train\) of burgers are not finite.*burgers.step"
+    ):
         solving.looked_at(LINE, written(tmp_path, LINE, broken))
     coarse = written(tmp_path, LINE, lambda name, states: states * (1.2 if name == "held_out" else 1))
     with pytest.raises(DataError, match=r"differ by 20\.0% .*does not resolve"):

@@ -26,10 +26,16 @@ def test_a_simulation_tells_how_far_it_is_and_what_went_wrong(tmp_path, monkeypa
     (tmp_path / "bad_program.py").write_text("raise ValueError('numbers that are not finite')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     program = lambda name: SimpleNamespace(__name__=name, SPIN_UP=0, DAYS=1, EVERY=6, SEGMENT=1)  # noqa: E731
-    monkeypatch.setattr(simulated, "SIMULATIONS", {"good": program("good_program"), "bad": program("bad_program")})
+    monkeypatch.setattr(
+        simulated, "SIMULATIONS", {"good": program("good_program"), "bad": program("bad_program")}
+    )
     said: list[str] = []
     path = simulated.prepared("good", tmp_path, said.append)
-    assert path.is_dir() and "day 30 of 30, about 0 s left" in said[1] and said[2].startswith("simulated good in")
+    assert (
+        path.is_dir()
+        and "day 30 of 30, about 0 s left" in said[1]
+        and said[2].startswith("simulated good in")
+    )
     assert simulated.prepared("good", tmp_path, pytest.fail) == path
     with pytest.raises(DataError, match=r"bad ended with 1: ValueError: numbers that are not finite"):
         simulated.prepared("bad", tmp_path, said.append)
@@ -40,7 +46,8 @@ def test_killed_and_gone_on_with_it_has_the_same_bytes(tmp_path):
     """30 days, without spin-up: once in one go, once killed after ten days."""
     code = (
         "import sys, pathlib; from data_pipelines.fields import held_suarez; "
-        "held_suarez.simulate(pathlib.Path(sys.argv[1]), lambda *day: print(*day, flush=True), days=20, spin_up=10)"
+        "held_suarez.simulate(pathlib.Path(sys.argv[1]), lambda *day: print(*day, flush=True), "
+        "days=20, spin_up=10)"
     )
 
     def run(path):

@@ -89,9 +89,9 @@ def test_a_model_of_other_dimensions_is_refused():
 
 def test_flops_are_those_of_the_compiled_program():
     cost = jax.jit(lambda x: FOURIER.step(FOURIER.init(jax.random.key(0)), x, RUN))
-    compiled = jax.jit(
-        lambda v, x: FOURIER.step(v, x, RUN)
-    ).lower(jax.eval_shape(FOURIER.init, jax.random.key(0)), jax.ShapeDtypeStruct((1, 8, 8, 1), jnp.float32))
+    compiled = jax.jit(lambda v, x: FOURIER.step(v, x, RUN)).lower(
+        jax.eval_shape(FOURIER.init, jax.random.key(0)), jax.ShapeDtypeStruct((1, 8, 8, 1), jnp.float32)
+    )
     del cost
     counted = compiled.compile().cost_analysis()["flops"]
     assert FOURIER.model.flops((8, 8)) == pytest.approx(counted, rel=0.5)

@@ -1,9 +1,9 @@
 """A Fourier neural operator: fields in, fields out, on any grid (Li et al., arXiv 2010.08895).
 
-A layer multiplies the low modes of a field, each by a matrix of its own, and adds a perceptron's work at every
-point (as Tran et al., arXiv 2111.13802, residually). Weights belong to wave numbers and channels, never to
-points: what is learnt on one grid runs on another. No coordinates are read, so a field that is shifted around
-its period gives the shifted answer.
+A layer multiplies the low modes of a field, each by a matrix of its own, and adds a perceptron's work at
+every point (as Tran et al., arXiv 2111.13802, residually). Weights belong to wave numbers and channels, never
+to points: what is learnt on one grid runs on another. No coordinates are read, so a field that is shifted
+around its period gives the shifted answer.
 """
 
 import functools
@@ -109,7 +109,9 @@ class FourierConfig:
 
 
 class SpectralLayers(nnx.Module):
-    """`modes` [layers, *modes, embed, 2, width], real and imaginary part of each mode's matrix; the perceptron."""
+    """`modes` [layers, *modes, embed, 2, width], real and imaginary part of each mode's matrix; the
+    perceptron.
+    """
 
     def __init__(self, config: FourierConfig, rngs: nnx.Rngs):
         count, width, hidden = config.layers, config.width, config.hidden

@@ -80,8 +80,8 @@ def _along(x: jax.Array, matrix_MxN: np.ndarray, axis: int) -> jax.Array:
 
 @functools.cache
 def _matrices(points: int, modes: int, half: bool) -> tuple[np.ndarray, np.ndarray]:
-    """cos and sin of 2 pi k n / N, fp32 [N, K] for k from 0 on or [N, 2K-1] for both ends; zero where the grid
-    has no such mode."""
+    """cos and sin of 2 pi k n / N, fp32 [N, K] for k from 0 on or [N, 2K-1] for both ends; zero where the
+    grid has no such mode."""
     k = np.arange(0 if half else 1 - modes, modes)
     # Whole turns are taken off as integers: a float32 of a large k n would not know where in a turn it is.
     turns = (np.outer(np.arange(points), k) % points) * (2 * np.pi / points)
