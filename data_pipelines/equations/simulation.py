@@ -43,7 +43,7 @@ def simulate(problem: Problem, runs: int, first: int, finer: int = 1) -> np.ndar
             space, 1.0, points, step, diffusivity=problem.viscosity
         )
     drawn = exponax.ic.RandomTruncatedFourierSeries(space, cutoff=problem.waves, std_one=True)
-    advance = exponax.repeat(stepper, finer * problem.steps)
+    advance: Any = exponax.repeat(stepper, finer * problem.steps)
     coarse = min(problem.points, max(NUMBERS_FROM, 4 * problem.waves))
 
     def one(key: jax.Array) -> jax.Array:

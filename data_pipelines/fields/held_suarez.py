@@ -51,7 +51,8 @@ class Atmosphere:
         )
 
         unit: Any = scales.units
-        self._specs = units.SimUnits.from_si()
+        specs: Any = units.SimUnits.from_si()
+        self._specs = specs
         self._unit = unit
         self._sphere = spherical_harmonic
         self._state = primitive_equations.State
@@ -60,20 +61,20 @@ class Atmosphere:
         )
         pressure = 1e5 * unit.pascal
         self._begin, features = primitive_equations_states.isothermal_rest_atmosphere(
-            self.coords, self._specs, p0=pressure, p1=5e3 * unit.pascal
+            self.coords, specs, p0=pressure, p1=5e3 * unit.pascal
         )
         self._reference_L = np.asarray(features["ref_temperatures"])
         equations = time_integration.compose_equations(
             [
                 primitive_equations.PrimitiveEquationsSigma(
-                    self._reference_L, np.zeros(self.coords.horizontal.modal_shape), self.coords, self._specs
+                    self._reference_L, np.zeros(self.coords.horizontal.modal_shape), self.coords, specs
                 ),
-                held_suarez.HeldSuarezForcingSigma(self.coords, self._specs, self._reference_L, p0=pressure),
+                held_suarez.HeldSuarezForcingSigma(self.coords, specs, self._reference_L, p0=pressure),
             ]
         )
-        hour = self._specs.nondimensionalize(1 * unit.hour)
+        hour: Any = specs.nondimensionalize(1 * unit.hour)
         diffusion = time_integration.horizontal_diffusion_step_filter(
-            self.coords.horizontal, hour, self._specs.nondimensionalize(6 * unit.hour), order=2
+            self.coords.horizontal, hour, 6 * hour, order=2
         )
         step = time_integration.step_with_filters(time_integration.imex_rk_sil3(equations, hour), [diffusion])
 

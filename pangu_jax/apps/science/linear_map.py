@@ -29,7 +29,7 @@ AT_MOST = (
 
 
 @dataclass(frozen=True)
-class Block:
+class MapBlock:
     """Numbers that are mapped by themselves: those of all cells, or of one wave number.
 
     Attributes:
@@ -60,7 +60,7 @@ class LinearMap:
 
     mean: State
     scale: State
-    blocks: tuple[Block, ...]
+    blocks: tuple[MapBlock, ...]
     zonal: bool
     components: int
     ridge: float
@@ -143,7 +143,7 @@ def fit(
     best = np.unravel_index(np.argmin(error_CxR), error_CxR.shape)
     count, ridge = int(counts[best[0]]), float(ridges[int(best[1])])
     blocks = tuple(
-        Block(
+        MapBlock(
             directions[:, :count],
             _solved(*_products(kept[now, :count], kept[then, :count]), ridge).astype(kept.dtype),
         )

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 
-class Modes(NamedTuple):
+class FieldModes(NamedTuple):
     """Coefficients of a real field at low wave numbers, fp32.
 
     The last axis has wave numbers 0 .. K-1, every axis before it -(K-1) .. K-1, in this order.
@@ -35,7 +35,7 @@ def mode_shape(dimensions: int, modes: int) -> tuple[int, ...]:
     return (2 * modes - 1,) * (dimensions - 1) + (modes,)
 
 
-def low_modes(x: jax.Array, modes: int) -> Modes:
+def low_modes(x: jax.Array, modes: int) -> FieldModes:
     """x [B, *points, D], real, to its modes: sums over points of x exp(-2 pi i k n / N), divided by all N.
 
     Args:
@@ -52,10 +52,10 @@ def low_modes(x: jax.Array, modes: int) -> Modes:
             _along(imaginary, cosine, axis) - _along(real, sine, axis),
         )
     points = np.prod(x.shape[1:-1])
-    return Modes(real / points, imaginary / points)
+    return FieldModes(real / points, imaginary / points)
 
 
-def field(modes: Modes, points: tuple[int, ...]) -> jax.Array:
+def field(modes: FieldModes, points: tuple[int, ...]) -> jax.Array:
     """The real field [B, *points, D] of some modes: the inverse of `low_modes` on what it keeps."""
     dimensions = len(points)
     real, imaginary = modes
