@@ -14,7 +14,8 @@ def relative_l2(found_NxS: np.ndarray, truth_NxS: np.ndarray) -> float:
 
 
 class SpectralLinearMap:
-    """Every mode times a number of its own: the best linear map that commutes with shifts of a periodic field.
+    """Every mode times a number of its own: the best linear map that commutes with shifts of a periodic
+    field.
 
     Fitted by least squares with a ridge; modes in which nothing was seen are given back as 0.
 
