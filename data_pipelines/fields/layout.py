@@ -121,7 +121,7 @@ def _create(group: Any, name: str, shape: tuple[int, ...], dimensions: tuple[str
         shape=shape,
         chunks=(1, *shape[1:]),  # one time: what a step reads
         dtype="float32",
-        compressors=[BloscCodec(cname="lz4", clevel=5, shuffle="shuffle", typesize=4), Crc32cCodec()],
+        compressors=[BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle", typesize=4), Crc32cCodec()],
         fill_value=float("nan"),
         dimension_names=dimensions,
         attributes=attributes(name),

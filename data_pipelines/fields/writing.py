@@ -92,10 +92,10 @@ def put(building: Path, names: FieldNames, place: int, state: State) -> None:
       DataError: it has another shape, or an infinite value.
     """
     upper, surface = state
-    group = group_of(building)
+    arrays = _chunks(building, names).arrays
     for channels, of in ((upper, names.upper), (surface, names.surface)):
         for at, name in enumerate(of):
-            array, field = group[name], np.asarray(channels[..., at], np.float32)
+            array, field = arrays[name], np.asarray(channels[..., at], np.float32)
             if array.shape[1:] != field.shape:
                 raise DataError(
                     f"{name} at place {place} has the shape {field.shape}, the store {array.shape[1:]}"
@@ -143,6 +143,14 @@ def finish(path: Path, each: Each = map) -> FieldStore:
 
 
 def _chunks(building: Path, names: FieldNames) -> Chunks:
+    found = (building / "zarr.json").stat()
+    return _opened(building, names, found.st_ino, found.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=1)
+def _opened(building: Path, names: FieldNames, *same: int) -> Chunks:
+    """Opened once for all of its states: of small ones that would take as long as writing them."""
+    del same  # another store may lie in the same place later
     group = group_of(building)
     return Chunks(building, {name: group[name] for name in (*names.upper, *names.surface)})
 
