@@ -12,6 +12,7 @@ from data_pipelines.fields import hours
 from data_pipelines.fields.grid import Grid
 from data_pipelines.fields.splitting import HeldOut, starts
 from data_pipelines.fields.statistics import moments
+from data_pipelines.fields.variables import VARIABLES, known
 from tests.data_pipelines.fields.small_store import GRID
 
 lean = settings(max_examples=40, deadline=None)
@@ -106,3 +107,12 @@ def test_times_are_whole_hours_in_their_order():
     ):
         with pytest.raises(DataError, match=said):
             hours.ascending(np.array(times, "datetime64[m]"))
+
+
+def test_a_variable_is_known_by_all_of_its_names():
+    for variable in VARIABLES.values():
+        assert known(variable.short) is known(variable.long) is variable
+        assert variable.low < variable.high and variable.units and variable.standard_name
+    turning = {name for name, variable in VARIABLES.items() if variable.northward}
+    assert turning == {"v", "v10", "vo"} and known("10m_v_component_of_wind") is known("10v")
+    assert known("flux_of_nothing") is None
