@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from data_pipelines.errors import DataError
+from data_pipelines.fields import hours
 from data_pipelines.fields.grid import Grid
 from data_pipelines.fields.variables import FieldNames, known
 
@@ -23,7 +24,6 @@ _TIME = {
     "calendar": "proleptic_gregorian",
     "axis": "T",
 }
-EPOCH = np.datetime64("1900-01-01T00", "h")
 
 
 def attributes(name: str) -> dict[str, str]:
@@ -68,11 +68,10 @@ def create(
         "names": dataclasses.asdict(names),
         "simulated": simulated,
     }
-    hours_N = (times_N - EPOCH).astype(np.int64)
     _put(
         group,
         "time",
-        hours_N,
+        hours.since(times_N),
         ("time",),
         _TIME | ({"comment": "a simulation's own time"} if simulated else {}),
     )
@@ -107,14 +106,14 @@ def begun(path: Path) -> str:
 
 
 def _create(group: Any, name: str, shape: tuple[int, ...], dimensions: tuple[str, ...]) -> None:
-    from zarr.codecs import BloscCodec
+    from zarr.codecs import BloscCodec, Crc32cCodec
 
     group.create_array(
         name,
         shape=shape,
         chunks=(1, *shape[1:]),  # one time: what a step reads
         dtype="float32",
-        compressors=BloscCodec(cname="lz4", clevel=5, shuffle="shuffle"),
+        compressors=[BloscCodec(cname="lz4", clevel=5, shuffle="shuffle", typesize=4), Crc32cCodec()],
         fill_value=float("nan"),
         dimension_names=dimensions,
         attributes=attributes(name),
