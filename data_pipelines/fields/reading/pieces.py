@@ -42,8 +42,8 @@ class Piece:
       level_units: of levels.
       hours: since 1900-01-01T00 (or since a simulation's start), one a state; () for what does not change.
       places: one a state: (index,) along the time of an array; (offset, bytes, number in it) of a message.
-      latitude: of the file's rows, or of all points of a message's grid.
-      longitude: of the file's columns, or likewise.
+      latitude: of the file's rows.
+      longitude: of the file's columns.
       scale: by which values are multiplied for the store's units; `shift` is added then.
       accumulated_hours: over which it is a sum; 0 for none or not known.
       dimensions: of an array: its names of time, level, latitude, longitude, "" for one that is not there.
