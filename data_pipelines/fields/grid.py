@@ -75,7 +75,7 @@ class Grid:
     @property
     def symmetric(self) -> bool:
         """Whether both hemispheres have the same latitudes."""
-        return bool(np.allclose(self.latitude_H, -self.latitude_H[::-1], atol=CLOSE))
+        return np.allclose(self.latitude_H, -self.latitude_H[::-1], atol=CLOSE)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Grid) or self.shape != other.shape:
@@ -129,5 +129,7 @@ class Grid:
     def from_json(cls, kept: Mapping[str, Any]) -> "Grid":
         """The inverse of `to_json`; KeyError, ValueError or DataError for what is no grid."""
         units: LevelUnits = "1" if kept["level_units"] == "1" else "hPa"
-        arrays = (np.asarray(kept[name], np.float64) for name in ("latitude", "longitude", "level"))
-        return cls(*arrays, units, bool(kept["periodic"]))
+        latitude_H, longitude_W, level_L = (
+            np.asarray(kept[name], np.float64) for name in ("latitude", "longitude", "level")
+        )
+        return cls(latitude_H, longitude_W, level_L, units, bool(kept["periodic"]))

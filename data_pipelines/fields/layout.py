@@ -54,9 +54,15 @@ def create(
     simulated: bool,
     source: str,
 ) -> None:
-    """An empty store with its coordinates and constants, whole or not at all."""
+    """An empty store with its coordinates and constants, whole or not at all.
+
+    Raises:
+      DataError: there are variables on levels and no levels, or constants have another shape.
+    """
     import zarr
 
+    if names.upper and not len(grid.level_L):
+        raise DataError(f"{', '.join(names.upper)} lie on levels, and the grid has none")
     half = path.with_name(path.name + ".new")
     shutil.rmtree(half, ignore_errors=True)
     group = zarr.open_group(half, mode="w", zarr_format=3)
@@ -95,14 +101,16 @@ def create(
     half.rename(path)
 
 
-def begun(path: Path) -> str:
-    """Which set a store that was begun is of; "" for none."""
+def begun(path: Path) -> tuple[str, str]:
+    """Which set a store that was begun is of, and where that is from; "" for none."""
     import zarr
 
     try:
-        return str(zarr.open_group(path, mode="r", use_consolidated=False).attrs["pangu_fields"]["id"])
+        kept = dict(zarr.open_group(path, mode="r", use_consolidated=False).attrs)
+        about: Any = kept["pangu_fields"]
+        return str(about["id"]), str(kept.get("source", ""))
     except (OSError, ValueError, KeyError, TypeError):
-        return ""
+        return "", ""
 
 
 def _create(group: Any, name: str, shape: tuple[int, ...], dimensions: tuple[str, ...]) -> None:
@@ -113,7 +121,7 @@ def _create(group: Any, name: str, shape: tuple[int, ...], dimensions: tuple[str
         shape=shape,
         chunks=(1, *shape[1:]),  # one time: what a step reads
         dtype="float32",
-        compressors=[BloscCodec(cname="lz4", clevel=5, shuffle="shuffle", typesize=4), Crc32cCodec()],
+        compressors=[BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle", typesize=4), Crc32cCodec()],
         fill_value=float("nan"),
         dimension_names=dimensions,
         attributes=attributes(name),

@@ -49,7 +49,11 @@ class Statistics:
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> "Statistics":
         """The inverse of `to_json`; KeyError or ValueError for what is none."""
-        return cls(**{name: np.asarray(kept[name], np.float64) for name in NUMBERS})
+        numbers = {name: np.asarray(kept[name], np.float64) for name in NUMBERS}
+        for name in NUMBERS[:2]:
+            if not numbers[name].size:  # a list of no levels does not say of how many variables
+                numbers[name] = np.zeros((len(kept[name]), 0))
+        return cls(**numbers)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,7 @@
                             constants [latitude, longitude]: float32, NaN where missing
     STORE/zarr.json         attributes: grid, names, statistics, and the set that they are of
 
-Chunks are shuffled, packed by LZ4 and end with a CRC-32C (benchmarks/fields_reading.py).
+Chunks are shuffled by bits, packed by LZ4 and end with a CRC-32C (benchmarks/fields_reading.py).
 
 `data_pipelines.fields.writing` writes one.
 """

@@ -78,7 +78,7 @@ def begin(
     building = path.with_name(path.name + ".building")
     own = identity(grid, names, times_N)
     if building.exists():
-        if layout.begun(building) != own:
+        if layout.begun(building) != (own, source):
             raise DataError(f"{building} is of another set of fields: remove it, or name another output")
         return building
     layout.create(building, grid, names, times_N, constants_HxWxK, own, simulated, source)
@@ -92,10 +92,10 @@ def put(building: Path, names: FieldNames, place: int, state: State) -> None:
       DataError: it has another shape, or an infinite value.
     """
     upper, surface = state
-    group = group_of(building)
+    arrays = _chunks(building, names).arrays
     for channels, of in ((upper, names.upper), (surface, names.surface)):
         for at, name in enumerate(of):
-            array, field = group[name], np.asarray(channels[..., at], np.float32)
+            array, field = arrays[name], np.asarray(channels[..., at], np.float32)
             if array.shape[1:] != field.shape:
                 raise DataError(
                     f"{name} at place {place} has the shape {field.shape}, the store {array.shape[1:]}"
@@ -143,6 +143,14 @@ def finish(path: Path, each: Each = map) -> FieldStore:
 
 
 def _chunks(building: Path, names: FieldNames) -> Chunks:
+    found = (building / "zarr.json").stat()
+    return _opened(building, names, found.st_ino, found.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=1)
+def _opened(building: Path, names: FieldNames, *same: int) -> Chunks:
+    """Opened once for all of its states: of small ones that would take as long as writing them."""
+    del same  # another store may lie in the same place later
     group = group_of(building)
     return Chunks(building, {name: group[name] for name in (*names.upper, *names.surface)})
 
@@ -150,22 +158,12 @@ def _chunks(building: Path, names: FieldNames) -> Chunks:
 def _missing(names: FieldNames, grid: Grid, count_F: np.ndarray, cells: int) -> dict[str, float]:
     """Share of cells without a value, by variable; DataError for a field that has none at all."""
     levels, variables = grid.shape[0], len(names.upper)
-    lacking_F = 1 - count_F / cells
-    upper_LxU, surface_S = (
-        lacking_F[: levels * variables].reshape(levels, variables),
-        lacking_F[levels * variables :],
-    )
-    for level, row in zip(grid.level_L, upper_LxU, strict=True):
-        for name, share in zip(names.upper, row, strict=True):
-            if share == 1:
-                unit = "hPa" if grid.level_units == "hPa" else "of the surface pressure"
-                raise DataError(
-                    f"{name} at {level:g} {unit} has no value in any state: leave that level or {name} out"
-                )
-    for name, share in zip(names.surface, surface_S, strict=True):
-        if share == 1:
-            raise DataError(f"{name} has no value in any state: leave it out")
-    shares = zip(names.upper + names.surface, [*upper_LxU.mean(0), *surface_S], strict=True)
+    where = [f"{name} at {level:g}" for level in grid.level_L for name in names.upper] + list(names.surface)
+    share_F = 1 - count_F / cells
+    for name in np.array(where)[share_F == 1]:
+        raise DataError(f"{name} has no value in any state: leave it out")
+    upper_U = share_F[: levels * variables].reshape(levels, variables).sum(0) / max(levels, 1)
+    shares = zip(names.upper + names.surface, [*upper_U, *share_F[levels * variables :]], strict=True)
     return {name: float(share) for name, share in shares if share > 0}
 
 
