@@ -35,6 +35,7 @@ def _choice_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--accumulated_hours", type=float, default=0.0, metavar="N", help="over which sums (tp) were taken"
     )
+    parser.add_argument("--keep_missing", action="store_true", help="keep states without any value, as missing")
 
 
 def _choices(flags: argparse.Namespace) -> Any:
@@ -56,6 +57,7 @@ def _choices(flags: argparse.Namespace) -> Any:
         flags.own_calendar,
         flags.common_times,
         flags.accumulated_hours,
+        flags.keep_missing,
     )
 
 

@@ -94,27 +94,41 @@ def _on_grid(states: np.ndarray, piece: Piece) -> np.ndarray:
 
 
 def _checked(plan: BuildPlan, name: str, fields_NxLxHxW: np.ndarray, first: int) -> list[list[float]]:
+    """Least, greatest, missing cells and missing states of each level."""
     variable = known(name)
     rows = []
     for at in range(fields_NxLxHxW.shape[1]):
         fields = fields_NxLxHxW[:, at]
         low_N, high_N = np.fmin.reduce(fields, (1, 2)), np.fmax.reduce(fields, (1, 2))
-        bad = ~np.isfinite(low_N) | ~np.isfinite(high_N)
+        bad_N = np.isinf(low_N) | np.isinf(high_N)
         if variable is not None:
-            bad |= (low_N < variable.low) | (high_N > variable.high)
-        if bad.any():
-            place = int(bad.argmax())
-            level = f" at {plan.grid.level_L[at]:g} {plan.grid.level_units}" if fields_NxLxHxW.shape[1] > 1 else ""
-            time = f" at {hours.at(plan.hours_N[first + place])}" if plan.names.constants.count(name) == 0 else ""
-            file = plan.pieces_of[name][0].file
-            if np.isnan(low_N[place]):
-                raise DataError(f"{file}: {name}{level}{time} has no value at all: leave that time or level out")
-            can = f"from {variable.low:g} to {variable.high:g}" if variable else "finite"
-            raise DataError(
-                f"{file}: {name}{level}{time} runs from {low_N[place]:g} to {high_N[place]:g} and can only be {can} "
-                f"{variable.units if variable else ''}: a difference, other units (--units {name}=UNITS), or an "
-                "undeclared missing value"
-            )
-        missing = int(np.isnan(fields).sum()) if np.isnan(fields.sum()) else 0
-        rows.append([float(low_N.min()), float(high_N.max()), missing])
+            bad_N |= (low_N < variable.low) | (high_N > variable.high)
+        none_N = np.isnan(low_N)
+        refused_N = bad_N if plan.keep_missing else bad_N | none_N
+        if refused_N.any():
+            place = int(refused_N.argmax())
+            where = _where(plan, name, at if fields_NxLxHxW.shape[1] > 1 else None, first + place)
+            raise DataError(f"{where} {_what(name, low_N[place], high_N[place])}")
+        missing = int(np.isnan(fields).sum()) if np.isnan(fields.sum(dtype=np.float64)) else 0
+        low, high = float(np.fmin.reduce(low_N)), float(np.fmax.reduce(high_N))
+        rows.append([low, high, missing, int(none_N.sum())])
     return rows
+
+
+def _where(plan: BuildPlan, name: str, level: int | None, place: int) -> str:
+    constant = name in plan.names.constants
+    hour = int(plan.hours_N[0 if constant else place])
+    files = [piece.file for piece in plan.pieces_of[name] if constant or hour in piece.hours]
+    on = "" if level is None else f" at {plan.grid.level_L[level]:g} {plan.grid.level_units}"
+    return f"{files[0]}: {name}{on}{'' if constant else f' at {hours.at(hour)}'}"
+
+
+def _what(name: str, low: float, high: float) -> str:
+    if np.isnan(low):
+        return "has no value at all: leave it out, or keep such states as missing by --keep_missing"
+    variable = known(name)
+    can = f"from {variable.low:g} to {variable.high:g} {variable.units}" if variable else "finite"
+    return (
+        f"runs from {low:g} to {high:g} and can only be {can}: is it a difference, in other units (--units "
+        f"{name}=UNITS), or a missing value that the file does not name?"
+    )

@@ -8,7 +8,7 @@ import glob
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ def build(
     if output.exists() and not work.exists():
         raise DataError(f"{output} is there already: name another place, or remove it")
     work.mkdir(parents=True, exist_ok=True)
-    with RayCluster(ray_address, work) if ray_address else ProcessPool(workers) as pool:
+    with _workers(workers, ray_address, work) as pool:
         contents = _looked_through(pool, paths, choices, work)
         planned = plan(list(contents.values()), choices)
         if not output.exists():
@@ -69,6 +69,27 @@ def build(
     (output / CARD).write_text(card(store, planned, contents, ranges), "utf-8")
     shutil.rmtree(work)
     return store
+
+
+class InThisProcess:
+    """One worker is this process: starting another costs a second."""
+
+    def __enter__(self) -> "InThisProcess":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def run(self, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> Iterator[int]:
+        """See engine.Workers."""
+        for at, call in enumerate(calls):
+            function(*call)
+            yield at
+
+
+def _workers(count: int | None, ray_address: str | None, work: Path) -> Any:
+    if ray_address:
+        return RayCluster(ray_address, work)
+    return InThisProcess() if count == 1 else ProcessPool(count)
 
 
 def expanded(inputs: Sequence[str]) -> list[Path]:

@@ -69,10 +69,10 @@ def _rows(store: FieldStore, ranges: Sequence[Mapping[str, Any]]) -> list[str]:
                 surface = at - len(store.names.upper)
                 mean, deviation = statistics.surface_mean_S[surface], statistics.surface_std_S[surface]
             cells = len(store) * store.grid.shape[1] * store.grid.shape[2]
-            share = one[:, 2].sum() / cells
+            share, none = one[:, 2].sum() / cells, int(one[:, 3].sum())
             rows.append(
                 f"| {name} | {'' if level is None else f'{level:g}'} | {variable.units if variable else ''} | "
-                f"{one[:, 0].min():.5g} | {mean:.5g} | {deviation:.5g} | {one[:, 1].max():.5g} | {share:.2%} |"
+                f"{np.nanmin(one[:, 0]):.5g} | {mean:.5g} | {deviation:.5g} | {np.nanmax(one[:, 1]):.5g} | {share:.2%}{f', {none} states' if none else ''} |"
             )
     return rows
 

@@ -50,6 +50,7 @@ class Choices:
       own_calendar: take times of a calendar that is not ours as a simulation's own hours.
       common_times: keep the times at which all variables are there.
       accumulated_hours: over which accumulated variables are sums; 0 for none said.
+      keep_missing: keep states without any value, as NaN.
     """
 
     variables: tuple[str, ...] = ()
@@ -61,6 +62,7 @@ class Choices:
     own_calendar: bool = False
     common_times: bool = False
     accumulated_hours: float = 0.0
+    keep_missing: bool = False
 
     @property
     def wanted(self) -> list[Wanted]:

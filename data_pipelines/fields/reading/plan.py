@@ -34,6 +34,7 @@ class BuildPlan:
       block: states that are read at once.
       simulated: whether times are of a calendar that is not ours.
       notices: for people, a line each.
+      keep_missing: whether states without any value are kept.
     """
 
     grid: Grid
@@ -43,6 +44,7 @@ class BuildPlan:
     block: int
     simulated: bool
     notices: tuple[str, ...]
+    keep_missing: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """As plain numbers and strings."""
@@ -54,6 +56,7 @@ class BuildPlan:
             "block": self.block,
             "simulated": self.simulated,
             "notices": list(self.notices),
+            "keep_missing": self.keep_missing,
         }
 
     @classmethod
@@ -67,6 +70,7 @@ class BuildPlan:
             kept["block"],
             kept["simulated"],
             tuple(kept["notices"]),
+            kept["keep_missing"],
         )
 
     @property
@@ -115,7 +119,14 @@ def plan(contents: Sequence[FileContents], choices: Choices) -> BuildPlan:
     # Whole chunks of the files: each is decompressed once.
     block = max(together, block // together * together) if together > 1 else block
     return BuildPlan(
-        grid, names, hours_N, pieces, min(block, len(hours_N)), choices.own_calendar, tuple(notices)
+        grid,
+        names,
+        hours_N,
+        pieces,
+        min(block, len(hours_N)),
+        choices.own_calendar,
+        tuple(notices),
+        choices.keep_missing,
     )
 
 
