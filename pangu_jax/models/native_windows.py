@@ -21,9 +21,7 @@ def fits(width: int) -> bool:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def attend(
-    qkv_BxWxZxYxHx3xK: jax.Array, bias_PxGxHxMxN: jax.Array, window: Sides, roll: bool
-) -> jax.Array:
+def attend(qkv_BxWxZxYxHx3xK: jax.Array, bias_PxGxHxMxN: jax.Array, window: Sides, roll: bool) -> jax.Array:
     """softmax(q k^T / sqrt(K) + bias) v in every window, [B, W, Z, Y, H, K].
 
     Args:

@@ -149,9 +149,7 @@ class ForecastModel(Workload):
         state = self.scales.normalised(upper_BxLxHxWxU, surface_BxHxWxS)
         return self.scales.physical(*self.advanced(variables, state, None, run))
 
-    def advanced(
-        self, variables: Variables, state: State, keys: jax.Array | None, run: RunContext
-    ) -> State:
+    def advanced(self, variables: Variables, state: State, keys: jax.Array | None, run: RunContext) -> State:
         """The next normalised state of a normalised one, fp32."""
         upper, surface = (jnp.where(jnp.isfinite(part), part, 0.0) for part in state)
         if upper.shape[-2] != self.model.longitude:
@@ -183,7 +181,9 @@ class ForecastModel(Workload):
             if self.targets == "increment":
                 difference = self.scales.in_changes(*difference)
             totals.append(self.field_loss(difference))
-        loss_B, upper_BxU, surface_BxS = (sum(parts) / self.rollout for parts in zip(*totals, strict=True))
+        loss_B, upper_BxU, surface_BxS = (
+            sum(parts[1:], parts[0]) / self.rollout for parts in zip(*totals, strict=True)
+        )
         count, summed = jnp.sum(weight_B), jnp.sum(loss_B * weight_B)
         metrics = {"loss/forecast": (summed, count)}
         for names, errors in ((self.data.names.upper, upper_BxU), (self.data.names.surface, surface_BxS)):
@@ -200,7 +200,9 @@ class ForecastModel(Workload):
             "upper": jax.ShapeDtypeStruct(
                 (*leading, levels, latitudes, longitudes, len(names.upper)), jnp.float32
             ),
-            "surface": jax.ShapeDtypeStruct((*leading, latitudes, longitudes, len(names.surface)), jnp.float32),
+            "surface": jax.ShapeDtypeStruct(
+                (*leading, latitudes, longitudes, len(names.surface)), jnp.float32
+            ),
             "time": numbers,
             "place": numbers,
             "weight": jax.ShapeDtypeStruct((batch_size,), jnp.float32),
@@ -235,7 +237,13 @@ class ForecastModel(Workload):
         """Cells of the states that are forecast: a place on the grid in every variable."""
         levels, latitudes, longitudes = self.data.grid.shape
         names = self.data.names
-        return batch_size * self.rollout * latitudes * longitudes * (levels * len(names.upper) + len(names.surface))
+        return (
+            batch_size
+            * self.rollout
+            * latitudes
+            * longitudes
+            * (levels * len(names.upper) + len(names.surface))
+        )
 
     def flops_per_step(self, batch_size: int) -> float:
         """Matrix products forward and backward (3x forward)."""

@@ -19,7 +19,9 @@ EARTH = dataclasses.replace(small_fields.EARTH, latitude=17, longitude=16, patch
 
 
 def parameters(config):
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(jax.eval_shape(config.init, jax.random.key(0))))
+    return sum(
+        math.prod(leaf.shape) for leaf in jax.tree.leaves(jax.eval_shape(config.init, jax.random.key(0)))
+    )
 
 
 def test_the_published_model_has_its_parameters_and_flops():
@@ -49,7 +51,9 @@ def params():
     given = EARTH.init(jax.random.key(0))
     leaves, tree = jax.tree.flatten(given)
     rng = np.random.default_rng(1)
-    return tree.unflatten([np.asarray(x) + 0.15 * rng.normal(size=x.shape).astype(np.float32) for x in leaves])
+    return tree.unflatten(
+        [np.asarray(x) + 0.15 * rng.normal(size=x.shape).astype(np.float32) for x in leaves]
+    )
 
 
 @pytest.fixture(scope="module")

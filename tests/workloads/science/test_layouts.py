@@ -52,7 +52,9 @@ def one_device():
 def assert_same(found, expected):
     for (path, want), got in zip(jax.tree.leaves_with_path(expected), jax.tree.leaves(found), strict=True):
         scale = max(np.max(np.abs(want)), 1e-3)
-        np.testing.assert_allclose(got, want, rtol=1e-5, atol=2e-4 * scale, err_msg=jax.tree_util.keystr(path))
+        np.testing.assert_allclose(
+            got, want, rtol=1e-5, atol=2e-4 * scale, err_msg=jax.tree_util.keystr(path)
+        )
 
 
 @pytest.mark.parametrize("name", FAST)

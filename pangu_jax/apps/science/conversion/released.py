@@ -110,7 +110,9 @@ def _layer(config: EarthConfig, layer: int) -> Iterator[ForeignTensor]:
         matmul = [f"onnx::MatMul_{product + more}" for more in (0, 5, 6, 7)]
         yield _one(matmul[0], qkv, f"{path}/qkv", "0213", (width, *wide), at)
         yield _one(f"b1.a{module}.bias", qkv[1:], f"{path}/qkv_bias", "102", wide, at)
-        yield _bias(config, f"onnx::Add_{product + 4}", config.grids[layer].kinds, heads, f"{path}/earth_bias", block)
+        yield _bias(
+            config, f"onnx::Add_{product + 4}", config.grids[layer].kinds, heads, f"{path}/earth_bias", block
+        )
         yield _one(matmul[1], (heads, kv, width), f"{path}/out", "201", (width, width), at)
         yield _one(f"b1.a{module + 1}.bias", (width,), f"{path}/out_bias", at=at)
         yield from _norm(f"b1.a{module + 2}", width, f"{path}/norm", at)

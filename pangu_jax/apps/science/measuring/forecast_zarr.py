@@ -42,7 +42,7 @@ class ForecastZarr:
         self._names, self._leads, self._count = names, list(leads), 0
         levels, latitudes, longitudes = grid.shape
         self._put("time", np.zeros(0, np.int64), {"units": HOURS, "calendar": "proleptic_gregorian"}, chunk=1024)
-        self._put("prediction_timedelta", np.asarray(leads, np.int64), {"units": "hours"})
+        self._put("prediction_timedelta", np.asarray(leads, np.int64), {"units": "hours", "dtype": "timedelta64[ns]"})
         self._put("level", grid.level_L, {"units": grid.level_units})
         self._put("latitude", grid.latitude_H[::-1].copy(), {"units": "degrees_north", "standard_name": "latitude"})
         self._put("longitude", grid.longitude_W, {"units": "degrees_east", "standard_name": "longitude"})
@@ -76,7 +76,8 @@ class ForecastZarr:
 
     def _put(self, name: str, values: np.ndarray, attributes: dict[str, str], chunk: int | None = None) -> None:
         array = self._group.create_array(
-            name, shape=values.shape, chunks=(chunk or max(1, len(values)),), dtype=values.dtype
+            # A fill value of 0, the default, would be read as missing: the longitude 0, say.
+            name, shape=values.shape, chunks=(chunk or max(1, len(values)),), dtype=values.dtype, fill_value=None
         )
         array[:] = values
         array.attrs.update({ON: [name], **attributes})

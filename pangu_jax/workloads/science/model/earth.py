@@ -80,7 +80,9 @@ class EarthConfig:
         if min(self.levels, self.latitude, self.longitude, self.upper, self.surface) < 1:
             raise ValueError("levels, latitude, longitude, upper and surface must be at least 1")
         if len(self.depths) != 4 or any(depth < 2 or depth % 2 for depth in self.depths):
-            raise ValueError(f"depths {self.depths}: give four even numbers from 2 on: every second block rolls")
+            raise ValueError(
+                f"depths {self.depths}: give four even numbers from 2 on: every second block rolls"
+            )
         if any(side % 2 for side in self.window) or min(self.window) < 2 or len(self.window) != 3:
             raise ValueError(f"window {self.window}: give three even numbers, a roll is half of one")
         for width, heads in zip(self.dims, self.heads, strict=True):
@@ -102,7 +104,9 @@ class EarthConfig:
     @property
     def fine(self) -> TokenGrid:
         """Tokens of the first and the last layer."""
-        levels, latitudes, longitudes = (-(-size // side) for size, side in zip(self.sides, self.patch, strict=True))
+        levels, latitudes, longitudes = (
+            -(-size // side) for size, side in zip(self.sides, self.patch, strict=True)
+        )
         return TokenGrid(levels + 1, latitudes, longitudes, self.window, self.periodic, self.centred)
 
     @property
@@ -132,7 +136,9 @@ class EarthConfig:
         first, second, third, fourth = self.depths
         total = first + max(second, third)
         rising = [self.drop_path * index / (total - 1) for index in range(total)]
-        return tuple((rising[:first], rising[first:][:second], rising[first:][:third], rising[:fourth])[layer])
+        return tuple(
+            (rising[:first], rising[first:][:second], rising[first:][:third], rising[:fourth])[layer]
+        )
 
     def init(self, key: jax.Array) -> Tree:
         """Fresh fp32 parameters; a pure function of the key."""
