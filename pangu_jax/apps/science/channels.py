@@ -1,5 +1,6 @@
 """States as lists of fields, each with its variable and level: what is scored and shown one by one."""
 
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -8,6 +9,7 @@ import numpy as np
 from data_pipelines.fields.grid import Grid
 from data_pipelines.fields.variables import FieldNames, known
 
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 WINDS = (("u", "v", "wind_vector"), ("u10", "v10", "10m_wind_vector"))
 
 
@@ -41,9 +43,14 @@ def long_name(variable: str) -> str:
 
 
 def units(variable: str) -> str:
-    """Of a variable, or of the length of a wind's difference; "" where they are not known."""
+    """Of a variable, or of the length of a wind's difference, as files have them; "" where they are not known."""
     found = known("u" if variable.endswith("wind_vector") else variable)
     return found.units if found else ""
+
+
+def units_said(variable: str) -> str:
+    """For people: "m s⁻¹" for "m s**-1"."""
+    return re.sub(r"\*\*(-?\d+)", lambda power: power[1].translate(RAISED), units(variable))
 
 
 def channels(grid: Grid, names: FieldNames) -> list[Channel]:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
 from data_pipelines.fields.grid import Grid
-from pangu_jax.apps.science.channels import Channel, told, units
+from pangu_jax.apps.science.channels import Channel, told, units_said
 from pangu_jax.apps.science.comparing import Sample
 from pangu_jax.apps.science.scoring import WeatherScores
 from pangu_jax.inline_svg import STYLE
@@ -37,7 +37,7 @@ def maps(sample: Sample, channels: Sequence[Channel], grid: Grid) -> np.ndarray:
         for row, place in enumerate(sample.places):
             forecast, truth = sample.forecast[row], sample.truth[row]
             channel = channels[place]
-            name, unit = channel.said(grid.level_units), units(channel.variable)
+            name, unit = channel.said(grid.level_units), units_said(channel.variable)
             low, high = float(np.nanmin(truth)), float(np.nanmax(truth))
             colours = "viridis"
             if channel.variable in SPREADING:
@@ -63,7 +63,7 @@ def errors(scores: WeatherScores, grid: Grid, region: int = 0) -> np.ndarray:
             axes.plot(*zip(*line, strict=True), dash, color=colour, marker=marker, markersize=4, label=method)
         axes.set_ylim(bottom=0)
         axes.set_xlabel("lead, hours")
-        axes.set_ylabel(f"RMSE, {units(scores.channels[place].variable)}")
+        axes.set_ylabel(f"RMSE, {units_said(scores.channels[place].variable)}")
 
     return _panels(scores, grid, draw)
 
@@ -85,7 +85,7 @@ def spectra(scores: WeatherScores, grid: Grid, lead: int) -> np.ndarray:
         axes.set_xticks(ticks, [str(wave) for wave in ticks])
         axes.minorticks_off()
         axes.set_xlabel("zonal wavenumber")
-        axes.set_ylabel(f"energy, m ({units(scores.channels[place].variable)})$^2$")
+        axes.set_ylabel(f"energy, m · ({units_said(scores.channels[place].variable)})²")
 
     return _panels(scores, grid, draw)
 
@@ -97,7 +97,7 @@ def table_rows(scores: WeatherScores, grid: Grid, leads: Sequence[int]) -> list[
         channel = scores.channels[place]
         for lead in leads:
             errors = scores.values["rmse"][:, scores.leads.index(lead), 0, place]
-            made.append([channel.said(grid.level_units), units(channel.variable), lead, *map(float, errors)])
+            made.append([channel.said(grid.level_units), units_said(channel.variable), lead, *map(float, errors)])
     return made
 
 

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import gin
 import jax

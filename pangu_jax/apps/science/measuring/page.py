@@ -7,7 +7,7 @@ import numpy as np
 
 from data_pipelines.templates import rendered
 from pangu_jax.apps.science import drawing
-from pangu_jax.apps.science.channels import units
+from pangu_jax.apps.science.channels import units_said
 from pangu_jax.apps.science.measuring.evaluate_weather import MeasuredWeather
 from pangu_jax.runs import exhibit_files
 from pangu_jax.runs.inline_pictures import inline_picture
@@ -81,11 +81,11 @@ def _card(found: MeasuredWeather, region: int, leads: list[int]) -> list[tuple[s
     made = []
     for place, channel in enumerate(scores.channels):
         errors_MxT = scores.values["rmse"][:, :, region, place]
-        made.append((channel.said(found.grid.level_units), units(channel.variable), _cells(scores.leads, errors_MxT, leads)))
+        made.append((channel.said(found.grid.level_units), units_said(channel.variable), _cells(scores.leads, errors_MxT, leads)))
     for place, pair in enumerate(scores.winds):
         level = "" if pair.level is None else f" {pair.level:.4g}"
         errors_MxT = scores.wind_rmse[:, :, region, place]
-        made.append((f"{pair.name.replace('_', ' ')}{level}", units(pair.name), _cells(scores.leads, errors_MxT, leads)))
+        made.append((f"{pair.name.replace('_', ' ')}{level}", units_said(pair.name), _cells(scores.leads, errors_MxT, leads)))
     return made
 
 

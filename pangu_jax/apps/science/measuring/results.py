@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pangu_jax import text_tables
-from pangu_jax.apps.science.channels import long_name, told, units
+from pangu_jax.apps.science.channels import long_name, told, units, units_said
 from pangu_jax.apps.science.comparing import FORECAST
 from pangu_jax.apps.science.measuring.evaluate_weather import MeasuredWeather
 from pangu_jax.apps.science.scoring import METRICS, WeatherScores
@@ -59,7 +59,7 @@ def text(found: MeasuredWeather) -> str:
             at = scores.leads.index(lead)
             errors = [f"{scores.values['rmse'][m, at, 0, place]:.4g}" for m in range(len(scores.methods))]
             correlation = f"{scores.values['acc'][0, at, 0, place]:.3f}"
-            lines.append([channel.said(found.grid.level_units), units(channel.variable), str(lead), *errors, correlation])
+            lines.append([channel.said(found.grid.level_units), units_said(channel.variable), str(lead), *errors, correlation])
     headings = ["RMSE", "units", "lead, h", *scores.methods, "ACC"]
     first = (
         f"{scores.windows} forecasts of held-out states by steps of {found.lead_hours} h, {scores.regions[0]}; "
