@@ -1,5 +1,5 @@
-"""Attention inside windows with a bias, by the CPU backend's kernel: it cuts the grid into windows itself, and
-their scores stay in the first cache.
+"""Attention inside windows with a bias, by the CPU backend's kernel: it cuts the grid into windows itself,
+and their scores stay in the first cache.
 
 fp32 on one device (`native.takes`). The plain form computes the same to 1e-6
 (`workloads/science/model/window_attention.py`).

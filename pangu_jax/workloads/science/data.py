@@ -13,8 +13,8 @@ from pangu_jax.workloads import Source, TrainStream
 class FieldData(Protocol):
     """Where states of the atmosphere come from, such as `data_pipelines.fields.field_set.FieldSet`.
 
-    A batch is upper f32 [B, T, L, H, W, U] and surface f32 [B, T, H, W, S] in physical units, T states that are
-    `lead_hours` apart; time, place and task_id int32 [B], weight f32 [B]. Cells that are missing are NaN.
+    A batch is upper f32 [B, T, L, H, W, U] and surface f32 [B, T, H, W, S] in physical units, T states that
+    are `lead_hours` apart; time, place and task_id int32 [B], weight f32 [B]. Cells that are missing are NaN.
     """
 
     @property
@@ -71,7 +71,7 @@ class FieldData(Protocol):
 
 @dataclass(frozen=True)
 class NoFields:
-    """What is left of the fields when a finished run is opened: enough for forecasts, nothing to learn from."""
+    """What is left of the fields when a finished run is opened: enough for forecasts, not to learn from."""
 
     grid: Any
     names: Any

@@ -99,7 +99,7 @@ class ForecastModel(Workload):
         for name, size in zip(names, found, strict=True):
             if getattr(model, name) != size:
                 raise UserError(
-                    f"EarthTransformer.{name} = {getattr(model, name)}, and the fields have {size}: set it to that"
+                    f"EarthTransformer.{name} = {getattr(model, name)}, and the fields have {size}: set it so"
                 )
         if model.periodic != data.grid.periodic:
             raise UserError(
@@ -154,8 +154,9 @@ class ForecastModel(Workload):
         upper, surface = (jnp.where(jnp.isfinite(part), part, 0.0) for part in state)
         if upper.shape[-2] != self.model.longitude:
             raise UserError(
-                f"{upper.shape[-2]} of {self.model.longitude} longitudes are here: windows that roll cross devices, "
-                "and only the compiler exchanges them; set Layout.partitioning = 'auto', or Layout.sequence = 1"
+                f"{upper.shape[-2]} of {self.model.longitude} longitudes are here: windows that roll "
+                "cross devices, and only the compiler exchanges them; set Layout.partitioning = 'auto', "
+                "or Layout.sequence = 1"
             )
         read = upper
         if self.model.height_channel:
@@ -170,7 +171,7 @@ class ForecastModel(Workload):
         return upper + more_upper, surface + more_surface
 
     def loss(self, variables: Variables, batch: Batch, keys: jax.Array | None, run: RunContext) -> Sums:
-        """The mean over `rollout` steps of each example's loss; what is missing in the truth does not count."""
+        """The mean over `rollout` steps of each example's loss; what the truth lacks does not count."""
         weight_B = batch["weight"].astype(jnp.float32)
         upper, surface = self.scales.normalised(batch["upper"], batch["surface"])
         state, totals = (upper[:, 0], surface[:, 0]), []

@@ -1,4 +1,4 @@
-"""Weights of other libraries: each number goes where it is used, and mfai's network gives the same as ours."""
+"""Weights of other libraries: each number goes where it is used, and mfai's network gives what ours does."""
 
 import dataclasses
 from contextlib import contextmanager

@@ -1,5 +1,5 @@
-"""Pangu-Weather window by window in NumPy, as its pseudocode and the port of its weights have it; and with the
-errors of others, one at a time, which must show."""
+"""Pangu-Weather window by window in NumPy, as its pseudocode and the port of its weights have it; and with
+the errors of others, one at a time, which must show."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The Earth-specific transformer: its counts, its numbers beside a version by hand, and what others get wrong."""
+"""The Earth-specific transformer: its counts, its numbers beside a version by hand, errors of others."""
 
 import dataclasses
 import math

@@ -1,4 +1,4 @@
-"""A forecast model as the trainer and apps see it: losses, targets, rollout, missing cells, what a run keeps."""
+"""A forecast model as the trainer and apps see it: losses, targets, rollout, missing cells."""
 
 import dataclasses
 

@@ -1,7 +1,7 @@
 """The tensors of mfai's PanguWeather (9.0.1, mfai/pytorch/models/pangu.py), and ours.
 
-Its network differs from the published one in three things, each a setting of `EarthConfig`: the surface is the
-last level, what a side lacks is added half and half, and the first layer's result follows the last one's.
+Its network differs from the published one in three things, each a setting of `EarthConfig`: the surface is
+the last level, what a side lacks is added half and half, and the first layer's result follows the last one's.
 """
 
 from collections.abc import Iterator

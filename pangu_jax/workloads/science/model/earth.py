@@ -1,8 +1,8 @@
-"""Pangu-Weather's transformer over the Earth in three dimensions (Bi et al., arXiv 2211.02556; Nature 619, 533).
+"""Pangu-Weather's transformer over the Earth in three dimensions (Bi et al., arXiv 2211.02556).
 
-Patches of levels x latitudes x longitudes, the surface as one more level in front; two resolutions, blocks with
-attention in windows, and a bias for every pair of places of a window that depends on its level and latitude.
-With its defaults it is Pangu-Weather: 64,220,169 parameters, of which 40,379,904 are biases.
+Patches of levels x latitudes x longitudes, the surface as one more level in front; two resolutions, blocks
+with attention in windows, and a bias for every pair of places of a window that depends on its level and
+latitude. With its defaults it is Pangu-Weather: 64,220,169 parameters, of which 40,379,904 are biases.
 """
 
 import functools
@@ -47,8 +47,8 @@ class EarthConfig:
       surface_last: whether the surface is the level behind the others, not in front.
       centred: whether sides are filled up half before and half after.
       skip_last: whether the first layer's result follows the last layer's where they are joined.
-      patch_bias: whether the output has a bias for each value of a patch, as the released weights, and not for
-        each variable.
+      patch_bias: whether the output has a bias for each value of a patch, as the released weights, not
+        for each variable.
       unroll: pairs of blocks compiled as one iteration of the loop over them.
     """
 
@@ -92,8 +92,8 @@ class EarthConfig:
             raise ValueError(f"drop_path {self.drop_path} must be from 0 to below 1")
         if self.periodic and self.longitude % (around := 2 * self.patch[2] * self.window[2]):
             raise ValueError(
-                f"longitude {self.longitude} is not divisible by {around}, patches x windows x 2: on a globe no "
-                "longitude can be added; take another patch or window, or periodic = False for an area"
+                f"longitude {self.longitude} is not divisible by {around}, patches x windows x 2: on a globe "
+                "no longitude can be added; take another patch or window, or periodic = False for an area"
             )
 
     @property

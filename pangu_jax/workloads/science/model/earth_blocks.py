@@ -98,7 +98,7 @@ class WindowedBlock:
         return layer_norm(x_BxTxD, norm, EPSILON), x_BxTxD
 
     def _attention(self, params: Mapping[str, Any], x_BxTxD: jax.Array) -> jax.Array:
-        """What each window makes of its tokens. Padding has keys too, of zeros, as in the released weights."""
+        """What each window makes of its tokens. Padding has keys too, of zeros, as published."""
         grid, place = self.grid, self.placement
         qkv, out = (Linear(params[name], params[f"{name}_bias"]) for name in ("qkv", "out"))
         bias_GxHxMxN = earth_bias.spread(params["earth_bias"], grid.window)

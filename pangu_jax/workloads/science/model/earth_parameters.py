@@ -16,8 +16,8 @@ EarthShape = Any  # an `EarthConfig`, which makes these
 
 
 class Embedding(nnx.Module):
-    """Patches to tokens: `upper` [patch * channels, embed], values by level, latitude, longitude, channel in a
-    patch; `surface` likewise; a bias each."""
+    """Patches to tokens: `upper` [patch * channels, embed], values by level, latitude, longitude, channel in
+    a patch; `surface` likewise; a bias each."""
 
     def __init__(self, shape: EarthShape, rngs: nnx.Rngs):
         (z, h, w), width = shape.patch, shape.dims[0]

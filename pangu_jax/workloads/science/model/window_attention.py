@@ -43,7 +43,8 @@ def window_attention(
     seen_PxGxMxN = grid.seen(roll)
     if seen_PxGxMxN is not None:  # once for all examples, and as a rule for all longitudes
         bias_PxGxHxMxN = jnp.where(seen_PxGxMxN[:, :, None], bias_PxGxHxMxN, FAR)
-    if native.takes(placement, x_BxWxZxYxD, qkv.weight) and native_windows.fits(qkv.weight.shape[-1]):
+    by_kernel = native.takes(placement, x_BxWxZxYxD, qkv.weight)
+    if by_kernel and native_windows.fits(qkv.weight.shape[-1]):
         projected = checkpoint_name(native_blocks.linear(x_BxWxZxYxD, qkv), "heads")
         heads = native_windows.attend(projected, bias_PxGxHxMxN, grid.window, roll)
         return checkpoint_name(heads, "attention")
