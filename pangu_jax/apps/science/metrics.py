@@ -111,11 +111,12 @@ def spread_skill(members: np.ndarray, truth: np.ndarray, area: Area) -> SpreadSk
     count = len(members)
 
     def parts(x_MxNxC: np.ndarray, y_NxC: np.ndarray) -> np.ndarray:
-        # From the first member, not from 0: squares of a height or a pressure would leave no digits for a variance.
-        others_MxNxC = _less(x_MxNxC[1:], x_MxNxC[0])
+        # From the first member, not from 0: squares of a height or a pressure would leave no digits for a variance,
+        # and differences leave enough of them to float32.
+        others_MxNxC = x_MxNxC[1:] - x_MxNxC[0]
         mean_NxC = others_MxNxC.sum(0) / count
         variance_NxC = np.einsum("mnc,mnc->nc", others_MxNxC, others_MxNxC) - count * np.square(mean_NxC)
-        error_NxC = mean_NxC + _less(x_MxNxC[0], y_NxC)
+        error_NxC = mean_NxC + (x_MxNxC[0] - y_NxC)
         return np.stack([area.mean(variance_NxC) / max(count - 1, 1), area.mean(np.square(error_NxC))], -1)
 
     spread, skill = np.sqrt(np.moveaxis(_by_field(parts, members, truth, members=count).mean(0), -1, 0))
