@@ -90,9 +90,11 @@ def crps(members: np.ndarray, truth: np.ndarray, area: Area) -> Crps:
 
     def parts(x_MxNxC: np.ndarray, y_NxC: np.ndarray) -> np.ndarray:
         x_MxNxC = x_MxNxC - y_NxC
-        skill_NxC = np.abs(x_MxNxC).sum(0) / count
-        spread_NxC = _rank_sum(x_MxNxC) * (2 / max(count * (count - 1), 1))
-        return np.stack([area.mean(skill_NxC.astype(np.float64)), area.mean(spread_NxC.astype(np.float64))], -1)
+        skill_N = _member_means(np.abs(x_MxNxC), area).sum(0) / count
+        spread_N = np.zeros(len(y_NxC))
+        for rank, row_NxC in enumerate(_sorted_rows(x_MxNxC), start=1):
+            spread_N += (2 * rank - count - 1) * area.mean(row_NxC)
+        return np.stack([skill_N, spread_N * (2 / max(count * (count - 1), 1))], -1)
 
     skill, spread = np.moveaxis(_by_field(parts, members, truth, members=count), -1, 0)
     return Crps(skill - spread / 2, skill, spread)
@@ -115,9 +117,11 @@ def spread_skill(members: np.ndarray, truth: np.ndarray, area: Area) -> SpreadSk
         # and differences leave enough of them to float32.
         others_MxNxC = x_MxNxC[1:] - x_MxNxC[0]
         mean_NxC = others_MxNxC.sum(0) / count
-        variance_NxC = np.einsum("mnc,mnc->nc", others_MxNxC, others_MxNxC) - count * np.square(mean_NxC)
-        error_NxC = mean_NxC + (x_MxNxC[0] - y_NxC)
-        return np.stack([area.mean(variance_NxC) / max(count - 1, 1), area.mean(np.square(error_NxC))], -1)
+        squares_N = area.mean(np.square(mean_NxC))
+        mean_NxC += x_MxNxC[0] - y_NxC
+        np.square(others_MxNxC, out=others_MxNxC)
+        variance_N = (_member_means(others_MxNxC, area).sum(0) - count * squares_N) / max(count - 1, 1)
+        return np.stack([np.maximum(variance_N, 0), area.mean(np.square(mean_NxC))], -1)
 
     spread, skill = np.sqrt(np.moveaxis(_by_field(parts, members, truth, members=count).mean(0), -1, 0))
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -167,24 +171,22 @@ def sorting_network(count: int) -> tuple[tuple[int, int], ...]:
     return tuple(pairs)
 
 
-def _rank_sum(x_MxN: np.ndarray) -> np.ndarray:
-    """Sum of 2 rank - M - 1 times each of M values, [N]: those of an array, which is used up.
+def _sorted_rows(x_MxNxC: np.ndarray) -> list[np.ndarray]:
+    """M values, ascending, in place of those of an array, which is used up.
 
     Whole rows are compared, which is faster than sorting columns.
     """
-    count = len(x_MxN)
-    rows, free = list(x_MxN), np.empty_like(x_MxN[0])
-    for low, high in sorting_network(count):
+    rows, free = list(x_MxNxC), np.empty_like(x_MxNxC[0])
+    for low, high in sorting_network(len(rows)):
         np.minimum(rows[low], rows[high], out=free)
         np.maximum(rows[low], rows[high], out=rows[high])
         rows[low], free = free, rows[low]
-    # Ranks r and M + 1 - r have opposite factors.
-    total = np.zeros_like(free)
-    for rank in range(count // 2):
-        rows[-1 - rank] -= rows[rank]
-        rows[-1 - rank] *= count - 1 - 2 * rank
-        total += rows[-1 - rank]
-    return total
+    return rows
+
+
+def _member_means(x_MxNxC: np.ndarray, area: Area) -> np.ndarray:
+    """Means over an area, float64 [M, N]."""
+    return area.mean(x_MxNxC.reshape(-1, x_MxNxC.shape[-1])).reshape(x_MxNxC.shape[:2])
 
 
 def _less(one: np.ndarray, other: np.ndarray) -> np.ndarray:
