@@ -7,20 +7,24 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from data_pipelines.fields.field_set import fields
 from data_pipelines.fields.grid import Grid
+from data_pipelines.fields.store import FieldStore
 from data_pipelines.fields.variables import FieldNames
 from data_pipelines.fields.writing import write_store
 from pangu_jax.apps.science.conversion import mfai, released
 from pangu_jax.cli import main
+from pangu_jax.errors import UserError
 from pangu_jax.runs import opening
 from pangu_jax.runs.exchange import parts
+from pangu_jax.workloads.science import stored_fields
 from pangu_jax.workloads.science.model import earth_bias
 from pangu_jax.workloads.science.model.earth import EarthConfig
 from tests.workloads.science import small_fields
 
 pytest.importorskip("zarr")
 
-MFAI = dataclasses.replace(small_fields.EARTH, dims=(8, 16), ratio=4.0, **mfai.AS_MFAI)
+MFAI = dataclasses.replace(small_fields.EARTH, dims=(8, 16), ratio=4.0, drop_path=0.2, **mfai.AS_MFAI)
 RELEASED = EarthConfig(
     latitude=9, longitude=96, dims=(6, 8), heads=(1, 2), ratio=2.0, **released.AS_RELEASED
 )  # of the published levels, variables, patches and windows
@@ -32,17 +36,17 @@ def parameters(config):
     return {path: rng.normal(size=leaf.shape).astype(np.float32) for path, leaf in shapes.items()}
 
 
-def stored(path, config, names, levels):
+def stored(path, config, names, levels, count):
     rng = np.random.default_rng(1)
     sides = (config.latitude, config.longitude)
     grid = Grid(np.linspace(90, -90, sides[0]), np.arange(sides[1]) * 360 / sides[1], np.asarray(levels, float))
     states = [
         [10 + rng.normal(size=(*at, count)).astype("f") for at, count in
          (((len(levels), *sides), len(names.upper)), (sides, len(names.surface)))]
-        for _ in range(3)
+        for _ in range(count)
     ]  # fmt: skip
     constants = rng.normal(size=(*sides, len(names.constants))).astype("f")
-    hours = np.datetime64("2020-01-01T00", "h") + 6 * np.arange(3)
+    hours = np.datetime64("2020-01-01T00", "h") + 24 * np.arange(count)
     return write_store(path, grid, names, hours, states.__getitem__, constants)
 
 
@@ -56,7 +60,7 @@ def place(tmp_path_factory):
     """A store, a state of mfai's network within a larger module, and the parameters that it is of."""
     place, ours = tmp_path_factory.mktemp("mfai"), parameters(MFAI)
     names = FieldNames(small_fields.UPPER, small_fields.SURFACE, small_fields.CONSTANTS)
-    stored(place / "store", MFAI, names, (850, 500, 200))
+    stored(place / "store", MFAI, names, (850, 500, 200), 16)
     state = {f"model.{each.name}": parts.written(each, ours.__getitem__) for each in mfai.table(MFAI)}
     for layer, depth in enumerate(MFAI.depths, 1):
         for block in range(depth):
@@ -75,7 +79,7 @@ def verb(*arguments):
 def import_mfai(place, run_dir, *more, source=None):
     return verb(
         "import", "--format", "mfai", source or place / "state.safetensors", "--run_dir", run_dir,
-        "--fields", place / "store", "--lead_hours", 6, *more,
+        "--fields", place / "store", "--lead_hours", 24, *more,
     )  # fmt: skip
 
 
@@ -83,7 +87,7 @@ def test_a_state_of_mfai_comes_back_to_the_bit(place, capsys):
     folder, ours, state = place
     assert import_mfai(folder, folder / "run") == 0
     said = capsys.readouterr().out
-    assert "3 levels, 9 latitudes, 32 longitudes, 6 h a step" in said and "(2, 2, 4)" in said
+    assert "3 levels, 9 latitudes, 32 longitudes, 24 h a step" in said and "(2, 2, 4)" in said
     run, found = params_of(folder / "run")
     assert run.workload.model == MFAI
     for path, array in ours.items():
@@ -101,14 +105,27 @@ def test_an_imported_run_is_measured_in_what_its_store_says(place):
     if not (folder / "run").exists():
         import_mfai(folder, folder / "run")
     run, _ = params_of(folder / "run")
-    with_data = opening.with_data(run)
-    assert list(with_data.data.train_source(1, 0).task_names or ()) or with_data.data.source.store
-    for workload in (run.workload, with_data):
-        scales, statistics = workload.scales, with_data.data.source.statistics
-        np.testing.assert_allclose(scales.upper_std_LxU, statistics.upper_std_LxU, rtol=1e-6)
-        assert workload.data.lead_hours == 6 and workload.targets == "state"
-    changes = [with_data.data.source.store.read(n + 1)[1] - with_data.data.source.store.read(n)[1] for n in (0, 1)]
-    np.testing.assert_allclose(run.workload.data.increments.surface_std_S, np.std(changes), rtol=1e-5)
+    store = FieldStore.open(folder / "store")
+    surface = np.stack([store.read(n)[1] for n in range(len(store))])
+    kept = run.workload.data
+    np.testing.assert_allclose(kept.statistics.surface_std_S[0], surface.std(), rtol=1e-5)
+    np.testing.assert_allclose(kept.increments.surface_std_S[0], np.diff(surface, axis=0).std(), rtol=1e-5)
+    assert (kept.lead_hours, run.workload.targets, kept.height_L) == (24, "state", None)
+    # With its data it has the windows of the store, and goes on measuring in what it was trained with.
+    other = stored_fields.with_windows(dataclasses.replace(kept, statistics=kept.increments), fields_of(store))
+    assert other.statistics is kept.increments
+    made = opening.with_data(run)
+    (batches,) = made.data.validation_sources(2).values()
+    batch = batches.batch(0)
+    np.testing.assert_array_equal(batch["surface"][0, 0], surface[batch["place"][0]])
+    np.testing.assert_array_equal(made.scales.surface_std_S, run.workload.scales.surface_std_S)
+    half = dataclasses.replace(kept.grid, level_L=kept.grid.level_L[:2])
+    with pytest.raises(UserError, match="the store has 3 levels where 2 are needed"):
+        stored_fields.with_windows(dataclasses.replace(kept, grid=half), fields_of(store))
+
+
+def fields_of(store):
+    return fields(path=str(store.path))
 
 
 def index_of_pytorch(window):
@@ -143,11 +160,11 @@ def narrow(state):
         (without("embedding_layer.conv_plevel.weight"), (), "conv_plevel.weight is missing"),
         (None, ("--upper", "t"), "has 2 variables on levels, and"),
         (None, ("--upper", "t,q"), "the store has no q"),
-        (None, ("--window", "2,4,4"), "earth_specific_bias is 112x9x2 instead of 448x"),
+        (None, ("--window", "2,4,4"), "earth_specific_bias is 112x6x2 instead of 448x4x2"),
         (None, ("--window", "2,4"), "give three numbers"),
         (None, ("--window", "2,3,4"), "half of one"),
         (None, ("--statistics", "there"), "is for --format onnx"),
-        (None, ("--lead_hours", "24"), "no state has one 24 h later"),
+        (None, ("--lead_hours", "30"), "no state has one 30 h later"),
         (None, ("--fields", "nowhere"), "nowhere"),
         (None, ("--heads", "2"), "are for models of vision"),
     ],
@@ -167,7 +184,7 @@ def test_what_is_no_such_state_is_one_line(place, tmp_path, capsys, change, more
 
 def test_fields_are_asked_for_and_others_have_none(tmp_path, capsys):
     there = [tmp_path, "--run_dir", tmp_path / "run"]
-    assert verb("import", "--format", "mfai", *there, "--lead_hours", 6) == 2
+    assert verb("import", "--format", "mfai", *there, "--lead_hours", 24) == 2
     assert "needs --fields STORE and --lead_hours N" in capsys.readouterr().err
     assert verb("import", "--format", "hf", *there, "--fields", "store") == 2
     assert "--fields is for --format mfai and onnx" in capsys.readouterr().err
@@ -178,7 +195,7 @@ def test_fields_are_asked_for_and_others_have_none(tmp_path, capsys):
     [({"norm": "pre"}, "norm is 'pre'"), ({"dims": (8, 24)}, "dims is"), ({"centred": False}, "centred is")],
 )
 def test_a_model_that_mfai_has_no_way_to_say_is_refused(change, message):
-    with pytest.raises(mfai.UserError, match=message):
+    with pytest.raises(UserError, match=message):
         mfai.settings(dataclasses.replace(MFAI, **change), "run")
     assert mfai.settings(MFAI, "run")["layer_depth"] == (2, 2)
 
@@ -190,7 +207,7 @@ class Published:
         self.onnx = pytest.importorskip("onnx", reason="reading ONNX needs pangu-jax[export]")
         self.folder, self.ours = folder, parameters(RELEASED)
         names = FieldNames(released.UPPER, released.SURFACE, released.CONSTANTS)
-        self.store = stored(folder / "store", RELEASED, names, released.LEVELS)
+        self.store = stored(folder / "store", RELEASED, names, released.LEVELS, 2)
         self.state = {
             each.name: self._bias(each) if "Add" in each.name else parts.written(each, self.ours.__getitem__)
             for each in released.table(RELEASED)
@@ -224,7 +241,7 @@ class Published:
     def taken(self, file, run_dir, *more):
         return verb(
             "import", "--format", "onnx", file, "--run_dir", run_dir, "--fields", self.folder / "store",
-            "--lead_hours", 6, *more,
+            "--lead_hours", 24, *more,
         )  # fmt: skip
 
 

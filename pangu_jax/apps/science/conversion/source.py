@@ -1,12 +1,13 @@
 """What a person adds to weights of weather, and what is known of them before a tensor is read."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from data_pipelines.fields.field_set import FieldSet, fields
-from data_pipelines.fields.statistics import Statistics
+from data_pipelines.fields.statistics import Statistics, moments
 from pangu_jax.errors import UserError
 from pangu_jax.runs.exchange.parts import ForeignTensor, Shape, by
 from pangu_jax.workloads.science.data import NoFields
@@ -89,14 +90,8 @@ def kept_of(data: FieldSet) -> NoFields:
 def _change(data: FieldSet) -> Statistics:
     starts_N = data.starts_N
     chosen = starts_N[np.linspace(0, len(starts_N) - 1, min(PAIRS, len(starts_N))).astype(int)]
-
-    def changes():
-        for place in chosen.tolist():
-            hour = int(data.store.hours_N[place]) + data.lead_hours
-            before, after = data.store.read(place), data.store.read(data.store.place_of[hour])
-            yield after[0] - before[0], after[1] - before[1]
-
-    return Statistics.of(changes())
+    total = moments(partial(data.store.changes, data.lead_hours), chosen.tolist())
+    return Statistics.of(total, data.grid.shape[0], len(data.names.upper))
 
 
 def config_of(where: Path, data: FieldSet, **shape: Any) -> EarthConfig:
