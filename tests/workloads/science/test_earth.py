@@ -76,6 +76,47 @@ def test_each_error_of_others_shows(error, params, state, by_hand):
         assert np.abs(got - want).max() > 1e-2 * np.abs(want).max()
 
 
+SETTINGS = {
+    "no roll": {"roll": False},
+    "norm before": {"norm": "pre"},
+    "bias shared by windows": {"bias": "shared"},
+}
+
+
+def test_lighter_forms_are_what_they_say(params, state):
+    config = dataclasses.replace(
+        EARTH, height_channel=True, **{name: value for one in SETTINGS.values() for name, value in one.items()}
+    )
+    lighter = jax.tree.map(np.copy, params)
+    for layer in ("layer1", "layer2", "layer3", "layer4"):
+        lighter[layer]["earth_bias"] = lighter[layer]["earth_bias"][:, :, :1]
+    rng = np.random.default_rng(2)
+    wider = np.prod(config.patch) * (EARTH.upper + 1), EARTH.dims[0]
+    lighter["embedding"]["upper"] = 0.3 * rng.normal(size=wider).astype(np.float32)
+    upper, *others = state
+    height = np.broadcast_to(rng.normal(size=(EARTH.levels, 1, 1, 1)), (*upper.shape[:-1], 1))
+    given = (np.concatenate([upper, height], -1), *others)
+    assert jax.tree.map(np.shape, lighter) == jax.tree.map(
+        lambda leaf: leaf.shape, jax.eval_shape(config.init, jax.random.key(0))
+    )
+    wanted = pangu_by_hand.reference(lighter, config, *given, *SETTINGS)
+    upper, surface, constants = (jnp.asarray(part, jnp.float32) for part in given)
+    made = jax.jit(config.forward(OneDevice(), "none", jnp.float32))(lighter, upper[None], surface[None], constants)
+    for got, want in zip(made, wanted, strict=True):
+        np.testing.assert_allclose(got[0], want, atol=1e-4 * np.abs(want).max())
+    # Each of them shows, and so does the height: without one of them it is another forecast.
+    whole = jax.tree.map(np.copy, lighter)
+    for layer in ("layer1", "layer2", "layer3", "layer4"):
+        whole[layer]["earth_bias"] = params[layer]["earth_bias"]
+    flat = (np.concatenate([state[0], 0 * height], -1), *others)
+    wrong = [
+        pangu_by_hand.reference(whole, config, *given, *(name for name in SETTINGS if name != left))[0]
+        for left in SETTINGS
+    ]
+    for other in (*wrong, pangu_by_hand.reference(lighter, config, *flat, *SETTINGS)[0]):
+        assert np.abs(other - wanted[0]).max() > 1e-2 * np.abs(wanted[0]).max()
+
+
 def test_a_bias_is_spread_and_gathered():
     window = (2, 4, 6)
     pairs, offsets = earth_bias.entries(window)

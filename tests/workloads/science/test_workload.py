@@ -13,7 +13,7 @@ from pangu_jax import recipes
 from pangu_jax.errors import UserError
 from pangu_jax.models.placement import OneDevice
 from pangu_jax.recipes import functions
-from pangu_jax.workloads import RunContext
+from pangu_jax.workloads import RunContext, Variables
 from pangu_jax.workloads.science import stored_fields
 from pangu_jax.workloads.science.losses import FieldLoss
 from pangu_jax.workloads.science.model.earth import EarthConfig
@@ -59,6 +59,29 @@ def test_a_missing_cell_of_a_state_is_read_as_its_mean(trained):
     filled[0, 1, 2, 3, 0], holes[0, 1, 2, 3, 0] = model.data.statistics.upper_mean_LxU[1, 0], np.nan
     made = [np.asarray(step(variables, upper, batch["surface"][:, 0])[0]) for upper in (filled, holes)]
     np.testing.assert_allclose(*made, rtol=1e-4, atol=1e-3)
+
+
+def test_the_height_is_the_last_channel_that_is_read(monkeypatch):
+    model = small_fields.model(model=dataclasses.replace(small_fields.EARTH, height_channel=True))
+    seen = []
+
+    def forward(config, placement, remat, dtype):
+        def unchanged(params, upper, surface, constants, keys):
+            seen.append(upper)
+            return upper[..., :-1], surface
+
+        return unchanged
+
+    monkeypatch.setattr(EarthConfig, "forward", forward)
+    batch = small_fields.batch(2)
+    upper, surface = batch["upper"][:, 0], batch["surface"][:, 0]
+    made = model.step(Variables({}), upper, surface, RUN)
+    np.testing.assert_allclose(made[0], upper, rtol=1e-4, atol=1e-3)  # the other channels are as they were
+    height_L = 44330.77 * (1 - (model.data.grid.level_L / 1013.25) ** 0.190263)  # m, ISO 2533
+    assert height_L[1] == pytest.approx(5574, abs=1)  # of 500 hPa
+    wanted = (height_L - height_L.mean()) / height_L.std()
+    np.testing.assert_allclose(seen[0][1, :, 3, 5, -1], wanted, rtol=1e-5)
+    assert np.ptp(np.asarray(seen[0][..., -1]), axis=(0, 2, 3)).max() == 0
 
 
 def test_nothing_of_a_variable_counts_where_it_is_missing_everywhere():
