@@ -131,8 +131,8 @@ def _require_plausible(
         far = float(np.sqrt(np.mean(np.square((there - mean) / std))))
         if far > FAR:
             raise UserError(
-                f"--init {path}: {said} is {there.mean():.6g} on average, and the run learnt from {mean:.6g} "
-                f"± {std:.3g}: it is in other units, another variable, or the run has statistics of another set"
+                f"--init {path}: {said} is {there.mean():.6g} on average, the run learnt {mean:.6g} "
+                f"± {std:.3g}: it has other units or is another variable, or the run is of another set of fields"
             )
 
 
