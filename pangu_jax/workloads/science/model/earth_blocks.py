@@ -104,7 +104,14 @@ class WindowedBlock:
         bias_GxHxMxN = earth_bias.spread(params["earth_bias"], grid.window)
         if grid.by_level:
             y_BxTxD = windows_on_tpu.attention(
-                place.enter(x_BxTxD), qkv, out.weight, bias_GxHxMxN, grid, self.roll, place
+                place.enter(x_BxTxD),
+                params["qkv"],
+                params["qkv_bias"],
+                params["out"],
+                bias_GxHxMxN,
+                grid,
+                self.roll,
+                place,
             )
             return biased(place.leave(y_BxTxD), out.bias)
         x = grid.filled(place.enter(x_BxTxD))
