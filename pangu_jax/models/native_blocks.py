@@ -83,29 +83,32 @@ linear.defvjp(lambda x, layer: (linear(x, layer), (x, layer)), _linear_backward)
 
 
 @jax.custom_vjp
-def linear_back(x: jax.Array, layer: Linear, beside: jax.Array) -> jax.Array:
-    """beside [..., N] + x [..., *K] times the transpose of weight [N, *K] + bias."""
+def linear_back(x: jax.Array, layer: Linear, beside: jax.Array | None) -> jax.Array:
+    """beside [..., N], if any, + x [..., *K] times the transpose of weight [N, *K] + bias."""
     inner = layer.weight.ndim - 1
     rows = _matrix(x, inner)
     y = _linear(rows, layer.weight.reshape(-1, rows.shape[1]), layer.bias, beside, True)
-    return y.reshape(beside.shape)
+    return y.reshape(*x.shape[: x.ndim - inner], layer.weight.shape[0])
 
 
 def _linear_back_backward(saved, dy):
-    x, layer = saved
+    x, layer, alone = saved
     d_weight = native.transposed_matmul(dy, x, dy.ndim - 1)
     bias = None if layer.bias is None else _sums(dy, layer.bias.shape)
-    return native.matmul(dy, layer.weight, 1), Linear(d_weight, bias), dy
+    return native.matmul(dy, layer.weight, 1), Linear(d_weight, bias), None if alone else dy
 
 
 linear_back.defvjp(
-    lambda x, layer, beside: (linear_back(x, layer, beside), (x, layer)), _linear_back_backward
+    lambda x, layer, beside: (linear_back(x, layer, beside), (x, layer, beside is None)),
+    _linear_back_backward,
 )
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4,))
-def perceptron(x: jax.Array, up: Linear, down: Linear, beside: jax.Array, by_tanh: bool) -> jax.Array:
-    """beside [..., N] + gelu(x [..., K] up) down, of `up` [K, F] and `down` [N, F]."""
+def perceptron(
+    x: jax.Array, up: Linear, down: Linear, beside: jax.Array | None, by_tanh: bool
+) -> jax.Array:
+    """beside [..., N], if any, + gelu(x [..., K] up) down, of `up` [K, F] and `down` [N, F]."""
     return _perceptron(x, up, down, beside, by_tanh)[0]
 
 
@@ -115,17 +118,17 @@ def _perceptron(x, up, down, beside, by_tanh):
         _matrix(x, 1), up.weight, up.bias, by_tanh=by_tanh
     )
     hidden, slope = checkpoint_name(hidden, "up"), checkpoint_name(slope, "up")
-    return linear_back(hidden, down, beside), (x, up, down, hidden, slope)
+    return linear_back(hidden, down, beside), (x, up, down, hidden, slope, beside is None)
 
 
 def _perceptron_backward(by_tanh, saved, dy):
     del by_tanh
-    x, up, down, hidden, slope = saved
+    x, up, down, hidden, slope, alone = saved
     made = jax.ShapeDtypeStruct(hidden.shape, jnp.float32)
     d_hidden = _call("pangu_linear_times", made)(_matrix(dy, 1), down.weight, slope, transposed=False)
     d_down = Linear(native.transposed_matmul(dy, hidden, dy.ndim - 1), _sums(dy, down.bias.shape))
     d_up = Linear(native.transposed_matmul(x, d_hidden, x.ndim - 1), _sums(d_hidden, up.bias.shape))
-    return native.matmul_transposed(d_hidden, up.weight, 1), d_up, d_down, dy
+    return native.matmul_transposed(d_hidden, up.weight, 1), d_up, d_down, None if alone else dy
 
 
 perceptron.defvjp(_perceptron, _perceptron_backward)

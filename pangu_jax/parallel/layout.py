@@ -25,7 +25,7 @@ DIVIDED_BY = {
     "layers": "stage",
     "length": "sequence",
     "window": "sequence",
-    "latitude": "sequence",
+    "longitude": "sequence",
 }
 
 

@@ -55,15 +55,15 @@ def test_a_batch_is_split_by_examples_alone_unless_it_says_more():
 
 
 def test_fields_are_split_in_space():
-    """[batch, level, latitude, longitude, channel] over 2 x 2 devices for examples and 2 for latitudes."""
+    """[batch, level, latitude, longitude, channel] over 2 x 2 devices for examples and 2 for longitudes."""
     mesh = make_mesh(Layout(data=2, fsdp=2, sequence=2))
     sharding = rules.batch_sharding(mesh, ("batch", "level", "latitude", "longitude", "channel"))
     shape = (8, 3, 6, 10, 5)
-    assert sharding.shard_shape(shape) == (2, 3, 3, 10, 5)
+    assert sharding.shard_shape(shape) == (2, 3, 6, 5, 5)
     field = jnp.arange(8 * 3 * 6 * 10 * 5, dtype=jnp.float32).reshape(shape)
     placed = jax.device_put(field, sharding)
     for shard in placed.addressable_shards:
-        assert shard.data.shape == (2, 3, 3, 10, 5)
+        assert shard.data.shape == (2, 3, 6, 5, 5)
         assert (shard.data == field[shard.index]).all()
 
 

@@ -1,0 +1,73 @@
+"""What a forecast model needs of its fields, and what is left of them when a finished run is opened."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from pangu_jax.errors import UserError
+from pangu_jax.workloads import Source, TrainStream
+
+
+class FieldData(Protocol):
+    """Where states of the atmosphere come from, such as `data_pipelines.fields.field_set.FieldSet`.
+
+    A batch is upper f32 [B, T, L, H, W, U] and surface f32 [B, T, H, W, S] in physical units, T states that are
+    `lead_hours` apart; time, place and task_id int32 [B], weight f32 [B]. Cells that are missing are NaN.
+    """
+
+    grid: Any  # a Grid: latitude_H, longitude_W, level_L, level_units, periodic, weights_H
+    names: Any  # FieldNames: upper, surface, constants
+    lead_hours: int
+    steps: int  # of lead_hours that a window goes on after its first state
+    statistics: Any  # Statistics of states: upper_mean_LxU, upper_std_LxU, surface_mean_S, surface_std_S
+    increments: Any  # Statistics of the change over lead_hours
+    constants_HxWxK: np.ndarray
+
+    def train_source(self, batch_size: int, seed: int, shift: int = 0) -> TrainStream:
+        """Endless windows."""
+        ...
+
+    def validation_sources(self, batch_size: int) -> Mapping[str, Source]:
+        """What is held out."""
+        ...
+
+    def order(self) -> dict[str, str]:
+        """What decides the stream, in words."""
+        ...
+
+    def notices(self) -> Sequence[str]:
+        """What a person must be told."""
+        ...
+
+
+@dataclass(frozen=True)
+class NoFields:
+    """What is left of the fields when a finished run is opened: enough for forecasts, nothing to learn from."""
+
+    grid: Any
+    names: Any
+    lead_hours: int
+    steps: int
+    statistics: Any
+    increments: Any
+    constants_HxWxK: np.ndarray
+
+    def train_source(self, batch_size: int, seed: int, shift: int = 0) -> TrainStream:
+        """UserError: there is nothing to learn from."""
+        del batch_size, seed, shift
+        raise UserError("the run was opened without its fields: `pangu train` trains it further")
+
+    def validation_sources(self, batch_size: int) -> Mapping[str, Source]:
+        """None."""
+        del batch_size
+        return {}
+
+    def order(self) -> dict[str, str]:
+        """Nothing, in no order."""
+        return {}
+
+    def notices(self) -> Sequence[str]:
+        """Nothing."""
+        return ()

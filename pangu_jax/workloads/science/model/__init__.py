@@ -1,0 +1,1 @@
+"""Networks over fields of the Earth."""

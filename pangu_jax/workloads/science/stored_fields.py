@@ -1,0 +1,64 @@
+"""What a run keeps of its fields beside its checkpoints: with it the run forecasts without its data."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pangu_jax.errors import UserError
+from pangu_jax.workloads.science.data import FieldData, NoFields
+
+FILE, CONSTANTS = "fields.json", "constants.npy"
+NUMBERS = ("upper_mean_LxU", "upper_std_LxU", "surface_mean_S", "surface_std_S")
+
+
+def files(data: FieldData) -> dict[str, bytes]:
+    """Name -> contents: grid, names, lead and statistics; and the constants."""
+    names = data.names
+    kept = {
+        "lead_hours": data.lead_hours,
+        "steps": data.steps,
+        "grid": data.grid.to_json(),
+        "names": {"upper": names.upper, "surface": names.surface, "constants": names.constants},
+        "statistics": _numbers(data.statistics),
+        "increments": _numbers(data.increments),
+    }
+    array = io.BytesIO()
+    np.save(array, np.asarray(data.constants_HxWxK, np.float32), allow_pickle=False)
+    return {FILE: (json.dumps(kept, indent=1) + "\n").encode(), CONSTANTS: array.getvalue()}
+
+
+def opened(directory: Path) -> NoFields:
+    """What is left of a run's fields.
+
+    Raises:
+      UserError: a file is missing or damaged.
+    """
+    from data_pipelines.fields.grid import Grid
+    from data_pipelines.fields.statistics import Statistics
+    from data_pipelines.fields.variables import FieldNames
+
+    try:
+        kept = json.loads((directory / FILE).read_text("utf-8"))
+        constants_HxWxK = np.load(directory / CONSTANTS, allow_pickle=False)
+        return NoFields(
+            Grid.from_json(kept["grid"]),
+            FieldNames(**{name: tuple(own) for name, own in kept["names"].items()}),
+            int(kept["lead_hours"]),
+            int(kept["steps"]),
+            *(
+                Statistics(**{name: np.asarray(own[name], np.float64) for name in NUMBERS})
+                for own in (kept["statistics"], kept["increments"])
+            ),
+            constants_HxWxK,
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(
+            f"{directory / FILE} is missing or damaged: run this run's `pangu train` again to get it back"
+        ) from None
+
+
+def _numbers(statistics: Any) -> dict[str, Any]:
+    return {name: np.asarray(getattr(statistics, name)).tolist() for name in NUMBERS}
