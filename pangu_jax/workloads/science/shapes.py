@@ -39,7 +39,13 @@ def tower(config: EarthConfig, layer: int) -> Tower:
         Product(hidden, width, grid.tokens, "rows", saved=False),
     )
     look = Attention(
-        heads, width // heads, padded, grid.in_window, causal=False, plain=True, windows=math.prod(grid.counts)
+        heads,
+        width // heads,
+        padded,
+        grid.in_window,
+        causal=False,
+        plain=True,
+        windows=math.prod(grid.counts),
     )
     return Tower(
         f"layer{layer + 1}", config.depths[layer], grid.tokens, width, products, (look,), 2, staged=False

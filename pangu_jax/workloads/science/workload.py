@@ -1,18 +1,20 @@
 """Forecasts of the atmosphere under the trainer: a state in, the state one lead later out."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import gin
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from pangu_jax.errors import UserError
 from pangu_jax.recipes import Recipe, Reference, make
 from pangu_jax.workloads import Batch, RunContext, Source, Sums, TrainStream, Variables, Workload
-from pangu_jax.workloads.science import losses, scales, shapes, stored_fields
+from pangu_jax.workloads.science import losses, planning, scales, shapes, stored_fields
 from pangu_jax.workloads.science.data import FieldData
 from pangu_jax.workloads.science.losses import FieldLoss, Kind
 from pangu_jax.workloads.science.model.earth import EarthConfig
@@ -59,24 +61,37 @@ class ForecastModel(Workload):
         latitude_weights: bool = False,
         rollout: int = 1,
     ):
-        self.model, self.data, self.targets, self.rollout = model, data, targets, rollout
-        given = dict(variable_weights or {})
-        self._require_fit(given)
+        self.model, self.targets, self.rollout = model, targets, rollout
+        self.data = data if planning.is_there(data) else planning.fields(model, data)
+        self.loss_kind, self.surface_share, self.latitude_weights = loss, surface_share, latitude_weights
+        self.variable_weights = dict(variable_weights or {})
+        self._require_fit()
         kind = "absolute" if loss == "mae" else "squared"
         self.loss_unit = f"{kind} deviation{'s of the change' if targets == 'increment' else 's'}"
-        self.scales = Scales.of(data.statistics, data.increments)
-        self.constants_HxWxK = scales.constants(data.constants_HxWxK)
-        self.field_loss = FieldLoss(
-            loss,
-            losses.weights_of(data.names.upper, given),
-            losses.weights_of(data.names.surface, given),
-            surface_share,
-            data.grid.weights_H if latitude_weights else None,
-        )
 
-    def _require_fit(self, given: Mapping[str, float]) -> None:
+    @functools.cached_property
+    def scales(self) -> Scales:
+        """From physical units to what the network reads; counting increments takes a while."""
+        return Scales.of(self.data.statistics, self.data.increments)
+
+    @functools.cached_property
+    def constants_HxWxK(self) -> np.ndarray:
+        """Fields that do not change, as the network reads them, fp32."""
+        return scales.constants(self.data.constants_HxWxK)
+
+    @functools.cached_property
+    def field_loss(self) -> FieldLoss:
+        """Of a forecast's difference from the truth."""
+        upper, surface = (
+            losses.weights_of(names, self.variable_weights)
+            for names in (self.data.names.upper, self.data.names.surface)
+        )
+        rows_H = self.data.grid.weights_H if self.latitude_weights else None
+        return FieldLoss(self.loss_kind, upper, surface, self.surface_share, rows_H)
+
+    def _require_fit(self) -> None:
         model, data = self.model, self.data
-        losses.require_known(given, (*data.names.upper, *data.names.surface))
+        losses.require_known(self.variable_weights, (*data.names.upper, *data.names.surface))
         found = (
             *data.grid.shape, len(data.names.upper), len(data.names.surface), len(data.names.constants),
         )  # fmt: skip
@@ -84,7 +99,7 @@ class ForecastModel(Workload):
         for name, size in zip(names, found, strict=True):
             if getattr(model, name) != size:
                 raise UserError(
-                    f"EarthTransformer.{name} = {getattr(model, name)}, and the fields have {size}: set it to that"
+                    f"EarthTransformer.{name} = {getattr(model, name)}, and the fields have {size}: set it so"
                 )
         if model.periodic != data.grid.periodic:
             raise UserError(
@@ -134,11 +149,15 @@ class ForecastModel(Workload):
         state = self.scales.normalised(upper_BxLxHxWxU, surface_BxHxWxS)
         return self.scales.physical(*self.advanced(variables, state, None, run))
 
-    def advanced(
-        self, variables: Variables, state: State, keys: jax.Array | None, run: RunContext
-    ) -> State:
+    def advanced(self, variables: Variables, state: State, keys: jax.Array | None, run: RunContext) -> State:
         """The next normalised state of a normalised one, fp32."""
         upper, surface = (jnp.where(jnp.isfinite(part), part, 0.0) for part in state)
+        if upper.shape[-2] != self.model.longitude:
+            raise UserError(
+                f"{upper.shape[-2]} of {self.model.longitude} longitudes are here: windows that roll "
+                "cross devices, and only the compiler exchanges them; set Layout.partitioning = 'auto', "
+                "or Layout.sequence = 1"
+            )
         read = upper
         if self.model.height_channel:
             height_L = scales.heights(self.data.grid.level_L, self.data.grid.level_units)
@@ -152,7 +171,7 @@ class ForecastModel(Workload):
         return upper + more_upper, surface + more_surface
 
     def loss(self, variables: Variables, batch: Batch, keys: jax.Array | None, run: RunContext) -> Sums:
-        """The mean over `rollout` steps of each example's loss; what is missing in the truth does not count."""
+        """The mean over `rollout` steps of each example's loss; what the truth lacks does not count."""
         weight_B = batch["weight"].astype(jnp.float32)
         upper, surface = self.scales.normalised(batch["upper"], batch["surface"])
         state, totals = (upper[:, 0], surface[:, 0]), []
@@ -163,7 +182,9 @@ class ForecastModel(Workload):
             if self.targets == "increment":
                 difference = self.scales.in_changes(*difference)
             totals.append(self.field_loss(difference))
-        loss_B, upper_BxU, surface_BxS = (sum(parts) / self.rollout for parts in zip(*totals, strict=True))
+        loss_B, upper_BxU, surface_BxS = (
+            sum(parts[1:], parts[0]) / self.rollout for parts in zip(*totals, strict=True)
+        )
         count, summed = jnp.sum(weight_B), jnp.sum(loss_B * weight_B)
         metrics = {"loss/forecast": (summed, count)}
         for names, errors in ((self.data.names.upper, upper_BxU), (self.data.names.surface, surface_BxS)):
@@ -180,7 +201,9 @@ class ForecastModel(Workload):
             "upper": jax.ShapeDtypeStruct(
                 (*leading, levels, latitudes, longitudes, len(names.upper)), jnp.float32
             ),
-            "surface": jax.ShapeDtypeStruct((*leading, latitudes, longitudes, len(names.surface)), jnp.float32),
+            "surface": jax.ShapeDtypeStruct(
+                (*leading, latitudes, longitudes, len(names.surface)), jnp.float32
+            ),
             "time": numbers,
             "place": numbers,
             "weight": jax.ShapeDtypeStruct((batch_size,), jnp.float32),
@@ -215,7 +238,13 @@ class ForecastModel(Workload):
         """Cells of the states that are forecast: a place on the grid in every variable."""
         levels, latitudes, longitudes = self.data.grid.shape
         names = self.data.names
-        return batch_size * self.rollout * latitudes * longitudes * (levels * len(names.upper) + len(names.surface))
+        return (
+            batch_size
+            * self.rollout
+            * latitudes
+            * longitudes
+            * (levels * len(names.upper) + len(names.surface))
+        )
 
     def flops_per_step(self, batch_size: int) -> float:
         """Matrix products forward and backward (3x forward)."""

@@ -1,6 +1,6 @@
 """A forward pass of an Earth-specific transformer: patches, four layers of blocks, patches."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,7 +65,9 @@ class EarthForward:
         joined = jnp.concatenate([self.placement.enter(part) for part in both], -1)
         return self._recovered(params["recovery"], joined)
 
-    def _embedded(self, params: Tree, upper: jax.Array, surface: jax.Array, constants: jax.Array) -> jax.Array:
+    def _embedded(
+        self, params: Tree, upper: jax.Array, surface: jax.Array, constants: jax.Array
+    ) -> jax.Array:
         config = self.config
         own = self._gathered(params, "embedding")
         constants = jnp.broadcast_to(constants, (surface.shape[0], *constants.shape))
@@ -86,11 +88,14 @@ class EarthForward:
         below = x[:, :, at : at + 1]
         above = x[:, :, :-1] if config.surface_last else x[:, :, 1:]
         below, above = self._times(below, own["surface"]), self._times(above, own["upper"])
+        if config.patch_bias:
+            above, below = above + own["upper_bias"], below + own["surface_bias"]
         upper = patches.joined(above, config.patch, config.sides, config.centred)
         surface = patches.joined(below, (1, *config.patch[1:]), (1, *config.sides[1:]), config.centred)[:, 0]
-        return tuple(  # ty: ignore
-            out.astype(jnp.float32) + params[f"{name}_bias"] for name, out in (("upper", upper), ("surface", surface))
-        )
+        upper, surface = upper.astype(jnp.float32), surface.astype(jnp.float32)
+        if config.patch_bias:
+            return upper, surface
+        return upper + params["upper_bias"], surface + params["surface_bias"]
 
     def _layer(self, params: Tree, layer: int, x_BxTxD: jax.Array, keys_B: jax.Array | None) -> jax.Array:
         """The blocks of a layer, two and two: in their place, and rolled."""
@@ -140,7 +145,7 @@ class EarthForward:
         """By longitude, level and latitude, [B, W, Z, H, D]."""
         return x_BxTxD.reshape(-1, grid.longitudes, grid.levels, grid.latitudes, x_BxTxD.shape[-1])
 
-    def _gathered(self, params: Tree, name: str, leave: Sequence[str] = ("norm",)) -> Tree:
+    def _gathered(self, params: Tree, name: str, leave: Sequence[str] = ("norm",)) -> Mapping[str, Any]:
         """Parameters outside of blocks, brought to where they are used."""
         own = {key: w.astype(self.dtype) for key, w in params.items() if key not in leave}
         return self.placement.weights(own, {key: self.config.axes()[name][key] for key in own})

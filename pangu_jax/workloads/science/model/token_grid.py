@@ -43,8 +43,8 @@ class TokenGrid:
     @property
     def padded(self) -> tuple[int, int, int]:
         """Levels, latitudes and longitudes in whole windows."""
-        sizes = (self.levels, self.latitudes, self.longitudes)
-        return tuple(-(-size // side) * side for size, side in zip(sizes, self.window, strict=True))  # ty: ignore
+        z, h, w = self.window
+        return -(-self.levels // z) * z, -(-self.latitudes // h) * h, -(-self.longitudes // w) * w
 
     @property
     def counts(self) -> tuple[int, int, int]:
@@ -89,13 +89,17 @@ class TokenGrid:
         x, (levels, latitudes, longitudes), (z, h, w) = x_BxWxZxYxD, self.counts, self.window
         if roll:
             x = jnp.roll(x, (-w // 2, -z // 2, -h // 2), (1, 2, 3))
-        x = x.reshape(-1, longitudes, w, levels, z, latitudes, h, x.shape[-1]).transpose(0, 1, 3, 5, 4, 6, 2, 7)
+        x = x.reshape(-1, longitudes, w, levels, z, latitudes, h, x.shape[-1]).transpose(
+            0, 1, 3, 5, 4, 6, 2, 7
+        )
         return x.reshape(-1, longitudes, self.kinds, self.in_window, x.shape[-1])
 
     def joined(self, x_BxPxGxNxD: jax.Array, roll: bool) -> jax.Array:
         """The inverse of `windows`, [B, W, Z, Y, D]."""
         x, (levels, latitudes, longitudes), (z, h, w) = x_BxPxGxNxD, self.counts, self.window
-        x = x.reshape(-1, longitudes, levels, latitudes, z, h, w, x.shape[-1]).transpose(0, 1, 6, 2, 4, 3, 5, 7)
+        x = x.reshape(-1, longitudes, levels, latitudes, z, h, w, x.shape[-1]).transpose(
+            0, 1, 6, 2, 4, 3, 5, 7
+        )
         x = x.reshape(-1, longitudes * w, levels * z, latitudes * h, x.shape[-1])
         return jnp.roll(x, (w // 2, z // 2, h // 2), (1, 2, 3)) if roll else x
 
