@@ -43,6 +43,10 @@ FAMILIES = {
         verbs=("retrieve", "caption", "eval --gin_file eval/retrieval.gin", "checkpoint export"),
         exhibits="pangu_jax.apps.multimodal.showing",
     ),
+    "science": Family(
+        verbs=("forecast", "eval --gin_file eval/weather.gin", "checkpoint export"),
+        exhibits="pangu_jax.apps.science.showing",
+    ),
 }
 FOR_EVERY_FAMILY = ("train", "report", "eval --held_out", "checkpoint inspect", "checkpoint verify")
 

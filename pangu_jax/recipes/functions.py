@@ -7,6 +7,7 @@ TUNE = "pangu_jax.apps.language.tuning.tune.tune"
 EVALUATE = "pangu_jax.apps.language.benchmarks.evaluate.evaluate"
 EVALUATE_IMAGES = "pangu_jax.apps.vision.measuring.evaluate_images.evaluate_images"
 EVALUATE_RETRIEVAL = "pangu_jax.apps.multimodal.measuring.evaluate_retrieval.evaluate_retrieval"
+EVALUATE_WEATHER = "pangu_jax.apps.science.measuring.evaluate_weather.evaluate_weather"
 INSPECT = "pangu_jax.apps.vision.inspection.inspect_photos.inspect"
 ITERATE = "pangu_jax.apps.vision.iteration.iterate.iterate"
 INCREMENT = "pangu_jax.apps.vision.iteration.increments.increment.increment"
@@ -22,6 +23,7 @@ _SUPPLIED = {
     EVALUATE: ("run_dir", "on_row", "devices"),
     EVALUATE_IMAGES: ("run_dir", "on_row", "devices"),
     EVALUATE_RETRIEVAL: ("run_dir", "devices"),
+    EVALUATE_WEATHER: ("run_dir", "devices"),
     INSPECT: ("run_dir", "photos", "out", "annotations", "on_photo", "devices"),
     ITERATE: ("run_dir", "out", "recipe", "on_row", "say", "devices"),
     INCREMENT: ("run_dir", "out", "recipe", "on_row", "say", "devices"),

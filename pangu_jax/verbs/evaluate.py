@@ -12,6 +12,8 @@ from pangu_jax.verbs import device_flags, outputs
 from pangu_jax.verbs.progress_rows import print_row
 from pangu_jax.verbs.verb import Verb
 
+SCORES = "weather_scores.zarr"  # in the run directory
+
 
 def _flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run_dir", required=True, metavar="DIR", help="the run whose model is measured")
@@ -36,7 +38,13 @@ def _flags(parser: argparse.ArgumentParser) -> None:
 
 def _evaluate(flags: argparse.Namespace) -> Result:
     from pangu_jax import recipes
-    from pangu_jax.recipes.functions import EVALUATE, EVALUATE_IMAGES, EVALUATE_RETRIEVAL, wanted
+    from pangu_jax.recipes.functions import (
+        EVALUATE,
+        EVALUATE_IMAGES,
+        EVALUATE_RETRIEVAL,
+        EVALUATE_WEATHER,
+        wanted,
+    )
 
     if flags.held_out:
         return _held_out(flags)
@@ -45,6 +53,8 @@ def _evaluate(flags: argparse.Namespace) -> Result:
         return _images(flags, files)
     if function == EVALUATE_RETRIEVAL:
         return _retrieval(flags, files)
+    if function == EVALUATE_WEATHER:
+        return _weather(flags, files)
     for path, flag in ((flags.predictions, "--predictions"), (flags.submission, "--submission")):
         if path:
             outputs.require_writable(path, flag)
@@ -102,6 +112,30 @@ def _retrieval(flags: argparse.Namespace, files: Sequence[str]) -> Result:
     return Result(value, results.text(found))
 
 
+def _weather(flags: argparse.Namespace, files: Sequence[str]) -> Result:
+    from pangu_jax import recipes
+    from pangu_jax.recipes.functions import EVALUATE_WEATHER
+    from pangu_jax.runs import opening
+
+    _require_none_of(flags, ("task", "predictions", "submission"), "this recipe measures forecasts")
+    opening.require_family(flags.run_dir, "science")
+    from pangu_jax.apps.science.measuring import fields_of_run
+
+    own = fields_of_run.bindings(flags.run_dir, files, flags.bindings)
+    with recipes.using(files, [*own, *flags.bindings], function=EVALUATE_WEATHER) as recipe:
+        from pangu_jax.apps.science.measuring import page, results
+        from pangu_jax.apps.science.measuring.evaluate_weather import evaluate_weather
+
+        devices = device_flags.devices(flags, recipe)
+        found = evaluate_weather(run_dir=flags.run_dir, devices=devices)
+        scores = Path(flags.run_dir, SCORES)
+        results.write_zarr(scores, found)
+        written = page.write(flags.run_dir, found, recipes.dump(recipe))
+    value = {"run_dir": flags.run_dir, "recipe": recipes.dump(recipe)}
+    value |= {"page": str(written), "scores": str(scores)}
+    return Result(value | results.as_json(found), f"{results.text(found)}\n\n{scores}\n{written}")
+
+
 def _held_out(flags: argparse.Namespace) -> Result:
     from pangu_jax.apps import held_out
     from pangu_jax.runs import opening
@@ -148,7 +182,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> str:
 
 VERBS: dict[str, Verb] = {
     "eval": Verb(
-        "measure a model: CLUE, FewCLUE, summaries; pictures by probes; retrieval and captions",
+        "measure a model: CLUE, FewCLUE, summaries; pictures by probes; retrieval and captions; forecasts",
         "pangu eval --gin_file eval/fewclue.gin --run_dir runs/few --task fewclue/eprstmt --json out.json",
         _flags,
         _evaluate,

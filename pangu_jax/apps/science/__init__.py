@@ -1,1 +1,1 @@
-"""What is done with models of the atmosphere."""
+"""What is done with runs that forecast: scores, climates, pictures."""

@@ -1,0 +1,1 @@
+"""Solutions of partial differential equations, simulated: what operators learn from."""

@@ -1,0 +1,1 @@
+"""Measuring a run that forecasts, beside what it must beat."""
