@@ -1,9 +1,10 @@
 """Scores of real fields: this library and weatherbench2 on the same arrays, in turns; equal, and how fast.
 
-ERA5's ensemble of ten members, temperature and geopotential at two levels, four times, 61 x 120 cells (a file of
-cfgrib's tests, `weather/cfgrib_samples/era5-levels-members.grib` below PANGU_DATA_DIR). The first member is the truth,
-the others forecasts of it. Of each score: the largest relative difference in float64 and float32, milliseconds by
-the clock, the least of some rounds, and the ratio. weatherbench2 is on no registry:
+ERA5's ensemble of ten members, temperature and geopotential at two levels, four times, 61 x 120 cells (a
+file of cfgrib's tests, `weather/cfgrib_samples/era5-levels-members.grib` below PANGU_DATA_DIR). The first
+member is the truth, the others forecasts of it. Of each score: the largest relative difference in float64
+and float32, milliseconds by the clock, the least of some rounds, and the ratio. weatherbench2 is on no
+registry:
 
     git clone https://github.com/google-research/weatherbench2 FOLDER
     python -m benchmarks.weather_metrics --weatherbench2 FOLDER [--rounds 15] [--json FILE]
@@ -85,7 +86,10 @@ def theirs(fields: Any, folder: str) -> dict[str, Score]:
         # A new object each time: what is kept of the last one by its identity is not used.
         return lambda: stacked(metric.compute(of.copy(), truth))
 
-    variance, error = score(weatherbench.EnsembleVariance(), ensemble), score(weatherbench.EnsembleMeanMSE(), ensemble)
+    variance, error = (
+        score(weatherbench.EnsembleVariance(), ensemble),
+        score(weatherbench.EnsembleMeanMSE(), ensemble),
+    )
     spectrum = derived_variables.ZonalEnergySpectrum("z")
     order = ("time", "level", "latitude", "zonal_wavenumber")
     return {
@@ -114,7 +118,9 @@ def least(scores: list[Score], rounds: int) -> list[float]:
 
 def main() -> int:
     """Prints a table; 1 where a score differs or takes too long."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--weatherbench2", metavar="FOLDER", help="a checkout of it")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--json", metavar="FILE")
@@ -141,7 +147,11 @@ def main() -> int:
             else:
                 row["difference_from_float64"] = float(np.max(np.abs(score() / whole[name]() - 1)))
             rows.append(row)
-            print("  ".join(f"{value:.3g}" if isinstance(value, float) else f"{value:<18}" for value in row.values()))
+            print(
+                "  ".join(
+                    f"{value:.3g}" if isinstance(value, float) else f"{value:<18}" for value in row.values()
+                )
+            )
     if given.json:
         Path(given.json).write_text(json.dumps({"rows": rows}, indent=1) + "\n")
     return int(failed)

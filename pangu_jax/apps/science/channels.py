@@ -33,7 +33,11 @@ class Channel(NamedTuple):
         """For people: "t 850 hPa", "t sigma 0.786", "t2m"."""
         if self.level is None:
             return self.variable
-        return f"{self.variable} {self.level:g} hPa" if level_units == "hPa" else f"{self.variable} sigma {self.level:.3g}"
+        return (
+            f"{self.variable} {self.level:g} hPa"
+            if level_units == "hPa"
+            else f"{self.variable} sigma {self.level:.3g}"
+        )
 
 
 def long_name(variable: str) -> str:
@@ -43,7 +47,7 @@ def long_name(variable: str) -> str:
 
 
 def units(variable: str) -> str:
-    """Of a variable, or of the length of a wind's difference, as files have them; "" where they are not known."""
+    """Of a variable, or of the length of a wind's difference, as files have them; "" if not known."""
     found = known("u" if variable.endswith("wind_vector") else variable)
     return found.units if found else ""
 
@@ -88,9 +92,10 @@ def winds(of: Sequence[Channel]) -> list[WindPair]:
 
 
 def told(of: Sequence[Channel], grid: Any) -> list[int]:
-    """Places of a few fields that are looked at first: the surface's, and variables at their customary levels.
+    """Places of fields that are looked at first: the surface's, and variables at customary levels.
 
-    Those are WeatherBench's z 500, t 850 and u, v, q at 850 and 700 hPa; of sigma levels what is nearest to them.
+    Those are WeatherBench's z 500, t 850 and u, v, q at 850 and 700 hPa; of sigma levels what is nearest to
+    them.
     """
     wanted = {"z": 500.0, "t": 850.0, "u": 850.0, "v": 850.0, "q": 700.0}
     share = 1.0 if grid.level_units == "hPa" else 1000.0

@@ -1,4 +1,4 @@
-"""A model's forecasts of held-out windows beside what they must beat: persistence, the climate, a linear map."""
+"""A model's forecasts of held-out windows beside persistence, the climate and a linear map."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -78,7 +78,8 @@ def compare(
       on_forecast: told each forecast.
 
     Raises:
-      UserError, DataError: a lead that the model does not reach, a control that there is not, or no window is held out.
+      UserError, DataError: a lead that the model does not reach, a control that there is not, or no window
+      is held out.
     """
     leads = sorted(set(leads))
     for name in controls:
@@ -86,7 +87,8 @@ def compare(
             raise UserError(f"control {name!r} is none of {', '.join(CONTROLS)}")
     if not leads or leads[0] < 1 or any(lead % data.lead_hours for lead in leads):
         raise UserError(
-            f"leads {', '.join(map(str, leads)) or 'of none'} h: give multiples of the model's {data.lead_hours} h"
+            f"leads of {', '.join(map(str, leads)) or 'no'} h: give multiples of the model's "
+            f"{data.lead_hours} h"
         )
     data = dataclasses.replace(data, steps=leads[-1] // data.lead_hours)
     windows = list(_windows(data, batch_size))
@@ -123,7 +125,9 @@ def compare(
     return ComparedForecasts(scorer.finish(), means.kind, samples, notices)
 
 
-def _windows(data: FieldSet, batch_size: int) -> Iterator[Callable[[], tuple[np.ndarray, np.ndarray, np.ndarray]]]:
+def _windows(
+    data: FieldSet, batch_size: int
+) -> Iterator[Callable[[], tuple[np.ndarray, np.ndarray, np.ndarray]]]:
     """Each reads a batch: times [B], upper air [B, T, ...] and surface of what is held out."""
     for source in data.validation_sources(batch_size).values():
         for step in range(len(source)):
@@ -158,13 +162,16 @@ def _linear_map(data: FieldSet) -> tuple[linear_map.LinearMap | None, str]:
     store, (learnt, _) = data.store, data.sides
     size = sum(part.nbytes for part in store.read(int(learnt[0])))
     if size * len(learnt) > LINEAR_BYTES:
-        return None, f"no linear map beside: {len(learnt)} training states of {size / 2**20:.0f} MiB are too many for one"
+        return (
+            None,
+            f"no linear map: {len(learnt)} training states of {size / 2**20:.0f} MiB are too many for one",
+        )
     later = [store.place_of[int(store.hours_N[place]) + data.lead_hours] for place in learnt]
     deviations = data.statistics.upper_std_LxU, data.statistics.surface_std_S
     try:
         return linear_map.fit(store.read, learnt.tolist(), later, deviations, data.grid.weights_H), ""
     except UserError as error:
-        return None, f"no linear map beside: {error}"
+        return None, f"no linear map: {error}"
 
 
 def _steps(maps: linear_map.LinearMap | None, state: State, count: int) -> Iterator[State | None]:

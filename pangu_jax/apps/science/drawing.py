@@ -1,4 +1,4 @@
-"""Figures of forecasts: maps beside the truth, errors over lead, spectra; for pages and for a run's report."""
+"""Figures of forecasts for pages and reports: maps beside the truth, errors over lead, spectra."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +18,13 @@ from pangu_jax.inline_svg import STYLE
 
 TRUTH = "truth"
 # A colour and a shape each: colours alone do not tell lines apart for everybody. Okabe and Ito's colours.
-LOOKS = (("#0072b2", "o", "-"), ("#d55e00", "s", "--"), ("#6e6e6e", "^", ":"), ("#009e73", "D", "-."), ("#000000", "", "-"))
+LOOKS = (
+    ("#0072b2", "o", "-"),
+    ("#d55e00", "s", "--"),
+    ("#6e6e6e", "^", ":"),
+    ("#009e73", "D", "-."),
+    ("#000000", "", "-"),
+)
 DOTS = 110  # an inch
 ACROSS = 3  # panels beside each other
 SPREADING = ("u", "v", "u10", "v10", "w")  # around 0: their maps have a colour scale with two ends
@@ -43,14 +49,14 @@ def maps(sample: Sample, channels: Sequence[Channel], grid: Grid) -> np.ndarray:
             if channel.variable in SPREADING:
                 low, high, colours = -max(-low, high), max(-low, high), "PuOr_r"
             for column, (field, what) in enumerate(((forecast, "forecast"), (truth, "truth"))):
-                drawn = _map(axes[row, column], field, grid, low, high, colours)
                 axes[row, column].set_title(f"{name}, {what}")
-            figure.colorbar(drawn, ax=axes[row, :2].tolist(), pad=0.01, label=unit)
+                _map(axes[row, column], field, grid, low, high, colours)
+            figure.colorbar(axes[row, 1].collections[0], ax=axes[row, :2].tolist(), pad=0.01, label=unit)
             difference = forecast - truth
             reach = float(np.nanmax(np.abs(difference))) or 1.0
-            drawn = _map(axes[row, 2], difference, grid, -reach, reach, "RdBu_r")
+            _map(axes[row, 2], difference, grid, -reach, reach, "RdBu_r")
             axes[row, 2].set_title("forecast less truth")
-            figure.colorbar(drawn, ax=axes[row, 2], pad=0.02, label=unit)
+            figure.colorbar(axes[row, 2].collections[0], ax=axes[row, 2], pad=0.02, label=unit)
         return _pixels(figure)
 
 
@@ -97,7 +103,9 @@ def table_rows(scores: WeatherScores, grid: Grid, leads: Sequence[int]) -> list[
         channel = scores.channels[place]
         for lead in leads:
             errors = scores.values["rmse"][:, scores.leads.index(lead), 0, place]
-            made.append([channel.said(grid.level_units), units_said(channel.variable), lead, *map(float, errors)])
+            made.append(
+                [channel.said(grid.level_units), units_said(channel.variable), lead, *map(float, errors)]
+            )
     return made
 
 
@@ -120,15 +128,13 @@ def _panels(scores: WeatherScores, grid: Grid, draw: Any) -> np.ndarray:
         return _pixels(figure)
 
 
-def _map(axes: Axes, field_HxW: np.ndarray, grid: Grid, low: float, high: float, colours: str) -> Any:
-    drawn = axes.pcolormesh(
-        grid.longitude_W, grid.latitude_H, field_HxW, vmin=low, vmax=high, cmap=colours, shading="nearest"
-    )
+def _map(axes: Axes, field_HxW: np.ndarray, grid: Grid, low: float, high: float, colours: str) -> None:
+    at = grid.longitude_W, grid.latitude_H
+    axes.pcolormesh(*at, field_HxW, vmin=low, vmax=high, cmap=colours, shading="nearest")
     axes.set_aspect("auto")
     for axis, step in ((axes.xaxis, 60), (axes.yaxis, 30)):
         axis.set_major_locator(MultipleLocator(step))
         axis.set_major_formatter("{x:g}°")
-    return drawn
 
 
 def _pixels(figure: Figure) -> np.ndarray:

@@ -1,9 +1,9 @@
 """Scores of forecasts by WeatherBench 2's definitions (arXiv 2308.15560; weatherbench2/metrics.py), in NumPy.
 
-Fields are [T, ..., H, W] in float32 or float64, times first; sums are in float64. Each score is of single fields
-[T, ...]: a score over time is the mean of it over T, and a root is taken of that mean (`rmse`, `wind_vector_rmse`,
-`spread_skill`). What is missing (NaN) in an area makes its score NaN: give an area without such cells
-(`areas.area(there_HxW=...)`).
+Fields are [T, ..., H, W] in float32 or float64, times first; sums are in float64. Each score is of single
+fields [T, ...]: a score over time is the mean of it over T, and a root is taken of that mean (`rmse`,
+`wind_vector_rmse`, `spread_skill`). What is missing (NaN) in an area makes its score NaN: give an area
+without such cells (`areas.area(there_HxW=...)`).
 """
 
 import functools
@@ -113,8 +113,8 @@ def spread_skill(members: np.ndarray, truth: np.ndarray, area: Area) -> SpreadSk
     count = len(members)
 
     def parts(x_MxNxC: np.ndarray, y_NxC: np.ndarray) -> np.ndarray:
-        # From the first member, not from 0: squares of a height or a pressure would leave no digits for a variance,
-        # and differences leave enough of them to float32.
+        # From the first member, not from 0: squares of a height or a pressure would leave no digits for a
+        # variance, and differences leave enough of them to float32.
         others_MxNxC = x_MxNxC[1:] - x_MxNxC[0]
         mean_NxC = others_MxNxC.sum(0) / count
         squares_N = area.mean(np.square(mean_NxC))
@@ -131,9 +131,9 @@ def spread_skill(members: np.ndarray, truth: np.ndarray, area: Area) -> SpreadSk
 def zonal_spectrum(fields: np.ndarray, latitude_H: np.ndarray) -> np.ndarray:
     """Energy by zonal wavenumber, float64 [..., H, W // 2 + 1], in the field's units squared times metres.
 
-    C |F_0|^2, and 2 C |F_k|^2 for the others, with F the Fourier transform over W (by 1 / W) and C the length of
-    the latitude's circle, as WeatherBench 2's ZonalEnergySpectrum; the wave that ends an even W, too, counts
-    twice there.
+    C |F_0|^2, and 2 C |F_k|^2 for the others, with F the Fourier transform over W (by 1 / W) and C the
+    length of the latitude's circle, as WeatherBench 2's ZonalEnergySpectrum; the wave that ends an even W,
+    too, counts twice there.
 
     Args:
       fields: [..., H, W], W evenly all around the globe.
@@ -148,7 +148,8 @@ def zonal_spectrum(fields: np.ndarray, latitude_H: np.ndarray) -> np.ndarray:
 
 
 def wavelengths(latitude_H: np.ndarray, count: int) -> np.ndarray:
-    """Metres of each zonal wavenumber 0 .. count - 1 at each latitude, float64 [H, K]; infinite for number 0."""
+    """Metres of each zonal wavenumber 0 .. count - 1 at each latitude, float64 [H, K]; infinite for number
+    0."""
     circle_H = 2 * np.pi * EARTH_RADIUS_M * np.cos(np.deg2rad(np.asarray(latitude_H, np.float64)))
     with np.errstate(divide="ignore"):
         return circle_H[:, None] / np.arange(count)
@@ -156,16 +157,16 @@ def wavelengths(latitude_H: np.ndarray, count: int) -> np.ndarray:
 
 @functools.cache
 def sorting_network(count: int) -> tuple[tuple[int, int], ...]:
-    """Pairs (low, high) whose exchange, in this order, sorts `count` values: Batcher's merge of odd and even."""
-    pairs = []
+    """Pairs (low, high) whose exchange, in this order, sorts `count` values: Batcher's odd-even merges."""
+    pairs: list[tuple[int, int]] = []
     size = 1
     while size < count:
         step = size
         while step:
             for first in range(step % size, count - step, 2 * step):
-                for low in range(first, min(first + step, count - step)):
-                    if low // (2 * size) == (low + step) // (2 * size):
-                        pairs.append((low, low + step))
+                lows = range(first, min(first + step, count - step))
+                merged = 2 * size
+                pairs += [(low, low + step) for low in lows if low // merged == (low + step) // merged]
             step //= 2
         size *= 2
     return tuple(pairs)

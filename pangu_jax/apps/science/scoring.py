@@ -29,8 +29,8 @@ class WeatherScores:
       windows: forecasts that were averaged over.
       values: "rmse", "bias" and "acc", float64 [M, T, R, C]; NaN where there is none (a climate has no ACC).
       wind_rmse: float64 [M, T, R, P].
-      spectra: energy by zonal wavenumber, mean over both middle latitudes, float64 [M + 1, T, C, K], the truth's
-        last; None for a part of the globe.
+      spectra: energy by zonal wavenumber, mean over both middle latitudes, float64 [M + 1, T, C, K], the
+        truth's last; None for a part of the globe.
     """
 
     channels: list[Channel]
@@ -77,7 +77,7 @@ class Scorer:
         self._sums = {name: np.zeros((*shape, len(self.channels))) for name in ("mse", "bias", "acc")}
         self._wind_sums = np.zeros((*shape, len(self.winds)))
         self._windows = np.zeros(len(self.leads), int)
-        self._band = _band(grid) if with_spectra and grid.periodic else None
+        self._band: Any = _band(grid) if with_spectra and grid.periodic else None
         waves = len(grid.longitude_W) // 2 + 1
         self._spectra: Any = None
         if self._band is not None:
@@ -122,8 +122,8 @@ class Scorer:
             values = {"rmse": np.sqrt(means["mse"]), "bias": means["bias"], "acc": means["acc"]}
             spectra = None if self._spectra is None else self._spectra / windows_T
         return WeatherScores(
-            self.channels, self.winds, self.methods, self.leads, self.regions, int(self._windows.max(initial=0)),
-            values, wind_rmse, spectra,
+            self.channels, self.winds, self.methods, self.leads, self.regions,
+            int(self._windows.max(initial=0)), values, wind_rmse, spectra,
         )  # fmt: skip
 
     def _add_winds(self, row: int, at: int, forecast: np.ndarray, truth: np.ndarray) -> None:
@@ -143,7 +143,8 @@ class Scorer:
         return np.einsum("bchk,h->ck", energy, weights_H)
 
     def _found_areas(self, there_CxHxW: np.ndarray) -> list[tuple[list[int], list[Area | None]]]:
-        """Fields whose cells are there alike, and the areas of those; None where a region has none of them."""
+        """Fields whose cells are there alike, and the areas of those; None where a region has none of
+        them."""
         groups: dict[bytes, list[int]] = {}
         for place, there in enumerate(there_CxHxW):
             groups.setdefault(there.tobytes(), []).append(place)

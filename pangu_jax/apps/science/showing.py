@@ -1,4 +1,4 @@
-"""What a training report shows of forecasts: maps beside the truth, errors over lead, spectra, a scorecard."""
+"""What a report shows of forecasts: maps beside the truth, errors over lead, spectra, a scorecard."""
 
 from collections.abc import Sequence
 
@@ -38,12 +38,14 @@ def exhibits(workload: Workload, variables: Variables, run: RunContext) -> Seque
         if sample.lead in (shown[:-1] or shown)
     ]
     made.append(
-        Image(f"RMSE over lead, {count}, cells by their area; steps of {lead} h", drawing.errors(scores, grid))
+        Image(
+            f"RMSE over lead, {count}, cells by their area; steps of {lead} h", drawing.errors(scores, grid)
+        )
     )
     if scores.spectra is not None:
         made.append(
             Image(
-                f"zonal spectra between 30 and 60 degrees, {shown[0]} h: what is below the truth is too smooth",
+                f"zonal spectra between 30 and 60 degrees, {shown[0]} h: below the truth is too smooth",
                 drawing.spectra(scores, grid, shown[0]),
             )
         )

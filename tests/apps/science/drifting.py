@@ -1,4 +1,4 @@
-"""Waves that move eastward on a small grid, and a model with a number for each variable, which compiles at once."""
+"""Waves that move eastward on a small grid, and a model with a number for each variable."""
 
 from dataclasses import dataclass
 
@@ -87,6 +87,8 @@ def state(place):
     phase = np.deg2rad(GRID.longitude_W)[None, :] - 0.2 * place
     wave = np.cos(np.deg2rad(GRID.latitude_H))[:, None] * np.sin(2 * phase)
     fields = [280 + 10 * wave, 10 + 5 * wave, 5 * np.roll(wave, 4, 1)]
-    upper = np.stack([np.stack([one + level + rng.normal(0, 0.5, wave.shape) for level in range(2)]) for one in fields], -1)
+    upper = np.stack(
+        [np.stack([one + level + rng.normal(0, 0.5, wave.shape) for level in range(2)]) for one in fields], -1
+    )
     surface = 1e5 + 500 * wave + rng.normal(0, 20, wave.shape)
     return upper.astype(np.float32), surface[..., None].astype(np.float32)

@@ -17,10 +17,9 @@ def measured(run_dir, tmp_path_factory):
     from pangu_jax import cli
 
     folder = tmp_path_factory.mktemp("measured")
-    status = cli.main([
-        "eval", "--gin_file", "eval/weather.gin", "--run_dir", str(run_dir), "--json", str(folder / "out.json"),
-        "--gin.evaluate_weather.longest_lead=24", f"--gin.evaluate_weather.forecasts={folder / 'forecasts.zarr'}",
-    ])  # fmt: skip
+    given = ["--gin_file", "eval/weather.gin", "--run_dir", str(run_dir), "--json", str(folder / "out.json")]
+    to = f"--gin.evaluate_weather.forecasts={folder / 'forecasts.zarr'}"
+    status = cli.main(["eval", *given, "--gin.evaluate_weather.longest_lead=24", to])
     assert status == 0
     return json.loads((folder / "out.json").read_text()), folder / "forecasts.zarr"
 
@@ -41,23 +40,39 @@ def test_forecasts_that_were_written_score_what_was_said(measured, store):
     opened = FieldStore.open(store)
     area = areas.area(written.latitude.values, written.longitude.values)
     for at, lead in enumerate((12, 24)):
-        later = [int(h) + lead for h in (written.time.values.astype("datetime64[h]") - np.datetime64("1900-01-01T00", "h")).astype(int)]
+        later = [
+            int(h) + lead
+            for h in (
+                written.time.values.astype("datetime64[h]") - np.datetime64("1900-01-01T00", "h")
+            ).astype(int)
+        ]
         truth = np.stack([opened.read(opened.place_of[hours])[0][..., 0] for hours in later])
         rmse = metrics.rmse(written.temperature.values[:, at], truth[:, :, ::-1], area)
         for level, value in zip((850.0, 500.0), rmse, strict=True):
-            (row,) = rows(found, variable="t", level=level, lead_hours=lead, region="global", method="forecast")
+            (row,) = rows(
+                found, variable="t", level=level, lead_hours=lead, region="global", method="forecast"
+            )
             assert row["rmse"] == pytest.approx(value, rel=1e-9)
 
 
 def test_controls_are_beside_it(measured, store):
     found, _ = measured
-    assert {row["method"] for row in found["rows"]} == {"forecast", "persistence", "climatology", "linear map"}
+    assert {row["method"] for row in found["rows"]} == {
+        "forecast",
+        "persistence",
+        "climatology",
+        "linear map",
+    }
     (persisted,) = rows(found, variable="sp", lead_hours=24, region="tropics", method="persistence")
     opened = FieldStore.open(store)
-    held_out = opened.hours_N[opened.hours_N >= opened.hours_N[-1] - 0.3 * (opened.hours_N[-1] - opened.hours_N[0])]
+    held_out = opened.hours_N[
+        opened.hours_N >= opened.hours_N[-1] - 0.3 * (opened.hours_N[-1] - opened.hours_N[0])
+    ]
     starts = held_out[np.isin(held_out + 24, opened.hours_N)]
     starts = starts[np.linspace(0, len(starts) - 1, 5).astype(int)]
-    now, then = (np.stack([opened.read(opened.place_of[int(h)])[1][..., 0] for h in starts + lead]) for lead in (0, 24))
+    now, then = (
+        np.stack([opened.read(opened.place_of[int(h)])[1][..., 0] for h in starts + lead]) for lead in (0, 24)
+    )
     area = areas.area(GRID.latitude_H, GRID.longitude_W, "tropics")
     assert persisted["rmse"] == pytest.approx(float(metrics.rmse(now, then, area)), rel=1e-9)
     for row in rows(found, variable="t", method="climatology"):
@@ -73,7 +88,9 @@ def test_scores_are_a_zarr_by_weatherbench_names(measured, run_dir):
     found, _ = measured
     for group, method in ((None, "forecast"), ("persistence", "persistence"), ("linear_map", "linear map")):
         scores = xr.open_zarr(run_dir / "weather_scores.zarr", group=group)
-        one = scores.temperature.sel(metric="rmse", region="tropics", level=500, lead_time=np.timedelta64(12, "h"))
+        one = scores.temperature.sel(
+            metric="rmse", region="tropics", level=500, lead_time=np.timedelta64(12, "h")
+        )
         (row,) = rows(found, variable="t", level=500.0, lead_hours=12, region="tropics", method=method)
         assert float(one) == row["rmse"]
     assert set(scores.data_vars) >= {"surface_pressure", "u_component_of_wind", "wind_vector"}
@@ -81,7 +98,7 @@ def test_scores_are_a_zarr_by_weatherbench_names(measured, run_dir):
 
 def test_the_page_needs_no_other_file(measured, run_dir):
     page = (run_dir / "eval_weather.html").read_text()
-    assert page.count("data:image/png") == 5 and "src=\"http" not in page and "href" not in page
+    assert page.count("data:image/png") == 5 and 'src="http' not in page and "href" not in page
     for said in ("Scorecard", "wind vector 850", "m s⁻¹", "smallest of persistence, climatology, linear map"):
         assert said in page
 
@@ -112,7 +129,9 @@ def test_what_cannot_be_asked_is_one_line(pangu, run_dir, given, said):
 
 def test_fields_stand_in_the_order_of_their_names():
     of = channels(GRID, NAMES)
-    assert [one.said("hPa") for one in of][:3] == ["t 850 hPa", "t 500 hPa", "u 850 hPa"] and of[-1].level is None
+    assert [one.said("hPa") for one in of][:3] == ["t 850 hPa", "t 500 hPa", "u 850 hPa"] and of[
+        -1
+    ].level is None
     rng = np.random.default_rng(0)
     upper, surface = rng.normal(size=(2, 2, 8, 16, 3)), rng.normal(size=(2, 8, 16, 1))
     flat = as_channels(upper, surface)

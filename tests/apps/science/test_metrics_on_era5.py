@@ -12,7 +12,8 @@ import pytest
 from pangu_jax.apps.science import areas, metrics
 
 FILE = Path(os.environ.get("PANGU_DATA_DIR", "data")) / "weather/cfgrib_samples/era5-levels-members.grib"
-# Temperature and geopotential at 850 and 500 hPa; the first of ten members is the truth, the second a forecast.
+# Temperature and geopotential at 850 and 500 hPa; the first of ten members is the truth, the second a
+# forecast.
 SAID = {
     "square": [[0.3209601689709797, 0.09655040425754347], [346.4290551443481, 310.1071067783396]],
     "bias": [[0.0002991463781262401, 0.011760702139113816], [0.6000964706836813, -0.5485494463413547]],
@@ -59,4 +60,6 @@ def test_real_fields_score_as_weatherbench_says(members, dtype, tolerance):
     wind = metrics.wind_vector_rmse((forecast[:, 0], forecast[:, 1]), (truth[:, 0], truth[:, 1]), area)
     np.testing.assert_allclose(wind**2, WIND, rtol=tolerance)
     at = int(np.flatnonzero(latitude_H == 45)[0])
-    np.testing.assert_allclose(metrics.zonal_spectrum(truth[0, 1, 1], latitude_H)[at, :4], SPECTRUM, rtol=1e-10)
+    np.testing.assert_allclose(
+        metrics.zonal_spectrum(truth[0, 1, 1], latitude_H)[at, :4], SPECTRUM, rtol=1e-10
+    )

@@ -1,4 +1,4 @@
-"""`evaluate_weather`: how good a finished run's forecasts are, beside persistence, the climate and a linear map."""
+"""`evaluate_weather`: how good a finished run's forecasts are, beside what they must beat."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -79,7 +79,9 @@ def evaluate_weather(
     if leads is None:
         leads = range(data.lead_hours, longest_lead + 1, data.lead_hours)
         if not leads:
-            raise UserError(f"evaluate_weather.longest_lead {longest_lead} h: the model steps by {data.lead_hours} h")
+            raise UserError(
+                f"evaluate_weather.longest_lead {longest_lead} h: the model steps by {data.lead_hours} h"
+            )
     grid = data.grid
     present = areas.present(grid.latitude_H, grid.longitude_W, regions)
     roll = Roller(workload, workload.evaluated(run.variables), run.spread.run)

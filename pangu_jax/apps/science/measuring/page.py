@@ -49,12 +49,16 @@ def render(title: str, found: MeasuredWeather, recipe: str) -> str:
     leads = _evenly(scores.leads, COLUMNS)
     samples = [one for one in found.compared.samples if one.lead in _evenly(scores.leads, 2)]
     pictures = [
-        (f"{one.lead} h after {one.time}, without coastlines", drawing.maps(one, scores.channels, grid)) for one in samples
+        (f"{one.lead} h after {one.time}, without coastlines", drawing.maps(one, scores.channels, grid))
+        for one in samples
     ]
     curves = [("RMSE over lead, " + scores.regions[0], drawing.errors(scores, grid))]
     if scores.spectra is not None:
         curves += [
-            (f"Zonal spectra between 30 and 60 degrees of both hemispheres, {lead} h ahead", drawing.spectra(scores, grid, lead))
+            (
+                f"Zonal spectra between 30 and 60 degrees of both hemispheres, {lead} h ahead",
+                drawing.spectra(scores, grid, lead),
+            )
             for lead in _evenly(scores.leads, 2)
         ]
     return rendered(
@@ -81,11 +85,23 @@ def _card(found: MeasuredWeather, region: int, leads: list[int]) -> list[tuple[s
     made = []
     for place, channel in enumerate(scores.channels):
         errors_MxT = scores.values["rmse"][:, :, region, place]
-        made.append((channel.said(found.grid.level_units), units_said(channel.variable), _cells(scores.leads, errors_MxT, leads)))
+        made.append(
+            (
+                channel.said(found.grid.level_units),
+                units_said(channel.variable),
+                _cells(scores.leads, errors_MxT, leads),
+            )
+        )
     for place, pair in enumerate(scores.winds):
         level = "" if pair.level is None else f" {pair.level:.4g}"
         errors_MxT = scores.wind_rmse[:, :, region, place]
-        made.append((f"{pair.name.replace('_', ' ')}{level}", units_said(pair.name), _cells(scores.leads, errors_MxT, leads)))
+        made.append(
+            (
+                f"{pair.name.replace('_', ' ')}{level}",
+                units_said(pair.name),
+                _cells(scores.leads, errors_MxT, leads),
+            )
+        )
     return made
 
 
@@ -97,7 +113,9 @@ def _cells(of: tuple[int, ...], errors_MxT: np.ndarray, leads: list[int]) -> lis
         strength = 0.55 * min(1.0, abs(change) / FULL) if np.isfinite(change) else 0.0
         colour = "38, 104, 214" if change < 0 else "214, 72, 30"
         share = f"{100 * change:+.0f} %" if others and np.isfinite(change) else ""
-        cells.append(Cell(f"{own:.4g}" if np.isfinite(own) else "–", share, f"rgba({colour}, {strength:.2f})"))
+        cells.append(
+            Cell(f"{own:.4g}" if np.isfinite(own) else "–", share, f"rgba({colour}, {strength:.2f})")
+        )
     return cells
 
 

@@ -1,4 +1,4 @@
-"""What `pangu eval` says of forecasts: JSON, a table for a terminal, and scores as WeatherBench 2's files have them."""
+"""What `pangu eval` says of forecasts: JSON, a table, and scores by WeatherBench 2's names."""
 
 import shutil
 from pathlib import Path
@@ -16,7 +16,8 @@ LINES = 6  # leads of a table for a terminal, evenly
 
 
 def as_json(found: MeasuredWeather) -> dict[str, Any]:
-    """All of it: a row for each variable, level, lead, region and method; None is a score that there is not."""
+    """All of it: a row for each variable, level, lead, region and method; None is a score that there is
+    not."""
     scores, level_units = found.compared.scores, found.grid.level_units
     return {
         "step": found.step,
@@ -59,20 +60,29 @@ def text(found: MeasuredWeather) -> str:
             at = scores.leads.index(lead)
             errors = [f"{scores.values['rmse'][m, at, 0, place]:.4g}" for m in range(len(scores.methods))]
             correlation = f"{scores.values['acc'][0, at, 0, place]:.3f}"
-            lines.append([channel.said(found.grid.level_units), units_said(channel.variable), str(lead), *errors, correlation])
+            lines.append(
+                [
+                    channel.said(found.grid.level_units),
+                    units_said(channel.variable),
+                    str(lead),
+                    *errors,
+                    correlation,
+                ]
+            )
     headings = ["RMSE", "units", "lead, h", *scores.methods, "ACC"]
     first = (
-        f"{scores.windows} forecasts of held-out states by steps of {found.lead_hours} h, {scores.regions[0]}; "
-        f"climatology: {found.compared.climate}"
+        f"{scores.windows} forecasts of held-out states by steps of {found.lead_hours} h, "
+        f"{scores.regions[0]}; climatology: {found.compared.climate}"
     )
     return "\n\n".join([first, text_tables.render(headings, lines), *found.compared.notices])
 
 
 def write_zarr(path: Path, found: MeasuredWeather) -> None:
-    """Scores by WeatherBench 2's names: each variable [metric, lead_time, region, level], the model's at the root.
+    """Scores by WeatherBench 2's names: each variable [metric, lead_time, region, level], the model's at
+    the root.
 
-    Controls are groups beside it: xarray.open_zarr(path, group="persistence"). What was there is replaced. Zarr's
-    format is 2, which has names as coordinates; that of format 3 is not settled.
+    Controls are groups beside it: xarray.open_zarr(path, group="persistence"). What was there is replaced.
+    Zarr's format is 2, which has names as coordinates; that of format 3 is not settled.
     """
     import xarray as xr
     import zarr
@@ -107,7 +117,7 @@ def _dataset(found: MeasuredWeather, method: int) -> Any:
     }
     values = np.stack([scores.values[name][method] for name in METRICS])  # [metric, lead, region, channel]
     levels = list(found.grid.level_L)
-    variables = {}
+    variables: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
     for name in dict.fromkeys(channel.variable for channel in scores.channels):
         places = [c for c, channel in enumerate(scores.channels) if channel.variable == name]
         if scores.channels[places[0]].level is None:
@@ -118,12 +128,16 @@ def _dataset(found: MeasuredWeather, method: int) -> Any:
         rmse = np.full((len(METRICS), *scores.wind_rmse.shape[1:3], len(levels)), np.nan)
         pairs = [(p, pair) for p, pair in enumerate(scores.winds) if pair.name == name]
         for p, pair in pairs:
-            rmse[0, ..., 0 if pair.level is None else levels.index(pair.level)] = scores.wind_rmse[method, ..., p]
+            rmse[0, ..., 0 if pair.level is None else levels.index(pair.level)] = scores.wind_rmse[
+                method, ..., p
+            ]
         on_surface = pairs[0][1].level is None
         dims = ("metric", "lead_time", "region") if on_surface else ("metric", "lead_time", "region", "level")
         variables[name] = dims, rmse[..., 0] if on_surface else rmse
     about = {"windows": scores.windows, "climatology": found.compared.climate}
-    return xr.Dataset(variables, coords | {"level": ("level", levels, {"units": found.grid.level_units})}, about)
+    return xr.Dataset(
+        variables, coords | {"level": ("level", levels, {"units": found.grid.level_units})}, about
+    )
 
 
 def _spectra(scores: WeatherScores) -> dict[str, Any] | None:
