@@ -14,7 +14,7 @@ from pangu_jax.models.normalization import biased, layer_norm
 from pangu_jax.models.parameters import Tree
 from pangu_jax.models.placement import Placement
 from pangu_jax.models.projection import project, project_back
-from pangu_jax.workloads.science.model import earth_bias
+from pangu_jax.workloads.science.model import earth_bias, windows_on_tpu
 from pangu_jax.workloads.science.model.token_grid import TokenGrid
 from pangu_jax.workloads.science.model.window_attention import window_attention
 from pangu_jax.workloads.vision.model.blocks import gelu
@@ -102,6 +102,11 @@ class WindowedBlock:
         grid, place = self.grid, self.placement
         qkv, out = (Linear(params[name], params[f"{name}_bias"]) for name in ("qkv", "out"))
         bias_GxHxMxN = earth_bias.spread(params["earth_bias"], grid.window)
+        if grid.by_level:
+            y_BxTxD = windows_on_tpu.attention(
+                place.enter(x_BxTxD), qkv, out.weight, bias_GxHxMxN, grid, self.roll, place
+            )
+            return biased(place.leave(y_BxTxD), out.bias)
         x = grid.filled(place.enter(x_BxTxD))
         heads = window_attention(x, qkv, bias_GxHxMxN, grid, self.roll, place)
         if native.takes(place, heads, out.weight):
