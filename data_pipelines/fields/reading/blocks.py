@@ -25,6 +25,8 @@ def write_block(plan_file: Path, building: Path, first: int, last: int, *, out: 
     Raises:
       DataError: values that cannot be, or a field without any.
     """
+    import zarr
+
     del out
     plan = load_plan(plan_file)
     group = group_of(building)
@@ -32,8 +34,9 @@ def write_block(plan_file: Path, building: Path, first: int, last: int, *, out: 
     for name in (*plan.names.upper, *plan.names.surface):
         fields_NxLxHxW = fields_of(plan, name, first, last)
         found[name] = _checked(plan, name, fields_NxLxHxW, first)
-        array = group[name]
-        array[first:last] = fields_NxLxHxW if name in plan.names.upper else fields_NxLxHxW[:, 0]
+        # A state that is all missing is a chunk, too; an array that is opened again has forgotten that.
+        with zarr.config.set({"array.write_empty_chunks": True}):
+            group[name][first:last] = fields_NxLxHxW if name in plan.names.upper else fields_NxLxHxW[:, 0]
     return {"variables": found}
 
 

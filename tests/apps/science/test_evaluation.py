@@ -10,6 +10,8 @@ from pangu_jax.apps.science import areas, metrics
 from pangu_jax.apps.science.channels import as_channels, channels, told, units_said, winds
 from tests.apps.science.drifting import GRID, NAMES
 
+MEMBERS = "--gin.evaluate_weather.members=3"
+
 
 @pytest.fixture(scope="module")
 def measured(run_dir, tmp_path_factory):
@@ -19,7 +21,7 @@ def measured(run_dir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("measured")
     given = ["--gin_file", "eval/weather.gin", "--run_dir", str(run_dir), "--json", str(folder / "out.json")]
     to = f"--gin.evaluate_weather.forecasts={folder / 'forecasts.zarr'}"
-    status = cli.main(["eval", *given, "--gin.evaluate_weather.longest_lead=24", to])
+    status = cli.main(["eval", *given, "--gin.evaluate_weather.longest_lead=24", MEMBERS, to])
     assert status == 0
     return json.loads((folder / "out.json").read_text()), folder / "forecasts.zarr"
 
@@ -82,6 +84,24 @@ def test_controls_are_beside_it(measured, store):
     assert {row["variable"] for row in found["rows"]} == {"t", "u", "v", "sp", "wind_vector"}
 
 
+def test_an_ensemble_is_scored_beside(measured, run_dir):
+    """Small perturbations: the members' mean is as far off as the forecast, the spread is less than that."""
+    import xarray as xr
+
+    found, _ = measured
+    assert len(found["ensemble"]) == 2 * 4 * 7
+    for row in found["ensemble"]:
+        about = {name: row[name] for name in ("variable", "level", "lead_hours", "region")}
+        (own,) = rows(found, method="forecast", **about)
+        assert 0 < row["spread"] < row["skill"] and row["ratio"] == pytest.approx(
+            row["spread"] / row["skill"]
+        )
+        assert row["skill"] == pytest.approx(own["rmse"], rel=0.1) and 0 < row["crps"] < own["rmse"]
+    scores = xr.open_zarr(run_dir / "weather_scores.zarr", group="ensemble")
+    assert scores.metric.values.tolist()[:2] == ["crps", "ensemble_stddev"]
+    assert "CRPS (fair)" in (run_dir / "eval_weather.html").read_text()
+
+
 def test_scores_are_a_zarr_by_weatherbench_names(measured, run_dir):
     import xarray as xr
 
@@ -118,6 +138,7 @@ def test_the_report_shows_maps_curves_spectra_and_the_scorecard(run_dir):
         ("evaluate_weather.controls=('luck',)", "control 'luck' is none of"),
         ("evaluate_weather.longest_lead=6", "the model steps by 12 h"),
         ("evaluate_weather.climatology='daily'", "give 'auto', 'mean' or 'day and hour'"),
+        ("evaluate_weather.members=0", "give at least 2 members"),
         ("fields.lead_hours=6", "the run steps by 12 h"),
         ("fields.levels=(500.0,)", "1 levels where 2 are needed"),
     ],
