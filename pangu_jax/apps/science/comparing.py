@@ -217,7 +217,11 @@ def _linear_map(data: FieldSet) -> tuple[linear_map.LinearMap | None, str]:
     later = [store.place_of[int(store.hours_N[place]) + data.lead_hours] for place in learnt]
     deviations = data.statistics.upper_std_LxU, data.statistics.surface_std_S
     try:
-        return linear_map.fit(store.read, learnt.tolist(), later, deviations, data.grid.weights_H), ""
+        # A simulation without fields of land is the same all around: its map by wave number is far stronger.
+        zonal = store.simulated and data.grid.periodic and not data.names.constants
+        return linear_map.fit(
+            store.read, learnt.tolist(), later, deviations, data.grid.weights_H, zonal
+        ), ""
     except UserError as error:
         return None, f"no linear map: {error}"
 
