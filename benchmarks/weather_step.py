@@ -1,10 +1,10 @@
-"""One training step of an Earth-specific transformer on one CPU core: this library, and mfai's PanguWeather in
-PyTorch, of the same shape, in turns.
+"""One training step of an Earth-specific transformer on one CPU core: this library, and mfai's PanguWeather
+in PyTorch, of the same shape, in turns.
 
 32 x 64 cells, 7 levels of 3 variables and 1 on the surface, patches (1, 2, 2), windows (2, 4, 8), widths 32
-and 64, heads 4 and 8, two blocks a layer, drop path .2, batch 4, mean absolute error, AdamW, fp32. Each lives in
-a process of its own; CPU-seconds are compared, of one thread each on one core. With --forward a forward pass
-alone.
+and 64, heads 4 and 8, two blocks a layer, drop path .2, batch 4, mean absolute error, AdamW, fp32. Each lives
+in a process of its own; CPU-seconds are compared, of one thread each on one core. With --forward a forward
+pass alone.
 
     pip install torch==2.13.0
     pip install --no-deps mfai==9.0.1 timm dataclasses-json marshmallow typing-inspect mypy-extensions

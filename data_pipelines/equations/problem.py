@@ -50,7 +50,8 @@ class Problem:
                 raise DataError(f"{where}.{name} = {getattr(self, name)} must be above 0")
         if 2 * self.waves >= self.points:
             raise DataError(
-                f"{where}.points = {self.points} cannot show {self.waves} waves: give at least {2 * self.waves + 1}"
+                f"{where}.points = {self.points} cannot show {self.waves} waves: give at least "
+                f"{2 * self.waves + 1}"
             )
         if not math.isclose(self.steps * self.step, self.lead, rel_tol=1e-6):
             raise DataError(f"{where}.lead = {self.lead} is no multiple of {where}.step = {self.step}")

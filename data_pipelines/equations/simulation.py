@@ -1,9 +1,11 @@
-"""The simulation of a problem by exponax, a program of its own: python -m data_pipelines.equations.simulation FOLDER
+"""The simulation of a problem by exponax, a program of its own: python -m data_pipelines.equations.simulation
+FOLDER
 
 It reads FOLDER/problem.json and writes train.npy, held_out.npy and held_out_fine.npy beside it, float32
-[runs, 1 + pairs, *points]. A process of its own, since exponax is a JAX program: whoever prepares a training run
-must not start JAX before it is known on which devices (`train.backend = 'cpu:8'` could not have eight any more).
-exponax: Koehler et al., arXiv 2411.00180; exponential time differencing of second order, dealiased by 2/3.
+[runs, 1 + pairs, *points]. A process of its own, since exponax is a JAX program: whoever prepares a training
+run must not start JAX before it is known on which devices (`train.backend = 'cpu:8'` could not have eight any
+more). exponax: Koehler et al., arXiv 2411.00180; exponential time differencing of second order, dealiased by
+2/3.
 """
 
 import json
@@ -41,7 +43,7 @@ def simulate(problem: Problem, runs: int, first: int, finer: int = 1) -> np.ndar
             space, 1.0, points, step, diffusivity=problem.viscosity
         )
     drawn = exponax.ic.RandomTruncatedFourierSeries(space, cutoff=problem.waves, std_one=True)
-    advance = exponax.repeat(stepper, finer * problem.steps)
+    advance: Any = exponax.repeat(stepper, finer * problem.steps)
     coarse = min(problem.points, max(NUMBERS_FROM, 4 * problem.waves))
 
     def one(key: jax.Array) -> jax.Array:

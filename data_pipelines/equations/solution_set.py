@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ class SolutionTask:
     problem: Problem
     symmetries: bool = False
     size: int = dataclasses.field(init=False)
-    records: range = dataclasses.field(init=False)
+    records: Sequence[int] = dataclasses.field(init=False)
 
     def __post_init__(self):
         runs, times = self.states_RxTxS.shape[:2]
@@ -50,8 +51,8 @@ class SolutionTask:
         return {
             "input": np.ascontiguousarray(pair[0][..., None]),
             "target": np.ascontiguousarray(pair[1][..., None]),
-            "weight": np.float32(1),
-            "task_id": np.int32(self.index),
+            "weight": np.asarray(1, np.float32),
+            "task_id": np.asarray(self.index, np.int32),
         }
 
     def identity(self, record: int) -> str:
@@ -62,7 +63,12 @@ class SolutionTask:
     def padding(self) -> Batch:
         """A pair without weight."""
         field = np.ones((*self.states_RxTxS.shape[2:], 1), np.float32)
-        return {"input": field, "target": field, "weight": np.float32(0), "task_id": np.int32(self.index)}
+        return {
+            "input": field,
+            "target": field,
+            "weight": np.asarray(0, np.float32),
+            "task_id": np.asarray(self.index, np.int32),
+        }
 
 
 def moved(pair_2xS: np.ndarray, equation: str, rng: np.random.Generator) -> np.ndarray:
@@ -75,7 +81,7 @@ def moved(pair_2xS: np.ndarray, equation: str, rng: np.random.Generator) -> np.n
     axes = tuple(range(1, space + 1))
     pair = np.roll(pair_2xS, rng.integers(0, pair_2xS.shape[1], space), axes)
     if equation == "navier_stokes":
-        pair = np.rot90(pair, rng.integers(0, 4), (1, 2))
+        pair = np.rot90(pair, int(rng.integers(0, 4)), (1, 2))
     return -np.flip(pair, 1) if rng.integers(0, 2) else pair
 
 
@@ -142,6 +148,6 @@ class Solutions:
         if error < NOTED:
             return []
         return [
-            f"{self.problem.equation}: solutions on {self.problem.points} points a side differ by {error:.1%} "
-            "from those on twice as many: a model on the finer grid is measured by those"
+            f"{self.problem.equation}: solutions on {self.problem.points} points a side differ by "
+            f"{error:.1%} from those on twice as many: a model on the finer grid is measured by those"
         ]

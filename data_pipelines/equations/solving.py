@@ -17,7 +17,9 @@ from data_pipelines.errors import DataError
 
 SIMULATION = "data_pipelines.equations.simulation"
 FORM = 1  # of the files; another number makes them anew
-ALLOWED = 0.05  # relative difference of the two grids beyond which the coarse one does not resolve the solution
+ALLOWED = (
+    0.05  # relative difference of the two grids beyond which the coarse one does not resolve the solution
+)
 
 
 def solutions(problem: Problem, root: Path) -> cache.Cache:
@@ -27,7 +29,9 @@ def solutions(problem: Problem, root: Path) -> cache.Cache:
       DataError: exponax is not installed, the simulation fails, or its grid or step is too coarse.
     """
     if util.find_spec("exponax") is None:
-        raise DataError("exponax, which simulates the equations, is not installed: pip install 'pangu-jax[science]'")
+        raise DataError(
+            "exponax, which simulates the equations, is not installed: pip install 'pangu-jax[science]'"
+        )
     settings = [FORM, dataclasses.asdict(problem), metadata.version("exponax")]
     name = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
     return cache.open_or_build(root, f"{problem.equation}-{name}", lambda folder: _build(problem, folder))
@@ -60,15 +64,15 @@ def looked_at(problem: Problem, folder: Path) -> float:
     for part, states in found.items():
         if wrong := int(np.sum(~np.isfinite(states.reshape(len(states), -1)).all(1))):
             raise DataError(
-                f"{wrong} of {len(states)} simulations ({part}) of {name} are not finite: its grid or its step "
-                f"is too coarse; {remedy}"
+                f"{wrong} of {len(states)} simulations ({part}) of {name} are not finite: its grid or its "
+                f"step is too coarse; {remedy}"
             )
     shared = found["held_out_fine"][(..., *(slice(None, None, 2),) * problem.space)]
     error = float(relative_l2(found["held_out"], shared, problem.space).max())
     if error > ALLOWED:
         raise DataError(
-            f"solutions of {name} on {problem.points} points differ by {error:.1%} from those on twice as many: "
-            f"the grid does not resolve them; {remedy}"
+            f"solutions of {name} on {problem.points} points differ by {error:.1%} from those on twice as "
+            f"many: the grid does not resolve them; {remedy}"
         )
     return error
 

@@ -10,15 +10,6 @@ from data_pipelines.fields.store import FieldStore
 from data_pipelines.fields.variables import known
 
 
-def starts(store: FieldStore, lead_hours: int, steps: int) -> np.ndarray:
-    """Places of states that have all of a window after them, int64, in their order."""
-    hours_N = store.hours_N
-    whole = np.ones(len(hours_N), bool)
-    for step in range(1, steps + 1):
-        whole &= np.isin(hours_N + step * lead_hours, hours_N)
-    return np.flatnonzero(whole)
-
-
 @dataclasses.dataclass
 class FieldTask:
     """One side of a store, as `data_pipelines.batches` takes it.
@@ -43,7 +34,7 @@ class FieldTask:
     symmetries: bool = False
     size: int = dataclasses.field(init=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.size = len(self.records)
         names = self.store.names
         self._signs = tuple(
@@ -56,7 +47,7 @@ class FieldTask:
         the first state · place int32 [] · weight float32 [] · task_id int32 []."""
         hours, place_of = int(self.store.hours_N[record]), self.store.place_of
         places = [place_of[hours + step * self.lead_hours] for step in range(self.steps + 1)]
-        upper, surface = (np.stack(parts) for parts in zip(*map(self.store.read, places), strict=True))
+        upper, surface = self.store.read_window(places)
         if self.symmetries:
             upper, surface = self._moved(upper, surface, rng)
         return self._row(upper, surface, hours, record, 1.0)

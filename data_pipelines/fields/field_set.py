@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import gin
 import numpy as np
@@ -17,11 +18,12 @@ import numpy as np
 from data_pipelines import cache
 from data_pipelines.batches import Mixture, ValidationBatches
 from data_pipelines.errors import DataError
-from data_pipelines.fields.batches import FieldTask, starts
+from data_pipelines.fields.batches import FieldTask
 from data_pipelines.fields.grid import Grid
-from data_pipelines.fields.statistics import State, Statistics
+from data_pipelines.fields.splitting import HeldOut, starts
+from data_pipelines.fields.statistics import State, Statistics, moments
 from data_pipelines.fields.store import FieldStore
-from data_pipelines.fields.variables import FieldNames
+from data_pipelines.fields.variables import FieldNames, known
 
 TASK = "fields"
 CHANGES = 256  # pairs of states that the deviation of a change is counted on
@@ -37,8 +39,7 @@ class FieldSet:
       lead_hours: between one state of a window and the next.
       steps: states of a window after its first.
       upper: chosen variables on levels; None for all. Likewise `surface` and `levels`.
-      validation: the last share of the time that is held out.
-      gap_hours: before it that belong to neither side.
+      held_out: the time that is not learnt from.
       symmetries: whether windows are turned around the axis and mirrored at the equator, each with draws of
         its own.
       validation_windows: of those held out so many are evaluated, evenly over their time; None for all.
@@ -51,8 +52,7 @@ class FieldSet:
     upper: tuple[str, ...] | None
     surface: tuple[str, ...] | None
     levels: tuple[float, ...] | None
-    validation: float
-    gap_hours: int
+    held_out: HeldOut
     symmetries: bool
     validation_windows: int | None
     cache_root: Path
@@ -99,7 +99,7 @@ class FieldSet:
     @functools.cached_property
     def starts_N(self) -> np.ndarray:
         """Places of states that a whole window begins with."""
-        found = starts(self.store, self.lead_hours, self.steps)
+        found = starts(self.store.hours_N, self.lead_hours, self.steps)
         if not len(found):
             raise DataError(
                 f"{self.path}: no state has one {self.lead_hours} h later ({self.steps} of them in a row): "
@@ -114,18 +114,15 @@ class FieldSet:
         Raises:
           DataError: one of the two has none.
         """
-        hours_N, reach = self.store.hours_N, self.lead_hours * self.steps
-        first, last = hours_N[0], hours_N[-1]
-        border = last - self.validation * (last - first)
-        begins_N = hours_N[self.starts_N]
-        learnt = self.starts_N[begins_N + reach < border - self.gap_hours]
-        held_out = self.starts_N[begins_N >= border]
+        reach = self.lead_hours * self.steps
+        learnt, held_out = self.held_out.split(self.store.hours_N, self.starts_N, reach)
         for side, name in ((learnt, "to train on"), (held_out, "held out")):
             if not len(side):
+                first, last = self.store.times_N[[0, -1]]
                 raise DataError(
-                    f"{self.path}: of {last - first} h no window of {reach} h is {name}, with "
-                    f"fields.validation {self.validation:g} and a gap of {self.gap_hours} h: change "
-                    "those, or take more data"
+                    f"{self.path}: from {first} to {last} no window of {reach} h is {name}, with "
+                    f"fields.validation {self.held_out.validation} and a gap of {self.held_out.gap_hours} h: "
+                    "change those, or take more data"
                 )
         return learnt, held_out
 
@@ -135,25 +132,27 @@ class FieldSet:
         learnt = self.sides[0]
         chosen = learnt[np.linspace(0, len(learnt) - 1, min(CHANGES, len(learnt))).astype(int)]
 
-        def changes():
-            for place in chosen.tolist():
-                later = self._later(place, self.lead_hours)
-                (upper, surface), (next_upper, next_surface) = self.store.read(place), self.store.read(later)
-                yield next_upper - upper, next_surface - surface
+        def count() -> Statistics:
+            total = moments(functools.partial(self.store.changes, self.lead_hours), chosen.tolist())
+            return Statistics.of(total, self.grid.shape[0], len(self.names.upper))
 
-        return self._counted(
-            f"change-{self.lead_hours}h-{len(chosen)}-{chosen[-1]}", lambda: Statistics.of(changes())
-        )
+        return self._counted(f"change-{self.lead_hours}h-{len(chosen)}-{chosen[-1]}", count)
 
     @functools.cached_property
     def mean_state(self) -> State:
-        """The mean of all training states at each place, float64: the climate where there are no seasons."""
+        """The mean of all training states in each cell, float64, NaN where none has a value: the climate
+        where there are no seasons."""
         border = self.store.hours_N[self.sides[0][-1]]
-        places = np.flatnonzero(self.store.hours_N <= border)
-        total: list[np.ndarray] = [np.zeros(1), np.zeros(1)]
-        for place in places.tolist():
-            total = [sums + part for sums, part in zip(total, self.store.read(place), strict=True)]
-        return total[0] / len(places), total[1] / len(places)
+        sums: list[Any] = [0.0, 0.0]
+        counts: list[Any] = [0, 0]
+        for place in np.flatnonzero(self.store.hours_N <= border).tolist():
+            for at, part in enumerate(self.store.read(place)):
+                there = ~np.isnan(part)
+                sums[at] = sums[at] + np.where(there, part, np.float64(0))
+                counts[at] = counts[at] + there
+        with np.errstate(invalid="ignore"):
+            upper, surface = (total / count for total, count in zip(sums, counts, strict=True))
+        return upper, surface
 
     def train_source(self, batch_size: int, seed: int, shift: int = 0) -> Mixture:
         """Endless windows of what is trained on."""
@@ -174,24 +173,25 @@ class FieldSet:
             "fields": self.store.id,
             "variables": ", ".join(names),
             "windows": f"{self.steps} x {self.lead_hours} h",
-            "held out": f"{self.validation:g} after {self.gap_hours} h",
+            "held out": f"{self.held_out.validation} after {self.held_out.gap_hours} h",
             "symmetries": str(self.symmetries),
         }
 
     def notices(self) -> list[str]:
-        """What a person must be told: windows that gaps leave out."""
-        times = len(self.store)
-        reach = self.lead_hours * self.steps // max(self.store.step_hours, 1)
-        lost = times - reach - len(self.starts_N)
-        if lost <= 0:
-            return []
-        return [f"fields of {self.path}: {lost} of {times - reach} windows are left out: they lack times"]
+        """What a person must be told: windows that gaps leave out, cells without a value, symmetries that the
+        Earth does not have."""
+        hours_N, of = self.store.hours_N, f"fields of {self.path}"
+        told, begun = [], int((hours_N + self.lead_hours * self.steps <= hours_N[-1]).sum())
+        if lost := begun - len(self.starts_N):
+            told.append(f"{of}: {lost} of {begun} windows are left out: they lack times")
+        if lacking := ", ".join(f"{name} {share:.2%}" for name, share in self.store.missing.items()):
+            told.append(f"{of}: cells have no value and do not count: {lacking}")
+        if self.symmetries and not self.store.simulated:
+            told.append(f"{of} are turned and mirrored, though the Earth has land and seasons")
+        return told
 
     def _task(self, places: np.ndarray, symmetries: bool) -> FieldTask:
         return FieldTask(TASK, 0, self.store, places.tolist(), self.lead_hours, self.steps, symmetries)
-
-    def _later(self, place: int, hours: int) -> int:
-        return self.store.place_of[int(self.store.hours_N[place]) + hours]
 
     def _counted(self, name: str, count: Callable[[], Statistics]) -> Statistics:
         """What is counted of a store, kept: of a large one it takes long."""
@@ -209,6 +209,9 @@ def _require_symmetric(store: FieldStore) -> None:
         )
     if not (store.grid.periodic and store.grid.symmetric):
         raise DataError(f"{what}the store's grid is not the same all around and on both hemispheres")
+    for name in store.names.every:
+        if known(name) is None:
+            raise DataError(f"{what}whether {name} changes its sign then is not known: leave it out")
 
 
 @gin.configurable
@@ -219,7 +222,7 @@ def fields(
     upper: Sequence[str] | None = None,
     surface: Sequence[str] | None = None,
     levels: Sequence[float] | None = None,
-    validation: float = 0.2,
+    validation: float | str = 0.2,
     gap_hours: int = 240,
     symmetries: bool = False,
     validation_windows: int | None = None,
@@ -234,7 +237,8 @@ def fields(
       upper: variables on levels, in the order of channels; all when None.
       surface: variables on the surface; all when None.
       levels: those that are taken, in the store's units; all when None.
-      validation: the last share of the time that is held out.
+      validation: the last share of the time that is held out, or its first day ('2018-01-01'), or its first
+        and last ('2018-01-01/2018-12-31').
       gap_hours: before it that belong to neither side.
       symmetries: turn windows around the axis by any longitude, and mirror half of them at the equator: for
         simulations without land.
@@ -251,11 +255,6 @@ def fields(
         )
     if lead_hours < 1 or steps < 1:
         raise DataError(f"fields.lead_hours {lead_hours} and fields.steps {steps} must be at least 1")
-    if not 0 < validation < 1 or gap_hours < 0:
-        raise DataError(
-            f"fields.validation {validation} must be between 0 and 1, and fields.gap_hours {gap_hours} not "
-            "below 0"
-        )
     return FieldSet(
         path,
         lead_hours,
@@ -263,8 +262,7 @@ def fields(
         None if upper is None else tuple(upper),
         None if surface is None else tuple(surface),
         None if levels is None else tuple(map(float, levels)),
-        validation,
-        gap_hours,
+        HeldOut(validation, gap_hours),
         symmetries,
         validation_windows,
         Path(cache_dir) if cache_dir else cache.default_root(),

@@ -25,7 +25,8 @@ class Grid:
       periodic: whether the last longitude is beside the first.
 
     Raises:
-      DataError: latitudes that do not descend, or longitudes that do not ascend.
+      DataError: coordinates that are no numbers, latitudes that do not descend, longitudes that do not
+        ascend, or go around the globe more than once, or not all around though they should.
     """
 
     latitude_H: np.ndarray
@@ -36,11 +37,26 @@ class Grid:
 
     def __post_init__(self):
         for name in ("latitude_H", "longitude_W", "level_L"):
-            object.__setattr__(self, name, np.asarray(getattr(self, name), np.float64))
+            values = np.asarray(getattr(self, name), np.float64)
+            if values.ndim != 1 or not np.isfinite(values).all():
+                raise DataError(f"a grid's {name[:-2]}s must be a row of numbers")
+            object.__setattr__(self, name, values)
         if not (np.diff(self.latitude_H) < 0).all() or np.abs(self.latitude_H).max(initial=0) > 90 + CLOSE:
             raise DataError("a grid's latitudes must run from north to south, between 90 and -90")
         if not (np.diff(self.longitude_W) > 0).all():
             raise DataError("a grid's longitudes must ascend")
+        if len(self.longitude_W) < 2:
+            return
+        steps, seam = np.diff(self.longitude_W), 360 - (self.longitude_W[-1] - self.longitude_W[0])
+        if seam < CLOSE:
+            raise DataError(
+                "a grid's longitudes go around the globe and more: is the first column there twice?"
+            )
+        if self.periodic and not 0.5 * steps.min() < seam < 1.5 * steps.max():
+            raise DataError(
+                "a grid that goes around the globe has longitudes all around, not "
+                f"{self.longitude_W[0]:g} to {self.longitude_W[-1]:g}"
+            )
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -59,7 +75,7 @@ class Grid:
     @property
     def symmetric(self) -> bool:
         """Whether both hemispheres have the same latitudes."""
-        return bool(np.allclose(self.latitude_H, -self.latitude_H[::-1], atol=CLOSE))
+        return np.allclose(self.latitude_H, -self.latitude_H[::-1], atol=CLOSE)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Grid) or self.shape != other.shape:
@@ -87,14 +103,16 @@ class Grid:
         return "longitudes that go around the globe in one and not in the other"
 
     def levels(self, chosen: tuple[float, ...]) -> list[int]:
-        """Places of some levels; DataError where one is not there."""
-        places = []
+        """Places of some levels; DataError where one is not there, or is asked for twice."""
+        places: list[int] = []
         for level in chosen:
             near = np.flatnonzero(np.isclose(self.level_L, level, rtol=0, atol=CLOSE))
             if not len(near):
                 there = ", ".join(f"{one:g}" for one in self.level_L)
                 raise DataError(f"level {level:g} is not there; there are {there} ({self.level_units})")
             places.append(int(near[0]))
+        if len(set(places)) < len(places):
+            raise DataError(f"levels {', '.join(f'{one:g}' for one in chosen)}: each can be taken once")
         return places
 
     def to_json(self) -> dict[str, Any]:
@@ -111,5 +129,7 @@ class Grid:
     def from_json(cls, kept: Mapping[str, Any]) -> "Grid":
         """The inverse of `to_json`; KeyError, ValueError or DataError for what is no grid."""
         units: LevelUnits = "1" if kept["level_units"] == "1" else "hPa"
-        arrays = (np.asarray(kept[name], np.float64) for name in ("latitude", "longitude", "level"))
-        return cls(*arrays, units, bool(kept["periodic"]))
+        latitude_H, longitude_W, level_L = (
+            np.asarray(kept[name], np.float64) for name in ("latitude", "longitude", "level")
+        )
+        return cls(latitude_H, longitude_W, level_L, units, bool(kept["periodic"]))

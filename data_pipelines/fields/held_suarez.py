@@ -3,10 +3,10 @@
     python -m data_pipelines.fields.held_suarez STORE
 
 Spectral primitive equations at T21 (64 x 32 Gaussian points) on seven sigma levels, steps of an hour
-(imex_rk_sil3), horizontal diffusion of second order with a time of 6 hours; from an isothermal atmosphere at rest
-with a disturbed surface pressure. What is killed is gone on with from its last restart file, to the same bytes.
-A process of its own, since dinosaur is a JAX program: whoever prepares a training run must not start JAX before
-it is known on which devices.
+(imex_rk_sil3), horizontal diffusion of second order with a time of 6 hours; from an isothermal atmosphere at
+rest with a disturbed surface pressure. What is killed is gone on with from its last restart file, to the same
+bytes. A process of its own, since dinosaur is a JAX program: whoever prepares a training run must not start
+JAX before it is known on which devices.
 """
 
 import fcntl
@@ -51,7 +51,8 @@ class Atmosphere:
         )
 
         unit: Any = scales.units
-        self._specs = units.SimUnits.from_si()
+        specs: Any = units.SimUnits.from_si()
+        self._specs = specs
         self._unit = unit
         self._sphere = spherical_harmonic
         self._state = primitive_equations.State
@@ -60,20 +61,20 @@ class Atmosphere:
         )
         pressure = 1e5 * unit.pascal
         self._begin, features = primitive_equations_states.isothermal_rest_atmosphere(
-            self.coords, self._specs, p0=pressure, p1=5e3 * unit.pascal
+            self.coords, specs, p0=pressure, p1=5e3 * unit.pascal
         )
         self._reference_L = np.asarray(features["ref_temperatures"])
         equations = time_integration.compose_equations(
             [
                 primitive_equations.PrimitiveEquationsSigma(
-                    self._reference_L, np.zeros(self.coords.horizontal.modal_shape), self.coords, self._specs
+                    self._reference_L, np.zeros(self.coords.horizontal.modal_shape), self.coords, specs
                 ),
-                held_suarez.HeldSuarezForcingSigma(self.coords, self._specs, self._reference_L, p0=pressure),
+                held_suarez.HeldSuarezForcingSigma(self.coords, specs, self._reference_L, p0=pressure),
             ]
         )
-        hour = self._specs.nondimensionalize(1 * unit.hour)
+        hour: Any = specs.nondimensionalize(1 * unit.hour)
         diffusion = time_integration.horizontal_diffusion_step_filter(
-            self.coords.horizontal, hour, self._specs.nondimensionalize(6 * unit.hour), order=2
+            self.coords.horizontal, hour, 6 * hour, order=2
         )
         step = time_integration.step_with_filters(time_integration.imex_rk_sil3(equations, hour), [diffusion])
 
@@ -161,9 +162,7 @@ def simulate(
 def _simulate(path: Path, report: Callable[[int, int], None], days: int, spin_up: int) -> None:
     atmosphere, each = Atmosphere(), SEGMENT * 24 // EVERY
     hours_N = (spin_up * 24 + EVERY * np.arange(1, 1 + days * 24 // EVERY)).astype("timedelta64[h]")
-    building = writing.begin(
-        path, atmosphere.grid, NAMES, EPOCH + hours_N, simulated=True, source=SOURCE
-    )
+    building = writing.begin(path, atmosphere.grid, NAMES, EPOCH + hours_N, simulated=True, source=SOURCE)
     restart = path.with_name(f".{path.name}.restart.npz")
     day, modal = _restarted(restart, atmosphere)
     while day < spin_up + days:
@@ -190,7 +189,9 @@ def _restarted(restart: Path, atmosphere: Atmosphere) -> tuple[int, Modal]:
 
 
 def main(path: Path) -> None:
-    """Simulates into a store; a line on standard output for each segment, an error's last on standard error."""
+    """Simulates into a store; a line on standard output for each segment, an error's last on standard
+    error.
+    """
     simulate(path, lambda day, days: print(day, days, flush=True))
 
 

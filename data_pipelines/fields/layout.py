@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from data_pipelines.errors import DataError
+from data_pipelines.fields import hours
 from data_pipelines.fields.grid import Grid
 from data_pipelines.fields.variables import FieldNames, known
 
@@ -23,7 +24,6 @@ _TIME = {
     "calendar": "proleptic_gregorian",
     "axis": "T",
 }
-EPOCH = np.datetime64("1900-01-01T00", "h")
 
 
 def attributes(name: str) -> dict[str, str]:
@@ -54,9 +54,15 @@ def create(
     simulated: bool,
     source: str,
 ) -> None:
-    """An empty store with its coordinates and constants, whole or not at all."""
+    """An empty store with its coordinates and constants, whole or not at all.
+
+    Raises:
+      DataError: there are variables on levels and no levels, or constants have another shape.
+    """
     import zarr
 
+    if names.upper and not len(grid.level_L):
+        raise DataError(f"{', '.join(names.upper)} lie on levels, and the grid has none")
     half = path.with_name(path.name + ".new")
     shutil.rmtree(half, ignore_errors=True)
     group = zarr.open_group(half, mode="w", zarr_format=3)
@@ -68,11 +74,10 @@ def create(
         "names": dataclasses.asdict(names),
         "simulated": simulated,
     }
-    hours_N = (times_N - EPOCH).astype(np.int64)
     _put(
         group,
         "time",
-        hours_N,
+        hours.since(times_N),
         ("time",),
         _TIME | ({"comment": "a simulation's own time"} if simulated else {}),
     )
@@ -96,25 +101,27 @@ def create(
     half.rename(path)
 
 
-def begun(path: Path) -> str:
-    """Which set a store that was begun is of; "" for none."""
+def begun(path: Path) -> tuple[str, str]:
+    """Which set a store that was begun is of, and where that is from; "" for none."""
     import zarr
 
     try:
-        return str(zarr.open_group(path, mode="r", use_consolidated=False).attrs["pangu_fields"]["id"])
+        kept = dict(zarr.open_group(path, mode="r", use_consolidated=False).attrs)
+        about: Any = kept["pangu_fields"]
+        return str(about["id"]), str(kept.get("source", ""))
     except (OSError, ValueError, KeyError, TypeError):
-        return ""
+        return "", ""
 
 
 def _create(group: Any, name: str, shape: tuple[int, ...], dimensions: tuple[str, ...]) -> None:
-    from zarr.codecs import BloscCodec
+    from zarr.codecs import BloscCodec, Crc32cCodec
 
     group.create_array(
         name,
         shape=shape,
         chunks=(1, *shape[1:]),  # one time: what a step reads
         dtype="float32",
-        compressors=BloscCodec(cname="lz4", clevel=5, shuffle="shuffle"),
+        compressors=[BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle", typesize=4), Crc32cCodec()],
         fill_value=float("nan"),
         dimension_names=dimensions,
         attributes=attributes(name),

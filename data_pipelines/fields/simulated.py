@@ -31,9 +31,13 @@ def prepared(name: str, root: Path, report: Callable[[str], None] | None = None)
       DataError: there is no such simulation, its package is not installed, or it fails.
     """
     if name not in SIMULATIONS:
-        raise DataError(f"fields.path = 'simulated:{name}': there is simulated:{', simulated:'.join(SIMULATIONS)}")
+        raise DataError(
+            f"fields.path = 'simulated:{name}': there is simulated:{', simulated:'.join(SIMULATIONS)}"
+        )
     if util.find_spec("dinosaur") is None:
-        raise DataError("dinosaur, which simulates the atmosphere, is not installed: pip install 'pangu-jax[science]'")
+        raise DataError(
+            "dinosaur, which simulates the atmosphere, is not installed: pip install 'pangu-jax[science]'"
+        )
     of = SIMULATIONS[name]
     said = [FORM, metadata.version("dinosaur"), of.SPIN_UP, of.DAYS, of.EVERY, of.SEGMENT]
     path = root / f"{name}-{hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]}"
@@ -60,7 +64,10 @@ def _run(name: str, module: str, path: Path, report: Callable[[str], None]) -> N
         first = None
         for line in process.stdout or ():
             day, days = map(int, line.split())
-            first = first or (day, time.monotonic())  # the first segment compiles: it tells nothing of the others
+            first = first or (
+                day,
+                time.monotonic(),
+            )  # the first segment compiles: it tells nothing of the others
             if day > first[0]:
                 left = (time.monotonic() - first[1]) / (day - first[0]) * (days - day)
                 report(f"simulating {name}: day {day} of {days}, about {round(left)} s left")

@@ -1,13 +1,15 @@
 """Means and deviations of variables, by level: what a network's numbers are measured in."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 NUMBERS = ("upper_mean_LxU", "upper_std_LxU", "surface_mean_S", "surface_std_S")
 State = tuple[np.ndarray, np.ndarray]  # upper [L, H, W, U], surface [H, W, S]
+Each = Callable[[Callable[[int], Any], Sequence[int]], Iterable[Any]]  # as `map`, in the same order
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,18 +22,15 @@ class Statistics:
     surface_std_S: np.ndarray
 
     @classmethod
-    def of(cls, states: Iterable[State]) -> "Statistics":
-        """Over all places and times, in one pass.
-
-        Deviations are from the first state's means, so that a mean far from 0 costs no digits.
-        """
-        upper, surface = _Moments(), _Moments()
-        for state in states:
-            upper.add(state[0])
-            surface.add(state[1][None])
-        upper_mean, upper_std = upper.finish()
-        surface_mean, surface_std = surface.finish()
-        return cls(upper_mean, upper_std, surface_mean[0], surface_std[0])
+    def of(cls, total: "Moments", levels: int, variables: int) -> "Statistics":
+        """Of fields in the order (level, upper variable), then surface variables; NaN for one never there."""
+        mean_F, std_F, split = total.mean_F, total.std_F, levels * variables
+        return cls(
+            mean_F[:split].reshape(levels, variables),
+            std_F[:split].reshape(levels, variables),
+            mean_F[split:],
+            std_F[split:],
+        )
 
     def selected(self, levels: list[int], upper: list[int], surface: list[int]) -> "Statistics":
         """Of some levels and variables, by their places."""
@@ -44,36 +43,76 @@ class Statistics:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """As lists of numbers."""
+        """As lists of numbers, every digit."""
         return {name: getattr(self, name).tolist() for name in NUMBERS}
 
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> "Statistics":
         """The inverse of `to_json`; KeyError or ValueError for what is none."""
-        return cls(**{name: np.asarray(kept[name], np.float64) for name in NUMBERS})
+        numbers = {name: np.asarray(kept[name], np.float64) for name in NUMBERS}
+        for name in NUMBERS[:2]:
+            if not numbers[name].size:  # a list of no levels does not say of how many variables
+                numbers[name] = np.zeros((len(kept[name]), 0))
+        return cls(**numbers)
 
 
-class _Moments:
-    """Sums over [L, H, W, U], by level and variable."""
+@dataclasses.dataclass(frozen=True)
+class Moments:
+    """How many cells of each of F fields are there, int64 [F]; sums of them and of their squares, float64.
 
-    def __init__(self) -> None:
-        self.shift: Any = None
-        self.count = self.first = self.second = np.float64(0)
+    Each field is counted from a number of its own, `about_F`, so that a mean far from 0 costs no digits.
+    """
 
-    def add(self, x_LxHxWxU: np.ndarray) -> None:
-        there = np.isfinite(x_LxHxWxU)
-        x = x_LxHxWxU.astype(np.float64)
-        if self.shift is None:
-            counts = there.sum((1, 2))
-            self.shift = np.where(there, x, 0).sum((1, 2)) / np.maximum(counts, 1)
-        moved = np.where(there, x - self.shift[:, None, None], 0.0)
-        self.count = self.count + there.sum((1, 2))
-        self.first = self.first + moved.sum((1, 2))
-        self.second = self.second + np.square(moved).sum((1, 2))
+    about_F: np.ndarray
+    count_F: np.ndarray
+    first_F: np.ndarray
+    second_F: np.ndarray
 
-    def finish(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and deviation; NaN where nothing was there."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            mean = self.first / self.count
-            variance = np.maximum(self.second / self.count - np.square(mean), 0)
-        return mean + self.shift, np.sqrt(variance)
+    @classmethod
+    def of(cls, about_F: np.ndarray, fields: Iterable[np.ndarray]) -> "Moments":
+        """Of float32 fields of any shape; cells that are not finite are left out."""
+        rows = []
+        for field, about in zip(fields, about_F, strict=True):
+            moved = np.subtract(field.reshape(-1), about, dtype=np.float64)
+            first = moved.sum()
+            if not np.isfinite(first):
+                moved = moved[np.isfinite(moved)]
+                first = moved.sum()
+            rows.append((moved.size, first, np.square(moved, out=moved).sum()))
+        count_F, first_F, second_F = np.array(rows, np.float64).reshape(-1, 3).T
+        return cls(about_F, count_F.astype(np.int64), first_F, second_F)
+
+    def __add__(self, other: "Moments") -> "Moments":
+        """Of both; they are about the same numbers."""
+        parts = (mine + getattr(other, name) for name, mine in list(vars(self).items())[1:])
+        return Moments(self.about_F, *parts)
+
+    @property
+    def mean_F(self) -> np.ndarray:
+        """NaN where nothing was there."""
+        with np.errstate(invalid="ignore"):
+            return self.about_F + self.first_F / self.count_F
+
+    @property
+    def std_F(self) -> np.ndarray:
+        """Deviation; NaN where nothing was there."""
+        with np.errstate(invalid="ignore"):
+            mean_F = self.first_F / self.count_F
+            return np.sqrt(np.maximum(self.second_F / self.count_F - np.square(mean_F), 0))
+
+
+def moments(fields: Callable[[int], list[np.ndarray]], places: Sequence[int], each: Each = map) -> Moments:
+    """Of the fields of all places, added in the order of these: the number of workers changes no digit.
+
+    Args:
+      fields: gives the F fields of a place, float32; pickled where `each` does so.
+      places: at least one.
+      each: `map`, or that of a pool.
+    """
+    first = fields(places[0])
+    about_F = np.nan_to_num(Moments.of(np.zeros(len(first)), first).mean_F)
+    return functools.reduce(Moments.__add__, each(functools.partial(_moments_at, fields, about_F), places))
+
+
+def _moments_at(fields: Callable[[int], list[np.ndarray]], about_F: np.ndarray, place: int) -> Moments:
+    return Moments.of(about_F, fields(place))

@@ -5,6 +5,8 @@
                             constants [latitude, longitude]: float32, NaN where missing
     STORE/zarr.json         attributes: grid, names, statistics, and the set that they are of
 
+Chunks are shuffled by bits, packed by LZ4 and end with a CRC-32C (benchmarks/fields_reading.py).
+
 `data_pipelines.fields.writing` writes one.
 """
 
@@ -12,7 +14,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,14 @@ from typing import Any
 import numpy as np
 
 from data_pipelines.errors import DataError
+from data_pipelines.fields import hours
+from data_pipelines.fields.chunks import Chunks
 from data_pipelines.fields.grid import Grid
 from data_pipelines.fields.statistics import State, Statistics
 from data_pipelines.fields.variables import FieldNames
 
+EPOCH = hours.EPOCH
 ABOUT, STATISTICS = "pangu_fields", "pangu_statistics"  # attributes of a store
-EPOCH = np.datetime64("1900-01-01T00", "h")
 KEPT = 512 * 2**20  # bytes up to which a store's states stay in memory once they are read
 
 
@@ -41,7 +44,8 @@ class FieldStore:
       simulated: whether times are those of a simulation, which no calendar knows.
       constants_HxWxK: float32.
       statistics: of the chosen levels and variables.
-      id: hash of grid, names and times of the whole store.
+      missing: share of the cells of a chosen variable that are NaN, of those that lack any.
+      id: hash of grid, names, times and statistics of the whole store: other fields have another.
     """
 
     path: Path
@@ -51,9 +55,10 @@ class FieldStore:
     simulated: bool
     constants_HxWxK: np.ndarray
     statistics: Statistics
+    missing: dict[str, float]
     id: str
-    _levels: list[int]
-    _arrays: dict[str, Any]
+    _levels: list[int] | slice
+    _chunks: Chunks
     _kept: dict[int, State] = dataclasses.field(default_factory=dict)
 
     @classmethod
@@ -78,7 +83,7 @@ class FieldStore:
                 Grid.from_json(about["grid"]),
                 FieldNames(**{k: tuple(v) for k, v in about["names"].items()}),
             )
-            times_N = EPOCH + np.asarray(group["time"][:], np.int64).astype("timedelta64[h]")
+            times_N = hours.at(group["time"][:])
             statistics = Statistics.from_json(kept["statistics"])
             arrays = {name: group[name] for name in names.every}
         except (KeyError, ValueError, TypeError, OSError) as error:
@@ -89,7 +94,8 @@ class FieldStore:
         own = identity(whole, names, times_N)
         if kept["of"] != own:
             raise DataError(f"the statistics of {path} are of another set of fields: build the store again")
-        require_chunks(path, names, times_N)
+        chunks = Chunks(path, arrays)
+        chunks.require_all((*names.upper, *names.surface), times_N)
         places = whole.levels(tuple(levels)) if levels is not None else list(range(whole.shape[0]))
         chosen = names.chosen(
             None if upper is None else tuple(upper), None if surface is None else tuple(surface)
@@ -107,9 +113,10 @@ class FieldStore:
                 [names.upper.index(n) for n in chosen.upper],
                 [names.surface.index(n) for n in chosen.surface],
             ),
-            own,
-            places,
-            arrays,
+            {name: share for name, share in kept.get("missing", {}).items() if name in chosen.every},
+            hashlib.sha256(json.dumps([own, kept["statistics"]]).encode()).hexdigest()[:16],
+            slice(None) if places == list(range(whole.shape[0])) else places,
+            chunks,
         )
 
     def __len__(self) -> int:
@@ -124,37 +131,59 @@ class FieldStore:
     @functools.cached_property
     def place_of(self) -> dict[int, int]:
         """Place of the state at a time, by hours since 1900."""
-        return {int(hours): place for place, hours in enumerate(self.hours_N)}
+        return {hour: place for place, hour in enumerate(self.hours_N.tolist())}
 
     @property
     def hours_N(self) -> np.ndarray:
         """Times as hours since 1900-01-01, int64."""
-        return (self.times_N - EPOCH).astype(np.int64)
+        return hours.since(self.times_N)
 
     def read(self, place: int) -> State:
-        """The state at a place: upper float32 [L, H, W, U] and surface [H, W, S]; not to be changed."""
-        if place not in self._kept:
-            state = self.read_anew(place)
-            if (len(self) * sum(part.nbytes for part in state)) > KEPT:
-                return state
-            self._kept[place] = state
-        return self._kept[place]
+        """The state at a place: upper float32 [L, H, W, U] and surface [H, W, S], which cannot be written to.
 
-    def read_anew(self, place: int) -> State:
-        """`read`, from its chunks."""
+        Raises:
+          DataError: a chunk is lost or damaged.
+        """
+        if place in self._kept:
+            return self._kept[place]
         levels, latitudes, longitudes = self.grid.shape
         upper = np.empty((levels, latitudes, longitudes, len(self.names.upper)), np.float32)
-        for at, name in enumerate(self.names.upper):
-            upper[..., at] = self._arrays[name][place][self._levels]
         surface = np.empty((latitudes, longitudes, len(self.names.surface)), np.float32)
-        for at, name in enumerate(self.names.surface):
-            surface[..., at] = self._arrays[name][place]
+        self._fill(place, upper, surface)
+        upper.flags.writeable = surface.flags.writeable = False
+        if len(self) * (upper.nbytes + surface.nbytes) <= KEPT:
+            self._kept[place] = upper, surface
         return upper, surface
+
+    def read_window(self, places: Sequence[int]) -> State:
+        """States at some places, one after another: [T, L, H, W, U] and [T, H, W, S], the caller's own."""
+        levels, latitudes, longitudes = self.grid.shape
+        upper = np.empty((len(places), levels, latitudes, longitudes, len(self.names.upper)), np.float32)
+        surface = np.empty((len(places), latitudes, longitudes, len(self.names.surface)), np.float32)
+        for at, place in enumerate(places):
+            if upper[0].nbytes + surface[0].nbytes <= KEPT // len(self):
+                upper[at], surface[at] = self.read(place)
+            else:
+                self._fill(place, upper[at], surface[at])
+        return upper, surface
+
+    def changes(self, hours: int, place: int) -> list[np.ndarray]:
+        """The state so many hours later less that at a place, as fields [H, W] in `Chunks.fields`' order."""
+        later = self._chunks.fields(self.names, self._levels, self.place_of[int(self.hours_N[place]) + hours])
+        return [
+            b - a for a, b in zip(self._chunks.fields(self.names, self._levels, place), later, strict=True)
+        ]
+
+    def _fill(self, place: int, upper_LxHxWxU: np.ndarray, surface_HxWxS: np.ndarray) -> None:
+        for at, name in enumerate(self.names.upper):
+            upper_LxHxWxU[..., at] = self._chunks.field(name, place)[self._levels]
+        for at, name in enumerate(self.names.surface):
+            surface_HxWxS[..., at] = self._chunks.field(name, place)
 
 
 def identity(grid: Grid, names: FieldNames, times_N: np.ndarray) -> str:
     """Of a set of fields: a hash of where, what and when."""
-    said = [grid.to_json(), dataclasses.asdict(names), (times_N - EPOCH).astype(np.int64).tolist()]
+    said = [grid.to_json(), dataclasses.asdict(names), hours.since(times_N).tolist()]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
 
 
@@ -171,21 +200,3 @@ def group_of(path: Path) -> Any:
         raise DataError(
             f"{path} is no store of fields ({type(error).__name__}): name one that `pangu fields build` made"
         ) from None
-
-
-def chunk(path: Path, name: str, place: int) -> Path:
-    """Where the chunk of a variable's state is."""
-    return path / name / "c" / str(place)
-
-
-def require_chunks(path: Path, names: FieldNames, times_N: np.ndarray) -> None:
-    """A chunk that is missing would be read as NaN without a word."""
-    for name in (*names.upper, *names.surface):
-        folder = path / name / "c"
-        there = {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
-        lacking = [place for place in range(len(times_N)) if str(place) not in there]
-        if lacking:
-            raise DataError(
-                f"{path}: {len(lacking)} of {len(times_N)} states of {name} are missing, the first at "
-                f"{times_N[lacking[0]]}: build the store again"
-            )

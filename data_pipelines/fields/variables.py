@@ -40,6 +40,12 @@ _TABLE = (
     Variable("u", "u_component_of_wind", "eastward_wind", "m s**-1", "upper", -250, 250),
     Variable("v", "v_component_of_wind", "northward_wind", "m s**-1", "upper", -250, 250, northward=True),
     Variable("w", "vertical_velocity", "lagrangian_tendency_of_air_pressure", "Pa s**-1", "upper", -100, 100),
+    Variable("r", "relative_humidity", "relative_humidity", "%", "upper", -20, 200),
+    Variable("d", "divergence", "divergence_of_wind", "s**-1", "upper", -0.02, 0.02),
+    Variable(
+        "vo", "vorticity", "atmosphere_upward_relative_vorticity", "s**-1", "upper", -0.02, 0.02,
+        northward=True,
+    ),
     Variable("msl", "mean_sea_level_pressure", "air_pressure_at_mean_sea_level", "Pa", "surface", 8e4, 1.1e5),
     Variable("sp", "surface_pressure", "surface_air_pressure", "Pa", "surface", 3e4, 1.2e5),
     Variable("u10", "10m_u_component_of_wind", "eastward_wind", "m s**-1", "surface", -150, 150),
@@ -47,19 +53,28 @@ _TABLE = (
         "v10", "10m_v_component_of_wind", "northward_wind", "m s**-1", "surface", -150, 150, northward=True
     ),
     Variable("t2m", "2m_temperature", "air_temperature", "K", "surface", 150, 350),
+    Variable("d2m", "2m_dewpoint_temperature", "dew_point_temperature", "K", "surface", 150, 330),
+    Variable("skt", "skin_temperature", "surface_temperature", "K", "surface", 150, 370),
+    Variable(
+        "tcwv", "total_column_water_vapour", "atmosphere_mass_content_of_water_vapor", "kg m**-2", "surface",
+        -1, 150,
+    ),
+    Variable("tcc", "total_cloud_cover", "cloud_area_fraction", "1", "surface", -0.01, 1.01),
+    Variable("ci", "sea_ice_cover", "sea_ice_area_fraction", "1", "surface", -0.01, 1.01),
     Variable("sst", "sea_surface_temperature", "sea_surface_temperature", "K", "surface", 250, 330),
     Variable(
         "tp", "total_precipitation", "lwe_thickness_of_precipitation_amount", "m", "surface", -1e-3, 5,
         accumulated=True,
     ),
-    Variable("lsm", "land_sea_mask", "land_binary_mask", "(0 - 1)", "constant", -0.01, 1.01),
-    Variable("slt", "soil_type", "soil_type", "~", "constant", 0, 10),
+    Variable("lsm", "land_sea_mask", "land_binary_mask", "1", "constant", -0.01, 1.01),
+    Variable("slt", "soil_type", "soil_type", "1", "constant", 0, 10),
     Variable(
         "z_surface", "geopotential_at_surface", "surface_geopotential", "m**2 s**-2", "constant", -1.5e4, 1e5
     ),
 )  # fmt: skip
 VARIABLES = {variable.short: variable for variable in _TABLE}
 _BY_NAME = VARIABLES | {variable.long: variable for variable in _TABLE} | {"2t": VARIABLES["t2m"]}
+_BY_NAME |= {"2d": VARIABLES["d2m"], "siconc": VARIABLES["ci"], "rh": VARIABLES["r"]}
 _BY_NAME |= {"10u": VARIABLES["u10"], "10v": VARIABLES["v10"], "ps": VARIABLES["sp"]}
 
 

@@ -105,9 +105,7 @@ linear_back.defvjp(
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4,))
-def perceptron(
-    x: jax.Array, up: Linear, down: Linear, beside: jax.Array | None, by_tanh: bool
-) -> jax.Array:
+def perceptron(x: jax.Array, up: Linear, down: Linear, beside: jax.Array | None, by_tanh: bool) -> jax.Array:
     """beside [..., N], if any, + gelu(x [..., K] up) down, of `up` [K, F] and `down` [N, F]."""
     return _perceptron(x, up, down, beside, by_tanh)[0]
 

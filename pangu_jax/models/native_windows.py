@@ -1,5 +1,5 @@
-"""Attention inside windows with a bias, by the CPU backend's kernel: it cuts the grid into windows itself, and
-their scores stay in the first cache.
+"""Attention inside windows with a bias, by the CPU backend's kernel: it cuts the grid into windows itself,
+and their scores stay in the first cache.
 
 fp32 on one device (`native.takes`). The plain form computes the same to 1e-6
 (`workloads/science/model/window_attention.py`).
@@ -21,9 +21,7 @@ def fits(width: int) -> bool:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def attend(
-    qkv_BxWxZxYxHx3xK: jax.Array, bias_PxGxHxMxN: jax.Array, window: Sides, roll: bool
-) -> jax.Array:
+def attend(qkv_BxWxZxYxHx3xK: jax.Array, bias_PxGxHxMxN: jax.Array, window: Sides, roll: bool) -> jax.Array:
     """softmax(q k^T / sqrt(K) + bias) v in every window, [B, W, Z, Y, H, K].
 
     Args:

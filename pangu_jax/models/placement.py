@@ -36,6 +36,11 @@ class Placement(Protocol):
         """Of the devices, as JAX names it: it says which kernels there are."""
         ...
 
+    @property
+    def whole_examples(self) -> bool:
+        """Whether each device has all of its examples: neither their positions nor heads are split."""
+        ...
+
     def several(self, count: int, /) -> "Placement":
         """The points for a residual stream of `count` times the examples, those of one side by side."""
         ...
@@ -136,6 +141,7 @@ class OneDevice(Placement):
 
     native: bool = False
     platform: str = "cpu"
+    whole_examples: bool = True
 
     @property
     def batch_shards(self) -> int:

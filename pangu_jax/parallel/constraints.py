@@ -33,6 +33,11 @@ class ConstraintPlacement:
         """Of the mesh's devices."""
         return self.mesh.devices.flat[0].platform
 
+    @property
+    def whole_examples(self) -> bool:
+        """Nothing is split over `model` or `sequence`."""
+        return self.mesh.shape["model"] == self.mesh.shape["sequence"] == 1
+
     def several(self, count: int) -> "ConstraintPlacement":
         """The same: arrays are global here."""
         del count

@@ -46,6 +46,11 @@ class ManualPlacement:
         """Of the mesh's devices."""
         return self._mesh.devices.flat[0].platform
 
+    @property
+    def whole_examples(self) -> bool:
+        """Nothing is split over `model` or `sequence`."""
+        return self._sizes["model"] == self._sizes["sequence"] == 1
+
     def several(self, count: int) -> "ManualPlacement":
         """For `count` times the examples."""
         return ManualPlacement(self._mesh, count * self._examples, self._widths)

@@ -26,8 +26,9 @@ struct Window {
 };
 
 // c [ROWS, NV V's] = start + sum over d < depth of a[0..ROWS][d] b[d][0..]; start is rows of `from`, or 0 where it is
-// null. An element of a is a[i * a_row + d * a_step].
-template <class V, int NV, int ROWS>
+// null. An element of a is a[i * a_row + d * a_step]; A_ROW is a_row where it is known here, or 0: sixteen addresses
+// would not fit the registers.
+template <class V, int NV, int ROWS, int A_ROW>
 inline __attribute__((always_inline)) void started(int64_t depth, const float* a, int64_t a_row, int64_t a_step,
                                                    const float* b, int64_t b_step, const float* from, int64_t from_row,
                                                    float* c, int64_t c_row) {
@@ -44,7 +45,7 @@ inline __attribute__((always_inline)) void started(int64_t depth, const float* a
     for (int j = 0; j < NV; ++j) right[j] = load<V>(b + j * kOf);
 #pragma GCC unroll 16
     for (int i = 0; i < ROWS; ++i) {
-      const V factor = splat<V>(a[i * a_row]);
+      const V factor = splat<V>(a[i * (A_ROW ? A_ROW : a_row)]);
 #pragma GCC unroll 2
       for (int j = 0; j < NV; ++j) sums[i][j] += factor * right[j];
     }
@@ -57,7 +58,7 @@ inline __attribute__((always_inline)) void started(int64_t depth, const float* a
 }
 
 // The same of any number of rows.
-template <class V, int NV>
+template <class V, int NV, int A_ROW>
 __attribute__((noinline)) void rows_of(int64_t rows, int64_t depth, const float* a, int64_t a_row, int64_t a_step,
                                        const float* b, int64_t b_step, const float* from, int64_t from_row, float* c,
                                        int64_t c_row) {
@@ -65,24 +66,26 @@ __attribute__((noinline)) void rows_of(int64_t rows, int64_t depth, const float*
   constexpr int kTall = 2 * kTileKeys / NV;
   const auto at = [&](int64_t i) { return from ? from + i * from_row : nullptr; };
   for (; i + kTall <= rows; i += kTall)
-    started<V, NV, kTall>(depth, a + i * a_row, a_row, a_step, b, b_step, at(i), from_row, c + i * c_row, c_row);
+    started<V, NV, kTall, A_ROW>(depth, a + i * a_row, a_row, a_step, b, b_step, at(i), from_row, c + i * c_row, c_row);
   for (; i < rows; ++i)
-    started<V, NV, 1>(depth, a + i * a_row, a_row, a_step, b, b_step, at(i), from_row, c + i * c_row, c_row);
+    started<V, NV, 1, A_ROW>(depth, a + i * a_row, a_row, a_step, b, b_step, at(i), from_row, c + i * c_row, c_row);
 }
 
-// c [rows, width] = (add ? c : 0) + a b, of a head's width: rows of b are `b_row` apart.
-inline void narrow(int64_t rows, int64_t width, int64_t depth, const float* a, int64_t a_row, int64_t a_step,
-                   const float* b, int64_t b_row, bool add, float* c, int64_t c_row) {
+// c [rows, width] = (add ? c : 0) + a b, of a head's width, from a block of scores: its queries are rows (A_ROW is 1)
+// or what is added up (A_ROW is kQueries).
+template <int A_ROW>
+inline void narrow(int64_t rows, int64_t width, int64_t depth, const float* a, const float* b, bool add, float* c) {
+  constexpr int64_t a_step = A_ROW == 1 ? kQueries : 1;
   for (int64_t at = 0; at < width;) {
     const float* from = add ? c + at : nullptr;
     if (width - at >= 2 * kWideLanes) {
-      rows_of<WideVec, 2>(rows, depth, a, a_row, a_step, b + at, b_row, from, c_row, c + at, c_row);
+      rows_of<WideVec, 2, A_ROW>(rows, depth, a, A_ROW, a_step, b + at, width, from, width, c + at, width);
       at += 2 * kWideLanes;
     } else if (width - at >= kWideLanes) {
-      rows_of<WideVec, 1>(rows, depth, a, a_row, a_step, b + at, b_row, from, c_row, c + at, c_row);
+      rows_of<WideVec, 1, A_ROW>(rows, depth, a, A_ROW, a_step, b + at, width, from, width, c + at, width);
       at += kWideLanes;
     } else {
-      rows_of<Vec, 1>(rows, depth, a, a_row, a_step, b + at, b_row, from, c_row, c + at, c_row);
+      rows_of<Vec, 1, A_ROW>(rows, depth, a, A_ROW, a_step, b + at, width, from, width, c + at, width);
       at += kLanes;
     }
   }
@@ -124,7 +127,7 @@ inline void scores_of(const Window& of, int64_t first, int64_t here, WindowMemor
   transposed(of.q + first * of.width, here, of.width, of.scale, q_t);
   int64_t bias_row;
   const float* bias = bias_of(of, first, here, room, &bias_row);
-  rows_of<WideVec, 2>(of.tokens, of.width, of.k, of.width, 1, q_t, kQueries, bias, bias_row, p, kQueries);
+  rows_of<WideVec, 2, 0>(of.tokens, of.width, of.k, of.width, 1, q_t, kQueries, bias, bias_row, p, kQueries);
 }
 
 // `out` [tokens][width]; `stats` [2][tokens]: of each query the largest score, and 1 over the sum.
@@ -153,7 +156,7 @@ inline void window_forward(const Window& of, float* out, float* stats) {
     std::memcpy(stats + first, most_of, sizeof(float) * here);
     std::memcpy(stats + of.tokens + first, inverse_of, sizeof(float) * here);
     float* to = out + first * of.width;
-    narrow(here, of.width, of.tokens, p, 1, kQueries, of.v, of.width, false, to, of.width);
+    narrow<1>(here, of.width, of.tokens, p, of.v, false, to);
     for (int64_t i = 0; i < here; ++i)
       for (int64_t c = 0; c < of.width; c += kLanes)
         store(to + i * of.width + c, load<Vec>(to + i * of.width + c) * inverse_of[i]);
@@ -178,7 +181,7 @@ inline void window_backward(const Window& of, const float* stats, const float* d
     if (here < kQueries) std::memset(inverse_of + here, 0, sizeof(float) * (kQueries - here));
     scores_of(of, first, here, room, q_t, p);
     transposed(d_rows, here, width, 1.0f, d_t);
-    rows_of<WideVec, 2>(of.tokens, width, of.v, width, 1, d_t, kQueries, nullptr, 0, d_p, kQueries);
+    rows_of<WideVec, 2, 0>(of.tokens, width, of.v, width, 1, d_t, kQueries, nullptr, 0, d_p, kQueries);
     for (int64_t c = 0; c < kQueries; c += kWideLanes) {
       const WideVec most = load<WideVec>(most_of + c), inverse = load<WideVec>(inverse_of + c);
       WideVec mean = {};
@@ -201,10 +204,10 @@ inline void window_backward(const Window& of, const float* stats, const float* d
             d_bias[j * of.tokens + first + i] += d_p[j * kQueries + i];
     }
     const bool more = first > 0;
-    narrow(of.tokens, width, here, p, kQueries, 1, d_rows, width, more, d_v, width);
-    narrow(of.tokens, width, here, d_p, kQueries, 1, q_rows, width, more, d_k, width);
+    narrow<kQueries>(of.tokens, width, here, p, d_rows, more, d_v);
+    narrow<kQueries>(of.tokens, width, here, d_p, q_rows, more, d_k);
     float* to = d_q + first * width;
-    narrow(here, width, of.tokens, d_p, 1, kQueries, of.k, width, false, to, width);
+    narrow<1>(here, width, of.tokens, d_p, of.k, false, to);
     for (int64_t i = 0; i < here * width; i += kLanes) store(to + i, load<Vec>(to + i) * of.scale);
   }
   for (int64_t i = 0; i < of.tokens * width; i += kLanes) store(d_k + i, load<Vec>(d_k + i) * of.scale);

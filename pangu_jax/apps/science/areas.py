@@ -1,7 +1,7 @@
 """Parts of the globe, and how much each cell of a grid counts in a mean over one.
 
-Weights and boxes are WeatherBench 2's: a cell counts by its area between bounds midway to the next latitudes (and out to
-the poles), a box holds the cells whose centres lie in it.
+Weights and boxes are WeatherBench 2's: a cell counts by its area between bounds midway to the next
+latitudes (and out to the poles), a box holds the cells whose centres lie in it.
 """
 
 from collections.abc import Sequence
@@ -59,7 +59,7 @@ class Area(NamedTuple):
 
 
 def cell_weights(latitude_H: np.ndarray) -> np.ndarray:
-    """Weight of each latitude's cells by their area, mean 1, float64; latitudes in degrees, in either order."""
+    """Weight of each latitude's cells by their area, mean 1, float64; degrees, in either order."""
     bounds = np.sin(np.deg2rad((latitude_H[:-1] + latitude_H[1:]) / 2))
     north = np.sign(latitude_H[-1] - latitude_H[0]) if len(latitude_H) > 1 else 1.0
     areas = np.abs(np.diff(np.concatenate([[-north], bounds, [north]])))
@@ -67,7 +67,10 @@ def cell_weights(latitude_H: np.ndarray) -> np.ndarray:
 
 
 def area(
-    latitude_H: np.ndarray, longitude_W: np.ndarray, region: str = "global", there_HxW: np.ndarray | None = None
+    latitude_H: np.ndarray,
+    longitude_W: np.ndarray,
+    region: str = "global",
+    there_HxW: np.ndarray | None = None,
 ) -> Area:
     """The cells of a region.
 

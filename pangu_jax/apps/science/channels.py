@@ -1,5 +1,6 @@
 """States as lists of fields, each with its variable and level: what is scored and shown one by one."""
 
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -8,6 +9,8 @@ import numpy as np
 from data_pipelines.fields.grid import Grid
 from data_pipelines.fields.variables import FieldNames, known
 
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+SPREADING = ("u", "v", "u10", "v10", "w")  # around 0: their maps have a colour scale with two ends
 WINDS = (("u", "v", "wind_vector"), ("u10", "v10", "10m_wind_vector"))
 
 
@@ -31,7 +34,11 @@ class Channel(NamedTuple):
         """For people: "t 850 hPa", "t sigma 0.786", "t2m"."""
         if self.level is None:
             return self.variable
-        return f"{self.variable} {self.level:g} hPa" if level_units == "hPa" else f"{self.variable} sigma {self.level:.3g}"
+        return (
+            f"{self.variable} {self.level:g} hPa"
+            if level_units == "hPa"
+            else f"{self.variable} sigma {self.level:.3g}"
+        )
 
 
 def long_name(variable: str) -> str:
@@ -41,9 +48,14 @@ def long_name(variable: str) -> str:
 
 
 def units(variable: str) -> str:
-    """Of a variable, or of the length of a wind's difference; "" where they are not known."""
+    """Of a variable, or of the length of a wind's difference, as files have them; "" if not known."""
     found = known("u" if variable.endswith("wind_vector") else variable)
     return found.units if found else ""
+
+
+def units_said(variable: str) -> str:
+    """For people: "m s⁻¹" for "m s**-1"."""
+    return re.sub(r"\*\*(-?\d+)", lambda power: power[1].translate(RAISED), units(variable))
 
 
 def channels(grid: Grid, names: FieldNames) -> list[Channel]:
@@ -81,9 +93,10 @@ def winds(of: Sequence[Channel]) -> list[WindPair]:
 
 
 def told(of: Sequence[Channel], grid: Any) -> list[int]:
-    """Places of a few fields that are looked at first: the surface's, and variables at their customary levels.
+    """Places of fields that are looked at first: the surface's, and variables at customary levels.
 
-    Those are WeatherBench's z 500, t 850 and u, v, q at 850 and 700 hPa; of sigma levels what is nearest to them.
+    Those are WeatherBench's z 500, t 850 and u, v, q at 850 and 700 hPa; of sigma levels what is nearest to
+    them.
     """
     wanted = {"z": 500.0, "t": 850.0, "u": 850.0, "v": 850.0, "q": 700.0}
     share = 1.0 if grid.level_units == "hPa" else 1000.0

@@ -1,8 +1,8 @@
 """What the climate has at a time: what anomalies are from, and a forecast to be beaten.
 
-Either the mean of all states, or WeatherBench 2's mean by day of year and hour: over all years and a window of 61
-days whose weights fall linearly to 0 on both sides, so that 59 days count. A year without a 366th day repeats its
-365th there, and the year's end is beside its beginning.
+Either the mean of all states, or WeatherBench 2's mean by day of year and hour: over all years and a window
+of 61 days whose weights fall linearly to 0 on both sides, so that 59 days count. A year without a 366th day
+repeats its 365th there, and the year's end is beside its beginning.
 """
 
 from collections.abc import Iterable, Sequence
@@ -42,8 +42,9 @@ def mean(states: Iterable[State]) -> Climate:
     """
     total = _Total()
     count = 0
-    for count, state in enumerate(states, start=1):
+    for state in states:
         total.add(state, 1.0)
+        count += 1
     if not count:
         raise UserError("a climate needs states, and none are trained on")
     return Climate(f"mean of {count} states", {None: total.mean()})
@@ -75,8 +76,8 @@ def by_day_and_hour(
     for (day, hour), total in totals.items():
         if not total.states:
             raise UserError(
-                f"the states that are trained on have none within {window // 2} days of day {day} of the year at "
-                f"{hour:02d} h: give climatology = 'mean', or take whole years"
+                f"the states that are trained on have none within {window // 2} days of day {day} of the "
+                f"year at {hour:02d} h: give climatology = 'mean', or take whole years"
             )
     kind = f"mean by day of year and hour, {window} days, weights falling linearly"
     return Climate(kind, {key: total.mean() for key, total in totals.items()})

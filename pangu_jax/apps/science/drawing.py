@@ -1,4 +1,4 @@
-"""Figures of forecasts: maps beside the truth, errors over lead, spectra; for pages and for a run's report."""
+"""Figures of forecasts for pages and reports: maps beside the truth, errors over lead, spectra."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,26 +8,35 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MultipleLocator
 
 from data_pipelines.fields.grid import Grid
-from pangu_jax.apps.science.channels import Channel, told, units
+from pangu_jax.apps.science.channels import SPREADING, Channel, told, units_said
 from pangu_jax.apps.science.comparing import Sample
+from pangu_jax.apps.science.maps import map_on
 from pangu_jax.apps.science.scoring import WeatherScores
 from pangu_jax.inline_svg import STYLE
 
 TRUTH = "truth"
 # A colour and a shape each: colours alone do not tell lines apart for everybody. Okabe and Ito's colours.
-LOOKS = (("#0072b2", "o", "-"), ("#d55e00", "s", "--"), ("#6e6e6e", "^", ":"), ("#009e73", "D", "-."), ("#000000", "", "-"))
+LOOKS = (
+    ("#0072b2", "o", "-"),
+    ("#d55e00", "s", "--"),
+    ("#6e6e6e", "^", ":"),
+    ("#009e73", "D", "-."),
+    ("#000000", "", "-"),
+)
 DOTS = 110  # an inch
 ACROSS = 3  # panels beside each other
-SPREADING = ("u", "v", "u10", "v10", "w")  # around 0: their maps have a colour scale with two ends
 
 
-def maps(sample: Sample, channels: Sequence[Channel], grid: Grid) -> np.ndarray:
+def maps(sample: Sample, channels: Sequence[Channel], grid: Grid, land: bool) -> np.ndarray:
     """Forecast, truth and their difference, a row for each field; uint8 [height, width, 3].
 
-    Without coastlines: no file of them is shipped.
+    Args:
+      sample: of a forecast.
+      channels: of all fields.
+      grid: theirs.
+      land: whether coastlines mean anything; where there are any, see `coastlines`.
     """
     rows = len(sample.places)
     width, height = 11.0, max(1.75 * rows, 2.0)
@@ -37,20 +46,20 @@ def maps(sample: Sample, channels: Sequence[Channel], grid: Grid) -> np.ndarray:
         for row, place in enumerate(sample.places):
             forecast, truth = sample.forecast[row], sample.truth[row]
             channel = channels[place]
-            name, unit = channel.said(grid.level_units), units(channel.variable)
+            name, unit = channel.said(grid.level_units), units_said(channel.variable)
             low, high = float(np.nanmin(truth)), float(np.nanmax(truth))
             colours = "viridis"
             if channel.variable in SPREADING:
                 low, high, colours = -max(-low, high), max(-low, high), "PuOr_r"
             for column, (field, what) in enumerate(((forecast, "forecast"), (truth, "truth"))):
-                drawn = _map(axes[row, column], field, grid, low, high, colours)
                 axes[row, column].set_title(f"{name}, {what}")
-            figure.colorbar(drawn, ax=axes[row, :2].tolist(), pad=0.01, label=unit)
+                map_on(axes[row, column], field, grid, low, high, colours, land)
+            figure.colorbar(axes[row, 1].collections[0], ax=axes[row, :2].tolist(), pad=0.01, label=unit)
             difference = forecast - truth
             reach = float(np.nanmax(np.abs(difference))) or 1.0
-            drawn = _map(axes[row, 2], difference, grid, -reach, reach, "RdBu_r")
+            map_on(axes[row, 2], difference, grid, -reach, reach, "RdBu_r", land)
             axes[row, 2].set_title("forecast less truth")
-            figure.colorbar(drawn, ax=axes[row, 2], pad=0.02, label=unit)
+            figure.colorbar(axes[row, 2].collections[0], ax=axes[row, 2], pad=0.02, label=unit)
         return _pixels(figure)
 
 
@@ -63,7 +72,7 @@ def errors(scores: WeatherScores, grid: Grid, region: int = 0) -> np.ndarray:
             axes.plot(*zip(*line, strict=True), dash, color=colour, marker=marker, markersize=4, label=method)
         axes.set_ylim(bottom=0)
         axes.set_xlabel("lead, hours")
-        axes.set_ylabel(f"RMSE, {units(scores.channels[place].variable)}")
+        axes.set_ylabel(f"RMSE, {units_said(scores.channels[place].variable)}")
 
     return _panels(scores, grid, draw)
 
@@ -85,7 +94,7 @@ def spectra(scores: WeatherScores, grid: Grid, lead: int) -> np.ndarray:
         axes.set_xticks(ticks, [str(wave) for wave in ticks])
         axes.minorticks_off()
         axes.set_xlabel("zonal wavenumber")
-        axes.set_ylabel(f"energy, m ({units(scores.channels[place].variable)})$^2$")
+        axes.set_ylabel(f"energy, m · ({units_said(scores.channels[place].variable)})²")
 
     return _panels(scores, grid, draw)
 
@@ -97,7 +106,9 @@ def table_rows(scores: WeatherScores, grid: Grid, leads: Sequence[int]) -> list[
         channel = scores.channels[place]
         for lead in leads:
             errors = scores.values["rmse"][:, scores.leads.index(lead), 0, place]
-            made.append([channel.said(grid.level_units), units(channel.variable), lead, *map(float, errors)])
+            made.append(
+                [channel.said(grid.level_units), units_said(channel.variable), lead, *map(float, errors)]
+            )
     return made
 
 
@@ -118,17 +129,6 @@ def _panels(scores: WeatherScores, grid: Grid, draw: Any) -> np.ndarray:
         handles, labels = axes.flat[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper left", ncols=len(labels), frameon=False)
         return _pixels(figure)
-
-
-def _map(axes: Axes, field_HxW: np.ndarray, grid: Grid, low: float, high: float, colours: str) -> Any:
-    drawn = axes.pcolormesh(
-        grid.longitude_W, grid.latitude_H, field_HxW, vmin=low, vmax=high, cmap=colours, shading="nearest"
-    )
-    axes.set_aspect("auto")
-    for axis, step in ((axes.xaxis, 60), (axes.yaxis, 30)):
-        axis.set_major_locator(MultipleLocator(step))
-        axis.set_major_formatter("{x:g}°")
-    return drawn
 
 
 def _pixels(figure: Figure) -> np.ndarray:

@@ -114,7 +114,7 @@ def _of_store(
     if differs := grid.differs(store.grid):
         raise UserError(f"--init {path} lies on another grid than the run's: it has {differs}")
     place = place_of(store.times_N, time, path)
-    return store.times_N[place], store.simulated, *store.read_anew(place)
+    return store.times_N[place], store.simulated, *store.read(place)
 
 
 def _require_plausible(

@@ -12,9 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
 from data_pipelines.fields.grid import Grid
-from pangu_jax.apps.science.channels import units
+from pangu_jax.apps.science.channels import SPREADING, units
 from pangu_jax.apps.science.coastlines import coastlines
-from pangu_jax.apps.science.drawing import SPREADING
 from pangu_jax.apps.science.forecasting import ShownField
 from pangu_jax.inline_svg import STYLE
 
@@ -63,13 +62,15 @@ def _maps(
         return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
 
 
-def map_on(axes: Axes, field_HxW: np.ndarray, grid: Grid, low: float, high: float, colours: str) -> Any:
+def map_on(
+    axes: Axes, field_HxW: np.ndarray, grid: Grid, low: float, high: float, colours: str, land: bool = True
+) -> Any:
     """Draw a field with coastlines, where there are any; what came of it has the colours."""
     drawn = axes.pcolormesh(
         grid.longitude_W, grid.latitude_H, field_HxW, vmin=low, vmax=high, cmap=colours, shading="nearest"
     )
     (west, east), (south, north) = axes.get_xlim(), axes.get_ylim()
-    lines = [line + np.float32([turn, 0]) for line in coastlines() for turn in (-360, 0, 360)]
+    lines = [line + np.float32([turn, 0]) for line in coastlines() * land for turn in (-360, 0, 360)]
     inside = [line for line in lines if line[:, 0].max() >= west and line[:, 0].min() <= east]
     axes.add_collection(LineCollection(inside, colors="black", linewidths=0.6), autolim=False)
     axes.set_xlim(west, east)

@@ -1,9 +1,9 @@
 """Scores of forecasts by WeatherBench 2's definitions (arXiv 2308.15560; weatherbench2/metrics.py), in NumPy.
 
-Fields are [T, ..., H, W] in float32 or float64, times first; sums are in float64. Each score is of single fields
-[T, ...]: a score over time is the mean of it over T, and a root is taken of that mean (`rmse`, `wind_vector_rmse`,
-`spread_skill`). What is missing (NaN) in an area makes its score NaN: give an area without such cells
-(`areas.area(there_HxW=...)`).
+Fields are [T, ..., H, W] in float32 or float64, times first; sums are in float64. Each score is of single
+fields [T, ...]: a score over time is the mean of it over T, and a root is taken of that mean (`rmse`,
+`wind_vector_rmse`, `spread_skill`). What is missing (NaN) in an area makes its score NaN: give an area
+without such cells (`areas.area(there_HxW=...)`).
 """
 
 import functools
@@ -90,9 +90,11 @@ def crps(members: np.ndarray, truth: np.ndarray, area: Area) -> Crps:
 
     def parts(x_MxNxC: np.ndarray, y_NxC: np.ndarray) -> np.ndarray:
         x_MxNxC = x_MxNxC - y_NxC
-        skill_NxC = np.abs(x_MxNxC).sum(0) / count
-        spread_NxC = _rank_sum(x_MxNxC) * (2 / max(count * (count - 1), 1))
-        return np.stack([area.mean(skill_NxC.astype(np.float64)), area.mean(spread_NxC.astype(np.float64))], -1)
+        skill_N = _member_means(np.abs(x_MxNxC), area).sum(0) / count
+        spread_N = np.zeros(len(y_NxC))
+        for rank, row_NxC in enumerate(_sorted_rows(x_MxNxC), start=1):
+            spread_N += (2 * rank - count - 1) * area.mean(row_NxC)
+        return np.stack([skill_N, spread_N * (2 / max(count * (count - 1), 1))], -1)
 
     skill, spread = np.moveaxis(_by_field(parts, members, truth, members=count), -1, 0)
     return Crps(skill - spread / 2, skill, spread)
@@ -108,27 +110,42 @@ class SpreadSkill(NamedTuple):
 
 def spread_skill(members: np.ndarray, truth: np.ndarray, area: Area) -> SpreadSkill:
     """Of ensembles [M, T, ..., H, W], over area and time, roots after means."""
+    spread, skill = (np.sqrt(of.mean(0)) for of in ensemble_squares(members, truth, area))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return SpreadSkill(spread, skill, spread / skill)
+
+
+def ensemble_squares(members: np.ndarray, truth: np.ndarray, area: Area) -> tuple[np.ndarray, np.ndarray]:
+    """Variance of members (by M - 1) and square error of their mean, over the area; float64 [T, ...] each.
+
+    Args:
+      members: [M, T, ..., H, W].
+      truth: [T, ..., H, W].
+      area: where.
+    """
     count = len(members)
 
     def parts(x_MxNxC: np.ndarray, y_NxC: np.ndarray) -> np.ndarray:
-        # From the first member, not from 0: squares of a height or a pressure would leave no digits for a variance.
-        others_MxNxC = _less(x_MxNxC[1:], x_MxNxC[0])
+        # From the first member, not from 0: squares of a height or a pressure would leave no digits for a
+        # variance, and differences leave enough of them to float32.
+        others_MxNxC = x_MxNxC[1:] - x_MxNxC[0]
         mean_NxC = others_MxNxC.sum(0) / count
-        variance_NxC = np.einsum("mnc,mnc->nc", others_MxNxC, others_MxNxC) - count * np.square(mean_NxC)
-        error_NxC = mean_NxC + _less(x_MxNxC[0], y_NxC)
-        return np.stack([area.mean(variance_NxC) / max(count - 1, 1), area.mean(np.square(error_NxC))], -1)
+        squares_N = area.mean(np.square(mean_NxC))
+        mean_NxC += x_MxNxC[0] - y_NxC
+        np.square(others_MxNxC, out=others_MxNxC)
+        variance_N = (_member_means(others_MxNxC, area).sum(0) - count * squares_N) / max(count - 1, 1)
+        return np.stack([np.maximum(variance_N, 0), area.mean(np.square(mean_NxC))], -1)
 
-    spread, skill = np.sqrt(np.moveaxis(_by_field(parts, members, truth, members=count).mean(0), -1, 0))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return SpreadSkill(spread, skill, spread / skill)
+    variance, square = np.moveaxis(_by_field(parts, members, truth, members=count), -1, 0)
+    return variance, square
 
 
 def zonal_spectrum(fields: np.ndarray, latitude_H: np.ndarray) -> np.ndarray:
     """Energy by zonal wavenumber, float64 [..., H, W // 2 + 1], in the field's units squared times metres.
 
-    C |F_0|^2, and 2 C |F_k|^2 for the others, with F the Fourier transform over W (by 1 / W) and C the length of
-    the latitude's circle, as WeatherBench 2's ZonalEnergySpectrum; the wave that ends an even W, too, counts
-    twice there.
+    C |F_0|^2, and 2 C |F_k|^2 for the others, with F the Fourier transform over W (by 1 / W) and C the
+    length of the latitude's circle, as WeatherBench 2's ZonalEnergySpectrum; the wave that ends an even W,
+    too, counts twice there.
 
     Args:
       fields: [..., H, W], W evenly all around the globe.
@@ -143,7 +160,8 @@ def zonal_spectrum(fields: np.ndarray, latitude_H: np.ndarray) -> np.ndarray:
 
 
 def wavelengths(latitude_H: np.ndarray, count: int) -> np.ndarray:
-    """Metres of each zonal wavenumber 0 .. count - 1 at each latitude, float64 [H, K]; infinite for number 0."""
+    """Metres of each zonal wavenumber 0 .. count - 1 at each latitude, float64 [H, K]; infinite for number
+    0."""
     circle_H = 2 * np.pi * EARTH_RADIUS_M * np.cos(np.deg2rad(np.asarray(latitude_H, np.float64)))
     with np.errstate(divide="ignore"):
         return circle_H[:, None] / np.arange(count)
@@ -151,39 +169,37 @@ def wavelengths(latitude_H: np.ndarray, count: int) -> np.ndarray:
 
 @functools.cache
 def sorting_network(count: int) -> tuple[tuple[int, int], ...]:
-    """Pairs (low, high) whose exchange, in this order, sorts `count` values: Batcher's merge of odd and even."""
-    pairs = []
+    """Pairs (low, high) whose exchange, in this order, sorts `count` values: Batcher's odd-even merges."""
+    pairs: list[tuple[int, int]] = []
     size = 1
     while size < count:
         step = size
         while step:
             for first in range(step % size, count - step, 2 * step):
-                for low in range(first, min(first + step, count - step)):
-                    if low // (2 * size) == (low + step) // (2 * size):
-                        pairs.append((low, low + step))
+                lows = range(first, min(first + step, count - step))
+                merged = 2 * size
+                pairs += [(low, low + step) for low in lows if low // merged == (low + step) // merged]
             step //= 2
         size *= 2
     return tuple(pairs)
 
 
-def _rank_sum(x_MxN: np.ndarray) -> np.ndarray:
-    """Sum of 2 rank - M - 1 times each of M values, [N]: those of an array, which is used up.
+def _sorted_rows(x_MxNxC: np.ndarray) -> list[np.ndarray]:
+    """M values, ascending, in place of those of an array, which is used up.
 
     Whole rows are compared, which is faster than sorting columns.
     """
-    count = len(x_MxN)
-    rows, free = list(x_MxN), np.empty_like(x_MxN[0])
-    for low, high in sorting_network(count):
+    rows, free = list(x_MxNxC), np.empty_like(x_MxNxC[0])
+    for low, high in sorting_network(len(rows)):
         np.minimum(rows[low], rows[high], out=free)
         np.maximum(rows[low], rows[high], out=rows[high])
         rows[low], free = free, rows[low]
-    # Ranks r and M + 1 - r have opposite factors.
-    total = np.zeros_like(free)
-    for rank in range(count // 2):
-        rows[-1 - rank] -= rows[rank]
-        rows[-1 - rank] *= count - 1 - 2 * rank
-        total += rows[-1 - rank]
-    return total
+    return rows
+
+
+def _member_means(x_MxNxC: np.ndarray, area: Area) -> np.ndarray:
+    """Means over an area, float64 [M, N]."""
+    return area.mean(x_MxNxC.reshape(-1, x_MxNxC.shape[-1])).reshape(x_MxNxC.shape[:2])
 
 
 def _less(one: np.ndarray, other: np.ndarray) -> np.ndarray:

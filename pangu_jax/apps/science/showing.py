@@ -1,11 +1,11 @@
-"""What a training report shows of forecasts: maps beside the truth, errors over lead, spectra, a scorecard."""
+"""What a report shows of forecasts: maps beside the truth, errors over lead, spectra, a scorecard."""
 
 from collections.abc import Sequence
 
 import jax
 
 from data_pipelines.fields.field_set import FieldSet
-from pangu_jax.apps.science import comparing, drawing
+from pangu_jax.apps.science import coastlines, comparing, drawing
 from pangu_jax.apps.science.rolling import Roller
 from pangu_jax.workloads import RunContext, Variables, Workload
 from pangu_jax.workloads.exhibits import Exhibit, Image, Table
@@ -28,22 +28,25 @@ def exhibits(workload: Workload, variables: Variables, run: RunContext) -> Seque
     shown = [hours for hours in SHOWN if hours in leads] or [leads[0]]
     found = comparing.compare(Roller(workload, variables, run), data, leads, [REGION])
     scores, grid = found.scores, data.grid
+    without = f" ({coastlines.said()})" if found.land and coastlines.said() else ""
     count = f"{scores.windows} held-out forecasts"
     made: list[Exhibit] = [
         Image(
-            f"{sample.lead} h after {sample.time}: forecast, truth and the difference (no coastlines)",
-            drawing.maps(sample, scores.channels, grid),
+            f"{sample.lead} h after {sample.time}: forecast, truth and the difference{without}",
+            drawing.maps(sample, scores.channels, grid, found.land),
         )
         for sample in found.samples
         if sample.lead in (shown[:-1] or shown)
     ]
     made.append(
-        Image(f"RMSE over lead, {count}, cells by their area; steps of {lead} h", drawing.errors(scores, grid))
+        Image(
+            f"RMSE over lead, {count}, cells by their area; steps of {lead} h", drawing.errors(scores, grid)
+        )
     )
     if scores.spectra is not None:
         made.append(
             Image(
-                f"zonal spectra between 30 and 60 degrees, {shown[0]} h: what is below the truth is too smooth",
+                f"zonal spectra between 30 and 60 degrees, {shown[0]} h: below the truth is too smooth",
                 drawing.spectra(scores, grid, shown[0]),
             )
         )

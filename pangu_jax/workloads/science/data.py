@@ -13,17 +13,44 @@ from pangu_jax.workloads import Source, TrainStream
 class FieldData(Protocol):
     """Where states of the atmosphere come from, such as `data_pipelines.fields.field_set.FieldSet`.
 
-    A batch is upper f32 [B, T, L, H, W, U] and surface f32 [B, T, H, W, S] in physical units, T states that are
-    `lead_hours` apart; time, place and task_id int32 [B], weight f32 [B]. Cells that are missing are NaN.
+    A batch is upper f32 [B, T, L, H, W, U] and surface f32 [B, T, H, W, S] in physical units, T states that
+    are `lead_hours` apart; time, place and task_id int32 [B], weight f32 [B]. Cells that are missing are NaN.
     """
 
-    grid: Any  # a Grid: latitude_H, longitude_W, level_L, level_units, periodic, weights_H
-    names: Any  # FieldNames: upper, surface, constants
-    lead_hours: int
-    steps: int  # of lead_hours that a window goes on after its first state
-    statistics: Any  # Statistics of states: upper_mean_LxU, upper_std_LxU, surface_mean_S, surface_std_S
-    increments: Any  # Statistics of the change over lead_hours
-    constants_HxWxK: np.ndarray
+    @property
+    def grid(self) -> Any:
+        """A `Grid`."""
+        ...
+
+    @property
+    def names(self) -> Any:
+        """`FieldNames`: upper, surface, constants."""
+        ...
+
+    @property
+    def lead_hours(self) -> int:
+        """From one state of a window to the next."""
+        ...
+
+    @property
+    def steps(self) -> int:
+        """Of `lead_hours` that a window goes on after its first state."""
+        ...
+
+    @property
+    def statistics(self) -> Any:
+        """`Statistics` of states."""
+        ...
+
+    @property
+    def increments(self) -> Any:
+        """`Statistics` of the change over `lead_hours`."""
+        ...
+
+    @property
+    def constants_HxWxK(self) -> np.ndarray:
+        """Fields that do not change."""
+        ...
 
     def train_source(self, batch_size: int, seed: int, shift: int = 0) -> TrainStream:
         """Endless windows."""
@@ -44,7 +71,7 @@ class FieldData(Protocol):
 
 @dataclass(frozen=True)
 class NoFields:
-    """What is left of the fields when a finished run is opened: enough for forecasts, nothing to learn from."""
+    """What is left of the fields when a finished run is opened: enough for forecasts, not to learn from."""
 
     grid: Any
     names: Any

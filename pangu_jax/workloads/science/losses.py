@@ -31,9 +31,7 @@ class FieldLoss:
     surface_share: float
     rows_H: np.ndarray | None
 
-    def __call__(
-        self, difference: tuple[jax.Array, jax.Array]
-    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def __call__(self, difference: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
         """The loss [B], and the unweighted mean of each variable, [B, U] and [B, S]; fp32.
 
         Args:

@@ -53,7 +53,10 @@ class Scales:
                         "build the store again"
                     )
             made[f"{where}_mean_{end}"], made[f"{where}_std_{end}"] = mean, std
-            made[f"change_{where}_mean_{end}"], made[f"change_{where}_std_{end}"] = change_mean / std, change_std / std
+            made[f"change_{where}_mean_{end}"], made[f"change_{where}_std_{end}"] = (
+                change_mean / std,
+                change_std / std,
+            )
         return cls(**{name: array.astype(np.float32) for name, array in made.items()})
 
     def normalised(self, upper_BxLxHxWxU: jax.Array, surface_BxHxWxS: jax.Array) -> State:

@@ -7,6 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from data_pipelines.errors import DataError
+from data_pipelines.fields.grid import Grid
+from data_pipelines.fields.statistics import Statistics
+from data_pipelines.fields.variables import FieldNames
 from pangu_jax.errors import UserError
 from pangu_jax.workloads.science.data import FieldData, NoFields
 
@@ -36,10 +40,6 @@ def opened(directory: Path) -> NoFields:
     Raises:
       UserError: a file is missing or damaged.
     """
-    from data_pipelines.fields.grid import Grid
-    from data_pipelines.fields.statistics import Statistics
-    from data_pipelines.fields.variables import FieldNames
-
     try:
         kept = json.loads((directory / FILE).read_text("utf-8"))
         constants_HxWxK = np.load(directory / CONSTANTS, allow_pickle=False)
@@ -48,13 +48,11 @@ def opened(directory: Path) -> NoFields:
             FieldNames(**{name: tuple(own) for name, own in kept["names"].items()}),
             int(kept["lead_hours"]),
             int(kept["steps"]),
-            *(
-                Statistics(**{name: np.asarray(own[name], np.float64) for name in NUMBERS})
-                for own in (kept["statistics"], kept["increments"])
-            ),
+            Statistics.from_json(kept["statistics"]),
+            Statistics.from_json(kept["increments"]),
             constants_HxWxK,
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, DataError):
         raise UserError(
             f"{directory / FILE} is missing or damaged: run this run's `pangu train` again to get it back"
         ) from None

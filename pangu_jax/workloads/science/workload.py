@@ -4,7 +4,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import gin
 import jax
@@ -99,7 +99,7 @@ class ForecastModel(Workload):
         for name, size in zip(names, found, strict=True):
             if getattr(model, name) != size:
                 raise UserError(
-                    f"EarthTransformer.{name} = {getattr(model, name)}, and the fields have {size}: set it to that"
+                    f"EarthTransformer.{name} = {getattr(model, name)}, and the fields have {size}: set it so"
                 )
         if model.periodic != data.grid.periodic:
             raise UserError(
@@ -149,15 +149,14 @@ class ForecastModel(Workload):
         state = self.scales.normalised(upper_BxLxHxWxU, surface_BxHxWxS)
         return self.scales.physical(*self.advanced(variables, state, None, run))
 
-    def advanced(
-        self, variables: Variables, state: State, keys: jax.Array | None, run: RunContext
-    ) -> State:
+    def advanced(self, variables: Variables, state: State, keys: jax.Array | None, run: RunContext) -> State:
         """The next normalised state of a normalised one, fp32."""
         upper, surface = (jnp.where(jnp.isfinite(part), part, 0.0) for part in state)
         if upper.shape[-2] != self.model.longitude:
             raise UserError(
-                f"{upper.shape[-2]} of {self.model.longitude} longitudes are here: windows that roll cross devices, "
-                "and only the compiler exchanges them; set Layout.partitioning = 'auto', or Layout.sequence = 1"
+                f"{upper.shape[-2]} of {self.model.longitude} longitudes are here: windows that roll "
+                "cross devices, and only the compiler exchanges them; set Layout.partitioning = 'auto', "
+                "or Layout.sequence = 1"
             )
         read = upper
         if self.model.height_channel:
@@ -172,7 +171,7 @@ class ForecastModel(Workload):
         return upper + more_upper, surface + more_surface
 
     def loss(self, variables: Variables, batch: Batch, keys: jax.Array | None, run: RunContext) -> Sums:
-        """The mean over `rollout` steps of each example's loss; what is missing in the truth does not count."""
+        """The mean over `rollout` steps of each example's loss; what the truth lacks does not count."""
         weight_B = batch["weight"].astype(jnp.float32)
         upper, surface = self.scales.normalised(batch["upper"], batch["surface"])
         state, totals = (upper[:, 0], surface[:, 0]), []
@@ -183,7 +182,9 @@ class ForecastModel(Workload):
             if self.targets == "increment":
                 difference = self.scales.in_changes(*difference)
             totals.append(self.field_loss(difference))
-        loss_B, upper_BxU, surface_BxS = (sum(parts) / self.rollout for parts in zip(*totals, strict=True))
+        loss_B, upper_BxU, surface_BxS = (
+            sum(parts[1:], parts[0]) / self.rollout for parts in zip(*totals, strict=True)
+        )
         count, summed = jnp.sum(weight_B), jnp.sum(loss_B * weight_B)
         metrics = {"loss/forecast": (summed, count)}
         for names, errors in ((self.data.names.upper, upper_BxU), (self.data.names.surface, surface_BxS)):
@@ -200,7 +201,9 @@ class ForecastModel(Workload):
             "upper": jax.ShapeDtypeStruct(
                 (*leading, levels, latitudes, longitudes, len(names.upper)), jnp.float32
             ),
-            "surface": jax.ShapeDtypeStruct((*leading, latitudes, longitudes, len(names.surface)), jnp.float32),
+            "surface": jax.ShapeDtypeStruct(
+                (*leading, latitudes, longitudes, len(names.surface)), jnp.float32
+            ),
             "time": numbers,
             "place": numbers,
             "weight": jax.ShapeDtypeStruct((batch_size,), jnp.float32),
@@ -235,7 +238,13 @@ class ForecastModel(Workload):
         """Cells of the states that are forecast: a place on the grid in every variable."""
         levels, latitudes, longitudes = self.data.grid.shape
         names = self.data.names
-        return batch_size * self.rollout * latitudes * longitudes * (levels * len(names.upper) + len(names.surface))
+        return (
+            batch_size
+            * self.rollout
+            * latitudes
+            * longitudes
+            * (levels * len(names.upper) + len(names.surface))
+        )
 
     def flops_per_step(self, batch_size: int) -> float:
         """Matrix products forward and backward (3x forward)."""

@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 
-from data_pipelines.fields.grid import Grid
-from data_pipelines.fields.variables import FieldNames
 from pangu_jax import cli
 from tests.apps.science.drifting import GRID, NAMES, RECIPE, state
 
@@ -18,9 +16,7 @@ def store(tmp_path_factory):
 
     path = tmp_path_factory.mktemp("science") / "store.zarr"
     times = np.datetime64("2001-01-01T00") + np.arange(STATES) * np.timedelta64(6, "h")
-    grid: Grid = GRID
-    names: FieldNames = NAMES
-    write_store(path, grid, names, times, state)
+    write_store(path, GRID, NAMES, times, state)
     return path
 
 

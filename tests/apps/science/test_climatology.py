@@ -14,7 +14,7 @@ def state(value):
 
 
 def definition(values_N, day, hour):
-    """A table of years and days 1 to 366, the year of 365 with its last one twice; a triangle of 61 around a day."""
+    """Of a table of years and days 1 to 366, a year of 365 with its last one twice; a triangle of 61."""
     table = np.full((2, 366), np.nan)
     for time, value in zip(HOURS, values_N, strict=True):
         own_day, own_hour = climatology.day_and_hour(time)
@@ -33,7 +33,9 @@ def test_by_day_and_hour_is_the_triangle_over_all_years():
     climate = climatology.by_day_and_hour(pairs, times)
     for time in times:
         upper, surface = climate.at(time)
-        np.testing.assert_allclose(upper.item(), definition(values_N, *climatology.day_and_hour(time)), rtol=1e-12)
+        np.testing.assert_allclose(
+            upper.item(), definition(values_N, *climatology.day_and_hour(time)), rtol=1e-12
+        )
         assert surface.item() == -upper.item()
     assert climate.at(times[1])[0].item() != climate.at(times[2])[0].item()
 
@@ -52,6 +54,11 @@ def test_the_mean_leaves_out_what_is_missing():
 
 
 def test_days_of_the_year_count_from_one():
-    days = {"2020-01-01T06": (1, 6), "2020-12-31T18": (366, 18), "2021-12-31T00": (365, 0), "1582-03-01T00": (60, 0)}
+    days = {
+        "2020-01-01T06": (1, 6),
+        "2020-12-31T18": (366, 18),
+        "2021-12-31T00": (365, 0),
+        "1582-03-01T00": (60, 0),
+    }
     for time, wanted in days.items():
         assert climatology.day_and_hour(np.datetime64(time)) == wanted

@@ -1,4 +1,4 @@
-"""Weights of other libraries: each number goes where it is used, and mfai's network gives the same as ours."""
+"""Weights of other libraries: each number goes where it is used, and mfai's network gives what ours does."""
 
 import dataclasses
 from contextlib import contextmanager
@@ -18,7 +18,12 @@ from pangu_jax.workloads.science.model.earth import EarthConfig
 from tests.workloads.science import small_fields
 
 SMALL = dataclasses.replace(
-    small_fields.EARTH, depths=(2, 6, 6, 2), longitude=16, latitude=13, patch=(2, 4, 2), **released.AS_RELEASED
+    small_fields.EARTH,
+    depths=(2, 6, 6, 2),
+    longitude=16,
+    latitude=13,
+    patch=(2, 4, 2),
+    **released.AS_RELEASED,
 )
 
 
@@ -35,7 +40,8 @@ class Held:
 
 def shapes_of(config):
     return {
-        path: leaf.shape for path, leaf in parts.by_path(jax.eval_shape(config.init, jax.random.key(0))).items()
+        path: leaf.shape
+        for path, leaf in parts.by_path(jax.eval_shape(config.init, jax.random.key(0))).items()
     }
 
 
@@ -44,7 +50,13 @@ def test_the_released_names_and_shapes_are_those_of_the_published_model():
     assert len(found) == 4 * 2 + 3 + 4 + 16 * 13
     assert found["b1.a1.weight"] == (192, 192, 1) and found["b1.a2.weight"] == (192, 112, 1)
     assert found["b1.a142.bias"] == (160,) and found["b1.a143.weight"] == (64, 384, 1)
-    assert found["onnx::Add_8950"] == (1, 124, 6, 144, 144) and found["onnx::Add_9783"] == (1, 64, 12, 144, 144)
+    assert found["onnx::Add_8950"] == (1, 124, 6, 144, 144) and found["onnx::Add_9783"] == (
+        1,
+        64,
+        12,
+        144,
+        144,
+    )
     assert found["onnx::MatMul_9908"] == (768, 192) and found["b1.a141.fc2.bias"] == (192,)
     numbers = sum(int(np.prod(shape)) for name, shape in found.items() if "Add" in name)
     assert numbers == pytest.approx(252.8e6, rel=1e-3)  # of 1.107 GB that a file has
@@ -54,7 +66,9 @@ def test_released_weights_become_ours():
     rng = np.random.default_rng(0)
     ours = {path: rng.normal(size=shape).astype(np.float32) for path, shape in shapes_of(SMALL).items()}
     state = {
-        each.name: np.asarray(_spread(ours, each))[None] if "Add" in each.name else parts.written(each, ours.__getitem__)
+        each.name: np.asarray(_spread(ours, each))[None]
+        if "Add" in each.name
+        else parts.written(each, ours.__getitem__)
         for each in released.table(SMALL)
     }
     found = parts.read(Held(state), released.table(SMALL), shapes_of(SMALL))

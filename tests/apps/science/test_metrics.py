@@ -115,7 +115,9 @@ def test_what_is_missing_is_missing_where_it_counts(fields):
     assert np.isnan(found[0]) and np.isfinite(found[1])
     assert np.isfinite(metrics.rmse(forecast, truth, areas.area(LATITUDE_H, LONGITUDE_W, "tropics"))).all()
     there = np.isfinite(forecast).all((0, 1))
-    assert np.isfinite(metrics.rmse(forecast, truth, areas.area(LATITUDE_H, LONGITUDE_W, there_HxW=there))).all()
+    assert np.isfinite(
+        metrics.rmse(forecast, truth, areas.area(LATITUDE_H, LONGITUDE_W, there_HxW=there))
+    ).all()
 
 
 def test_one_member_has_its_absolute_error_and_no_spread(fields):

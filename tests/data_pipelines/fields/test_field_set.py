@@ -1,159 +1,131 @@
-"""Stores of fields and the windows that are drawn from them."""
-
-import dataclasses
-import shutil
+"""Windows that are drawn from a store."""
 
 import numpy as np
 import pytest
 
 from data_pipelines.errors import DataError
-from data_pipelines.fields import writing
 from data_pipelines.fields.field_set import fields
-from data_pipelines.fields.grid import Grid
-from data_pipelines.fields.statistics import Statistics
-from data_pipelines.fields.store import FieldStore
 from data_pipelines.fields.variables import FieldNames
 from data_pipelines.fields.writing import write_store
+from tests.data_pipelines.fields.small_store import GRID, HOURS, NAMES, state
 
 pytest.importorskip("zarr")
 
-GRID = Grid(np.array([60.0, 20.0, -20.0, -60.0]), np.arange(6) * 60.0, [850.0, 500.0])
-NAMES = FieldNames(("u", "v"), ("msl",))
-HOURS = np.datetime64("2020-01-01T00", "h") + 6 * np.delete(np.arange(41), 20)  # one is missing
 
-
-def state(place: int):
-    rng = np.random.default_rng(place)
-    return rng.normal(100, 5, (2, 4, 6, 2)).astype("f"), rng.normal(1e5, 300, (4, 6, 1)).astype("f")
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    path = tmp_path_factory.mktemp("fields") / "some.zarr"
-    write_store(path, GRID, NAMES, HOURS, state)
-    return path
-
-
-def contents(path):
-    return {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
-
-
-def test_a_store_is_what_was_written_and_xarray_reads_it(path):
-    xarray = pytest.importorskip("xarray")
-    store = FieldStore.open(path)
-    assert (store.grid, store.names, store.step_hours) == (GRID, NAMES, 6)
-    np.testing.assert_array_equal(store.read(7)[0], state(7)[0])
-    upper = np.stack([state(place)[0] for place in range(40)]).astype(np.float64)
-    np.testing.assert_allclose(store.statistics.upper_std_LxU, upper.std((0, 2, 3)), rtol=1e-12)
-    np.testing.assert_allclose(store.statistics.upper_mean_LxU, upper.mean((0, 2, 3)), rtol=1e-12)
-    seen = xarray.open_zarr(path, chunks=None)
-    assert seen.time.values[21] == np.datetime64("2020-01-06T12")
-    np.testing.assert_array_equal(seen.v.values[21], store.read(21)[0][..., 1])
-    assert seen.u.attrs["standard_name"] == "eastward_wind"
-
-
-def test_what_was_begun_is_gone_on_with_to_the_same_bytes(path, tmp_path):
-    asked = []
-
-    def dies(place):
-        asked.append(place)
-        if place == 11:
-            raise KeyboardInterrupt
-        return state(place)
-
-    with pytest.raises(KeyboardInterrupt):
-        write_store(tmp_path / "again.zarr", GRID, NAMES, HOURS, dies)
-    assert not (tmp_path / "again.zarr").exists()
-    write_store(
-        tmp_path / "again.zarr", GRID, NAMES, HOURS, lambda place: (asked.append(place), state(place))[1]
-    )
-    assert asked == [*range(12), *range(11, 40)]
-    assert contents(tmp_path / "again.zarr") == contents(path)
-
-
-def test_another_set_is_not_gone_on_with(tmp_path):
-    writing.begin(tmp_path / "a.zarr", GRID, NAMES, HOURS)
-    with pytest.raises(DataError, match="another set"):
-        write_store(tmp_path / "a.zarr", GRID, NAMES, HOURS[:-1], state)
-
-
-def test_a_lost_chunk_is_named(path, tmp_path):
-    shutil.copytree(path, tmp_path / "broken.zarr")
-    shutil.rmtree(tmp_path / "broken.zarr" / "msl" / "c" / "3")
-    with pytest.raises(DataError, match=r"1 of 40 states of msl are missing, the first at 2020-01-01T18"):
-        FieldStore.open(tmp_path / "broken.zarr")
-
-
-def test_windows_leave_gaps_out_and_sides_keep_apart(path):
+def test_gaps_are_told_and_leads_that_are_not_there_refused(path):
     data = fields(str(path), lead_hours=12, steps=2, gap_hours=24, validation=0.25)
-    assert "windows are left out" in data.notices()[0]
-    hours = data.store.hours_N
-    for side in data.sides:
-        assert np.isin(hours[side] + 12, hours).all() and np.isin(hours[side] + 24, hours).all()
-    learnt, held_out = data.sides
-    assert hours[learnt].max() + 24 + 24 < hours[held_out].min()
-    with pytest.raises(DataError, match="7 h later"):
+    assert "2 of 36 windows are left out" in data.notices()[0]
+    learnt, held_out = (data.store.times_N[side] for side in data.sides)
+    assert learnt.max() + np.timedelta64(48, "h") < held_out.min()
+    with pytest.raises(DataError, match="no state has one 7 h later"):
         _ = fields(str(path), lead_hours=7).starts_N
+    with pytest.raises(
+        DataError, match=r"from 2020-01-01T00 to 2020-01-11T00 no window of 24 h is to train on"
+    ):
+        _ = fields(str(path)).sides
+
+
+def test_days_can_be_held_out(path):
+    data = fields(str(path), lead_hours=6, validation="2020-01-05/2020-01-05", gap_hours=12)
+    learnt, held_out = (data.store.times_N[side] for side in data.sides)
+    assert held_out.tolist() == [np.datetime64(f"2020-01-05T{hour:02}", "h").item() for hour in (0, 6, 12)]
+    assert learnt.max() == np.datetime64("2020-01-04T00", "h")
+    assert data.order()["held out"] == "2020-01-05/2020-01-05 after 12 h"
 
 
 def test_a_batch_is_a_function_of_its_step(path, tmp_path):
     data = fields(str(path), lead_hours=6, gap_hours=6, symmetries=True, cache_dir=str(tmp_path))
     source = data.train_source(4, seed=1)
+    source.batch(4)
     batch = source.batch(5)
     rows = data.train_source(4, seed=1).batch(5, slice(2, 4))
+    same = data.train_source(8, seed=1, shift=4).batch(2)
     for name, array in batch.items():
         np.testing.assert_array_equal(array[2:], rows[name])
+        np.testing.assert_array_equal(array, same[name][:4])
     assert batch["upper"].shape == (4, 2, 2, 4, 6, 2) and batch["surface"].shape == (4, 2, 4, 6, 1)
-    later = data.store.hours_N[batch["place"]]
-    np.testing.assert_array_equal(later, batch["time"])
+    np.testing.assert_array_equal(data.store.hours_N[batch["place"]], batch["time"])
     assert len({(*one.ravel()[:3],) for one in batch["upper"]}) == 4
+    assert source.identity(5)[0].startswith("fields: 2020-01-")
+
+
+def test_what_is_held_out_is_read_once_as_it_is(path):
+    data = fields(str(path), lead_hours=6, steps=2, gap_hours=6, validation=0.3, symmetries=True)
+    source = data.validation_sources(4)["fields"]
+    batches = [source.batch(step) for step in range(len(source))]
+    weight, place = (np.concatenate([batch[name] for batch in batches]) for name in ("weight", "place"))
+    assert place[weight > 0].tolist() == data.sides[1].tolist() and (place[weight == 0] == -1).all()
+    first = data.sides[1][0]
+    for step in range(3):
+        np.testing.assert_array_equal(batches[0]["upper"][0, step], state(first + step)[0])
+    few = fields(str(path), lead_hours=6, gap_hours=6, validation=0.3, validation_windows=3)
+    chosen = few.validation_sources(4)["fields"].batch(0)["place"]
+    held_out = few.sides[1]
+    assert chosen[:3].tolist() == [held_out[0], held_out[(len(held_out) - 1) // 2], held_out[-1]]
 
 
 def test_symmetries_turn_and_mirror(path):
     data = fields(str(path), lead_hours=6, gap_hours=6, symmetries=True)
+    assert "the Earth has land and seasons" in data.notices()[-1]
     task = data._task(data.sides[0], True)
     plain = data._task(data.sides[0], False).window(3, np.random.default_rng(0))
     seen = set()
     for seed in range(12):
         moved = task.window(3, np.random.default_rng(seed))
-        turned = [np.roll(moved["upper"], -by, -2) for by in range(6)]
-        mirror = [one[..., ::-1, :, :] * np.array([1, -1], "f") for one in turned]
-        matches = [any((one == plain["upper"]).all() for one in way) for way in (turned, mirror)]
+        turned = [(np.roll(moved["upper"], -by, -2), np.roll(moved["surface"], -by, -2)) for by in range(6)]
+        mirror = [(a[..., ::-1, :, :] * np.array([1, -1], "f"), b[..., ::-1, :, :]) for a, b in turned]
+        matches = [
+            any((a == plain["upper"]).all() and (b == plain["surface"]).all() for a, b in way)
+            for way in (turned, mirror)
+        ]
         assert sum(matches) == 1
         seen.add(matches[0])
     assert seen == {True, False}
 
 
-def test_a_choice_of_variables_and_levels(path):
-    store = FieldStore.open(path, upper=("v",), levels=(500,))
-    np.testing.assert_array_equal(store.read(2)[0], state(2)[0][1:, ..., 1:])
-    assert store.statistics.upper_std_LxU.shape == (1, 1)
-    with pytest.raises(DataError, match="level 300 is not there"):
-        FieldStore.open(path, levels=(300,))
-    with pytest.raises(DataError, match="no q; it has u, v"):
-        FieldStore.open(path, upper=("q",))
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (FieldNames(("u", "v"), ("msl",), ("lsm",)), "do not turn with it .lsm"),
+        (FieldNames(("u", "vorticity"), ("msl",)), "whether vorticity changes its sign"),
+    ],
+)
+def test_symmetries_that_are_none_are_refused(tmp_path, names, said):
+    constants = np.zeros((4, 6, len(names.constants)), "f")
+    write_store(tmp_path / "a.zarr", GRID, names, HOURS[:2], state, constants)
+    with pytest.raises(DataError, match=said):
+        _ = fields(str(tmp_path / "a.zarr"), symmetries=True).store
 
 
-def test_increments_are_of_the_lead(path, tmp_path):
+def test_increments_are_of_the_lead_and_counted_once(path, tmp_path):
     data = fields(str(path), lead_hours=12, gap_hours=6, cache_dir=str(tmp_path))
-    learnt = data.sides[0]
-    changes = [state(place + 2)[0].astype(float) - state(place)[0] for place in learnt if place + 2 < 20]
-    other = fields(str(path), lead_hours=12, gap_hours=6, cache_dir=str(tmp_path)).increments
-    np.testing.assert_allclose(other.upper_std_LxU, data.increments.upper_std_LxU)
-    np.testing.assert_allclose(data.increments.upper_std_LxU, np.std(changes, (0, 2, 3)), rtol=0.1)
+    later = data.store.place_of
+    pairs = [(place, later[int(data.store.hours_N[place]) + 12]) for place in data.sides[0].tolist()]
+    changes = np.stack([state(b)[0] - state(a)[0] for a, b in pairs]).astype(float)
+    np.testing.assert_allclose(data.increments.upper_std_LxU, changes.std((0, 2, 3)), rtol=1e-12)
+    again = fields(str(path), lead_hours=12, gap_hours=6, upper=("v",), cache_dir=str(tmp_path))
+    np.testing.assert_array_equal(again.increments.upper_std_LxU, data.increments.upper_std_LxU[:, 1:])
+    kept = fields(str(path), lead_hours=12, gap_hours=6, cache_dir=str(tmp_path))
+    kept.store.changes = None  # what is kept needs no reading
+    np.testing.assert_array_equal(kept.increments.surface_std_S, data.increments.surface_std_S)
 
 
-def test_statistics_leave_missing_cells_out():
-    upper, surface = state(0)
-    upper[0, :2] = np.nan
-    found = Statistics.of([(upper, surface)])
-    np.testing.assert_allclose(found.upper_mean_LxU[0], upper[0, 2:].astype(float).mean((0, 1)), rtol=1e-12)
+def test_the_mean_state_is_of_what_is_learnt_from(path):
+    data = fields(str(path), lead_hours=6, gap_hours=6)
+    last = data.sides[0][-1]
+    states = np.stack([state(place)[1] for place in range(last + 1)]).astype(float)
+    np.testing.assert_allclose(data.mean_state[1], states.mean(0), rtol=1e-12)
 
 
-def test_weights_of_latitudes_are_areas():
-    grid = Grid(np.linspace(90, -90, 61), np.arange(120) * 3.0, [500.0])
-    bounds = np.deg2rad(np.clip(np.linspace(91.5, -91.5, 62), -90, 90))
-    areas = np.sin(bounds[:-1]) - np.sin(bounds[1:])
-    np.testing.assert_allclose(grid.weights_H, areas / areas.mean(), rtol=1e-12)
-    assert dataclasses.replace(grid, level_L=np.array([850.0])) != grid
-    assert Grid.from_json(grid.to_json()) == grid
+@pytest.mark.parametrize(
+    ("asked", "said"), [({"path": ""}, "path is not set"), ({"lead_hours": 0}, "at least 1")]
+)
+def test_a_recipe_that_cannot_be_is_refused(path, asked, said):
+    with pytest.raises(DataError, match=said):
+        fields(**{"path": str(path)} | asked)
+
+
+def test_order_tells_fields_apart(path, tmp_path):
+    other = write_store(tmp_path / "b.zarr", GRID, NAMES, HOURS, lambda at: state(at + 1))
+    mine, theirs = fields(str(path)).order(), fields(str(other.path)).order()
+    assert mine["fields"] != theirs["fields"] and mine["variables"] == theirs["variables"]

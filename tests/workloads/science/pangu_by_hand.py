@@ -1,5 +1,5 @@
-"""Pangu-Weather window by window in NumPy, as its pseudocode and the port of its weights have it; and with the
-errors of others, one at a time, which must show."""
+"""Pangu-Weather window by window in NumPy, as its pseudocode and the port of its weights have it; and with
+the errors of others, one at a time, which must show."""
 
 import math
 
@@ -106,7 +106,9 @@ def _attention(own, config, x, roll, error):
     for number in np.ndindex(*counts):
         at = tuple(slice(n * side, (n + 1) * side) for n, side in zip(number, window, strict=True))
         tokens = x[at].reshape(-1, x.shape[-1])
-        places = np.stack(np.meshgrid(*[np.arange(side) for side in window], indexing="ij"), -1).reshape(-1, 3)
+        places = np.stack(np.meshgrid(*[np.arange(side) for side in window], indexing="ij"), -1).reshape(
+            -1, 3
+        )
         groups = np.stack([r[s][places[:, n]] for n, (r, s) in enumerate(zip(region, at, strict=True))], -1)
         seen = np.ones((len(tokens),) * 2, bool)
         if roll and error != "no mask":

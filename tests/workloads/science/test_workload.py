@@ -1,4 +1,4 @@
-"""A forecast model as the trainer and apps see it: losses, targets, rollout, missing cells, what a run keeps."""
+"""A forecast model as the trainer and apps see it: losses, targets, rollout, missing cells."""
 
 import dataclasses
 
@@ -39,7 +39,9 @@ def test_a_loss_is_that_of_steps_one_after_the_other(trained):
     state, total, rows = (batch["upper"][:, 0], batch["surface"][:, 0]), 0.0, model.data.grid.weights_H
     for lead in (1, 2):
         state = step(variables, *state)
-        upper = np.abs(state[0] - batch["upper"][:, lead]) / model.data.increments.upper_std_LxU[:, None, None]
+        upper = (
+            np.abs(state[0] - batch["upper"][:, lead]) / model.data.increments.upper_std_LxU[:, None, None]
+        )
         surface = np.abs(state[1] - batch["surface"][:, lead]) / model.data.increments.surface_std_S
         there = np.isfinite(upper) * rows[:, None, None]
         by_variable = (np.nan_to_num(upper) * there).sum((1, 2, 3)) / there.sum((1, 2, 3))

@@ -1,7 +1,7 @@
 """The tensors of mfai's PanguWeather (9.0.1, mfai/pytorch/models/pangu.py), and ours.
 
-Its network differs from the published one in three things, each a setting of `EarthConfig`: the surface is the
-last level, what a side lacks is added half and half, and the first layer's result follows the last one's.
+Its network differs from the published one in three things, each a setting of `EarthConfig`: the surface is
+the last level, what a side lacks is added half and half, and the first layer's result follows the last one's.
 """
 
 from collections.abc import Iterator
@@ -32,7 +32,9 @@ def _ends(config: EarthConfig) -> Iterator[ForeignTensor]:
     of_upper, of_surface = (z, h, w), (h, w)
     yield _one("embedding_layer.conv_plevel.weight", (fine, upper, *of_upper), "embedding/upper", "23410")
     yield _one("embedding_layer.conv_plevel.bias", (fine,), "embedding/upper_bias")
-    yield _one("embedding_layer.conv_surface.weight", (fine, surface, *of_surface), "embedding/surface", "2310")
+    yield _one(
+        "embedding_layer.conv_surface.weight", (fine, surface, *of_surface), "embedding/surface", "2310"
+    )
     yield _one("embedding_layer.conv_surface.bias", (fine,), "embedding/surface_bias")
     yield _one("downsample.linear.weight", (coarse, 4 * fine), "down/kernel", "10")
     yield from _norm("downsample.norm", 4 * fine, "down/norm")
@@ -42,7 +44,9 @@ def _ends(config: EarthConfig) -> Iterator[ForeignTensor]:
     out = 2 * fine
     yield _one("_output_layer.conv.weight", (out, config.upper, *of_upper), "recovery/upper", "02341")
     yield _one("_output_layer.conv.bias", (config.upper,), "recovery/upper_bias")
-    yield _one("_output_layer.conv_surface.weight", (out, config.surface, *of_surface), "recovery/surface", "0231")
+    yield _one(
+        "_output_layer.conv_surface.weight", (out, config.surface, *of_surface), "recovery/surface", "0231"
+    )
     yield _one("_output_layer.conv_surface.bias", (config.surface,), "recovery/surface_bias")
 
 

@@ -1,13 +1,13 @@
 """The released Pangu-Weather weights (pangu_weather_24.onnx and the others): their tensors, and ours.
 
 The files cannot be had everywhere, so this is from the names and shapes that a port of them lists (zhaoshan2/
-pangu-pytorch, keys_all.csv and models/layers.py), and tested on random weights of these. What differs from the
-paper's pseudocode:
+pangu-pytorch, keys_all.csv and models/layers.py), and tested on random weights of these. What differs from
+the paper's pseudocode:
 
 - upper air has a sixth channel, the height, which is a constant inside the file;
 - weights of linear layers are [in, out], and biases of windows are spread to all pairs of tokens;
-- patches are convolutions of one place: values of a patch by channel, level, latitude, longitude, and the output
-  has a bias for each of them;
+- patches are convolutions of one place: values of a patch by channel, level, latitude, longitude, and the
+  output has a bias for each of them;
 - means and deviations beside the files run from 50 to 1000 hPa, the input from 1000 to 50;
 - what a side lacks is added behind the last level and in the south.
 """
@@ -46,19 +46,19 @@ def table(config: EarthConfig) -> tuple[ForeignTensor, ...]:
 
 
 def statistics(upper_Lx1x1xU: np.ndarray) -> np.ndarray:
-    """Means or deviations of the upper air as upper_mean.npy has them, from 50 hPa on, as [L, U] from 1000 on."""
+    """Means or deviations as upper_mean.npy has them, from 50 hPa on: [L, U] from 1000 on."""
     return np.ascontiguousarray(upper_Lx1x1xU[::-1, 0, 0])
 
 
 def require_spread(bias_1xGxHxNxN: np.ndarray, window: tuple[int, int, int], name: str) -> None:
-    """UserError unless pairs of tokens of the same levels, latitudes and difference of longitude share a bias:
-    then the file is none of these, or its windows are turned."""
+    """UserError unless pairs of tokens at the same levels, latitudes and difference of longitude share a
+    bias; else the file is none of these, or its windows are turned."""
     by_key_GxHxMxN = bias_1xGxHxNxN[0].swapaxes(-1, -2)
     again = earth_bias.spread(earth_bias.gathered(by_key_GxHxMxN, window), window)
     if not np.array_equal(np.asarray(again), by_key_GxHxMxN):
         raise UserError(
-            f"{name} is no bias of windows of {window} levels, latitudes and longitudes: pairs of tokens at the "
-            "same distance differ"
+            f"{name} is no bias of windows of {window} levels, latitudes and longitudes: pairs of tokens "
+            "at the same distance differ"
         )
 
 
@@ -110,7 +110,9 @@ def _layer(config: EarthConfig, layer: int) -> Iterator[ForeignTensor]:
         matmul = [f"onnx::MatMul_{product + more}" for more in (0, 5, 6, 7)]
         yield _one(matmul[0], qkv, f"{path}/qkv", "0213", (width, *wide), at)
         yield _one(f"b1.a{module}.bias", qkv[1:], f"{path}/qkv_bias", "102", wide, at)
-        yield _bias(config, f"onnx::Add_{product + 4}", config.grids[layer].kinds, heads, f"{path}/earth_bias", block)
+        yield _bias(
+            config, f"onnx::Add_{product + 4}", config.grids[layer].kinds, heads, f"{path}/earth_bias", block
+        )
         yield _one(matmul[1], (heads, kv, width), f"{path}/out", "201", (width, width), at)
         yield _one(f"b1.a{module + 1}.bias", (width,), f"{path}/out_bias", at=at)
         yield from _norm(f"b1.a{module + 2}", width, f"{path}/norm", at)
@@ -125,8 +127,8 @@ def _bias(config: EarthConfig, name: str, kinds: int, heads: int, path: str, blo
     """Of all pairs, query by key, those of the first longitude of each: the others repeat them."""
     z, h, w = config.window
     tokens, every = z * h * w, slice(None)
-    # Axes of theirs: kinds, heads, query's level and latitude, key's, with a longitude after one of them. Ours:
-    # heads, kinds, key's level, query's, key's latitude, query's, longitude.
+    # Axes of theirs: kinds, heads, query's level and latitude, key's, with a longitude after one of them.
+    # Ours: heads, kinds, key's level, query's, key's latitude, query's, longitude.
     first_query = TensorPart(
         path, (block, every, every, every, slice(w - 1, None, -1)), (kinds, heads, z, h, z, h, w),
         (1, 0, 4, 2, 5, 3, 6), (0, every, every, slice(0, None, w), every),

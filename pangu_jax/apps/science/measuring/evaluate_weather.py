@@ -1,4 +1,4 @@
-"""`evaluate_weather`: how good a finished run's forecasts are, beside persistence, the climate and a linear map."""
+"""`evaluate_weather`: how good a finished run's forecasts are, beside what they must beat."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -7,7 +7,7 @@ import gin
 
 from data_pipelines.fields.field_set import FieldSet
 from pangu_jax.apps.science import areas, comparing
-from pangu_jax.apps.science.comparing import CONTROLS, ComparedForecasts
+from pangu_jax.apps.science.comparing import CONTROLS, ComparedForecasts, Ensemble
 from pangu_jax.apps.science.measuring.forecast_zarr import ForecastZarr
 from pangu_jax.apps.science.rolling import Roller
 from pangu_jax.errors import UserError
@@ -46,6 +46,10 @@ def evaluate_weather(
     controls: Sequence[str] = CONTROLS,
     climatology: str = "auto",
     batch_size: int = 8,
+    members: int = 1,
+    perturbation: float = 0.1,
+    perturbation_km: float = 1000.0,
+    seed: int = 0,
     forecasts: str | None = None,
     step: int | None = None,
     devices: Devices = ANY,
@@ -62,6 +66,11 @@ def evaluate_weather(
       climatology: "mean" of all training states, "day and hour" of the year (61 days, weights falling
         linearly), or "auto": the second where they span a year of a calendar.
       batch_size: forecasts at once.
+      members: of an ensemble from perturbed initial states, which is scored beside by CRPS, spread and skill;
+        1 for none.
+      perturbation: of initial states, as a share of the deviation of a change over the model's lead.
+      perturbation_km: over which it is alike.
+      seed: decides perturbations.
       forecasts: a Zarr that all forecasts are written to, as WeatherBench 2's tools read them.
       step: the checkpoint; the best or the newest when None.
       devices: where the run is opened.
@@ -79,13 +88,18 @@ def evaluate_weather(
     if leads is None:
         leads = range(data.lead_hours, longest_lead + 1, data.lead_hours)
         if not leads:
-            raise UserError(f"evaluate_weather.longest_lead {longest_lead} h: the model steps by {data.lead_hours} h")
+            raise UserError(
+                f"evaluate_weather.longest_lead {longest_lead} h: the model steps by {data.lead_hours} h"
+            )
     grid = data.grid
     present = areas.present(grid.latitude_H, grid.longitude_W, regions)
     roll = Roller(workload, workload.evaluated(run.variables), run.spread.run)
     written = ForecastZarr(forecasts, grid, data.names, sorted(set(leads))) if forecasts else None
+    ensemble = Ensemble(members, perturbation, perturbation_km, seed) if members != 1 else None
     told = (written.add,) if written else ()
-    compared = comparing.compare(roll, data, leads, present, batch_size, controls, climatology, *told)
+    compared = comparing.compare(
+        roll, data, leads, present, batch_size, controls, climatology, ensemble, *told
+    )
     return MeasuredWeather(run.manifest["step"], data.lead_hours, grid, compared)
 
 

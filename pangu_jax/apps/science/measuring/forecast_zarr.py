@@ -1,4 +1,4 @@
-"""Forecasts as a Zarr (format 2) that WeatherBench 2's tools read: its names and dimensions, latitudes ascending."""
+"""Forecasts as WeatherBench 2's tools read them: Zarr 2, its names and dimensions, latitudes ascending."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ HOURS = "hours since 1900-01-01"
 
 
 class ForecastZarr:
-    """Variables [time, prediction_timedelta, level, latitude, longitude], float32; time is of the first state.
+    """Variables [time, prediction_timedelta, level, latitude, longitude], float32; time is of a start.
 
     Args:
       path: where nothing may be yet.
@@ -41,10 +41,18 @@ class ForecastZarr:
             raise UserError(f"{path} cannot be written: {error}") from None
         self._names, self._leads, self._count = names, list(leads), 0
         levels, latitudes, longitudes = grid.shape
-        self._put("time", np.zeros(0, np.int64), {"units": HOURS, "calendar": "proleptic_gregorian"}, chunk=1024)
-        self._put("prediction_timedelta", np.asarray(leads, np.int64), {"units": "hours"})
+        self._put(
+            "time", np.zeros(0, np.int64), {"units": HOURS, "calendar": "proleptic_gregorian"}, chunk=1024
+        )
+        self._put(
+            "prediction_timedelta",
+            np.asarray(leads, np.int64),
+            {"units": "hours", "dtype": "timedelta64[ns]"},
+        )
         self._put("level", grid.level_L, {"units": grid.level_units})
-        self._put("latitude", grid.latitude_H[::-1].copy(), {"units": "degrees_north", "standard_name": "latitude"})
+        self._put(
+            "latitude", grid.latitude_H[::-1].copy(), {"units": "degrees_north", "standard_name": "latitude"}
+        )
         self._put("longitude", grid.longitude_W, {"units": "degrees_east", "standard_name": "longitude"})
         for name in (*names.upper, *names.surface):
             inner = (levels, latitudes, longitudes) if name in names.upper else (latitudes, longitudes)
@@ -74,9 +82,16 @@ class ForecastZarr:
 
             zarr.consolidate_metadata(self._group.store, zarr_format=2)
 
-    def _put(self, name: str, values: np.ndarray, attributes: dict[str, str], chunk: int | None = None) -> None:
+    def _put(
+        self, name: str, values: np.ndarray, attributes: dict[str, str], chunk: int | None = None
+    ) -> None:
         array = self._group.create_array(
-            name, shape=values.shape, chunks=(chunk or max(1, len(values)),), dtype=values.dtype
+            # A fill value of 0, the default, would be read as missing: the longitude 0, say.
+            name,
+            shape=values.shape,
+            chunks=(chunk or max(1, len(values)),),
+            dtype=values.dtype,
+            fill_value=None,
         )
         array[:] = values
         array.attrs.update({ON: [name], **attributes})

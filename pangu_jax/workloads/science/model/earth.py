@@ -1,8 +1,8 @@
-"""Pangu-Weather's transformer over the Earth in three dimensions (Bi et al., arXiv 2211.02556; Nature 619, 533).
+"""Pangu-Weather's transformer over the Earth in three dimensions (Bi et al., arXiv 2211.02556).
 
-Patches of levels x latitudes x longitudes, the surface as one more level in front; two resolutions, blocks with
-attention in windows, and a bias for every pair of places of a window that depends on its level and latitude.
-With its defaults it is Pangu-Weather: 64,220,169 parameters, of which 40,379,904 are biases.
+Patches of levels x latitudes x longitudes, the surface as one more level in front; two resolutions, blocks
+with attention in windows, and a bias for every pair of places of a window that depends on its level and
+latitude. With its defaults it is Pangu-Weather: 64,220,169 parameters, of which 40,379,904 are biases.
 """
 
 import functools
@@ -47,8 +47,8 @@ class EarthConfig:
       surface_last: whether the surface is the level behind the others, not in front.
       centred: whether sides are filled up half before and half after.
       skip_last: whether the first layer's result follows the last layer's where they are joined.
-      patch_bias: whether the output has a bias for each value of a patch, as the released weights, and not for
-        each variable.
+      patch_bias: whether the output has a bias for each value of a patch, as the released weights, not
+        for each variable.
       unroll: pairs of blocks compiled as one iteration of the loop over them.
     """
 
@@ -80,7 +80,9 @@ class EarthConfig:
         if min(self.levels, self.latitude, self.longitude, self.upper, self.surface) < 1:
             raise ValueError("levels, latitude, longitude, upper and surface must be at least 1")
         if len(self.depths) != 4 or any(depth < 2 or depth % 2 for depth in self.depths):
-            raise ValueError(f"depths {self.depths}: give four even numbers from 2 on: every second block rolls")
+            raise ValueError(
+                f"depths {self.depths}: give four even numbers from 2 on: every second block rolls"
+            )
         if any(side % 2 for side in self.window) or min(self.window) < 2 or len(self.window) != 3:
             raise ValueError(f"window {self.window}: give three even numbers, a roll is half of one")
         for width, heads in zip(self.dims, self.heads, strict=True):
@@ -90,8 +92,8 @@ class EarthConfig:
             raise ValueError(f"drop_path {self.drop_path} must be from 0 to below 1")
         if self.periodic and self.longitude % (around := 2 * self.patch[2] * self.window[2]):
             raise ValueError(
-                f"longitude {self.longitude} is not divisible by {around}, patches x windows x 2: on a globe no "
-                "longitude can be added; take another patch or window, or periodic = False for an area"
+                f"longitude {self.longitude} is not divisible by {around}, patches x windows x 2: on a globe "
+                "no longitude can be added; take another patch or window, or periodic = False for an area"
             )
 
     @property
@@ -102,7 +104,9 @@ class EarthConfig:
     @property
     def fine(self) -> TokenGrid:
         """Tokens of the first and the last layer."""
-        levels, latitudes, longitudes = (-(-size // side) for size, side in zip(self.sides, self.patch, strict=True))
+        levels, latitudes, longitudes = (
+            -(-size // side) for size, side in zip(self.sides, self.patch, strict=True)
+        )
         return TokenGrid(levels + 1, latitudes, longitudes, self.window, self.periodic, self.centred)
 
     @property
@@ -132,7 +136,9 @@ class EarthConfig:
         first, second, third, fourth = self.depths
         total = first + max(second, third)
         rising = [self.drop_path * index / (total - 1) for index in range(total)]
-        return tuple((rising[:first], rising[first:][:second], rising[first:][:third], rising[:fourth])[layer])
+        return tuple(
+            (rising[:first], rising[first:][:second], rising[first:][:third], rising[:fourth])[layer]
+        )
 
     def init(self, key: jax.Array) -> Tree:
         """Fresh fp32 parameters; a pure function of the key."""

@@ -1,9 +1,9 @@
 """The Earth-specific bias: what a window adds to the scores of its tokens (Bi et al., arXiv 2211.02556).
 
 One table for each window of level and latitude, shared by all longitudes. In it a pair of tokens is known by
-both levels, both latitudes, and the difference of longitudes alone: 2 * 2 * 6 * 6 * 23 = 3,312 numbers for the
-144 * 144 pairs of a window (2, 6, 12). They are spread without a gather, whose gradient would be a scatter.
-"""
+both levels, both latitudes, and the difference of longitudes alone: 2 * 2 * 6 * 6 * 23 = 3,312 numbers for
+the 144 * 144 pairs of a window (2, 6, 12). They are spread without a gather, whose gradient would be a
+scatter."""
 
 import jax
 import jax.numpy as jnp

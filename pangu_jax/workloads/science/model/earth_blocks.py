@@ -1,8 +1,8 @@
 """A block: attention in windows and a perceptron, each added to the residual stream."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,12 +14,12 @@ from pangu_jax.models.normalization import biased, layer_norm
 from pangu_jax.models.parameters import Tree
 from pangu_jax.models.placement import Placement
 from pangu_jax.models.projection import project, project_back
-from pangu_jax.workloads.science.model import earth_bias
+from pangu_jax.workloads.science.model import earth_bias, windows_on_tpu
 from pangu_jax.workloads.science.model.token_grid import TokenGrid
 from pangu_jax.workloads.science.model.window_attention import window_attention
 from pangu_jax.workloads.vision.model.blocks import gelu
 
-Branch = Callable[[Tree, jax.Array], jax.Array]
+Branch = Callable[[Mapping[str, Any], jax.Array], jax.Array]
 
 EPSILON = 1e-5  # beside a variance: PyTorch's, with which the released weights were made
 
@@ -69,13 +69,19 @@ class WindowedBlock:
     norm: Literal["post", "pre"]
     placement: Placement
 
-    def __call__(self, params: Tree, x_BxTxD: jax.Array, drop: Drop | None) -> jax.Array:
+    def __call__(self, params: Mapping[str, Any], x_BxTxD: jax.Array, drop: Drop | None) -> jax.Array:
         """The residual stream after the block, by one block's parameters."""
         x_BxTxD = self._added(x_BxTxD, self._attention, params, params["norm"], drop, 0)
         return self._added(x_BxTxD, self._perceptron, params, params["second_norm"], drop, 1)
 
     def _added(
-        self, x_BxTxD: jax.Array, branch: Branch, params: Tree, norm: Tree, drop: Drop | None, half: int
+        self,
+        x_BxTxD: jax.Array,
+        branch: Branch,
+        params: Mapping[str, Any],
+        norm: Tree,
+        drop: Drop | None,
+        half: int,
     ) -> jax.Array:
         y, beside = (x_BxTxD, x_BxTxD) if self.norm == "post" else self._normed(x_BxTxD, norm)
         y = branch(params, y)
@@ -91,18 +97,30 @@ class WindowedBlock:
             return native_blocks.normed(x_BxTxD, norm, EPSILON)
         return layer_norm(x_BxTxD, norm, EPSILON), x_BxTxD
 
-    def _attention(self, params: Tree, x_BxTxD: jax.Array) -> jax.Array:
-        """What each window makes of its tokens. Padding has keys too, of zeros, as in the released weights."""
+    def _attention(self, params: Mapping[str, Any], x_BxTxD: jax.Array) -> jax.Array:
+        """What each window makes of its tokens. Padding has keys too, of zeros, as published."""
         grid, place = self.grid, self.placement
         qkv, out = (Linear(params[name], params[f"{name}_bias"]) for name in ("qkv", "out"))
         bias_GxHxMxN = earth_bias.spread(params["earth_bias"], grid.window)
+        if grid.by_level:
+            y_BxTxD = windows_on_tpu.attention(
+                place.enter(x_BxTxD),
+                params["qkv"],
+                params["qkv_bias"],
+                params["out"],
+                bias_GxHxMxN,
+                grid,
+                self.roll,
+                place,
+            )
+            return biased(place.leave(y_BxTxD), out.bias)
         x = grid.filled(place.enter(x_BxTxD))
         heads = window_attention(x, qkv, bias_GxHxMxN, grid, self.roll, place)
         if native.takes(place, heads, out.weight):
             return grid.cropped(native_blocks.linear_back(heads, out, None))
         return biased(place.leave(grid.cropped(project_back(heads, out.weight))), out.bias)
 
-    def _perceptron(self, params: Tree, x_BxTxD: jax.Array) -> jax.Array:
+    def _perceptron(self, params: Mapping[str, Any], x_BxTxD: jax.Array) -> jax.Array:
         place = self.placement
         up, down = (Linear(params[name], params[f"{name}_bias"]) for name in ("up", "down"))
         if native.takes(place, x_BxTxD, up.weight):

@@ -1,6 +1,8 @@
 """A forward pass of an Earth-specific transformer: patches, four layers of blocks, patches."""
 
-from collections.abc import Sequence
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +17,10 @@ from pangu_jax.models.parameters import Tree
 from pangu_jax.models.placement import OneDevice, Placement
 from pangu_jax.models.projection import project
 from pangu_jax.models.stack import Remat, run_layers
-from pangu_jax.workloads.science.model import patches
+from pangu_jax.workloads.science.model import patches, windows_on_tpu
 from pangu_jax.workloads.science.model.earth_blocks import EPSILON, Drop, WindowedBlock
 from pangu_jax.workloads.science.model.token_grid import TokenGrid
+from pangu_jax.workloads.science.model.window_tiles import WindowTiles
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,9 @@ class EarthForward:
         joined = jnp.concatenate([self.placement.enter(part) for part in both], -1)
         return self._recovered(params["recovery"], joined)
 
-    def _embedded(self, params: Tree, upper: jax.Array, surface: jax.Array, constants: jax.Array) -> jax.Array:
+    def _embedded(
+        self, params: Tree, upper: jax.Array, surface: jax.Array, constants: jax.Array
+    ) -> jax.Array:
         config = self.config
         own = self._gathered(params, "embedding")
         constants = jnp.broadcast_to(constants, (surface.shape[0], *constants.shape))
@@ -77,11 +82,11 @@ class EarthForward:
             for name, x in (("upper", above), ("surface", below))
         )
         x = jnp.concatenate([above, below] if config.surface_last else [below, above], 2)
-        return self.placement.begin(x.reshape(x.shape[0], -1, x.shape[-1]))
+        return self.placement.begin(self._grids[0].in_a_row(x))
 
     def _recovered(self, params: Tree, x_BxTxD: jax.Array) -> tuple[jax.Array, jax.Array]:
         config, own = self.config, self._gathered(params, "recovery")
-        x = self._on_grid(config.fine, x_BxTxD)
+        x = self._grids[0].placed(x_BxTxD)
         at = config.fine.levels - 1 if config.surface_last else 0
         below = x[:, :, at : at + 1]
         above = x[:, :, :-1] if config.surface_last else x[:, :, 1:]
@@ -104,7 +109,7 @@ class EarthForward:
             lambda axes: axes[1:], config.axes()[name], is_leaf=lambda axes: isinstance(axes, tuple)
         )
         blocks = [
-            WindowedBlock(config.grids[layer], roll, config.norm, self.placement)
+            WindowedBlock(self._grids[layer], roll, config.norm, self.placement)
             for roll in (False, config.roll)
         ]
         kept = {"weights": stacked, "rates": jnp.asarray(rates)}
@@ -121,29 +126,37 @@ class EarthForward:
     def _down(self, params: Tree, x_BxTxD: jax.Array) -> jax.Array:
         """2 x 2 places in one, in the order (row, column, channel), filled up with zeros."""
         config, own = self.config, self._gathered(params, "down")
-        x = self._on_grid(config.fine, self.placement.enter(x_BxTxD))
+        x = self._grids[0].placed(self.placement.enter(x_BxTxD))
         x = patches.cut(x.swapaxes(1, 2).swapaxes(2, 3), (1, 2, 2), config.centred)
         x = self._times(layer_norm(x, params["norm"], EPSILON), own["kernel"])
-        return self.placement.begin(x.reshape(x.shape[0], -1, x.shape[-1]))
+        return self.placement.begin(self._grids[1].in_a_row(x))
 
     def _up(self, params: Tree, x_BxTxD: jax.Array) -> jax.Array:
         """One place to 2 x 2: what is too much is cut off at the end, as it was added."""
         config, own = self.config, self._gathered(params, "up")
-        x = self._times(self._on_grid(config.coarse, self.placement.enter(x_BxTxD)), own["spread"])
+        x = self._times(self._grids[1].placed(self.placement.enter(x_BxTxD)), own["spread"])
         sides = (config.fine.levels, config.fine.latitudes, config.fine.longitudes)
         x = patches.joined(x, (1, 2, 2), sides, False)
-        x = x.swapaxes(2, 3).swapaxes(1, 2).reshape(x.shape[0], -1, x.shape[-1])
+        x = self._grids[0].in_a_row(x.swapaxes(2, 3).swapaxes(1, 2))
         return self.placement.begin(self._times(layer_norm(x, params["norm"], EPSILON), own["mix"]))
 
     def _times(self, x: jax.Array, weight: jax.Array) -> jax.Array:
         """x [..., K] times weight [K, N]."""
         return project(x, weight, native.takes(self.placement, x, weight))
 
-    def _on_grid(self, grid: TokenGrid, x_BxTxD: jax.Array) -> jax.Array:
-        """By longitude, level and latitude, [B, W, Z, H, D]."""
-        return x_BxTxD.reshape(-1, grid.longitudes, grid.levels, grid.latitudes, x_BxTxD.shape[-1])
+    @functools.cached_property
+    def _grids(self) -> tuple[TokenGrid, ...]:
+        """Of the four layers: level by level where a TPU's kernel has all windows of a state."""
+        config = self.config
+        by_level = all(
+            windows_on_tpu.takes(
+                WindowTiles(config.window, heads, width // heads), grid, self.placement, self.dtype
+            )
+            for heads, width, grid in zip(config.heads, config.dims, config.grids, strict=False)
+        )
+        return tuple(dataclasses.replace(grid, by_level=by_level) for grid in config.grids)
 
-    def _gathered(self, params: Tree, name: str, leave: Sequence[str] = ("norm",)) -> Tree:
+    def _gathered(self, params: Tree, name: str, leave: Sequence[str] = ("norm",)) -> Mapping[str, Any]:
         """Parameters outside of blocks, brought to where they are used."""
         own = {key: w.astype(self.dtype) for key, w in params.items() if key not in leave}
         return self.placement.weights(own, {key: self.config.axes()[name][key] for key in own})

@@ -1,6 +1,6 @@
 """Parameters of an Earth-specific transformer, with their logical axes."""
 
-from typing import Protocol
+from typing import Any
 
 import jax
 from flax import nnx
@@ -8,31 +8,16 @@ from flax import nnx
 from pangu_jax.models.normalization import LayerNorm
 from pangu_jax.models.parameters import normal, zeros
 from pangu_jax.workloads.science.model import earth_bias
-from pangu_jax.workloads.science.model.token_grid import TokenGrid
 
 SMALL = 2500  # the "fan-in" of what is drawn with a deviation of .02
 
 
-class EarthShape(Protocol):
-    """What parameters need to know of `EarthConfig`."""
-
-    upper: int
-    surface: int
-    patch: tuple[int, int, int]
-    window: tuple[int, int, int]
-    dims: tuple[int, int]
-    heads: tuple[int, int]
-    hidden: tuple[int, int]
-    depths: tuple[int, int, int, int]
-    bias: str
-    patch_bias: bool
-    grids: tuple[TokenGrid, ...]
-    inputs: tuple[int, int]
+EarthShape = Any  # an `EarthConfig`, which makes these
 
 
 class Embedding(nnx.Module):
-    """Patches to tokens: `upper` [patch * channels, embed], values by level, latitude, longitude, channel in a
-    patch; `surface` likewise; a bias each."""
+    """Patches to tokens: `upper` [patch * channels, embed], values by level, latitude, longitude, channel in
+    a patch; `surface` likewise; a bias each."""
 
     def __init__(self, shape: EarthShape, rngs: nnx.Rngs):
         (z, h, w), width = shape.patch, shape.dims[0]
@@ -116,5 +101,3 @@ class Earth(nnx.Module):
     def of(cls, shape: EarthShape, key: jax.Array) -> "Earth":
         """Drawn from a key."""
         return cls(shape, nnx.Rngs(params=key))
-
-

@@ -32,7 +32,9 @@ def cut(x_BxLxHxWxC: jax.Array, patch: Sides, centred: bool = False) -> jax.Arra
 def joined(x_BxWxLxHxV: jax.Array, patch: Sides, sizes: Sides, centred: bool = False) -> jax.Array:
     """The inverse of `cut`, [B, L, H, W, C], of fields of these sizes: what was added is cut off."""
     (batch, longitudes, levels, latitudes, _), (z, h, w) = x_BxWxLxHxV.shape, patch
-    x = x_BxWxLxHxV.reshape(batch, longitudes, levels, latitudes, z, h, w, -1).transpose(0, 2, 4, 3, 5, 1, 6, 7)
+    x = x_BxWxLxHxV.reshape(batch, longitudes, levels, latitudes, z, h, w, -1).transpose(
+        0, 2, 4, 3, 5, 1, 6, 7
+    )
     whole = (levels * z, latitudes * h, longitudes * w)
     x = x.reshape(batch, *whole, -1)
     (z, h, w), _ = added(sizes, whole, centred)

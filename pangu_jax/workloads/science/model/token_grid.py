@@ -3,7 +3,8 @@ must not bring together.
 
 A state's tokens are one row, longitude by longitude, level by level in it, latitude by latitude in that: so a
 device that has a run of the row has whole meridians, and a window, which is short in all three, crosses few
-devices. Everything about shapes is known when a step is compiled.
+devices. Where no state is split, they can also be level by level, latitude by latitude, and longitude by
+longitude last, as a TPU's kernel has them. Everything about shapes is known when a step is compiled.
 """
 
 import math
@@ -26,6 +27,7 @@ class TokenGrid:
       periodic: whether the last longitude is beside the first.
       centred: whether what a window lacks is added on both sides, half and half; else at the end, as in
         Pangu-Weather.
+      by_level: whether a state's tokens are one row level by level, and longitude by longitude last.
     """
 
     levels: int
@@ -34,6 +36,7 @@ class TokenGrid:
     window: tuple[int, int, int]
     periodic: bool = True
     centred: bool = False
+    by_level: bool = False
 
     @property
     def tokens(self) -> int:
@@ -43,8 +46,8 @@ class TokenGrid:
     @property
     def padded(self) -> tuple[int, int, int]:
         """Levels, latitudes and longitudes in whole windows."""
-        sizes = (self.levels, self.latitudes, self.longitudes)
-        return tuple(-(-size // side) * side for size, side in zip(sizes, self.window, strict=True))  # ty: ignore
+        z, h, w = self.window
+        return -(-self.levels // z) * z, -(-self.latitudes // h) * h, -(-self.longitudes // w) * w
 
     @property
     def counts(self) -> tuple[int, int, int]:
@@ -64,18 +67,31 @@ class TokenGrid:
         """Tokens of a window (N): by level, latitude and longitude."""
         return math.prod(self.window)
 
+    def placed(self, x_BxTxD: jax.Array) -> jax.Array:
+        """Tokens on their grid, [B, W, Z, Y, D]."""
+        width = x_BxTxD.shape[-1]
+        if self.by_level:
+            x = x_BxTxD.reshape(-1, self.levels, self.latitudes, self.longitudes, width)
+            return x.transpose(0, 3, 1, 2, 4)
+        return x_BxTxD.reshape(-1, self.longitudes, self.levels, self.latitudes, width)
+
+    def in_a_row(self, x_BxWxZxYxD: jax.Array) -> jax.Array:
+        """The inverse of `placed`, [B, T, D]."""
+        x = x_BxWxZxYxD.transpose(0, 2, 3, 1, 4) if self.by_level else x_BxWxZxYxD
+        return x.reshape(x.shape[0], self.tokens, x.shape[-1])
+
     def filled(self, x_BxTxD: jax.Array) -> jax.Array:
         """Tokens on their grid, by longitude, level and latitude, in whole windows: [B, W, Z, Y, D]. What is
         added is 0."""
         x = x_BxTxD.reshape(-1, self.longitudes, self.levels, self.latitudes, x_BxTxD.shape[-1])
-        before, after = self._added()
+        before, after = self.lacking()
         if not any(before + after):
             return x
         return jnp.pad(x, [(0, 0), *((before[i], after[i]) for i in (2, 0, 1)), (0, 0)])
 
     def cropped(self, x_BxWxZxYxD: jax.Array) -> jax.Array:
         """The inverse of `filled`, [B, T, D]."""
-        z, h, w = self._added()[0]
+        z, h, w = self.lacking()[0]
         x = x_BxWxZxYxD[:, w : w + self.longitudes, z : z + self.levels, h : h + self.latitudes]
         return x.reshape(-1, self.tokens, x.shape[-1])
 
@@ -89,13 +105,17 @@ class TokenGrid:
         x, (levels, latitudes, longitudes), (z, h, w) = x_BxWxZxYxD, self.counts, self.window
         if roll:
             x = jnp.roll(x, (-w // 2, -z // 2, -h // 2), (1, 2, 3))
-        x = x.reshape(-1, longitudes, w, levels, z, latitudes, h, x.shape[-1]).transpose(0, 1, 3, 5, 4, 6, 2, 7)
+        x = x.reshape(-1, longitudes, w, levels, z, latitudes, h, x.shape[-1]).transpose(
+            0, 1, 3, 5, 4, 6, 2, 7
+        )
         return x.reshape(-1, longitudes, self.kinds, self.in_window, x.shape[-1])
 
     def joined(self, x_BxPxGxNxD: jax.Array, roll: bool) -> jax.Array:
         """The inverse of `windows`, [B, W, Z, Y, D]."""
         x, (levels, latitudes, longitudes), (z, h, w) = x_BxPxGxNxD, self.counts, self.window
-        x = x.reshape(-1, longitudes, levels, latitudes, z, h, w, x.shape[-1]).transpose(0, 1, 6, 2, 4, 3, 5, 7)
+        x = x.reshape(-1, longitudes, levels, latitudes, z, h, w, x.shape[-1]).transpose(
+            0, 1, 6, 2, 4, 3, 5, 7
+        )
         x = x.reshape(-1, longitudes * w, levels * z, latitudes * h, x.shape[-1])
         return jnp.roll(x, (w // 2, z // 2, h // 2), (1, 2, 3)) if roll else x
 
@@ -121,7 +141,7 @@ class TokenGrid:
         size, side = self.padded[axis], self.window[axis]
         return (np.arange(size) >= size - side // 2).astype(int).reshape(-1, side)
 
-    def _added(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def lacking(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Of padding: before the first and after the last level, latitude and longitude."""
         sizes = (self.levels, self.latitudes, self.longitudes)
         return added(sizes, self.padded, self.centred)

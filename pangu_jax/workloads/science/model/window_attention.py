@@ -43,11 +43,11 @@ def window_attention(
     seen_PxGxMxN = grid.seen(roll)
     if seen_PxGxMxN is not None:  # once for all examples, and as a rule for all longitudes
         bias_PxGxHxMxN = jnp.where(seen_PxGxMxN[:, :, None], bias_PxGxHxMxN, FAR)
-    if native.takes(placement, x_BxWxZxYxD, qkv.weight):
-        if native_windows.fits(qkv.weight.shape[-1]):
-            projected = checkpoint_name(native_blocks.linear(x_BxWxZxYxD, qkv), "heads")
-            heads = native_windows.attend(projected, bias_PxGxHxMxN, grid.window, roll)
-            return checkpoint_name(heads, "attention")
+    by_kernel = native.takes(placement, x_BxWxZxYxD, qkv.weight)
+    if by_kernel and native_windows.fits(qkv.weight.shape[-1]):
+        projected = checkpoint_name(native_blocks.linear(x_BxWxZxYxD, qkv), "heads")
+        heads = native_windows.attend(projected, bias_PxGxHxMxN, grid.window, roll)
+        return checkpoint_name(heads, "attention")
     projected = biased(project(grid.windows(x_BxWxZxYxD, roll), qkv.weight), qkv.bias)
     projected = placement.inside(checkpoint_name(projected, "heads"), PROJECTED)
     heads = checkpoint_name(placement.inside(_plainly(projected, bias_PxGxHxMxN), MERGED), "attention")

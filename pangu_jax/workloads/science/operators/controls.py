@@ -6,13 +6,16 @@ import numpy as np
 def relative_l2(found_NxS: np.ndarray, truth_NxS: np.ndarray) -> float:
     """The mean over fields [N, *points] of |found - truth| / |truth|."""
     rows = len(truth_NxS)
-    difference, size = (np.asarray(x, np.float64).reshape(rows, -1) for x in (found_NxS - truth_NxS, truth_NxS))
+    difference, size = (
+        np.asarray(x, np.float64).reshape(rows, -1) for x in (found_NxS - truth_NxS, truth_NxS)
+    )
     lengths = np.maximum(np.linalg.norm(size, axis=1), 1e-12)
     return float(np.mean(np.linalg.norm(difference, axis=1) / lengths))
 
 
 class SpectralLinearMap:
-    """Every mode times a number of its own: the best linear map that commutes with shifts of a periodic field.
+    """Every mode times a number of its own: the best linear map that commutes with shifts of a periodic
+    field.
 
     Fitted by least squares with a ridge; modes in which nothing was seen are given back as 0.
 
@@ -24,7 +27,9 @@ class SpectralLinearMap:
 
     def __init__(self, input_NxS: np.ndarray, target_NxS: np.ndarray, ridge: float = 1e-9):
         self._axes = tuple(range(1, input_NxS.ndim))
-        x, y = (np.fft.rfftn(np.asarray(part, np.float64), axes=self._axes) for part in (input_NxS, target_NxS))
+        x, y = (
+            np.fft.rfftn(np.asarray(part, np.float64), axes=self._axes) for part in (input_NxS, target_NxS)
+        )
         power = np.mean(np.abs(x) ** 2, axis=0)
         self._gain = np.mean(np.conj(x) * y, axis=0) / (power + ridge * max(power.max(), 1e-300))
 

@@ -1,9 +1,9 @@
 """A Fourier neural operator: fields in, fields out, on any grid (Li et al., arXiv 2010.08895).
 
-A layer multiplies the low modes of a field, each by a matrix of its own, and adds a perceptron's work at every
-point (as Tran et al., arXiv 2111.13802, residually). Weights belong to wave numbers and channels, never to
-points: what is learnt on one grid runs on another. No coordinates are read, so a field that is shifted around
-its period gives the shifted answer.
+A layer multiplies the low modes of a field, each by a matrix of its own, and adds a perceptron's work at
+every point (as Tran et al., arXiv 2111.13802, residually). Weights belong to wave numbers and channels, never
+to points: what is learnt on one grid runs on another. No coordinates are read, so a field that is shifted
+around its period gives the shifted answer.
 """
 
 import functools
@@ -19,7 +19,7 @@ from jax.typing import DTypeLike
 from pangu_jax.models.parameters import Tree, arrays, logical_axes, normal, zeros
 from pangu_jax.models.placement import Placement
 from pangu_jax.models.stack import Remat, run_layers
-from pangu_jax.workloads.science.operators.modes import Modes, field, low_modes, mode_shape
+from pangu_jax.workloads.science.operators.modes import FieldModes, field, low_modes, mode_shape
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class FourierConfig:
 
         def layer(x: jax.Array, stored: Tree, index: jax.Array) -> jax.Array:
             del index
-            own = placement.weights(stored, of_a_layer)
+            own = dict(placement.weights(stored, of_a_layer))
             mixed = _mixed(low_modes(x.astype(jnp.float32), self.modes), own.pop("modes"))
             own = {name: weight.astype(dtype) for name, weight in own.items()}
             far = field(mixed, x.shape[1:-1]).astype(dtype)
@@ -109,7 +109,9 @@ class FourierConfig:
 
 
 class SpectralLayers(nnx.Module):
-    """`modes` [layers, *modes, embed, 2, width], real and imaginary part of each mode's matrix; the perceptron."""
+    """`modes` [layers, *modes, embed, 2, width], real and imaginary part of each mode's matrix; the
+    perceptron.
+    """
 
     def __init__(self, config: FourierConfig, rngs: nnx.Rngs):
         count, width, hidden = config.layers, config.width, config.hidden
@@ -136,7 +138,7 @@ class FourierOperator(nnx.Module):
         self.write_bias = zeros((channels,), ("norm",))
 
 
-def _mixed(low: Modes, weights_PxDx2xE: jax.Array) -> Modes:
+def _mixed(low: FieldModes, weights_PxDx2xE: jax.Array) -> FieldModes:
     """Each mode [B, P, D] by its own complex matrix, as one real product of twice the width."""
     shape = low.real.shape
     real, imaginary = weights_PxDx2xE[:, :, 0], weights_PxDx2xE[:, :, 1]
@@ -145,7 +147,7 @@ def _mixed(low: Modes, weights_PxDx2xE: jax.Array) -> Modes:
     )
     both = jnp.concatenate([part.reshape(shape[0], -1, shape[-1]) for part in low], -1)
     made = jnp.einsum("bpd,pde->bpe", both, matrix)
-    return Modes(*(part.reshape(shape) for part in jnp.split(made, 2, -1)))
+    return FieldModes(*(part.reshape(shape) for part in jnp.split(made, 2, -1)))
 
 
 @functools.cache

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 
-class Modes(NamedTuple):
+class FieldModes(NamedTuple):
     """Coefficients of a real field at low wave numbers, fp32.
 
     The last axis has wave numbers 0 .. K-1, every axis before it -(K-1) .. K-1, in this order.
@@ -35,7 +35,7 @@ def mode_shape(dimensions: int, modes: int) -> tuple[int, ...]:
     return (2 * modes - 1,) * (dimensions - 1) + (modes,)
 
 
-def low_modes(x: jax.Array, modes: int) -> Modes:
+def low_modes(x: jax.Array, modes: int) -> FieldModes:
     """x [B, *points, D], real, to its modes: sums over points of x exp(-2 pi i k n / N), divided by all N.
 
     Args:
@@ -52,10 +52,10 @@ def low_modes(x: jax.Array, modes: int) -> Modes:
             _along(imaginary, cosine, axis) - _along(real, sine, axis),
         )
     points = np.prod(x.shape[1:-1])
-    return Modes(real / points, imaginary / points)
+    return FieldModes(real / points, imaginary / points)
 
 
-def field(modes: Modes, points: tuple[int, ...]) -> jax.Array:
+def field(modes: FieldModes, points: tuple[int, ...]) -> jax.Array:
     """The real field [B, *points, D] of some modes: the inverse of `low_modes` on what it keeps."""
     dimensions = len(points)
     real, imaginary = modes
@@ -80,8 +80,8 @@ def _along(x: jax.Array, matrix_MxN: np.ndarray, axis: int) -> jax.Array:
 
 @functools.cache
 def _matrices(points: int, modes: int, half: bool) -> tuple[np.ndarray, np.ndarray]:
-    """cos and sin of 2 pi k n / N, fp32 [N, K] for k from 0 on or [N, 2K-1] for both ends; zero where the grid
-    has no such mode."""
+    """cos and sin of 2 pi k n / N, fp32 [N, K] for k from 0 on or [N, 2K-1] for both ends; zero where the
+    grid has no such mode."""
     k = np.arange(0 if half else 1 - modes, modes)
     # Whole turns are taken off as integers: a float32 of a large k n would not know where in a turn it is.
     turns = (np.outer(np.arange(points), k) % points) * (2 * np.pi / points)

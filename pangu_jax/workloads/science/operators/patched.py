@@ -1,7 +1,7 @@
 """A plain transformer over patches of a field: what a Fourier neural operator is measured beside.
 
-Places enter by sines and cosines of their coordinates, so any grid can be given; but a patch is so many points,
-so on another grid it is another length, and what was learnt does not carry over.
+Places enter by sines and cosines of their coordinates, so any grid can be given; but a patch is so many
+points, so on another grid it is another length, and what was learnt does not carry over.
 """
 
 import functools

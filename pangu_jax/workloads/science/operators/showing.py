@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from pangu_jax.workloads.exhibits import Exhibit, Image, Table
@@ -59,7 +60,7 @@ def predicted(step: Callable[[jax.Array], jax.Array], field_NxS: np.ndarray) -> 
     for first in range(0, len(field_NxS), AT_A_TIME):
         part = field_NxS[first : first + AT_A_TIME]
         full = np.concatenate([part, np.repeat(part[-1:], AT_A_TIME - len(part), 0)])
-        made.append(np.asarray(step(full[..., None]))[: len(part), ..., 0])
+        made.append(np.asarray(step(jnp.asarray(full[..., None])))[: len(part), ..., 0])
     return np.concatenate(made)
 
 

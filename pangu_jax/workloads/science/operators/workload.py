@@ -48,7 +48,8 @@ class OperatorModel(Workload):
         self.model, self.data, self.targets = model, data, targets
         if model.space != len(data.points):
             raise UserError(
-                f"the model's space = {model.space}, and fields have {len(data.points)} dimensions: set it to that"
+                f"the model's space = {model.space}, and fields have {len(data.points)} dimensions: set it "
+                "to that"
             )
         if isinstance(model, PatchedConfig) and any(side % model.patch for side in data.points):
             raise UserError(
