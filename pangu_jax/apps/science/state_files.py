@@ -14,7 +14,8 @@ from data_pipelines.fields.variables import FieldNames, known
 Read = tuple[np.datetime64, bool, np.ndarray, np.ndarray]
 GRIB = (".grib", ".grb", ".grib2", ".grb2")
 # What coordinates are called: by ERA5's two generations of downloads, cfgrib, WeatherBench 2 and CMIP.
-LATITUDE, LONGITUDE, TIME = ("latitude", "lat"), ("longitude", "lon"), ("time", "valid_time")
+LATITUDE, LONGITUDE, TIME = ("latitude", "lat"), ("longitude", "lon"), ("valid_time", "time")
+STEP = ("step", "prediction_timedelta")  # of a forecast, since `time`
 LEVEL = ("level", "isobaricInhPa", "pressure_level", "plev", "lev", "sigma")
 MEMBERS = ("number", "realization", "member", "ensemble")
 IN_HPA = {"hpa": 1.0, "millibars": 1.0, "mbar": 1.0, "mb": 1.0, "pa": 0.01}
@@ -91,16 +92,11 @@ def _field(
 ) -> tuple[np.datetime64, np.ndarray]:
     """The time, and a field at it: [L, H, W] of upper air, [H, W] of the surface."""
     time = next((one for one in TIME if one in array.dims), None)
-    coordinate = next((one for one in (time, *TIME) if one and one in array.coords), None)
-    if coordinate is None:
-        raise DataError(f"--init {path}: {name} has no time")
-    times_N = np.atleast_1d(array[coordinate].values)
-    if times_N.dtype.kind != "M":
-        raise DataError(
-            f"--init {path}: times of {name} are in a calendar that is not the common one, or have no units "
-            f"(such as {times_N.ravel()[0]})"
-        )
-    chosen = choose(times_N.astype("datetime64[h]").ravel())
+    times_N = _times(path, name, array, time)
+    hours_N = times_N.astype("datetime64[h]")
+    chosen = choose(hours_N)
+    if hours_N[chosen] != times_N[chosen]:
+        raise DataError(f"--init {path}: {name} is of {times_N[chosen]}, which is no whole hour")
     if time is not None:
         array = array.isel({time: chosen})
     for one in MEMBERS:
@@ -123,7 +119,29 @@ def _field(
             f"--init {path}: {name} has a dimension {extra[0]} besides place and time: choose one of it"
         )
     values = array.squeeze([one for one in array.dims if one not in order]).transpose(*order)
-    return times_N.astype("datetime64[h]").ravel()[chosen], _converted(path, name, values)
+    return hours_N[chosen], _converted(path, name, values)
+
+
+def _times(path: Path, name: str, array: Any, dimension: str | None) -> np.ndarray:
+    """When its states are, datetime64[s]: of a forecast that is not when it begins."""
+    along = {dimension} if dimension else set()
+    called = next((one for one in TIME if one in array.coords and set(array[one].dims) <= along), None)
+    if called is None:
+        raise DataError(f"--init {path}: {name} has no time")
+    times_N = np.atleast_1d(array[called].values)
+    if times_N.dtype.kind != "M":
+        raise DataError(
+            f"--init {path}: times of {name} are in a calendar that is not the common one, or have no units "
+            f"(such as {times_N[0]})"
+        )
+    for step in STEP:
+        if called == "time" and step in array.coords and not array[step].ndim:
+            ahead = array[step].values
+            if ahead.dtype.kind == "m":
+                times_N = times_N + ahead
+            elif ahead:  # xarray leaves hours as numbers
+                raise DataError(f"--init {path}: {name} has {step} {ahead:g}: give valid_time beside it")
+    return times_N.astype("datetime64[s]")
 
 
 def _places(
@@ -152,6 +170,8 @@ def _levels(path: Path, name: str, level: Any, grid: Grid) -> np.ndarray:
     there_N = np.atleast_1d(np.asarray(level.values, np.float64))
     units = str(level.attrs.get("units", "")).lower()
     if grid.level_units == "hPa":
+        if units and units not in IN_HPA:
+            raise DataError(f"--init {path}: levels of {name} are in {units}, and the run's are in hPa")
         there_N = there_N * IN_HPA.get(units, 0.01 if there_N.max() > 2000 else 1.0)
     near = np.abs(there_N[None] - grid.level_L[:, None])
     lacking = grid.level_L[near.min(1) > CLOSE]

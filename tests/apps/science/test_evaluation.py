@@ -8,7 +8,8 @@ import pytest
 from data_pipelines.fields.store import FieldStore
 from pangu_jax.apps.science import areas, metrics
 from pangu_jax.apps.science.channels import as_channels, channels, told, units_said, winds
-from tests.apps.science.drifting import GRID, NAMES
+from pangu_jax.apps.science.measuring import page
+from tests.apps.science.drifting import GRID, NAMES, state
 
 MEMBERS = "--gin.evaluate_weather.members=3"
 
@@ -55,6 +56,37 @@ def test_forecasts_that_were_written_score_what_was_said(measured, store):
                 found, variable="t", level=level, lead_hours=lead, region="global", method="forecast"
             )
             assert row["rmse"] == pytest.approx(value, rel=1e-9)
+
+
+def test_forecasts_that_end_early_are_not_there(tmp_path):
+    from pangu_jax.apps.science.measuring.forecast_zarr import ForecastZarr
+
+    path = tmp_path / "f.zarr"
+    written, (upper, surface) = ForecastZarr(path, GRID, NAMES, [12, 24]), state(0)
+    for lead in (12, 24):
+        written.add(np.array(["2001-01-01T00"], "datetime64[h]"), lead, (upper[None], surface[None]))
+    assert not path.exists()
+    written.finish()
+    assert path.exists() and len(list(tmp_path.iterdir())) == 1
+
+
+def test_fields_in_other_units_are_refused(pangu, run_dir, tmp_path):
+    from data_pipelines.fields.writing import write_store
+
+    def celsius(place):
+        upper, surface = state(place)
+        return upper - np.float32([273.15, 0, 0]), surface
+
+    times = np.datetime64("2001-01-01T00") + np.arange(100) * np.timedelta64(6, "h")
+    write_store(tmp_path / "c.zarr", GRID, NAMES, times, celsius)
+    given = f"--gin.fields.path={tmp_path / 'c.zarr'}"
+    status, _, err = pangu("eval", "--gin_file", "eval/weather.gin", "--run_dir", run_dir, given)
+    assert status == 2 and "t 850 hPa is 6.8" in err and "the run learnt from 280" in err
+
+
+def test_what_is_missing_has_no_share_on_the_page():
+    cells = page._cells((12, 24), np.array([[np.nan, 2.0], [1.0, np.nan], [np.nan, 1.0]]), [12, 24])
+    assert [(cell.rmse, cell.share) for cell in cells] == [("–", ""), ("2", "+100 %")]
 
 
 def test_controls_are_beside_it(measured, store):

@@ -49,6 +49,15 @@ def test_a_state_is_found_by_coordinates(tmp_path):
     np.testing.assert_allclose(surface, state(1)[1], rtol=1e-6)
 
 
+def test_a_state_of_a_forecast_is_of_the_time_it_is_valid_at(tmp_path):
+    """As cfgrib has them: time is when the forecast begins."""
+    later = TIMES + np.timedelta64(6, "h")
+    dataset(change=lambda data: data.assign_coords(valid_time=("time", later))).to_netcdf(tmp_path / "in.nc")
+    found = state_files.read(tmp_path / "in.nc", lambda times: list(times).index(later[0]), GRID, NAMES)
+    assert str(found[0]) == "2001-01-01T06"
+    np.testing.assert_array_equal(found[2], state(0)[0])
+
+
 def doubled(data):
     """The seam twice, as some archives have it."""
     import xarray as xr
@@ -74,6 +83,9 @@ def test_a_seam_that_is_there_twice_is_one(tmp_path):
         (lambda data: data.drop_vars("time"), "t has no time"),
         (lambda data: data.assign_coords(time=[0, 6]), "in a calendar that is not the common one"),
         (lambda data: data.expand_dims(number=2), "a dimension number"),
+        (lambda data: data.assign_coords(time=TIMES + np.timedelta64(30, "m")), "T00:30:00, which is no whole"),
+        (lambda data: data.assign_coords(step=6), "has step 6: give valid_time"),
+        (lambda data: data.assign_coords(level=data.level.assign_attrs(units="km")), "are in km"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(tmp_path, change, said):

@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import gin
+import numpy as np
 
 from data_pipelines.fields.field_set import FieldSet
 from pangu_jax.apps.science import areas, comparing
+from pangu_jax.apps.science.channels import channels
 from pangu_jax.apps.science.comparing import CONTROLS, ComparedForecasts, Ensemble
+from pangu_jax.apps.science.initial_states import flat
 from pangu_jax.apps.science.measuring.forecast_zarr import ForecastZarr
 from pangu_jax.apps.science.rolling import Roller
 from pangu_jax.errors import UserError
@@ -16,6 +19,7 @@ from pangu_jax.runs import opening
 from pangu_jax.runs.inference_layout import ANY, Devices
 from pangu_jax.workloads.science import ForecastModel
 
+APART, WIDER = 2.0, 4.0  # deviations between means, a ratio of deviations: past them fields are others
 REGIONS = ("global", "tropics", "northern-hemisphere", "southern-hemisphere")
 
 
@@ -100,6 +104,8 @@ def evaluate_weather(
     compared = comparing.compare(
         roll, data, leads, present, batch_size, controls, climatology, ensemble, *told
     )
+    if written:
+        written.finish()
     return MeasuredWeather(run.manifest["step"], data.lead_hours, grid, compared)
 
 
@@ -119,3 +125,11 @@ def _require_same(workload: ForecastModel, data: FieldSet) -> None:
         raise UserError(
             f"the run steps by {own.lead_hours} h and fields.lead_hours is {data.lead_hours}: leave that out"
         )
+    counted = [flat(of.statistics, kind) for kind in ("mean", "std") for of in (own, data)]
+    for channel, mean, here, std, std_here in zip(channels(data.grid, data.names), *counted, strict=True):
+        if abs(here - mean) > APART * std or not 1 / WIDER <= std_here / std <= WIDER:
+            raise UserError(
+                f"these fields are of another set: {channel.said(data.grid.level_units)} is {here:.6g} ± "
+                f"{std_here:.3g} in them, and the run learnt from {mean:.6g} ± {std:.3g}: it is in other "
+                "units, or another variable"
+            )

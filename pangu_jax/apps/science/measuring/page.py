@@ -7,7 +7,7 @@ import numpy as np
 
 from data_pipelines.templates import rendered
 from pangu_jax.apps.science import coastlines, drawing
-from pangu_jax.apps.science.channels import units_said
+from pangu_jax.apps.science.channels import Channel, units_said
 from pangu_jax.apps.science.measuring.evaluate_weather import MeasuredWeather
 from pangu_jax.runs import exhibit_files
 from pangu_jax.runs.inline_pictures import inline_picture
@@ -96,11 +96,10 @@ def _card(found: MeasuredWeather, region: int, leads: list[int]) -> list[tuple[s
             )
         )
     for place, pair in enumerate(scores.winds):
-        level = "" if pair.level is None else f" {pair.level:.4g}"
         errors_MxT = scores.wind_rmse[:, :, region, place]
         made.append(
             (
-                f"{pair.name.replace('_', ' ')}{level}",
+                Channel(pair.name.replace("_", " "), pair.level).said(found.grid.level_units),
                 units_said(pair.name),
                 _cells(scores.leads, errors_MxT, leads),
             )
@@ -112,12 +111,13 @@ def _cells(of: tuple[int, ...], errors_MxT: np.ndarray, leads: list[int]) -> lis
     cells = []
     for lead in leads:
         own, *others = (float(error) for error in errors_MxT[:, of.index(lead)])
-        change = own / min(others) - 1 if others and min(others) > 0 else 0.0
+        best = min((other for other in others if np.isfinite(other)), default=0.0)
+        change = own / best - 1 if best > 0 else np.nan
         strength = 0.55 * min(1.0, abs(change) / FULL) if np.isfinite(change) else 0.0
         colour = "38, 104, 214" if change < 0 else "214, 72, 30"
-        share = f"{100 * change:+.0f} %" if others and np.isfinite(change) else ""
+        share = f"{100 * change:+.0f} %" if np.isfinite(change) else ""
         cells.append(
-            Cell(f"{own:.4g}" if np.isfinite(own) else "–", share, f"rgba({colour}, {strength:.2f})")
+            Cell(_said(own, ".4g"), share, f"rgba({colour}, {strength:.2f})")
         )
     return cells
 
@@ -129,8 +129,8 @@ def _correlations(found: MeasuredWeather, leads: list[int]) -> list[tuple[str, l
     return [
         (
             channel.said(found.grid.level_units),
-            [f"{scores.values['acc'][0, t, 0, c]:.3f}" for t in places],
-            [f"{scores.values['bias'][0, t, 0, c]:+.3g}" for t in places],
+            [_said(scores.values["acc"][0, t, 0, c], ".3f") for t in places],
+            [_said(scores.values["bias"][0, t, 0, c], "+.3g") for t in places],
         )
         for c, channel in enumerate(scores.channels)
     ]
@@ -153,6 +153,10 @@ def _of_members(
         )
         for c, channel in enumerate(scores.channels)
     ]
+
+
+def _said(value: float, form: str) -> str:
+    return format(value, form) if np.isfinite(value) else "–"
 
 
 def _evenly(leads: tuple[int, ...], count: int) -> list[int]:
