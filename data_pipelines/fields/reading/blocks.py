@@ -9,7 +9,7 @@ import numpy as np
 
 from data_pipelines.errors import DataError
 from data_pipelines.fields import hours
-from data_pipelines.fields.reading import files
+from data_pipelines.fields.reading import arrays, files
 from data_pipelines.fields.reading.pieces import Piece
 from data_pipelines.fields.reading.plan import BuildPlan, placed
 from data_pipelines.fields.store import group_of
@@ -25,11 +25,15 @@ def write_block(plan_file: Path, building: Path, first: int, last: int, *, out: 
     Raises:
       DataError: values that cannot be, or a field without any.
     """
-    import zarr
-
     del out
     plan = load_plan(plan_file)
-    group = group_of(building)
+    with arrays.kept_open():
+        return {"variables": _write(plan, group_of(building), first, last)}
+
+
+def _write(plan: BuildPlan, group: Any, first: int, last: int) -> dict[str, Any]:
+    import zarr
+
     found: dict[str, Any] = {}
     for name in (*plan.names.upper, *plan.names.surface):
         fields_NxLxHxW = fields_of(plan, name, first, last)
@@ -37,7 +41,7 @@ def write_block(plan_file: Path, building: Path, first: int, last: int, *, out: 
         # A state that is all missing is a chunk, too; an array that is opened again has forgotten that.
         with zarr.config.set({"array.write_empty_chunks": True}):
             group[name][first:last] = fields_NxLxHxW if name in plan.names.upper else fields_NxLxHxW[:, 0]
-    return {"variables": found}
+    return found
 
 
 @functools.lru_cache(2)
@@ -49,11 +53,12 @@ def load_plan(path: Path) -> BuildPlan:
 def constants_of(plan: BuildPlan) -> np.ndarray | None:
     """float32 [H, W, K]; None for none. DataError for values that cannot be."""
     found = []
-    for name in plan.names.constants:
-        piece = plan.pieces_of[name][0]
-        field_HxW = _on_grid(files.first_state(piece), piece)[0]
-        _checked(plan, name, field_HxW[None, None], 0)
-        found.append(field_HxW)
+    with arrays.kept_open():
+        for name in plan.names.constants:
+            piece = plan.pieces_of[name][0]
+            field_HxW = _on_grid(files.first_state(piece), piece)[0]
+            _checked(plan, name, field_HxW[None, None], 0)
+            found.append(field_HxW)
     return np.stack(found, -1) if found else None
 
 
