@@ -167,7 +167,7 @@ def nothing_there(upper, surface):
     [
         (fewer_levels, "level 500 is not there; there are 850 (hPa)"),
         (another_grid, "lies on another grid than the run's: it has latitudes such as 79.75 where 78.75"),
-        (other_units, "it has other units or is another variable, or the run is of another set of fields"),
+        (other_units, "these are other units, another variable, or the run is of another set"),
         (nothing_there, "t 850 hPa is missing everywhere"),
     ],
 )
