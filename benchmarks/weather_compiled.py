@@ -2,8 +2,8 @@
 
 `forecast` is one step of 24 hours, weights and all, for one state in bfloat16: what a chip must hold to
 forecast. `fine` and `coarse` are a rolled block of the first and of the second resolution with its gradient:
-the whole train step takes long to compile for a TPU, a block two minutes of a core. Counted as docs/scaling.md
-has it; a compiler's figures, nothing runs.
+the whole train step takes long to compile for a TPU, a block two minutes of a core. Counted as in
+docs/scaling.md; these are a compiler's figures, nothing runs.
 
     pip install 'pangu-jax[tpu]'            # or [gpu-compile], for h100:1
     python -m benchmarks.weather_compiled forecast h100:1
