@@ -7,7 +7,7 @@ import numpy as np
 
 from data_pipelines.templates import rendered
 from pangu_jax.apps.science import coastlines, drawing
-from pangu_jax.apps.science.channels import units_said
+from pangu_jax.apps.science.channels import Channel, units_said
 from pangu_jax.apps.science.measuring.evaluate_weather import MeasuredWeather
 from pangu_jax.runs import exhibit_files
 from pangu_jax.runs.inline_pictures import inline_picture
@@ -96,11 +96,11 @@ def _card(found: MeasuredWeather, region: int, leads: list[int]) -> list[tuple[s
             )
         )
     for place, pair in enumerate(scores.winds):
-        level = "" if pair.level is None else f" {pair.level:.4g}"
+        name = Channel(pair.name.replace("_", " "), pair.level).said(found.grid.level_units)
         errors_MxT = scores.wind_rmse[:, :, region, place]
         made.append(
             (
-                f"{pair.name.replace('_', ' ')}{level}",
+                name,
                 units_said(pair.name),
                 _cells(scores.leads, errors_MxT, leads),
             )

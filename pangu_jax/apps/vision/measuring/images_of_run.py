@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from pangu_jax.apps import data_of_run
-from pangu_jax.apps.data_of_run import DataFunction
+from pangu_jax.runs import data_of_run
+from pangu_jax.runs.data_of_run import DataFunction
 
 IMAGES = DataFunction(
     "data_pipelines.images.images.images",

@@ -1,4 +1,4 @@
-"""The data that a run is measured on: its own, unless the recipe of the measurement names others."""
+"""The data that a run is measured on: its own, unless the recipe names others."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,7 +45,7 @@ def bindings(run_dir: str, files: Sequence[str], given: Sequence[str], function:
 
 
 def _of_run(recipe: Recipe, function: DataFunction) -> dict[str, Any]:
-    """What the run's recipe says of its data, whether it learnt from all their labels or from a few."""
+    """What the run's recipe says of its data, whichever of its workloads reads them."""
     if not recipe.bound_parameters(function.name):  # a run of other data
         return {}
     arguments = recipe.arguments(function.name)
