@@ -3,6 +3,7 @@
 import argparse
 import importlib.util
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pangu_jax.errors import OtherFamilyError, UserError
@@ -38,7 +39,10 @@ FORMATS = {
     "timm": "timm's vision transformers",
     "big_vision": "its ViT, .npz",
     "pth": "HiViT and MAE of vision",
+    "mfai": "mfai's PanguWeather",
+    "onnx": "Pangu-Weather as released",
 }
+OF_WEATHER = ("mfai", "onnx")
 
 
 TWO_TOWERS = ("chinese_clip", "siglip")  # model_type in config.json
@@ -62,10 +66,61 @@ def _import_flags(parser: argparse.ArgumentParser) -> None:
         metavar="PIXELS",
         help="of vision: side of pictures, to which positions are resized",
     )
+    weather = parser.add_argument_group("of weather, whose weights do not say of what states they are")
+    weather.add_argument(
+        "--fields", metavar="STORE", help="a store of fields: grid, levels, constants and statistics"
+    )
+    weather.add_argument("--lead_hours", type=int, metavar="N", help="hours that a step goes ahead")
+    weather.add_argument(
+        "--upper", metavar="NAMES", help="of mfai: variables on levels in its order, z,q,t; all of the store"
+    )
+    weather.add_argument("--surface", metavar="NAMES", help="of mfai: on the surface, likewise")
+    weather.add_argument(
+        "--window", metavar="Z,H,W", help="of mfai: levels, latitudes, longitudes, where several fit"
+    )
+    weather.add_argument(
+        "--statistics", metavar="DIR", help="of onnx: the means and deviations that are beside the weights"
+    )
+
+
+def _import_weather(flags: argparse.Namespace) -> Result:
+    from pangu_jax.apps.science.conversion import importing
+    from pangu_jax.apps.science.conversion.source import AskedFields
+
+    if flags.fields is None or flags.lead_hours is None:
+        raise UserError(
+            f"--format {flags.format} needs --fields STORE and --lead_hours N: weights do not say of what "
+            "states they are, nor how far a step goes"
+        )
+    window = _listed(flags.window)
+    if window is not None and (len(window) != 3 or not all(side.isdecimal() for side in window)):
+        raise UserError(f"--window {flags.window}: give three numbers, such as 2,6,12")
+    sides: Any = None if window is None else tuple(map(int, window))
+    asked = AskedFields(
+        Path(flags.fields), flags.lead_hours, _listed(flags.upper), _listed(flags.surface), sides,
+        None if flags.statistics is None else Path(flags.statistics),
+    )  # fmt: skip
+    found = importing.import_weather(flags.format, flags.source, flags.run_dir, asked)
+    text = (
+        f"{found['kind']}, {found['parameters']:,} parameters ({', '.join(found['dtypes'])}), "
+        f"{found['grid']}, {found['lead_hours']} h a step: {found['run_dir']}"
+    )
+    return Result(found, "\n".join([text, *(f"note: {note}" for note in found["notes"])]))
+
+
+def _listed(given: str | None) -> tuple[str, ...] | None:
+    return None if given is None else tuple(part.strip() for part in given.split(","))
 
 
 def _import(flags: argparse.Namespace) -> Result:
     _require_extra()
+    if flags.format in OF_WEATHER:
+        if flags.heads or flags.size:
+            raise UserError("--heads and --size are for models of vision; leave them out")
+        return _import_weather(flags)
+    for flag in ("fields", "lead_hours", "upper", "surface", "window", "statistics"):
+        if getattr(flags, flag) is not None:
+            raise UserError(f"--{flag} is for --format mfai and onnx; leave it out")
     from pangu_jax.apps.vision.conversion import importing as of_vision
 
     model_type = of_vision.model_type(flags.source) if flags.format == "hf" else None
@@ -101,7 +156,7 @@ def _import(flags: argparse.Namespace) -> Result:
 
 
 def _export_flags(parser: argparse.ArgumentParser) -> None:
-    _format(parser, ("hf", "timm", "big_vision"))
+    _format(parser, ("hf", "timm", "big_vision", "mfai"))
     parser.add_argument("--run_dir", required=True, metavar="DIR", help="a run directory")
     parser.add_argument("--step", type=int, metavar="N", help="the checkpoint; the newest unless given")
     parser.add_argument("--out", required=True, metavar="DIR", help="the new folder")
@@ -121,6 +176,10 @@ def _export(flags: argparse.Namespace) -> Result:
 
 def _exported(flags: argparse.Namespace, devices: "Devices") -> dict[str, Any]:
     """By the family of the run where both have the format."""
+    if flags.format == "mfai":
+        from pangu_jax.apps.science.conversion import exporting as of_weather
+
+        return of_weather.export_weather(flags.run_dir, flags.out, flags.step, devices)
     from pangu_jax.apps.vision.conversion import exporting as of_vision
 
     arguments = flags.run_dir, flags.out, flags.step, flags.shard_gb, devices
@@ -160,13 +219,13 @@ VERBS: dict[str, Verb] = {
         _verify,
     ),
     "checkpoint import": Verb(
-        "make a run directory of a T5 of Hugging Face, of a vision transformer, or of a model of both",
+        "make a run directory of a T5, of a vision transformer, of a model of both, or of weather",
         "pangu checkpoint import --format hf mengzi-t5-base/ --run_dir runs/mengzi",
         _import_flags,
         _import,
     ),
     "checkpoint export": Verb(
-        "write a checkpoint for transformers, timm or big_vision",
+        "write a checkpoint for transformers, timm, big_vision or mfai",
         "pangu checkpoint export --format hf --run_dir runs/mengzi --out mengzi-tuned/",
         _export_flags,
         _export,

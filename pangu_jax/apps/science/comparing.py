@@ -219,9 +219,7 @@ def _linear_map(data: FieldSet) -> tuple[linear_map.LinearMap | None, str]:
     try:
         # A simulation without fields of land is the same all around: its map by wave number is far stronger.
         zonal = store.simulated and data.grid.periodic and not data.names.constants
-        return linear_map.fit(
-            store.read, learnt.tolist(), later, deviations, data.grid.weights_H, zonal
-        ), ""
+        return linear_map.fit(store.read, learnt.tolist(), later, deviations, data.grid.weights_H, zonal), ""
     except UserError as error:
         return None, f"no linear map: {error}"
 

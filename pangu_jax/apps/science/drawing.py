@@ -25,6 +25,7 @@ LOOKS = (
     ("#009e73", "D", "-."),
     ("#000000", "", "-"),
 )
+DEEPEST = 1e-8  # of the greatest energy, down to which a spectrum is shown
 DOTS = 110  # an inch
 ACROSS = 3  # panels beside each other
 
@@ -93,6 +94,8 @@ def spectra(scores: WeatherScores, grid: Grid, lead: int) -> np.ndarray:
         ticks = [wave for wave in (1, 2, 5, 10, 20, 50, 100, 200, 500) if wave < found.shape[-1]]
         axes.set_xticks(ticks, [str(wave) for wave in ticks])
         axes.minorticks_off()
+        largest = float(np.nanmax(found[:, at, place, 1:]))
+        axes.set_ylim(max(axes.get_ylim()[0], DEEPEST * largest), 4 * largest)
         axes.set_xlabel("zonal wavenumber")
         axes.set_ylabel(f"energy, m · ({units_said(scores.channels[place].variable)})²")
 

@@ -90,6 +90,7 @@ def forecast(
     out: str | Path,
     *,
     time: str | None = None,
+    member: int | None = None,
     every: int | None = None,
     ensemble: EnsembleAsked = ONE,
     say: Callable[[int, int], None] = lambda done, count: None,
@@ -102,6 +103,7 @@ def forecast(
       lead: hours of the last state.
       out: the file to be written, .nc or .zarr.
       time: of the initial state; the last of `init` when None.
+      member: of `init` where that is of an ensemble.
       every: hours; states at all multiples are made as well, each by its own fewest calls.
       ensemble: how many initial states, and how they differ.
       say: called with how many calls are done, and of how many.
@@ -115,7 +117,7 @@ def forecast(
     steps = stepping.composition(lead, model.models)
     wanted = [lead] if every is None else stepping.every(every, lead, model.models)
     calls = stepping.calls(wanted, model.models)
-    start = initial_states.read(init, time, model.grid, model.names, model.statistics)
+    start = initial_states.read(init, time, model.grid, model.names, model.statistics, member)
     initial = start.upper_LxHxWxU, start.surface_HxWxS
     together = max(1, min(ensemble.members, TOGETHER // sum(part.nbytes for part in initial)))
     leads = [0, *(call.lead for call in calls)]

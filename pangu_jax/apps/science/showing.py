@@ -46,7 +46,7 @@ def exhibits(workload: Workload, variables: Variables, run: RunContext) -> Seque
     if scores.spectra is not None:
         made.append(
             Image(
-                f"zonal spectra between 30 and 60 degrees, {shown[0]} h: below the truth is too smooth",
+                f"zonal spectra, 30 to 60 degrees, {shown[0]} h; below the truth: smooth, above: noise",
                 drawing.spectra(scores, grid, shown[0]),
             )
         )

@@ -71,7 +71,12 @@ class FieldData(Protocol):
 
 @dataclass(frozen=True)
 class NoFields:
-    """What is left of the fields when a finished run is opened: enough for forecasts, not to learn from."""
+    """What is left of the fields when a finished run is opened: enough for forecasts, not to learn from.
+
+    Attributes:
+      height_L: of each level as the network reads it, of weights that bring their own; else None.
+      constants_as_read: whether constants are as the network reads them; else they are normalised first.
+    """
 
     grid: Any
     names: Any
@@ -80,6 +85,8 @@ class NoFields:
     statistics: Any
     increments: Any
     constants_HxWxK: np.ndarray
+    height_L: np.ndarray | None = None
+    constants_as_read: bool = False
 
     def train_source(self, batch_size: int, seed: int, shift: int = 0) -> TrainStream:
         """UserError: there is nothing to learn from."""
@@ -98,3 +105,27 @@ class NoFields:
     def notices(self) -> Sequence[str]:
         """Nothing."""
         return ()
+
+
+@dataclass(frozen=True)
+class RunFields(NoFields):
+    """The fields of a run with those that its recipe names: windows are theirs, what they are measured in is
+    the run's."""
+
+    source: Any = None
+
+    def train_source(self, batch_size: int, seed: int, shift: int = 0) -> TrainStream:
+        """Windows of the recipe's fields."""
+        return self.source.train_source(batch_size, seed, shift)
+
+    def validation_sources(self, batch_size: int) -> Mapping[str, Source]:
+        """Likewise."""
+        return self.source.validation_sources(batch_size)
+
+    def order(self) -> dict[str, str]:
+        """Likewise."""
+        return self.source.order()
+
+    def notices(self) -> Sequence[str]:
+        """Likewise."""
+        return self.source.notices()

@@ -57,5 +57,6 @@ def fields(model: EarthConfig, data: Any) -> PlannedFields:
     unit = Statistics(0 * upper, upper, 0 * surface, surface)
     constants_HxWxK = np.zeros((model.latitude, model.longitude, model.constants), np.float32)
     return PlannedFields(
-        grid, FieldNames(**names), data.lead_hours, data.steps, unit, unit, constants_HxWxK, data
-    )
+        grid, FieldNames(**names), data.lead_hours, data.steps, unit, unit, constants_HxWxK,
+        asked=data,
+    )  # fmt: skip

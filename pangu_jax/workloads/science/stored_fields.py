@@ -1,5 +1,6 @@
 """What a run keeps of its fields beside its checkpoints: with it the run forecasts without its data."""
 
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -12,7 +13,7 @@ from data_pipelines.fields.grid import Grid
 from data_pipelines.fields.statistics import Statistics
 from data_pipelines.fields.variables import FieldNames
 from pangu_jax.errors import UserError
-from pangu_jax.workloads.science.data import FieldData, NoFields
+from pangu_jax.workloads.science.data import FieldData, NoFields, RunFields
 
 FILE, CONSTANTS = "fields.json", "constants.npy"
 NUMBERS = ("upper_mean_LxU", "upper_std_LxU", "surface_mean_S", "surface_std_S")
@@ -29,6 +30,10 @@ def files(data: FieldData) -> dict[str, bytes]:
         "statistics": _numbers(data.statistics),
         "increments": _numbers(data.increments),
     }
+    if (height_L := getattr(data, "height_L", None)) is not None:
+        kept["height"] = np.asarray(height_L).tolist()
+    if getattr(data, "constants_as_read", False):
+        kept["constants_as_read"] = True
     array = io.BytesIO()
     np.save(array, np.asarray(data.constants_HxWxK, np.float32), allow_pickle=False)
     return {FILE: (json.dumps(kept, indent=1) + "\n").encode(), CONSTANTS: array.getvalue()}
@@ -51,11 +56,32 @@ def opened(directory: Path) -> NoFields:
             Statistics.from_json(kept["statistics"]),
             Statistics.from_json(kept["increments"]),
             constants_HxWxK,
+            np.asarray(kept["height"], np.float32) if "height" in kept else None,
+            kept.get("constants_as_read") is True,
         )
     except (OSError, ValueError, KeyError, TypeError, DataError):
         raise UserError(
             f"{directory / FILE} is missing or damaged: run this run's `pangu train` again to get it back"
         ) from None
+
+
+def with_windows(kept: NoFields, source: FieldData) -> RunFields:
+    """A run's fields with windows of others.
+
+    Raises:
+      UserError: those are of another grid, or have other variables.
+    """
+    if differs := kept.grid.differs(source.grid):
+        raise UserError(f"the run's fields are no longer there: the store has {differs}")
+    for name in ("upper", "surface"):
+        own, there = getattr(kept.names, name), getattr(source.names, name)
+        if own != there:
+            raise UserError(
+                f"the run's fields are no longer there: fields.{name} are {', '.join(there)}, and the run "
+                f"has {', '.join(own)}"
+            )
+    own = {field.name: getattr(kept, field.name) for field in dataclasses.fields(NoFields)}
+    return RunFields(**own | {"steps": source.steps}, source=source)
 
 
 def _numbers(statistics: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import gin
 import jax
@@ -77,7 +77,15 @@ class ForecastModel(Workload):
     @functools.cached_property
     def constants_HxWxK(self) -> np.ndarray:
         """Fields that do not change, as the network reads them, fp32."""
+        if getattr(self.data, "constants_as_read", False):
+            return np.asarray(self.data.constants_HxWxK, np.float32)
         return scales.constants(self.data.constants_HxWxK)
+
+    @functools.cached_property
+    def height_L(self) -> np.ndarray:
+        """The height channel of each level, as the network reads it, fp32."""
+        own = getattr(self.data, "height_L", None)
+        return scales.heights(self.data.grid.level_L, self.data.grid.level_units) if own is None else own
 
     @functools.cached_property
     def field_loss(self) -> FieldLoss:
@@ -119,9 +127,19 @@ class ForecastModel(Workload):
     @classmethod
     def from_run(cls, recipe: Recipe, reference: Reference, directory: Path) -> "ForecastModel":
         """The workload of a finished run, its fields apart: they need not be there."""
+        return cls(data=stored_fields.opened(directory), **cls._of_model(recipe, reference))
+
+    @classmethod
+    def with_data(cls, recipe: Recipe, reference: Reference, directory: Path) -> "ForecastModel":
+        """The same with windows of the recipe's fields, measured in what the run was trained with."""
+        source = make(recipe, recipe.arguments(reference)["data"], reference.scope)
+        data = stored_fields.with_windows(stored_fields.opened(directory), source)
+        return cls(data=data, **cls._of_model(recipe, reference))
+
+    @classmethod
+    def _of_model(cls, recipe: Recipe, reference: Reference) -> dict[str, Any]:
         given = recipe.arguments(reference)
-        made = {name: make(recipe, given[name], reference.scope) for name in cls.OF_MODEL if name in given}
-        return cls(data=stored_fields.opened(directory), **made)
+        return {name: make(recipe, given[name], reference.scope) for name in cls.OF_MODEL if name in given}
 
     def init(self, key: jax.Array) -> Variables:
         """Fresh fp32 parameters."""
@@ -160,8 +178,7 @@ class ForecastModel(Workload):
             )
         read = upper
         if self.model.height_channel:
-            height_L = scales.heights(self.data.grid.level_L, self.data.grid.level_units)
-            height = jnp.broadcast_to(height_L[:, None, None, None], (*upper.shape[:-1], 1))
+            height = jnp.broadcast_to(self.height_L[:, None, None, None], (*upper.shape[:-1], 1))
             read = jnp.concatenate([upper, height], -1)
         forward = self.model.forward(run.placement, run.remat, run.dtype)
         made = forward(variables.params, read, surface, jnp.asarray(self.constants_HxWxK), keys)

@@ -1,6 +1,7 @@
 """Weights of other libraries: each number goes where it is used, and mfai's network gives what ours does."""
 
 import dataclasses
+import json
 from contextlib import contextmanager
 
 import jax
@@ -120,6 +121,10 @@ def test_mfai_gives_the_same(latitude, longitude, area):
         levels=levels, latitude=latitude, longitude=longitude, upper=3, surface=2, constants=1, patch=patch,
         window=window, dims=(16, 32), heads=(2, 4), depths=(2, 2, 2, 2), periodic=not area, **mfai.AS_MFAI,
     )  # fmt: skip
+    index = net.state_dict()["layer3.blocks.1.attention.position_index"]
+    np.testing.assert_array_equal(mfai.position_index(window), index)
+    said = json.loads(json.dumps(mfai.settings(config, "run")))
+    assert peer.PanguWeatherSettings.from_dict(said) == settings
     table = mfai.table(config)
     state = {name: x.numpy() for name, x in net.state_dict().items() if mfai.UNREAD not in name}
     assert {each.name: each.shape for each in table} == {name: x.shape for name, x in state.items()}

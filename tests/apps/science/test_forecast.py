@@ -145,20 +145,21 @@ def test_a_forecast_that_ends_early_leaves_nothing(model, store, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def fewer_levels(upper, surface):
+def fewer_levels(_, upper, surface):
     return Grid(GRID.latitude_H, GRID.longitude_W, GRID.level_L[:1]), upper[:1], surface
 
 
-def another_grid(upper, surface):
+def another_grid(_, upper, surface):
     return Grid(GRID.latitude_H + 1, GRID.longitude_W, GRID.level_L), upper, surface
 
 
-def other_units(upper, surface):
+def other_units(_, upper, surface):
     return GRID, upper, surface / 100
 
 
-def nothing_there(upper, surface):
-    upper[0, ..., 0] = np.nan
+def nothing_there(place, upper, surface):
+    if place == 1:  # the last, which is taken
+        upper[0, ..., 0] = np.nan
     return GRID, upper, surface
 
 
@@ -167,16 +168,16 @@ def nothing_there(upper, surface):
     [
         (fewer_levels, "level 500 is not there; there are 850 (hPa)"),
         (another_grid, "lies on another grid than the run's: it has latitudes such as 79.75 where 78.75"),
-        (other_units, "it has other units or is another variable, or the run is of another set of fields"),
+        (other_units, "these are other units, another variable, or the run is of another set"),
         (nothing_there, "t 850 hPa is missing everywhere"),
     ],
 )
 def test_a_state_of_another_kind_is_refused(model, tmp_path, change, said):
     from data_pipelines.fields.writing import write_store
 
-    grid, *fields = change(*state(0))
-    times = np.array(["2001-01-01T00"], "datetime64[h]")
-    write_store(tmp_path / "in.zarr", grid, NAMES, times, lambda place: tuple(fields))
+    grid, *_ = change(0, *state(0))
+    times = np.array(["2001-01-01T00", "2001-01-01T06"], "datetime64[h]")
+    write_store(tmp_path / "in.zarr", grid, NAMES, times, lambda place: change(place, *state(place))[1:])
     with pytest.raises((UserError, DataError), match=re.escape(said)):
         forecast(model, tmp_path / "in.zarr", 12, tmp_path / "out.nc")
     assert not (tmp_path / "out.nc").exists()

@@ -12,12 +12,20 @@ the paper's pseudocode:
 - what a side lacks is added behind the last level and in the south.
 """
 
+import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from data_pipelines.fields.statistics import Statistics
+from pangu_jax.apps.science.conversion import source
+from pangu_jax.apps.science.conversion.onnx_file import OnnxFile
+from pangu_jax.apps.science.conversion.source import AskedFields, ImportableForecast
 from pangu_jax.errors import UserError
 from pangu_jax.runs.exchange.parts import ALL, ForeignTensor, Index, TensorPart
+from pangu_jax.workloads.science.data import NoFields
 from pangu_jax.workloads.science.model import earth_bias
 from pangu_jax.workloads.science.model.earth import EarthConfig
 
@@ -30,6 +38,11 @@ BLOCKS = (
     ((9432, 78), (9539, 86), (9552, 94), (9659, 102), (9672, 110), (9779, 118)),
     ((9794, 129), (9901, 137)),
 )
+UPPER, SURFACE = ("z", "q", "t", "u", "v"), ("msl", "u10", "v10", "t2m")
+CONSTANTS = ("lsm", "slt", "z_surface")
+WINDOW = (2, 6, 12)
+LEVELS = (1000, 925, 850, 700, 600, 500, 400, 300, 250, 200, 150, 100, 50)  # hPa
+HEIGHT, MASKS = "Constant_17_output_0", "constantMaks3.npy"  # as the port has them beside the weights
 DOWN, UP, MIX = (f"onnx::MatMul_{number}" for number in (9066, 9787, 9788))
 
 
@@ -43,6 +56,97 @@ def table(config: EarthConfig) -> tuple[ForeignTensor, ...]:
         raise UserError(f"EarthTransformer.depths = {config.depths}: released weights have (2, 6, 6, 2)")
     blocks = (each for layer in range(4) for each in _layer(config, layer))
     return (*_ends(config), *blocks)
+
+
+def examine(file: Path, asked: AskedFields) -> ImportableForecast:
+    """What a released file holds, of any grid and width.
+
+    Args:
+      file: pangu_weather_24.onnx or another.
+      asked: a store with the published variables and levels; of its statistics those beside the weights take
+        the place where their folder is given.
+    Raises:
+      UserError, DataError: it cannot be imported.
+    """
+    if asked.upper or asked.surface or asked.window:
+        raise UserError(
+            "--upper, --surface and --window are for --format mfai: the released weights have "
+            f"{', '.join(UPPER)} on {len(LEVELS)} levels, {', '.join(SURFACE)}, and windows of {WINDOW}"
+        )
+    tensors = OnnxFile(file, _check)
+    fine, coarse = source.shape(tensors, "b1.a1.bias", 1)[0], source.shape(tensors, DOWN, 2)[1]
+    heads = tuple(source.shape(tensors, f"onnx::Add_{BLOCKS[n][0][0] + 4}", 5)[2] for n in (0, 1))
+    hidden = source.shape(tensors, f"onnx::MatMul_{BLOCKS[0][0][0] + 6}", 2)[1]
+    data, chosen = source.opened(asked, upper=UPPER, surface=SURFACE, levels=LEVELS)
+    config = source.config_of(
+        file, data, window=WINDOW, dims=(fine, coarse), heads=heads, ratio=hidden / fine, **AS_RELEASED
+    )
+    rows = table(config)
+    left_out = tensors.keep({each.name for each in rows})
+    kept, notes = _fields(source.kept_of(data), asked, tensors.constants(HEIGHT))
+    notes += (f"left out, constants of the graph: {left_out}",) if left_out else ()
+    return ImportableForecast("Pangu-Weather as released", config, rows, tensors, kept, chosen, {}, notes)
+
+
+def _check(name: str, tensor: np.ndarray) -> None:
+    if tensor.ndim == 5:
+        require_spread(tensor, WINDOW, name)
+
+
+def _fields(
+    data: NoFields, asked: AskedFields, heights: list[np.ndarray]
+) -> tuple[NoFields, tuple[str, ...]]:
+    """The store's fields with what is beside the weights, and what there is to say of them."""
+    levels, latitudes, longitudes = data.grid.shape
+    folder, notes = asked.statistics, []
+    height_L = next((found for one in heights if (found := _by_level(one, levels)) is not None), None)
+    changes: dict[str, Any] = {}
+    if folder is None:
+        notes.append(
+            "states are measured in the store's means and deviations, which are not those that the weights "
+            "were trained with: give these by --statistics where you have them"
+        )
+    else:
+        upper = (levels, 1, 1, len(UPPER))
+        changes["statistics"] = Statistics(
+            *(statistics(source.numbers(folder, f"upper_{kind}.npy", upper)) for kind in ("mean", "std")),
+            *(source.numbers(folder, f"surface_{kind}.npy", (len(SURFACE),)) for kind in ("mean", "std")),
+        )
+        if height_L is None and (folder / f"{HEIGHT}.npy").exists():
+            try:
+                height_L = _by_level(np.load(folder / f"{HEIGHT}.npy", allow_pickle=False), levels)
+            except (OSError, ValueError, EOFError) as error:
+                raise UserError(f"--statistics {folder}: {HEIGHT}.npy is damaged ({error})") from None
+    names = dataclasses.replace(data.names, constants=CONSTANTS)
+    if folder is not None and (folder / MASKS).exists():
+        south = -(-latitudes // 4) * 4  # rows, with those that are added
+        masks_KxHxW = source.numbers(folder, MASKS, (len(CONSTANTS), south, longitudes))
+        if masks_KxHxW[:, latitudes:].any():
+            notes.append(f"the rows of {MASKS} beyond the south pole are not 0; zeros are taken")
+        constants = masks_KxHxW[:, :latitudes].transpose(1, 2, 0).astype(np.float32)
+        changes |= {"constants_HxWxK": constants, "constants_as_read": True}
+    else:
+        lacking = [name for name in CONSTANTS if name not in data.names.constants]
+        if lacking:
+            raise UserError(
+                f"{asked.store} has no {', '.join(lacking)}: the released weights read the constants "
+                f"{', '.join(CONSTANTS)}; build the store with them, or give {MASKS} in the folder of "
+                "--statistics"
+            )
+        order = [data.names.constants.index(name) for name in CONSTANTS]
+        changes["constants_HxWxK"] = data.constants_HxWxK[..., order]
+        notes.append(f"constants are the store's, each in units of its own deviation: no {MASKS} was given")
+    if height_L is None:
+        notes.append("the sixth channel is the standard atmosphere's height: the files have no such constant")
+    return dataclasses.replace(data, names=names, height_L=height_L, **changes), tuple(notes)
+
+
+def _by_level(height: np.ndarray, levels: int) -> np.ndarray | None:
+    """A number for each level, from 1000 hPa on as the input, where a constant is that; None otherwise."""
+    found = height.reshape(levels, -1) if height.size % levels == 0 and height.size else None
+    if found is None or not np.isfinite(found).all() or not (found == found[:, :1]).all():
+        return None
+    return found[:, 0].astype(np.float32)
 
 
 def statistics(upper_Lx1x1xU: np.ndarray) -> np.ndarray:

@@ -96,10 +96,11 @@ def _card(found: MeasuredWeather, region: int, leads: list[int]) -> list[tuple[s
             )
         )
     for place, pair in enumerate(scores.winds):
+        name = Channel(pair.name.replace("_", " "), pair.level).said(found.grid.level_units)
         errors_MxT = scores.wind_rmse[:, :, region, place]
         made.append(
             (
-                Channel(pair.name.replace("_", " "), pair.level).said(found.grid.level_units),
+                name,
                 units_said(pair.name),
                 _cells(scores.leads, errors_MxT, leads),
             )

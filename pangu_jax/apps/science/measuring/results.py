@@ -90,8 +90,9 @@ def _table(found: MeasuredWeather, headings: list[str], columns_TxC: list[np.nda
 def write_zarr(path: Path, found: MeasuredWeather) -> None:
     """Scores by WeatherBench 2's names: each variable [metric, lead_time, region, level].
 
-    The model's are at the root. Controls and an ensemble are groups beside it: xarray.open_zarr(path, group="persistence"). What was there
-    is replaced. Zarr's format is 2, which has names as coordinates; that of format 3 is not settled.
+    The model's are at the root, controls and an ensemble are groups beside it:
+    xarray.open_zarr(path, group="persistence"). What was there is replaced. Zarr's format is 2, which has
+    names as coordinates; that of format 3 is not settled.
     """
     import xarray as xr
     import zarr
@@ -145,7 +146,7 @@ def _dataset(found: MeasuredWeather, metrics: tuple[str, ...], values: np.ndarra
 def _winds(found: MeasuredWeather, method: int) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
     """RMSE of winds; the other metrics are missing."""
     scores, levels = found.compared.scores, list(found.grid.level_L)
-    made = {}
+    made: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
     for name in dict.fromkeys(pair.name for pair in scores.winds):
         pairs = [(place, pair) for place, pair in enumerate(scores.winds) if pair.name == name]
         on_surface = pairs[0][1].level is None

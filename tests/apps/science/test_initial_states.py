@@ -1,6 +1,7 @@
 """Initial states out of files: by coordinates and names, or refused by name."""
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,13 +9,23 @@ import pytest
 
 from data_pipelines.errors import DataError
 from data_pipelines.fields.grid import Grid
+from data_pipelines.fields.statistics import Statistics
 from data_pipelines.fields.variables import FieldNames
-from pangu_jax.apps.science import initial_states, state_files
+from pangu_jax.apps.science import initial_states
 from pangu_jax.errors import UserError
 from tests.apps.science.drifting import GRID, NAMES, state
 
 REAL = Path(os.environ.get("PANGU_DATA_DIR", "")) / "weather" / "cfgrib_samples"
 TIMES = np.array(["2001-01-01T00", "2001-01-01T06"], "datetime64[ns]")
+
+
+def read(path, time=None, grid=GRID, names=NAMES, member=None):
+    """What a forecast begins with, whatever the weather is."""
+    shape = len(grid.level_L), len(names.upper)
+    of_run = Statistics(
+        np.zeros(shape), np.full(shape, 1e9), np.zeros(len(names.surface)), np.full(len(names.surface), 1e9)
+    )
+    return initial_states.read(path, time, grid, names, of_run, member)
 
 
 def dataset(**changed):
@@ -28,7 +39,7 @@ def dataset(**changed):
     fields = {
         "temperature": (dimensions, upper[..., 0], {"units": "K"}),
         "u_component_of_wind": (dimensions, upper[..., 1], {"units": "m s-1"}),
-        "v": (dimensions, upper[..., 2], {}),
+        "v": (dimensions, upper[..., 2], {"units": "m/s"}),
         "surface_pressure": ((dimensions[0], *dimensions[2:]), surface[..., 0] / 100, {"units": "hPa"}),
     }
     made = xr.Dataset(fields, coordinates).sortby("latitude").sortby("longitude").sortby("level")
@@ -41,21 +52,10 @@ def dataset(**changed):
 def test_a_state_is_found_by_coordinates(tmp_path):
     path = tmp_path / "in.nc"
     dataset().transpose("longitude", "time", "latitude", "level").to_netcdf(path)
-    time, simulated, upper, surface = state_files.read(
-        path, lambda times: initial_states.place_of(times, "2001-01-01T06", path), GRID, NAMES
-    )
-    assert str(time) == "2001-01-01T06" and not simulated
-    np.testing.assert_array_equal(upper, state(1)[0])
-    np.testing.assert_allclose(surface, state(1)[1], rtol=1e-6)
-
-
-def test_a_state_of_a_forecast_is_of_the_time_it_is_valid_at(tmp_path):
-    """As cfgrib has them: time is when the forecast begins."""
-    later = TIMES + np.timedelta64(6, "h")
-    dataset(change=lambda data: data.assign_coords(valid_time=("time", later))).to_netcdf(tmp_path / "in.nc")
-    found = state_files.read(tmp_path / "in.nc", lambda times: list(times).index(later[0]), GRID, NAMES)
-    assert str(found[0]) == "2001-01-01T06"
-    np.testing.assert_array_equal(found[2], state(0)[0])
+    found = read(path, "2001-01-01T06")
+    assert str(found.time) == "2001-01-01T06" and not found.simulated and not found.missing
+    np.testing.assert_array_equal(found.upper_LxHxWxU, state(1)[0])
+    np.testing.assert_allclose(found.surface_HxWxS, state(1)[1], rtol=1e-6)
 
 
 def doubled(data):
@@ -67,31 +67,30 @@ def doubled(data):
 
 def test_a_seam_that_is_there_twice_is_one(tmp_path):
     dataset(seam=doubled).to_netcdf(tmp_path / "in.nc")
-    found = state_files.read(tmp_path / "in.nc", lambda times: 0, GRID, NAMES)
-    np.testing.assert_array_equal(found[2], state(0)[0])
+    found = read(tmp_path / "in.nc", "2001-01-01T00")
+    np.testing.assert_array_equal(found.upper_LxHxWxU, state(0)[0])
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda data: data.isel(latitude=slice(1, None)), "another grid than the run's: it has 7 latitudes"),
-        (lambda data: data.assign_coords(longitude=data.longitude + 3), "another grid"),
-        (lambda data: data.isel(level=[0]), "has no level 850"),
-        (lambda data: data.drop_vars("temperature"), "has no t, which the run reads; it has sp, u, v"),
-        (lambda data: data.assign(t=data.temperature), "several variables that are t"),
-        (lambda data: data.assign(temperature=data.temperature.assign_attrs(units="degC")), "t is in degC"),
-        (lambda data: data.drop_vars("time"), "t has no time"),
-        (lambda data: data.assign_coords(time=[0, 6]), "in a calendar that is not the common one"),
-        (lambda data: data.expand_dims(number=2), "a dimension number"),
-        (lambda data: data.assign_coords(time=TIMES + np.timedelta64(30, "m")), "T00:30:00, which is no whole"),
-        (lambda data: data.assign_coords(step=6), "has step 6: give valid_time"),
-        (lambda data: data.assign_coords(level=data.level.assign_attrs(units="km")), "are in km"),
+        (
+            lambda data: data.isel(latitude=slice(1, None)),
+            "lies on another grid than the run's: it has 7 latitudes",
+        ),
+        (lambda data: data.assign_coords(longitude=data.longitude + 3), "lies on another grid"),
+        (lambda data: data.isel(level=[0]), "t lacks the levels 850"),
+        (lambda data: data.drop_vars("temperature"), "no file has t"),
+        (lambda data: data.assign(t=data.temperature), "t at 500 at 2001-01-01T00 stands in"),
+        (lambda data: data.assign(temperature=data.temperature.assign_attrs(units="Pa")), "Pa"),
+        (lambda data: data.assign_coords(time=[0, 6]), "count from no date"),
+        (lambda data: data.expand_dims(number=2), "has 2 members .number.: choose one by --member$"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(tmp_path, change, said):
     dataset(change=change).to_netcdf(tmp_path / "in.nc")
-    with pytest.raises(DataError, match=said):
-        state_files.read(tmp_path / "in.nc", lambda times: 0, GRID, NAMES)
+    with pytest.raises((DataError, UserError), match=said):
+        read(tmp_path / "in.nc", "2001-01-01T00")
 
 
 def test_a_time_that_is_not_there_names_the_nearest(tmp_path):
@@ -105,15 +104,24 @@ def test_what_is_no_file_of_fields_is_one_line(tmp_path):
     (tmp_path / "in.grib").write_bytes(b"GRIB no more")
     (tmp_path / "in.nc").write_bytes(b"CDF no more")
     for path in tmp_path.iterdir():
-        with pytest.raises(DataError, match="cannot be read"):
-            state_files.read(path, lambda times: 0, GRID, NAMES)
+        with pytest.raises((DataError, UserError), match=re.escape(path.name)):
+            read(path)
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="PANGU_DATA_DIR has no weather/cfgrib_samples")
 def test_real_grib():
+    import xarray as xr
+
     grid = Grid(np.linspace(90, -90, 61), np.arange(120) * 3.0, np.array([500.0, 850.0]))
     names = FieldNames(("t", "z"), ())
-    with pytest.raises(DataError, match="a dimension number"):
-        state_files.read(REAL / "era5-levels-members.grib", lambda times: 0, grid, names)
-    with pytest.raises(DataError, match=r"cannot be read|has no"):  # a message is cut off
-        state_files.read(REAL / "era5-levels-corrupted.grib", lambda times: 0, grid, names)
+    path = REAL / "era5-levels-members.grib"
+    with pytest.raises(DataError, match=r"z has 10 members: choose one by --member$"):
+        read(path, None, grid, names)
+    found = read(path, "2017-01-01T12", grid, names, member=3)
+    plain = xr.open_dataset(path, engine="cfgrib", backend_kwargs={"indexpath": ""}).sel(
+        number=3, time="2017-01-01T12", isobaricInhPa=[500, 850]
+    )
+    for at, name in enumerate(names.upper):
+        np.testing.assert_allclose(found.upper_LxHxWxU[..., at], plain[name].values, rtol=1e-6)
+    with pytest.raises(DataError, match=r"era5-levels-corrupted\.grib"):  # a message is cut off
+        read(REAL / "era5-levels-corrupted.grib", None, grid, names)
