@@ -42,8 +42,8 @@ RULES: dict[str, tuple[MeshAxes, MeshAxes]] = {
 }
 
 # A picture or a field is long in its places, as a text is in its positions: what counts them is split over
-# `sequence`. Of a field it is longitudes alone: windows share their weights along a circle of latitude and the
-# circle has no end, so that devices do the same work with the same weights. Of windows it is whole ones:
+# `sequence`. Of a field it is longitudes alone: windows share their weights along a circle of latitude, and
+# the circle has no end, so that devices do the same work with the same weights. Of windows it is whole ones:
 # attention inside them crosses no device. Positions inside a window have no axis (None).
 BATCH = ("data", *RINGS)
 ACTIVATION_RULES: dict[str, MeshAxes] = {

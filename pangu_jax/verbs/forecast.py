@@ -31,6 +31,7 @@ def _flags(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="of the initial state, as 2020-01-31T12; the last of --init unless given",
     )
+    parser.add_argument("--member", type=int, metavar="N", help="of --init, where that is of an ensemble")
     parser.add_argument("--lead", required=True, metavar="HOURS", help="how far, as 120h or 5d")
     parser.add_argument(
         "--every",
@@ -64,6 +65,7 @@ def _forecast(flags: argparse.Namespace) -> Result:
     if flags.html:
         outputs.require_writable(flags.html, "--html")
     from pangu_jax.apps.science import forecast_files, perturbing
+    from pangu_jax.apps.science.forecaster import Forecaster
     from pangu_jax.apps.science.forecasting import EnsembleAsked, forecast
     from pangu_jax.runs import opening
 
@@ -73,8 +75,17 @@ def _forecast(flags: argparse.Namespace) -> Result:
         forecast_files.require_new(path)
     devices = device_flags.devices(flags)
     runs = [opening.open_run(run_dir, None, devices, family="science") for run_dir in flags.run_dir]
+    model = Forecaster(runs)
     made = forecast(
-        runs, flags.init, lead, flags.out, time=flags.time, every=every, ensemble=ensemble, say=_say
+        model,
+        flags.init,
+        lead,
+        flags.out,
+        time=flags.time,
+        member=flags.member,
+        every=every,
+        ensemble=ensemble,
+        say=_say,
     )
     value = _value(made, flags.out, ensemble.members)
     lines = _lines(made, value)

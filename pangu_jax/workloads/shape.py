@@ -162,17 +162,19 @@ class Shape(NamedTuple):
       ends: the matrices outside of them, in the order in which a batch passes them.
       contrast_width: of the embeddings of a contrastive loss, which compares every example with every example
         of the batch; 0 for none.
+      others: parameters that multiply nothing, where they are many: tables of biases on scores.
     """
 
     towers: tuple[Tower, ...]
     ends: tuple[End, ...] = ()
     contrast_width: int = 0
+    others: int = 0
 
     @property
     def parameters(self) -> int:
-        """All of them, without norms, biases and tables of positions."""
+        """All of them, without norms, biases and tables of positions unless `others` has them."""
         layers = sum(tower.layers * tower.parameters for tower in self.towers if tower.learns)
-        return layers + sum(end.parameters for end in self.ends)
+        return layers + sum(end.parameters for end in self.ends) + self.others
 
     @property
     def staged(self) -> tuple[Tower, ...]:

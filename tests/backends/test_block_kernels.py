@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from pangu_jax.models import native_blocks
+from pangu_jax.models import activations, native_blocks
 from pangu_jax.models.native_blocks import Linear
 from pangu_jax.models.parameters import arrays, logical_axes
 from pangu_jax.models.placement import OneDevice
@@ -103,7 +103,7 @@ def test_norms_after_blocks_and_another_activation():
     params, x = shaken(arrays(make(nnx.Rngs(0)))), drawn(1, 2, 12, 32)
     kinds = {
         "attention": partial(blocks.self_attention, epsilon=1e-3, after=True),
-        "perceptron": partial(blocks.perceptron, activation=blocks.quick_gelu, epsilon=1e-3, after=True),
+        "perceptron": partial(blocks.perceptron, activation=activations.quick_gelu, epsilon=1e-3, after=True),
     }
     expected = value_and_gradients(kinds, make, params, x, False)
     actual = value_and_gradients(kinds, make, params, x, True)

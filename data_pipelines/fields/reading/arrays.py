@@ -1,7 +1,6 @@
 """NetCDF and Zarr, through xarray, which decodes nothing: what is decoded here is refused where it is not known."""
 
 import contextlib
-import functools
 import warnings
 from collections.abc import Generator
 from pathlib import Path
@@ -123,9 +122,24 @@ def _opened(path: str) -> Generator[Any]:
         dataset.close()
 
 
-@functools.lru_cache(4)
+@contextlib.contextmanager
+def kept_open() -> Generator[None]:
+    """Within it a file that is read is opened once; they are closed at its end, for HDF5 locks them."""
+    try:
+        yield
+    finally:
+        for dataset in _OPEN.values():
+            dataset.close()
+        _OPEN.clear()
+
+
+_OPEN: dict[str, Any] = {}
+
+
 def _kept_open(path: str) -> Any:
-    return _open(path)
+    if path not in _OPEN:
+        _OPEN[path] = _open(path)
+    return _OPEN[path]
 
 
 def _open(path: str) -> Any:

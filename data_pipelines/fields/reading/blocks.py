@@ -9,7 +9,7 @@ import numpy as np
 
 from data_pipelines.errors import DataError
 from data_pipelines.fields import hours
-from data_pipelines.fields.reading import files
+from data_pipelines.fields.reading import arrays, files
 from data_pipelines.fields.reading.pieces import Piece
 from data_pipelines.fields.reading.plan import BuildPlan, placed
 from data_pipelines.fields.store import group_of
@@ -27,14 +27,21 @@ def write_block(plan_file: Path, building: Path, first: int, last: int, *, out: 
     """
     del out
     plan = load_plan(plan_file)
-    group = group_of(building)
+    with arrays.kept_open():
+        return {"variables": _write(plan, group_of(building), first, last)}
+
+
+def _write(plan: BuildPlan, group: Any, first: int, last: int) -> dict[str, Any]:
+    import zarr
+
     found: dict[str, Any] = {}
     for name in (*plan.names.upper, *plan.names.surface):
         fields_NxLxHxW = fields_of(plan, name, first, last)
         found[name] = _checked(plan, name, fields_NxLxHxW, first)
-        array = group[name]
-        array[first:last] = fields_NxLxHxW if name in plan.names.upper else fields_NxLxHxW[:, 0]
-    return {"variables": found}
+        # A state that is all missing is a chunk, too; an array that is opened again has forgotten that.
+        with zarr.config.set({"array.write_empty_chunks": True}):
+            group[name][first:last] = fields_NxLxHxW if name in plan.names.upper else fields_NxLxHxW[:, 0]
+    return found
 
 
 @functools.lru_cache(2)
@@ -46,11 +53,12 @@ def load_plan(path: Path) -> BuildPlan:
 def constants_of(plan: BuildPlan) -> np.ndarray | None:
     """float32 [H, W, K]; None for none. DataError for values that cannot be."""
     found = []
-    for name in plan.names.constants:
-        piece = plan.pieces_of[name][0]
-        field_HxW = _on_grid(files.first_state(piece), piece)[0]
-        _checked(plan, name, field_HxW[None, None], 0)
-        found.append(field_HxW)
+    with arrays.kept_open():
+        for name in plan.names.constants:
+            piece = plan.pieces_of[name][0]
+            field_HxW = _on_grid(files.first_state(piece), piece)[0]
+            _checked(plan, name, field_HxW[None, None], 0)
+            found.append(field_HxW)
     return np.stack(found, -1) if found else None
 
 
@@ -59,15 +67,21 @@ def fields_of(plan: BuildPlan, name: str, first: int, last: int) -> np.ndarray:
     upper = name in plan.names.upper
     levels = plan.grid.level_L.tolist() if upper else [None]
     shape = (last - first, len(levels), *plan.grid.shape[1:])
-    fields = np.full(shape, np.nan, np.float32)
+    fields: np.ndarray | None = None
     wanted = {int(hour): at for at, hour in enumerate(plan.hours_N[first:last])}
     for piece in plan.pieces_of[name]:
         runs = _runs([(at, wanted[hour]) for at, hour in enumerate(piece.hours) if hour in wanted], piece)
         rows = [(levels.index(level), at) for at, level in enumerate(piece.levels or (None,)) if level in levels]
         for begin, targets in runs:
             states = _on_grid(files.states(piece, begin, begin + len(targets)), piece)
+            if states.shape == shape and targets == list(range(last - first)) and all(a == b for a, b in rows):
+                return states
+            if fields is None:
+                # The plan has found a piece for every level and time.
+                fields = np.empty(shape, np.float32)
             for to, of in rows:
-                fields[targets, to] = states[:, of]
+                fields[targets[0] : targets[-1] + 1, to] = states[:, of]
+    assert fields is not None
     return fields
 
 
@@ -75,7 +89,7 @@ def _runs(pairs: list[tuple[int, int]], piece: Piece) -> list[tuple[int, list[in
     """Places in a file that follow each other, with the store's places: each run is one read."""
     runs: list[tuple[int, list[int]]] = []
     for at, target in pairs:
-        follows = runs and runs[-1][0] + len(runs[-1][1]) == at
+        follows = runs and runs[-1][0] + len(runs[-1][1]) == at and runs[-1][1][-1] + 1 == target
         if follows and len(piece.places[at]) == 1 and piece.places[at][0] != piece.places[at - 1][0] + 1:
             follows = False
         if follows:
@@ -99,7 +113,11 @@ def _checked(plan: BuildPlan, name: str, fields_NxLxHxW: np.ndarray, first: int)
     rows = []
     for at in range(fields_NxLxHxW.shape[1]):
         fields = fields_NxLxHxW[:, at]
-        low_N, high_N = np.fmin.reduce(fields, (1, 2)), np.fmax.reduce(fields, (1, 2))
+        low_N, high_N = fields.min((1, 2)), fields.max((1, 2))
+        missing = 0
+        if np.isnan(low_N).any():
+            low_N, high_N = np.fmin.reduce(fields, (1, 2)), np.fmax.reduce(fields, (1, 2))
+            missing = int(np.isnan(fields).sum())
         bad_N = np.isinf(low_N) | np.isinf(high_N)
         if variable is not None:
             bad_N |= (low_N < variable.low) | (high_N > variable.high)
@@ -109,7 +127,6 @@ def _checked(plan: BuildPlan, name: str, fields_NxLxHxW: np.ndarray, first: int)
             place = int(refused_N.argmax())
             where = _where(plan, name, at if fields_NxLxHxW.shape[1] > 1 else None, first + place)
             raise DataError(f"{where} {_what(name, low_N[place], high_N[place])}")
-        missing = int(np.isnan(fields).sum()) if np.isnan(fields.sum(dtype=np.float64)) else 0
         low, high = float(np.fmin.reduce(low_N)), float(np.fmax.reduce(high_N))
         rows.append([low, high, missing, int(none_N.sum())])
     return rows

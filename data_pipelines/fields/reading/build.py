@@ -55,8 +55,8 @@ def build(
         raise DataError(f"{output} is there already: name another place, or remove it")
     work.mkdir(parents=True, exist_ok=True)
     with _workers(workers, ray_address, work) as pool:
-        contents = _looked_through(pool, paths, choices, work)
-        planned = plan(list(contents.values()), choices)
+        contents, stamps = _looked_through(pool, paths, choices, work)
+        planned = plan(list(contents.values()), choices, stamps)
         if not output.exists():
             ranges_folders = _written(pool, planned, output, work)
             count = workers or getattr(pool, "count", 1)
@@ -112,14 +112,16 @@ def expanded(inputs: Sequence[str]) -> list[Path]:
 
 def look_through(path: str, choices: Choices, *, out: Path) -> dict[str, Any]:
     """What of a file goes into a store; a task of a stage."""
-    contents = files.look(Path(path), choices)
+    with arrays.kept_open():
+        contents = files.look(Path(path), choices)
     (out / FOUND).write_text(json.dumps(contents.to_json()), "utf-8")
     return {}
 
 
 def _looked_through(
     pool: engine.Workers, paths: list[Path], choices: Choices, work: Path
-) -> dict[Path, FileContents]:
+) -> tuple[dict[Path, FileContents], list[str]]:
+    """Of each file, and what says that it is still the same."""
     tasks = []
     for path in paths:
         files.kind_of(path)
@@ -130,7 +132,7 @@ def _looked_through(
         tasks.append(StageCall(key, (str(path), choices), about.st_size))
     folders = engine.run(pool, Stage(work / "look", look_through, tasks))[0]
     found = [json.loads((folder / FOUND).read_text("utf-8")) for folder in folders]
-    return dict(zip(paths, map(FileContents.from_json, found), strict=True))
+    return dict(zip(paths, map(FileContents.from_json, found), strict=True)), [task.key for task in tasks]
 
 
 def _written(pool: engine.Workers, planned: BuildPlan, output: Path, work: Path) -> list[Path]:

@@ -8,7 +8,7 @@ import numpy as np
 from data_pipelines.errors import DataError
 from data_pipelines.fields.reading.choices import Choices
 from data_pipelines.fields.reading.pieces import HeldField, Piece
-from data_pipelines.fields.reading.units import conversion, geopotential_or_height, is_height
+from data_pipelines.fields.reading.units import conversion, dimensionless, geopotential_or_height, is_height
 from data_pipelines.fields.variables import known
 
 
@@ -40,7 +40,7 @@ def converted(
         return piece
     if piece.name == "z":
         units = _units_of_z(piece, held, units, where, notices, first)
-    if not units and variable.units not in ("~", "(0 - 1)"):
+    if not units and not dimensionless(variable.units):
         raise DataError(
             f"{where} says no units: state them by --units {held.source}=UNITS ({variable.short} is kept in "
             f"{variable.units})"

@@ -12,6 +12,7 @@ import numpy as np
 from data_pipelines.errors import DataError
 from data_pipelines.fields.grid import CLOSE, Grid, LevelUnits
 
+SEAM = 0.25  # of what neighbouring columns differ by: interpolated fields are not quite alike at 180 and -180
 GAP = 1.5  # times the widest other distance: columns farther apart than that are the two edges of a region
 
 
@@ -45,7 +46,7 @@ class Placement(NamedTuple):
           DataError: a column that stands twice has two values.
         """
         for kept, left_out in self.seam:
-            if not np.allclose(fields[..., kept], fields[..., left_out], rtol=1e-5, equal_nan=True):
+            if not _same(fields, kept, left_out):
                 raise DataError(
                     f"{where}: columns {kept} and {left_out} are at the same longitude and differ: one of "
                     "them is wrong"
@@ -64,6 +65,18 @@ class Placement(NamedTuple):
             or (np.diff(self.columns_W) != 1).any()
             or self.columns_W[0]
         )
+
+
+def _same(fields: np.ndarray, one: int, other: int) -> bool:
+    """Whether two columns are of one place: missing where the other is, and near it against neighbours."""
+    mine, theirs = fields[..., one], fields[..., other]
+    if (np.isnan(mine) != np.isnan(theirs)).any():
+        return False
+    between = np.abs(mine.astype(np.float64) - theirs)
+    if not np.nanmax(between, initial=0):
+        return True
+    neighbours = np.abs(np.diff(fields.astype(np.float64), axis=-1))
+    return bool(np.nanmean(between) <= SEAM * np.nanmean(neighbours))
 
 
 def placement(latitude: Sequence[float], longitude: Sequence[float], where: str) -> Placement:

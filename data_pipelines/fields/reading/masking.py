@@ -53,10 +53,18 @@ def fills(attributes: Mapping[str, Any], zero_fill: bool) -> list[float]:
 def _missing(raw: np.ndarray, attributes: Mapping[str, Any], zero_fill: bool) -> np.ndarray | None:
     missing = None
     for fill in fills(attributes, zero_fill) + ([UNWRITTEN] if raw.dtype.kind == "f" else []):
-        # 1e20 in float64 is not 1e20 in float32.
-        here = np.isclose(raw, fill, rtol=1e-6, atol=0) if raw.dtype.kind == "f" else raw == fill
-        missing = here if missing is None else missing | here
+        # 1e20 in float64 is not 1e20 in float32: either may have been meant.
+        for value in {float(np.float32(fill)), fill} if raw.dtype == np.float64 else {fill}:
+            here = raw == raw.dtype.type(value) if _holds(raw.dtype, value) else None
+            if here is not None and here.any():
+                missing = here if missing is None else missing | here
     return missing
+
+
+def _holds(dtype: np.dtype, value: float) -> bool:
+    if dtype.kind == "f":
+        return abs(value) <= np.finfo(dtype).max
+    return value == int(value) and np.iinfo(dtype).min <= value <= np.iinfo(dtype).max
 
 
 def _one(value: Any, default: float) -> Any:

@@ -35,6 +35,7 @@ class BuildPlan:
       simulated: whether times are of a calendar that is not ours.
       notices: for people, a line each.
       keep_missing: whether states without any value are kept.
+      stamps: of the files: others where these have changed.
     """
 
     grid: Grid
@@ -45,6 +46,7 @@ class BuildPlan:
     simulated: bool
     notices: tuple[str, ...]
     keep_missing: bool = False
+    stamps: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As plain numbers and strings."""
@@ -57,6 +59,7 @@ class BuildPlan:
             "simulated": self.simulated,
             "notices": list(self.notices),
             "keep_missing": self.keep_missing,
+            "stamps": list(self.stamps),
         }
 
     @classmethod
@@ -71,6 +74,7 @@ class BuildPlan:
             kept["simulated"],
             tuple(kept["notices"]),
             kept["keep_missing"],
+            tuple(kept["stamps"]),
         )
 
     @property
@@ -93,8 +97,13 @@ def placed(latitude: tuple[float, ...], longitude: tuple[float, ...]) -> Placeme
     return placement(latitude, longitude, "the grid")
 
 
-def plan(contents: Sequence[FileContents], choices: Choices) -> BuildPlan:
+def plan(contents: Sequence[FileContents], choices: Choices, stamps: Sequence[str] = ()) -> BuildPlan:
     """Of all files.
+
+    Args:
+      contents: of each file.
+      choices: of a person.
+      stamps: what changes where a file does.
 
     Raises:
       DataError: nothing was found, grids differ, a variable lacks levels or times of the others, one stands
@@ -127,6 +136,7 @@ def plan(contents: Sequence[FileContents], choices: Choices) -> BuildPlan:
         choices.own_calendar,
         tuple(notices),
         choices.keep_missing,
+        tuple(stamps),
     )
 
 

@@ -12,7 +12,7 @@ WATER = 1000.0  # kg m-3
 NONE = ("", "1", "-", "~", "dimensionless", "numeric", "fraction", "proportion", "none", "0-1", "(0-1)")
 SPELLINGS = {
     "gpm": "m", "gpdm": "dam", "millibars": "hPa", "millibar": "hPa", "mb": "hPa", "mbar": "hPa", "celsius": "degC",
-    "deg_c": "degC", "degree_celsius": "degC", "degrees_celsius": "degC", "kelvin": "K", "pascals": "Pa",
+    "deg_c": "degC", "deg c": "degC", "degrees c": "degC", "degree_celsius": "degC", "degrees_celsius": "degC", "kelvin": "K", "pascals": "Pa",
     "meters/second": "m/s", "metres/second": "m/s",
 }  # fmt: skip
 
@@ -46,6 +46,11 @@ def conversion(units: str, to: str, name: str, where: str) -> tuple[float, float
     return scale, shift
 
 
+def dimensionless(units: str) -> bool:
+    """Whether a number needs no units."""
+    return not _plain(units)
+
+
 def is_height(units: str) -> bool:
     """Whether a geopotential's units are those of a height."""
     return _fits(units, "m")
@@ -62,7 +67,7 @@ def _fits(units: str, to: str) -> bool:
 def _plain(units: str) -> str:
     """As pint reads them: `m2 s-2`, `m**2 s**-2` and `m^2/s^2` alike."""
     units = re.sub(r"\s+", " ", units.strip())
-    if units.lower().replace(" ", "") in NONE:
+    if units.lower().replace(" ", "") in NONE or units.lower().startswith("(code table"):
         return ""
     units = SPELLINGS.get(units.lower(), units)
     units = units.replace("^", "**").replace("%", "percent")
@@ -101,8 +106,7 @@ def height_of(hpa: float) -> float:
 def geopotential_or_height(medians: dict[float, float]) -> str:
     """What values of z are, by their medians and levels in hPa: "geopotential", "height", or "" for neither.
 
-    Raises:
-      nothing; both kinds are near 0 low down, where "" is the answer.
+    Low down both kinds are near 0, and "" is the answer.
     """
     telling = {hpa: value for hpa, value in medians.items() if 10 <= hpa <= 850 and np.isfinite(value)}
     votes = set()

@@ -10,6 +10,7 @@ from data_pipelines.fields.grid import Grid
 from data_pipelines.fields.variables import FieldNames, known
 
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+SPREADING = ("u", "v", "u10", "v10", "w")  # around 0: their maps have a colour scale with two ends
 WINDS = (("u", "v", "wind_vector"), ("u10", "v10", "10m_wind_vector"))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from data_pipelines.fields.field_set import FieldSet
 from data_pipelines.fields.store import EPOCH
-from pangu_jax.apps.science import climatology, linear_map
+from pangu_jax.apps.science import climatology, linear_map, perturbing
 from pangu_jax.apps.science.channels import as_channels, told
 from pangu_jax.apps.science.climatology import Climate
 from pangu_jax.apps.science.rolling import Roller, State
@@ -20,6 +20,44 @@ CONTROLS = (PERSISTENCE, CLIMATE, LINEAR)
 LINEAR_BYTES = 2 * 2**30  # of training states in memory, above which there is no linear map
 A_YEAR = 365 * 24  # hours of training states from which on a climate tells days of the year apart
 OnForecast = Callable[[np.ndarray, int, State], None]  # times [B], lead in hours, states
+
+
+@dataclasses.dataclass(frozen=True)
+class Ensemble:
+    """Forecasts from perturbed initial states; the first member's is as it is.
+
+    Attributes:
+      members: at least two.
+      share: of the deviation of a change over the model's lead, that perturbations have.
+      length_km: over which they are alike.
+      seed: decides them, with the window.
+    """
+
+    members: int
+    share: float
+    length_km: float
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.members < 2:
+            raise UserError(f"an ensemble of {self.members}: give at least 2 members")
+        perturbing.require(self.members, self.share, self.length_km)
+
+    def rolled(self, roll: Roller, data: FieldSet, first: State, before: int) -> Iterator[list[np.ndarray]]:
+        """The other members at each step, each [B, C, H, W]; `before` windows came before these."""
+        ahead = []
+        for number in range(1, self.members):
+            moved = [
+                perturbing.member(
+                    number, (first[0][row], first[1][row]), data.grid, data.names, data.increments,
+                    self.share, self.length_km, self.seed + before + row,
+                )
+                for row in range(len(first[0]))
+            ]  # fmt: skip
+            upper, surface = (np.stack(parts) for parts in zip(*moved, strict=True))
+            ahead.append(roll((upper, surface), data.steps))
+        for states in zip(*ahead, strict=True):
+            yield [as_channels(*state) for state in states]
 
 
 class Sample(NamedTuple):
@@ -46,12 +84,14 @@ class ComparedForecasts(NamedTuple):
       scores: of the model and its controls.
       climate: of what the climatology is a mean.
       samples: of the first window, by lead.
+      land: whether maps have coastlines: a simulated atmosphere has no land.
       notices: what was left out, and why.
     """
 
     scores: WeatherScores
     climate: str
     samples: list[Sample]
+    land: bool
     notices: list[str]
 
 
@@ -63,6 +103,7 @@ def compare(
     batch_size: int = 8,
     controls: Sequence[str] = CONTROLS,
     climate: str = "auto",
+    ensemble: Ensemble | None = None,
     on_forecast: OnForecast = lambda times, lead, state: None,
 ) -> ComparedForecasts:
     """Forecast held-out windows and score them.
@@ -75,6 +116,7 @@ def compare(
       batch_size: windows at once.
       controls: names of CONTROLS.
       climate: "mean", "day and hour", or "auto": the second where training states span a year of a calendar.
+      ensemble: of perturbed initial states, which is scored beside; None for none.
       on_forecast: told each forecast.
 
     Raises:
@@ -101,13 +143,17 @@ def compare(
     scorer = Scorer(data.grid, data.names, [FORECAST, *kept], leads, regions)
     shown = told(scorer.channels, data.grid)
     samples: list[Sample] = []
+    windows_before = 0
     for number, read in enumerate(windows):
         times_B, upper, surface = read()
         first = upper[:, 0], surface[:, 0]
         beside = _steps(maps, first, data.steps)
         persisted = as_channels(*first)
+        others = ensemble.rolled(roll, data, first, windows_before) if ensemble else None
+        windows_before += len(times_B)
         for step, state in enumerate(roll(first, data.steps), start=1):
             linear = next(beside)
+            members = next(others) if others else None
             lead = step * data.lead_hours
             if lead not in leads:
                 continue
@@ -119,10 +165,12 @@ def compare(
             if linear is not None:
                 forecasts[LINEAR] = as_channels(*linear)
             scorer.add(lead, forecasts, truth, expected)
+            if members is not None:
+                scorer.add_members(lead, np.stack([forecasts[FORECAST], *members]), truth)
             if number == 0:
                 fields = forecasts[FORECAST][0, shown].astype(np.float32), truth[0, shown]
                 samples.append(Sample(lead, times_B[0], shown, *fields))
-    return ComparedForecasts(scorer.finish(), means.kind, samples, notices)
+    return ComparedForecasts(scorer.finish(), means.kind, samples, not data.store.simulated, notices)
 
 
 def _windows(
@@ -169,7 +217,9 @@ def _linear_map(data: FieldSet) -> tuple[linear_map.LinearMap | None, str]:
     later = [store.place_of[int(store.hours_N[place]) + data.lead_hours] for place in learnt]
     deviations = data.statistics.upper_std_LxU, data.statistics.surface_std_S
     try:
-        return linear_map.fit(store.read, learnt.tolist(), later, deviations, data.grid.weights_H), ""
+        # A simulation without fields of land is the same all around: its map by wave number is far stronger.
+        zonal = store.simulated and data.grid.periodic and not data.names.constants
+        return linear_map.fit(store.read, learnt.tolist(), later, deviations, data.grid.weights_H, zonal), ""
     except UserError as error:
         return None, f"no linear map: {error}"
 

@@ -8,11 +8,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MultipleLocator
 
 from data_pipelines.fields.grid import Grid
-from pangu_jax.apps.science.channels import Channel, told, units_said
+from pangu_jax.apps.science.channels import SPREADING, Channel, told, units_said
 from pangu_jax.apps.science.comparing import Sample
+from pangu_jax.apps.science.maps import map_on
 from pangu_jax.apps.science.scoring import WeatherScores
 from pangu_jax.inline_svg import STYLE
 
@@ -25,15 +25,19 @@ LOOKS = (
     ("#009e73", "D", "-."),
     ("#000000", "", "-"),
 )
+DEEPEST = 1e-8  # of the greatest energy, down to which a spectrum is shown
 DOTS = 110  # an inch
 ACROSS = 3  # panels beside each other
-SPREADING = ("u", "v", "u10", "v10", "w")  # around 0: their maps have a colour scale with two ends
 
 
-def maps(sample: Sample, channels: Sequence[Channel], grid: Grid) -> np.ndarray:
+def maps(sample: Sample, channels: Sequence[Channel], grid: Grid, land: bool) -> np.ndarray:
     """Forecast, truth and their difference, a row for each field; uint8 [height, width, 3].
 
-    Without coastlines: no file of them is shipped.
+    Args:
+      sample: of a forecast.
+      channels: of all fields.
+      grid: theirs.
+      land: whether coastlines mean anything; where there are any, see `coastlines`.
     """
     rows = len(sample.places)
     width, height = 11.0, max(1.75 * rows, 2.0)
@@ -50,11 +54,11 @@ def maps(sample: Sample, channels: Sequence[Channel], grid: Grid) -> np.ndarray:
                 low, high, colours = -max(-low, high), max(-low, high), "PuOr_r"
             for column, (field, what) in enumerate(((forecast, "forecast"), (truth, "truth"))):
                 axes[row, column].set_title(f"{name}, {what}")
-                _map(axes[row, column], field, grid, low, high, colours)
+                map_on(axes[row, column], field, grid, low, high, colours, land)
             figure.colorbar(axes[row, 1].collections[0], ax=axes[row, :2].tolist(), pad=0.01, label=unit)
             difference = forecast - truth
             reach = float(np.nanmax(np.abs(difference))) or 1.0
-            _map(axes[row, 2], difference, grid, -reach, reach, "RdBu_r")
+            map_on(axes[row, 2], difference, grid, -reach, reach, "RdBu_r", land)
             axes[row, 2].set_title("forecast less truth")
             figure.colorbar(axes[row, 2].collections[0], ax=axes[row, 2], pad=0.02, label=unit)
         return _pixels(figure)
@@ -90,6 +94,8 @@ def spectra(scores: WeatherScores, grid: Grid, lead: int) -> np.ndarray:
         ticks = [wave for wave in (1, 2, 5, 10, 20, 50, 100, 200, 500) if wave < found.shape[-1]]
         axes.set_xticks(ticks, [str(wave) for wave in ticks])
         axes.minorticks_off()
+        largest = float(np.nanmax(found[:, at, place, 1:]))
+        axes.set_ylim(max(axes.get_ylim()[0], DEEPEST * largest), 4 * largest)
         axes.set_xlabel("zonal wavenumber")
         axes.set_ylabel(f"energy, m · ({units_said(scores.channels[place].variable)})²")
 
@@ -126,15 +132,6 @@ def _panels(scores: WeatherScores, grid: Grid, draw: Any) -> np.ndarray:
         handles, labels = axes.flat[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper left", ncols=len(labels), frameon=False)
         return _pixels(figure)
-
-
-def _map(axes: Axes, field_HxW: np.ndarray, grid: Grid, low: float, high: float, colours: str) -> None:
-    at = grid.longitude_W, grid.latitude_H
-    axes.pcolormesh(*at, field_HxW, vmin=low, vmax=high, cmap=colours, shading="nearest")
-    axes.set_aspect("auto")
-    for axis, step in ((axes.xaxis, 60), (axes.yaxis, 30)):
-        axis.set_major_locator(MultipleLocator(step))
-        axis.set_major_formatter("{x:g}°")
 
 
 def _pixels(figure: Figure) -> np.ndarray:

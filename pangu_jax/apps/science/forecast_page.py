@@ -22,7 +22,9 @@ def render(made: ForecastMade, lines: Sequence[str]) -> str:
         if field.spread_TxHxW is not None:
             drawn.append((maps.spread_maps, "deviation of the members"))
         pictures = [
-            inline_picture(said, exhibit_files.png(draw(field, made.shown_leads, made.grid)))
+            inline_picture(
+                said, exhibit_files.png(draw(field, made.shown_leads, made.grid, not made.simulated))
+            )
             for draw, said in drawn
         ]
         fields.append((field.channel.said(made.grid.level_units), pictures))

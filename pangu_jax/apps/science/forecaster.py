@@ -33,6 +33,7 @@ class Forecaster:
       names: of their variables.
       statistics: of states, as the run of the longest lead has seen them.
       change: of the change over `change_hours`, the shortest lead.
+      said: which runs they are, for what is written.
     """
 
     def __init__(self, runs: Sequence[OpenedRun]):
@@ -53,6 +54,9 @@ class Forecaster:
         for other, workload in others:
             _require_alike(first, model, other, workload)
         self.grid, self.names, self.statistics = model.data.grid, model.data.names, model.data.statistics
+        self.said = ", ".join(
+            f"{run.directory.path.resolve().name} at step {run.manifest['step']}" for run, _ in found.values()
+        )
         self.change_hours = self.models[-1]
         self.change: Statistics = found[self.change_hours][1].data.increments
         self._steps = {
@@ -76,8 +80,8 @@ class Forecaster:
             made = next(self._steps[call.step](kept[call.start], 1))
             if not all(np.isfinite(part).all() for part in made):
                 raise UserError(
-                    f"the forecast is no number any more at {call.lead} h, after a step of {call.step} h: "
-                    f"the run of that lead has not learnt enough, or the initial state is unlike what it knows"
+                    f"the forecast is no number any more at {call.lead} h, by a step of {call.step} h: "
+                    "the run of that lead has not learnt enough, or the state is unlike what it knows"
                 )
             kept[call.lead] = made
             yield call.lead, made
@@ -97,8 +101,9 @@ def _require_alike(first: OpenedRun, model: ForecastModel, other: OpenedRun, wor
                 f"{where}: its {kind} are {', '.join(own) or 'none'}, where {', '.join(wanted) or 'none'} "
                 "are needed, in that order"
             )
-    means, stds = ((flat(one.statistics, kind) for one in (mine, theirs)) for kind in ("mean", "std"))
-    (mean, other_mean), (std, other_std) = means, stds
+    mean, other_mean, std, other_std = (
+        flat(one.statistics, kind) for kind in ("mean", "std") for one in (mine, theirs)
+    )
     ratio = np.maximum(std / other_std, other_std / std)
     if (np.abs(mean - other_mean) > APART * std).any() or (ratio > WIDER).any():
         raise UserError(f"{where}: its statistics are of another set of fields; train both on the same store")

@@ -8,13 +8,12 @@ import numpy as np
 
 import pangu_jax
 from data_pipelines.fields.grid import Grid
-from pangu_jax.apps.science import initial_states, perturbing, stepping
+from pangu_jax.apps.science import forecast_files, initial_states, perturbing, stepping
 from pangu_jax.apps.science.channels import Channel, as_channels, channels, told
 from pangu_jax.apps.science.forecast_files import ForecastFiles
 from pangu_jax.apps.science.forecaster import Forecaster
 from pangu_jax.apps.science.rolling import State
 from pangu_jax.apps.science.stepping import Call
-from pangu_jax.runs.opening import OpenedRun
 
 TOGETHER = 2**28  # bytes of states that go through a model together, at most
 SHOWN = 4  # leads of which maps are kept, evenly, the first and the last among them
@@ -85,12 +84,13 @@ class ForecastMade(NamedTuple):
 
 
 def forecast(
-    runs: Sequence[OpenedRun],
+    model: Forecaster,
     init: str | Path,
     lead: int,
     out: str | Path,
     *,
     time: str | None = None,
+    member: int | None = None,
     every: int | None = None,
     ensemble: EnsembleAsked = ONE,
     say: Callable[[int, int], None] = lambda done, count: None,
@@ -98,36 +98,38 @@ def forecast(
     """Forecast, and write states at all leads that are gone through.
 
     Args:
-      runs: of the family `science`, each with another lead.
+      model: of finished runs; it can be used again.
       init: the file with the initial state.
       lead: hours of the last state.
       out: the file to be written, .nc or .zarr.
       time: of the initial state; the last of `init` when None.
+      member: of `init` where that is of an ensemble.
       every: hours; states at all multiples are made as well, each by its own fewest calls.
       ensemble: how many initial states, and how they differ.
       say: called with how many calls are done, and of how many.
 
     Raises:
-      UserError, DataError: see `Forecaster`, `stepping`, `initial_states` and `forecast_files`.
+      UserError, DataError: see `stepping`, `initial_states` and `forecast_files`.
     """
-    model = Forecaster(runs)
+    perturbing.require(ensemble.members, ensemble.perturbation, ensemble.length_km)
+    for path in forecast_files.of_members(Path(out), ensemble.members):
+        forecast_files.require_new(path)
     steps = stepping.composition(lead, model.models)
     wanted = [lead] if every is None else stepping.every(every, lead, model.models)
     calls = stepping.calls(wanted, model.models)
-    start = initial_states.read(init, time, model.grid, model.names, model.statistics)
+    start = initial_states.read(init, time, model.grid, model.names, model.statistics, member)
     initial = start.upper_LxHxWxU, start.surface_HxWxS
     together = max(1, min(ensemble.members, TOGETHER // sum(part.nbytes for part in initial)))
     leads = [0, *(call.lead for call in calls)]
     shown = _Shown(model, leads)
     about = {
         "title": f"forecast from {start.time} to {lead} h",
-        "source": f"pangu_jax {pangu_jax.__version__}: "
-        + ", ".join(f"{run.directory.path.resolve().name} at step {run.manifest['step']}" for run in runs),
+        "source": f"pangu_jax {pangu_jax.__version__}: {model.said}",
         "comment": f"{lead} h are made of steps of {stepping.said(steps)} h",
     }
     if ensemble.members > 1:
         about["comment"] += (
-            f"; {ensemble.members} members, all but the first perturbed by noise of {ensemble.perturbation:g} "
+            f"; {ensemble.members} members, all but the first with noise of {ensemble.perturbation:g} "
             f"of the deviation of a change over {model.change_hours} h, correlated over "
             f"{ensemble.length_km:g} km, seed {ensemble.seed}"
         )

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data_pipelines.errors import DataError
+from data_pipelines.fields import hours
 from data_pipelines.fields.grid import Grid
 from data_pipelines.fields.statistics import Statistics
 from data_pipelines.fields.store import ABOUT, FieldStore
@@ -39,7 +40,12 @@ class InitialState(NamedTuple):
 
 
 def read(
-    path: str | Path, time: str | None, grid: Grid, names: FieldNames, of_run: Statistics
+    path: str | Path,
+    time: str | None,
+    grid: Grid,
+    names: FieldNames,
+    of_run: Statistics,
+    member: int | None = None,
 ) -> InitialState:
     """The state at a time.
 
@@ -49,6 +55,7 @@ def read(
       grid: the model's.
       names: the model's.
       of_run: what the model's run has seen, to tell a state of other units from one of the weather.
+      member: of a file of an ensemble.
 
     Raises:
       UserError, DataError: it is not there or cannot be read, has no such time, lies on another grid, lacks a
@@ -57,12 +64,9 @@ def read(
     path = Path(path)
     if not path.exists():
         raise UserError(f"--init {path}: there is no such file or folder")
-    if is_store(path):
-        found = _of_store(path, time, grid, names)
-    else:
-        from pangu_jax.apps.science import state_files
-
-        found = state_files.read(path, lambda times: place_of(times, time, path), grid, names)
+    found = (
+        _of_store(path, time, grid, names) if is_store(path) else _of_file(path, time, grid, names, member)
+    )
     missing = sum(int((~np.isfinite(part)).sum()) for part in found[2:])
     _require_plausible(path, found[2][None], found[3][None], grid, names, of_run)
     return InitialState(*found, missing)
@@ -114,7 +118,42 @@ def _of_store(
     if differs := grid.differs(store.grid):
         raise UserError(f"--init {path} lies on another grid than the run's: it has {differs}")
     place = place_of(store.times_N, time, path)
-    return store.times_N[place], store.simulated, *store.read_anew(place)
+    return store.times_N[place], store.simulated, *store.read(place)
+
+
+def _of_file(
+    path: Path, time: str | None, grid: Grid, names: FieldNames, member: int | None
+) -> tuple[np.datetime64, bool, np.ndarray, np.ndarray]:
+    """By what `pangu fields build` reads files with."""
+    from data_pipelines.fields.reading import files
+    from data_pipelines.fields.reading.blocks import fields_of
+    from data_pipelines.fields.reading.choices import Choices
+    from data_pipelines.fields.reading.plan import plan
+
+    choices = Choices(
+        (*names.upper, *names.surface), tuple(grid.level_L.tolist()), common_times=True, member=member
+    )
+    try:
+        planned = plan([files.look(path, choices)], choices)
+        if differs := grid.differs(planned.grid):
+            raise UserError(f"--init {path} lies on another grid than the run's: it has {differs}")
+        times_N = hours.at(planned.hours_N)
+        place = place_of(times_N, time, path)
+        upper = [fields_of(planned, name, place, place + 1)[0] for name in names.upper]
+        surface = [fields_of(planned, name, place, place + 1)[0, 0] for name in names.surface]
+    except ImportError as error:
+        raise UserError(f"--init {path}: {error}; pip install 'pangu-jax[science]'") from None
+    except DataError as error:
+        flags = " (flags of `pangu fields build`; --init takes the store that it makes)"
+        which = "" if path.name in str(error) else f" {path}"
+        raise DataError(f"--init{which}: {error}{flags if needs_flag(str(error)) else ''}") from None
+    none = np.zeros((*grid.shape[1:], 0), np.float32)
+    return times_N[place], False, np.stack(upper, -1), np.stack(surface, -1) if surface else none
+
+
+def needs_flag(said: str) -> bool:
+    """Whether an error of reading names a flag that `pangu forecast` does not have."""
+    return "--" in said.replace("--member", "")
 
 
 def _require_plausible(
@@ -126,13 +165,15 @@ def _require_plausible(
     for channel, field_HxW, mean, std in zip(channels(grid, names), fields_CxHxW, mean_C, std_C, strict=True):
         there = field_HxW[np.isfinite(field_HxW)].astype(np.float64)
         said = channel.said(grid.level_units)
+        if np.isinf(field_HxW).any():
+            raise UserError(f"--init {path}: {said} has infinite values: make them NaN where they are missing")
         if not len(there):
             raise UserError(f"--init {path}: {said} is missing everywhere at this time")
         far = float(np.sqrt(np.mean(np.square((there - mean) / std))))
         if far > FAR:
             raise UserError(
-                f"--init {path}: {said} is {there.mean():.6g} on average, and the run learnt from {mean:.6g} "
-                f"± {std:.3g}: it is in other units, another variable, or the run has statistics of another set"
+                f"--init {path}: {said} is {there.mean():.6g} on average, the run learnt {mean:.6g} "
+                f"± {std:.3g}: these are other units, another variable, or the run is of another set"
             )
 
 

@@ -12,9 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
 from data_pipelines.fields.grid import Grid
-from pangu_jax.apps.science.channels import units
+from pangu_jax.apps.science.channels import SPREADING, units_said
 from pangu_jax.apps.science.coastlines import coastlines
-from pangu_jax.apps.science.drawing import SPREADING
 from pangu_jax.apps.science.forecasting import ShownField
 from pangu_jax.inline_svg import STYLE
 
@@ -24,19 +23,26 @@ WIDTH = 10.0  # inches
 TALLEST, FLATTEST = 1.0, 0.3  # of a map's height to its width
 
 
-def field_maps(field: ShownField, leads: Sequence[int], grid: Grid) -> np.ndarray:
-    """A map at each lead, of one member or of the mean; uint8 [height, width, 3]."""
+def field_maps(field: ShownField, leads: Sequence[int], grid: Grid, land: bool = True) -> np.ndarray:
+    """A map at each lead, of one member or of the mean; uint8 [height, width, 3].
+
+    Args:
+      field: what is drawn.
+      leads: hours of its times.
+      grid: on which it is.
+      land: whether coastlines mean anything: a simulated atmosphere may have none.
+    """
     values = field.mean_TxHxW
     low, high, colours = float(np.nanmin(values)), float(np.nanmax(values)), "viridis"
     if field.channel.variable in SPREADING:
         low, high, colours = -max(-low, high), max(-low, high), "PuOr_r"
-    return _maps(field, values, leads, grid, (low, high, colours))
+    return _maps(field, values, leads, grid, (low, high, colours), land)
 
 
-def spread_maps(field: ShownField, leads: Sequence[int], grid: Grid) -> np.ndarray:
-    """The deviation of the members at each lead; uint8 [height, width, 3]."""
+def spread_maps(field: ShownField, leads: Sequence[int], grid: Grid, land: bool = True) -> np.ndarray:
+    """The deviation of the members at each lead, as `field_maps`."""
     spread: Any = field.spread_TxHxW
-    return _maps(field, spread, leads, grid, (0.0, float(np.nanmax(spread)) or 1.0, "magma_r"))
+    return _maps(field, spread, leads, grid, (0.0, float(np.nanmax(spread)) or 1.0, "magma_r"), land)
 
 
 def _maps(
@@ -45,6 +51,7 @@ def _maps(
     leads: Sequence[int],
     grid: Grid,
     scale: tuple[float, float, str],
+    land: bool,
 ) -> np.ndarray:
     rows = -(-len(leads) // ACROSS)
     one = WIDTH / ACROSS * min(max(_height(grid), FLATTEST), TALLEST)
@@ -53,23 +60,25 @@ def _maps(
         axes = figure.subplots(rows, ACROSS, squeeze=False, sharex=True, sharey=True)
         drawn = None
         for panel, lead, values_HxW in zip(axes.flat, leads, values_TxHxW, strict=False):
-            drawn = map_on(panel, values_HxW, grid, *scale)
+            drawn = map_on(panel, values_HxW, grid, *scale, land)
             panel.set_title("initial state" if lead == 0 else f"{lead} h")
         for panel in axes.flat[len(leads) :]:
             panel.set_visible(False)
-        figure.colorbar(drawn, ax=axes, pad=0.01, label=_plain(units(field.channel.variable)))
+        figure.colorbar(drawn, ax=axes, pad=0.01, label=units_said(field.channel.variable))
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
         return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
 
 
-def map_on(axes: Axes, field_HxW: np.ndarray, grid: Grid, low: float, high: float, colours: str) -> Any:
+def map_on(
+    axes: Axes, field_HxW: np.ndarray, grid: Grid, low: float, high: float, colours: str, land: bool = True
+) -> Any:
     """Draw a field with coastlines, where there are any; what came of it has the colours."""
     drawn = axes.pcolormesh(
         grid.longitude_W, grid.latitude_H, field_HxW, vmin=low, vmax=high, cmap=colours, shading="nearest"
     )
     (west, east), (south, north) = axes.get_xlim(), axes.get_ylim()
-    lines = [line + np.float32([turn, 0]) for line in coastlines() for turn in (-360, 0, 360)]
+    lines = [line + np.float32([turn, 0]) for line in coastlines() * land for turn in (-360, 0, 360)]
     inside = [line for line in lines if line[:, 0].max() >= west and line[:, 0].min() <= east]
     axes.add_collection(LineCollection(inside, colors="black", linewidths=0.6), autolim=False)
     axes.set_xlim(west, east)
@@ -90,9 +99,3 @@ def _height(grid: Grid) -> float:
     north, south = grid.latitude_H[0], grid.latitude_H[-1]
     width = 360.0 if grid.periodic else grid.longitude_W[-1] - grid.longitude_W[0]
     return float((north - south) / (max(width, 1.0) * max(0.3, np.cos(np.deg2rad((north + south) / 2)))))
-
-
-def _plain(said: str) -> str:
-    """Units as they are written by hand: "m**2 s**-2" is m$^2$ s$^{-2}$."""
-    parts = (one.split("**") for one in said.split())
-    return " ".join(base if not power else f"{base}$^{{{power[0]}}}$" for base, *power in parts)

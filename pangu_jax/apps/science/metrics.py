@@ -110,6 +110,19 @@ class SpreadSkill(NamedTuple):
 
 def spread_skill(members: np.ndarray, truth: np.ndarray, area: Area) -> SpreadSkill:
     """Of ensembles [M, T, ..., H, W], over area and time, roots after means."""
+    spread, skill = (np.sqrt(of.mean(0)) for of in ensemble_squares(members, truth, area))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return SpreadSkill(spread, skill, spread / skill)
+
+
+def ensemble_squares(members: np.ndarray, truth: np.ndarray, area: Area) -> tuple[np.ndarray, np.ndarray]:
+    """Variance of members (by M - 1) and square error of their mean, over the area; float64 [T, ...] each.
+
+    Args:
+      members: [M, T, ..., H, W].
+      truth: [T, ..., H, W].
+      area: where.
+    """
     count = len(members)
 
     def parts(x_MxNxC: np.ndarray, y_NxC: np.ndarray) -> np.ndarray:
@@ -123,9 +136,8 @@ def spread_skill(members: np.ndarray, truth: np.ndarray, area: Area) -> SpreadSk
         variance_N = (_member_means(others_MxNxC, area).sum(0) - count * squares_N) / max(count - 1, 1)
         return np.stack([np.maximum(variance_N, 0), area.mean(np.square(mean_NxC))], -1)
 
-    spread, skill = np.sqrt(np.moveaxis(_by_field(parts, members, truth, members=count).mean(0), -1, 0))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return SpreadSkill(spread, skill, spread / skill)
+    variance, square = np.moveaxis(_by_field(parts, members, truth, members=count), -1, 0)
+    return variance, square
 
 
 def zonal_spectrum(fields: np.ndarray, latitude_H: np.ndarray) -> np.ndarray:

@@ -1,9 +1,9 @@
 """Initial states of an ensemble: smooth noise, as large as a share of what the weather changes over a lead.
 
 The noise is isotropic on the sphere and knows no poles and no seam: a sum of waves in space, of drawn
-directions and phases, on the places of the grid (random Fourier features: Rahimi and Recht, 2007). Its covariance
-falls as exp(-d^2 / 2 l^2) with the straight distance d; on levels at a ratio e of pressure a variable's noise is
-correlated by exp(-1/2).
+directions and phases, on the places of the grid (random Fourier features: Rahimi and Recht, 2007). Its
+covariance falls as exp(-d^2 / 2 l^2) with the straight distance d; on levels at a ratio e of pressure a
+variable's noise is correlated by exp(-1/2).
 """
 
 from collections.abc import Iterator

@@ -42,6 +42,7 @@ class WeatherScores:
     values: dict[str, np.ndarray]
     wind_rmse: np.ndarray
     spectra: np.ndarray | None
+    ensemble: dict[str, np.ndarray] | None = None
 
     def series(self, metric: str, method: str, channel: int, region: int = 0) -> list[tuple[float, float]]:
         """(lead, value) of a field in a region."""
@@ -76,6 +77,7 @@ class Scorer:
         shape = len(self.methods), len(self.leads), len(self.regions)
         self._sums = {name: np.zeros((*shape, len(self.channels))) for name in ("mse", "bias", "acc")}
         self._wind_sums = np.zeros((*shape, len(self.winds)))
+        self._of_members: dict[str, np.ndarray] = {}
         self._windows = np.zeros(len(self.leads), int)
         self._band: Any = _band(grid) if with_spectra and grid.periodic else None
         waves = len(grid.longitude_W) // 2 + 1
@@ -113,6 +115,22 @@ class Scorer:
         if self._band is not None:
             self._spectra[-1, at] += self._spectrum(truth)
 
+    def add_members(self, lead: int, members: np.ndarray, truth: np.ndarray) -> None:
+        """Ensembles of forecasts [M, B, C, H, W], at a lead that `add` was told of; truth [B, C, H, W]."""
+        at = self.leads.index(lead)
+        if not self._of_members:
+            shape = len(self.leads), len(self.regions), len(self.channels)
+            self._of_members = {name: np.zeros(shape) for name in ("crps", "variance", "square")}
+        for places, by_region in self._areas:
+            chosen = slice(None) if len(places) == len(self.channels) else places
+            m, t = members[:, :, chosen], truth[:, chosen]
+            for region, area in enumerate(by_region):
+                found: Any = [np.array([np.nan])] * 3
+                if area is not None:
+                    found = [metrics.crps(m, t, area).score, *metrics.ensemble_squares(m, t, area)]
+                for sums, values in zip(self._of_members.values(), found, strict=True):
+                    sums[at, region, chosen] += values.sum(0)
+
     def finish(self) -> WeatherScores:
         """Means over all that was added, and roots of them."""
         windows_T = self._windows[:, None, None]
@@ -120,10 +138,15 @@ class Scorer:
             means = {name: sums / windows_T for name, sums in self._sums.items()}
             wind_rmse = np.sqrt(self._wind_sums / windows_T)
             values = {"rmse": np.sqrt(means["mse"]), "bias": means["bias"], "acc": means["acc"]}
+            ensemble = None
+            if self._of_members:
+                crps, variance, square = (sums / windows_T for sums in self._of_members.values())
+                spread, skill = np.sqrt(variance), np.sqrt(square)
+                ensemble = {"crps": crps, "spread": spread, "skill": skill, "ratio": spread / skill}
             spectra = None if self._spectra is None else self._spectra / windows_T
         return WeatherScores(
             self.channels, self.winds, self.methods, self.leads, self.regions,
-            int(self._windows.max(initial=0)), values, wind_rmse, spectra,
+            int(self._windows.max(initial=0)), values, wind_rmse, spectra, ensemble,
         )  # fmt: skip
 
     def _add_winds(self, row: int, at: int, forecast: np.ndarray, truth: np.ndarray) -> None:

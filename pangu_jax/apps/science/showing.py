@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax
 
 from data_pipelines.fields.field_set import FieldSet
-from pangu_jax.apps.science import comparing, drawing
+from pangu_jax.apps.science import coastlines, comparing, drawing
 from pangu_jax.apps.science.rolling import Roller
 from pangu_jax.workloads import RunContext, Variables, Workload
 from pangu_jax.workloads.exhibits import Exhibit, Image, Table
@@ -28,11 +28,12 @@ def exhibits(workload: Workload, variables: Variables, run: RunContext) -> Seque
     shown = [hours for hours in SHOWN if hours in leads] or [leads[0]]
     found = comparing.compare(Roller(workload, variables, run), data, leads, [REGION])
     scores, grid = found.scores, data.grid
+    without = f" ({coastlines.said()})" if found.land and coastlines.said() else ""
     count = f"{scores.windows} held-out forecasts"
     made: list[Exhibit] = [
         Image(
-            f"{sample.lead} h after {sample.time}: forecast, truth and the difference (no coastlines)",
-            drawing.maps(sample, scores.channels, grid),
+            f"{sample.lead} h after {sample.time}: forecast, truth and the difference{without}",
+            drawing.maps(sample, scores.channels, grid, found.land),
         )
         for sample in found.samples
         if sample.lead in (shown[:-1] or shown)
@@ -45,7 +46,7 @@ def exhibits(workload: Workload, variables: Variables, run: RunContext) -> Seque
     if scores.spectra is not None:
         made.append(
             Image(
-                f"zonal spectra between 30 and 60 degrees, {shown[0]} h: below the truth is too smooth",
+                f"zonal spectra, 30 to 60 degrees, {shown[0]} h; below the truth: smooth, above: noise",
                 drawing.spectra(scores, grid, shown[0]),
             )
         )

@@ -1,8 +1,8 @@
 """Which models step to a lead: the fewest calls over the models that there are, states on the way shared.
 
 Pangu-Weather's hierarchical temporal aggregation (Bi et al., Nature 619, 2023): by models of 24, 6, 3 and 1
-hours 56 hours are 24 + 24 + 6 + 1 + 1. Largest first is the fewest where each lead divides the next; for others,
-such as 12, 8 and 5 hours, the fewest are counted.
+hours 56 hours are 24 + 24 + 6 + 1 + 1. Largest first is the fewest where each lead divides the next; for
+others, such as 12, 8 and 5 hours, the fewest are counted.
 """
 
 from collections.abc import Sequence

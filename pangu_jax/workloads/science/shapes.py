@@ -1,6 +1,9 @@
 """An Earth-specific transformer in numbers (`pangu_jax.workloads.shape`)."""
 
+import functools
 import math
+
+import jax
 
 from pangu_jax.workloads.science.model.earth import EarthConfig
 from pangu_jax.workloads.shape import Attention, End, Product, Shape, Tower
@@ -23,7 +26,15 @@ def shape_of(config: EarthConfig) -> Shape:
         End("upper recovery", 2 * narrow, upper * config.upper, above, "product", loss_chunks=1),
         End("surface recovery", 2 * narrow, surface * config.surface, below, "product", loss_chunks=1),
     )
-    return Shape(towers, ends)
+    matrices = Shape(towers, ends)
+    return matrices._replace(others=parameters(config) - matrices.parameters)
+
+
+@functools.cache
+def parameters(config: EarthConfig) -> int:
+    """All of them, to the last: biases on scores are most of Pangu-Weather's."""
+    made = jax.eval_shape(lambda: config.init(jax.random.key(0)))
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(made))
 
 
 def tower(config: EarthConfig, layer: int) -> Tower:

@@ -8,7 +8,10 @@ import pytest
 from data_pipelines.fields.store import FieldStore
 from pangu_jax.apps.science import areas, metrics
 from pangu_jax.apps.science.channels import as_channels, channels, told, units_said, winds
-from tests.apps.science.drifting import GRID, NAMES
+from pangu_jax.apps.science.measuring import page
+from tests.apps.science.drifting import GRID, NAMES, state
+
+MEMBERS = "--gin.evaluate_weather.members=3"
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +22,7 @@ def measured(run_dir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("measured")
     given = ["--gin_file", "eval/weather.gin", "--run_dir", str(run_dir), "--json", str(folder / "out.json")]
     to = f"--gin.evaluate_weather.forecasts={folder / 'forecasts.zarr'}"
-    status = cli.main(["eval", *given, "--gin.evaluate_weather.longest_lead=24", to])
+    status = cli.main(["eval", *given, "--gin.evaluate_weather.longest_lead=24", MEMBERS, to])
     assert status == 0
     return json.loads((folder / "out.json").read_text()), folder / "forecasts.zarr"
 
@@ -55,6 +58,37 @@ def test_forecasts_that_were_written_score_what_was_said(measured, store):
             assert row["rmse"] == pytest.approx(value, rel=1e-9)
 
 
+def test_forecasts_that_end_early_are_not_there(tmp_path):
+    from pangu_jax.apps.science.measuring.forecast_zarr import ForecastZarr
+
+    path = tmp_path / "f.zarr"
+    written, (upper, surface) = ForecastZarr(path, GRID, NAMES, [12, 24]), state(0)
+    for lead in (12, 24):
+        written.add(np.array(["2001-01-01T00"], "datetime64[h]"), lead, (upper[None], surface[None]))
+    assert not path.exists()
+    written.finish()
+    assert path.exists() and len(list(tmp_path.iterdir())) == 1
+
+
+def test_fields_in_other_units_are_refused(pangu, run_dir, tmp_path):
+    from data_pipelines.fields.writing import write_store
+
+    def celsius(place):
+        upper, surface = state(place)
+        return upper - np.float32([273.15, 0, 0]), surface
+
+    times = np.datetime64("2001-01-01T00") + np.arange(100) * np.timedelta64(6, "h")
+    write_store(tmp_path / "c.zarr", GRID, NAMES, times, celsius)
+    given = f"--gin.fields.path={tmp_path / 'c.zarr'}"
+    status, _, err = pangu("eval", "--gin_file", "eval/weather.gin", "--run_dir", run_dir, given)
+    assert status == 2 and "t 850 hPa is 6.8" in err and "the run learnt from 280" in err
+
+
+def test_what_is_missing_has_no_share_on_the_page():
+    cells = page._cells((12, 24), np.array([[np.nan, 2.0], [1.0, np.nan], [np.nan, 1.0]]), [12, 24])
+    assert [(cell.rmse, cell.share) for cell in cells] == [("–", ""), ("2", "+100 %")]
+
+
 def test_controls_are_beside_it(measured, store):
     found, _ = measured
     assert {row["method"] for row in found["rows"]} == {
@@ -82,6 +116,24 @@ def test_controls_are_beside_it(measured, store):
     assert {row["variable"] for row in found["rows"]} == {"t", "u", "v", "sp", "wind_vector"}
 
 
+def test_an_ensemble_is_scored_beside(measured, run_dir):
+    """Small perturbations: the members' mean is as far off as the forecast, the spread is less than that."""
+    import xarray as xr
+
+    found, _ = measured
+    assert len(found["ensemble"]) == 2 * 4 * 7
+    for row in found["ensemble"]:
+        about = {name: row[name] for name in ("variable", "level", "lead_hours", "region")}
+        (own,) = rows(found, method="forecast", **about)
+        assert 0 < row["spread"] < row["skill"] and row["ratio"] == pytest.approx(
+            row["spread"] / row["skill"]
+        )
+        assert row["skill"] == pytest.approx(own["rmse"], rel=0.1) and 0 < row["crps"] < own["rmse"]
+    scores = xr.open_zarr(run_dir / "weather_scores.zarr", group="ensemble")
+    assert scores.metric.values.tolist()[:2] == ["crps", "ensemble_stddev"]
+    assert "CRPS (fair)" in (run_dir / "eval_weather.html").read_text()
+
+
 def test_scores_are_a_zarr_by_weatherbench_names(measured, run_dir):
     import xarray as xr
 
@@ -99,7 +151,7 @@ def test_scores_are_a_zarr_by_weatherbench_names(measured, run_dir):
 def test_the_page_needs_no_other_file(measured, run_dir):
     page = (run_dir / "eval_weather.html").read_text()
     assert page.count("data:image/png") == 5 and 'src="http' not in page and "href" not in page
-    for said in ("Scorecard", "wind vector 850", "m s⁻¹", "smallest of persistence, climatology, linear map"):
+    for said in ("Scorecard", "wind vector 850 hPa", "m s⁻¹", "smallest of persistence, climatology, linear map"):
         assert said in page
 
 
@@ -118,6 +170,7 @@ def test_the_report_shows_maps_curves_spectra_and_the_scorecard(run_dir):
         ("evaluate_weather.controls=('luck',)", "control 'luck' is none of"),
         ("evaluate_weather.longest_lead=6", "the model steps by 12 h"),
         ("evaluate_weather.climatology='daily'", "give 'auto', 'mean' or 'day and hour'"),
+        ("evaluate_weather.members=0", "give at least 2 members"),
         ("fields.lead_hours=6", "the run steps by 12 h"),
         ("fields.levels=(500.0,)", "1 levels where 2 are needed"),
     ],

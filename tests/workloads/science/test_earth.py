@@ -26,7 +26,7 @@ def parameters(config):
 
 def test_the_published_model_has_its_parameters_and_flops():
     full = EarthConfig()
-    assert parameters(full) == 64_220_169
+    assert parameters(full) == shapes.shape_of(full).parameters == 64_220_169
     assert parameters(dataclasses.replace(full, height_channel=True)) - parameters(full) == 6_144
     biases = jax.eval_shape(full.init, jax.random.key(0))
     assert sum(biases[f"layer{n}"]["earth_bias"].size for n in (1, 2, 3, 4)) == 40_379_904

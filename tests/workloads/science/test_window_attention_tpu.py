@@ -39,7 +39,7 @@ def test_value_and_gradients(monkeypatch, roll):
 
     def by_kernel(x, weight, shift, out, bias):
         row = by_level.in_a_row(grid.placed(x))
-        made = windows_on_tpu.attention(row, Linear(weight, shift), out, bias, by_level, roll, OneDevice())
+        made = windows_on_tpu.attention(row, weight, shift, out, bias, by_level, roll, OneDevice())
         return grid.in_a_row(by_level.placed(made))
 
     def plainly(x, weight, shift, out, bias):

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from pangu_jax.apps.vision.measuring import images_of_run
-from pangu_jax.apps.vision.measuring.images_of_run import DataFunction
+from pangu_jax.runs import data_of_run
+from pangu_jax.runs.data_of_run import DataFunction
 
 PAIRS = DataFunction(
     "data_pipelines.pairs.pairs.pairs",
@@ -13,5 +13,5 @@ PAIRS = DataFunction(
 
 
 def bindings(run_dir: str, files: Sequence[str], given: Sequence[str]) -> list[str]:
-    """ "pairs.NAME=VALUE" of the run's own recipe, see `images_of_run.bindings`."""
-    return images_of_run.bindings(run_dir, files, given, PAIRS)
+    """ "pairs.NAME=VALUE" of the run's own recipe, see `data_of_run.bindings`."""
+    return data_of_run.bindings(run_dir, files, given, PAIRS)

@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import gin
+import numpy as np
 
 from data_pipelines.fields.field_set import FieldSet
 from pangu_jax.apps.science import areas, comparing
-from pangu_jax.apps.science.comparing import CONTROLS, ComparedForecasts
+from pangu_jax.apps.science.channels import channels
+from pangu_jax.apps.science.comparing import CONTROLS, ComparedForecasts, Ensemble
+from pangu_jax.apps.science.initial_states import flat
 from pangu_jax.apps.science.measuring.forecast_zarr import ForecastZarr
 from pangu_jax.apps.science.rolling import Roller
 from pangu_jax.errors import UserError
@@ -16,6 +19,7 @@ from pangu_jax.runs import opening
 from pangu_jax.runs.inference_layout import ANY, Devices
 from pangu_jax.workloads.science import ForecastModel
 
+APART, WIDER = 2.0, 4.0  # deviations between means, a ratio of deviations: past them fields are others
 REGIONS = ("global", "tropics", "northern-hemisphere", "southern-hemisphere")
 
 
@@ -46,6 +50,10 @@ def evaluate_weather(
     controls: Sequence[str] = CONTROLS,
     climatology: str = "auto",
     batch_size: int = 8,
+    members: int = 1,
+    perturbation: float = 0.1,
+    perturbation_km: float = 1000.0,
+    seed: int = 0,
     forecasts: str | None = None,
     step: int | None = None,
     devices: Devices = ANY,
@@ -62,6 +70,11 @@ def evaluate_weather(
       climatology: "mean" of all training states, "day and hour" of the year (61 days, weights falling
         linearly), or "auto": the second where they span a year of a calendar.
       batch_size: forecasts at once.
+      members: of an ensemble from perturbed initial states, which is scored beside by CRPS, spread and skill;
+        1 for none.
+      perturbation: of initial states, as a share of the deviation of a change over the model's lead.
+      perturbation_km: over which it is alike.
+      seed: decides perturbations.
       forecasts: a Zarr that all forecasts are written to, as WeatherBench 2's tools read them.
       step: the checkpoint; the best or the newest when None.
       devices: where the run is opened.
@@ -86,8 +99,13 @@ def evaluate_weather(
     present = areas.present(grid.latitude_H, grid.longitude_W, regions)
     roll = Roller(workload, workload.evaluated(run.variables), run.spread.run)
     written = ForecastZarr(forecasts, grid, data.names, sorted(set(leads))) if forecasts else None
+    ensemble = Ensemble(members, perturbation, perturbation_km, seed) if members != 1 else None
     told = (written.add,) if written else ()
-    compared = comparing.compare(roll, data, leads, present, batch_size, controls, climatology, *told)
+    compared = comparing.compare(
+        roll, data, leads, present, batch_size, controls, climatology, ensemble, *told
+    )
+    if written:
+        written.finish()
     return MeasuredWeather(run.manifest["step"], data.lead_hours, grid, compared)
 
 
@@ -107,3 +125,11 @@ def _require_same(workload: ForecastModel, data: FieldSet) -> None:
         raise UserError(
             f"the run steps by {own.lead_hours} h and fields.lead_hours is {data.lead_hours}: leave that out"
         )
+    counted = [flat(of.statistics, kind) for kind in ("mean", "std") for of in (own, data)]
+    for channel, mean, here, std, std_here in zip(channels(data.grid, data.names), *counted, strict=True):
+        if abs(here - mean) > APART * std or not 1 / WIDER <= std_here / std <= WIDER:
+            raise UserError(
+                f"these fields are of another set: {channel.said(data.grid.level_units)} is {here:.6g} ± "
+                f"{std_here:.3g} in them, and the run learnt from {mean:.6g} ± {std:.3g}: it is in other "
+                "units, or another variable"
+            )

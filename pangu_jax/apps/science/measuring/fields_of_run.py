@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from pangu_jax.apps.vision.measuring import images_of_run
-from pangu_jax.apps.vision.measuring.images_of_run import DataFunction
+from pangu_jax.runs import data_of_run
+from pangu_jax.runs.data_of_run import DataFunction
 
 FIELDS = DataFunction(
     "data_pipelines.fields.field_set.fields",
@@ -13,5 +13,5 @@ FIELDS = DataFunction(
 
 
 def bindings(run_dir: str, files: Sequence[str], given: Sequence[str]) -> list[str]:
-    """ "fields.NAME=VALUE" of the run's own recipe, see `images_of_run.bindings`."""
-    return images_of_run.bindings(run_dir, files, given, FIELDS)
+    """ "fields.NAME=VALUE" of the run's own recipe, see `data_of_run.bindings`."""
+    return data_of_run.bindings(run_dir, files, given, FIELDS)

@@ -20,6 +20,8 @@ HOURS = "hours since 1900-01-01"
 class ForecastZarr:
     """Variables [time, prediction_timedelta, level, latitude, longitude], float32; time is of a start.
 
+    They are written beside their place: what is not there yet would be read as missing.
+
     Args:
       path: where nothing may be yet.
       grid: of the forecasts.
@@ -33,10 +35,12 @@ class ForecastZarr:
     def __init__(self, path: str | Path, grid: Grid, names: FieldNames, leads: Sequence[int]):
         import zarr
 
-        if Path(path).exists():
+        self._path = Path(path)
+        self._half = self._path.with_name(self._path.name + ".partial")
+        if self._path.exists():
             raise UserError(f"{path} is there already: name another place for the forecasts, or remove it")
         try:
-            self._group: Any = zarr.open_group(str(path), mode="w-", zarr_format=2)
+            self._group: Any = zarr.open_group(str(self._half), mode="w", zarr_format=2)
         except OSError as error:
             raise UserError(f"{path} cannot be written: {error}") from None
         self._names, self._leads, self._count = names, list(leads), 0
@@ -77,10 +81,13 @@ class ForecastZarr:
                 if array.shape[0] < self._count:
                     array.resize((self._count, *array.shape[1:]))
                 array[rows, at] = part[..., place][..., ::-1, :]
-        if lead == self._leads[-1]:
-            import zarr
 
-            zarr.consolidate_metadata(self._group.store, zarr_format=2)
+    def finish(self) -> None:
+        """All forecasts are there: they are put in their place."""
+        import zarr
+
+        zarr.consolidate_metadata(self._group.store, zarr_format=2)
+        self._half.rename(self._path)
 
     def _put(
         self, name: str, values: np.ndarray, attributes: dict[str, str], chunk: int | None = None

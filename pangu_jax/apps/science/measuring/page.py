@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from data_pipelines.templates import rendered
-from pangu_jax.apps.science import drawing
-from pangu_jax.apps.science.channels import units_said
+from pangu_jax.apps.science import coastlines, drawing
+from pangu_jax.apps.science.channels import Channel, units_said
 from pangu_jax.apps.science.measuring.evaluate_weather import MeasuredWeather
 from pangu_jax.runs import exhibit_files
 from pangu_jax.runs.inline_pictures import inline_picture
@@ -47,9 +47,11 @@ def render(title: str, found: MeasuredWeather, recipe: str) -> str:
     """The page's text."""
     scores, grid = found.compared.scores, found.grid
     leads = _evenly(scores.leads, COLUMNS)
+    land = found.compared.land
+    without = f", {coastlines.said()}" if land and coastlines.said() else ""
     samples = [one for one in found.compared.samples if one.lead in _evenly(scores.leads, 2)]
     pictures = [
-        (f"{one.lead} h after {one.time}, without coastlines", drawing.maps(one, scores.channels, grid))
+        (f"{one.lead} h after {one.time}{without}", drawing.maps(one, scores.channels, grid, land))
         for one in samples
     ]
     curves = [("RMSE over lead, " + scores.regions[0], drawing.errors(scores, grid))]
@@ -73,6 +75,7 @@ def render(title: str, found: MeasuredWeather, recipe: str) -> str:
         controls=list(scores.methods[1:]),
         cards=[(region, _card(found, place, leads)) for place, region in enumerate(scores.regions)],
         correlations=_correlations(found, leads),
+        ensemble=_of_members(found, leads),
         pictures=[inline_picture(said, exhibit_files.png(pixels)) for said, pixels in pictures],
         curves=[inline_picture(said, exhibit_files.png(pixels)) for said, pixels in curves],
         recipe=recipe,
@@ -93,11 +96,11 @@ def _card(found: MeasuredWeather, region: int, leads: list[int]) -> list[tuple[s
             )
         )
     for place, pair in enumerate(scores.winds):
-        level = "" if pair.level is None else f" {pair.level:.4g}"
+        name = Channel(pair.name.replace("_", " "), pair.level).said(found.grid.level_units)
         errors_MxT = scores.wind_rmse[:, :, region, place]
         made.append(
             (
-                f"{pair.name.replace('_', ' ')}{level}",
+                name,
                 units_said(pair.name),
                 _cells(scores.leads, errors_MxT, leads),
             )
@@ -109,12 +112,13 @@ def _cells(of: tuple[int, ...], errors_MxT: np.ndarray, leads: list[int]) -> lis
     cells = []
     for lead in leads:
         own, *others = (float(error) for error in errors_MxT[:, of.index(lead)])
-        change = own / min(others) - 1 if others and min(others) > 0 else 0.0
+        best = min((other for other in others if np.isfinite(other)), default=0.0)
+        change = own / best - 1 if best > 0 else np.nan
         strength = 0.55 * min(1.0, abs(change) / FULL) if np.isfinite(change) else 0.0
         colour = "38, 104, 214" if change < 0 else "214, 72, 30"
-        share = f"{100 * change:+.0f} %" if others and np.isfinite(change) else ""
+        share = f"{100 * change:+.0f} %" if np.isfinite(change) else ""
         cells.append(
-            Cell(f"{own:.4g}" if np.isfinite(own) else "–", share, f"rgba({colour}, {strength:.2f})")
+            Cell(_said(own, ".4g"), share, f"rgba({colour}, {strength:.2f})")
         )
     return cells
 
@@ -126,11 +130,34 @@ def _correlations(found: MeasuredWeather, leads: list[int]) -> list[tuple[str, l
     return [
         (
             channel.said(found.grid.level_units),
-            [f"{scores.values['acc'][0, t, 0, c]:.3f}" for t in places],
-            [f"{scores.values['bias'][0, t, 0, c]:+.3g}" for t in places],
+            [_said(scores.values["acc"][0, t, 0, c], ".3f") for t in places],
+            [_said(scores.values["bias"][0, t, 0, c], "+.3g") for t in places],
         )
         for c, channel in enumerate(scores.channels)
     ]
+
+
+def _of_members(
+    found: MeasuredWeather, leads: list[int]
+) -> list[tuple[str, str, list[tuple[str, str, str]]]]:
+    """CRPS, spread and ratio of each field at each lead, over the first region; [] without an ensemble."""
+    scores = found.compared.scores
+    if scores.ensemble is None:
+        return []
+    crps, spread, ratio = (scores.ensemble[name][:, 0] for name in ("crps", "spread", "ratio"))
+    places = [scores.leads.index(lead) for lead in leads]
+    return [
+        (
+            channel.said(found.grid.level_units),
+            units_said(channel.variable),
+            [(f"{crps[t, c]:.3g}", f"{spread[t, c]:.3g}", f"{ratio[t, c]:.2f}") for t in places],
+        )
+        for c, channel in enumerate(scores.channels)
+    ]
+
+
+def _said(value: float, form: str) -> str:
+    return format(value, form) if np.isfinite(value) else "–"
 
 
 def _evenly(leads: tuple[int, ...], count: int) -> list[int]:

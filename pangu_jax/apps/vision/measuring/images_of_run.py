@@ -1,27 +1,9 @@
 """The pictures that a run is measured on: its own, unless the recipe names others."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
 
-from pangu_jax import recipes
-from pangu_jax.recipes import Recipe
-from pangu_jax.recipes.functions import TRAIN
-
-
-class DataFunction(NamedTuple):
-    """A function of recipes that gives data.
-
-    Attributes:
-      name: in full.
-      of_the_set: parameters that belong to a path.
-      of_the_model: those that a model asks of any data.
-    """
-
-    name: str
-    of_the_set: tuple[str, ...]
-    of_the_model: tuple[str, ...]
-
+from pangu_jax.runs import data_of_run
+from pangu_jax.runs.data_of_run import DataFunction
 
 IMAGES = DataFunction(
     "data_pipelines.images.images.images",
@@ -30,35 +12,6 @@ IMAGES = DataFunction(
 )
 
 
-def bindings(
-    run_dir: str, files: Sequence[str], given: Sequence[str], function: DataFunction = IMAGES
-) -> list[str]:
-    """ "images.NAME=VALUE" of the run's own recipe, to go before what is given on the command line.
-
-    What the recipes or the command line set stays; a set that they name brings its own columns.
-
-    Args:
-      run_dir: the run; [] where it has no recipe, which is told when it is opened.
-      files: recipes.
-      given: "NAME=VALUE" each.
-      function: that gives the data.
-    """
-    own = Path(run_dir, "recipe.gin")
-    if not own.is_file():
-        return []
-    asked = recipes.load(files, given).bound_parameters(function.name)
-    names = function.of_the_model if "path" in asked else function.of_the_set + function.of_the_model
-    found = _of_run(recipes.load([own], function=TRAIN), function)
-    short = function.name.rpartition(".")[2]
-    return [f"{short}.{name}={found[name]!r}" for name in names if name in found and name not in asked]
-
-
-def _of_run(recipe: Recipe, function: DataFunction) -> dict[str, Any]:
-    """What the run's recipe says of its pictures, whether it learnt from all their labels or from a few."""
-    if not recipe.bound_parameters(function.name):  # a run of other data
-        return {}
-    arguments = recipe.arguments(function.name)
-    # An imported model's recipe has an empty path.
-    return {
-        name: arguments[name] for name in function.of_the_set + function.of_the_model if arguments.get(name)
-    }
+def bindings(run_dir: str, files: Sequence[str], given: Sequence[str]) -> list[str]:
+    """ "images.NAME=VALUE" of the run's own recipe, see `data_of_run.bindings`."""
+    return data_of_run.bindings(run_dir, files, given, IMAGES)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 from pangu_jax.models import native, native_blocks
+from pangu_jax.models.activations import gelu
 from pangu_jax.models.native_blocks import Linear
 from pangu_jax.models.normalization import biased, layer_norm
 from pangu_jax.models.parameters import Tree
@@ -17,7 +18,6 @@ from pangu_jax.models.projection import project, project_back
 from pangu_jax.workloads.science.model import earth_bias, windows_on_tpu
 from pangu_jax.workloads.science.model.token_grid import TokenGrid
 from pangu_jax.workloads.science.model.window_attention import window_attention
-from pangu_jax.workloads.vision.model.blocks import gelu
 
 Branch = Callable[[Mapping[str, Any], jax.Array], jax.Array]
 
@@ -104,7 +104,14 @@ class WindowedBlock:
         bias_GxHxMxN = earth_bias.spread(params["earth_bias"], grid.window)
         if grid.by_level:
             y_BxTxD = windows_on_tpu.attention(
-                place.enter(x_BxTxD), qkv, out.weight, bias_GxHxMxN, grid, self.roll, place
+                place.enter(x_BxTxD),
+                params["qkv"],
+                params["qkv_bias"],
+                params["out"],
+                bias_GxHxMxN,
+                grid,
+                self.roll,
+                place,
             )
             return biased(place.leave(y_BxTxD), out.bias)
         x = grid.filled(place.enter(x_BxTxD))

@@ -12,7 +12,6 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 
-from pangu_jax.models.native_blocks import Linear
 from pangu_jax.models.placement import Placement
 from pangu_jax.workloads.science.model.token_grid import TokenGrid
 from pangu_jax.workloads.science.model.window_tiles import WindowTiles
@@ -39,7 +38,8 @@ _rolled.defvjp(lambda x, by: (_rolled(x, by), None), lambda by, _, d_out: (_roll
 
 def attention(
     x_BxTxD: jax.Array,
-    qkv: Linear,
+    qkv_DxHx3xK: jax.Array,
+    qkv_bias_Hx3xK: jax.Array,
     out_DxHxK: jax.Array,
     bias_GxHxMxN: jax.Array,
     grid: TokenGrid,
@@ -50,7 +50,7 @@ def attention(
 
     Args:
       x_BxTxD: tokens, by level.
-      qkv: weight [D, H, 3, K], bias [H, 3, K].
+      qkv_DxHx3xK: weight of the projection to queries, keys and values; `qkv_bias_Hx3xK` its bias.
       out_DxHxK: weight of the results' projection.
       bias_GxHxMxN: as for `window_attention`.
       grid: where tokens are.
@@ -59,7 +59,7 @@ def attention(
     """
     from pangu_jax.workloads.science.model import window_attention_tpu
 
-    _, heads, _, per_head = qkv.weight.shape
+    _, heads, _, per_head = qkv_DxHx3xK.shape
     shape = WindowTiles(grid.window, heads, per_head)
     x = x_BxTxD.reshape(-1, grid.levels, grid.latitudes, grid.longitudes, x_BxTxD.shape[-1])
     before, after = grid.lacking()
@@ -67,9 +67,9 @@ def attention(
     half = (grid.window[0] // 2, grid.window[1] // 2)
     if roll:
         x = _rolled(x, (-half[0], -half[1]))
-    projected = jnp.einsum("bzywd,dcl->bzycwl", x, shape.laid_out(qkv.weight))
+    projected = jnp.einsum("bzywd,dcl->bzycwl", x, shape.laid_out(qkv_DxHx3xK))
     # In fp32, so that the gradient of the bias is a sum in fp32.
-    shift_Cx1xL = shape.laid_out(qkv.bias).astype(jnp.float32)[:, None]
+    shift_Cx1xL = shape.laid_out(qkv_bias_Hx3xK).astype(jnp.float32)[:, None]
     projected = (projected.astype(jnp.float32) + shift_Cx1xL) * shape.scale()[:, None]
     projected = checkpoint_name(projected.astype(x.dtype), "heads")
     bias = jnp.broadcast_to(bias_GxHxMxN, (grid.kinds, *bias_GxHxMxN.shape[1:]))

@@ -1,7 +1,6 @@
 """Residual blocks with biases and LayerNorm before them, stacked: perceptrons and self-attention."""
 
 import functools
-import math
 from collections.abc import Callable, Mapping
 
 import jax
@@ -11,6 +10,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 
 from pangu_jax.models import attention, native, native_blocks, short_attention
+from pangu_jax.models.activations import gelu, quick_gelu
 from pangu_jax.models.native_blocks import Linear
 from pangu_jax.models.normalization import LayerNorm, biased, layer_norm
 from pangu_jax.models.parameters import Tree, normal, zeros
@@ -19,7 +19,6 @@ from pangu_jax.models.projection import project, project_back
 from pangu_jax.models.stack import Remat, run_layers
 
 Stack = tuple[int, str | None]  # how many, and the logical axis that they are stacked along
-QUICK = 1.702  # of `quick_gelu`
 
 
 class PerceptronBlock(nnx.Module):
@@ -51,44 +50,9 @@ class AttentionBlock(nnx.Module):
         self.out_bias = zeros((count, width), (name, "norm"))
 
 
-@jax.custom_vjp
-def gelu(x: jax.Array) -> jax.Array:
-    """GELU by the error function, not by tanh: as PyTorch's nn.GELU and the checkpoints of others have it.
-
-    The backward pass keeps x alone and makes the slope anew, Phi(x) + x phi(x), where the gradient meets it.
-    """
-    return jax.nn.gelu(x, approximate=False)
-
-
-def _gelu_backward(x: jax.Array, dy: jax.Array) -> tuple[jax.Array]:
-    wide = x.astype(jnp.float32)
-    below = 0.5 * (1.0 + jax.lax.erf(wide * math.sqrt(0.5)))
-    density = jnp.exp(-0.5 * jnp.square(wide)) * math.sqrt(0.5 / math.pi)
-    return ((dy.astype(jnp.float32) * (below + wide * density)).astype(x.dtype),)
-
-
-gelu.defvjp(lambda x: (gelu(x), x), _gelu_backward)
-
-
 def unit_length(x: jax.Array) -> jax.Array:
     """Of length 1 along the last axis; zeros stay."""
     return x * jax.lax.rsqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True) + 1e-12)
-
-
-@jax.custom_vjp
-def quick_gelu(x: jax.Array) -> jax.Array:
-    """x sigmoid(1.702 x), CLIP's GELU (Hendrycks & Gimpel, arXiv 1606.08415); the backward pass keeps x."""
-    return x * jax.nn.sigmoid(QUICK * x)
-
-
-def _quick_gelu_backward(x: jax.Array, dy: jax.Array) -> tuple[jax.Array]:
-    wide = x.astype(jnp.float32)
-    share = jax.nn.sigmoid(QUICK * wide)
-    slope = share * (1.0 + QUICK * wide * (1.0 - share))
-    return ((dy.astype(jnp.float32) * slope).astype(x.dtype),)
-
-
-quick_gelu.defvjp(lambda x: (quick_gelu(x), x), _quick_gelu_backward)
 
 
 def gelu_of(tanh: bool, quick: bool = False) -> Callable[[jax.Array], jax.Array]:

@@ -22,11 +22,12 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from pangu_jax.models.activations import gelu
 from pangu_jax.models.normalization import LayerNorm, layer_norm
 from pangu_jax.models.parameters import Tree, arrays, logical_axes, normal, zeros
 from pangu_jax.models.placement import Placement
 from pangu_jax.workloads.vision.model import trunk as trunks
-from pangu_jax.workloads.vision.model.blocks import gelu, unit_length
+from pangu_jax.workloads.vision.model.blocks import unit_length
 from pangu_jax.workloads.vision.model.objective import Begun, Pass, PictureBatch, PictureObjective, Term
 from pangu_jax.workloads.vision.model.pixels import centred
 from pangu_jax.workloads.vision.model.streams import features_of
