@@ -87,7 +87,7 @@ def test_symmetries_turn_and_mirror(path):
     ("names", "said"),
     [
         (FieldNames(("u", "v"), ("msl",), ("lsm",)), "do not turn with it .lsm"),
-        (FieldNames(("u", "vorticity"), ("msl",)), "whether vorticity changes its sign"),
+        (FieldNames(("u", "swirl"), ("msl",)), "whether swirl changes its sign"),
     ],
 )
 def test_symmetries_that_are_none_are_refused(tmp_path, names, said):
