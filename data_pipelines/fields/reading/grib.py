@@ -110,7 +110,7 @@ def _header(message: Any) -> MessageHeader:
         short = "z_surface"
     elif kind not in NEAR_SURFACE or _upper(short):
         suffix = f"@{kind or 'unknown'}"
-    if known(short) is None and kind == "heightAboveGround":
+    if kind == "heightAboveGround" and (known(short) is None or _upper(short)):
         suffix = f"@{key(message, 'level')}m"
     variable = known(short)
     if step_type != "instant" and not (

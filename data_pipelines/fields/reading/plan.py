@@ -260,8 +260,8 @@ def _sums(pieces: Sequence[Piece], hours_N: np.ndarray, choices: Choices) -> lis
             )
         if steps and steps != {period} and not choices.accumulated_hours:
             raise DataError(
-                f"{name} is a sum over {period:g} h and states are {_ranges(steps)} h apart: what fell "
-                f"between is not in it; keep it so by --accumulated_hours {period:g}, or leave it out by --variables"
+                f"{name} is a sum over {period:g} h and states are {_ranges(steps)} h apart: it lacks what "
+                f"fell between; keep it so by --accumulated_hours {period:g}, or leave it out by --variables"
             )
         said.append(
             f"{name} is the sum over the {period:g} h before each time"
