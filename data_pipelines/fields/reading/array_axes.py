@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from data_pipelines.fields.reading import times
-from data_pipelines.fields.reading.choices import Choices
+from data_pipelines.fields.reading.choices import FieldChoices
 from data_pipelines.fields.reading.pieces import HeldField, floats
 from data_pipelines.fields.reading.roles import Role, levels_of, role
 
@@ -27,7 +27,7 @@ class Axes(NamedTuple):
     time_scalar: str
 
     def hours(
-        self, dataset: Any, choices: Choices, where: str
+        self, dataset: Any, choices: FieldChoices, where: str
     ) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
         """Hours since 1900 and places along the time; none where there is no time."""
         name = self.dimensions[0] or self.time_scalar
@@ -61,7 +61,7 @@ def skipped(dataset: Any, name: str) -> str:
     return "no field over latitudes and longitudes"
 
 
-def axes_of(dataset: Any, name: str, choices: Choices, file: str) -> Axes:
+def axes_of(dataset: Any, name: str, choices: FieldChoices, file: str) -> Axes:
     """Of a variable that is a field; what keeps it from being read is told by `held.why_not`."""
     variable = dataset.variables[name]
     found = _roles(dataset, variable)
@@ -127,7 +127,7 @@ def _two_dimensional(dataset: Any, variable: Any) -> bool:
     )
 
 
-def _chosen(kind: Role, dimension: str, size: int, coordinate: Any, choices: Choices) -> tuple[int, str]:
+def _chosen(kind: Role, dimension: str, size: int, coordinate: Any, choices: FieldChoices) -> tuple[int, str]:
     """Index along a dimension, and why there is none."""
     if kind == "member" and size > 1:
         if choices.member is None:

@@ -127,10 +127,10 @@ def _of_file(
     """By what `pangu fields build` reads files with."""
     from data_pipelines.fields.reading import files
     from data_pipelines.fields.reading.blocks import fields_of
-    from data_pipelines.fields.reading.choices import Choices
+    from data_pipelines.fields.reading.choices import FieldChoices
     from data_pipelines.fields.reading.plan import plan
 
-    choices = Choices(
+    choices = FieldChoices(
         (*names.upper, *names.surface), tuple(grid.level_L.tolist()), common_times=True, member=member
     )
     try:
@@ -166,7 +166,9 @@ def _require_plausible(
         there = field_HxW[np.isfinite(field_HxW)].astype(np.float64)
         said = channel.said(grid.level_units)
         if np.isinf(field_HxW).any():
-            raise UserError(f"--init {path}: {said} has infinite values: make them NaN where they are missing")
+            raise UserError(
+                f"--init {path}: {said} has infinite values: make them NaN where they are missing"
+            )
         if not len(there):
             raise UserError(f"--init {path}: {said} is missing everywhere at this time")
         far = float(np.sqrt(np.mean(np.square((there - mean) / std))))

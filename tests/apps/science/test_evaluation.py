@@ -151,7 +151,12 @@ def test_scores_are_a_zarr_by_weatherbench_names(measured, run_dir):
 def test_the_page_needs_no_other_file(measured, run_dir):
     page = (run_dir / "eval_weather.html").read_text()
     assert page.count("data:image/png") == 5 and 'src="http' not in page and "href" not in page
-    for said in ("Scorecard", "wind vector 850 hPa", "m s⁻¹", "smallest of persistence, climatology, linear map"):
+    for said in (
+        "Scorecard",
+        "wind vector 850 hPa",
+        "m s⁻¹",
+        "smallest of persistence, climatology, linear map",
+    ):
         assert said in page
 
 
