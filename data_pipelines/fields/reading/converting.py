@@ -7,7 +7,7 @@ import numpy as np
 
 from data_pipelines.errors import DataError
 from data_pipelines.fields.reading.choices import FieldChoices
-from data_pipelines.fields.reading.pieces import HeldField, FilePiece
+from data_pipelines.fields.reading.pieces import FilePiece, HeldField
 from data_pipelines.fields.reading.units import conversion, dimensionless, geopotential_or_height, is_height
 from data_pipelines.fields.variables import known
 

@@ -11,7 +11,7 @@ from data_pipelines.fields.hours import EPOCH
 from data_pipelines.fields.reading.choices import FieldChoices, becomes
 from data_pipelines.fields.reading.converting import converted
 from data_pipelines.fields.reading.grib_messages import MessagePlace, handle, key, places, values
-from data_pipelines.fields.reading.pieces import FileContents, HeldField, FilePiece, floats
+from data_pipelines.fields.reading.pieces import FileContents, FilePiece, HeldField, floats
 from data_pipelines.fields.variables import known
 
 GRIDS = ("regular_ll", "regular_gg")

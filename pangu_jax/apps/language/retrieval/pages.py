@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from pangu_jax.apps.language.retrieval.extra import knowledge_extra
-from pangu_jax.apps.language.retrieval.grids import TableGrid, GridCell
+from pangu_jax.apps.language.retrieval.grids import GridCell, TableGrid
 from pangu_jax.apps.language.retrieval.source_text import Headings, SourceText
 
 MAX_TAGS = 50_000  # as Reading.max_page_tags: nested ones cost their number squared
