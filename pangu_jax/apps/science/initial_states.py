@@ -166,7 +166,9 @@ def _require_plausible(
         there = field_HxW[np.isfinite(field_HxW)].astype(np.float64)
         said = channel.said(grid.level_units)
         if np.isinf(field_HxW).any():
-            raise UserError(f"--init {path}: {said} has infinite values: make them NaN where they are missing")
+            raise UserError(
+                f"--init {path}: {said} has infinite values: make them NaN where they are missing"
+            )
         if not len(there):
             raise UserError(f"--init {path}: {said} is missing everywhere at this time")
         far = float(np.sqrt(np.mean(np.square((there - mean) / std))))

@@ -77,7 +77,7 @@ def test_fields_in_other_units_are_refused(pangu, run_dir, tmp_path):
         upper, surface = state(place)
         return upper - np.float32([273.15, 0, 0]), surface
 
-    times = np.datetime64("2001-01-01T00") + np.arange(100) * np.timedelta64(6, "h")
+    times = np.datetime64("2001-01-01T00") + np.arange(8) * np.timedelta64(6, "h")
     write_store(tmp_path / "c.zarr", GRID, NAMES, times, celsius)
     given = f"--gin.fields.path={tmp_path / 'c.zarr'}"
     status, _, err = pangu("eval", "--gin_file", "eval/weather.gin", "--run_dir", run_dir, given)
@@ -151,7 +151,12 @@ def test_scores_are_a_zarr_by_weatherbench_names(measured, run_dir):
 def test_the_page_needs_no_other_file(measured, run_dir):
     page = (run_dir / "eval_weather.html").read_text()
     assert page.count("data:image/png") == 5 and 'src="http' not in page and "href" not in page
-    for said in ("Scorecard", "wind vector 850 hPa", "m s⁻¹", "smallest of persistence, climatology, linear map"):
+    for said in (
+        "Scorecard",
+        "wind vector 850 hPa",
+        "m s⁻¹",
+        "smallest of persistence, climatology, linear map",
+    ):
         assert said in page
 
 
