@@ -105,11 +105,14 @@ def reading(folder: Path, degrees: float, states: int, rounds: int) -> None:
     for _ in range(rounds):
         for name, (count, way) in ways.items():
             steps = range(max(1, states // count))
-            found[name].append(
-                speed(len(steps) * count * one, lambda way=way, steps=steps: list(map(way, steps)))
-            )
+            found[name].append(speed(len(steps) * count * one, functools.partial(_each, way, steps)))
     for name, speeds in found.items():
         print(f"{statistics.median(speeds):>8,.0f}  {name} ({min(speeds):,.0f} to {max(speeds):,.0f})")
+
+
+def _each(way: Callable[[int], object], steps: range) -> None:
+    for step in steps:
+        way(step)  # and forget it
 
 
 def packing(folder: Path, data: Path, rounds: int) -> None:

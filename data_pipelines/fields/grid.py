@@ -52,7 +52,7 @@ class Grid:
             raise DataError(
                 "a grid's longitudes go around the globe and more: is the first column there twice?"
             )
-        if self.periodic and not 0.5 * steps.min() < seam < 1.5 * steps.max():
+        if self.periodic and seam > 1.5 * steps.max() + CLOSE:
             raise DataError(
                 "a grid that goes around the globe has longitudes all around, not "
                 f"{self.longitude_W[0]:g} to {self.longitude_W[-1]:g}"

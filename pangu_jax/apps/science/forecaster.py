@@ -7,7 +7,7 @@ import numpy as np
 from data_pipelines.fields.statistics import Statistics
 from pangu_jax.apps.science.initial_states import flat
 from pangu_jax.apps.science.rolling import Roller, State
-from pangu_jax.apps.science.stepping import Call
+from pangu_jax.apps.science.stepping import ForecastCall
 from pangu_jax.errors import UserError
 from pangu_jax.runs.opening import OpenedRun
 from pangu_jax.workloads.science import ForecastModel
@@ -64,7 +64,7 @@ class Forecaster:
             for lead, (run, workload) in found.items()
         }
 
-    def __call__(self, state: State, calls: Sequence[Call]) -> Iterator[tuple[int, State]]:
+    def __call__(self, state: State, calls: Sequence[ForecastCall]) -> Iterator[tuple[int, State]]:
         """The state that each call gives, and its lead, in their order.
 
         Args:

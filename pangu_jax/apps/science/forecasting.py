@@ -13,7 +13,7 @@ from pangu_jax.apps.science.channels import Channel, as_channels, channels, told
 from pangu_jax.apps.science.forecast_files import ForecastFiles
 from pangu_jax.apps.science.forecaster import Forecaster
 from pangu_jax.apps.science.rolling import State
-from pangu_jax.apps.science.stepping import Call
+from pangu_jax.apps.science.stepping import ForecastCall
 
 TOGETHER = 2**28  # bytes of states that go through a model together, at most
 SHOWN = 4  # leads of which maps are kept, evenly, the first and the last among them
@@ -72,7 +72,7 @@ class ForecastMade(NamedTuple):
     missing: int
     grid: Grid
     models: tuple[int, ...]
-    calls: list[Call]
+    calls: list[ForecastCall]
     steps: tuple[int, ...]
     shown_leads: list[int]
     fields: list[ShownField]

@@ -58,7 +58,7 @@ def _maps(
     with matplotlib.rc_context(STYLE | {"figure.facecolor": "white", "font.size": 9}):
         figure = Figure(figsize=(WIDTH, rows * (one + 0.25)), dpi=DOTS, layout="constrained")
         axes = figure.subplots(rows, ACROSS, squeeze=False, sharex=True, sharey=True)
-        drawn = None
+        drawn: Any = None
         for panel, lead, values_HxW in zip(axes.flat, leads, values_TxHxW, strict=False):
             drawn = map_on(panel, values_HxW, grid, *scale, land)
             panel.set_title("initial state" if lead == 0 else f"{lead} h")
@@ -78,7 +78,9 @@ def map_on(
         grid.longitude_W, grid.latitude_H, field_HxW, vmin=low, vmax=high, cmap=colours, shading="nearest"
     )
     (west, east), (south, north) = axes.get_xlim(), axes.get_ylim()
-    lines = [line + np.float32([turn, 0]) for line in coastlines() * land for turn in (-360, 0, 360)]
+    lines = [
+        line + np.array([turn, 0], np.float32) for line in coastlines() * land for turn in (-360, 0, 360)
+    ]
     inside = [line for line in lines if line[:, 0].max() >= west and line[:, 0].min() <= east]
     axes.add_collection(LineCollection(inside, colors="black", linewidths=0.6), autolim=False)
     axes.set_xlim(west, east)

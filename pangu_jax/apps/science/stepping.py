@@ -13,7 +13,7 @@ from pangu_jax.errors import UserError
 LONGEST = 100 * 366 * 24  # hours
 
 
-class Call(NamedTuple):
+class ForecastCall(NamedTuple):
     """One step of one model.
 
     Attributes:
@@ -57,7 +57,7 @@ def composition(lead: int, models: Sequence[int]) -> tuple[int, ...]:
     return tuple(sorted(steps, reverse=True))
 
 
-def calls(leads: Sequence[int], models: Sequence[int]) -> list[Call]:
+def calls(leads: Sequence[int], models: Sequence[int]) -> list[ForecastCall]:
     """The calls that reach some leads, each by its own fewest, in an order in which they can be made.
 
     What several leads go through is called once.
@@ -65,12 +65,12 @@ def calls(leads: Sequence[int], models: Sequence[int]) -> list[Call]:
     Raises:
       UserError: as `composition`.
     """
-    made: dict[int, Call] = {}
+    made: dict[int, ForecastCall] = {}
     for lead in sorted(set(leads)):
         reached = 0
         for step in composition(lead, models):
             reached += step
-            made.setdefault(reached, Call(reached, step))
+            made.setdefault(reached, ForecastCall(reached, step))
     return [made[lead] for lead in sorted(made)]
 
 
