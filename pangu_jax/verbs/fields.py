@@ -25,8 +25,12 @@ def _choice_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--units", nargs="+", default=(), metavar="NAME=UNITS", help="of variables whose file says none"
     )
-    parser.add_argument("--time_units", default="", metavar="UNITS", help="of times that say none: 'hours since DATE'")
-    parser.add_argument("--time", default="", metavar="DATE", help="of files that have no time: YYYY-MM-DDTHH")
+    parser.add_argument(
+        "--time_units", default="", metavar="UNITS", help="of times that say none: 'hours since DATE'"
+    )
+    parser.add_argument(
+        "--time", default="", metavar="DATE", help="of files that have no time: YYYY-MM-DDTHH"
+    )
     parser.add_argument("--member", type=int, metavar="N", help="of an ensemble")
     parser.add_argument(
         "--own_calendar", action="store_true", help="take times of another calendar as a simulation's own"
@@ -35,7 +39,9 @@ def _choice_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--accumulated_hours", type=float, default=0.0, metavar="N", help="over which sums (tp) were taken"
     )
-    parser.add_argument("--keep_missing", action="store_true", help="keep states without any value, as missing")
+    parser.add_argument(
+        "--keep_missing", action="store_true", help="keep states without any value, as missing"
+    )
 
 
 def _choices(flags: argparse.Namespace) -> Any:

@@ -1,1 +1,1 @@
-"""Files of fields (NetCDF, GRIB, Zarr 2 and 3) to a store: looked through, planned, then read block by block."""
+"""Files of fields (NetCDF, GRIB, Zarr 2 and 3) to a store: looked through, planned, then read in blocks."""

@@ -69,15 +69,19 @@ def axes_of(dataset: Any, name: str, choices: Choices, file: str) -> Axes:
     where, why_not, chosen = f"the variable {name}", "", {}
     kinds = [kind for kind, _ in found.values()]
     if "rotated" in kinds:
-        why_not = f"{where} is on rotated or projected coordinates: interpolate it to latitudes and longitudes first"
+        why_not = f"{where} is on rotated or projected coordinates: interpolate it to a regular grid first"
     elif _two_dimensional(dataset, variable) and "latitude" not in of:
-        why_not = f"{where} has two-dimensional latitudes and longitudes: interpolate it to a regular grid first"
+        why_not = (
+            f"{where} has two-dimensional latitudes and longitudes: interpolate it to a regular grid first"
+        )
     for kind in ("time", "level", "latitude", "longitude"):
         if kinds.count(kind) > 1:
             why_not = f"{where} has two dimensions of {kind}"
     for dimension, (kind, coordinate) in found.items():
         if kind in ("member", "lead", "other"):
-            chosen[dimension], reason = _chosen(kind, dimension, dataset.sizes[dimension], coordinate, choices)
+            chosen[dimension], reason = _chosen(
+                kind, dimension, dataset.sizes[dimension], coordinate, choices
+            )
             why_not = why_not or (reason and f"{where} {reason}")
     levels, units, reason = _levels(dataset, variable, of.get("level", ""), where)
     held = HeldField(
@@ -159,7 +163,7 @@ def _levels(dataset: Any, variable: Any, dimension: str, where: str) -> tuple[tu
 
 def _time_scalar(dataset: Any) -> str:
     for name, variable in dataset.variables.items():
-        if variable.size == 1 and variable.ndim <= 1 and role(str(name), variable.attrs) == "time":
-            if variable.attrs.get("standard_name", "time") == "time":
-                return str(name)
+        one = variable.size == 1 and variable.ndim <= 1 and role(str(name), variable.attrs) == "time"
+        if one and variable.attrs.get("standard_name", "time") == "time":
+            return str(name)
     return ""

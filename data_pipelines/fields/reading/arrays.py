@@ -1,4 +1,4 @@
-"""NetCDF and Zarr, through xarray, which decodes nothing: what is decoded here is refused where it is not known."""
+"""NetCDF and Zarr, through xarray, which decodes nothing: what is not understood is refused here."""
 
 import contextlib
 import warnings
@@ -146,7 +146,9 @@ def _open(path: str) -> Any:
     import xarray
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of files beside a store's arrays, and of metadata that are not asked for
+        warnings.simplefilter(
+            "ignore"
+        )  # of files beside a store's arrays, and of metadata that are not asked for
         try:
             if Path(path).is_dir():
                 # What is consolidated may be older than what is there.
@@ -166,6 +168,6 @@ def _require_chunks(path: Path, name: str) -> None:
     if array.shards is None and array.nchunks_initialized < array.nchunks:
         lacking = array.nchunks - array.nchunks_initialized
         raise DataError(
-            f"{path}: {lacking} of {array.nchunks} chunks of {name} are missing, and would be read as its fill "
-            "value: get them, or leave it out by --variables"
+            f"{path}: {lacking} of {array.nchunks} chunks of {name} are missing, and would be read as its "
+            "fill value: get them, or leave it out by --variables"
         )

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from data_pipelines.errors import DataError
-from data_pipelines.fields import hours
 from data_pipelines.fields.reading import arrays, files
-from data_pipelines.fields.reading.pieces import Piece
+from data_pipelines.fields.reading.pieces import Piece, when
 from data_pipelines.fields.reading.plan import BuildPlan, placed
 from data_pipelines.fields.store import group_of
 from data_pipelines.fields.variables import known
@@ -71,10 +70,16 @@ def fields_of(plan: BuildPlan, name: str, first: int, last: int) -> np.ndarray:
     wanted = {int(hour): at for at, hour in enumerate(plan.hours_N[first:last])}
     for piece in plan.pieces_of[name]:
         runs = _runs([(at, wanted[hour]) for at, hour in enumerate(piece.hours) if hour in wanted], piece)
-        rows = [(levels.index(level), at) for at, level in enumerate(piece.levels or (None,)) if level in levels]
+        rows = [
+            (levels.index(level), at) for at, level in enumerate(piece.levels or (None,)) if level in levels
+        ]
         for begin, targets in runs:
             states = _on_grid(files.states(piece, begin, begin + len(targets)), piece)
-            if states.shape == shape and targets == list(range(last - first)) and all(a == b for a, b in rows):
+            if (
+                states.shape == shape
+                and targets == list(range(last - first))
+                and all(a == b for a, b in rows)
+            ):
                 return states
             if fields is None:
                 # The plan has found a piece for every level and time.
@@ -137,7 +142,7 @@ def _where(plan: BuildPlan, name: str, level: int | None, place: int) -> str:
     hour = int(plan.hours_N[0 if constant else place])
     files = [piece.file for piece in plan.pieces_of[name] if constant or hour in piece.hours]
     on = "" if level is None else f" at {plan.grid.level_L[level]:g} {plan.grid.level_units}"
-    return f"{files[0]}: {name}{on}{'' if constant else f' at {hours.at(hour)}'}"
+    return f"{files[0]}: {name}{on}{'' if constant else f' at {when(hour)}'}"
 
 
 def _what(name: str, low: float, high: float) -> str:

@@ -65,7 +65,9 @@ def build(
         else:
             ranges_folders = [work / f"blocks-{planned.id}" / key for key, _, _ in _spans(planned)]
     store = FieldStore.open(output)
-    ranges = [json.loads((folder / engine.STATS).read_text("utf-8"))["variables"] for folder in ranges_folders]
+    ranges = [
+        json.loads((folder / engine.STATS).read_text("utf-8"))["variables"] for folder in ranges_folders
+    ]
     (output / CARD).write_text(card(store, planned, contents, ranges), "utf-8")
     shutil.rmtree(work)
     return store
@@ -96,7 +98,7 @@ def expanded(inputs: Sequence[str]) -> list[Path]:
     """Files and Zarr stores, sorted within each input; DataError for one that is not there."""
     found: list[Path] = []
     for text in inputs:
-        paths = [Path(one) for one in sorted(glob.glob(text, recursive=True))] or [Path(text)]
+        paths = [Path(one) for one in sorted(glob.glob(text, recursive=True))] or [Path(text)]  # noqa: PTH207
         for path in paths:
             if path.is_dir() and not arrays.is_zarr(path):
                 inside = [one for one in sorted(path.iterdir()) if one.suffix.lower() in files.SUFFIXES]

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from data_pipelines.fields import hours
-from data_pipelines.fields.reading.pieces import FileContents
+from data_pipelines.fields.reading.pieces import FileContents, when
 from data_pipelines.fields.reading.plan import BuildPlan
 from data_pipelines.fields.store import FieldStore
 from data_pipelines.fields.variables import known
@@ -17,13 +16,16 @@ LIBRARIES = ("cfgrib", "cftime", "eccodes", "netCDF4", "numpy", "pint", "xarray"
 
 
 def card(
-    store: FieldStore, plan: BuildPlan, contents: Mapping[Path, FileContents], ranges: Sequence[Mapping[str, Any]]
+    store: FieldStore,
+    plan: BuildPlan,
+    contents: Mapping[Path, FileContents],
+    ranges: Sequence[Mapping[str, Any]],
 ) -> str:
     """Markdown; nothing in it depends on when or where the store was made."""
     lines = [f"# {store.path.name}: fields of {len(store)} times", ""]
     lines += describe(store)
-    lines += ["", "## Variables", "", "| variable | level | unit | least | mean | deviation | greatest | missing |",
-              "|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    columns = ["variable", "level", "unit", "least", "mean", "deviation", "greatest", "missing"]
+    lines += ["", "## Variables", "", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     lines += _rows(store, ranges)
     lines += ["", "## Files", "", *(f"- {path.name}: {_counted(one)}" for path, one in contents.items())]
     left_out = sorted({f"- {name}: {why}" for one in contents.values() for name, why in one.left_out.items()})
@@ -49,7 +51,11 @@ def describe(store: FieldStore) -> list[str]:
     if levels:
         lines.append(f"- {levels} levels: {', '.join(f'{level:g}' for level in grid.level_L)} {unit}")
     names = store.names
-    for kind, of in (("on levels", names.upper), ("on the surface", names.surface), ("constants", names.constants)):
+    for kind, of in (
+        ("on levels", names.upper),
+        ("on the surface", names.surface),
+        ("constants", names.constants),
+    ):
         if of:
             lines.append(f"- {kind}: {', '.join(of)}")
     return lines
@@ -70,17 +76,18 @@ def _rows(store: FieldStore, ranges: Sequence[Mapping[str, Any]]) -> list[str]:
                 mean, deviation = statistics.surface_mean_S[surface], statistics.surface_std_S[surface]
             cells = len(store) * store.grid.shape[1] * store.grid.shape[2]
             share, none = one[:, 2].sum() / cells, int(one[:, 3].sum())
-            rows.append(
-                f"| {name} | {'' if level is None else f'{level:g}'} | {variable.units if variable else ''} | "
-                f"{np.nanmin(one[:, 0]):.5g} | {mean:.5g} | {deviation:.5g} | {np.nanmax(one[:, 1]):.5g} | {share:.2%}{f', {none} states' if none else ''} |"
-            )
+            numbers = (np.nanmin(one[:, 0]), mean, deviation, np.nanmax(one[:, 1]))
+            row = [name, "" if level is None else f"{level:g}", variable.units if variable else ""]
+            row += [f"{number:.5g}" for number in numbers]
+            row.append(f"{share:.2%}" + (f", {none} states" if none else ""))
+            rows.append(f"| {' | '.join(row)} |")
     return rows
 
 
 def _counted(contents: FileContents) -> str:
     times = [hour for piece in contents.pieces for hour in piece.hours]
     names = ", ".join(dict.fromkeys(piece.name for piece in contents.pieces)) or "nothing"
-    span = f", {hours.at(min(times))} to {hours.at(max(times))}" if times else ""
+    span = f", {when(min(times))} to {when(max(times))}" if times else ""
     messages = f", {contents.states_seen} messages" if contents.states_seen else ""
     return names + span + messages
 

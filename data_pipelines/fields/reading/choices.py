@@ -11,9 +11,10 @@ from data_pipelines.fields.variables import VARIABLES, Variable, known
 
 # Names in files that are neither short names nor ERA5's; those of upper air and of the surface apart.
 ALIASES = {
-    "uwnd": "u", "vwnd": "v", "hgt": "z", "gh": "z", "geopotential_height": "z", "shum": "q", "air": "t", "ta": "t",
+    "uwnd": "u", "vwnd": "v", "hgt": "z", "gh": "z", "geopotential_height": "z", "shum": "q", "air": "t",
+    "ta": "t", 
     "ua": "u", "va": "v", "zg": "z", "hus": "q", "prmsl": "msl", "psl": "msl", "slp": "msl", "pslmsl": "msl",
-    "mslp": "msl", "tas": "t2m", "uas": "u10", "vas": "v10", "orog": "z_surface", "mean_sea_level_pressure": "msl",
+    "mslp": "msl", "tas": "t2m", "uas": "u10", "vas": "v10", "orog": "z_surface",
 }  # fmt: skip
 
 
@@ -71,7 +72,11 @@ class Choices:
 
     def only(self, source: str, file: str) -> "Choices":
         """One variable of a file, as it was chosen or by what it is known as."""
-        mine = [text for text, one in zip(self.variables, self.wanted, strict=True) if source in (one.source, one.name)]
+        mine = [
+            text
+            for text, one in zip(self.variables, self.wanted, strict=True)
+            if source in (one.source, one.name)
+        ]
         return dataclasses.replace(self, variables=tuple(mine) or (f"{AS_KNOWN}={file}:{source}",))
 
     def units_of(self, name: str, held: HeldField) -> str:

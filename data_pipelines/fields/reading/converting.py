@@ -64,14 +64,16 @@ def _units_of_z(
     height = "height" in held.standard_name or held.source.lower() in ("gh", "hgt", "zg")
     if not units:
         if not seems or (height and seems != "height"):
-            raise DataError(f"{where}: geopotential or height? State its units by --units {held.source}=UNITS")
+            raise DataError(
+                f"{where}: geopotential or height? State its units by --units {held.source}=UNITS"
+            )
         notices.append(f"{where} says no units; by its values it is {seems}")
         return "m" if seems == "height" else "m**2 s**-2"
     says = "height" if is_height(units) else "geopotential"
     if seems and seems != says:
         level, value = next(iter(medians.items()))
         raise DataError(
-            f"{where} in {units} is said to be {says}, and its values, {value:g} at {level:g} hPa, are those of "
-            f"{seems}: state the right units by --units {held.source}=UNITS"
+            f"{where} in {units} is said to be {says}, and its values, {value:g} at {level:g} hPa, are those "
+            f"of {seems}: state the right units by --units {held.source}=UNITS"
         )
     return units

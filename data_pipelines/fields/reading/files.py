@@ -15,7 +15,7 @@ HEADER = 65536  # bytes within which the first GRIB message begins
 
 
 def kind_of(path: Path) -> str:
-    """"zarr", "netcdf" or "grib", by what is in it; DataError for anything else."""
+    """ "zarr", "netcdf" or "grib", by what is in it; DataError for anything else."""
     if path.is_dir():
         if arrays.is_zarr(path):
             return "zarr"

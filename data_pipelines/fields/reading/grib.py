@@ -19,9 +19,10 @@ PRESSURE = {"isobaricInhPa": 1.0, "isobaricInPa": 0.01}
 NEAR_SURFACE = ("surface", "meanSea", "heightAboveGround")
 # ECMWF's numbers of parameters: a short name may be two parameters in other units.
 PARAMETERS = {
-    129: "z", 130: "t", 131: "u", 132: "v", 133: "q", 135: "w", 151: "msl", 260074: "msl", 134: "sp", 165: "u10",
-    166: "v10", 167: "t2m", 34: "sst", 151159: "sst", 228: "tp", 228228: "tp", 172: "lsm", 43: "slt", 156: "gh",
-    228002: "orog",
+    129: "z", 130: "t", 131: "u", 132: "v", 133: "q", 135: "w", 151: "msl", 260074: "msl", 134: "sp",
+    165: "u10", 166: "v10", 167: "t2m", 34: "sst", 151159: "sst", 228: "tp", 228228: "tp", 
+    172: "lsm", 43: "slt",
+    156: "gh", 228002: "orog",
 }  # fmt: skip
 
 
@@ -92,6 +93,11 @@ def read(piece: Piece, first: int, last: int) -> np.ndarray:
     return np.stack(found)[:, None]
 
 
+def _upper(short: str) -> bool:
+    variable = known(short)
+    return variable is not None and variable.where == "upper"
+
+
 def _header(message: Any) -> MessageHeader:
     short, number = key(message, "shortName"), key(message, "paramId", int)
     kind, step_type = key(message, "typeOfLevel"), key(message, "stepType")
@@ -102,12 +108,14 @@ def _header(message: Any) -> MessageHeader:
         level = round(key(message, "level", float) * PRESSURE[kind], 9)
     elif short == "z" and kind == "surface":
         short = "z_surface"
-    elif kind not in NEAR_SURFACE or (known(short) or known("t2m")).where == "upper":  # type: ignore[union-attr]
+    elif kind not in NEAR_SURFACE or _upper(short):
         suffix = f"@{kind or 'unknown'}"
-    if known(short) is None and kind == "heightAboveGround":
+    if kind == "heightAboveGround" and (known(short) is None or _upper(short)):
         suffix = f"@{key(message, 'level')}m"
     variable = known(short)
-    if step_type != "instant" and not (variable is not None and variable.accumulated and step_type == "accum"):
+    if step_type != "instant" and not (
+        variable is not None and variable.accumulated and step_type == "accum"
+    ):
         suffix += f"@{step_type}"
     grid_type = key(message, "gridType")
     why_not = ""
@@ -143,8 +151,8 @@ def _points(message: Any, path: Path) -> tuple[tuple[float, ...], tuple[float, .
     import eccodes
 
     try:
-        latitude = eccodes.codes_get_array(message, "latitudes")
-        longitude = eccodes.codes_get_array(message, "longitudes")
+        latitude = np.asarray(eccodes.codes_get_array(message, "latitudes"), np.float64)
+        longitude = np.asarray(eccodes.codes_get_array(message, "longitudes"), np.float64)
     except eccodes.CodesInternalError as error:
         raise DataError(f"{path}: the grid of a message contradicts itself ({error})") from None
     columns, rows = key(message, "Ni", int), key(message, "Nj", int)
@@ -182,7 +190,9 @@ def _take(
         if choices.member is None:
             raise DataError(f"{path}: {source} has {len(members)} members: choose one by --member")
         if choices.member not in members:
-            raise DataError(f"{path}: {source} has no member {choices.member}; it has {members[0]} to {members[-1]}")
+            raise DataError(
+                f"{path}: {source} has no member {choices.member}; it has {members[0]} to {members[-1]}"
+            )
         messages = [one for one in messages if one[0].member == choices.member]
     _require_once(path, source, messages)
     groups: dict[Any, list[tuple[int, MessagePlace]]] = defaultdict(list)
@@ -198,11 +208,19 @@ def _take(
             latitude, longitude = grids[grid]
             piece = Piece(
                 str(path), source, name, () if on is None else (on,), "hPa", at,
-                tuple(tuple(place) for _, place in states), latitude, longitude, accumulated_hours=accumulated,
+                tuple(tuple(place) for _, place in states), latitude, longitude,
+                accumulated_hours=accumulated,
             )  # fmt: skip
             one = held._replace(units=units)
             contents.pieces.append(
-                converted(piece, one, choices, f"{path.name}: {source}", contents.notices, lambda p=piece: read(p, 0, 1)[0])
+                converted(
+                    piece,
+                    one,
+                    choices,
+                    f"{path.name}: {source}",
+                    contents.notices,
+                    lambda p=piece: read(p, 0, 1)[0],
+                )
             )
 
 

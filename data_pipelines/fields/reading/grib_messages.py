@@ -1,4 +1,4 @@
-"""Messages of a GRIB file one by one: counted, cut where several fields share one, refused where cut short."""
+"""Messages of a GRIB file one by one: counted, split where several fields share one, refused if cut short."""
 
 import contextlib
 import os
@@ -35,8 +35,8 @@ def places(path: Path) -> Iterator[MessagePlace]:
             file.seek(at + length - 4)
             if at + length > size or file.read(4) != END:
                 raise DataError(
-                    f"{path}: message {count + 1} (at byte {at}) is cut short or damaged; whole ones before it: "
-                    f"{count}. Get the file again"
+                    f"{path}: message {count + 1} (at byte {at}) is cut short or damaged; whole ones before "
+                    f"it: {count}. Get the file again"
                 )
             fields = 1
             if edition == 2:

@@ -1,7 +1,7 @@
 """Rows and columns of a file, by their coordinates, to those of a grid: never by position.
 
-Latitudes to north-to-south, longitudes to 0..360 and ascending (a region that holds Greenwich from its western
-edge on); a column that stands twice, as 180 and -180 or 0 and 360, once.
+Latitudes to north-to-south, longitudes to 0..360 and ascending (a region that holds Greenwich from its
+western edge on); a column that stands twice, as 180 and -180 or 0 and 360, once.
 """
 
 from collections.abc import Sequence

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from data_pipelines.errors import DataError
-from data_pipelines.fields import hours
 from data_pipelines.fields.reading import files
 from data_pipelines.fields.reading.choices import Choices
 from data_pipelines.fields.reading.horizontal import placement
+from data_pipelines.fields.reading.pieces import when
 from data_pipelines.fields.store import ABOUT
 
 
@@ -42,7 +42,7 @@ def inspect(path: Path, choices: Choices) -> list[dict[str, Any]]:
         levels = sorted({level for piece in pieces for level in piece.levels}, reverse=True)
         times = sorted({hour for piece in pieces for hour in piece.hours})
         grid = placement(pieces[0].latitude, pieces[0].longitude, str(path)).grid((), "hPa")
-        about = [f"{len(times)} times {hours.at(times[0])} to {hours.at(times[-1])}"] if times else ["constant"]
+        about = [f"{len(times)} times {when(times[0])} to {when(times[-1])}"] if times else ["constant"]
         about += [f"levels {' '.join(f'{level:g}' for level in levels)}"] if levels else []
         about.append(f"{grid.shape[1]} x {grid.shape[2]}{' around the globe' if grid.periodic else ''}")
         rows.append({"source": source, "becomes": pieces[0].name, "about": ", ".join(about)})

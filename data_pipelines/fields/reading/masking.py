@@ -10,7 +10,9 @@ from data_pipelines.errors import DataError
 UNWRITTEN = 9.969209968386869e36  # NetCDF's fill of floats where none is named
 
 
-def values_of(raw: np.ndarray, attributes: Mapping[str, Any], where: str, zero_fill: bool = False) -> np.ndarray:
+def values_of(
+    raw: np.ndarray, attributes: Mapping[str, Any], where: str, zero_fill: bool = False
+) -> np.ndarray:
     """float32 or float64, NaN where missing.
 
     Args:
@@ -42,12 +44,13 @@ def values_of(raw: np.ndarray, attributes: Mapping[str, Any], where: str, zero_f
 
 def fills(attributes: Mapping[str, Any], zero_fill: bool) -> list[float]:
     """What stands for a missing value: both names of CF, though one of them is deprecated."""
-    found = []
-    for name in ("_FillValue", "missing_value"):
-        for value in np.ravel(np.asarray(attributes.get(name, []))):
-            if not (name == "_FillValue" and zero_fill and value == 0):
-                found.append(float(value))
-    return [value for value in found if np.isfinite(value)]
+    named = [
+        (name, float(value))
+        for name in ("_FillValue", "missing_value")
+        for value in np.ravel(np.asarray(attributes.get(name, [])))
+    ]
+    default = ("_FillValue", 0.0) if zero_fill else None
+    return [value for name, value in named if np.isfinite(value) and (name, value) != default]
 
 
 def _missing(raw: np.ndarray, attributes: Mapping[str, Any], zero_fill: bool) -> np.ndarray | None:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from data_pipelines.fields import hours
 from data_pipelines.fields.grid import LevelUnits
 
 
@@ -74,9 +75,10 @@ class Piece:
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> "Piece":
         """The inverse of `to_json`."""
-        tuples = {name: tuple(kept[name]) for name in ("levels", "hours", "latitude", "longitude")}
+        names = ("levels", "hours", "latitude", "longitude", "dimensions")
+        tuples: dict[str, Any] = {name: tuple(kept[name]) for name in names}
         places = tuple(tuple(place) for place in kept["places"])
-        return cls(**{**kept, **tuples, "places": places, "dimensions": tuple(kept["dimensions"])})
+        return cls(**(dict(kept) | tuples | {"places": places}))
 
 
 @dataclasses.dataclass
@@ -104,6 +106,11 @@ class FileContents:
         """The inverse of `to_json`."""
         pieces = [Piece.from_json(piece) for piece in kept["pieces"]]
         return cls(pieces, kept["left_out"], kept["notices"], kept["states_seen"])
+
+
+def when(hour: int) -> str:
+    """Hours since 1900 as a date, for people."""
+    return str(hours.at(np.asarray(hour)))
 
 
 def floats(values: Any) -> tuple[float, ...]:

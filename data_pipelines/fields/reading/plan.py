@@ -1,4 +1,4 @@
-"""Pieces of all files put together: one grid, the variables, the times, and where each state is; or refused."""
+"""Pieces of all files put together: one grid, the variables, the times, and where each state is."""
 
 import dataclasses
 import functools
@@ -151,8 +151,8 @@ def _common_grid(pieces: Sequence[Piece], first: Piece) -> Grid:
         differs = grid.differs(placement(piece.latitude, piece.longitude, piece.file).grid((), "hPa"))
         if differs:
             raise DataError(
-                f"{piece.file}: {piece.source} has {differs} (as {first.source} in {first.file}): regrid one of "
-                "them, or leave it out by --variables"
+                f"{piece.file}: {piece.source} has {differs} (as {first.source} in {first.file}): regrid one "
+                "of them, or leave it out by --variables"
             )
     return grid
 
@@ -222,8 +222,8 @@ def _times(pieces: Sequence[Piece], grid: Grid, names: FieldNames, choices: Choi
             files = [piece.file for piece in ones if hour in piece.hours]
             level = "" if key[1] is None else f" at {key[1]:g}"
             raise DataError(
-                f"{key[0]}{level} at {hours.at(hour)} stands in {files[0]} and in {files[-1]}: leave one out, or "
-                f"tell them apart by --variables NAME@HPA={Path(files[0]).name}:SOURCE"
+                f"{key[0]}{level} at {hours.at(hour)} stands in {files[0]} and in {files[-1]}: leave out "
+                f"one, or tell them apart by --variables NAME@HPA={Path(files[0]).name}:SOURCE"
             )
         every[key] = unique
     union, common = every[next(iter(every))], every[next(iter(every))]
@@ -238,7 +238,8 @@ def _times(pieces: Sequence[Piece], grid: Grid, names: FieldNames, choices: Choi
     level = "" if key[1] is None else f" at {key[1]:g}"
     how = "keep the times of all by --common_times" if len(common) else "no time has all variables"
     raise DataError(
-        f"{key[0]}{level} is lacking at {len(lacking)} of {len(union)} times, the first {hours.at(lacking[0])}: {how}"
+        f"{key[0]}{level} is lacking at {len(lacking)} of {len(union)} times, the first "
+        f"{hours.at(lacking[0])}: {how}"
     )
 
 
@@ -254,13 +255,13 @@ def _sums(pieces: Sequence[Piece], hours_N: np.ndarray, choices: Choices) -> lis
         period = choices.accumulated_hours or (over.pop() if len(over) == 1 else 0.0)
         if not period:
             raise DataError(
-                f"{name} is a sum over hours that the files do not say alike: state them by --accumulated_hours "
-                "(1 for ERA5), or leave it out by --variables"
+                f"{name} is a sum over hours that the files do not say alike: state them by "
+                "--accumulated_hours (1 for ERA5), or leave it out by --variables"
             )
         if steps and steps != {period} and not choices.accumulated_hours:
             raise DataError(
-                f"{name} is a sum over {period:g} h and states are {_ranges(steps)} h apart: what fell between is "
-                f"not in it; keep it as it is by --accumulated_hours {period:g}, or leave it out by --variables"
+                f"{name} is a sum over {period:g} h and states are {_ranges(steps)} h apart: it lacks what "
+                f"fell between; keep it so by --accumulated_hours {period:g}, or leave it out by --variables"
             )
         said.append(
             f"{name} is the sum over the {period:g} h before each time"

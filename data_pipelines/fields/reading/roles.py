@@ -14,15 +14,25 @@ NAMES: dict[Role, tuple[str, ...]] = {
     "latitude": ("lat", "latitude", "nav_lat"),
     "longitude": ("lon", "longitude", "nav_lon"),
     "time": ("time", "valid_time", "timestep", "time_index", "month", "date", "t"),
-    "level": ("level", "lev", "plev", "pressure", "isobaricinhpa", "pressure_level", "air_pressure", "hybrid"),
+    "level": (
+        "level",
+        "lev",
+        "plev",
+        "pressure",
+        "isobaricinhpa",
+        "pressure_level",
+        "air_pressure",
+        "hybrid",
+    ),
     "member": ("number", "member", "realization", "ensemble", "sample"),
     "lead": ("step", "prediction_timedelta", "lead_time", "forecast_period", "lead"),
 }
 STANDARD: dict[str, Role] = {
     "latitude": "latitude", "longitude": "longitude", "time": "time", "air_pressure": "level",
     "atmosphere_sigma_coordinate": "level", "atmosphere_hybrid_sigma_pressure_coordinate": "level",
-    "realization": "member", "forecast_period": "lead", "grid_latitude": "rotated", "grid_longitude": "rotated",
-    "projection_x_coordinate": "rotated", "projection_y_coordinate": "rotated", "height": "other", "depth": "other",
+    "realization": "member", "forecast_period": "lead", "grid_latitude": "rotated",
+    "grid_longitude": "rotated", "projection_x_coordinate": "rotated", "projection_y_coordinate": "rotated", 
+    "height": "other", "depth": "other",
 }  # fmt: skip
 PRESSURE = ("pa", "hpa", "mb", "mbar", "millibar", "millibars", "bar", "kpa", "dbar")
 
@@ -44,11 +54,12 @@ def role(name: str, attributes: Mapping[str, Any]) -> Role:
     for kind, names in NAMES.items():
         if name.lower() in names:
             return kind
-    axis = str(attributes.get("axis", "")).upper()
-    return {"T": "time"}.get(axis, "other")  # type: ignore[return-value]
+    return "time" if str(attributes.get("axis", "")).upper() == "T" else "other"
 
 
-def levels_of(values: np.ndarray, attributes: Mapping[str, Any], where: str) -> tuple[np.ndarray, LevelUnits, str]:
+def levels_of(
+    values: np.ndarray, attributes: Mapping[str, Any], where: str
+) -> tuple[np.ndarray, LevelUnits, str]:
     """Levels in hPa, or sigma; and why they cannot be used, for people, or "".
 
     Where a file says no units, the largest level tells hPa from Pa.

@@ -2,6 +2,7 @@
 
 import functools
 import re
+from typing import Any
 
 import numpy as np
 
@@ -11,8 +12,9 @@ GRAVITY = 9.80665  # m s-2, by which ECMWF divides geopotential
 WATER = 1000.0  # kg m-3
 NONE = ("", "1", "-", "~", "dimensionless", "numeric", "fraction", "proportion", "none", "0-1", "(0-1)")
 SPELLINGS = {
-    "gpm": "m", "gpdm": "dam", "millibars": "hPa", "millibar": "hPa", "mb": "hPa", "mbar": "hPa", "celsius": "degC",
-    "deg_c": "degC", "deg c": "degC", "degrees c": "degC", "degree_celsius": "degC", "degrees_celsius": "degC", "kelvin": "K", "pascals": "Pa",
+    "gpm": "m", "gpdm": "dam", "millibars": "hPa", "millibar": "hPa", "mb": "hPa", "mbar": "hPa",
+    "celsius": "degC", "deg_c": "degC", "deg c": "degC", "degrees c": "degC", "degree_celsius": "degC", 
+    "degrees_celsius": "degC", "kelvin": "K", "pascals": "Pa",
     "meters/second": "m/s", "metres/second": "m/s",
 }  # fmt: skip
 
@@ -40,8 +42,8 @@ def conversion(units: str, to: str, name: str, where: str) -> tuple[float, float
         if name == "tp" and _fits(units, "kg m**-2"):
             return _factor(_plain(units), _plain("kg m**-2"))[0] / WATER, 0.0
         raise DataError(
-            f"{where}: {name} in {units or 'no units'} cannot be had in {to}: state the right ones by --units "
-            f"{name}=UNITS, or leave the variable out by --variables"
+            f"{where}: {name} in {units or 'no units'} cannot be had in {to}: state the right ones by "
+            f"--units {name}=UNITS, or leave the variable out by --variables"
         ) from None
     return scale, shift
 
@@ -76,7 +78,7 @@ def _plain(units: str) -> str:
 
 
 @functools.cache
-def _registry():
+def _registry() -> Any:
     import pint
 
     return pint.UnitRegistry(cache_folder=None)
@@ -87,10 +89,19 @@ def _factor(units: str, to: str) -> tuple[float, float]:
     """ValueError where one cannot be had from the other."""
     import pint
 
-    quantity = _registry().Quantity
+    quantity: Any = _registry().Quantity
     try:
-        zero, one = (quantity(x, units or "dimensionless").to(to or "dimensionless").magnitude for x in (0.0, 1.0))
-    except (pint.errors.PintError, AttributeError, TypeError, ValueError, SyntaxError, AssertionError) as error:
+        zero, one = (
+            quantity(x, units or "dimensionless").to(to or "dimensionless").magnitude for x in (0.0, 1.0)
+        )
+    except (
+        pint.errors.PintError,
+        AttributeError,
+        TypeError,
+        ValueError,
+        SyntaxError,
+        AssertionError,
+    ) as error:
         raise ValueError(str(error)) from None
     scale, shift = float(one - zero), float(zero)
     return (1.0 if abs(scale - 1) < 1e-12 else scale), shift

@@ -59,9 +59,11 @@ def test_a_seam_with_two_values_is_refused():
 @pytest.mark.parametrize(
     ("units", "to", "name", "scale", "shift"),
     [
-        ("m2 s-2", "m**2 s**-2", "z", 1, 0), ("m", "m**2 s**-2", "z", 9.80665, 0), ("gpm", "m**2 s**-2", "z", 9.80665, 0),
+        ("m2 s-2", "m**2 s**-2", "z", 1, 0), ("m", "m**2 s**-2", "z", 9.80665, 0),
+        ("gpm", "m**2 s**-2", "z", 9.80665, 0),
         ("degC", "K", "t", 1, 273.15), ("celsius", "K", "t2m", 1, 273.15), ("hPa", "Pa", "msl", 100, 0),
-        ("millibars", "Pa", "msl", 100, 0), ("meters/second", "m s**-1", "u", 1, 0), ("m.s-1", "m s**-1", "u", 1, 0),
+        ("millibars", "Pa", "msl", 100, 0),
+        ("meters/second", "m s**-1", "u", 1, 0), ("m.s-1", "m s**-1", "u", 1, 0),
         ("knots", "m s**-1", "u", 0.514444, 0), ("kg m**-2", "m", "tp", 1e-3, 0), ("mm", "m", "tp", 1e-3, 0),
         ("g kg-1", "kg kg**-1", "q", 1e-3, 0), ("%", "1", "tcc", 0.01, 0), ("(0 - 1)", "1", "lsm", 1, 0),
         ("", "1", "lsm", 1, 0), ("kg/kg", "kg kg**-1", "q", 1, 0),
@@ -72,7 +74,9 @@ def test_units(units, to, name, scale, shift):
     assert conversion(units, to, name, "f") == pytest.approx((scale, shift), rel=1e-5)
 
 
-@pytest.mark.parametrize(("units", "name"), [("K", "z"), ("Pa", "t"), ("parsnips", "t"), ("m", "t2m"), ("m s-1", "tp")])
+@pytest.mark.parametrize(
+    ("units", "name"), [("K", "z"), ("Pa", "t"), ("parsnips", "t"), ("m", "t2m"), ("m s-1", "tp")]
+)
 def test_units_of_another_kind(units, name):
     pytest.importorskip("pint")
     to = {"z": "m**2 s**-2", "t": "K", "t2m": "K", "tp": "m"}[name]
@@ -156,7 +160,9 @@ def test_wanted_variables_are_written_so():
 def message(short="t", level=500, value=250.0, edition=2, **keys):
     eccodes = pytest.importorskip("eccodes")
     opened = eccodes.codes_grib_new_from_samples(f"regular_ll_pl_grib{edition}")
-    for name, to in ({"shortName": short} | keys | {"level": level, "dataDate": 20200101, "dataTime": 600}).items():
+    for name, to in (
+        {"shortName": short} | keys | {"level": level, "dataDate": 20200101, "dataTime": 600}
+    ).items():
         eccodes.codes_set(opened, name, to)
     count = eccodes.codes_get_size(opened, "values")
     eccodes.codes_set_values(opened, value + np.linspace(0, 1, count))
@@ -171,11 +177,11 @@ def test_a_message_that_stands_twice_or_is_cut_short(tmp_path):
     found, t = read(str(tmp_path / "two.grib"), variable="t")
     assert found.grid.level_L.tolist() == [850, 500] and t.shape[:2] == (1, 2)
     (tmp_path / "twice.grib").write_bytes(message() + message(value=260.0))
-    with pytest.raises(DataError, match="t at 500 hPa at 2020-01-01T06 stands twice, at bytes 0 and"):
+    with pytest.raises(DataError, match=r"t at 500 hPa at 2020-01-01T06 stands twice, at bytes 0 and"):
         planned(str(tmp_path / "twice.grib"))
     for cut in (1, 30, 60):
         (tmp_path / "cut.grib").write_bytes(whole[:-cut])
-        with pytest.raises(DataError, match="message 2 .*cut short or damaged; whole ones before it: 1"):
+        with pytest.raises(DataError, match=r"message 2 .*cut short or damaged; whole ones before it: 1"):
             planned(str(tmp_path / "cut.grib"))
 
 

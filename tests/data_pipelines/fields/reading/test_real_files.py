@@ -29,14 +29,18 @@ def times(found):
 @pytest.mark.parametrize(
     ("file", "choices", "said"),
     [
-        ("cfgrib_samples/uv_on_different_levels.grib", {}, "v lacks the levels 850, 400.*--levels 1000 700 500"),
-        ("cfgrib_samples/soil-surface-level-mix.grib", {}, "stl1@depthBelowLandLayer is not known.*--variables"),
+        ("cfgrib_samples/uv_on_different_levels.grib", {},
+         "v lacks the levels 850, 400.*--levels 1000 700 500"),
+        ("cfgrib_samples/soil-surface-level-mix.grib", {},
+         "stl1@depthBelowLandLayer is not known.*--variables"),
         ("cfgrib_samples/cams-egg4-monthly.grib", {"variables": ("t2m=t2m@avgfc", "aco2rec=aco2rec@avgfc")},
          "lacking at 2 of 4 times"),
-        ("cfgrib_samples/t_analysis_and_fc_0.grib", {}, "0.0308838 and can only be from 100 to 360 K.*difference"),
+        ("cfgrib_samples/t_analysis_and_fc_0.grib", {},
+         "0.0308838 and can only be from 100 to 360 K.*difference"),
         ("cfgrib_samples/cfrzr_and_cprat.grib", {}, "cpr is not known"),
         ("cfgrib_samples/t_on_different_level_types.grib", {}, "t@hybrid is not known"),
-        ("cfgrib_samples/tp_on_different_grid_resolutions.grib", {"accumulated_hours": 12.0}, "46 latitudes where 37"),
+        ("cfgrib_samples/tp_on_different_grid_resolutions.grib", {"accumulated_hours": 12.0},
+         "46 latitudes where 37"),
         ("cfgrib_samples/era5-levels-corrupted.grib", {}, "message 1 .*is cut short or damaged"),
         ("cfgrib_samples/era5-levels-members.grib", {}, "10 members: choose one by --member"),
         ("cfgrib_samples/era5-levels-members.grib", {"member": 12}, "no member 12; it has 0 to 9"),
@@ -58,14 +62,17 @@ def times(found):
         ("ncl_samples/landsea.nc", {"variables": ("lsm=LSMASK",)}, "changes in time"),
         ("ncl_samples/uv300.nc", {"variables": ("u@300=U",)}, "units of month count from no date"),
         ("ncl_samples/941110_UV.cdf", {}, "u has no time: say it by --time"),
-        ("calendars/A1B_north_america.nc", {"variables": ("t2m=air_temperature",)}, "calendar 360_day from 1860-06"),
+        ("calendars/A1B_north_america.nc", {"variables": ("t2m=air_temperature",)},
+         "calendar 360_day from 1860-06"),
         ("calendars/rotated_pole.nc", {}, "on rotated or projected coordinates"),
         ("calendars/vlstr_type.nc", {}, "wind is not known"),
         ("reanalysis_means/sst_ndjfm_anom.nc", {}, "sst says no units"),
         ("reanalysis_means/sst_ndjfm_anom.nc", {"units": (("sst", "K"),)}, "can only be from 250 to 330 K"),
-        ("reanalysis_means/hgt_djf.nc", {"units": (("z", "m2 s-2"),)}, "said to be geopotential.*those of height"),
+        ("reanalysis_means/hgt_djf.nc", {"units": (("z", "m2 s-2"),)},
+         "said to be geopotential.*those of height"),
         ("storm1996/U500storm.cdf", {}, "u has no level: say which by --variables u@HPA=U500storm.cdf:u"),
-        ("storm1996/Pstorm.cdf", {"variables": ("msl=p",)}, "count from no date: say from which by --time_units"),
+        ("storm1996/Pstorm.cdf", {"variables": ("msl=p",)},
+         "count from no date: say from which by --time_units"),
         ("storm1996/Pstorm.cdf", {**STORM, "units": (), "variables": ("msl=p",)}, "p says no units"),
         ("storm1996/V500storm.cdf", {**STORM, "variables": ("v@500=v",), "units": (("v", "m/s"),)},
          "v at 1996-01-14T00 has no value at all"),
@@ -84,7 +91,9 @@ def test_members_levels_and_poles_are_what_cfgrib_reads():
     cfgrib = pytest.importorskip("cfgrib")
     file = "cfgrib_samples/era5-levels-members.grib"
     found = planned(file, member=3)
-    assert found.names.upper == ("z", "t") and found.grid.level_L.tolist() == [850, 500] and found.grid.periodic
+    assert (
+        found.names.upper == ("z", "t") and found.grid.level_L.tolist() == [850, 500] and found.grid.periodic
+    )
     theirs = cfgrib.open_datasets(DATA / file, backend_kwargs={"indexpath": ""})[0].sel(number=3)
     np.testing.assert_array_equal(times(found), theirs.time.values)
     for name in ("z", "t"):
@@ -165,10 +174,10 @@ def test_latitude_weights_are_the_files_own():
 
 def test_height_becomes_geopotential():
     found, z = read("reanalysis_means/hgt_djf.nc", variable="z")
-    assert 4.8e4 < z.min() and z.max() < 5.9e4 and "by its values it is height" in found.notices[0]
+    assert z.min() > 4.8e4 and z.max() < 5.9e4 and "by its values it is height" in found.notices[0]
     assert times(found)[0] == np.datetime64("1948-01-15T12")  # of hours since year 1, by way of Julian dates
     found, z = read("ncl_samples/hgt.nc", variable="z")
-    assert 4.7e4 < z.min() and z.max() < 5.9e4
+    assert z.min() > 4.7e4 and z.max() < 5.9e4
 
 
 def test_months_since_are_months_of_the_calendar():
@@ -196,8 +205,10 @@ def test_land_is_missing_and_a_mask_of_classes_is_none(tmp_path):
 
     mask = xarray.open_dataset(DATA / "ncl_samples/landsea.nc")
     t2m = ("time", "lat", "lon"), np.full((1, 180, 360), 280.0), {"units": "K"}
-    mask.assign(t2m=t2m).assign_coords(time=[np.datetime64("2000-01-01", "ns")]).to_netcdf(tmp_path / "both.nc")
-    with pytest.raises(DataError, match="lsm runs from 0 to 4 and can only be from -0.01 to 1.01"):
+    mask.assign(t2m=t2m).assign_coords(time=[np.datetime64("2000-01-01", "ns")]).to_netcdf(
+        tmp_path / "both.nc"
+    )
+    with pytest.raises(DataError, match=r"lsm runs from 0 to 4 and can only be from -0.01 to 1.01"):
         blocks.constants_of(planned(str(tmp_path / "both.nc"), variables=("lsm=LSMASK", "t2m")))
 
 
@@ -207,7 +218,9 @@ def test_missing_value_without_fill_value_is_missing():
 
 
 def test_one_name_at_two_levels_in_two_files():
-    with pytest.raises(DataError, match="u10 at 1996-01-05T00 stands in .*Ustorm.cdf and in .*U500storm.cdf"):
+    with pytest.raises(
+        DataError, match=r"u10 at 1996-01-05T00 stands in .*Ustorm.cdf and in .*U500storm.cdf"
+    ):
         planned(*WINDS, **{**STORM, "variables": ("u10=u", "msl=p")})
     found = planned(*WINDS, **STORM)
     assert (found.names.upper, found.names.surface) == (("u",), ("u10", "msl"))
