@@ -77,7 +77,7 @@ def test_fields_in_other_units_are_refused(pangu, run_dir, tmp_path):
         upper, surface = state(place)
         return upper - np.float32([273.15, 0, 0]), surface
 
-    times = np.datetime64("2001-01-01T00") + np.arange(100) * np.timedelta64(6, "h")
+    times = np.datetime64("2001-01-01T00") + np.arange(8) * np.timedelta64(6, "h")
     write_store(tmp_path / "c.zarr", GRID, NAMES, times, celsius)
     given = f"--gin.fields.path={tmp_path / 'c.zarr'}"
     status, _, err = pangu("eval", "--gin_file", "eval/weather.gin", "--run_dir", run_dir, given)
