@@ -117,11 +117,7 @@ def _cells(of: tuple[int, ...], errors_MxT: np.ndarray, leads: list[int]) -> lis
         strength = 0.55 * min(1.0, abs(change) / FULL) if np.isfinite(change) else 0.0
         colour = "38, 104, 214" if change < 0 else "214, 72, 30"
         share = f"{100 * change:+.0f} %" if np.isfinite(change) else ""
-<<<<<<< HEAD
         cells.append(ScoreCell(_said(own, ".4g"), share, f"rgba({colour}, {strength:.2f})"))
-=======
-        cells.append(Cell(_said(own, ".4g"), share, f"rgba({colour}, {strength:.2f})"))
->>>>>>> forecasts
     return cells
 
 
