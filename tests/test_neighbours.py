@@ -22,6 +22,7 @@ USERS = {
         "pangu_jax/apps/language/tuning/modes.py",
         "pangu_jax/apps/vision/iteration/mean_teacher.py",
         "pangu_jax/workloads/language/model/forward.py",
+        "pangu_jax/workloads/science/model/earth_blocks.py",
     ),
     "optax.adafactor": (),
     "optax.contrib": ("pangu_jax/training/muon_steps.py",),

@@ -45,7 +45,7 @@ def _choice_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _choices(flags: argparse.Namespace) -> Any:
-    from data_pipelines.fields.reading.choices import Choices
+    from data_pipelines.fields.reading.choices import FieldChoices
 
     units = []
     for text in flags.units:
@@ -53,7 +53,7 @@ def _choices(flags: argparse.Namespace) -> Any:
         if not name or not unit:
             raise UserError(f"--units {text}: write NAME=UNITS, as u=m/s")
         units.append((name, unit))
-    return Choices(
+    return FieldChoices(
         tuple(flags.variables),
         tuple(flags.levels),
         tuple(units),

@@ -81,7 +81,7 @@ def test_the_model_takes_the_kernel_where_heads_fit(monkeypatch):
         qkv = Linear(drawn(1, 12, HEADS, 3, width), drawn(2, HEADS, 3, width))
         bias = drawn(3, grid.kinds, HEADS, 16, 16)
         made = [
-            jax.jit(lambda x, p=place: window_attention(x, qkv, bias, grid, True, p))(x)
+            jax.jit(lambda x, q=qkv, b=bias, p=place: window_attention(x, q, b, grid, True, p))(x)
             for place in (OneDevice(native=True), OneDevice(native=False))
         ]
         close(*made, 3e-6)

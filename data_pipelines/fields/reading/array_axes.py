@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from data_pipelines.fields.reading import times
-from data_pipelines.fields.reading.choices import Choices
+from data_pipelines.fields.reading.choices import FieldChoices
 from data_pipelines.fields.reading.pieces import HeldField, floats
 from data_pipelines.fields.reading.roles import Role, levels_of, role
 
@@ -27,7 +27,7 @@ class Axes(NamedTuple):
     time_scalar: str
 
     def hours(
-        self, dataset: Any, choices: Choices, where: str
+        self, dataset: Any, choices: FieldChoices, where: str
     ) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
         """Hours since 1900 and places along the time; none where there is no time."""
         name = self.dimensions[0] or self.time_scalar
@@ -61,7 +61,7 @@ def skipped(dataset: Any, name: str) -> str:
     return "no field over latitudes and longitudes"
 
 
-def axes_of(dataset: Any, name: str, choices: Choices, file: str) -> Axes:
+def axes_of(dataset: Any, name: str, choices: FieldChoices, file: str) -> Axes:
     """Of a variable that is a field; what keeps it from being read is told by `held.why_not`."""
     variable = dataset.variables[name]
     found = _roles(dataset, variable)
@@ -128,7 +128,7 @@ def _two_dimensional(dataset: Any, variable: Any) -> bool:
     )
 
 
-def _chosen(kind: Role, dimension: str, size: int, coordinate: Any, choices: Choices) -> tuple[int, str]:
+def _chosen(kind: Role, dimension: str, size: int, coordinate: Any, choices: FieldChoices) -> tuple[int, str]:
     """Index along a dimension, and why there is none."""
     if kind == "member" and size > 1:
         if choices.member is None:
@@ -171,9 +171,9 @@ def _time_scalar(dataset: Any) -> str:
 
 
 def _ahead(dataset: Any, time: str, where: str) -> str:
-    """Why a time is not when states are valid: cfgrib's `time` is when a forecast begins, `step` is beside it."""
+    """Why a time is not when states are valid: cfgrib's `time` is when a forecast begins, with `step` beside."""
     for name, variable in dataset.variables.items():
-        if variable.ndim == 0 and role(str(name), variable.attrs) == "lead" and variable.values.any():
-            if time != "valid_time":
-                return f"{where} is a forecast ({name} is not 0): give states by the time at which they are valid"
+        lead = variable.ndim == 0 and role(str(name), variable.attrs) == "lead"
+        if lead and time != "valid_time" and variable.values.any():
+            return f"{where} is a forecast ({name} is not 0): give states by the time they are valid at"
     return ""

@@ -11,9 +11,9 @@ import numpy as np
 from data_pipelines.errors import DataError
 from data_pipelines.fields.reading import masking, times
 from data_pipelines.fields.reading.array_axes import Axes, axes_of, skipped
-from data_pipelines.fields.reading.choices import Choices, becomes
+from data_pipelines.fields.reading.choices import FieldChoices, becomes
 from data_pipelines.fields.reading.converting import converted
-from data_pipelines.fields.reading.pieces import FileContents, Piece, floats
+from data_pipelines.fields.reading.pieces import FileContents, FilePiece, floats
 from data_pipelines.fields.variables import known
 
 
@@ -22,7 +22,7 @@ def is_zarr(path: Path) -> bool:
     return any((path / name).is_file() for name in ("zarr.json", ".zgroup", ".zmetadata"))
 
 
-def look(path: Path, choices: Choices) -> FileContents:
+def look(path: Path, choices: FieldChoices) -> FileContents:
     """What of a file goes into a store.
 
     Raises:
@@ -55,7 +55,7 @@ def sources(path: Path) -> list[str]:
         return [str(name) for name in dataset.variables if skipped(dataset, str(name)) != "coordinate"]
 
 
-def read(piece: Piece, first: int, last: int) -> np.ndarray:
+def read(piece: FilePiece, first: int, last: int) -> np.ndarray:
     """States `first` to before `last` of a piece as [N, L or 1, rows, columns], in the file's units."""
     dataset = _kept_open(piece.file)
     variable = dataset.variables[piece.source]
@@ -84,9 +84,9 @@ def _piece(
     axes: Axes,
     name: str,
     level: float | None,
-    choices: Choices,
+    choices: FieldChoices,
     contents: FileContents,
-) -> Piece:
+) -> FilePiece:
     held, where = axes.held, f"{path.name}: {axes.held.source}"
     known_variable = known(name)
     hours, places = axes.hours(dataset, choices, where)
@@ -106,7 +106,7 @@ def _piece(
     block = int(chunks.get(axes.dimensions[0], 1))
     of_surface = known_variable is not None and known_variable.where != "upper"
     levels = () if of_surface else held.levels if level is None else (level,)
-    piece = Piece(
+    piece = FilePiece(
         str(path), held.source, name, levels, held.level_units, hours, places, latitude, longitude,
         dimensions=axes.dimensions, chosen=axes.chosen, block=block,
     )  # fmt: skip

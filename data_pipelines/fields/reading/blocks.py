@@ -9,7 +9,7 @@ import numpy as np
 
 from data_pipelines.errors import DataError
 from data_pipelines.fields.reading import arrays, files
-from data_pipelines.fields.reading.pieces import Piece, when
+from data_pipelines.fields.reading.pieces import FilePiece, when
 from data_pipelines.fields.reading.plan import BuildPlan, placed
 from data_pipelines.fields.store import group_of
 from data_pipelines.fields.variables import known
@@ -90,7 +90,7 @@ def fields_of(plan: BuildPlan, name: str, first: int, last: int) -> np.ndarray:
     return fields
 
 
-def _runs(pairs: list[tuple[int, int]], piece: Piece) -> list[tuple[int, list[int]]]:
+def _runs(pairs: list[tuple[int, int]], piece: FilePiece) -> list[tuple[int, list[int]]]:
     """Places in a file that follow each other, with the store's places: each run is one read."""
     runs: list[tuple[int, list[int]]] = []
     for at, target in pairs:
@@ -104,7 +104,7 @@ def _runs(pairs: list[tuple[int, int]], piece: Piece) -> list[tuple[int, list[in
     return runs
 
 
-def _on_grid(states: np.ndarray, piece: Piece) -> np.ndarray:
+def _on_grid(states: np.ndarray, piece: FilePiece) -> np.ndarray:
     """In the store's units, float32, [..., H, W]."""
     if (piece.scale, piece.shift) != (1.0, 0.0):
         states = states.astype(np.float64) * piece.scale + piece.shift

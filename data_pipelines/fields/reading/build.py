@@ -22,7 +22,7 @@ from data_pipelines.fields import hours, writing
 from data_pipelines.fields.reading import arrays, files
 from data_pipelines.fields.reading.blocks import constants_of, write_block
 from data_pipelines.fields.reading.card import card
-from data_pipelines.fields.reading.choices import Choices
+from data_pipelines.fields.reading.choices import FieldChoices
 from data_pipelines.fields.reading.pieces import FileContents
 from data_pipelines.fields.reading.plan import BuildPlan, plan
 from data_pipelines.fields.store import FieldStore
@@ -33,7 +33,7 @@ CARD, FOUND, PLAN = "card.md", "found.json", "plan.json"
 def build(
     inputs: Sequence[str],
     output: str | Path,
-    choices: Choices = Choices(),  # noqa: B008  frozen
+    choices: FieldChoices = FieldChoices(),  # noqa: B008  frozen
     workers: int | None = None,
     ray_address: str | None = None,
 ) -> FieldStore:
@@ -112,7 +112,7 @@ def expanded(inputs: Sequence[str]) -> list[Path]:
     return list(dict.fromkeys(path.absolute() for path in found))
 
 
-def look_through(path: str, choices: Choices, *, out: Path) -> dict[str, Any]:
+def look_through(path: str, choices: FieldChoices, *, out: Path) -> dict[str, Any]:
     """What of a file goes into a store; a task of a stage."""
     with arrays.kept_open():
         contents = files.look(Path(path), choices)
@@ -121,7 +121,7 @@ def look_through(path: str, choices: Choices, *, out: Path) -> dict[str, Any]:
 
 
 def _looked_through(
-    pool: engine.Workers, paths: list[Path], choices: Choices, work: Path
+    pool: engine.Workers, paths: list[Path], choices: FieldChoices, work: Path
 ) -> tuple[dict[Path, FileContents], list[str]]:
     """Of each file, and what says that it is still the same."""
     tasks = []

@@ -38,7 +38,7 @@ class Wanted(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Choices:
+class FieldChoices:
     """What goes into a store.
 
     Attributes:
@@ -70,7 +70,7 @@ class Choices:
         """The variables; DataError for one that is not written as it must be."""
         return [_wanted(text) for text in self.variables]
 
-    def only(self, source: str, file: str) -> "Choices":
+    def only(self, source: str, file: str) -> "FieldChoices":
         """One variable of a file, as it was chosen or by what it is known as."""
         mine = [
             text
@@ -119,7 +119,7 @@ def _by_standard_name(held: HeldField) -> Variable | None:
     return fitting[0] if len(fitting) == 1 else None
 
 
-def becomes(held: HeldField, file: str, choices: Choices) -> list[tuple[str, float | None]]:
+def becomes(held: HeldField, file: str, choices: FieldChoices) -> list[tuple[str, float | None]]:
     """What a file's variable is in the store: (name, level where the file has none); [] to leave it out.
 
     Raises:
@@ -164,7 +164,7 @@ def _require_level(held: HeldField, name: str, level: float | None, file: str) -
         )
 
 
-def require_all_found(found: Sequence[str], choices: Choices) -> None:
+def require_all_found(found: Sequence[str], choices: FieldChoices) -> None:
     """DataError for a variable that was chosen and is in no file."""
     for wanted in choices.wanted:
         if wanted.name not in found:

@@ -6,20 +6,20 @@ from collections.abc import Callable
 import numpy as np
 
 from data_pipelines.errors import DataError
-from data_pipelines.fields.reading.choices import Choices
-from data_pipelines.fields.reading.pieces import HeldField, Piece
+from data_pipelines.fields.reading.choices import FieldChoices
+from data_pipelines.fields.reading.pieces import FilePiece, HeldField
 from data_pipelines.fields.reading.units import conversion, dimensionless, geopotential_or_height, is_height
 from data_pipelines.fields.variables import known
 
 
 def converted(
-    piece: Piece,
+    piece: FilePiece,
     held: HeldField,
-    choices: Choices,
+    choices: FieldChoices,
     where: str,
     notices: list[str],
     first: Callable[[], np.ndarray],
-) -> Piece:
+) -> FilePiece:
     """With scale and shift to the store's units.
 
     Args:
@@ -52,7 +52,12 @@ def converted(
 
 
 def _units_of_z(
-    piece: Piece, held: HeldField, units: str, where: str, notices: list[str], first: Callable[[], np.ndarray]
+    piece: FilePiece,
+    held: HeldField,
+    units: str,
+    where: str,
+    notices: list[str],
+    first: Callable[[], np.ndarray],
 ) -> str:
     """Geopotential or height, by units and values both; DataError where they do not agree."""
     if piece.level_units != "hPa":

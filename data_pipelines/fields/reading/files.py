@@ -6,8 +6,8 @@ import numpy as np
 
 from data_pipelines.errors import DataError
 from data_pipelines.fields.reading import arrays, grib
-from data_pipelines.fields.reading.choices import Choices
-from data_pipelines.fields.reading.pieces import FileContents, Piece
+from data_pipelines.fields.reading.choices import FieldChoices
+from data_pipelines.fields.reading.pieces import FileContents, FilePiece
 
 NETCDF = (b"CDF\x01", b"CDF\x02", b"CDF\x05", b"\x89HDF")
 SUFFIXES = (".nc", ".nc4", ".cdf", ".netcdf", ".h5", ".grib", ".grib2", ".grb", ".grb2", ".zarr")
@@ -32,7 +32,7 @@ def kind_of(path: Path) -> str:
     raise DataError(f"{path} is neither NetCDF, GRIB nor Zarr")
 
 
-def look(path: Path, choices: Choices) -> FileContents:
+def look(path: Path, choices: FieldChoices) -> FileContents:
     """What of a file goes into a store; DataError where it is not understood."""
     return grib.look(path, choices) if kind_of(path) == "grib" else arrays.look(path, choices)
 
@@ -42,13 +42,13 @@ def sources(path: Path) -> list[str]:
     return grib.sources(path) if kind_of(path) == "grib" else arrays.sources(path)
 
 
-def states(piece: Piece, first: int, last: int) -> np.ndarray:
+def states(piece: FilePiece, first: int, last: int) -> np.ndarray:
     """States of a piece as [N, L or 1, rows, columns], in the file's units and order."""
     if len(piece.places[0]) > 1:
         return grib.read(piece, first, last)
     return arrays.read(piece, first, last)
 
 
-def first_state(piece: Piece) -> np.ndarray:
+def first_state(piece: FilePiece) -> np.ndarray:
     """The first one, [L or 1, rows, columns]."""
     return states(piece, 0, 1)[0]

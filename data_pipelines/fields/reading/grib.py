@@ -8,10 +8,10 @@ import numpy as np
 
 from data_pipelines.errors import DataError
 from data_pipelines.fields.hours import EPOCH
-from data_pipelines.fields.reading.choices import Choices, becomes
+from data_pipelines.fields.reading.choices import FieldChoices, becomes
 from data_pipelines.fields.reading.converting import converted
 from data_pipelines.fields.reading.grib_messages import MessagePlace, handle, key, places, values
-from data_pipelines.fields.reading.pieces import FileContents, HeldField, Piece, floats
+from data_pipelines.fields.reading.pieces import FileContents, FilePiece, HeldField, floats
 from data_pipelines.fields.variables import known
 
 GRIDS = ("regular_ll", "regular_gg")
@@ -50,7 +50,7 @@ class MessageHeader(NamedTuple):
     why_not: str
 
 
-def look(path: Path, choices: Choices) -> FileContents:
+def look(path: Path, choices: FieldChoices) -> FileContents:
     """What of a file goes into a store.
 
     Raises:
@@ -80,7 +80,7 @@ def sources(path: Path) -> list[str]:
     return list(found)
 
 
-def read(piece: Piece, first: int, last: int) -> np.ndarray:
+def read(piece: FilePiece, first: int, last: int) -> np.ndarray:
     """States `first` to before `last` of a piece as [N, 1, rows, columns], in the file's units."""
     rows, columns = len(piece.latitude), len(piece.longitude)
     found = []
@@ -173,7 +173,7 @@ def _take(
     source: str,
     messages: list[tuple[MessageHeader, MessagePlace]],
     grids: dict[str, tuple[tuple[float, ...], tuple[float, ...]]],
-    choices: Choices,
+    choices: FieldChoices,
     contents: FileContents,
 ) -> None:
     """Pieces of one variable: one for each level, grid and unit."""
@@ -206,7 +206,7 @@ def _take(
             at = () if constant else tuple(hour for hour, _ in states)
             on = stated if stated is not None else level
             latitude, longitude = grids[grid]
-            piece = Piece(
+            piece = FilePiece(
                 str(path), source, name, () if on is None else (on,), "hPa", at,
                 tuple(tuple(place) for _, place in states), latitude, longitude,
                 accumulated_hours=accumulated,

@@ -16,7 +16,7 @@ SEAM = 0.25  # of what neighbouring columns differ by: interpolated fields are n
 GAP = 1.5  # times the widest other distance: columns farther apart than that are the two edges of a region
 
 
-class Placement(NamedTuple):
+class FilePlacement(NamedTuple):
     """Where a file's rows and columns go.
 
     Attributes:
@@ -79,7 +79,7 @@ def _same(fields: np.ndarray, one: int, other: int) -> bool:
     return bool(np.nanmean(between) <= SEAM * np.nanmean(neighbours))
 
 
-def placement(latitude: Sequence[float], longitude: Sequence[float], where: str) -> Placement:
+def placement(latitude: Sequence[float], longitude: Sequence[float], where: str) -> FilePlacement:
     """By a file's coordinates.
 
     Raises:
@@ -103,7 +103,7 @@ def placement(latitude: Sequence[float], longitude: Sequence[float], where: str)
     columns = np.delete(columns, same + 1)
     ascending = wrapped[columns]
     if len(columns) == 1:
-        return Placement(latitudes[rows], ascending, False, rows, columns, seam)
+        return FilePlacement(latitudes[rows], ascending, False, rows, columns, seam)
     distances = np.diff(np.append(ascending, ascending[0] + 360))
     widest = int(distances.argmax())
     others = np.delete(distances, widest)
@@ -112,4 +112,4 @@ def placement(latitude: Sequence[float], longitude: Sequence[float], where: str)
         # A region that holds Greenwich: from its western edge, below 0, on.
         ascending = np.concatenate([ascending[widest + 1 :] - 360, ascending[: widest + 1]])
         columns = np.concatenate([columns[widest + 1 :], columns[: widest + 1]])
-    return Placement(latitudes[rows], ascending, periodic, rows, columns, seam)
+    return FilePlacement(latitudes[rows], ascending, periodic, rows, columns, seam)

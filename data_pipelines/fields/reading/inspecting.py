@@ -6,7 +6,7 @@ from typing import Any
 
 from data_pipelines.errors import DataError
 from data_pipelines.fields.reading import files
-from data_pipelines.fields.reading.choices import Choices
+from data_pipelines.fields.reading.choices import FieldChoices
 from data_pipelines.fields.reading.horizontal import placement
 from data_pipelines.fields.reading.pieces import when
 from data_pipelines.fields.store import ABOUT
@@ -20,7 +20,7 @@ def is_store(path: Path) -> bool:
         return False
 
 
-def inspect(path: Path, choices: Choices) -> list[dict[str, Any]]:
+def inspect(path: Path, choices: FieldChoices) -> list[dict[str, Any]]:
     """A row for each variable: source, becomes ("" for nothing) and about, in words.
 
     Raises:

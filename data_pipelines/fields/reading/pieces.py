@@ -32,7 +32,7 @@ class HeldField(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Piece:
+class FilePiece:
     """States of one variable in one file.
 
     Attributes:
@@ -73,7 +73,7 @@ class Piece:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_json(cls, kept: Mapping[str, Any]) -> "Piece":
+    def from_json(cls, kept: Mapping[str, Any]) -> "FilePiece":
         """The inverse of `to_json`."""
         names = ("levels", "hours", "latitude", "longitude", "dimensions")
         tuples: dict[str, Any] = {name: tuple(kept[name]) for name in names}
@@ -92,7 +92,7 @@ class FileContents:
       states_seen: of GRIB, how many messages there are; else 0.
     """
 
-    pieces: list[Piece] = dataclasses.field(default_factory=list)
+    pieces: list[FilePiece] = dataclasses.field(default_factory=list)
     left_out: dict[str, str] = dataclasses.field(default_factory=dict)
     notices: list[str] = dataclasses.field(default_factory=list)
     states_seen: int = 0
@@ -104,7 +104,7 @@ class FileContents:
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> "FileContents":
         """The inverse of `to_json`."""
-        pieces = [Piece.from_json(piece) for piece in kept["pieces"]]
+        pieces = [FilePiece.from_json(piece) for piece in kept["pieces"]]
         return cls(pieces, kept["left_out"], kept["notices"], kept["states_seen"])
 
 

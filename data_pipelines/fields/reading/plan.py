@@ -14,9 +14,9 @@ import numpy as np
 from data_pipelines.errors import DataError
 from data_pipelines.fields import hours
 from data_pipelines.fields.grid import CLOSE, Grid, LevelUnits
-from data_pipelines.fields.reading.choices import Choices, require_all_found
-from data_pipelines.fields.reading.horizontal import Placement, placement
-from data_pipelines.fields.reading.pieces import FileContents, Piece
+from data_pipelines.fields.reading.choices import FieldChoices, require_all_found
+from data_pipelines.fields.reading.horizontal import FilePlacement, placement
+from data_pipelines.fields.reading.pieces import FileContents, FilePiece
 from data_pipelines.fields.variables import VARIABLES, FieldNames, known
 
 BLOCK_BYTES = 64 * 2**20  # of a variable that are read at once
@@ -41,7 +41,7 @@ class BuildPlan:
     grid: Grid
     names: FieldNames
     hours_N: np.ndarray
-    pieces: tuple[Piece, ...]
+    pieces: tuple[FilePiece, ...]
     block: int
     simulated: bool
     notices: tuple[str, ...]
@@ -69,7 +69,7 @@ class BuildPlan:
             Grid.from_json(kept["grid"]),
             FieldNames(**{k: tuple(v) for k, v in kept["names"].items()}),
             np.asarray(kept["hours"], np.int64),
-            tuple(Piece.from_json(piece) for piece in kept["pieces"]),
+            tuple(FilePiece.from_json(piece) for piece in kept["pieces"]),
             kept["block"],
             kept["simulated"],
             tuple(kept["notices"]),
@@ -83,21 +83,21 @@ class BuildPlan:
         return hashlib.sha256(json.dumps(self.to_json()).encode()).hexdigest()[:16]
 
     @functools.cached_property
-    def pieces_of(self) -> dict[str, list[Piece]]:
+    def pieces_of(self) -> dict[str, list[FilePiece]]:
         """By variable."""
-        found: dict[str, list[Piece]] = defaultdict(list)
+        found: dict[str, list[FilePiece]] = defaultdict(list)
         for piece in self.pieces:
             found[piece.name].append(piece)
         return found
 
 
 @functools.lru_cache(64)
-def placed(latitude: tuple[float, ...], longitude: tuple[float, ...]) -> Placement:
+def placed(latitude: tuple[float, ...], longitude: tuple[float, ...]) -> FilePlacement:
     """`placement`, of which a build has one or few."""
     return placement(latitude, longitude, "the grid")
 
 
-def plan(contents: Sequence[FileContents], choices: Choices, stamps: Sequence[str] = ()) -> BuildPlan:
+def plan(contents: Sequence[FileContents], choices: FieldChoices, stamps: Sequence[str] = ()) -> BuildPlan:
     """Of all files.
 
     Args:
@@ -140,7 +140,7 @@ def plan(contents: Sequence[FileContents], choices: Choices, stamps: Sequence[st
     )
 
 
-def _common_grid(pieces: Sequence[Piece], first: Piece) -> Grid:
+def _common_grid(pieces: Sequence[FilePiece], first: FilePiece) -> Grid:
     grid = placement(first.latitude, first.longitude, first.file).grid((), "hPa")
     seen = set()
     for piece in pieces:
@@ -157,9 +157,9 @@ def _common_grid(pieces: Sequence[Piece], first: Piece) -> Grid:
     return grid
 
 
-def _names(pieces: Sequence[Piece], choices: Choices) -> FieldNames:
+def _names(pieces: Sequence[FilePiece], choices: FieldChoices) -> FieldNames:
     order = [wanted.name for wanted in choices.wanted] or list(VARIABLES)
-    found: dict[str, Piece] = {}
+    found: dict[str, FilePiece] = {}
     for piece in sorted(pieces, key=lambda piece: order.index(piece.name)):
         found.setdefault(piece.name, piece)
     kinds: dict[str, list[str]] = {"upper": [], "surface": [], "constant": []}
@@ -171,7 +171,7 @@ def _names(pieces: Sequence[Piece], choices: Choices) -> FieldNames:
 
 
 def _levels(
-    pieces: Sequence[Piece], names: FieldNames, choices: Choices
+    pieces: Sequence[FilePiece], names: FieldNames, choices: FieldChoices
 ) -> tuple[tuple[float, ...], LevelUnits]:
     of: dict[str, set[float]] = {name: set() for name in names.upper}
     units: set[LevelUnits] = set()
@@ -201,13 +201,13 @@ def _listed(levels: Sequence[float], between: str = ", ") -> str:
     return between.join(f"{level:g}" for level in levels)
 
 
-def _on(piece: Piece, levels: Sequence[float]) -> bool:
+def _on(piece: FilePiece, levels: Sequence[float]) -> bool:
     return any(level in levels for level in piece.levels)
 
 
-def _times(pieces: Sequence[Piece], grid: Grid, names: FieldNames, choices: Choices) -> np.ndarray:
+def _times(pieces: Sequence[FilePiece], grid: Grid, names: FieldNames, choices: FieldChoices) -> np.ndarray:
     """Hours at which all variables are there on all levels."""
-    of: dict[tuple[str, float | None], list[Piece]] = defaultdict(list)
+    of: dict[tuple[str, float | None], list[FilePiece]] = defaultdict(list)
     for piece in pieces:
         if piece.hours:
             for level in piece.levels or (None,):
@@ -243,7 +243,7 @@ def _times(pieces: Sequence[Piece], grid: Grid, names: FieldNames, choices: Choi
     )
 
 
-def _sums(pieces: Sequence[Piece], hours_N: np.ndarray, choices: Choices) -> list[str]:
+def _sums(pieces: Sequence[FilePiece], hours_N: np.ndarray, choices: FieldChoices) -> list[str]:
     """Sums since some time before: right where that is the time before."""
     said = []
     steps = set(np.diff(hours_N).tolist())

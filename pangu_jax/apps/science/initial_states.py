@@ -127,10 +127,10 @@ def _of_file(
     """By what `pangu fields build` reads files with."""
     from data_pipelines.fields.reading import files
     from data_pipelines.fields.reading.blocks import fields_of
-    from data_pipelines.fields.reading.choices import Choices
+    from data_pipelines.fields.reading.choices import FieldChoices
     from data_pipelines.fields.reading.plan import plan
 
-    choices = Choices(
+    choices = FieldChoices(
         (*names.upper, *names.surface), tuple(grid.level_L.tolist()), common_times=True, member=member
     )
     try:

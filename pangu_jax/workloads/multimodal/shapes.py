@@ -114,7 +114,8 @@ def of_tower(text: Any, length: int, units: int) -> tuple[tuple[Tower, ...], tup
 def _language(text: LanguageTower, length: int, units: int) -> tuple[tuple[Tower, ...], tuple[End, ...]]:
     """The encoder on the text; the decoder on it and on the picture's units. Captions are too short for the
     kernel of attention that the language family has."""
-    reads, ends, _ = of_language.shape_of(text.config, length, length)
+    captions = of_language.shape_of(text.config, length, length)
+    reads, ends = captions.towers, captions.ends
     writes = of_language.shape_of(text.config, units, length).towers[1]
     towers, kept = ((reads[0], writes), ends) if text.writes else ((reads[0],), ends[:1])
     return tuple(_of_captions(tower) for tower in towers), kept

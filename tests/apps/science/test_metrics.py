@@ -25,7 +25,7 @@ def weights(latitude_H):
 
 
 def area_mean(field_HxW, inside_HxW):
-    """Cell by cell."""
+    """ScoreCell by cell."""
     total = share = 0.0
     for h, w in itertools.product(range(len(LATITUDE_H)), range(len(LONGITUDE_W))):
         if inside_HxW[h, w]:

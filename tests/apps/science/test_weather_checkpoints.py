@@ -39,7 +39,9 @@ def parameters(config):
 def stored(path, config, names, levels, count):
     rng = np.random.default_rng(1)
     sides = (config.latitude, config.longitude)
-    grid = Grid(np.linspace(90, -90, sides[0]), np.arange(sides[1]) * 360 / sides[1], np.asarray(levels, float))
+    grid = Grid(
+        np.linspace(90, -90, sides[0]), np.arange(sides[1]) * 360 / sides[1], np.asarray(levels, float)
+    )
     states = [
         [10 + rng.normal(size=(*at, count)).astype("f") for at, count in
          (((len(levels), *sides), len(names.upper)), (sides, len(names.surface)))]
@@ -112,7 +114,9 @@ def test_an_imported_run_is_measured_in_what_its_store_says(place):
     np.testing.assert_allclose(kept.increments.surface_std_S[0], np.diff(surface, axis=0).std(), rtol=1e-5)
     assert (kept.lead_hours, run.workload.targets, kept.height_L) == (24, "state", None)
     # With its data it has the windows of the store, and goes on measuring in what it was trained with.
-    other = stored_fields.with_windows(dataclasses.replace(kept, statistics=kept.increments), fields_of(store))
+    other = stored_fields.with_windows(
+        dataclasses.replace(kept, statistics=kept.increments), fields_of(store)
+    )
     assert other.statistics is kept.increments
     made = opening.with_data(run)
     (batches,) = made.data.validation_sources(2).values()
@@ -232,7 +236,9 @@ class Published:
         helper, numbers = self.onnx.helper, self.onnx.numpy_helper
         made = np.broadcast_to(self.height_L[:, None, None], (1, 1, 1, 13, 9, 96))
         value = numbers.from_array(np.ascontiguousarray(made))
-        nodes = [helper.make_node("Constant", [], ["/b1/Constant_17_output_0"], value=value)] if height else []
+        nodes = (
+            [helper.make_node("Constant", [], ["/b1/Constant_17_output_0"], value=value)] if height else []
+        )
         stored = [numbers.from_array(np.ascontiguousarray(array), key) for key, array in state.items()]
         graph = helper.make_graph(nodes, "pangu", [], [], stored)
         self.onnx.save(helper.make_model(graph), self.folder / name)

@@ -84,9 +84,8 @@ SETTINGS = {
 
 
 def test_lighter_forms_are_what_they_say(params, state):
-    config = dataclasses.replace(
-        EARTH, height_channel=True, **{name: value for one in SETTINGS.values() for name, value in one.items()}
-    )
+    all_settings = {name: value for one in SETTINGS.values() for name, value in one.items()}
+    config = dataclasses.replace(EARTH, height_channel=True, **all_settings)
     lighter = jax.tree.map(np.copy, params)
     for layer in ("layer1", "layer2", "layer3", "layer4"):
         lighter[layer]["earth_bias"] = lighter[layer]["earth_bias"][:, :, :1]
@@ -101,7 +100,8 @@ def test_lighter_forms_are_what_they_say(params, state):
     )
     wanted = pangu_by_hand.reference(lighter, config, *given, *SETTINGS)
     upper, surface, constants = (jnp.asarray(part, jnp.float32) for part in given)
-    made = jax.jit(config.forward(OneDevice(), "none", jnp.float32))(lighter, upper[None], surface[None], constants)
+    forward = jax.jit(config.forward(OneDevice(), "none", jnp.float32))
+    made = forward(lighter, upper[None], surface[None], constants)
     for got, want in zip(made, wanted, strict=True):
         np.testing.assert_allclose(got[0], want, atol=1e-4 * np.abs(want).max())
     # Each of them shows, and so does the height: without one of them it is another forecast.

@@ -21,7 +21,7 @@ class GridCell:
     text: str = ""
 
 
-class Grid:
+class TableGrid:
     """The rows of a table, as they come; falsy before the first cell."""
 
     def __init__(self):

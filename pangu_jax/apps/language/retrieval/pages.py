@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from pangu_jax.apps.language.retrieval.extra import knowledge_extra
-from pangu_jax.apps.language.retrieval.grids import Grid, GridCell
+from pangu_jax.apps.language.retrieval.grids import GridCell, TableGrid
 from pangu_jax.apps.language.retrieval.source_text import Headings, SourceText
 
 MAX_TAGS = 50_000  # as Reading.max_page_tags: nested ones cost their number squared
@@ -93,7 +93,7 @@ class _Walk:
         self._lines: list[str] = []
         self._numbers: list[int] = []
         self._heading: _Mark | None = None
-        self._grid = Grid()
+        self._grid = TableGrid()
 
     def mark(self, mark: _Mark) -> Iterator[SourceText]:
         yield from self._heading_end()
@@ -152,7 +152,7 @@ class _Walk:
             yield SourceText("\n".join(lines), self._name, number, numbers, self.headings.text)
 
     def _table_end(self) -> Iterator[SourceText]:
-        grid, self._grid = self._grid, Grid()
+        grid, self._grid = self._grid, TableGrid()
         for source in grid.rows(self._name, self.headings.text):
             self.headings.line = None
             yield source

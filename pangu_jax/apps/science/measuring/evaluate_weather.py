@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import gin
-import numpy as np
 
 from data_pipelines.fields.field_set import FieldSet
 from pangu_jax.apps.science import areas, comparing

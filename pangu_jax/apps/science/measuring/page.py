@@ -18,7 +18,7 @@ COLUMNS = 8  # leads of a scorecard, evenly
 FULL = 0.5  # of the best control's error, at which a cell has all of its colour
 
 
-class Cell(NamedTuple):
+class ScoreCell(NamedTuple):
     """An error beside the smallest one of the controls.
 
     Attributes:
@@ -82,7 +82,7 @@ def render(title: str, found: MeasuredWeather, recipe: str) -> str:
     )
 
 
-def _card(found: MeasuredWeather, region: int, leads: list[int]) -> list[tuple[str, str, list[Cell]]]:
+def _card(found: MeasuredWeather, region: int, leads: list[int]) -> list[tuple[str, str, list[ScoreCell]]]:
     """A row for each field and wind: its name, units, and a cell for each lead."""
     scores = found.compared.scores
     made = []
@@ -108,7 +108,7 @@ def _card(found: MeasuredWeather, region: int, leads: list[int]) -> list[tuple[s
     return made
 
 
-def _cells(of: tuple[int, ...], errors_MxT: np.ndarray, leads: list[int]) -> list[Cell]:
+def _cells(of: tuple[int, ...], errors_MxT: np.ndarray, leads: list[int]) -> list[ScoreCell]:
     cells = []
     for lead in leads:
         own, *others = (float(error) for error in errors_MxT[:, of.index(lead)])
@@ -117,7 +117,7 @@ def _cells(of: tuple[int, ...], errors_MxT: np.ndarray, leads: list[int]) -> lis
         strength = 0.55 * min(1.0, abs(change) / FULL) if np.isfinite(change) else 0.0
         colour = "38, 104, 214" if change < 0 else "214, 72, 30"
         share = f"{100 * change:+.0f} %" if np.isfinite(change) else ""
-        cells.append(Cell(_said(own, ".4g"), share, f"rgba({colour}, {strength:.2f})"))
+        cells.append(ScoreCell(_said(own, ".4g"), share, f"rgba({colour}, {strength:.2f})"))
     return cells
 
 

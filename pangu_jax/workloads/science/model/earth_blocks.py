@@ -47,7 +47,7 @@ class Drop(NamedTuple):
 
         def share(key: jax.Array) -> jax.Array:
             key = jax.random.fold_in(jax.random.fold_in(key, self.number), half)
-            kept = jax.random.bernoulli(key, 1 - self.rate)
+            kept = jax.random.bernoulli(key, 1 - self.rate.astype(jnp.float32))
             return jnp.broadcast_to((kept / (1 - self.rate)).astype(y_BxTxD.dtype), (tokens, 1))
 
         return y_BxTxD * placement.draw(share, self.keys_B)

@@ -11,7 +11,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.fields.reading import build as building
 from data_pipelines.fields.reading import plan as planning
 from data_pipelines.fields.reading.build import build
-from data_pipelines.fields.reading.choices import Choices
+from data_pipelines.fields.reading.choices import FieldChoices
 from data_pipelines.fields.reading.inspecting import inspect, is_store
 from data_pipelines.fields.store import FieldStore
 from pangu_jax import cli
@@ -141,7 +141,7 @@ def test_a_missing_chunk_is_refused_and_zeros_of_zarr_2_are_values(tmp_path):
                                     attributes={"_ARRAY_DIMENSIONS": ["time", "lat", "lon"]},
                                     config={"write_empty_chunks": True})  # fmt: skip
         counts[:] = np.arange(400).reshape(10, 5, 8) % 3
-    found = build([str(tmp_path / "in.zarr")], tmp_path / "out", Choices(("counts", "ua=ua")), workers=1)
+    found = build([str(tmp_path / "in.zarr")], tmp_path / "out", FieldChoices(("counts", "ua=ua")), workers=1)
     assert found.names.surface == ("counts",)
     assert np.isfinite(found.read(0)[1]).all() and (found.read(0)[1] == 0).any()
     (tmp_path / "in.zarr/ua/3.0.0.0").unlink()
@@ -157,7 +157,7 @@ def test_times_that_some_variables_lack(tmp_path):
         DataError, match=r"t2m is lacking at 6 of 10 times, the first 2020-01-01T18: .*--common_times"
     ):
         build([str(tmp_path / "*.nc")], tmp_path / "out", workers=1)
-    found = build([str(tmp_path / "*.nc")], tmp_path / "out", Choices(common_times=True), workers=1)
+    found = build([str(tmp_path / "*.nc")], tmp_path / "out", FieldChoices(common_times=True), workers=1)
     assert len(found) == 4 and "irregular: 2 of 6 h, 1 of 18 h" in (tmp_path / "out/card.md").read_text()
     whole[["tas"]].isel(time=[5, 6]).to_netcdf(tmp_path / "c.nc")
     with pytest.raises(DataError, match=r"t2m at 2020-01-02T06 stands in .*b.nc and in .*c.nc"):
@@ -182,7 +182,7 @@ def test_the_verbs(files, store, tmp_path, capsys):
     assert FieldStore.open(tmp_path / "s").names.every == ("u", "t2m")
     assert cli.main(["fields", "inspect", str(tmp_path / "s")]) == 0
     assert "| t2m |  | K |" in capsys.readouterr().out
-    rows = {row["source"]: row for row in inspect(files / "a.nc", Choices())}
+    rows = {row["source"]: row for row in inspect(files / "a.nc", FieldChoices())}
     assert (rows["ua"]["becomes"], rows["lsm"]["about"]) == ("u", "constant, 5 x 8 around the globe")
     given[-3] = str(tmp_path / "s2")
     assert cli.main([*given, "--variables", "w"]) == 2

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from data_pipelines.errors import DataError
 from data_pipelines.fields import hours
 from data_pipelines.fields.reading import grib_messages, masking, times
-from data_pipelines.fields.reading.choices import Choices
+from data_pipelines.fields.reading.choices import FieldChoices
 from data_pipelines.fields.reading.grib_messages import handle, key
 from data_pipelines.fields.reading.horizontal import placement
 from data_pipelines.fields.reading.roles import levels_of
@@ -151,10 +151,10 @@ def test_levels_without_units_are_told_by_the_largest():
 
 
 def test_wanted_variables_are_written_so():
-    one = Choices(("u@500=U500.cdf:u",)).wanted[0]
+    one = FieldChoices(("u@500=U500.cdf:u",)).wanted[0]
     assert tuple(one) == ("u", 500.0, "U500.cdf", "u")
     with pytest.raises(DataError, match="--variables u@high=u: write"):
-        _ = Choices(("u@high=u",)).wanted
+        _ = FieldChoices(("u@high=u",)).wanted
 
 
 def message(short="t", level=500, value=250.0, edition=2, **keys):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data_pipelines.fields.reading import blocks, files
-from data_pipelines.fields.reading.choices import Choices
+from data_pipelines.fields.reading.choices import FieldChoices
 from data_pipelines.fields.reading.plan import BuildPlan, plan
 
 DATA = Path(os.environ.get("PANGU_DATA_DIR") or Path(__file__).parents[4] / "../shared/data") / "weather"
@@ -16,7 +16,7 @@ needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no {DATA} (set PANGU
 
 def planned(*names: str, **choices) -> BuildPlan:
     """Of files of the weather data, or of absolute paths."""
-    chosen = Choices(**choices)
+    chosen = FieldChoices(**choices)
     return plan([files.look(DATA / name, chosen) for name in names], chosen)
 
 
