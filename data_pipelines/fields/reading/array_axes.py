@@ -83,6 +83,8 @@ def axes_of(dataset: Any, name: str, choices: FieldChoices, file: str) -> Axes:
                 kind, dimension, dataset.sizes[dimension], coordinate, choices
             )
             why_not = why_not or (reason and f"{where} {reason}")
+    scalar = "" if of.get("time") else _time_scalar(dataset)
+    why_not = why_not or _ahead(dataset, of.get("time", scalar), where)
     levels, units, reason = _levels(dataset, variable, of.get("level", ""), where)
     held = HeldField(
         name,
@@ -93,7 +95,6 @@ def axes_of(dataset: Any, name: str, choices: FieldChoices, file: str) -> Axes:
         why_not or reason,
     )
     dimensions = (of.get("time", ""), of.get("level", ""), of.get("latitude", ""), of.get("longitude", ""))
-    scalar = "" if of.get("time") else _time_scalar(dataset)
     return Axes(held, dimensions, chosen, scalar)
 
 
@@ -166,4 +167,13 @@ def _time_scalar(dataset: Any) -> str:
         one = variable.size == 1 and variable.ndim <= 1 and role(str(name), variable.attrs) == "time"
         if one and variable.attrs.get("standard_name", "time") == "time":
             return str(name)
+    return ""
+
+
+def _ahead(dataset: Any, time: str, where: str) -> str:
+    """Why a time is not when states are valid: cfgrib's `time` is when a forecast begins, with `step` beside."""
+    for name, variable in dataset.variables.items():
+        lead = variable.ndim == 0 and role(str(name), variable.attrs) == "lead"
+        if lead and time != "valid_time" and variable.values.any():
+            return f"{where} is a forecast ({name} is not 0): give states by the time they are valid at"
     return ""

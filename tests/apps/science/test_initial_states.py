@@ -58,6 +58,12 @@ def test_a_state_is_found_by_coordinates(tmp_path):
     np.testing.assert_allclose(found.surface_HxWxS, state(1)[1], rtol=1e-6)
 
 
+def test_a_state_of_a_forecast_is_of_the_time_it_is_valid_at(tmp_path):
+    data = dataset(change=lambda data: data.rename(time="valid_time").assign_coords(step=6))
+    data.to_netcdf(tmp_path / "in.nc")
+    assert str(read(tmp_path / "in.nc", "2001-01-01T06").time) == "2001-01-01T06"
+
+
 def doubled(data):
     """The seam twice, as some archives have it."""
     import xarray as xr
@@ -84,6 +90,9 @@ def test_a_seam_that_is_there_twice_is_one(tmp_path):
         (lambda data: data.assign(t=data.temperature), "t at 500 at 2001-01-01T00 stands in"),
         (lambda data: data.assign(temperature=data.temperature.assign_attrs(units="Pa")), "Pa"),
         (lambda data: data.assign_coords(time=[0, 6]), "count from no date"),
+        (lambda data: data.assign_coords(time=TIMES + np.timedelta64(30, "m")), "00:30:00 is no whole hour"),
+        (lambda data: data.assign_coords(step=6), "temperature is a forecast .step is not 0.: give"),
+        (lambda data: data.assign(v=data.v.where(data.v < 4, np.inf)), "v 850 hPa has infinite values"),
         (lambda data: data.expand_dims(number=2), "has 2 members .number.: choose one by --member$"),
     ],
 )
