@@ -55,8 +55,13 @@ def build(
         raise DataError(f"{output} is there already: name another place, or remove it")
     work.mkdir(parents=True, exist_ok=True)
     with _workers(workers, ray_address, work) as pool:
-        contents, stamps = _looked_through(pool, paths, choices, work)
-        planned = plan(list(contents.values()), choices, stamps)
+        try:
+            contents, stamps = _looked_through(pool, paths, choices, work)
+            planned = plan(list(contents.values()), choices, stamps)
+        except DataError:
+            if not any(work.glob("blocks-*")):  # refused before anything was written
+                shutil.rmtree(work)
+            raise
         if not output.exists():
             ranges_folders = _written(pool, planned, output, work)
             count = workers or getattr(pool, "count", 1)

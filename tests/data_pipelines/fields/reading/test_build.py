@@ -149,6 +149,12 @@ def test_a_missing_chunk_is_refused_and_zeros_of_zarr_2_are_values(tmp_path):
         build([str(tmp_path / "in.zarr")], tmp_path / "out2", workers=1)
 
 
+def test_what_is_refused_leaves_nothing(files, tmp_path):
+    with pytest.raises(DataError):
+        build([str(files / "a.nc")], tmp_path / "none.zarr", FieldChoices(("q",)), workers=1)
+    assert not list(tmp_path.iterdir())
+
+
 def test_times_that_some_variables_lack(tmp_path):
     whole = made()
     whole[["ua", "va"]].to_netcdf(tmp_path / "a.nc")
