@@ -5,7 +5,8 @@ import math
 
 import numpy as np
 
-# What pseudocode, ports and rewrites have got wrong (`reference` with one of them must give something else; some are settings of ours).
+# What pseudocode, ports and rewrites have got wrong: `reference` with one of them must give something else.
+# Some are settings of ours.
 ERRORS = (
     "padding split over both ends", "surface last", "columns before rows", "bias shared by windows",
     "relative latitude", "no mask", "mask along longitude", "no roll", "norm before", "skip last",

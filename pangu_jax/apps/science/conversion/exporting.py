@@ -79,7 +79,7 @@ def export_weather(
         "dtypes": sorted(dtypes),
         "notes": [
             f"input_shape = ({latitude}, {longitude}); channels: {', '.join(names.upper)}; "
-            f"{', '.join(names.surface)}; {', '.join(names.constants) or 'no constants'}; it reads normalised "
-            f"states, by the means and deviations in {where}/fields.json"
+            f"{', '.join(names.surface)}; {', '.join(names.constants) or 'no constants'}; it reads "
+            f"normalised states, by the means and deviations in {where}/fields.json"
         ],
     }

@@ -92,14 +92,14 @@ def _window(file: Path, biases: list[Any], sides: Window, patch: Window) -> Wind
         return found[0]
     said = "windows of " + " or ".join(map(str, found)) if found else "no windows"
     raise UserError(
-        f"{file}: biases of {biases[0][0]} x {biases[0][1]} and {biases[1][0]} x {biases[1][1]} fit {said} on "
-        f"a grid of {sides} levels, latitudes and longitudes: "
+        f"{file}: biases of {biases[0][0]} x {biases[0][1]} and {biases[1][0]} x {biases[1][1]} fit {said} "
+        f"on a grid of {sides} levels, latitudes and longitudes: "
         f"{'give one by --window' if found else 'name the store that it was trained on'}"
     )
 
 
 def position_index(window: Window) -> np.ndarray:
-    """Row of a bias for each pair of tokens, query by key, flat int64: what a state holds beside parameters."""
+    """Row of a bias for each pair of tokens, query by key, flat int64, which a state holds as well."""
     places = np.indices(window).reshape(3, -1)
     z, h, w = (places[axis] for axis in range(3))
     levels = z[:, None] + window[0] * z

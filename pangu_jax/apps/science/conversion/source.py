@@ -1,7 +1,9 @@
 """What a person adds to weights of weather, and what is known of them before a tensor is read."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,7 +59,7 @@ class ImportableForecast(NamedTuple):
     tensors: Any
     data: NoFields
     chosen: dict[str, Any]
-    kept: dict[str, Any] = {}
+    kept: Mapping[str, Any] = MappingProxyType({})
     notes: tuple[str, ...] = ()
 
 
@@ -70,7 +72,7 @@ def opened(asked: AskedFields, **chosen: Any) -> tuple[FieldSet, dict[str, Any]]
     Raises:
       DataError: there is no such store, or something that is chosen is not in it.
     """
-    given = {"upper": asked.upper, "surface": asked.surface} | chosen
+    given: dict[str, Any] = {"upper": asked.upper, "surface": asked.surface} | chosen
     given = {name: value for name, value in given.items() if value is not None}
     given |= {"path": str(asked.store.absolute()), "lead_hours": asked.lead_hours}
     return fields(**given), given
