@@ -72,18 +72,18 @@ def test_one_bias_for_all_windows_adds_its_gradients():
     close(actual, slope(lambda bias: plainly(qkv, bias, grid, False)), 3e-6)
 
 
-def test_the_model_takes_the_kernel_where_heads_fit(monkeypatch):
+@pytest.mark.parametrize(("width", "taken"), [(8, True), (4, False)])
+def test_the_model_takes_the_kernel_where_heads_fit(monkeypatch, width, taken):
     called = []
     kernel = native_windows.attend
     monkeypatch.setattr(native_windows, "attend", lambda *given: called.append(1) or kernel(*given))
     grid, x = TokenGrid(2, 4, 8, (2, 2, 4)), drawn(0, BATCH, 8, 2, 4, 12)
-    for width, taken in ((8, True), (4, False)):
-        qkv = Linear(drawn(1, 12, HEADS, 3, width), drawn(2, HEADS, 3, width))
-        bias = drawn(3, grid.kinds, HEADS, 16, 16)
-        made = [
-            jax.jit(lambda x, q=qkv, b=bias, p=place: window_attention(x, q, b, grid, True, p))(x)
-            for place in (OneDevice(native=True), OneDevice(native=False))
-        ]
-        close(*made, 3e-6)
-        assert bool(called) == taken
-        called.clear()
+    qkv = Linear(drawn(1, 12, HEADS, 3, width), drawn(2, HEADS, 3, width))
+    bias = drawn(3, grid.kinds, HEADS, 16, 16)
+
+    def made(native):
+        return jax.jit(lambda x: window_attention(x, qkv, bias, grid, True, OneDevice(native)))(x)
+
+    actual = made(True)
+    assert bool(called) == taken
+    close(actual, made(False), 3e-6)

@@ -1,5 +1,6 @@
 """Tensors of an ONNX file: its initializers by name, and what its graph holds as constants."""
 
+import importlib
 import importlib.util
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -29,13 +30,13 @@ class OnnxFile:
         if importlib.util.find_spec("onnx") is None:
             raise UserError("--format onnx needs onnx: pip install 'pangu-jax[export]'")
         import onnx
-        from google.protobuf.message import DecodeError
 
+        undecoded = importlib.import_module("google.protobuf.message").DecodeError
         if not file.is_file() or file.suffix != ".onnx":
             raise UserError(f"{file} is no .onnx file: give one of the released ones, pangu_weather_24.onnx")
         try:
             self._graph = onnx.load(file).graph
-        except (OSError, ValueError, DecodeError, onnx.checker.ValidationError) as error:
+        except (OSError, ValueError, undecoded, onnx.checker.ValidationError) as error:
             why = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
             raise UserError(f"{file} is damaged or no ONNX file ({why}); copy it again") from None
         kinds = onnx.TensorProto
