@@ -171,7 +171,7 @@ def _time_scalar(dataset: Any) -> str:
 
 
 def _ahead(dataset: Any, time: str, where: str) -> str:
-    """Why a time is not when states are valid: cfgrib's `time` is when a forecast begins, with `step` beside."""
+    """Why a time is not when states are valid: cfgrib's `time` is when a forecast begins."""
     for name, variable in dataset.variables.items():
         lead = variable.ndim == 0 and role(str(name), variable.attrs) == "lead"
         if lead and time != "valid_time" and variable.values.any():
