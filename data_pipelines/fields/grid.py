@@ -65,10 +65,16 @@ class Grid:
 
     @property
     def weights_H(self) -> np.ndarray:
-        """Weight of a latitude's cells, mean 1: their area, between bounds midway to the next latitude and
-        out to the poles (WeatherBench 2, arXiv 2308.15560)."""
-        latitude = np.deg2rad(self.latitude_H)
-        bounds = np.concatenate([[np.pi / 2], (latitude[:-1] + latitude[1:]) / 2, [-np.pi / 2]])
+        """Weight of a latitude's cells, mean 1: their area, between bounds midway to the next latitude.
+
+        The outermost reach to the pole where it is less than a step away (WeatherBench 2, arXiv 2308.15560);
+        on a part of the globe they are as high as wide to the other side, or one row would have all weight.
+        """
+        latitude = self.latitude_H
+        steps = -np.diff(latitude) if len(latitude) > 1 else np.array([180.0])
+        north = 90.0 if 90 - latitude[0] < steps[0] else latitude[0] + steps[0] / 2
+        south = -90.0 if latitude[-1] + 90 < steps[-1] else latitude[-1] - steps[-1] / 2
+        bounds = np.deg2rad(np.concatenate([[north], (latitude[:-1] + latitude[1:]) / 2, [south]]))
         areas = np.sin(bounds[:-1]) - np.sin(bounds[1:])
         return areas / areas.mean()
 

@@ -116,3 +116,6 @@ def test_a_variable_is_known_by_all_of_its_names():
     turning = {name for name, variable in VARIABLES.items() if variable.northward}
     assert turning == {"v", "v10", "vo"} and known("10m_v_component_of_wind") is known("10v")
     assert known("flux_of_nothing") is None
+
+    rows = np.cos(np.deg2rad(area.latitude_H))
+    np.testing.assert_allclose(area.weights_H, rows / rows.mean(), rtol=1e-4)
