@@ -117,5 +117,8 @@ def test_a_variable_is_known_by_all_of_its_names():
     assert turning == {"v", "v10", "vo"} and known("10m_v_component_of_wind") is known("10v")
     assert known("flux_of_nothing") is None
 
+
+def test_weights_of_a_part_of_the_globe_do_not_reach_to_the_poles():
+    area = Grid(np.linspace(60, 20, 33), np.arange(36) * 2.5, [500.0], periodic=False)
     rows = np.cos(np.deg2rad(area.latitude_H))
     np.testing.assert_allclose(area.weights_H, rows / rows.mean(), rtol=1e-4)
