@@ -115,9 +115,9 @@ def test_it_is_planned_with_the_parameters_that_it_has():
     leaves = jax.tree.leaves_with_path(jax.eval_shape(workload.init, jax.random.key(0)).params["text"])
     small = ("positions", "up_bias", "down_bias", "qkv_bias", "out_bias", "scale", "bias", "head_bias")
     matrices = sum(math.prod(leaf.shape) for path, leaf in leaves if path[-1].key not in small)
-    towers, ends, _ = workload.shape()
-    planned = sum(tower.layers * tower.parameters for tower in towers if tower.name == "text")
-    planned += sum(end.parameters for end in ends if end.name.startswith("text"))
+    shape = workload.shape()
+    planned = sum(tower.layers * tower.parameters for tower in shape.towers if tower.name == "text")
+    planned += sum(end.parameters for end in shape.ends if end.name.startswith("text"))
     assert planned == matrices
 
 

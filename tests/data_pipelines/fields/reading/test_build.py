@@ -146,7 +146,7 @@ def test_a_missing_chunk_is_refused_and_zeros_of_zarr_2_are_values(tmp_path):
     assert np.isfinite(found.read(0)[1]).all() and (found.read(0)[1] == 0).any()
     (tmp_path / "in.zarr/ua/3.0.0.0").unlink()
     with pytest.raises(DataError, match=r"1 of 10 chunks of ua are missing"):
-        build([str(tmp_path / "in.zarr")], tmp_path / "out2", workers=1)
+        build([str(tmp_path / "in.zarr")], tmp_path / "out2", FieldChoices(("counts", "ua=ua")), workers=1)
 
 
 def test_what_is_refused_leaves_nothing(files, tmp_path):
