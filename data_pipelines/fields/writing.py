@@ -91,6 +91,8 @@ def put(building: Path, names: FieldNames, place: int, state: State) -> None:
     Raises:
       DataError: it has another shape, or an infinite value.
     """
+    import zarr
+
     upper, surface = state
     arrays = _chunks(building, names).arrays
     for channels, of in ((upper, names.upper), (surface, names.surface)):
@@ -102,7 +104,9 @@ def put(building: Path, names: FieldNames, place: int, state: State) -> None:
                 )
             if np.isinf(field).any():
                 raise DataError(f"{name} at place {place} has an infinite value: missing ones are NaN")
-            array[place] = field
+            # An array that is opened again has forgotten that all-missing chunks are written, too.
+            with zarr.config.set({"array.write_empty_chunks": True}):
+                array[place] = field
 
 
 def finish(path: Path, each: Each = map) -> FieldStore:

@@ -210,3 +210,17 @@ def test_a_choice_of_variables_and_levels(path):
 def test_upper_air_needs_levels(tmp_path):
     with pytest.raises(DataError, match="u, v lie on levels, and the grid has none"):
         writing.begin(tmp_path / "a.zarr", dataclasses.replace(GRID, level_L=[]), NAMES, HOURS)
+
+
+def test_a_state_that_is_all_missing_is_written(tmp_path):
+    """An array that is opened again would leave it out, and it would count as lost."""
+
+    def third_missing(place):
+        upper, surface = state(place)
+        return (
+            (np.full_like(upper, np.nan), np.full_like(surface, np.nan)) if place == 3 else (upper, surface)
+        )
+
+    store = write_store(tmp_path / "holes.zarr", GRID, NAMES, HOURS[:6], third_missing)
+    assert np.isnan(store.read(3)[0]).all() and np.isfinite(store.read(2)[0]).all()
+    assert store.missing == pytest.approx(dict.fromkeys(store.missing, 1 / 6))
