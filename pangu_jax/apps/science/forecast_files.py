@@ -10,11 +10,11 @@ the first. CDO knows no variables of five dimensions: `F-{member}.nc` is a file 
 """
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from data_pipelines.fields import layout
 from data_pipelines.fields.grid import Grid
 from data_pipelines.fields.store import EPOCH
 from data_pipelines.fields.variables import FieldNames
+from pangu_jax.apps.science.forecast_formats import Attributes, NetCDFForecast, OpenForecast, ZarrForecast
 from pangu_jax.apps.science.rolling import State
 from pangu_jax.errors import UserError
 
@@ -29,27 +30,6 @@ ENDINGS = (".nc", ".zarr")
 UNITS, CALENDAR = "hours since 1900-01-01 00:00:00", "proleptic_gregorian"
 MEMBER, MEMBER_HERE = "realization", "{member}"
 TIMES = "forecast_reference_time forecast_period"
-Attributes = Mapping[str, Any]
-
-
-class _Group(Protocol):
-    """What both formats can do."""
-
-    def create(
-        self,
-        name: str,
-        dimensions: Sequence[str],
-        shape: Sequence[int],
-        chunk: Sequence[int],
-        dtype: str,
-        about: Attributes,
-    ) -> Any:
-        """An array to be assigned to by slices."""
-        ...
-
-    def close(self) -> None:
-        """Nothing is written any more."""
-        ...
 
 
 class ForecastFile:
@@ -85,7 +65,7 @@ class ForecastFile:
         _remove(self._half)
         self._names, self._members = names, members
         try:
-            self._group: _Group = (_NetCDF if path.suffix == ".nc" else _Zarr)(
+            self._group: OpenForecast = (NetCDFForecast if path.suffix == ".nc" else ZarrForecast)(
                 self._half, {"Conventions": "CF-1.11", **about}
             )
         except OSError as error:
@@ -229,74 +209,6 @@ def require_new(path: Path) -> None:
         raise UserError(f"--out {path} is there already: remove it, or name another file")
     if not path.resolve().parent.is_dir():
         raise UserError(f"--out {path}: there is no folder {path.parent}")
-
-
-class _NetCDF:
-    def __init__(self, path: Path, about: Attributes):
-        import netCDF4
-
-        self._data: Any = netCDF4.Dataset(path, "w", format="NETCDF4")
-        self._data.setncatts(about)
-
-    def create(
-        self,
-        name: str,
-        dimensions: Sequence[str],
-        shape: Sequence[int],
-        chunk: Sequence[int],
-        dtype: str,
-        about: Attributes,
-    ) -> Any:
-        for dimension, size in zip(dimensions, shape, strict=True):
-            if dimension not in self._data.dimensions:
-                self._data.createDimension(dimension, size)
-        packed: dict[str, Any] = {}
-        if dtype == "float32":
-            packed = {
-                "zlib": True,
-                "complevel": 1,
-                "shuffle": True,
-                "chunksizes": chunk,
-                "fill_value": np.float32(np.nan),
-            }
-        array = self._data.createVariable(name, dtype, dimensions, **packed)
-        array.setncatts(about)
-        return array
-
-    def close(self) -> None:
-        self._data.close()
-
-
-class _Zarr:
-    def __init__(self, path: Path, about: Attributes):
-        import zarr
-
-        self._group: Any = zarr.open_group(str(path), mode="w", zarr_format=2)
-        self._group.attrs.update(about)
-
-    def create(
-        self,
-        name: str,
-        dimensions: Sequence[str],
-        shape: Sequence[int],
-        chunk: Sequence[int],
-        dtype: str,
-        about: Attributes,
-    ) -> Any:
-        # Not compressed: NetCDF-C 4.9.0 (CDO 2.1.1) has no codecs unless plugins are found, and gives what is
-        # packed as if it were numbers, without a word.
-        array = self._group.create_array(
-            name, shape=tuple(shape), chunks=tuple(chunk), dtype=dtype, config={"write_empty_chunks": True},
-            compressors=None,
-            fill_value=np.float32(np.nan) if dtype == "float32" else None,
-        )  # fmt: skip
-        array.attrs.update({"_ARRAY_DIMENSIONS": list(dimensions), **about})
-        return array
-
-    def close(self) -> None:
-        import zarr
-
-        zarr.consolidate_metadata(self._group.store, zarr_format=2)
 
 
 def _remove(path: Path) -> None:
