@@ -20,7 +20,7 @@ import numpy as np
 
 from data_pipelines.fields import writing
 from data_pipelines.fields.grid import Grid
-from data_pipelines.fields.store import EPOCH
+from data_pipelines.fields.hours import EPOCH
 from data_pipelines.fields.variables import FieldNames
 
 SPIN_UP, DAYS = 200, 600  # days before the first state that is kept, and of those that are

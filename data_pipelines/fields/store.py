@@ -27,7 +27,6 @@ from data_pipelines.fields.grid import Grid
 from data_pipelines.fields.statistics import State, Statistics
 from data_pipelines.fields.variables import FieldNames
 
-EPOCH = hours.EPOCH
 ABOUT, STATISTICS = "pangu_fields", "pangu_statistics"  # attributes of a store
 KEPT = 512 * 2**20  # bytes up to which a store's states stay in memory once they are read
 

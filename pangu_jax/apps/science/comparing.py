@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from data_pipelines.fields.field_set import FieldSet
-from data_pipelines.fields.store import EPOCH
+from data_pipelines.fields.hours import EPOCH
 from pangu_jax.apps.science import climatology, linear_map, perturbing
 from pangu_jax.apps.science.channels import as_channels, told
 from pangu_jax.apps.science.climatology import Climate

@@ -20,7 +20,7 @@ import numpy as np
 
 from data_pipelines.fields import layout
 from data_pipelines.fields.grid import Grid
-from data_pipelines.fields.store import EPOCH
+from data_pipelines.fields.hours import EPOCH
 from data_pipelines.fields.variables import FieldNames
 from pangu_jax.apps.science.forecast_formats import Attributes, NetCDFForecast, OpenForecast, ZarrForecast
 from pangu_jax.apps.science.rolling import State

@@ -7,8 +7,10 @@ scatter."""
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 Window = tuple[int, int, int]
+FAR = -1e9  # beside a score: exp of it is 0, and it stays finite in bfloat16
 
 
 def entries(window: Window) -> tuple[int, int]:
@@ -34,6 +36,13 @@ def spread(table_HxGxExO: jax.Array, window: Window) -> jax.Array:
     band = rows[..., : w * (2 * w - 1)].reshape(*rows.shape[:-1], w, 2 * w - 1)[..., w - 1 :]
     band = band.reshape(heads, kinds, z, z, h, h, w, w)  # key's, query's; key's, query's; query's, key's
     return band.transpose(1, 0, 2, 4, 7, 3, 5, 6).reshape(kinds, heads, z * h * w, z * h * w)
+
+
+def hidden(bias_PxGxHxMxN: jax.Array, seen_PxGxMxN: np.ndarray | None) -> jax.Array:
+    """The bias, and FAR where two tokens do not look at each other; P is 1 where all longitudes are alike."""
+    if seen_PxGxMxN is None:
+        return bias_PxGxHxMxN
+    return jnp.where(seen_PxGxMxN[:, :, None], bias_PxGxHxMxN, FAR)
 
 
 def gathered(bias_GxHxMxN: jax.Array, window: Window) -> jax.Array:

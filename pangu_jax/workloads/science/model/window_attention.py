@@ -13,11 +13,11 @@ from pangu_jax.models.native_blocks import Linear
 from pangu_jax.models.normalization import biased
 from pangu_jax.models.placement import Placement
 from pangu_jax.models.projection import project
+from pangu_jax.workloads.science.model import earth_bias
 from pangu_jax.workloads.science.model.token_grid import TokenGrid
 
 PROJECTED = ("batch", "window", None, None, "heads", None, "kv")
 MERGED = ("batch", "window", None, None, "heads", "kv")
-FAR = -1e9  # beside a score: exp of it is 0, and it stays finite in bfloat16
 
 
 def window_attention(
@@ -39,10 +39,8 @@ def window_attention(
       roll: whether windows begin half a window further on.
       placement: the placement points.
     """
-    bias_PxGxHxMxN = bias_GxHxMxN[None]
-    seen_PxGxMxN = grid.seen(roll)
-    if seen_PxGxMxN is not None:  # once for all examples, and as a rule for all longitudes
-        bias_PxGxHxMxN = jnp.where(seen_PxGxMxN[:, :, None], bias_PxGxHxMxN, FAR)
+    # Once for all examples, and as a rule for all longitudes.
+    bias_PxGxHxMxN = earth_bias.hidden(bias_GxHxMxN[None], grid.seen(roll))
     by_kernel = native.takes(placement, x_BxWxZxYxD, qkv.weight)
     if by_kernel and native_windows.fits(qkv.weight.shape[-1]):
         projected = checkpoint_name(native_blocks.linear(x_BxWxZxYxD, qkv), "heads")

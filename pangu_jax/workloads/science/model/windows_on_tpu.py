@@ -13,12 +13,12 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 
 from pangu_jax.models.placement import Placement
+from pangu_jax.workloads.science.model import earth_bias
 from pangu_jax.workloads.science.model.token_grid import TokenGrid
 from pangu_jax.workloads.science.model.window_tiles import WindowTiles
 
 RINGS = ("batch", None, None, None, None, None)
 BIAS = (None, None, None, None)
-FAR = -1e9  # beside a score: exp of it is 0, and it stays finite in bfloat16
 
 
 def takes(shape: WindowTiles, grid: TokenGrid, placement: Placement, dtype: DTypeLike) -> bool:
@@ -73,8 +73,7 @@ def attention(
     projected = (projected.astype(jnp.float32) + shift_Cx1xL) * shape.scale()[:, None]
     projected = checkpoint_name(projected.astype(x.dtype), "heads")
     bias = jnp.broadcast_to(bias_GxHxMxN, (grid.kinds, *bias_GxHxMxN.shape[1:]))
-    if (seen_1xGxMxN := grid.seen(roll)) is not None:
-        bias = jnp.where(seen_1xGxMxN[0][:, None], bias, FAR)
+    bias = earth_bias.hidden(bias[None], grid.seen(roll))[0]
 
     def local(projected: jax.Array, bias: jax.Array) -> jax.Array:
         return window_attention_tpu.attend(projected, bias, shape, roll)
