@@ -6,7 +6,7 @@ from typing import Protocol
 
 from data_pipelines.pairs.vocabulary import CaptionVocabulary
 from pangu_jax.workloads import Source, TrainStream
-from pangu_jax.workloads.vision.data import NoViews
+from pangu_jax.workloads.no_views import NoViews
 
 
 class PairData(Protocol):

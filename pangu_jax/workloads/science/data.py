@@ -6,8 +6,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pangu_jax.errors import UserError
 from pangu_jax.workloads import Source, TrainStream
+from pangu_jax.workloads.no_views import NoViews
 
 
 class FieldData(Protocol):
@@ -70,7 +70,7 @@ class FieldData(Protocol):
 
 
 @dataclass(frozen=True)
-class NoFields:
+class NoFields(NoViews):
     """What is left of the fields when a finished run is opened: enough for forecasts, not to learn from.
 
     Attributes:
@@ -87,24 +87,6 @@ class NoFields:
     constants_HxWxK: np.ndarray
     height_L: np.ndarray | None = None
     constants_as_read: bool = False
-
-    def train_source(self, batch_size: int, seed: int, shift: int = 0) -> TrainStream:
-        """UserError: there is nothing to learn from."""
-        del batch_size, seed, shift
-        raise UserError("the run was opened without its fields: `pangu train` trains it further")
-
-    def validation_sources(self, batch_size: int) -> Mapping[str, Source]:
-        """None."""
-        del batch_size
-        return {}
-
-    def order(self) -> dict[str, str]:
-        """Nothing, in no order."""
-        return {}
-
-    def notices(self) -> Sequence[str]:
-        """Nothing."""
-        return ()
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from typing import Protocol
 
 import numpy as np
 
-from pangu_jax.workloads.vision.data import NoViews, ViewSource
+from pangu_jax.workloads.no_views import NoViews
+from pangu_jax.workloads.vision.data import ViewSource
 
 
 class BoxedData(ViewSource, Protocol):
