@@ -10,8 +10,9 @@ import pytest
 from pangu_jax.models import native_windows
 from pangu_jax.models.native_blocks import Linear
 from pangu_jax.models.placement import OneDevice
+from pangu_jax.workloads.science.model.earth_bias import FAR
 from pangu_jax.workloads.science.model.token_grid import TokenGrid
-from pangu_jax.workloads.science.model.window_attention import FAR, window_attention
+from pangu_jax.workloads.science.model.window_attention import window_attention
 from tests.backends.comparing import close, drawn
 
 pytestmark = pytest.mark.usefixtures("cpu_kernels")
