@@ -19,6 +19,7 @@ Shape = tuple[int, ...]
 Index = tuple[int | slice | EllipsisType, ...]
 ALL: Index = (...,)
 FIRST_FEW = 3
+MAPPED = 1 << 25  # numbers of tensors whose pages of the files stay in memory
 
 
 class TensorPart(NamedTuple):
@@ -76,6 +77,8 @@ def read(
 ) -> dict[str, np.ndarray]:
     """Our arrays by path, of the widest dtype of their parts, filled tensor by tensor.
 
+    Of the files as much is mapped into memory at a time as a few tensors are large.
+
     Args:
       tensors: theirs.
       table: all of theirs that are read.
@@ -86,14 +89,29 @@ def read(
         for part in each.parts:
             dtypes.setdefault(part.path, set()).add(tensors.dtypes[each.name])
     ours = {path: np.empty(shapes[path], _dtype(found)) for path, found in dtypes.items()}
-    with tensors.reading() as stored:
-        for each in table:
-            theirs = stored(each.name)
-            for part in each.parts:
-                where = ours[part.path][part.ours]
-                given = theirs[part.theirs].reshape(part.axes).transpose(part.order)
-                ours[part.path][part.ours] = given.reshape(where.shape)
+    for group in _by_size(table):
+        with tensors.reading() as stored:
+            for each in group:
+                theirs = stored(each.name)
+                for part in each.parts:
+                    where = ours[part.path][part.ours]
+                    given = theirs[part.theirs].reshape(part.axes).transpose(part.order)
+                    ours[part.path][part.ours] = given.reshape(where.shape)
     return ours
+
+
+def _by_size(table: Iterable[ForeignTensor]) -> Generator[list[ForeignTensor]]:
+    """The table in groups of at most MAPPED numbers, or one tensor."""
+    group: list[ForeignTensor] = []
+    numbers = 0
+    for each in table:
+        numbers += int(np.prod(each.shape))
+        group.append(each)
+        if numbers >= MAPPED:
+            yield group
+            group, numbers = [], 0
+    if group:
+        yield group
 
 
 def one_by_one(

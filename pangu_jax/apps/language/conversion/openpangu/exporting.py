@@ -2,6 +2,7 @@
 
 import functools
 import operator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from data_pipelines.text.vocabulary import Vocabulary
 from data_pipelines.text.vocabulary.as_published import is_published, original
 from pangu_jax.apps.language import loaded, loading
 from pangu_jax.apps.language.conversion.openpangu import config as configs
@@ -47,8 +49,8 @@ def export_openpangu(found: Found, out: Path, shard_gb: float) -> dict[str, Any]
     content = vocabulary.file.read_bytes()
     if not is_published(content):
         raise UserError(
-            f"{where}: its vocabulary was made here, and no published tokenizer can say it: export models that "
-            "were imported"
+            f"{where}: its vocabulary was made here, and no published tokenizer can say it: export a model "
+            "that was imported"
         )
     with folders.made(out, "--out") as unfinished:
         shards, dtypes = Shards(unfinished, int(shard_gb * 1e9)), set()
@@ -91,11 +93,12 @@ def is_decoder(found: Found) -> bool:
     return isinstance(loaded.describe(found).config, DecoderConfig)
 
 
-def _opened(found: Found):
+def _opened(found: Found) -> tuple[DecoderConfig, Vocabulary, Callable[[str], np.ndarray]]:
     """The configuration, the vocabulary, and path -> array."""
     if "tuning" in found.manifest:
         model = loading.load_found(found, float32=True)
         arrays = parts.by_path(model.params)
+        assert isinstance(model.config, DecoderConfig)
         return model.config, model.vocabulary, lambda path: np.asarray(arrays[path])
     described, config, vocabulary = loaded.describe(found)
     assert isinstance(config, DecoderConfig)
