@@ -70,6 +70,24 @@ def test_attention_of_few_queries(queries, columns, width, biased):
 
 
 @settings(max_examples=15, deadline=None)
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=5), st.integers(0, 9), st.integers(1, 40))
+def test_products_of_groups_and_their_gradients(sizes, behind, depth):
+    rows = sum(sizes) + behind
+    x, weight, dy = drawn(0, rows, depth), drawn(1, len(sizes), depth, 24), drawn(2, rows, 24)
+    bounds, counts = np.cumsum([0, *sizes]), jnp.asarray(sizes, jnp.int32)
+    groups = [slice(*pair) for pair in zip(bounds[:-1], bounds[1:], strict=True)]
+    expected = np.zeros((rows, 24), np.float32)
+    for group, rows_of in enumerate(groups):
+        expected[rows_of] = x[rows_of] @ weight[group]
+    found = native.grouped(x, weight, counts, transposed=False)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    turned = native.grouped(x, jnp.swapaxes(weight, 1, 2), counts, transposed=True)
+    np.testing.assert_allclose(turned, expected, atol=1e-4)
+    gradient = np.stack([x[rows_of].T @ dy[rows_of] for rows_of in groups])
+    np.testing.assert_allclose(native.grouped_gradient(x, dy, counts), gradient, atol=1e-4)
+
+
+@settings(max_examples=15, deadline=None)
 @given(st.integers(1, 120), st.integers(1, 70), st.integers(1, 40), st.integers(0, 99))
 def test_products_of_matrices_and_their_gradients(rows, depth, columns, seed):
     x, weight, out = drawn(seed, rows, depth), drawn(seed + 1, depth, columns), drawn(seed + 2, rows, columns)
