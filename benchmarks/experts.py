@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from pangu_jax.models.experts import Experts, ExpertsConfig, State, Tokens, experts
+from pangu_jax.models.experts import Experts, ExpertsConfig, RouterState, CountedTokens, experts
 from pangu_jax.models.feed_forward import FeedForward, feed_forward
 from pangu_jax.models.parameters import Tree, arrays
 from pangu_jax.models.placement import OneDevice
@@ -33,11 +33,11 @@ def first_layer(module: nnx.Module) -> Tree:
 
 def blocks(config: ExpertsConfig, width: int, place: OneDevice) -> dict[str, tuple[Callable, Tree]]:
     """Name -> (loss of parameters and rows, parameters)."""
-    state = State(jnp.full(config.experts, 1 / config.experts), jnp.zeros(config.experts))
+    state = RouterState(jnp.full(config.experts, 1 / config.experts), jnp.zeros(config.experts))
 
     def routed(params: Tree, x_BxTxD: jax.Array) -> jax.Array:
         ones = jnp.ones(x_BxTxD.shape[:2])
-        y_BxTxD, found = experts(params, x_BxTxD, state, Tokens(ones, ones), config, "silu", place)
+        y_BxTxD, found = experts(params, x_BxTxD, state, CountedTokens(ones, ones), config, "silu", place)
         return jnp.sum(jnp.square(y_BxTxD)) + config.balance * found.imbalance
 
     def dense(params: Tree, x_BxTxD: jax.Array) -> jax.Array:

@@ -59,9 +59,10 @@ class ExpertsConfig:
         if self.active > self.experts:
             raise ValueError(f"Experts.active {self.active} is more than Experts.experts {self.experts}")
         if self.router == "grouped" and self.experts % self.active:
+            fit = _around(self.experts, self.active)
             raise ValueError(
-                f"router 'grouped' takes an expert of each of {self.active} groups (Experts.active), which do not "
-                f"divide {self.experts} experts; {_around(self.experts, self.active)} would do"
+                f"router 'grouped' takes an expert of each of {self.active} groups (Experts.active), which do "
+                f"not divide {self.experts} experts; {fit} would do"
             )
 
     @property
@@ -101,7 +102,7 @@ class Experts(nnx.Module):
             self.shared = FeedForward(layers, d_model, config.shared_d_ff, True, rngs)
 
 
-class State(NamedTuple):
+class RouterState(NamedTuple):
     """What routing in a layer reads besides parameters, from the steps before.
 
     Attributes:
@@ -113,7 +114,7 @@ class State(NamedTuple):
     bias_E: jax.Array
 
 
-class Tokens(NamedTuple):
+class CountedTokens(NamedTuple):
     """Which tokens count.
 
     Attributes:
@@ -125,7 +126,7 @@ class Tokens(NamedTuple):
     weight_BxT: jax.Array
 
 
-class Statistics(NamedTuple):
+class RouterSums(NamedTuple):
     """Of a layer's routing: sums over tokens.
 
     Attributes:
@@ -140,12 +141,12 @@ class Statistics(NamedTuple):
 def experts(
     params: Tree,
     x_BxTxD: jax.Array,
-    state: State,
-    tokens: Tokens,
+    state: RouterState,
+    tokens: CountedTokens,
     config: ExpertsConfig,
     activation: str,
     placement: Placement,
-) -> tuple[jax.Array, Statistics]:
+) -> tuple[jax.Array, RouterSums]:
     """The block's output [B, T, D], a partial sum over `mlp`, and what its router did.
 
     Args:
@@ -167,7 +168,7 @@ def experts(
     return y_BxTxD, _statistics(choice, state, tokens, config, placement)
 
 
-def choose(params: Tree, x_BxTxD: jax.Array, state: State, config: ExpertsConfig) -> routing.Choice:
+def choose(params: Tree, x_BxTxD: jax.Array, state: RouterState, config: ExpertsConfig) -> routing.Routes:
     """The experts of each token, from fp32 logits."""
     logits_BxTxE = jnp.tensordot(x_BxTxD, params["router"], 1, preferred_element_type=jnp.float32)
     if config.router == "grouped":
@@ -205,15 +206,19 @@ def _own_experts(
 
 
 def _statistics(
-    choice: routing.Choice, state: State, tokens: Tokens, config: ExpertsConfig, placement: Placement
-) -> Statistics:
+    choice: routing.Routes,
+    state: RouterState,
+    tokens: CountedTokens,
+    config: ExpertsConfig,
+    placement: Placement,
+) -> RouterSums:
     load_BxE = routing.loads(choice.expert_BxTxK, config.experts, tokens.real_BxT)
     fraction_xE = state.fraction_E
     if config.balance_over == "sequence":  # of which each device may have a part
         parts_BxPxE = placement.whole_length(load_BxE[:, None], TOKENS)
         fraction_xE = routing.fractions(jnp.sum(parts_BxPxE, axis=1))
     imbalance = routing.imbalance(choice.probability_BxTxE, fraction_xE, tokens.weight_BxT)
-    return Statistics(jax.lax.stop_gradient(jnp.sum(load_BxE, axis=0)), imbalance)
+    return RouterSums(jax.lax.stop_gradient(jnp.sum(load_BxE, axis=0)), imbalance)
 
 
 def _around(experts: int, active: int) -> str:

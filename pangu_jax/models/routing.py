@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 
-class Choice(NamedTuple):
+class Routes(NamedTuple):
     """What a router says of tokens.
 
     Attributes:
@@ -32,7 +32,7 @@ class Choice(NamedTuple):
     probability_BxTxE: jax.Array
 
 
-def one_of_each_group(logits_BxTxE: jax.Array, scale_E: jax.Array, groups: int) -> Choice:
+def one_of_each_group(logits_BxTxE: jax.Array, scale_E: jax.Array, groups: int) -> Routes:
     """The likeliest expert of each group (mixture of grouped experts, arXiv 2505.21411).
 
     Softmax over all experts; a group is E / groups consecutive ones. The weight is that probability times the
@@ -50,10 +50,10 @@ def one_of_each_group(logits_BxTxE: jax.Array, scale_E: jax.Array, groups: int) 
     first_K = jnp.arange(groups, dtype=jnp.int32) * size
     expert_BxTxK = first_K + jnp.argmax(grouped, axis=-1).astype(jnp.int32)
     weight_BxTxK = jnp.take_along_axis(probability_BxTxE, expert_BxTxK, axis=-1) * scale_E[expert_BxTxK]
-    return Choice(expert_BxTxK, weight_BxTxK, probability_BxTxE)
+    return Routes(expert_BxTxK, weight_BxTxK, probability_BxTxE)
 
 
-def top_of_all(logits_BxTxE: jax.Array, bias_E: jax.Array, active: int, factor: float) -> Choice:
+def top_of_all(logits_BxTxE: jax.Array, bias_E: jax.Array, active: int, factor: float) -> Routes:
     """The experts of the largest sigmoids (DeepSeek-V3, arXiv 2412.19437).
 
     The weights are the sigmoids over their sum, times a factor.
@@ -69,7 +69,7 @@ def top_of_all(logits_BxTxE: jax.Array, bias_E: jax.Array, active: int, factor: 
     score_BxTxK = jnp.take_along_axis(score_BxTxE, expert_BxTxK, axis=-1)
     weight_BxTxK = factor * score_BxTxK / (jnp.sum(score_BxTxK, axis=-1, keepdims=True) + 1e-20)
     probability_BxTxE = score_BxTxE / (jnp.sum(score_BxTxE, axis=-1, keepdims=True) + 1e-20)
-    return Choice(expert_BxTxK, weight_BxTxK, probability_BxTxE)
+    return Routes(expert_BxTxK, weight_BxTxK, probability_BxTxE)
 
 
 def loads(expert_BxTxK: jax.Array, experts: int, counted_BxT: jax.Array) -> jax.Array:

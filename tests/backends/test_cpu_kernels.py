@@ -1,6 +1,7 @@
 """The kernels of the CPU against the plain forms: products, attention, norms, a step, and texts."""
 
 import dataclasses
+import itertools
 import threading
 
 import jax
@@ -75,7 +76,7 @@ def test_products_of_groups_and_their_gradients(sizes, behind, depth):
     rows = sum(sizes) + behind
     x, weight, dy = drawn(0, rows, depth), drawn(1, len(sizes), depth, 24), drawn(2, rows, 24)
     bounds, counts = np.cumsum([0, *sizes]), jnp.asarray(sizes, jnp.int32)
-    groups = [slice(*pair) for pair in zip(bounds[:-1], bounds[1:], strict=True)]
+    groups = [slice(*pair) for pair in itertools.pairwise(bounds)]
     expected = np.zeros((rows, 24), np.float32)
     for group, rows_of in enumerate(groups):
         expected[rows_of] = x[rows_of] @ weight[group]

@@ -3,10 +3,10 @@
 import jax
 import jax.numpy as jnp
 
-from pangu_jax.models.experts import ExpertsConfig, State
+from pangu_jax.models.experts import ExpertsConfig, RouterState
 
 
-def plain_experts(params, x_BxTxD, state: State, config: ExpertsConfig):
+def plain_experts(params, x_BxTxD, state: RouterState, config: ExpertsConfig):
     """[B, T, D], of one layer with silu."""
     gated_BxTxExF = jax.nn.silu(jnp.einsum("btd,edf->btef", x_BxTxD, params["gate"]))
     hidden_BxTxExF = gated_BxTxExF * jnp.einsum("btd,edf->btef", x_BxTxD, params["up"])

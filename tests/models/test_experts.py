@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from pangu_jax.models import experts, grouped_products
-from pangu_jax.models.experts import Experts, ExpertsConfig, State, Tokens
+from pangu_jax.models.experts import Experts, ExpertsConfig, RouterState, CountedTokens
 from pangu_jax.models.parameters import arrays
 from pangu_jax.models.placement import OneDevice
 from tests.models.plain_experts import plain_experts
@@ -33,13 +33,13 @@ def layer(config, skew=0.0):
 
 def state(config):
     bias = 0.1 * jax.random.normal(jax.random.key(3), (config.experts,))
-    return State(jnp.full(config.experts, 1 / config.experts), bias)
+    return RouterState(jnp.full(config.experts, 1 / config.experts), bias)
 
 
 @functools.partial(jax.jit, static_argnames=("config", "form"))
 def both(params, x, config, form):
     """Value and gradients of the routed form, and of the plain one."""
-    tokens = Tokens(jnp.ones(x.shape[:2]), jnp.ones(x.shape[:2]))
+    tokens = CountedTokens(jnp.ones(x.shape[:2]), jnp.ones(x.shape[:2]))
 
     def routed(params, x):
         y, found = experts.experts(params, x, state(config), tokens, config, "silu", OneDevice())
