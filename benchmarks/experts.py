@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from pangu_jax.models.experts import Experts, ExpertsConfig, RouterState, CountedTokens, experts
+from pangu_jax.models.experts import CountedTokens, Experts, ExpertsConfig, RouterState, experts
 from pangu_jax.models.feed_forward import FeedForward, feed_forward
 from pangu_jax.models.parameters import Tree, arrays
 from pangu_jax.models.placement import OneDevice

@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from pangu_jax.models import experts, grouped_products
-from pangu_jax.models.experts import Experts, ExpertsConfig, RouterState, CountedTokens
+from pangu_jax.models.experts import CountedTokens, Experts, ExpertsConfig, RouterState
 from pangu_jax.models.parameters import arrays
 from pangu_jax.models.placement import OneDevice
 from tests.models.plain_experts import plain_experts
