@@ -39,7 +39,7 @@ from pangu_jax.apps.language.chat.questions import split
 from pangu_jax.apps.language.retrieval import prompting
 from pangu_jax.apps.language.retrieval.embeddings import Encoder
 from pangu_jax.apps.language.retrieval.knowledge import Knowledge, Passage
-from pangu_jax.workloads.language.model import encoder_decoder
+from pangu_jax.workloads.language.model import architecture
 from pangu_jax.workloads.language.model.forward import Forward
 
 DATA = Path(os.environ.get("PANGU_DATA_DIR", "../shared/data"))
@@ -280,7 +280,7 @@ def measured(flags: argparse.Namespace, folder: Path) -> dict[str, dict]:
     show("", result["paired"])
 
     encoders = {
-        "fresh": Encoder(forward, encoder_decoder.init(config, jax.random.key(1)), vocabulary.encode),
+        "fresh": Encoder(forward, architecture.init(config, jax.random.key(1)), vocabulary.encode),
         "reader": Encoder(forward, params, vocabulary.encode),
     }
     if flags.run_dir:

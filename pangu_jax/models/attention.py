@@ -9,8 +9,9 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
 from pangu_jax.models import native
+from pangu_jax.models.normalization import biased
 from pangu_jax.models.parameters import Tree, normal
-from pangu_jax.models.placement import Placement
+from pangu_jax.models.placement import LogicalAxes, Placement
 from pangu_jax.models.positions import Rotation, rotate
 from pangu_jax.models.projection import project, project_back
 
@@ -91,13 +92,13 @@ def self_attention(
     `params["prefix"]` [heads, 2, prefix, kv], where a tuned model has it (P-tuning v2, Liu et al., arXiv
     2110.07602), is keys and values without a position that every query sees too.
     """
-    q, k, v = _heads(x_BxTxD, params["qkv"], placement)
+    q, k, v = project_heads(x_BxTxD, params["qkv"], None, placement)
     if rotation is not None:
         q, k = rotate(q, rotation), rotate(k, rotation)
     k, v = placement.whole_length(k, HEADS), placement.whole_length(v, HEADS)
     if "prefix" in params:
         k, v = put_before(params["prefix"], k, v)
-    return _merge(attend(q, k, v), params["out"], placement)
+    return merge(attend(q, k, v), params["out"], placement)
 
 
 def put_before(prefix_Hx2xPxK: jax.Array, k: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -125,13 +126,19 @@ def cross_attention(
     params: Tree, x_BxTxD: jax.Array, memory_BxSxD: jax.Array, attend: Attend, placement: Placement
 ) -> jax.Array:
     """Each decoder token looks at the encoder's output. Returns [B, T, D], a partial sum over the heads."""
-    (q,) = _heads(x_BxTxD, params["query"][:, :, None], placement)
-    k, v = _heads(memory_BxSxD, params["key_value"], placement)
+    (q,) = project_heads(x_BxTxD, params["query"][:, :, None], None, placement)
+    k, v = project_heads(memory_BxSxD, params["key_value"], None, placement)
     k, v = placement.whole_length(k, HEADS), placement.whole_length(v, HEADS)
-    return _merge(attend(q, k, v), params["out"], placement)
+    return merge(attend(q, k, v), params["out"], placement)
 
 
-def _heads(x_BxTxD: jax.Array, weight_DxHxCxK: jax.Array, placement: Placement) -> list[jax.Array]:
+def project_heads(
+    x_BxTxD: jax.Array,
+    weight_DxHxCxK: jax.Array,
+    bias_HxCxK: jax.Array | None,
+    placement: Placement,
+    axes: LogicalAxes = HEADS,
+) -> list[jax.Array]:
     """C projections in one product, each [B, H, T, K]: the layout in which products over heads are plain.
 
     Heads come before C in the weight, so that it stays one matrix when its heads are split over devices;
@@ -139,11 +146,14 @@ def _heads(x_BxTxD: jax.Array, weight_DxHxCxK: jax.Array, placement: Placement) 
     """
     by_kernel = native.takes(placement, x_BxTxD, weight_DxHxCxK)
     projected_BxTxHxCxK = checkpoint_name(project(x_BxTxD, weight_DxHxCxK, by_kernel), "heads")
+    if bias_HxCxK is not None:
+        projected_BxTxHxCxK = biased(projected_BxTxHxCxK, bias_HxCxK)
     parts = jnp.split(projected_BxTxHxCxK, weight_DxHxCxK.shape[2], axis=3)
-    return [placement.inside(part[:, :, :, 0].transpose(0, 2, 1, 3), HEADS) for part in parts]
+    return [placement.inside(part[:, :, :, 0].transpose(0, 2, 1, 3), axes) for part in parts]
 
 
-def _merge(heads_BxHxTxK: jax.Array, out_DxHxK: jax.Array, placement: Placement) -> jax.Array:
+def merge(heads_BxHxTxK: jax.Array, out_DxHxK: jax.Array, placement: Placement) -> jax.Array:
+    """The heads together again, [B, T, D], a partial sum over them."""
     heads_BxTxHxK = placement.inside(heads_BxHxTxK, HEADS).transpose(0, 2, 1, 3)
     return project_back(heads_BxTxHxK, out_DxHxK, native.takes(placement, heads_BxTxHxK, out_DxHxK))
 

@@ -25,6 +25,7 @@ RULES: dict[str, tuple[MeshAxes, MeshAxes]] = {
     "blocks": (None, None),  # layers outside of a pipeline's towers: stacked, and on every stage
     "embed": (RINGS, None),
     "heads": ("model", "model"),
+    "kv_heads": ("model", "model"),  # of keys and values, where fewer than of queries
     "pool": (None, None),  # the heads of one query over a picture: too little work to be split
     "kv": (None, None),
     "mlp": ("model", "model"),
@@ -52,6 +53,7 @@ ACTIVATION_RULES: dict[str, MeshAxes] = {
     "length": "sequence",
     "embed": None,
     "heads": "model",
+    "kv_heads": "model",
     "kv": None,
     "mlp": "model",
     "vocab": "model",

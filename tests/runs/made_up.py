@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from data_pipelines.text import vocabulary
 from pangu_jax.runs.checkpoints import Checkpoints
 from pangu_jax.runs.run_directory import RunDirectory
-from pangu_jax.workloads.language.model import encoder_decoder
+from pangu_jax.workloads.language.model import architecture
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 
 TEXTS = ["这家店的东西很好，价格也便宜。", "质量太差了，不会再买，失望。"]
@@ -48,7 +48,7 @@ def words(folder: Path) -> vocabulary.Vocabulary:
 
 def params(seed: int = 0) -> dict[str, Any]:
     """Parameters that say something else for each prompt."""
-    return jax.tree.map(lambda w: 2 * w, encoder_decoder.init(CONFIG, jax.random.key(seed)))
+    return jax.tree.map(lambda w: 2 * w, architecture.init(CONFIG, jax.random.key(seed)))
 
 
 def language_run(path: Path, vocabulary: vocabulary.Vocabulary, bindings: str = "", steps=(4, 8)) -> Path:

@@ -19,7 +19,7 @@ from pangu_jax.apps.language.loaded import LoadedModel, writes_causally
 from pangu_jax.verbs import model_flags
 from pangu_jax.verbs.generate import read_prompts
 from pangu_jax.verbs.sampling_flags import SamplingFlags
-from pangu_jax.workloads.language.model import encoder_decoder
+from pangu_jax.workloads.language.model import architecture
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.workloads.language.model.forward import Forward
 
@@ -32,7 +32,7 @@ class Bytes:
     """What `loading.load` gives, with a vocabulary of bytes; remembers the modes that it was asked for."""
 
     def __init__(self):
-        self.forward, self.params = Forward(CONFIG), encoder_decoder.init(CONFIG, jax.random.key(0))
+        self.forward, self.params = Forward(CONFIG), architecture.init(CONFIG, jax.random.key(0))
         self.vocabulary = SimpleNamespace(special=SimpleNamespace(modes={"[S]": 1, "[C]": 2}))
         self.modes = []
 

@@ -14,7 +14,7 @@ from pangu_jax.recipes import Recipe, Reference
 from pangu_jax.runs import opening
 from pangu_jax.runs.opening import Found
 from pangu_jax.workloads import RunContext
-from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
+from pangu_jax.workloads.language.model.architecture import Architecture
 from pangu_jax.workloads.language.model.forward import Forward
 from pangu_jax.workloads.language.stored_vocabulary import StoredVocabulary
 from pangu_jax.workloads.language.workload import LanguageModel
@@ -38,7 +38,7 @@ class LoadedModel:
       run: where tensors of a forward pass are, and the dtype of products.
     """
 
-    config: EncoderDecoderConfig
+    config: Architecture
     params: Tree
     vocabulary: Vocabulary
     manifest: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -89,7 +89,7 @@ class LanguageRun(NamedTuple):
     """What a run is that was not tuned, before its parameters are read."""
 
     description: opening.RunDescription
-    config: EncoderDecoderConfig
+    config: Architecture
     vocabulary: Vocabulary
 
 

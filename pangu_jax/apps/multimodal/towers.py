@@ -20,7 +20,7 @@ from pangu_jax.errors import UserError
 from pangu_jax.runs import checkpoint_files, found_checkpoint, opening
 from pangu_jax.runs.run_directory import RunDirectory
 from pangu_jax.workloads import Tree, Workload
-from pangu_jax.workloads.language.model import encoder_decoder
+from pangu_jax.workloads.language.model import architecture
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.workloads.language.workload import LanguageModel
 
@@ -112,7 +112,12 @@ class TextTowerOfRun:
         _require_whole(self._directory)
         workload: Any = _language(self._directory)
         self.vocabulary = PieceVocabulary.from_file(workload.data.file)
-        own: EncoderDecoderConfig = workload.model
+        own = workload.model
+        if not isinstance(own, EncoderDecoderConfig):
+            raise UserError(
+                f"{self.named} is a decoder alone, which makes no vector of a text: give the run of an "
+                "encoder-decoder"
+            )
         if self.vocabulary.size > own.vocab_size:
             raise UserError(
                 f"{workload.data.file} has {self.vocabulary.size} ids and the model {own.vocab_size} rows: "
@@ -133,7 +138,7 @@ class TextTowerOfRun:
 
     def restore(self, shardings: Tree) -> Tree:
         """See `LearntTower`. UserError where the checkpoint is damaged, or is not of this shape."""
-        init = functools.partial(encoder_decoder.init, self.config)
+        init = functools.partial(architecture.init, self.config)
         shapes = jax.eval_shape(init, jax.random.key(0))
         wanted = placed({name: shapes[name] for name in shardings}, shardings)
         with found_checkpoint.find(self._directory, self._pinned) as stored:

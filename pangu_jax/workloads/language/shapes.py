@@ -1,11 +1,36 @@
-"""An encoder-decoder in numbers (`pangu_jax.workloads.shape`)."""
+"""Language models in numbers (`pangu_jax.workloads.shape`)."""
 
+from pangu_jax.workloads.language.model.architecture import Architecture
+from pangu_jax.workloads.language.model.decoder import DecoderConfig
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.workloads.shape import Attention, End, Product, Shape, Tower
 
 
-def shape_of(m: EncoderDecoderConfig, encoder: int, decoder: int) -> Shape:
+def shape_of(model: Architecture, encoder: int, decoder: int) -> Shape:
     """A model in numbers, for windows of so many tokens."""
+    if isinstance(model, DecoderConfig):
+        return _decoder(model, decoder)
+    return _encoder_decoder(model, encoder, decoder)
+
+
+def _decoder(m: DecoderConfig, tokens: int) -> Shape:
+    d = m.d_model
+    products = (
+        Product(d, m.heads * m.width, tokens, "columns", saved=True),
+        Product(d, 2 * m.kv_heads * m.width, tokens, "columns", saved=True),
+        Product(m.heads * m.width, d, tokens, "rows", saved=False),
+        *[Product(d, m.d_ff, tokens, "columns", saved=True)] * (2 if m.gated else 1),
+        Product(m.d_ff, d, tokens, "rows", saved=False),
+    )
+    attention = Attention(m.heads, m.width, tokens, tokens, causal=True, plain=False)
+    ends = (
+        End("embedding", m.vocab_size, d, tokens, "lookup", "rows"),
+        End("head", d, m.vocab_size, tokens, "product", "columns", m.loss_chunks, tied=m.tied_head),
+    )
+    return Shape((Tower("decoder", m.layers, tokens, d, products, (attention,), 2),), ends)
+
+
+def _encoder_decoder(m: EncoderDecoderConfig, encoder: int, decoder: int) -> Shape:
     d, joined = m.d_model, m.heads * m.width
     biased = m.position == "relative"
 

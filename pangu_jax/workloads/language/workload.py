@@ -1,4 +1,5 @@
-"""Pangu NLP under the trainer: an encoder-decoder over packed windows of a weighted mixture of tasks."""
+"""Pangu NLP under the trainer: an encoder-decoder, or a decoder alone, over packed windows of a weighted
+mixture of tasks."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,14 +25,19 @@ from pangu_jax.workloads import (
     Variables,
 )
 from pangu_jax.workloads.exhibits import Exhibit, Table
-from pangu_jax.workloads.language.model import encoder_decoder, forward
+from pangu_jax.workloads.language.model import architecture
+from pangu_jax.workloads.language.model.architecture import Architecture
+from pangu_jax.workloads.language.model.decoder import DecoderConfig
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
-from pangu_jax.workloads.language.model.forward import Forward, Loss, Payload
+from pangu_jax.workloads.language.model.forward import Forward, Payload
+from pangu_jax.workloads.language.model.token_loss import Loss
 from pangu_jax.workloads.language.shapes import shape_of
 from pangu_jax.workloads.language.stored_vocabulary import FILE, StoredVocabulary
 from pangu_jax.workloads.shape import Shape
 
-gin.external_configurable(EncoderDecoderConfig, "EncoderDecoder", module="pangu_jax.models")
+CONFIGS = {"EncoderDecoder": EncoderDecoderConfig, "Decoder": DecoderConfig}
+for _name, _config in CONFIGS.items():
+    gin.external_configurable(_config, _name, module="pangu_jax.models")
 
 NGRAMS = ("unigram", "bigram")
 
@@ -101,10 +107,10 @@ class Drawing(Protocol):
 
 @gin.configurable(module="pangu_jax.workloads.language")
 class LanguageModel(PipelinedWorkload):
-    """An encoder-decoder language model.
+    """A language model: an encoder-decoder, or a decoder alone.
 
     Args:
-      model: the shape, @EncoderDecoder().
+      model: the shape, @EncoderDecoder() or @Decoder().
       data: where windows of tokens come from, such as @corpus().
       samples: how a report's texts are drawn, beside the likeliest ones: @Sampling(); None draws as
         `pangu_jax.apps.language.decoding.samples` has it.
@@ -115,7 +121,7 @@ class LanguageModel(PipelinedWorkload):
 
     def __init__(
         self,
-        model: EncoderDecoderConfig = gin.REQUIRED,
+        model: Architecture = gin.REQUIRED,
         data: TokenData = gin.REQUIRED,
         samples: Drawing | None = None,
     ):
@@ -131,7 +137,7 @@ class LanguageModel(PipelinedWorkload):
         model = recipe.arguments(reference).get("model")
         if not isinstance(model, Reference):
             return {}
-        return EncoderDecoderConfig(**recipe.arguments(model)).dimensions()
+        return CONFIGS[model.selector.rpartition(".")[2]](**recipe.arguments(model)).dimensions()
 
     @classmethod
     def from_run(cls, recipe: Recipe, reference: Reference, directory: Path) -> "LanguageModel":
@@ -147,16 +153,20 @@ class LanguageModel(PipelinedWorkload):
 
     def init(self, key: jax.Array) -> Variables:
         """Fresh fp32 parameters."""
-        return Variables(encoder_decoder.init(self.model, key))
+        return Variables(architecture.init(self.model, key))
 
     def logical_axes(self) -> Variables:
         """Logical axes of every parameter."""
-        return Variables(encoder_decoder.axes(self.model))
+        return Variables(architecture.axes(self.model))
 
     def dimensions(self) -> dict[str, int]:
         """What a layout must divide."""
-        lengths = {"encoder_length": self.data.encoder_length, "decoder_length": self.data.decoder_length}
-        return self.model.dimensions() | lengths
+        return self.model.dimensions() | {f"{tower}_length": n for tower, n in self._lengths().items()}
+
+    def _lengths(self) -> dict[str, int]:
+        """Tokens of a window of each tower."""
+        lengths = {"encoder": self.data.encoder_length, "decoder": self.data.decoder_length}
+        return {tower: lengths[tower] for tower in self.model.towers}
 
     def loss(self, variables: Variables, batch: Batch, keys: jax.Array | None, run: RunContext) -> Sums:
         """Cross-entropy summed over weighted target tokens; `loss/TASK` is each task's, without z-loss."""
@@ -164,7 +174,7 @@ class LanguageModel(PipelinedWorkload):
         return self.sums(self._forward(run).loss(variables.params, batch, keys), batch)
 
     def program(self, run: RunContext, extra: Tree, constants: Tree) -> "LanguageProgram":
-        """The encoder and the decoder as towers of a pipeline."""
+        """The towers as a pipeline runs them."""
         del extra, constants
         return LanguageProgram(self, self._forward(run))
 
@@ -182,10 +192,10 @@ class LanguageModel(PipelinedWorkload):
         return Forward(self.model, run.placement, run.remat, run.dtype, run.kernel, run.streams)
 
     def batch_shapes(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
-        """seqio's packed features of both windows; reads no data."""
-        lengths = {"encoder": self.data.encoder_length, "decoder": self.data.decoder_length}
-        names = ["encoder_input_tokens", "decoder_input_tokens", "decoder_target_tokens"]
-        names += [f"{tower}_{kind}" for tower in lengths for kind in ("segment_ids", "positions")]
+        """seqio's packed features of each tower's windows; reads no data."""
+        lengths = self._lengths()
+        kinds = ("input_tokens", "segment_ids", "positions")
+        names = ["decoder_target_tokens", *(f"{tower}_{kind}" for tower in lengths for kind in kinds)]
         windows = {name: (batch_size, lengths[name.partition("_")[0]]) for name in names}
         shapes = {name: jax.ShapeDtypeStruct(shape, jnp.int32) for name, shape in windows.items()}
         weights = jax.ShapeDtypeStruct((batch_size, lengths["decoder"]), jnp.float32)
@@ -198,7 +208,7 @@ class LanguageModel(PipelinedWorkload):
         """Endless batches of the mixture; UserError where the vocabulary does not fit the model."""
         if self.data.vocabulary_size > self.model.vocab_size:
             raise UserError(
-                f"the vocabulary has {self.data.vocabulary_size} pieces and EncoderDecoder.vocab_size is "
+                f"the vocabulary has {self.data.vocabulary_size} pieces and the model's vocab_size is "
                 f"{self.model.vocab_size}: raise it to at least that, in a multiple of Layout.model"
             )
         return self.data.train_source(batch_size, seed, shift)
@@ -239,8 +249,8 @@ class LanguageModel(PipelinedWorkload):
         return [Table("use of the text", *self.data.use_of_text())] if isinstance(self.data, TextData) else []
 
     def tokens_per_step(self, batch_size: int) -> int:
-        """Positions of both windows, padding included: what the devices work on."""
-        return batch_size * (self.data.encoder_length + self.data.decoder_length)
+        """Positions of all windows, padding included: what the devices work on."""
+        return batch_size * sum(self._lengths().values())
 
     def flops_per_step(self, batch_size: int) -> float:
         """Matrix products forward and backward (3x forward); attention scores of causal pairs count half.
@@ -263,7 +273,7 @@ class LanguageProgram(NamedTuple):
     @property
     def towers(self) -> tuple[str, ...]:
         """Names of the towers, first to last."""
-        return forward.TOWERS
+        return self.forward.config.towers
 
     def begin(self, tower: int, shared: Params, payload: Payload, part: Microbatch) -> Payload:
         """Embeddings of a tower, with the encoder's output for the decoder."""

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pangu_jax.workloads.language.model import encoder_decoder
+from pangu_jax.workloads.language.model import architecture
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.workloads.language.model.forward import Forward, _LayerInputs
 
@@ -48,7 +48,7 @@ def unpacked(batch, number):
 @pytest.mark.parametrize("position", ["rotary", "relative"])
 def test_packed_examples_do_not_see_each_other(position):
     config = dataclasses.replace(CONFIG, position=position)
-    forward, params = Forward(config), encoder_decoder.init(config, jax.random.key(0))
+    forward, params = Forward(config), architecture.init(config, jax.random.key(0))
     batch = packed(np.random.default_rng(0), [(5, 3), (6, 4)], encoder_length=13, decoder_length=9)
     together = jax.jit(forward.loss)(params, batch)
     alone = [forward.loss(params, unpacked(batch, number)) for number in (1, 2)]
@@ -58,7 +58,7 @@ def test_packed_examples_do_not_see_each_other(position):
 
 
 def test_the_decoder_does_not_look_ahead_and_does_read_the_encoder():
-    forward, params = Forward(CONFIG), encoder_decoder.init(CONFIG, jax.random.key(0))
+    forward, params = Forward(CONFIG), architecture.init(CONFIG, jax.random.key(0))
     batch = packed(np.random.default_rng(0), [(6, 6)], encoder_length=6, decoder_length=6)
     loss = jax.jit(lambda batch: forward.loss(params, batch).token_loss_BxT)
     later = dict(batch, decoder_input_tokens=batch["decoder_input_tokens"].copy())
@@ -77,7 +77,7 @@ def test_the_decoder_does_not_look_ahead_and_does_read_the_encoder():
 )
 def test_how_it_runs_changes_no_number(change):
     remat = change.pop("remat", "none")
-    params = encoder_decoder.init(CONFIG, jax.random.key(0))
+    params = architecture.init(CONFIG, jax.random.key(0))
     batch = packed(np.random.default_rng(0), [(6, 6)], encoder_length=7, decoder_length=8)
 
     def gradient(config, remat):
@@ -92,7 +92,7 @@ def test_how_it_runs_changes_no_number(change):
 
 def test_dropout_draws_anew_for_each_key_and_leaves_the_mean():
     config = dataclasses.replace(CONFIG, dropout=0.3)
-    params = encoder_decoder.init(config, jax.random.key(0))
+    params = architecture.init(config, jax.random.key(0))
     batch = packed(np.random.default_rng(0), [(6, 6)], encoder_length=6, decoder_length=6)
     loss = jax.jit(lambda seed: Forward(config).loss(params, batch, jax.random.key(seed)[None]).total)
     first, again, other = loss(1), loss(1), loss(2)
@@ -108,7 +108,7 @@ def test_rare_dropout_is_as_rare_in_bfloat16():
 
 
 def test_bfloat16_follows_float32():
-    params = encoder_decoder.init(CONFIG, jax.random.key(0))
+    params = architecture.init(CONFIG, jax.random.key(0))
     batch = packed(np.random.default_rng(0), [(6, 6)], encoder_length=6, decoder_length=6)
     exact = Forward(CONFIG).loss(params, batch).total
     rounded = Forward(CONFIG, dtype=jnp.bfloat16).loss(params, batch).total
@@ -117,8 +117,8 @@ def test_bfloat16_follows_float32():
 
 def test_every_parameter_is_annotated_and_stacked():
     for config in (CONFIG, dataclasses.replace(CONFIG, position="relative", tied_head=False, gated=False)):
-        params = jax.eval_shape(lambda config=config: encoder_decoder.init(config, jax.random.key(0)))
-        axes = encoder_decoder.axes(config)
+        params = jax.eval_shape(lambda config=config: architecture.init(config, jax.random.key(0)))
+        axes = architecture.axes(config)
         jax.tree.map(lambda leaf, names: leaf.ndim == len(names) or pytest.fail(str(names)), params, axes)
         assert all(leaf.shape[0] == 2 for leaf in jax.tree.leaves([params["encoder"], params["decoder"]]))
 

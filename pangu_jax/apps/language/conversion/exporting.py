@@ -21,7 +21,7 @@ from pangu_jax.runs.exchange import folders
 from pangu_jax.runs.exchange.tensors import DTYPES, NAMES, Shards, write_json
 from pangu_jax.runs.inference_layout import ANY, Devices, Spread
 from pangu_jax.runs.opening import Found
-from pangu_jax.workloads.language.model import encoder_decoder
+from pangu_jax.workloads.language.model import architecture
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 
 TORCH = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
@@ -121,13 +121,15 @@ def examine(found: Found) -> Saved:
             for path, array in arrays
             if path.startswith("params/")
         }
-        read = partial(_on_disk, found, described.spread, encoder_decoder.axes(config))
+        read = partial(_on_disk, found, described.spread, architecture.axes(config))
         trained_with = found.manifest.get("fingerprint", {}).get("vocabulary", vocabulary.fingerprint)
         if trained_with != vocabulary.fingerprint:
             raise UserError(
                 f"{vocabulary.file} (sha256 {vocabulary.fingerprint[:12]}) is not the vocabulary that step "
                 f"{found.step} was trained with ({trained_with[:12]}); bring that one back"
             )
+    if not isinstance(config, EncoderDecoderConfig):
+        raise UserError(f"{where}: a decoder alone is no T5")
     kept = found.manifest.get(KEY, {}).get("config", {})
     theirs = configs.to_theirs(config, kept, str(found.directory.path))
     theirs.pop("dtype", None)  # what version 5 calls `torch_dtype`

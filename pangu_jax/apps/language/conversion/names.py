@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from pangu_jax.models.parameters import Tree
-from pangu_jax.workloads.language.model import encoder_decoder
+from pangu_jax.workloads.language.model import architecture
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 
 Shape = tuple[int, ...]
@@ -108,7 +108,7 @@ UNUSED = ("decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weigh
 
 def shapes(config: EncoderDecoderConfig) -> dict[str, Shape]:
     """Path ("encoder/attention/qkv") -> shape of every parameter of ours."""
-    tree = jax.eval_shape(lambda: encoder_decoder.init(config, jax.random.key(0)))
+    tree = jax.eval_shape(lambda: architecture.init(config, jax.random.key(0)))
     return {path: leaf.shape for path, leaf in by_path(tree).items()}
 
 

@@ -22,10 +22,10 @@ from pangu_jax.apps.language.decoding.settings import Beam, Greedy, Sampling, Se
 from pangu_jax.apps.language.decoding.text_stream import TextStream
 from pangu_jax.errors import UserError
 from pangu_jax.models.parameters import Tree
-from pangu_jax.workloads.language.model import incremental
+from pangu_jax.workloads.language.model import decoder_weights, incremental
 from pangu_jax.workloads.language.model.forward import Forward
 
-prepare = jax.jit(incremental.prepare, static_argnames=("forward",))
+prepare = jax.jit(decoder_weights.prepare, static_argnames=("forward",))
 
 
 class Generator:

@@ -1,4 +1,7 @@
-"""Prefill of a batch of queries: the encoder once, the prefixes in one pass, and then step by step."""
+"""Prefill of a batch of queries: the encoder once, the prefixes in one pass, and then step by step.
+
+A decoder alone reads no `inputs`: its queries are prefixes.
+"""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -17,14 +20,14 @@ class Prefill(NamedTuple):
     """What stays as it is while a batch of queries is answered.
 
     Attributes:
-      weights: the decoder's, from `incremental.prepare`.
-      memory: the encoder's output as keys and values.
+      weights: the decoder's, from `decoder_weights.prepare`.
+      memory: the encoder's output as keys and values; None of a decoder alone.
       first_B: int32, column of each query's start token; what is before it is padding.
       bias_HxL: T5's bias by distance, or None.
     """
 
     weights: Tree
-    memory: EncoderMemory
+    memory: EncoderMemory | None
     first_B: jax.Array
     bias_HxL: jax.Array | None
 
@@ -51,9 +54,11 @@ def read(
 
     All tokens of the histories but the last are in the cache's first columns.
     """
-    batch = encoder_batch(inputs_BxS)
-    seen_BxS = batch["encoder_segment_ids"]
-    memory = incremental.encode_memory(forward, weights, forward.encode(params, batch), seen_BxS)
+    memory = None
+    if "encoder" in forward.config.towers:
+        batch = encoder_batch(inputs_BxS)
+        seen_BxS = batch["encoder_segment_ids"]
+        memory = incremental.encode_memory(forward, weights, forward.encode(params, batch), seen_BxS)
     prefix_len = history_BxW.shape[1] - 1
     prefilled = Prefill(
         weights,

@@ -12,10 +12,11 @@ import jax
 import jax.numpy as jnp
 
 from pangu_jax.apps.language.decoding.prefill import encoder_batch
-from pangu_jax.models import attention, positions
+from pangu_jax.models import attention
 from pangu_jax.models.attention import Attend
 from pangu_jax.models.parameters import Tree
-from pangu_jax.workloads.language.model.forward import TOWERS, Forward, Payload
+from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
+from pangu_jax.workloads.language.model.forward import Forward, Payload
 
 Pool = Literal["encoder", "decoder_mean", "decoder_last"]
 Batch = Mapping[str, jax.Array]
@@ -76,14 +77,8 @@ class TrieForward(Forward):
 
     def _bias(self, table_NxH: jax.Array, depth_BxM: jax.Array) -> jax.Array:
         """T5's bias by the distance of two columns on their path, [B, H, M, M]."""
-        columns = depth_BxM.shape[1]
-        buckets_MxM = positions.relative_buckets(
-            columns,
-            columns,
-            bidirectional=False,
-            buckets=self.config.relative_buckets,
-            max_distance=self.config.relative_max_distance,
-        )
+        assert isinstance(self.config, EncoderDecoderConfig), "no other has a bias"
+        buckets_MxM = self.config.buckets(depth_BxM.shape[1], bidirectional=False)
         by_distance_MxH = table_NxH[buckets_MxM[-1, ::-1]]
         distance_BxMxM = jnp.maximum(depth_BxM[:, :, None] - depth_BxM[:, None], 0)
         return jnp.moveaxis(by_distance_MxH[distance_BxMxM], -1, 1).astype(jnp.float32)
@@ -167,13 +162,16 @@ def _pooled(
 def _encoded(
     forward: TrieForward, params: Tree, batch: Batch, keys_B: jax.Array | None, lowest: int
 ) -> tuple[Payload, Batch]:
-    """What enters the decoder, the encoder's normed output with it; and the features of both towers."""
-    features = encoder_batch(batch["inputs"]) | {
+    """What enters the decoder, an encoder's normed output with it; and the features of all towers."""
+    features = {
         "decoder_input_tokens": batch["tokens"],
         "decoder_segment_ids": jnp.ones_like(batch["tokens"]),
         "decoder_positions": batch["depth"],
         "decoder_sees": batch["sees"],
     }
+    if "encoder" not in forward.config.towers:
+        return forward.begin_tower(0, params, {}, features), features
+    features = encoder_batch(batch["inputs"]) | features
     payload = forward.begin_tower(0, params, {}, features)
     payload = _run(forward, 0, params, payload, features, keys_B, lowest - 1)
     return forward.begin_tower(1, params, payload, features), features
@@ -184,14 +182,15 @@ def _hidden(
 ) -> jax.Array:
     """The decoder's final hidden states, [B, M, D], scaled for the head."""
     payload, features = _encoded(forward, params, batch, keys_B, lowest)
-    frozen = lowest - 1 - forward.config.encoder_layers
-    payload = _run(forward, 1, params, payload, features, keys_B, frozen)
+    config = forward.config
+    frozen = lowest - 1 - config.encoder_layers
+    payload = _run(forward, config.towers.index("decoder"), params, payload, features, keys_B, frozen)
     return forward._hidden(params, *payload["decoder"])
 
 
 def _run(forward, tower, params, payload, features, keys_B, frozen):
     """A tower's layers; `frozen` of them, the lowest, are outside of the backward pass."""
-    layers = params[TOWERS[tower]]
+    layers = params[forward.config.towers[tower]]
     count = jax.tree.leaves(layers)[0].shape[0]
     frozen = min(max(frozen, 0), count)
     if frozen:

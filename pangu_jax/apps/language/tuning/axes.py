@@ -7,18 +7,18 @@ import jax
 from pangu_jax.models import attention
 from pangu_jax.models.parameters import Tree
 from pangu_jax.models.placement import LogicalAxes
-from pangu_jax.workloads.language.model import encoder_decoder
-from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
+from pangu_jax.workloads.language.model import architecture
+from pangu_jax.workloads.language.model.architecture import Architecture
 
 
-def of(config: EncoderDecoderConfig, tree: Tree) -> Tree:
+def of(config: Architecture, tree: Tree) -> Tree:
     """A tuple of logical axes for each array of a tree of parameters, complete or not, real or abstract."""
     return jax.tree_util.tree_map_with_path(
         lambda path, leaf: _of(config, tuple(entry.key for entry in path), leaf.shape), tree
     )
 
 
-def _of(config: EncoderDecoderConfig, path: tuple[str, ...], shape: tuple[int, ...]) -> LogicalAxes:
+def _of(config: Architecture, path: tuple[str, ...], shape: tuple[int, ...]) -> LogicalAxes:
     *inner, name = path
     if name == "embedding" and shape[0] != config.vocab_size:
         return (None, "embed")  # below the words, a soft prompt, and no mesh axis divides them together
@@ -32,9 +32,9 @@ def _of(config: EncoderDecoderConfig, path: tuple[str, ...], shape: tuple[int, .
     return (None,) * len(shape)  # small: a classifier, a soft prompt
 
 
-def _known(config: EncoderDecoderConfig, path: tuple[str, ...]) -> LogicalAxes | None:
+def _known(config: Architecture, path: tuple[str, ...]) -> LogicalAxes | None:
     """Of a weight of the model; None where it has none of that name."""
-    found: Any = encoder_decoder.axes(config)
+    found: Any = architecture.axes(config)
     for name in path:
         if not isinstance(found, dict) or name not in found:
             return None

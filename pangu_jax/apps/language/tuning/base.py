@@ -6,14 +6,14 @@ from typing import Protocol
 import jax
 
 from pangu_jax.workloads import Tree
-from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
+from pangu_jax.workloads.language.model.architecture import Architecture
 
 
 class Base(Protocol):
     """The model that is tuned."""
 
     @property
-    def config(self) -> EncoderDecoderConfig:
+    def config(self) -> Architecture:
         """Its shape."""
         ...
 
@@ -39,7 +39,7 @@ class Base(Protocol):
 class InMemoryBase:
     """A base whose parameters are here already, such as that of a sweep; they are not changed."""
 
-    config: EncoderDecoderConfig
+    config: Architecture
     params: Tree
     fingerprint: dict[str, str] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)

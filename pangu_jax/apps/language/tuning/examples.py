@@ -14,7 +14,7 @@ import numpy as np
 from pangu_jax.apps.language.decoding import queries, trie
 from pangu_jax.apps.language.decoding.queries import Query, round_up
 from pangu_jax.errors import UserError
-from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
+from pangu_jax.workloads.language.model.architecture import Architecture
 
 WIDTHS = 2  # of a batch: each has programs of its own
 
@@ -140,12 +140,12 @@ def numbered(examples: Sequence[Labelled]) -> list[Labelled]:
     ]
 
 
-def prompt_ids(config: EncoderDecoderConfig, length: int) -> np.ndarray:
+def prompt_ids(config: Architecture, length: int) -> np.ndarray:
     """Ids of a soft prompt's vectors: those after the vocabulary's. int32 [length]."""
     return np.arange(config.vocab_size, config.vocab_size + length, dtype=np.int32)
 
 
-def with_prompt(config: EncoderDecoderConfig, asked: Sequence[Labelled], length: int) -> list[Labelled]:
+def with_prompt(config: Architecture, asked: Sequence[Labelled], length: int) -> list[Labelled]:
     """Examples with a soft prompt before the encoder's tokens, except where they hold one already."""
     prompt = prompt_ids(config, length)
 

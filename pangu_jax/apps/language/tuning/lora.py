@@ -8,8 +8,7 @@ import jax
 from pangu_jax.errors import UserError
 from pangu_jax.models import low_rank
 from pangu_jax.models.parameters import Tree
-from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
-from pangu_jax.workloads.language.model.forward import TOWERS
+from pangu_jax.workloads.language.model.architecture import Architecture
 
 
 @gin.configurable
@@ -18,7 +17,8 @@ class LoRA:
     """W + (alpha / rank) B A, where A and B learn (Hu et al., arXiv 2106.09685).
 
     A starts random and B at zero, so that the model starts as it was. A weight counts as one matrix [inputs,
-    outputs] however many heads and parts it holds: "qkv" has one A for queries, keys and values.
+    outputs] however many heads and parts it holds: "qkv" has one A for queries, keys and values. A decoder
+    alone has "query" and "key_value" in its place.
 
     Args:
       rank: of the difference.
@@ -42,16 +42,14 @@ class LoRA:
         if not self.targets or set(self.targets) - set(known):
             raise UserError(f"LoRA.targets = {self.targets}: name some of {', '.join(known)}")
 
-    def prepare(
-        self, config: EncoderDecoderConfig, params: Tree, key: jax.Array, classes: int
-    ) -> tuple[Tree, Tree]:
-        del config, classes
+    def prepare(self, config: Architecture, params: Tree, key: jax.Array, classes: int) -> tuple[Tree, Tree]:
+        del classes
         trainable: Tree = {}
-        for tower in TOWERS:
+        for tower in config.towers:
             found, key = low_rank.pairs(params[tower], self.targets, self.rank, key)
             trainable |= {tower: found} if found else {}
         return trainable, params
 
-    def merge(self, config: EncoderDecoderConfig, trainable: Tree, frozen: Tree) -> Tree:
+    def merge(self, config: Architecture, trainable: Tree, frozen: Tree) -> Tree:
         del config
         return low_rank.added(frozen, trainable, self.alpha / self.rank)

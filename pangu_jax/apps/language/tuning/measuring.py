@@ -17,7 +17,7 @@ from pangu_jax.apps.language.tuning.sources import HeldOutSource
 from pangu_jax.models.parameters import Tree
 from pangu_jax.models.placement import OneDevice
 from pangu_jax.workloads import RunContext
-from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
+from pangu_jax.workloads.language.model.architecture import Architecture
 
 BATCH = 32
 ONE_DEVICE = RunContext(OneDevice())
@@ -42,7 +42,7 @@ class Measured(NamedTuple):
 
 
 def measure(
-    config: EncoderDecoderConfig,
+    config: Architecture,
     params: Tree,
     asked: Sequence[Labelled],
     tuning: Tuning = Tuning(),  # noqa: B008 - immutable
@@ -71,7 +71,7 @@ def measure(
 
 
 def measure_rows(
-    config: EncoderDecoderConfig, params: Tree, rows: Rows, tuning: Tuning, run: RunContext = ONE_DEVICE
+    config: Architecture, params: Tree, rows: Rows, tuning: Tuning, run: RunContext = ONE_DEVICE
 ) -> Measured:
     """As `measure`, of examples that are arrays already."""
     forward = TrieForward(config, run.placement, dtype=run.dtype)

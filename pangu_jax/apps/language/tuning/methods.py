@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from pangu_jax.apps.language.decoding.trie_forward import Pool
 from pangu_jax.apps.language.tuning.examples import Labelled, numbered, with_prompt
 from pangu_jax.models.parameters import Tree
-from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
+from pangu_jax.workloads.language.model.architecture import Architecture
 
 
 class Method(Protocol):
@@ -31,12 +31,10 @@ class Method(Protocol):
     from_below: bool
     prompt: int
 
-    def prepare(
-        self, config: EncoderDecoderConfig, params: Tree, key: jax.Array, classes: int
-    ) -> tuple[Tree, Tree]:
+    def prepare(self, config: Architecture, params: Tree, key: jax.Array, classes: int) -> tuple[Tree, Tree]:
         """(trainable, frozen) trees at the start; `classes` is how many candidates an example has."""
 
-    def merge(self, config: EncoderDecoderConfig, trainable: Tree, frozen: Tree) -> Tree:
+    def merge(self, config: Architecture, trainable: Tree, frozen: Tree) -> Tree:
         """Complete parameters, for the forward pass, decoding and scoring as they are."""
 
 
@@ -53,13 +51,11 @@ class FineTuning:
     from_below = False
     prompt = 0
 
-    def prepare(
-        self, config: EncoderDecoderConfig, params: Tree, key: jax.Array, classes: int
-    ) -> tuple[Tree, Tree]:
+    def prepare(self, config: Architecture, params: Tree, key: jax.Array, classes: int) -> tuple[Tree, Tree]:
         del config, key, classes
         return params, {}
 
-    def merge(self, config: EncoderDecoderConfig, trainable: Tree, frozen: Tree) -> Tree:
+    def merge(self, config: Architecture, trainable: Tree, frozen: Tree) -> Tree:
         del config, frozen
         return trainable
 
@@ -81,21 +77,17 @@ class Head:
     from_below = False
     prompt = 0
 
-    def prepare(
-        self, config: EncoderDecoderConfig, params: Tree, key: jax.Array, classes: int
-    ) -> tuple[Tree, Tree]:
+    def prepare(self, config: Architecture, params: Tree, key: jax.Array, classes: int) -> tuple[Tree, Tree]:
         kernel_DxC = jax.random.normal(key, (config.d_model, classes)) * config.d_model**-0.5
         fresh = {"classifier": {"kernel": kernel_DxC, "bias": jnp.zeros(classes)}}
         return (fresh, params) if self.alone else (params | fresh, {})
 
-    def merge(self, config: EncoderDecoderConfig, trainable: Tree, frozen: Tree) -> Tree:
+    def merge(self, config: Architecture, trainable: Tree, frozen: Tree) -> Tree:
         del config
         return frozen | trainable
 
 
-def asked_by(
-    method: Method, config: EncoderDecoderConfig, examples: Sequence[Labelled] | None
-) -> list[Labelled]:
+def asked_by(method: Method, config: Architecture, examples: Sequence[Labelled] | None) -> list[Labelled]:
     """Examples as a method asks for them: with its prompt, or for a classifier with numbers for words."""
     found = with_prompt(config, examples or (), method.prompt)
     return numbered(found) if method.pool else found

@@ -10,10 +10,11 @@ from pangu_jax.apps.language.tuning.methods import overlaid
 from pangu_jax.errors import UserError
 from pangu_jax.models.normalization import rms_norm
 from pangu_jax.models.parameters import Tree
+from pangu_jax.workloads.language.model.architecture import Architecture
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
-from pangu_jax.workloads.language.model.forward import TOWERS
 
 FIRST_WORD = 3  # before it come padding, the end and the unknown
+TOWERS = EncoderDecoderConfig.towers  # all that a model may have
 FREQUENT = 5000  # Lester et al. start from the words that are met most, which a vocabulary lists first
 
 
@@ -48,9 +49,7 @@ class PromptTuning:
     def prompt(self) -> int:
         return self.length
 
-    def prepare(
-        self, config: EncoderDecoderConfig, params: Tree, key: jax.Array, classes: int
-    ) -> tuple[Tree, Tree]:
+    def prepare(self, config: Architecture, params: Tree, key: jax.Array, classes: int) -> tuple[Tree, Tree]:
         del classes
         _require_untuned(config, params)
         which, inner = jax.random.split(key)
@@ -61,7 +60,7 @@ class PromptTuning:
             prompt["down"] = jnp.zeros((width, width))
         return (params | {"prompt": prompt}, {}) if self.tune_model else ({"prompt": prompt}, params)
 
-    def merge(self, config: EncoderDecoderConfig, trainable: Tree, frozen: Tree) -> Tree:
+    def merge(self, config: Architecture, trainable: Tree, frozen: Tree) -> Tree:
         del config
         params = frozen | trainable
         prompt = params.pop("prompt")
@@ -81,11 +80,11 @@ class PrefixTuning:
 
     Args:
       length: of the prefix.
-      towers: which have one.
+      towers: which have one; all of the model when None.
     """
 
     length: int = 16
-    towers: tuple[str, ...] = TOWERS
+    towers: tuple[str, ...] | None = None
 
     pool = None
     from_below = False
@@ -94,33 +93,37 @@ class PrefixTuning:
     def __post_init__(self):
         if self.length < 1:
             raise UserError(f"PrefixTuning.length = {self.length}: give at least 1")
-        if not self.towers or set(self.towers) - set(TOWERS):
+        if self.towers is not None and (not self.towers or set(self.towers) - set(TOWERS)):
             raise UserError(f"PrefixTuning.towers = {self.towers}: name some of {', '.join(TOWERS)}")
 
-    def prepare(
-        self, config: EncoderDecoderConfig, params: Tree, key: jax.Array, classes: int
-    ) -> tuple[Tree, Tree]:
+    def prepare(self, config: Architecture, params: Tree, key: jax.Array, classes: int) -> tuple[Tree, Tree]:
         del classes
         words_PxD = params["embedding"][_frequent(config, key, self.length)]
 
         def prefix(tower: Tree) -> jax.Array:
-            def layer(scale_D: jax.Array, qkv_DxHx3xK: jax.Array) -> jax.Array:
-                return jnp.einsum("pd,dhck->hcpk", rms_norm(words_PxD, scale_D), qkv_DxHx3xK[:, :, 1:])
+            def layer(scale_D: jax.Array, key_value_DxHx2xK: jax.Array) -> jax.Array:
+                normed_PxD = rms_norm(words_PxD, scale_D, config.epsilon)
+                return jnp.einsum("pd,dhck->hcpk", normed_PxD, key_value_DxHx2xK)
 
-            return jax.vmap(layer)(tower["attention_norm"]["scale"], tower["attention"]["qkv"])
+            own = tower["attention"]
+            key_value = own["key_value"] if "key_value" in own else own["qkv"][:, :, :, 1:]
+            return jax.vmap(layer)(tower["attention_norm"]["scale"], key_value)
 
-        return {name: {"attention": {"prefix": prefix(params[name])}} for name in self.towers}, params
+        if missing := set(self.towers or ()) - set(config.towers):
+            raise UserError(f"PrefixTuning.towers names {', '.join(missing)}, which this model has not")
+        towers = self.towers or config.towers
+        return {name: {"attention": {"prefix": prefix(params[name])}} for name in towers}, params
 
-    def merge(self, config: EncoderDecoderConfig, trainable: Tree, frozen: Tree) -> Tree:
+    def merge(self, config: Architecture, trainable: Tree, frozen: Tree) -> Tree:
         del config
         return overlaid(frozen, trainable)
 
 
-def _frequent(config: EncoderDecoderConfig, key: jax.Array, count: int) -> jax.Array:
+def _frequent(config: Architecture, key: jax.Array, count: int) -> jax.Array:
     return jax.random.randint(key, (count,), FIRST_WORD, min(FREQUENT, config.vocab_size))
 
 
-def _require_untuned(config: EncoderDecoderConfig, params: Tree) -> None:
+def _require_untuned(config: Architecture, params: Tree) -> None:
     if len(params["embedding"]) > config.vocab_size:
         raise UserError(
             "this model has a soft prompt already, and a second one would have its ids; tune its base instead"

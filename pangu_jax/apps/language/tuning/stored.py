@@ -30,7 +30,8 @@ from pangu_jax.runs.inference_layout import Devices, Spread
 from pangu_jax.runs.opening import Found
 from pangu_jax.runs.run_directory import RunDirectory
 from pangu_jax.workloads.language import LanguageModel
-from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
+from pangu_jax.workloads.language.model import architecture
+from pangu_jax.workloads.language.model.architecture import Architecture
 from pangu_jax.workloads.language.stored_vocabulary import StoredVocabulary
 
 METHODS: dict[str, Any] = {
@@ -43,7 +44,7 @@ class StoredCheckpoint(Protocol):
 
     directory: Path
     step: int
-    config: EncoderDecoderConfig
+    config: Architecture
     shapes: Tree
 
 
@@ -105,7 +106,7 @@ def load(found: Found, load_base: Load, *, float32: bool = False) -> LoadedModel
     directory, tuning = found.directory, found.manifest["tuning"]
     vocabulary = StoredVocabulary(directory.path).vocabulary
     try:
-        how, config = method(tuning), EncoderDecoderConfig(**tuning["model"])
+        how, config = method(tuning), architecture.of_fields(tuning["model"])
     except (KeyError, TypeError, ValueError) as error:
         where = directory.checkpoints / str(found.step)
         raise UserError(f"{where} does not say how it was tuned ({error}); tune it again") from None
@@ -168,7 +169,7 @@ def _base(found: Found, load: Load) -> LoadedModel:
     return base
 
 
-def _complete(found: Found, config: EncoderDecoderConfig, spread: Spread, dtype: jnp.dtype) -> Tree:
+def _complete(found: Found, config: Architecture, spread: Spread, dtype: jnp.dtype) -> Tree:
     """The abstract tree of complete parameters; what the layout does not divide is on every device."""
 
     def leaf(shape: jax.ShapeDtypeStruct, axes: LogicalAxes) -> jax.ShapeDtypeStruct:

@@ -12,7 +12,7 @@ from pangu_jax.apps.language.loading import load_found
 from pangu_jax.runs import base, opening
 from pangu_jax.runs.inference_layout import Devices
 from pangu_jax.workloads import Tree
-from pangu_jax.workloads.language.model import encoder_decoder
+from pangu_jax.workloads.language.model import architecture
 from pangu_jax.workloads.language.stored_vocabulary import FILE
 
 
@@ -50,7 +50,7 @@ class StoredBase:
                 described, config, vocabulary = loaded.describe(found)
                 causal = loaded.writes_causally(described.recipe)
                 self.reader = LoadedModel(config, {}, vocabulary, found.manifest, causal_only=causal)
-                self.shapes = jax.eval_shape(partial(encoder_decoder.init, config), jax.random.key(0))
+                self.shapes = jax.eval_shape(partial(architecture.init, config), jax.random.key(0))
         self.config = self.reader.config
         self.files = {FILE: self.reader.vocabulary.file.read_bytes()}
         checkpoint = base.name(self.directory, self.directory, self.step)["sha256"]

@@ -21,7 +21,7 @@ from pangu_jax.parallel.mesh import make_mesh
 from pangu_jax.training.in_memory import InMemoryRuns
 from pangu_jax.training.selection import Selection
 from pangu_jax.workloads import RunContext, Variables
-from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
+from pangu_jax.workloads.language.model.architecture import Architecture
 
 
 class Tuned(NamedTuple):
@@ -57,7 +57,7 @@ class Trials:
 
     def __init__(
         self,
-        config: EncoderDecoderConfig,
+        config: Architecture,
         params: Tree,
         tuning: Tuning = Tuning(),  # noqa: B008 - immutable
         fit: Fit = Fit(),  # noqa: B008 - immutable

@@ -20,8 +20,8 @@ from pangu_jax.apps.language.tuning.sources import HeldOutSource, TrainSource
 from pangu_jax.models.placement import OneDevice
 from pangu_jax.training.optimizers import Optimizer
 from pangu_jax.workloads import Batch, RunContext, Source, Sums, TrainStream, Tree, Variables, Workload
-from pangu_jax.workloads.language.model import encoder_decoder
-from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
+from pangu_jax.workloads.language.model import architecture
+from pangu_jax.workloads.language.model.architecture import Architecture
 from pangu_jax.workloads.language.shapes import shape_of
 from pangu_jax.workloads.shape import Shape
 
@@ -59,7 +59,7 @@ class TunedLanguageModel(Workload):
         self.loss_unit = "nats per example" if of_choice else "nats per token"
 
     @property
-    def config(self) -> EncoderDecoderConfig:
+    def config(self) -> Architecture:
         """The base's."""
         return self.base.config
 
@@ -93,7 +93,7 @@ class TunedLanguageModel(Workload):
 
     def init(self, key: jax.Array) -> Variables:
         """As `start`, from a base that has learnt nothing."""
-        base = encoder_decoder.init(self.config, key)
+        base = architecture.init(self.config, key)
         return self.start(key, {"base": base, "batches": self._fisher_batches})
 
     def start(self, key: jax.Array, given: Tree) -> Variables:
@@ -238,5 +238,5 @@ class TunedLanguageModel(Workload):
         return jax.lax.scan(add, jax.tree.map(jnp.zeros_like, params), batches)[0]
 
 
-def _forward(config: EncoderDecoderConfig, run: RunContext) -> TrieForward:
+def _forward(config: Architecture, run: RunContext) -> TrieForward:
     return TrieForward(config, run.placement, run.remat, run.dtype, run.kernel)

@@ -5,17 +5,16 @@ formulation: T5's layout (Raffel et al., arXiv 1910.10683) with rotary positions
 Modules hold parameters; the forward pass (`forward.py`) is plain JAX over their arrays.
 """
 
-import functools
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
-import jax
+import numpy as np
 from flax import nnx
 
 from pangu_jax.models import attention, positions
 from pangu_jax.models.feed_forward import ACTIVATIONS, FeedForward
-from pangu_jax.models.normalization import RMSNorm
-from pangu_jax.models.parameters import Tree, arrays, logical_axes, normal
+from pangu_jax.models.normalization import EPSILON, RMSNorm
+from pangu_jax.models.parameters import normal
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,9 @@ class EncoderDecoderConfig:
       unroll: layers compiled as one iteration of the loop over layers.
     """
 
+    towers: ClassVar[tuple[str, ...]] = ("encoder", "decoder")
+    epsilon: ClassVar[float] = EPSILON  # beside the mean square of norms
+    rope_theta: ClassVar[float] = 10_000.0  # base of the rotary frequencies
     vocab_size: int = 8192
     d_model: int = 512
     d_ff: int = 2048
@@ -95,6 +97,25 @@ class EncoderDecoderConfig:
         """Factor on the attention scores."""
         return self.width**-0.5 if self.attention_scale is None else self.attention_scale
 
+    @property
+    def kv_heads(self) -> int:
+        """Heads of keys and values: each head has its own."""
+        return self.heads
+
+    def buckets(self, length: int, *, bidirectional: bool) -> np.ndarray:
+        """Buckets of T5's bias for all pairs of a window, int32 [length, length]."""
+        return positions.relative_buckets(
+            length,
+            length,
+            bidirectional=bidirectional,
+            buckets=self.relative_buckets,
+            max_distance=self.relative_max_distance,
+        )
+
+    def module(self, rngs: nnx.Rngs) -> "EncoderDecoder":
+        """All parameters, fresh."""
+        return EncoderDecoder(self, rngs)
+
     def dimensions(self) -> dict[str, int]:
         """Sizes by logical axis that a layout must divide."""
         return {
@@ -136,14 +157,3 @@ class EncoderDecoder(nnx.Module):
             self.decoder_bias = positions.RelativeBias(config.relative_buckets, config.heads, rngs)
         if not config.tied_head:
             self.head = normal(rngs, (config.vocab_size, config.d_model), table_axes, fan_in=config.d_model)
-
-
-def init(config: EncoderDecoderConfig, key: jax.Array) -> Tree:
-    """Fresh fp32 parameters, a nested dict; a pure function of the key, so it can be jitted and sharded."""
-    return arrays(EncoderDecoder(config, nnx.Rngs(params=key)))
-
-
-@functools.cache
-def axes(config: EncoderDecoderConfig) -> Tree:
-    """Logical axes of every parameter, in the structure of `init`."""
-    return logical_axes(lambda: EncoderDecoder(config, nnx.Rngs(0)))

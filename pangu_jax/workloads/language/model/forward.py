@@ -1,11 +1,12 @@
-"""The forward pass of the encoder-decoder: whole, or as the parts that a pipeline runs one by one.
+"""The forward pass of a language model: whole, or as the parts that a pipeline runs one by one.
+
+An encoder and a decoder, or a decoder alone, as `config.towers` says.
 
 `loss` is the composition of the parts, so a pipelined model is the same code as the model on one device.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal, NamedTuple, TypeVar
 
 import jax
@@ -16,35 +17,21 @@ from jax.typing import DTypeLike
 from pangu_jax.models import attention, flash, native, native_attention, native_blocks, positions
 from pangu_jax.models.attention import Attend, AttentionMask
 from pangu_jax.models.feed_forward import feed_forward
-from pangu_jax.models.normalization import EPSILON, rms_norm
+from pangu_jax.models.grouped_attention import grouped_attention
+from pangu_jax.models.normalization import biased, rms_norm
 from pangu_jax.models.parameters import Tree
 from pangu_jax.models.placement import OneDevice, Placement
 from pangu_jax.models.stack import Remat, run_layers
-from pangu_jax.workloads.language.model import encoder_decoder
-from pangu_jax.workloads.language.model.cross_entropy import cross_entropy
+from pangu_jax.workloads.language.model import architecture
+from pangu_jax.workloads.language.model.architecture import Architecture
+from pangu_jax.workloads.language.model.embedding import TABLE, look_up
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
+from pangu_jax.workloads.language.model.token_loss import TOKENS, Loss, joined, token_loss
 
-TOWERS = ("encoder", "decoder")
-TOKENS = ("batch", "length")
-TABLE = {"table": ("vocab", "embed")}
 Batch = Mapping[str, jax.Array]
 Split = TypeVar("Split")
 Streams = tuple[jax.Array, ...]  # a residual stream for each stream of examples
 Payload = dict[str, Streams]  # of each tower
-
-
-class Loss(NamedTuple):
-    """What a batch's loss is made of; all of it covers this device's part of the windows.
-
-    Attributes:
-      total: fp32 sum over tokens, with gradients.
-      token_loss_BxT: fp32 -log p of each target, without gradients.
-      weights_BxT: fp32 weight of each target.
-    """
-
-    total: jax.Array
-    token_loss_BxT: jax.Array
-    weights_BxT: jax.Array
 
 
 @dataclass(frozen=True)
@@ -57,7 +44,7 @@ class Forward:
     falls alike on every layout; None drops nothing.
     """
 
-    config: EncoderDecoderConfig
+    config: Architecture
     placement: Placement = OneDevice()  # noqa: RUF009 - stateless
     remat: Remat = "none"
     dtype: DTypeLike = jnp.float32
@@ -69,19 +56,28 @@ class Forward:
         """The encoder's output [B, S, D]; its input tokens, segment ids and positions are each BxS."""
         payload = self.begin_tower(0, params, {}, batch)
         payload = self.run_tower(0, params["encoder"], params, payload, batch, keys_B, 0)
-        return rms_norm(jnp.concatenate(payload["encoder"]), params["encoder_norm"]["scale"])
+        return self._norm(jnp.concatenate(payload["encoder"]), params["encoder_norm"]["scale"])
 
     def decode(
-        self, params: Tree, batch: Batch, memory_BxSxD: jax.Array, keys_B: jax.Array | None = None
+        self,
+        params: Tree,
+        batch: Batch,
+        memory_BxSxD: jax.Array | None = None,
+        keys_B: jax.Array | None = None,
     ) -> jax.Array:
-        """Final hidden states [B, T, D], scaled for the head, from `decoder_input_tokens` and the memory."""
+        """Final hidden states [B, T, D], scaled for the head, from `decoder_input_tokens` and the memory.
+
+        A decoder alone has none.
+        """
         begun = self.begin_decoder(params, batch, memory_BxSxD)
-        payload = self.run_tower(1, params["decoder"], params, begun, batch, keys_B, 0)
+        tower = self.config.towers.index("decoder")
+        payload = self.run_tower(tower, params["decoder"], params, begun, batch, keys_B, 0)
         return self._hidden(params, jnp.concatenate(payload["decoder"]))
 
-    def begin_decoder(self, params: Tree, batch: Batch, memory_BxSxD: jax.Array) -> Payload:
+    def begin_decoder(self, params: Tree, batch: Batch, memory_BxSxD: jax.Array | None = None) -> Payload:
         """What enters the decoder's first layer, beside a memory that need not be an encoder's output."""
-        return {"encoder": tuple(self._split(memory_BxSxD)), "decoder": self._embed(params, batch, "decoder")}
+        begun = {"decoder": self._embed(params, batch, "decoder")}
+        return begun if memory_BxSxD is None else {"encoder": tuple(self._split(memory_BxSxD)), **begun}
 
     def logits(self, params: Tree, hidden: jax.Array) -> jax.Array:
         """fp32 logits [..., V] of hidden states [..., D]: for decoding, where few tokens matter."""
@@ -90,7 +86,7 @@ class Forward:
     def loss(self, params: Tree, batch: Batch, keys_B: jax.Array | None = None) -> Loss:
         """Weighted cross-entropy of `decoder_target_tokens` under `decoder_loss_weights`, each BxT."""
         payload: Payload = {}
-        for index, tower in enumerate(TOWERS):
+        for index, tower in enumerate(self.config.towers):
             begun = self.begin_tower(index, params, payload, batch)
             payload = self.run_tower(index, params[tower], params, begun, batch, keys_B, 0)
         return self.finish(params, payload, batch)
@@ -98,9 +94,10 @@ class Forward:
     def begin_tower(self, tower: int, params: Tree, payload: Payload, batch: Batch) -> Payload:
         """What enters a tower's first layer: embeddings, and for the decoder the encoder's normed output."""
         if tower == 0:
-            return {"encoder": self._embed(params, batch, "encoder")}
+            name = self.config.towers[0]
+            return {name: self._embed(params, batch, name)}
         scale_D = params["encoder_norm"]["scale"]
-        memory = tuple(rms_norm(x_BxSxD, scale_D) for x_BxSxD in payload["encoder"])
+        memory = tuple(self._norm(x_BxSxD, scale_D) for x_BxSxD in payload["encoder"])
         return {"encoder": memory, "decoder": self._embed(params, batch, "decoder")}
 
     def run_tower(
@@ -114,30 +111,39 @@ class Forward:
         first: jax.Array | int,
     ) -> Payload:
         """The payload after some layers of a tower, stacked in `layers`; number `first` is their first."""
-        name = TOWERS[tower]
         config, placement = self.config, self.placement
-        logical = encoder_decoder.axes(config)[name]
+        name = config.towers[tower]
+        logical = architecture.axes(config)[name]
         layer_axes = jax.tree.map(lambda a: a[1:], logical, is_leaf=lambda a: isinstance(a, tuple))
         if "prefix" in layers["attention"]:
             layer_axes["attention"]["prefix"] = attention.PREFIX
         stream_inputs = [
             self._layer_inputs(name, params, batch, keys, memory)
             for batch, keys, memory in zip(
-                self._split(batch), self._split(keys_B), payload["encoder"], strict=True
+                self._split(batch),
+                self._split(keys_B),
+                payload.get("encoder", (None,) * self.streams),
+                strict=True,
             )
         ]
 
-        def block(inputs, x_BxTxD, scale_D, compute, draw):
+        def block(inputs, x_BxTxD, layer, kind, compute, draw):
+            scale_D = layer[f"{kind}_norm"]["scale"]
             if native.takes(placement, x_BxTxD, scale_D):
-                normed_BxTxD, x_BxTxD = native_blocks.normed(x_BxTxD, {"scale": scale_D}, EPSILON)
+                normed_BxTxD, x_BxTxD = native_blocks.normed(x_BxTxD, {"scale": scale_D}, config.epsilon)
             else:
-                normed_BxTxD = rms_norm(x_BxTxD, scale_D)
-            y_BxTxD = placement.leave(compute(placement.enter(normed_BxTxD)))
+                normed_BxTxD = self._norm(x_BxTxD, scale_D)
+            y_BxTxD = placement.leave(compute(inputs, layer, placement.enter(normed_BxTxD)))
+            if "out_bias" in layer[kind]:
+                y_BxTxD = biased(y_BxTxD, layer[kind]["out_bias"])
+            if f"{kind}_post_norm" in layer:
+                y_BxTxD = self._norm(y_BxTxD, layer[f"{kind}_post_norm"]["scale"])
             y_BxTxD = self._dropout(y_BxTxD, inputs, 2 * draw + tower)
             return checkpoint_name(x_BxTxD + y_BxTxD, "residual")
 
         def attend(inputs, layer, x):
-            return attention.self_attention(layer["attention"], x, inputs.rotation, inputs.attend, placement)
+            own = grouped_attention if "key_value" in layer["attention"] else attention.self_attention
+            return own(layer["attention"], x, inputs.rotation, inputs.attend, placement)
 
         def attend_memory(inputs, layer, x):
             memory_BxSxD = inputs.memory_BxSxD
@@ -155,9 +161,8 @@ class Forward:
             for number, (kind, compute) in enumerate(blocks.items()):
                 if kind not in layer:
                     continue
-                scale_D = layer[f"{kind}_norm"]["scale"]
                 streams = tuple(
-                    block(inputs, x, scale_D, partial(compute, inputs, layer), 3 * index + number)
+                    block(inputs, x, layer, kind, compute, 3 * index + number)
                     for inputs, x in zip(stream_inputs, streams, strict=True)
                 )
             return streams
@@ -167,23 +172,13 @@ class Forward:
 
     def finish(self, params: Tree, payload: Payload, batch: Batch) -> Loss:
         """The loss of what left the decoder's last layer."""
-        placement, table_VxD = self.placement, self._head(params)
+        table_VxD = self._head(params)
 
         def of(x_BxTxD: jax.Array, batch: Batch) -> Loss:
-            targets_BxT = placement.shard_length(batch["decoder_target_tokens"], TOKENS)
-            weights_BxT = placement.shard_length(batch["decoder_loss_weights"].astype(jnp.float32), TOKENS)
-            hidden_BxTxD = placement.enter(self._hidden(params, x_BxTxD))
-            chunks, z_loss = self.config.loss_chunks, self.config.z_loss
-            total, token_loss_BxT = cross_entropy(
-                hidden_BxTxD, table_VxD, targets_BxT, weights_BxT, z_loss, chunks, placement
-            )
-            return Loss(total, token_loss_BxT, weights_BxT)
+            hidden_BxTxD = self.placement.enter(self._hidden(params, x_BxTxD))
+            return token_loss(self.config, hidden_BxTxD, table_VxD, batch, self.placement)
 
-        losses = [of(*pair) for pair in zip(payload["decoder"], self._split(batch), strict=True)]
-        token_loss_BxT, weights_BxT = (
-            jnp.concatenate(parts) for parts in list(zip(*losses, strict=True))[1:]
-        )
-        return Loss(sum((loss.total for loss in losses), start=jnp.float32(0)), token_loss_BxT, weights_BxT)
+        return joined([of(*pair) for pair in zip(payload["decoder"], self._split(batch), strict=True)])
 
     def _split(self, tree: Split) -> list[Split]:
         """Each stream's examples of a tree [B, ...]."""
@@ -194,26 +189,15 @@ class Forward:
         return [structure.unflatten(part) for part in parts] if leaves else [tree] * self.streams
 
     def _hidden(self, params: Tree, x_BxTxD: jax.Array) -> jax.Array:
-        return rms_norm(x_BxTxD, params["decoder_norm"]["scale"]) * self.config.head_scale
+        return self._norm(x_BxTxD, params["decoder_norm"]["scale"]) * self.config.head_scale
+
+    def _norm(self, x_BxTxD: jax.Array, scale_D: jax.Array) -> jax.Array:
+        return rms_norm(x_BxTxD, scale_D, self.config.epsilon)
 
     def _embed(self, params: Tree, batch: Batch, tower: str) -> Streams:
-        placement, words = self.placement, self.config.vocab_size
         table_VxD = params["embedding"].astype(self.dtype)
-        prompted = table_VxD.shape[0] > words
-        words_VxD = table_VxD[:words] if prompted else table_VxD
-        words_VxD = placement.weights({"table": words_VxD}, TABLE)["table"]
-        tokens_BxT = placement.shard_length(batch[f"{tower}_input_tokens"], TOKENS)
-
-        def look_up(tokens_BxT: jax.Array) -> jax.Array:
-            if not prompted:
-                return placement.lookup(words_VxD, tokens_BxT)
-            # Below the words a soft prompt's vectors, too few to be split: who has the first word adds them.
-            found_BxTxD = placement.lookup(words_VxD, jnp.minimum(tokens_BxT, words - 1))
-            vectors_BxTxD = table_VxD[words:][jnp.maximum(tokens_BxT - words, 0)]
-            vectors_BxTxD *= placement.vocabulary_start(words_VxD.shape[0]) == 0
-            return jnp.where(tokens_BxT[..., None] < words, found_BxTxD, vectors_BxTxD)
-
-        return tuple(placement.leave(look_up(part)) for part in self._split(tokens_BxT))
+        tokens_BxT = self.placement.shard_length(batch[f"{tower}_input_tokens"], TOKENS)
+        return look_up(table_VxD, self._split(tokens_BxT), self.config.vocab_size, self.placement)
 
     def _head(self, params: Tree) -> jax.Array:
         table_VxD = params["embedding" if self.config.tied_head else "head"].astype(self.dtype)
@@ -222,11 +206,16 @@ class Forward:
         return self.placement.weights({"table": table_VxD}, TABLE)["table"]
 
     def _layer_inputs(
-        self, tower: str, params: Tree, batch: Batch, keys_B: jax.Array | None, memory_BxSxD: jax.Array
+        self,
+        tower: str,
+        params: Tree,
+        batch: Batch,
+        keys_B: jax.Array | None,
+        memory_BxSxD: jax.Array | None,
     ) -> "_LayerInputs":
         own_segments_BxT = self.placement.shard_length(batch[f"{tower}_segment_ids"], TOKENS)
         entered_BxSxD = attend_memory = None
-        if tower == "decoder":
+        if tower == "decoder" and memory_BxSxD is not None:
             mask = AttentionMask(own_segments_BxT, batch["encoder_segment_ids"])
             entered_BxSxD, attend_memory = self.placement.enter(memory_BxSxD), self._attend(mask)
         return _LayerInputs(
@@ -241,7 +230,8 @@ class Forward:
     def _rotation(self, positions_BxT: jax.Array) -> positions.Rotation | None:
         if self.config.position != "rotary":
             return None
-        return positions.rotation(self.placement.shard_length(positions_BxT, TOKENS), self.config.width)
+        positions_BxT = self.placement.shard_length(positions_BxT, TOKENS)
+        return positions.rotation(positions_BxT, self.config.width, self.config.rope_theta)
 
     def _attention(self, tower: str, params: Tree, own_segments_BxT: jax.Array, batch: Batch) -> Attend:
         """Self-attention of a tower: who sees whom, and with which bias."""
@@ -250,13 +240,8 @@ class Forward:
         index_T = self.placement.shard_length(jnp.arange(window), ("length",)) if tower == "decoder" else None
         bias_HxTxS = None
         if f"{tower}_bias" in params:
-            buckets_TxS = positions.relative_buckets(
-                window,
-                window,
-                bidirectional=tower == "encoder",
-                buckets=self.config.relative_buckets,
-                max_distance=self.config.relative_max_distance,
-            )
+            assert isinstance(self.config, EncoderDecoderConfig), "no other has a bias"
+            buckets_TxS = self.config.buckets(window, bidirectional=tower == "encoder")
             bias_HxTxS = jnp.transpose(params[f"{tower}_bias"]["table"][buckets_TxS], (2, 0, 1))
             bias_HxTxS = self.placement.shard_length(bias_HxTxS, ("heads", "length", None))
         return self._attend(AttentionMask(own_segments_BxT, segments_BxT, index_T), bias_HxTxS)

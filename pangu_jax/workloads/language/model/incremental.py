@@ -5,6 +5,9 @@ then weight [N, D] times rows [D, R], which a CPU computes for 8 to 32 rows at t
 weight, twice as fast as rows times weight; `prepare` brings the weights into that form once. N and D may be
 several dimensions, which the compiler flattens: heads stay one of them and can be split over devices.
 
+A decoder alone has no encoder's output, and may have fewer heads of keys than of queries; a head of keys then
+meets the queries of all its heads as more rows.
+
 One function, `extend`, is a step of greedy search (one token per example), of beam search (a token per beam,
 the beams of an example sharing its memory), the reading of a given prefix and the scoring of candidates: new
 tokens of an example look at the columns of its cache that the caller shows them, and at its encoder's output.
@@ -15,8 +18,9 @@ On a mesh the placement points are those of training: weights are kept in the sh
 when they are used, an example's rows are where its batch row is, and its cache is split by heads as well.
 """
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,11 +29,15 @@ from pangu_jax.models import attention, native, positions
 from pangu_jax.models.feed_forward import ACTIVATIONS
 from pangu_jax.models.normalization import rms_norm
 from pangu_jax.models.parameters import Tree
+from pangu_jax.models.placement import LogicalAxes
+from pangu_jax.workloads.language.model.architecture import Architecture
+from pangu_jax.workloads.language.model.decoder_weights import gathered, has_kernels, times_weight
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.workloads.language.model.forward import Forward
 
-KeyValue = tuple[jax.Array, jax.Array]  # keys [B, H, K, C] and values [B, H, C, K] of a layer
+KeyValue = tuple[jax.Array, jax.Array]  # keys [B, G, K, C] and values [B, G, C, K] of a layer's kv heads
 Cache = tuple[KeyValue, ...]
+Attend = Callable[..., jax.Array]
 
 
 class EncoderMemory(NamedTuple):
@@ -44,75 +52,8 @@ class EncoderMemory(NamedTuple):
     seen_BxS: jax.Array
 
 
-# Logical axes of the weights of a layer, in the form of `prepare`, and of those outside of the layers.
-LAYER_AXES = {
-    "qkv": (None, "heads", "kv", "embed"),
-    "out": ("embed", "heads", "kv"),
-    "query": ("heads", "kv", "embed"),
-    "key_value": (None, "heads", "kv", "embed"),
-    "cross_out": ("embed", "heads", "kv"),
-    "up": (None, "mlp", "embed"),
-    "down": ("embed", "mlp"),
-    "prefix": attention.PREFIX,
-}
-TABLE = ("vocab", "embed")
-# Weights that multiply few rows, and how many of their last dimensions are summed over.
-PACKED = {"qkv": 1, "out": 2, "query": 1, "cross_out": 2, "up": 1, "down": 1}
-KEYS, VALUES = ("batch", "heads", "kv", None), ("batch", "heads", None, "kv")
-
-
-def has_kernels(forward: Forward) -> bool:
-    """Whether products and attention of a few rows are the backend's kernels."""
-    fits = forward.dtype == jnp.float32 and forward.config.width % native.LANES == 0
-    return fits and native.takes(forward.placement)
-
-
-def prepare(forward: Forward, params: Tree) -> Tree:
-    """The decoder's weights for `extend`: a dict per layer, outputs first, in the dtype of products.
-
-    Queries carry the factor on the scores; q, k and v are one weight, as are gate and up.
-    """
-    config, placement = forward.config, forward.placement
-    tower = params["decoder"]
-
-    def layer(index: int) -> Tree:
-        own, cross, feed = (
-            {name: weight[index] for name, weight in tower[block].items()}
-            for block in ("attention", "cross_attention", "feed_forward")
-        )
-        weights = {
-            "qkv": jnp.transpose(own["qkv"], (2, 1, 3, 0)).at[0].multiply(config.scale),
-            "out": own["out"],
-            "query": jnp.moveaxis(cross["query"] * config.scale, 0, -1),
-            "key_value": jnp.moveaxis(cross["key_value"], (2, 0), (0, 3)),
-            "cross_out": cross["out"],
-            "up": jnp.stack([feed[name].T for name in ("gate", "up") if name in feed]),
-            "down": feed["down"],
-        }
-        if "prefix" in own:
-            weights["prefix"] = own["prefix"]
-        weights = {name: weight.astype(forward.dtype) for name, weight in weights.items()}
-        weights: dict[str, Any] = dict(
-            placement.stored(weights, {name: LAYER_AXES[name] for name in weights})
-        )
-        if has_kernels(forward):
-            for name, inputs in PACKED.items():
-                weights[name] = native.pack(weights[name], inputs, forward.weights)
-        norms = {name: tower[name]["scale"][index] for name in tower if name.endswith("_norm")}
-        return {**weights, **norms}
-
-    # The decoder reads and writes words; the rows below them are a soft prompt's, which the encoder reads.
-    tables = {"embedding": params["embedding"], "head": params["embedding" if config.tied_head else "head"]}
-    tables = {name: table[: config.vocab_size].astype(forward.dtype) for name, table in tables.items()}
-    tables: dict[str, Any] = dict(placement.stored(tables, dict.fromkeys(tables, TABLE)))
-    if has_kernels(forward):
-        tables["head"] = native.pack(tables["head"], 1, forward.weights)
-    return {
-        "layers": tuple(layer(index) for index in range(config.decoder_layers)),
-        **tables,
-        "norm": params["decoder_norm"]["scale"],
-        **({"bias": params["decoder_bias"]["table"]} if "decoder_bias" in params else {}),
-    }
+KEYS, VALUES = ("batch", "kv_heads", "kv", None), ("batch", "kv_heads", None, "kv")
+QUERIES = ("batch", "heads", None, "kv")
 
 
 def encode_memory(
@@ -121,7 +62,7 @@ def encode_memory(
     """Keys and values of the encoder's output for every layer of the decoder."""
 
     def layer(layer_: Tree) -> KeyValue:
-        key_HxKxD, value_HxKxD = _gathered(forward, layer_, "key_value")
+        key_HxKxD, value_HxKxD = gathered(forward, layer_, "key_value")
         keys_BxHxKxS = jnp.einsum("hkd,bsd->bhks", key_HxKxD, memory_BxSxD)
         values_BxHxSxK = jnp.einsum("hkd,bsd->bhsk", value_HxKxD, memory_BxSxD)
         return forward.placement.inside(keys_BxHxKxS, KEYS), forward.placement.inside(values_BxHxSxK, VALUES)
@@ -133,7 +74,7 @@ def empty_cache(forward: Forward, weights: Tree, batch: int, columns: int) -> Ca
     """A cache of zeros with `columns` columns, behind a tuned model's prefix where it has one."""
 
     def layer(layer_: Tree) -> KeyValue:
-        keys = jnp.zeros((batch, forward.config.heads, columns, forward.config.width), forward.dtype)
+        keys = jnp.zeros((batch, forward.config.kv_heads, columns, forward.config.width), forward.dtype)
         values = keys
         if "prefix" in layer_:
             keys, values = attention.put_before(layer_["prefix"], keys, values)
@@ -143,24 +84,19 @@ def empty_cache(forward: Forward, weights: Tree, batch: int, columns: int) -> Ca
     return tuple(layer(layer_) for layer_ in weights["layers"])
 
 
-def bias_by_distance(config: EncoderDecoderConfig, weights: Tree, length: int) -> jax.Array | None:
+def bias_by_distance(config: Architecture, weights: Tree, length: int) -> jax.Array | None:
     """T5's bias for a key that is 0 to length - 1 tokens before its query, fp32 [H, length]."""
     if "bias" not in weights:
         return None
-    buckets_LxL = positions.relative_buckets(
-        length,
-        length,
-        bidirectional=False,
-        buckets=config.relative_buckets,
-        max_distance=config.relative_max_distance,
-    )
+    assert isinstance(config, EncoderDecoderConfig), "no other has a bias"
+    buckets_LxL = config.buckets(length, bidirectional=False)
     return weights["bias"].astype(jnp.float32)[buckets_LxL[-1, ::-1]].T  # the last query's, nearest key first
 
 
 def extend(
     forward: Forward,
     weights: Tree,
-    memory: EncoderMemory,
+    memory: EncoderMemory | None,
     cache: Cache,
     tokens_BxM: jax.Array,
     positions_BxM: jax.Array,
@@ -173,7 +109,7 @@ def extend(
     Args:
       forward: the model's shape, its dtype and placement.
       weights: from `prepare`.
-      memory: from `encode_memory`.
+      memory: from `encode_memory`; None for a decoder alone.
       cache: from `empty_cache` or an earlier call.
       tokens_BxM: int32 decoder inputs.
       positions_BxM: int32, the position of each in its sequence (for rotary positions).
@@ -186,32 +122,47 @@ def extend(
     """
     config, placement = forward.config, forward.placement
     batch, new = tokens_BxM.shape
-    embedded_BxMxD = placement.leave(placement.lookup(_gathered(forward, weights, "embedding"), tokens_BxM))
+    embedded_BxMxD = placement.leave(placement.lookup(gathered(forward, weights, "embedding"), tokens_BxM))
     x_DxR = embedded_BxMxD.reshape(batch * new, -1).T
     rotation = None
     if config.position == "rotary":
-        rotation = positions.rotation(positions_BxM, config.width)
-    mask_Bx1xMxC, seen_Bx1x1xS = visible_BxMxC[:, None], memory.seen_BxS[:, None, None]
+        rotation = positions.rotation(positions_BxM, config.width, config.rope_theta)
+    mask_Bx1xMxC = visible_BxMxC[:, None]
 
-    def heads(projected_HxKxR: jax.Array) -> jax.Array:
-        heads_HxKxBxM = projected_HxKxR.reshape(config.heads, config.width, batch, new)
-        return placement.inside(heads_HxKxBxM.transpose(2, 0, 3, 1), VALUES)
+    def heads(projected_HxKxR: jax.Array, axes: LogicalAxes = QUERIES) -> jax.Array:
+        heads_HxKxBxM = projected_HxKxR.reshape(*projected_HxKxR.shape[:2], batch, new)
+        return placement.inside(heads_HxKxBxM.transpose(2, 0, 3, 1), axes)
 
     def merged(heads_BxHxMxK: jax.Array) -> jax.Array:
-        heads_HxKxBxM = placement.inside(heads_BxHxMxK, VALUES).transpose(1, 3, 0, 2)
+        heads_HxKxBxM = placement.inside(heads_BxHxMxK, QUERIES).transpose(1, 3, 0, 2)
         return heads_HxKxBxM.reshape(config.heads, config.width, batch * new)
 
     def leave(y_DxR: jax.Array) -> jax.Array:
         return placement.inside(y_DxR, ("embed", "batch"))
 
-    attend = _attend_by_kernel if has_kernels(forward) else _attend
+    def added(layer: Tree, kind: str, y_DxR: jax.Array) -> jax.Array:
+        post = layer.get(f"{kind}_post_norm")
+        return y_DxR if post is None else _norm(forward, y_DxR, post)
+
+    def own_heads(layer: Tree, normed_DxR: jax.Array) -> tuple[jax.Array, ...]:
+        times = partial(times_weight, forward, layer)
+        if "qkv" in layer:
+            q, k, v = times("qkv", normed_DxR)
+        else:
+            q, (k, v) = times("own_query", normed_DxR), times("own_key_value", normed_DxR)
+        if "query_bias" in layer:
+            q += layer["query_bias"][..., None]
+            k, v = (
+                part + bias[..., None] for part, bias in zip((k, v), layer["key_value_bias"], strict=True)
+            )
+        return heads(q), heads(k, VALUES), heads(v, VALUES)
+
+    attend = partial(_grouped, _attend_by_kernel if has_kernels(forward) else _attend)
     written = []
-    for layer, (keys, values), memory_keys_values in zip(
-        weights["layers"], cache, memory.layers, strict=True
-    ):
-        times = partial(_times, forward, layer)
-        projected_3xHxKxR = times("qkv", _norm(x_DxR, layer["attention_norm"]))
-        q, k, v = (heads(part_HxKxR) for part_HxKxR in projected_3xHxKxR)
+    of_memory = memory.layers if memory else (None,) * len(cache)
+    for layer, (keys, values), memory_keys_values in zip(weights["layers"], cache, of_memory, strict=True):
+        times = partial(times_weight, forward, layer)
+        q, k, v = own_heads(layer, _norm(forward, x_DxR, layer["attention_norm"]))
         if rotation is not None:
             q, k = positions.rotate(q, rotation), positions.rotate(k, rotation)
         at = keys.shape[3] - visible_BxMxC.shape[2] + column
@@ -220,42 +171,53 @@ def extend(
         keys, values = placement.inside(keys, KEYS), placement.inside(values, VALUES)
         written.append((keys, values))
         sees = attention.over_prefix(keys.shape[3], mask_Bx1xMxC, bias)
-        x_DxR += leave(times("out", merged(attend(q, keys, values, *sees))))
+        attended_DxR = leave(times("out", merged(attend(q, keys, values, *sees))))
+        if "out_bias" in layer:
+            attended_DxR += layer["out_bias"][:, None]
+        x_DxR += added(layer, "attention", attended_DxR)
 
-        normed_DxR = _norm(x_DxR, layer["cross_attention_norm"])
-        attended_HxKxR = merged(
-            attend(heads(times("query", normed_DxR)), *memory_keys_values, seen_Bx1x1xS, None)
-        )
-        x_DxR += leave(times("cross_out", attended_HxKxR))
+        if memory and memory_keys_values:
+            normed_DxR = _norm(forward, x_DxR, layer["cross_attention_norm"])
+            seen_Bx1x1xS = memory.seen_BxS[:, None, None]
+            attended_HxKxR = merged(
+                attend(heads(times("query", normed_DxR)), *memory_keys_values, seen_Bx1x1xS, None)
+            )
+            x_DxR += leave(times("cross_out", attended_HxKxR))
 
-        halves = times("up", _norm(x_DxR, layer["feed_forward_norm"]))
+        halves = times("up", _norm(forward, x_DxR, layer["feed_forward_norm"]))
         act = ACTIVATIONS[config.activation]
         hidden_FxR = act(halves[0]) * halves[1] if config.gated else act(halves[0])
-        x_DxR += leave(times("down", placement.inside(hidden_FxR, ("mlp", "batch"))))
-    return _norm(x_DxR, weights["norm"]) * config.head_scale, tuple(written)
+        fed_DxR = leave(times("down", placement.inside(hidden_FxR, ("mlp", "batch"))))
+        x_DxR += added(layer, "feed_forward", fed_DxR)
+    return _norm(forward, x_DxR, weights["norm"]) * config.head_scale, tuple(written)
 
 
 def logits(forward: Forward, weights: Tree, hidden_DxR: jax.Array) -> jax.Array:
     """fp32 logits [V, R] of hidden states [D, R]; on a mesh in parts of the vocabulary."""
-    logits_VxR = _times(forward, weights, "head", hidden_DxR, jnp.float32)
+    logits_VxR = times_weight(forward, weights, "head", hidden_DxR, jnp.float32)
     return forward.placement.inside(logits_VxR, ("vocab", "batch"))
 
 
-def _gathered(forward: Forward, weights: Tree, name: str) -> jax.Array:
-    """A weight as it is multiplied."""
-    axes = LAYER_AXES.get(name, TABLE)
-    return forward.placement.weights({name: weights[name]}, {name: axes})[name]
+def _norm(forward: Forward, x_DxR: jax.Array, scale_D: jax.Array) -> jax.Array:
+    return rms_norm(x_DxR.T, scale_D, forward.config.epsilon).T
 
 
-def _times(forward: Forward, weights: Tree, name: str, x: jax.Array, dtype: Any = None) -> jax.Array:
-    """A weight [*outputs, *inputs] times x [*inputs, R]: [*outputs, R]."""
-    if isinstance(weights[name], native.Packed):
-        return native.product(weights[name], x)
-    return jnp.tensordot(_gathered(forward, weights, name), x, x.ndim - 1, preferred_element_type=dtype)
-
-
-def _norm(x_DxR: jax.Array, scale_D: jax.Array) -> jax.Array:
-    return rms_norm(x_DxR.T, scale_D).T
+def _grouped(
+    attend: Attend,
+    q_BxHxMxK: jax.Array,
+    k_BxGxKxC: jax.Array,
+    v_BxGxCxK: jax.Array,
+    mask: jax.Array,
+    bias: jax.Array | None,
+) -> jax.Array:
+    """[B, H, M, K] by keys and values of G heads: the queries of a head's H / G are rows side by side."""
+    batch, heads, new, width = q_BxHxMxK.shape
+    times = heads // k_BxGxKxC.shape[1]
+    if times == 1:
+        return attend(q_BxHxMxK, k_BxGxKxC, v_BxGxCxK, mask, bias)
+    rows = q_BxHxMxK.reshape(batch, heads // times, times * new, width)
+    mask = jnp.tile(mask, (1, 1, times, 1)) if mask.shape[2] > 1 else mask
+    return attend(rows, k_BxGxKxC, v_BxGxCxK, mask, bias).reshape(batch, heads, new, width)
 
 
 def _attend(

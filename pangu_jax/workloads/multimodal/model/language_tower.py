@@ -15,7 +15,7 @@ from jax.typing import DTypeLike
 from pangu_jax.models.parameters import Tree
 from pangu_jax.models.placement import Placement
 from pangu_jax.models.stack import Remat
-from pangu_jax.workloads.language.model import encoder_decoder
+from pangu_jax.workloads.language.model import architecture
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.workloads.language.model.forward import Forward
 
@@ -52,11 +52,11 @@ class LanguageTower:
 
     def init(self, key: jax.Array) -> Tree:
         """Fresh fp32 parameters, as the language family has them; those of a decoder if it is there."""
-        return self.kept(encoder_decoder.init(self.config, key))
+        return self.kept(architecture.init(self.config, key))
 
     def axes(self) -> Tree:
         """Their logical axes."""
-        return self.kept(encoder_decoder.axes(self.config))
+        return self.kept(architecture.axes(self.config))
 
     def kept(self, tree: Tree) -> Tree:
         """Of a tree by an encoder-decoder's names, what is used here."""

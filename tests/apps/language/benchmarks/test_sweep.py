@@ -19,7 +19,7 @@ from pangu_jax.apps.language.benchmarks.sweep import sweep
 from pangu_jax.apps.language.loaded import LoadedModel
 from pangu_jax.apps.language.tuning.methods import Head
 from pangu_jax.errors import UserError
-from pangu_jax.workloads.language.model import encoder_decoder
+from pangu_jax.workloads.language.model import architecture
 from tests.apps.language.tuning import runs
 
 GOOD = ["很好用，物流也快", "屏幕清晰，喜欢", "满意，会再来"]
@@ -33,7 +33,7 @@ def loaded(tmp_path_factory):
     folder = tmp_path_factory.mktemp("words")
     words = runs.words(folder, *GOOD, *BAD, "总之很好差，好评，差评：这条评论是还", size=430)
     config = runs.model(words)
-    return LoadedModel(config, encoder_decoder.init(config, jax.random.key(0)), words)
+    return LoadedModel(config, architecture.init(config, jax.random.key(0)), words)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from pangu_jax.apps.language.decoding.generator import Generator, prepare
 from pangu_jax.apps.language.decoding.queries import Query
 from pangu_jax.apps.language.decoding.settings import Beam, Greedy, Sampling
 from pangu_jax.errors import UserError
-from pangu_jax.workloads.language.model import encoder_decoder
+from pangu_jax.workloads.language.model import architecture
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.workloads.language.model.forward import Forward
 from tests.apps.language.decoding import golden
@@ -28,7 +28,7 @@ NEVER = 39
 
 @pytest.fixture(scope="module")
 def params():
-    drawn = encoder_decoder.init(CONFIG, jax.random.key(3))
+    drawn = architecture.init(CONFIG, jax.random.key(3))
     return jax.tree.map(lambda weight: weight * 2, drawn)
 
 
@@ -118,7 +118,7 @@ def test_texts_are_those_of_the_installed_transformers(kind):
 )
 def test_the_cached_pass_is_the_full_pass(change, prefixed, dtype, tolerance):
     config = dataclasses.replace(CONFIG, **change)
-    params = encoder_decoder.init(config, jax.random.key(1))
+    params = architecture.init(config, jax.random.key(1))
     plain = Query(np.arange(3, 10, dtype=np.int32), np.array([5, 6, 7], np.int32))
     if prefixed:
         without = full_pass(config, params, plain, [8, 9], dtype)

@@ -20,7 +20,7 @@ from pangu_jax.parallel.layout import Layout
 from pangu_jax.runs import inference_layout
 from pangu_jax.runs.inference_layout import Devices
 from pangu_jax.workloads import RunContext
-from pangu_jax.workloads.language.model import encoder_decoder
+from pangu_jax.workloads.language.model import architecture
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.workloads.language.model.forward import Forward
 
@@ -54,7 +54,7 @@ class Found(NamedTuple):
 @pytest.fixture(scope="module")
 def params():
     """A model with everything that tuning adds to one: a soft prompt, and prefixes in both towers."""
-    drawn = jax.tree.map(lambda weight: 2 * weight, encoder_decoder.init(CONFIG, jax.random.key(1)))
+    drawn = jax.tree.map(lambda weight: 2 * weight, architecture.init(CONFIG, jax.random.key(1)))
     soft, *prefixes = jax.random.split(jax.random.key(2), 3)
     drawn["embedding"] = jnp.concatenate([drawn["embedding"], jax.random.normal(soft, (PROMPT, 32))])
     for tower, key in zip(("encoder", "decoder"), prefixes, strict=True):
@@ -96,7 +96,7 @@ def spread_over(layout: Layout, params):
     spread = inference_layout.spread(Devices("cpu:8").select(), layout, dimensions, "", required=True)
 
     def place(path, leaf):
-        axes = encoder_decoder.axes(CONFIG)
+        axes = architecture.axes(CONFIG)
         for entry in path:
             axes = axes.get(entry.key)
         whole = axes is None or not spread.fits(axes, leaf.shape)

@@ -8,7 +8,7 @@ import pytest
 from pangu_jax.apps.language.decoding import prefill, scoring, trie
 from pangu_jax.apps.language.decoding.queries import Query
 from pangu_jax.errors import UserError
-from pangu_jax.workloads.language.model import encoder_decoder
+from pangu_jax.workloads.language.model import architecture
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.workloads.language.model.forward import Forward
 
@@ -52,7 +52,7 @@ def ask(rng, inputs, prefix):
 @pytest.mark.parametrize("position", ["rotary", "relative"])
 def test_scores_are_those_of_each_candidate_alone(position):
     config = EncoderDecoderConfig(**SHAPE, position=position)
-    forward, params = Forward(config), encoder_decoder.init(config, jax.random.key(0))
+    forward, params = Forward(config), architecture.init(config, jax.random.key(0))
     rng = np.random.default_rng(0)
     asked = [ask(rng, *lengths) for lengths in ((20, 3), (4, 0), (15, 0), (1, 0), (18, 2), (7, 0))]
     reference = alone(forward, params)
@@ -91,7 +91,7 @@ def test_beginnings_that_candidates_share_are_computed_once():
 )
 def test_what_cannot_be_scored_is_told_in_a_line(change, words):
     config = EncoderDecoderConfig(**SHAPE)
-    params = encoder_decoder.init(config, jax.random.key(0))
+    params = architecture.init(config, jax.random.key(0))
     params["decoder_norm"] = {"scale": jnp.full(16, jnp.nan)}
     query = Query(np.ones(3, np.int32), candidates=(np.array([3]), np.array([4])))._replace(**change)
     with pytest.raises(UserError, match=words):

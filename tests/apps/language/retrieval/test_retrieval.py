@@ -19,7 +19,7 @@ from pangu_jax.apps.language.retrieval.chunking import chunks
 from pangu_jax.apps.language.retrieval.embeddings import Encoder
 from pangu_jax.apps.language.retrieval.knowledge import Knowledge, Passage
 from pangu_jax.errors import UserError
-from pangu_jax.workloads.language.model import encoder_decoder
+from pangu_jax.workloads.language.model import architecture
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.workloads.language.model.forward import Forward
 
@@ -245,7 +245,7 @@ def encoder():
     config = EncoderDecoderConfig(
         vocab_size=512, d_model=32, d_ff=32, heads=2, encoder_layers=1, decoder_layers=1
     )
-    params = encoder_decoder.init(config, jax.random.key(0))
+    params = architecture.init(config, jax.random.key(0))
     params["embedding"] = params["embedding"] * 20  # a fresh table drowns in what its one layer adds
     return Encoder(Forward(config), params, lambda text: np.array([3 + ord(c) % 509 for c in text], np.int32))
 
@@ -268,7 +268,7 @@ def test_a_vector_does_not_depend_on_its_neighbours_or_padding(encoder):
 
 
 def test_other_weights_are_another_index(encoder):
-    params = encoder_decoder.init(encoder._forward.config, jax.random.key(1))
+    params = architecture.init(encoder._forward.config, jax.random.key(1))
     assert Encoder(encoder._forward, params, encoder._encode).fingerprint() != encoder.fingerprint()
 
 

@@ -16,7 +16,7 @@ from pangu_jax.parallel.layout import Layout
 from pangu_jax.runs.checkpoints import Checkpoints
 from pangu_jax.runs.inference_layout import Devices
 from pangu_jax.runs.run_directory import RunDirectory
-from pangu_jax.workloads.language.model import encoder_decoder
+from pangu_jax.workloads.language.model import architecture
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from tests.apps.language.tuning import toy
 from tests.runs import made_up
@@ -44,7 +44,7 @@ def model(known: Vocabulary, **changes) -> EncoderDecoderConfig:
 def keep(path: Path, known: Vocabulary, config: EncoderDecoderConfig, params: Tree | None = None) -> Path:
     """A run of `pangu train`; a model that has learnt nothing unless parameters are given."""
     if params is None:
-        params = encoder_decoder.init(config, jax.random.key(0))
+        params = architecture.init(config, jax.random.key(0))
     shape = dataclasses.asdict(config).items()
     recipe = RECIPE + "".join(f"EncoderDecoder.{name} = {value!r}\n" for name, value in shape)
     shutil.rmtree(path / "checkpoints", ignore_errors=True)

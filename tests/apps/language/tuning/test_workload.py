@@ -22,7 +22,7 @@ from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.mesh import make_mesh
 from pangu_jax.training import step
 from pangu_jax.workloads import RunContext, Variables
-from pangu_jax.workloads.language.model import encoder_decoder
+from pangu_jax.workloads.language.model import architecture
 from tests.apps.language.tuning import toy
 
 STEPS, BATCH = 5, 16
@@ -66,7 +66,7 @@ FAST = [
 
 
 def tuned(tuning: Tuning) -> TunedLanguageModel:
-    base = InMemoryBase(MODEL, jax.jit(lambda: encoder_decoder.init(MODEL, jax.random.key(7)))())
+    base = InMemoryBase(MODEL, jax.jit(lambda: architecture.init(MODEL, jax.random.key(7)))())
     examples = [asked_by(tuning.method, MODEL, toy.texts(*some)) for some in ((40, 4), (11, 6))]
     return TunedLanguageModel(base, tuning, TaskRows.of(*examples), STEPS, BATCH)
 

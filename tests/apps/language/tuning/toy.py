@@ -16,7 +16,7 @@ from pangu_jax.apps.language.tuning.examples import Labelled, RowShape
 from pangu_jax.apps.language.tuning.settings import Fit, OptimizerSpec, Tuning
 from pangu_jax.apps.language.tuning.trials import Trials
 from pangu_jax.models.parameters import Tree
-from pangu_jax.workloads.language.model import encoder_decoder
+from pangu_jax.workloads.language.model import architecture
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 
 STORED = Path(__file__).with_name("base.npz")
@@ -65,7 +65,7 @@ def base() -> Tree:
 
 def make() -> None:
     """Trains the base model and stores it."""
-    fresh = encoder_decoder.init(MODEL, jax.random.key(0))
+    fresh = architecture.init(MODEL, jax.random.key(0))
     fit = Fit(OptimizerSpec(learning_rate=1e-2), steps=600, batch_size=32, evaluate_every=300)
     params = Trials(MODEL, fresh, Tuning(), fit, SHAPE)(texts(1000, 1, asked=True)).params
     leaves = jax.tree.leaves_with_path(params)

@@ -1,0 +1,30 @@
+"""The forms that a language model may have, and what each gives: parameters and their logical axes."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import jax
+from flax import nnx
+
+from pangu_jax.models.parameters import Tree, arrays, logical_axes
+from pangu_jax.workloads.language.model.decoder import DecoderConfig
+from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
+
+Architecture: TypeAlias = EncoderDecoderConfig | DecoderConfig
+
+
+def init(config: Architecture, key: jax.Array) -> Tree:
+    """Fresh fp32 parameters, a nested dict; a pure function of the key, so it can be jitted and sharded."""
+    return arrays(config.module(nnx.Rngs(params=key)))
+
+
+@functools.cache
+def axes(config: Architecture) -> Tree:
+    """Logical axes of every parameter, in the structure of `init`."""
+    return logical_axes(lambda: config.module(nnx.Rngs(0)))
+
+
+def of_fields(fields: Mapping[str, Any]) -> Architecture:
+    """The configuration of which these are the fields, as a manifest keeps them."""
+    return (EncoderDecoderConfig if "encoder_layers" in fields else DecoderConfig)(**fields)

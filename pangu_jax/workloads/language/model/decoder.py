@@ -1,0 +1,145 @@
+"""A decoder alone: what the Pangu models that were published are, and Llama's family with them.
+
+Pre-norm layers of rotary self-attention and a gated feed-forward (openPangu-Embedded, 2505.22375), with fewer
+heads of keys and values than of queries (Ainslie et al., arXiv 2305.13245), biases of projections, and norms
+after a block as well (Pangu Ultra's sandwich, arXiv 2504.07866) where the configuration says so.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from flax import nnx
+
+from pangu_jax.models.feed_forward import ACTIVATIONS, FeedForward
+from pangu_jax.models.grouped_attention import GroupedAttention
+from pangu_jax.models.normalization import RMSNorm
+from pangu_jax.models.parameters import normal
+
+SIZES = ("vocab_size", "d_model", "d_ff", "heads", "kv_heads", "layers", "loss_chunks")
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """Shape and formulation of a decoder.
+
+    Args:
+      vocab_size: rows of the embedding table; at least the vocabulary's size.
+      d_model: width of the residual stream.
+      d_ff: width of the feed-forward block (each of its two halves when gated).
+      heads: heads of queries.
+      kv_heads: heads of keys and values, each for heads / kv_heads consecutive heads of queries.
+      head_dim: width of one head; d_model / heads when None.
+      layers: layers.
+      activation: "relu", "gelu" or "silu".
+      gated: gated feed-forward or plain.
+      biases: whether the four projections of attention have one.
+      rope_theta: base of the rotary frequencies; halves of a head are turned against each other.
+      epsilon: beside the mean square of every norm.
+      sandwich: whether a block's output is normed as well, before it is added.
+      tied_head: the head is the embedding table, or else a table of its own.
+      dropout: rate on each block's output, 0 in pretraining.
+      z_loss: weight of log(Z)^2 in the loss.
+      loss_chunks: pieces of the window whose logits exist one after the other.
+      unroll: layers compiled as one iteration of the loop over layers.
+    """
+
+    towers: ClassVar[tuple[str, ...]] = ("decoder",)
+    position: ClassVar[Literal["rotary"]] = "rotary"
+    head_scale: ClassVar[float] = 1.0  # on the head's input
+    encoder_layers: ClassVar[int] = 0
+    vocab_size: int = 8192
+    d_model: int = 512
+    d_ff: int = 1536
+    heads: int = 8
+    kv_heads: int = 4
+    head_dim: int | None = None
+    layers: int = 8
+    activation: Literal["relu", "gelu", "silu"] = "silu"
+    gated: bool = True
+    biases: bool = False
+    rope_theta: float = 10_000.0
+    epsilon: float = 1e-5
+    sandwich: bool = False
+    tied_head: bool = True
+    dropout: float = 0.0
+    z_loss: float = 0.0
+    loss_chunks: int = 1
+    unroll: int = 1
+
+    def __post_init__(self):
+        for name in SIZES:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.head_dim is None and self.d_model % self.heads:
+            raise ValueError(
+                f"d_model {self.d_model} is not divisible by heads {self.heads}; set Decoder.head_dim"
+            )
+        if self.heads % self.kv_heads:
+            raise ValueError(
+                f"heads {self.heads} is not divisible by kv_heads {self.kv_heads}: a head of keys serves as "
+                "many heads of queries as every other"
+            )
+        if self.width % 2:
+            raise ValueError(f"rotary positions need an even head_dim, got {self.width}")
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"activation {self.activation!r} is unknown: one of {', '.join(ACTIVATIONS)}")
+        if self.rope_theta <= 0 or self.epsilon <= 0:
+            raise ValueError(f"rope_theta {self.rope_theta} and epsilon {self.epsilon} must be above 0")
+
+    @property
+    def decoder_layers(self) -> int:
+        """Layers of the decoder: all there are."""
+        return self.layers
+
+    @property
+    def width(self) -> int:
+        """Width of one attention head."""
+        return self.head_dim or self.d_model // self.heads
+
+    @property
+    def scale(self) -> float:
+        """Factor on the attention scores."""
+        return self.width**-0.5
+
+    def module(self, rngs: nnx.Rngs) -> "Decoder":
+        """All parameters, fresh."""
+        return Decoder(self, rngs)
+
+    def dimensions(self) -> dict[str, int]:
+        """Sizes by logical axis that a layout must divide."""
+        return {
+            "embed": self.d_model,
+            "heads": self.heads,
+            "kv_heads": self.kv_heads,
+            "mlp": self.d_ff,
+            "vocab": self.vocab_size,
+            "decoder_layers": self.layers,
+        }
+
+
+class DecoderLayers(nnx.Module):
+    """The stacked layers."""
+
+    def __init__(self, config: DecoderConfig, rngs: nnx.Rngs):
+        layers, width = config.layers, config.d_model
+        self.attention_norm = RMSNorm(width, layers)
+        self.attention = GroupedAttention(
+            layers, width, config.heads, config.kv_heads, config.width, config.biases, rngs
+        )
+        self.feed_forward_norm = RMSNorm(width, layers)
+        self.feed_forward = FeedForward(layers, width, config.d_ff, config.gated, rngs)
+        if config.sandwich:
+            self.attention_post_norm = RMSNorm(width, layers)
+            self.feed_forward_post_norm = RMSNorm(width, layers)
+
+
+class Decoder(nnx.Module):
+    """All parameters; layers are stacked."""
+
+    def __init__(self, config: DecoderConfig, rngs: nnx.Rngs):
+        table = (config.vocab_size, config.d_model), ("vocab", "embed")
+        self.embedding = normal(rngs, *table, fan_in=config.d_model)
+        self.decoder = DecoderLayers(config, rngs)
+        self.decoder_norm = RMSNorm(config.d_model)
+        if not config.tied_head:
+            self.head = normal(rngs, *table, fan_in=config.d_model)
