@@ -14,7 +14,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from pangu_jax.models import grouped_products, routing, slots
 from pangu_jax.models.feed_forward import ACTIVATIONS, FeedForward, feed_forward
-from pangu_jax.models.parameters import Tree, normal, ones
+from pangu_jax.models.parameters import Tree, normal, ones, zeros
 from pangu_jax.models.placement import Placement
 
 WEIGHTS = ("gate", "up", "down")
@@ -61,7 +61,7 @@ class ExpertsConfig:
         if self.router == "grouped" and self.experts % self.active:
             fit = _around(self.experts, self.active)
             raise ValueError(
-                f"router 'grouped' takes an expert of each of {self.active} groups (Experts.active), which do "
+                f"router 'grouped' takes one of each of {self.active} groups (Experts.active), which do "
                 f"not divide {self.experts} experts; {fit} would do"
             )
 
@@ -86,7 +86,8 @@ class ExpertsConfig:
 class Experts(nnx.Module):
     """Stacked weights: `router` [layers, embed, E]; `gate`, `up`, `down` [layers, E, embed, mlp].
 
-    `router_scale` [layers, E] with router "grouped"; `shared`, a `FeedForward`, where there is one.
+    With router "grouped" `router_scale` [layers, E]; with "sigmoid" `router_bias` [layers, E], a correction
+    bias that was read from elsewhere: no gradient goes to it. `shared`, a `FeedForward`, where there is one.
     """
 
     def __init__(self, layers: int, d_model: int, config: ExpertsConfig, rngs: nnx.Rngs):
@@ -95,6 +96,8 @@ class Experts(nnx.Module):
         self.router = normal(rngs, (layers, d_model, config.experts), router_axes, fan_in=d_model)
         if config.router == "grouped":
             self.router_scale = ones((layers, config.experts), ("layers", None))
+        else:
+            self.router_bias = zeros((layers, config.experts), ("layers", None))
         self.gate = normal(rngs, shape, axes, fan_in=d_model)
         self.up = normal(rngs, shape, axes, fan_in=d_model)
         self.down = normal(rngs, shape, axes, fan_in=config.d_ff)
@@ -174,7 +177,8 @@ def choose(params: Tree, x_BxTxD: jax.Array, state: RouterState, config: Experts
     if config.router == "grouped":
         scale_E = params["router_scale"].astype(jnp.float32)
         return routing.one_of_each_group(logits_BxTxE, scale_E, config.groups)
-    return routing.top_of_all(logits_BxTxE, state.bias_E, config.active, config.factor)
+    bias_E = jax.lax.stop_gradient(params["router_bias"].astype(jnp.float32)) + state.bias_E
+    return routing.top_of_all(logits_BxTxE, bias_E, config.active, config.factor)
 
 
 def _own_experts(
