@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import jax
 from flax import nnx
 
+from pangu_jax.models.experts import ExpertsConfig
 from pangu_jax.models.parameters import Tree, arrays, logical_axes
 from pangu_jax.workloads.language.model.decoder import DecoderConfig
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
@@ -27,4 +28,7 @@ def axes(config: Architecture) -> Tree:
 
 def of_fields(fields: Mapping[str, Any]) -> Architecture:
     """The configuration of which these are the fields, as a manifest keeps them."""
-    return (EncoderDecoderConfig if "encoder_layers" in fields else DecoderConfig)(**fields)
+    if "encoder_layers" in fields:
+        return EncoderDecoderConfig(**fields)
+    experts = ExpertsConfig(**fields["experts"]) if fields.get("experts") else None
+    return DecoderConfig(**{**fields, "experts": experts})

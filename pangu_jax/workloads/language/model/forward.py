@@ -5,9 +5,9 @@ An encoder and a decoder, or a decoder alone, as `config.towers` says.
 `loss` is the composition of the parts, so a pipelined model is the same code as the model on one device.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,22 +16,24 @@ from jax.typing import DTypeLike
 
 from pangu_jax.models import attention, flash, native, native_attention, native_blocks, positions
 from pangu_jax.models.attention import Attend, AttentionMask
+from pangu_jax.models.experts import CountedTokens, experts
 from pangu_jax.models.feed_forward import feed_forward
 from pangu_jax.models.grouped_attention import grouped_attention
 from pangu_jax.models.normalization import biased, rms_norm
 from pangu_jax.models.parameters import Tree
 from pangu_jax.models.placement import OneDevice, Placement
 from pangu_jax.models.stack import Remat, run_layers
-from pangu_jax.workloads.language.model import architecture
+from pangu_jax.workloads.language.model import architecture, routed
 from pangu_jax.workloads.language.model.architecture import Architecture
 from pangu_jax.workloads.language.model.embedding import TABLE, look_up
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
-from pangu_jax.workloads.language.model.token_loss import TOKENS, Loss, joined, token_loss
+from pangu_jax.workloads.language.model.token_loss import TOKENS, Loss, balanced, joined, token_loss
 
 Batch = Mapping[str, jax.Array]
 Split = TypeVar("Split")
 Streams = tuple[jax.Array, ...]  # a residual stream for each stream of examples
-Payload = dict[str, Streams]  # of each tower
+Carry = tuple[Streams, routed.RouterTotals | None]
+Payload = dict[str, Any]  # Streams of each tower, and RouterTotals where there are experts
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Forward:
 
     def begin_decoder(self, params: Tree, batch: Batch, memory_BxSxD: jax.Array | None = None) -> Payload:
         """What enters the decoder's first layer, beside a memory that need not be an encoder's output."""
-        begun = {"decoder": self._embed(params, batch, "decoder")}
+        begun = self._begun(params, batch, "decoder", None)
         return begun if memory_BxSxD is None else {"encoder": tuple(self._split(memory_BxSxD)), **begun}
 
     def logits(self, params: Tree, hidden: jax.Array) -> jax.Array:
@@ -87,15 +89,19 @@ class Forward:
         """Weighted cross-entropy of `decoder_target_tokens` under `decoder_loss_weights`, each BxT."""
         payload: Payload = {}
         for index, tower in enumerate(self.config.towers):
-            begun = self.begin_tower(index, params, payload, batch)
+            begun = self.begin_tower(index, params, payload, batch, keys_B)
             payload = self.run_tower(index, params[tower], params, begun, batch, keys_B, 0)
         return self.finish(params, payload, batch)
 
-    def begin_tower(self, tower: int, params: Tree, payload: Payload, batch: Batch) -> Payload:
-        """What enters a tower's first layer: embeddings, and for the decoder the encoder's normed output."""
+    def begin_tower(
+        self, tower: int, params: Tree, payload: Payload, batch: Batch, keys_B: jax.Array | None = None
+    ) -> Payload:
+        """What enters a tower's first layer: embeddings, and for the decoder the encoder's normed output.
+
+        Dense layers before those with experts are in no tower: they are run here.
+        """
         if tower == 0:
-            name = self.config.towers[0]
-            return {name: self._embed(params, batch, name)}
+            return self._begun(params, batch, self.config.towers[0], keys_B)
         scale_D = params["encoder_norm"]["scale"]
         memory = tuple(self._norm(x_BxSxD, scale_D) for x_BxSxD in payload["encoder"])
         return {"encoder": memory, "decoder": self._embed(params, batch, "decoder")}
@@ -111,9 +117,32 @@ class Forward:
         first: jax.Array | int,
     ) -> Payload:
         """The payload after some layers of a tower, stacked in `layers`; number `first` is their first."""
+        return self._run(self.config.towers[tower], tower, layers, params, payload, batch, keys_B, first)
+
+    def _begun(self, params: Tree, batch: Batch, name: str, keys_B: jax.Array | None) -> Payload:
+        config, begun = self.config, {name: self._embed(params, batch, name)}
+        if config.experts is None:
+            return begun
+        if "dense" in params:
+            begun = self._run("dense", 0, params["dense"], params, begun, batch, keys_B, 0)
+        return {**begun, routed.KEY: routed.nothing(config.tower_layers, config.experts)}
+
+    def _run(
+        self,
+        stack: str,
+        tower: int,
+        layers: Tree,
+        params: Tree,
+        payload: Payload,
+        batch: Batch,
+        keys_B: jax.Array | None,
+        first: jax.Array | int,
+    ) -> Payload:
+        """Some layers of a stack: of a tower, by its name, or the dense ones before it."""
         config, placement = self.config, self.placement
         name = config.towers[tower]
-        logical = architecture.axes(config)[name]
+        before = 0 if stack == "dense" else config.dense_layers
+        logical = architecture.axes(config)[stack]
         layer_axes = jax.tree.map(lambda a: a[1:], logical, is_leaf=lambda a: isinstance(a, tuple))
         if "prefix" in layers["attention"]:
             layer_axes["attention"]["prefix"] = attention.PREFIX
@@ -127,48 +156,67 @@ class Forward:
             )
         ]
 
-        def block(inputs, x_BxTxD, layer, kind, compute, draw):
+        def block(inputs, x_BxTxD, layer, kind, compute, number, index):
             scale_D = layer[f"{kind}_norm"]["scale"]
             if native.takes(placement, x_BxTxD, scale_D):
                 normed_BxTxD, x_BxTxD = native_blocks.normed(x_BxTxD, {"scale": scale_D}, config.epsilon)
             else:
                 normed_BxTxD = self._norm(x_BxTxD, scale_D)
-            y_BxTxD = placement.leave(compute(inputs, layer, placement.enter(normed_BxTxD)))
+            y_BxTxD, found = compute(inputs, layer, placement.enter(normed_BxTxD), index)
+            y_BxTxD = placement.leave(y_BxTxD)
             if "out_bias" in layer[kind]:
                 y_BxTxD = biased(y_BxTxD, layer[kind]["out_bias"])
             if f"{kind}_post_norm" in layer:
                 y_BxTxD = self._norm(y_BxTxD, layer[f"{kind}_post_norm"]["scale"])
+            draw = 3 * (index + before) + number
             y_BxTxD = self._dropout(y_BxTxD, inputs, 2 * draw + tower)
-            return checkpoint_name(x_BxTxD + y_BxTxD, "residual")
+            return checkpoint_name(x_BxTxD + y_BxTxD, "residual"), found
 
-        def attend(inputs, layer, x):
+        def attend(inputs, layer, x, index):
+            del index
             own = grouped_attention if "key_value" in layer["attention"] else attention.self_attention
-            return own(layer["attention"], x, inputs.rotation, inputs.attend, placement)
+            return own(layer["attention"], x, inputs.rotation, inputs.attend, placement), None
 
-        def attend_memory(inputs, layer, x):
-            memory_BxSxD = inputs.memory_BxSxD
-            return attention.cross_attention(
-                layer["cross_attention"], x, memory_BxSxD, inputs.attend_memory, placement
-            )
+        def attend_memory(inputs, layer, x, index):
+            del index
+            memory_BxSxD, sees = inputs.memory_BxSxD, inputs.attend_memory
+            return attention.cross_attention(layer["cross_attention"], x, memory_BxSxD, sees, placement), None
 
-        def feed(inputs, layer, x):
-            return feed_forward(layer["feed_forward"], x, config.activation, placement)
+        def feed(inputs, layer, x, index):
+            del inputs, index
+            return feed_forward(layer["feed_forward"], x, config.activation, placement), None
 
-        blocks = {"attention": attend, "cross_attention": attend_memory, "feed_forward": feed}
+        def visit(inputs, layer, x, index):
+            own = config.experts
+            assert own and inputs.counted
+            state = routed.of_layer(params, index, own)
+            return experts(layer[routed.KEY], x, state, inputs.counted, own, config.activation, placement)
 
-        def body(streams: Streams, stored: Tree, index: jax.Array) -> Streams:
-            layer = placement.weights(jax.tree.map(lambda w: w.astype(self.dtype), stored), layer_axes)
+        blocks: dict[str, Callable[..., Any]] = {
+            "attention": attend,
+            "cross_attention": attend_memory,
+            "feed_forward": feed,
+            routed.KEY: visit,
+        }
+
+        def body(carry: Carry, stored: Tree, index: jax.Array) -> Carry:
+            streams, totals = carry
+            layer = placement.weights(routed.in_dtype(stored, self.dtype), layer_axes)
             for number, (kind, compute) in enumerate(blocks.items()):
                 if kind not in layer:
                     continue
-                streams = tuple(
-                    block(inputs, x, layer, kind, compute, 3 * index + number)
+                done = [
+                    block(inputs, x, layer, kind, compute, number, index)
                     for inputs, x in zip(stream_inputs, streams, strict=True)
-                )
-            return streams
+                ]
+                streams = tuple(x for x, _ in done)
+                for _, found in done:
+                    totals = totals.plus(index, found) if found and totals else totals
+            return streams, totals
 
-        x = run_layers(body, layers, payload[name], remat=self.remat, unroll=config.unroll, first=first)
-        return {**payload, name: x}
+        carry: Carry = payload[name], payload.get(routed.KEY)
+        x, totals = run_layers(body, layers, carry, remat=self.remat, unroll=config.unroll, first=first)
+        return {**payload, name: x, **({} if totals is None else {routed.KEY: totals})}
 
     def finish(self, params: Tree, payload: Payload, batch: Batch) -> Loss:
         """The loss of what left the decoder's last layer."""
@@ -178,7 +226,9 @@ class Forward:
             hidden_BxTxD = self.placement.enter(self._hidden(params, x_BxTxD))
             return token_loss(self.config, hidden_BxTxD, table_VxD, batch, self.placement)
 
-        return joined([of(*pair) for pair in zip(payload["decoder"], self._split(batch), strict=True)])
+        loss = joined([of(*pair) for pair in zip(payload["decoder"], self._split(batch), strict=True)])
+        experts = self.config.experts
+        return balanced(loss, payload[routed.KEY], experts.balance) if experts else loss
 
     def _split(self, tree: Split) -> list[Split]:
         """Each stream's examples of a tree [B, ...]."""
@@ -225,7 +275,15 @@ class Forward:
             attend=self._attention(tower, params, own_segments_BxT, batch),
             memory_BxSxD=entered_BxSxD,
             attend_memory=attend_memory,
+            counted=None if self.config.experts is None else self._counted(batch, own_segments_BxT),
         )
+
+    def _counted(self, batch: Batch, own_segments_BxT: jax.Array) -> CountedTokens:
+        """Padding is no load; what is not learnt from is not balanced either."""
+        weights_BxT = batch.get("decoder_loss_weights")
+        if weights_BxT is None:
+            weights_BxT = jnp.zeros(batch["decoder_segment_ids"].shape)
+        return CountedTokens(own_segments_BxT > 0, self.placement.shard_length(weights_BxT, TOKENS))
 
     def _rotation(self, positions_BxT: jax.Array) -> positions.Rotation | None:
         if self.config.position != "rotary":
@@ -283,3 +341,4 @@ class _LayerInputs(NamedTuple):
     attend: Attend
     memory_BxSxD: jax.Array | None = None
     attend_memory: Attend | None = None
+    counted: CountedTokens | None = None
