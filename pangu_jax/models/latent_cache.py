@@ -22,8 +22,8 @@ from pangu_jax.models.positions import Rotation, rotate
 # Logical axes of a layer's weights in the form of `prepare`.
 AXES = {
     "query_down": (None, "embed"),
-    "query": ("heads", "kv", "embed"),
-    "down": (None, "embed"),
+    "own_query": ("heads", "kv", "embed"),
+    "latent_down": (None, "embed"),
     "key_up": ("heads", "kv", "embed"),
     "value_up": ("heads", "kv", "embed"),
     "out": ("embed", "heads", "kv"),
@@ -41,18 +41,18 @@ def prepare(params: Tree, widths: LatentWidths) -> tuple[Tree, Tree]:
     Queries carry the factor on the scores, and rotary parts turn in halves.
 
     Returns:
-      weights by the names of `AXES`; "norm" and, where queries have a latent, "query_norm".
+      weights by the names of `AXES`; "latent_norm" and, where queries have a latent, "query_norm".
     """
     params = half_layout(params, widths)
     key_up, value_up = jnp.split(params["key_value"], [widths.plain], axis=-1)
     weights = {
-        "query": jnp.moveaxis(params["query"] * widths.scale, 0, -1),
-        "down": params["down"].T,
+        "own_query": jnp.moveaxis(params["query"] * widths.scale, 0, -1),
+        "latent_down": params["down"].T,
         "key_up": jnp.moveaxis(key_up, 0, -1),
         "value_up": jnp.moveaxis(value_up, 0, -1),
         "out": params["out"],
     }
-    norms = {"norm": params["norm"]["scale"]}
+    norms = {"latent_norm": params["norm"]["scale"]}
     if "query_down" in params:
         weights["query_down"] = params["query_down"].T
         norms["query_norm"] = params["query_norm"]["scale"]
@@ -106,9 +106,9 @@ def extend(
       [D, R], a partial sum over the heads; and the new cache.
     """
     batch, new, _ = visible_BxMxC.shape
-    down_ExR = times("down", x_DxR)
+    down_ExR = times("latent_down", x_DxR)
     latent_RxE, shared_RxP = jnp.split(down_ExR.T, [widths.rank], axis=-1)
-    latent_RxE = rms_norm(latent_RxE, layer["norm"], widths.epsilon)
+    latent_RxE = rms_norm(latent_RxE, layer["latent_norm"], widths.epsilon)
     shared_BxMxP = rotate(shared_RxP.reshape(batch, 1, new, -1), rotation)[:, 0]
     written_BxMxE = jnp.concatenate([latent_RxE.reshape(batch, new, -1), shared_BxMxP], axis=-1)
     cache_BxCxE = jax.lax.dynamic_update_slice(cache_BxCxE, written_BxMxE, (0, column, 0))
@@ -116,7 +116,7 @@ def extend(
 
     if "query_norm" in layer:
         x_DxR = rms_norm(times("query_down", x_DxR).T, layer["query_norm"], widths.epsilon).T
-    q_HxKxR = times("query", x_DxR)
+    q_HxKxR = times("own_query", x_DxR)
     q_BxHxMxK = q_HxKxR.reshape(*q_HxKxR.shape[:2], batch, new).transpose(2, 0, 3, 1)
     plain, rotary = jnp.split(placement.inside(q_BxHxMxK, HEADS), [widths.plain], axis=-1)
     queries = plain, rotate(rotary, rotation)
