@@ -18,11 +18,12 @@ from pangu_jax.models import attention, flash, native, native_attention, native_
 from pangu_jax.models.attention import Attend, AttentionMask
 from pangu_jax.models.feed_forward import feed_forward
 from pangu_jax.models.grouped_attention import grouped_attention
+from pangu_jax.models.latent_attention import latent_attention
 from pangu_jax.models.normalization import biased, rms_norm
 from pangu_jax.models.parameters import Tree
 from pangu_jax.models.placement import OneDevice, Placement
 from pangu_jax.models.stack import Remat, run_layers
-from pangu_jax.workloads.language.model import architecture
+from pangu_jax.workloads.language.model import architecture, prediction
 from pangu_jax.workloads.language.model.architecture import Architecture
 from pangu_jax.workloads.language.model.embedding import TABLE, look_up
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
@@ -142,6 +143,9 @@ class Forward:
             return checkpoint_name(x_BxTxD + y_BxTxD, "residual")
 
         def attend(inputs, layer, x):
+            if config.latent:
+                heads = layer["attention"], x, inputs.rotation, inputs.attend
+                return latent_attention(*heads, config.latent, placement)
             own = grouped_attention if "key_value" in layer["attention"] else attention.self_attention
             return own(layer["attention"], x, inputs.rotation, inputs.attend, placement)
 
@@ -171,14 +175,24 @@ class Forward:
         return {**payload, name: x}
 
     def finish(self, params: Tree, payload: Payload, batch: Batch) -> Loss:
-        """The loss of what left the decoder's last layer."""
+        """The loss of what left the decoder's last layer, with that of the token after the next."""
+        hidden = tuple(self._hidden(params, x_BxTxD) for x_BxTxD in payload["decoder"])
+        loss = self._token_loss(params, hidden, batch)
+        if not self.config.predictions:
+            return loss
+        further = prediction.one_further(batch)
+        hidden = prediction.hidden_states(self, params, hidden, further, self.config.epsilon)
+        predicted = self._token_loss(params, hidden, further)
+        return loss._replace(total=loss.total + self.config.prediction_weight * predicted.total)
+
+    def _token_loss(self, params: Tree, hidden: Streams, batch: Batch) -> Loss:
         table_VxD = self._head(params)
 
-        def of(x_BxTxD: jax.Array, batch: Batch) -> Loss:
-            hidden_BxTxD = self.placement.enter(self._hidden(params, x_BxTxD))
+        def of(hidden_BxTxD: jax.Array, batch: Batch) -> Loss:
+            hidden_BxTxD = self.placement.enter(hidden_BxTxD)
             return token_loss(self.config, hidden_BxTxD, table_VxD, batch, self.placement)
 
-        return joined([of(*pair) for pair in zip(payload["decoder"], self._split(batch), strict=True)])
+        return joined([of(*pair) for pair in zip(hidden, self._split(batch), strict=True)])
 
     def _split(self, tree: Split) -> list[Split]:
         """Each stream's examples of a tree [B, ...]."""
@@ -231,7 +245,7 @@ class Forward:
         if self.config.position != "rotary":
             return None
         positions_BxT = self.placement.shard_length(positions_BxT, TOKENS)
-        return positions.rotation(positions_BxT, self.config.width, self.config.rope_theta)
+        return positions.rotation(positions_BxT, self.config.rotary, self.config.rope_theta)
 
     def _attention(self, tower: str, params: Tree, own_segments_BxT: jax.Array, batch: Batch) -> Attend:
         """Self-attention of a tower: who sees whom, and with which bias."""
