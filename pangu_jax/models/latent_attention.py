@@ -12,12 +12,12 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
 from pangu_jax.models import native
-from pangu_jax.models.attention import HEADS, Attend
+from pangu_jax.models.attention import HEADS, Attend, merge
 from pangu_jax.models.normalization import EPSILON, RMSNorm, rms_norm
 from pangu_jax.models.parameters import Tree, normal
 from pangu_jax.models.placement import Placement
 from pangu_jax.models.positions import Rotation, rotate
-from pangu_jax.models.projection import project, project_back
+from pangu_jax.models.projection import project
 
 LATENT = ("batch", "length", None)
 
@@ -133,8 +133,7 @@ def latent_attention(
     latent_BxSxR = placement.whole_length(placement.inside(latent_BxTxR, LATENT), LATENT)
     shared_BxSxP = placement.whole_length(placement.inside(shared_BxTxP, LATENT), LATENT)
     k_BxHxSxK, v_BxHxSxV = _expanded(params, latent_BxSxR, shared_BxSxP, widths, placement)
-    heads_BxTxHxV = placement.inside(attend(q_BxHxTxK, k_BxHxSxK, v_BxHxSxV), HEADS).transpose(0, 2, 1, 3)
-    return project_back(heads_BxTxHxV, params["out"], native.takes(placement, heads_BxTxHxV, params["out"]))
+    return merge(attend(q_BxHxTxK, k_BxHxSxK, v_BxHxSxV), params["out"], placement)
 
 
 def half_layout(params: Tree, widths: LatentWidths) -> Tree:
@@ -159,11 +158,13 @@ def _queries(
     params: Tree, x_BxTxD: jax.Array, rotation: Rotation, widths: LatentWidths, placement: Placement
 ) -> jax.Array:
     """[B, H, T, plain + rotary], the rotary part turned."""
-    read_BxTxQ = x_BxTxD
     if "query_down" in params:
         read_BxTxQ = checkpoint_name(_times(x_BxTxD, params["query_down"], placement), "heads")
         read_BxTxQ = rms_norm(read_BxTxQ, params["query_norm"]["scale"], widths.epsilon)
-    q_BxHxTxK = placement.inside(_times(read_BxTxQ, params["query"], placement).transpose(0, 2, 1, 3), HEADS)
+        q_BxTxHxK = _times(read_BxTxQ, params["query"], placement)
+    else:
+        q_BxTxHxK = checkpoint_name(_times(x_BxTxD, params["query"], placement), "heads")
+    q_BxHxTxK = placement.inside(q_BxTxHxK.transpose(0, 2, 1, 3), HEADS)
     plain, rotary = jnp.split(q_BxHxTxK, [widths.plain], axis=-1)
     return jnp.concatenate([plain, rotate(rotary, rotation)], axis=-1)
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from pangu_jax.errors import UserError
 from pangu_jax.models import stack
+from pangu_jax.models.latent_attention import LatentWidths
 from pangu_jax.recipes import Recipe, Reference, make
 from pangu_jax.workloads import (
     Batch,
@@ -35,7 +36,7 @@ from pangu_jax.workloads.language.shapes import shape_of
 from pangu_jax.workloads.language.stored_vocabulary import FILE, StoredVocabulary
 from pangu_jax.workloads.shape import Shape
 
-CONFIGS = {"EncoderDecoder": EncoderDecoderConfig, "Decoder": DecoderConfig}
+CONFIGS = {"EncoderDecoder": EncoderDecoderConfig, "Decoder": DecoderConfig, "LatentAttention": LatentWidths}
 for _name, _config in CONFIGS.items():
     gin.external_configurable(_config, _name, module="pangu_jax.models")
 
@@ -137,7 +138,7 @@ class LanguageModel(PipelinedWorkload):
         model = recipe.arguments(reference).get("model")
         if not isinstance(model, Reference):
             return {}
-        return CONFIGS[model.selector.rpartition(".")[2]](**recipe.arguments(model)).dimensions()
+        return make(recipe, model, reference.scope).dimensions()
 
     @classmethod
     def from_run(cls, recipe: Recipe, reference: Reference, directory: Path) -> "LanguageModel":
