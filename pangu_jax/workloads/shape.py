@@ -40,7 +40,7 @@ class Attention(NamedTuple):
       plain: whether no kernel takes it (a bias on the scores, small windows): its queries x keys matrices are
         in memory.
       windows: windows per example that see nothing of each other; 1 where every query sees all keys.
-      shared: numbers of a key's position from which all heads make its keys and values; 0 where each has its own.
+      shared: numbers of a position from which all heads make their keys and values; 0 where each has its own.
     """
 
     heads: int

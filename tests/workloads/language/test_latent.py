@@ -52,7 +52,7 @@ MISTAKES = {
     "pairs turned in halves": {"latent": dataclasses.replace(WIDTHS, interleaved=False)},
     "the model's eps in the latents' norms": {"latent": dataclasses.replace(WIDTHS, epsilon=1e-5)},
     "the latents' eps in the model's norms": {"epsilon": 1e-6},
-    "another theta": {"rope_theta": 16e6},
+    "the usual theta": {"rope_theta": 1e4},
     "no norm of latents": {},
     "scores by the width of values": {},
     "hidden states before the token's vector": {},
