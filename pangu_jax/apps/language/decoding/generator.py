@@ -97,7 +97,11 @@ class Generator:
         return [texts[:count] for texts in self._batches(asked, settings, max_tokens, choices)]
 
     def _batches(
-        self, asked: Sequence[Query], settings: Settings, max_tokens: int, choices: Choices | None
+        self,
+        asked: Sequence[Query],
+        settings: Settings,
+        max_tokens: int,
+        choices: Choices | None = None,
     ) -> list[list[Generated]]:
         """All texts of each query, in their order."""
         order = sorted(range(len(asked)), key=lambda i: (len(asked[i].prefix), len(asked[i].inputs)))
@@ -206,7 +210,11 @@ class Generator:
         ]
 
     def _open(
-        self, asked: Sequence[Query], settings: Settings, max_tokens: int, choices: Choices | None
+        self,
+        asked: Sequence[Query],
+        settings: Settings,
+        max_tokens: int,
+        choices: Choices | None = None,
     ) -> "_Batch":
         size = min(round_up(len(asked)), max(self.batch_size, len(asked)))
         size = queries.whole_shards(size, self.forward.placement.batch_shards)
@@ -223,7 +231,7 @@ class Generator:
         prefilled, cache = reads(self.forward, self.params, self.weights, inputs_BxS, history_BxG, columns)
         words_Bx2 = draw_keys.words(asked, settings.seed if isinstance(settings, Sampling) else 0, size)
         is_padding_B = np.arange(size) >= len(asked)
-        return _Batch(prefilled, cache, history_BxG, is_padding_B, max_new, words_Bx2, guesses)
+        return _Batch(prefilled, cache, history_BxG, is_padding_B, max_new, words_Bx2)
 
     def _begin(
         self, batch: "_Batch", settings: Greedy | Sampling, choices: Choices | None
@@ -269,12 +277,16 @@ class _Batch(NamedTuple):
     is_padding_B: np.ndarray
     max_new: int
     words_Bx2: np.ndarray  # of the rows' keys
-    guesses: bool  # whether a step guesses a token further
 
     @property
     def prefix_len(self) -> int:
         """Columns of the cache that hold prefixes."""
         return self.history_BxG.shape[1] - 1
+
+    @property
+    def guesses(self) -> bool:
+        """Whether a step guesses a token further."""
+        return isinstance(self.cache, guessing.Opened)
 
 
 def _refuse_non_finite(non_finite_B: jax.Array) -> None:
