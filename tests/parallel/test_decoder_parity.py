@@ -1,4 +1,4 @@
-"""Every layout of a decoder alone against one device: three optimizer steps, and each gradient of the first."""
+"""Layouts of a decoder alone against one device: three optimizer steps, and each gradient of the first."""
 
 import dataclasses
 
@@ -16,8 +16,8 @@ from tests.parallel.test_parity import BATCH, assert_same, manually, three_steps
 
 WORKLOAD = LanguageModel(
     DecoderConfig(
-        vocab_size=64, d_model=32, d_ff=48, heads=8, kv_heads=4, head_dim=6, layers=4, biases=True, sandwich=True,
-        tied_head=False, loss_chunks=2,
+        vocab_size=64, d_model=32, d_ff=48, heads=8, kv_heads=4, head_dim=6, layers=4, biases=True,
+        sandwich=True, tied_head=False, loss_chunks=2,
     ),
     SyntheticTokens(64, encoder_length=0, decoder_length=8),
 )  # fmt: skip
@@ -71,4 +71,4 @@ def test_the_losses_are_worth_comparing(one_device):
 
 def test_heads_of_keys_say_what_would_divide_them():
     problems = layouts.check(Layout(data=1, model=8), BATCH, WORKLOAD.dimensions())
-    assert problems == [("Layout.model", "kv heads 4 is not divisible by model 8 (1, 2 or 4 would)")]
+    assert problems == [("Layout.model", "kv heads 4 is not divisible by model 8; 4 would do")]
