@@ -14,11 +14,12 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from data_pipelines.text.vocabulary import Vocabulary
 from pangu_jax.apps.language.decoding import beam, draw_keys, queries, stepping
 from pangu_jax.apps.language.decoding.prefill import Prefill, read
 from pangu_jax.apps.language.decoding.queries import EMPTY, END, Generated, Query, round_up
 from pangu_jax.apps.language.decoding.restrictions import Choices
-from pangu_jax.apps.language.decoding.settings import Beam, Greedy, Sampling, Settings
+from pangu_jax.apps.language.decoding.settings import Beam, Greedy, Sampling, Settings, check_count
 from pangu_jax.apps.language.decoding.text_stream import TextStream
 from pangu_jax.errors import UserError
 from pangu_jax.models.parameters import Tree
@@ -36,14 +37,23 @@ class Generator:
       params: its parameters, also those of a tuned model.
       batch_size: most queries answered at once; on a mesh at least one for each part of a batch.
       end: the token that finishes a text.
+      ids: tokens that are written are below it: a model may have more rows than its vocabulary ids.
     """
 
-    def __init__(self, forward: Forward, params: Tree, batch_size: int = 16, end: int = END):
+    def __init__(
+        self, forward: Forward, params: Tree, batch_size: int = 16, end: int = END, ids: int | None = None
+    ):
         self.forward = forward
         self.params = params
         self.weights = prepare(forward, params)
         self.batch_size = queries.whole_shards(batch_size, forward.placement.batch_shards)
         self.end = end
+        self.ids = forward.config.vocab_size if ids is None else min(ids, forward.config.vocab_size)
+
+    @classmethod
+    def of(cls, forward: Forward, params: Tree, vocabulary: Vocabulary) -> "Generator":
+        """One that writes a vocabulary's tokens, up to its end."""
+        return cls(forward, params, end=vocabulary.special.eos, ids=vocabulary.size)
 
     def generate(
         self,
@@ -88,7 +98,7 @@ class Generator:
           UserError: as `generate`; a count that the settings cannot give.
         """
         self._check(asked, settings, max_tokens)
-        _check_count(settings, count)
+        check_count(settings, count)
         if isinstance(settings, Sampling):
             draws = self._batches(draw_keys.drawn(asked, count), settings, max_tokens, choices)
             texts = [text for (text,) in draws]
@@ -190,6 +200,7 @@ class Generator:
             max_new=batch.max_new,
             settings=settings,
             end=self.end,
+            ids=self.ids,
         )
         _refuse_non_finite(found.non_finite_B)
         if not np.all(np.any(found.is_text_BxM, axis=1) | batch.is_padding_B):
@@ -209,9 +220,7 @@ class Generator:
         size = queries.whole_shards(size, self.forward.placement.batch_shards)
         prefix = max(len(query.prefix) for query in asked)
         length = round_up(max(len(query.inputs) for query in asked), queries.SHORTEST)
-        history_BxG = queries.histories(
-            [query.prefix for query in asked], 1 + (round_up(prefix) if prefix else 0), size
-        )
+        history_BxG = queries.histories(asked, 1 + (round_up(prefix) if prefix else 0), size)
         max_new = round_up(max_tokens, queries.SHORTEST)
         columns = max_new * (settings.beams if isinstance(settings, Beam) else 1)
         inputs_BxS = queries.padded([query.inputs for query in asked], length, size)
@@ -237,6 +246,7 @@ class Generator:
             prefix_len=batch.prefix_len,
             settings=settings,
             end=self.end,
+            ids=self.ids,
         )
         return texts, advance
 
@@ -250,11 +260,10 @@ class Generator:
     def _check(self, asked: Sequence[Query], settings: Settings, max_tokens: int) -> None:
         if not 1 <= max_tokens <= queries.LONGEST:
             raise UserError(f"max_tokens must be between 1 and {queries.LONGEST}, got {max_tokens}")
-        vocabulary = self.forward.config.vocab_size
-        if isinstance(settings, Beam) and 2 * settings.beams > vocabulary:
+        if isinstance(settings, Beam) and 2 * settings.beams > self.ids:
             raise UserError(
                 f"{settings.beams} beams choose from {2 * settings.beams} tokens, and the vocabulary has "
-                f"{vocabulary}: ask for fewer beams"
+                f"{self.ids}: ask for fewer beams"
             )
         queries.check(asked)
 
@@ -273,17 +282,6 @@ class _Batch(NamedTuple):
     def prefix_len(self) -> int:
         """Columns of the cache that hold prefixes."""
         return self.history_BxG.shape[1] - 1
-
-
-def _check_count(settings: Settings, count: int) -> None:
-    if count < 1:
-        raise UserError(f"give at least 1 text per prompt, got {count}")
-    if isinstance(settings, Beam) and count > settings.beams:
-        raise UserError(
-            f"{settings.beams} beams have no {count} best texts: ask for more beams, or fewer texts"
-        )
-    if isinstance(settings, Greedy) and count > 1:
-        raise UserError(f"the likeliest text is one and not {count}: draw, or search with {count} beams")
 
 
 def _refuse_non_finite(non_finite_B: jax.Array) -> None:

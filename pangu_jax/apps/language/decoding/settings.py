@@ -96,5 +96,18 @@ class Beam(Repetition):
 
 Settings = Greedy | Beam | Sampling
 
+
+def check_count(settings: Settings, count: int) -> None:
+    """UserError for so many texts of a query, where the settings cannot give them."""
+    if count < 1:
+        raise UserError(f"give at least 1 text per prompt, got {count}")
+    if isinstance(settings, Beam) and count > settings.beams:
+        raise UserError(
+            f"{settings.beams} beams have no {count} best texts: ask for more beams, or fewer texts"
+        )
+    if isinstance(settings, Greedy) and count > 1:
+        raise UserError(f"the likeliest text is one and not {count}: draw, or search with {count} beams")
+
+
 for _class in (Greedy, Sampling, Beam):
     gin.external_configurable(_class, module=__name__)
