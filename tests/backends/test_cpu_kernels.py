@@ -1,6 +1,7 @@
 """The kernels of the CPU against the plain forms: products, attention, norms, a step, and texts."""
 
 import dataclasses
+import itertools
 import threading
 
 import jax
@@ -70,6 +71,24 @@ def test_attention_of_few_queries(queries, columns, width, biased):
 
 
 @settings(max_examples=15, deadline=None)
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=5), st.integers(0, 9), st.integers(1, 40))
+def test_products_of_groups_and_their_gradients(sizes, behind, depth):
+    rows = sum(sizes) + behind
+    x, weight, dy = drawn(0, rows, depth), drawn(1, len(sizes), depth, 24), drawn(2, rows, 24)
+    bounds, counts = np.cumsum([0, *sizes]), jnp.asarray(sizes, jnp.int32)
+    groups = [slice(*pair) for pair in itertools.pairwise(bounds)]
+    expected = np.zeros((rows, 24), np.float32)
+    for group, rows_of in enumerate(groups):
+        expected[rows_of] = x[rows_of] @ weight[group]
+    found = native.grouped(x, weight, counts, transposed=False)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    turned = native.grouped(x, jnp.swapaxes(weight, 1, 2), counts, transposed=True)
+    np.testing.assert_allclose(turned, expected, atol=1e-4)
+    gradient = np.stack([x[rows_of].T @ dy[rows_of] for rows_of in groups])
+    np.testing.assert_allclose(native.grouped_gradient(x, dy, counts), gradient, atol=1e-4)
+
+
+@settings(max_examples=15, deadline=None)
 @given(st.integers(1, 120), st.integers(1, 70), st.integers(1, 40), st.integers(0, 99))
 def test_products_of_matrices_and_their_gradients(rows, depth, columns, seed):
     x, weight, out = drawn(seed, rows, depth), drawn(seed + 1, depth, columns), drawn(seed + 2, rows, columns)
@@ -112,6 +131,20 @@ def test_attention_of_whole_windows(queries, keys, width, causal):
     expected = of(lambda q, k, v: attention.attend(q, k, v, mask, None))
     close(actual[0], expected[0], 1e-5)
     close(actual[1], expected[1])
+
+
+@pytest.mark.parametrize("values", [16, 24, 48])
+def test_attention_of_values_of_another_width(values):
+    q, k, v, out = (drawn(n, 2, 3, 5, width) for n, width in enumerate((32, 32, values, values)))
+    segments = jnp.array([[1, 1, 2, 2, 2], [1, 1, 1, 1, 0]])
+    mask = attention.AttentionMask(segments, segments, jnp.arange(5)).as_array()
+
+    def of(attend):
+        loss = lambda q, k, v: jnp.sum(attend(q, k, v) * out)  # noqa: E731
+        return jax.jit(jax.value_and_grad(loss, (0, 1, 2)))(q, k, v)
+
+    actual = of(lambda q, k, v: native_attention.attend(q, k, v, mask))
+    close(actual, of(lambda q, k, v: attention.attend(q, k, v, mask, None)))
 
 
 def test_what_the_kernel_of_whole_windows_does_not_take():

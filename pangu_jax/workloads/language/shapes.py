@@ -15,19 +15,51 @@ def shape_of(model: Architecture, encoder: int, decoder: int) -> Shape:
 
 def _decoder(m: DecoderConfig, tokens: int) -> Shape:
     d = m.d_model
+    projections, attention = _latent(m, tokens) if m.latent else _grouped(m, tokens)
+    products = (
+        *projections,
+        *[Product(d, m.d_ff, tokens, "columns", saved=True)] * (2 if m.gated else 1),
+        Product(m.d_ff, d, tokens, "rows", saved=False),
+    )
+    towers = (Tower("decoder", m.layers, tokens, d, products, (attention,), 2),)
+    embedding = End("embedding", m.vocab_size, d, tokens, "lookup", "rows")
+    head = End("head", d, m.vocab_size, tokens, "product", "columns", m.loss_chunks, tied=m.tied_head)
+    if not m.predictions:
+        return Shape(towers, (embedding, head))
+    towers += (towers[0]._replace(name="prediction", layers=1, staged=False),)
+    further = (
+        embedding._replace(name="prediction_embedding", tied=True),
+        End("prediction_join", 2 * d, d, tokens, "product"),
+        head._replace(name="prediction_head", tied=True),
+    )
+    return Shape(towers, (embedding, head, *further))
+
+
+def _grouped(m: DecoderConfig, tokens: int) -> tuple[tuple[Product, ...], Attention]:
+    d = m.d_model
     products = (
         Product(d, m.heads * m.width, tokens, "columns", saved=True),
         Product(d, 2 * m.kv_heads * m.width, tokens, "columns", saved=True),
         Product(m.heads * m.width, d, tokens, "rows", saved=False),
-        *[Product(d, m.d_ff, tokens, "columns", saved=True)] * (2 if m.gated else 1),
-        Product(m.d_ff, d, tokens, "rows", saved=False),
     )
-    attention = Attention(m.heads, m.width, tokens, tokens, causal=True, plain=False)
-    ends = (
-        End("embedding", m.vocab_size, d, tokens, "lookup", "rows"),
-        End("head", d, m.vocab_size, tokens, "product", "columns", m.loss_chunks, tied=m.tied_head),
+    return products, Attention(m.heads, m.width, tokens, tokens, causal=True, plain=False)
+
+
+def _latent(m: DecoderConfig, tokens: int) -> tuple[tuple[Product, ...], Attention]:
+    """Latents are made whole on every device, and kept; what its heads make of them is made again."""
+    assert m.latent, "widths of latent attention"
+    d, latent = m.d_model, m.latent
+    read = latent.query_rank or d
+    products = (
+        *([Product(d, read, tokens, None, saved=True)] if latent.query_rank else ()),
+        Product(read, m.heads * latent.key, tokens, "columns", saved=not latent.query_rank),
+        Product(d, latent.cached, tokens, None, saved=True),
+        Product(latent.rank, m.heads * (latent.plain + latent.value), tokens, "columns", saved=False),
+        Product(m.heads * latent.value, d, tokens, "rows", saved=False),
     )
-    return Shape((Tower("decoder", m.layers, tokens, d, products, (attention,), 2),), ends)
+    width = (latent.key + latent.value) // 2
+    shared = latent.cached
+    return products, Attention(m.heads, width, tokens, tokens, causal=True, plain=False, shared=shared)
 
 
 def _encoder_decoder(m: EncoderDecoderConfig, encoder: int, decoder: int) -> Shape:

@@ -36,7 +36,14 @@ class Repetition:
 
 @dataclass(frozen=True, kw_only=True)
 class Greedy(Repetition):
-    """The likeliest token, each time."""
+    """The likeliest token, each time.
+
+    Args:
+      guess: whether a model that has a module for it guesses a token further, and checks it in its next step
+        (`guessing`): the same text in fewer steps. Where repetition is kept in check nothing is guessed.
+    """
+
+    guess: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +104,17 @@ class Beam(Repetition):
 Settings = Greedy | Beam | Sampling
 
 
+def check_beams(settings: Settings, ids: int) -> None:
+    """Raises UserError where a vocabulary of so many ids has too few for the beams."""
+    if isinstance(settings, Beam) and 2 * settings.beams > ids:
+        raise UserError(
+            f"{settings.beams} beams choose from {2 * settings.beams} tokens, and the vocabulary has {ids}: "
+            "ask for fewer beams"
+        )
+
+
 def check_count(settings: Settings, count: int) -> None:
-    """UserError for so many texts of a query, where the settings cannot give them."""
+    """Raises UserError where the settings cannot give so many texts of a query."""
     if count < 1:
         raise UserError(f"give at least 1 text per prompt, got {count}")
     if isinstance(settings, Beam) and count > settings.beams:

@@ -5,16 +5,20 @@ heads of keys and values than of queries (Ainslie et al., arXiv 2305.13245), bia
 after a block as well (Pangu Ultra's sandwich, arXiv 2504.07866) where the configuration says so.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from flax import nnx
 
+from pangu_jax.models.experts import Experts, ExpertsConfig
 from pangu_jax.models.feed_forward import ACTIVATIONS, FeedForward
 from pangu_jax.models.grouped_attention import GroupedAttention
+from pangu_jax.models.latent_attention import LatentAttention, LatentWidths
 from pangu_jax.models.normalization import RMSNorm
 from pangu_jax.models.parameters import normal
 
+JOIN = ("embed", None, None)
 SIZES = ("vocab_size", "d_model", "d_ff", "heads", "kv_heads", "layers", "loss_chunks")
 
 
@@ -29,16 +33,23 @@ class DecoderConfig:
       heads: heads of queries.
       kv_heads: heads of keys and values, each for heads / kv_heads consecutive heads of queries.
       head_dim: width of one head; d_model / heads when None.
+      latent: @LatentAttention(): keys and values of all heads come from a narrow latent, and kv_heads and
+        head_dim say nothing.
       layers: layers.
       activation: "relu", "gelu" or "silu".
       gated: gated feed-forward or plain.
       biases: whether the four projections of attention have one.
       rope_theta: base of the rotary frequencies; halves of a head are turned against each other.
       epsilon: beside the mean square of every norm.
+      predictions: modules that predict one token further each, 0 or 1.
+      prediction_weight: of that module's loss beside the model's.
       sandwich: whether a block's output is normed as well, before it is added.
       tied_head: the head is the embedding table, or else a table of its own.
       dropout: rate on each block's output, 0 in pretraining.
       z_loss: weight of log(Z)^2 in the loss.
+      experts: @Experts(): experts in place of the feed-forward block, d_ff wide in dense layers alone.
+      dense_layers: of `layers` the first, which keep the feed-forward block. They are in no tower that a
+        pipeline cuts: each stage runs them on all microbatches.
       loss_chunks: pieces of the window whose logits exist one after the other.
       unroll: layers compiled as one iteration of the loop over layers.
     """
@@ -53,16 +64,21 @@ class DecoderConfig:
     heads: int = 8
     kv_heads: int = 4
     head_dim: int | None = None
+    latent: LatentWidths | None = None
     layers: int = 8
     activation: Literal["relu", "gelu", "silu"] = "silu"
     gated: bool = True
     biases: bool = False
     rope_theta: float = 10_000.0
     epsilon: float = 1e-5
+    predictions: int = 0
+    prediction_weight: float = 0.3
     sandwich: bool = False
     tied_head: bool = True
     dropout: float = 0.0
     z_loss: float = 0.0
+    experts: ExpertsConfig | None = None
+    dense_layers: int = 0
     loss_chunks: int = 1
     unroll: int = 1
 
@@ -70,14 +86,27 @@ class DecoderConfig:
         for name in SIZES:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.head_dim is None and self.d_model % self.heads:
+        if self.latent and (self.biases or self.head_dim):
+            raise ValueError(
+                "Decoder.latent has widths of its own and no biases: leave biases and head_dim out"
+            )
+        if self.predictions not in (0, 1):
+            raise ValueError(
+                f"predictions {self.predictions}: one module at most, which predicts one token further"
+            )
+        if not self.latent and self.head_dim is None and self.d_model % self.heads:
             raise ValueError(
                 f"d_model {self.d_model} is not divisible by heads {self.heads}; set Decoder.head_dim"
             )
-        if self.heads % self.kv_heads:
+        if not self.latent and self.heads % self.kv_heads:
             raise ValueError(
                 f"heads {self.heads} is not divisible by kv_heads {self.kv_heads}: a head of keys serves as "
                 "many heads of queries as every other"
+            )
+        if not 0 <= self.dense_layers < self.layers or (self.dense_layers and not self.experts):
+            raise ValueError(
+                f"dense_layers {self.dense_layers} are the first of layers {self.layers}, and what is behind "
+                "them has Decoder.experts"
             )
         if self.width % 2:
             raise ValueError(f"rotary positions need an even head_dim, got {self.width}")
@@ -92,9 +121,19 @@ class DecoderConfig:
         return self.layers
 
     @property
+    def tower_layers(self) -> int:
+        """Of them, those that a pipeline cuts."""
+        return self.layers - self.dense_layers
+
+    @property
     def width(self) -> int:
-        """Width of one attention head."""
-        return self.head_dim or self.d_model // self.heads
+        """Width of one attention head: of its queries and keys, where values have another."""
+        return self.latent.key if self.latent else self.head_dim or self.d_model // self.heads
+
+    @property
+    def rotary(self) -> int:
+        """Width of the part of a head that is turned by its position."""
+        return self.latent.rotary if self.latent else self.width
 
     @property
     def scale(self) -> float:
@@ -107,13 +146,15 @@ class DecoderConfig:
 
     def dimensions(self) -> dict[str, int]:
         """Sizes by logical axis that a layout must divide."""
+        own = self.latent.dimensions() if self.latent else {"kv_heads": self.kv_heads}
         return {
             "embed": self.d_model,
             "heads": self.heads,
-            "kv_heads": self.kv_heads,
-            "mlp": self.d_ff,
+            **own,
+            **({"mlp": self.d_ff} if self.dense_layers or not self.experts else {}),
             "vocab": self.vocab_size,
-            "decoder_layers": self.layers,
+            "decoder_layers": self.tower_layers,
+            **(self.experts.dimensions() if self.experts else {}),
         }
 
 
@@ -121,25 +162,58 @@ class DecoderLayers(nnx.Module):
     """The stacked layers."""
 
     def __init__(self, config: DecoderConfig, rngs: nnx.Rngs):
-        layers, width = config.layers, config.d_model
+        layers, width = config.tower_layers, config.d_model
         self.attention_norm = RMSNorm(width, layers)
-        self.attention = GroupedAttention(
-            layers, width, config.heads, config.kv_heads, config.width, config.biases, rngs
-        )
-        self.feed_forward_norm = RMSNorm(width, layers)
-        self.feed_forward = FeedForward(layers, width, config.d_ff, config.gated, rngs)
+        if config.latent:
+            self.attention = LatentAttention(layers, width, config.heads, config.latent, rngs)
+        else:
+            self.attention = GroupedAttention(
+                layers, width, config.heads, config.kv_heads, config.width, config.biases, rngs
+            )
+        if config.experts:
+            self.experts_norm = RMSNorm(width, layers)
+            self.experts = Experts(layers, width, config.experts, rngs)
+        else:
+            self.feed_forward_norm = RMSNorm(width, layers)
+            self.feed_forward = FeedForward(layers, width, config.d_ff, config.gated, rngs)
         if config.sandwich:
             self.attention_post_norm = RMSNorm(width, layers)
-            self.feed_forward_post_norm = RMSNorm(width, layers)
+            post = "experts_post_norm" if config.experts else "feed_forward_post_norm"
+            setattr(self, post, RMSNorm(width, layers))
 
 
 class Decoder(nnx.Module):
-    """All parameters; layers are stacked."""
+    """All parameters; layers are stacked: `dense` the first where there are any, and `decoder` the others."""
 
     def __init__(self, config: DecoderConfig, rngs: nnx.Rngs):
         table = (config.vocab_size, config.d_model), ("vocab", "embed")
         self.embedding = normal(rngs, *table, fan_in=config.d_model)
+        if config.dense_layers:
+            dense = dataclasses.replace(config, layers=config.dense_layers, dense_layers=0, experts=None)
+            self.dense = DecoderLayers(dense, rngs)
+            for _, node in nnx.iter_graph(self.dense):  # of no tower
+                if isinstance(node, nnx.Param):
+                    node.set_metadata("axes", ("blocks", *node.get_metadata("axes")[1:]))
         self.decoder = DecoderLayers(config, rngs)
         self.decoder_norm = RMSNorm(config.d_model)
         if not config.tied_head:
             self.head = normal(rngs, *table, fan_in=config.d_model)
+        if config.predictions:
+            self.prediction = Prediction(config, rngs)
+
+
+class Prediction(nnx.Module):
+    """The module that predicts one token further: `token_norm` and `hidden_norm` of the two that it reads,
+    `join` [embed, 2, width] of both, `block` [1, ...] like a layer of the decoder, `norm` before the head.
+    """
+
+    def __init__(self, config: DecoderConfig, rngs: nnx.Rngs):
+        width = config.d_model
+        self.token_norm, self.hidden_norm = RMSNorm(width), RMSNorm(width)
+        self.join = normal(rngs, (width, 2, width), JOIN, fan_in=2 * width)
+        self.block = DecoderLayers(dataclasses.replace(config, layers=1), rngs)
+        self.norm = RMSNorm(width)
+        # It is no layer of a tower that a pipeline cuts: every stage has it.
+        for _, node in nnx.iter_graph(self.block):
+            if isinstance(node, nnx.Param):
+                node.set_metadata("axes", ("blocks", *node.get_metadata("axes")[1:]))
