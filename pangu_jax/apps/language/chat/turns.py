@@ -6,6 +6,7 @@ tokenizer_config.json, openPangu-Embedded-7B-V1.1). An answer may begin with [un
 hold [unused11] CALLS [unused12]. Only what is put here is such a token: a text that spells one is letters.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
@@ -27,6 +28,13 @@ MARKS = {
     "thinking": "[unused16]",
     "thinking_end": "[unused17]",
 }
+_MARKED = re.compile(
+    "|".join(
+        f"{re.escape(MARKS[kind])}(?P<{kind}>.*?){re.escape(MARKS[f'{kind}_end'])}"
+        for kind in ("thinking", "call")
+    ),
+    re.DOTALL,
+)
 
 
 class Span(NamedTuple):
@@ -99,6 +107,35 @@ class Turns:
         ids = [token for turn in turns for token in (*self._opened(turn.role, turn.spans), self._ids["end"])]
         return np.array([*ids, *self._opened("assistant", ())], np.int32)
 
+    def answer(self, spans: Sequence[Span]) -> np.ndarray:
+        """What the assistant writes after a prompt, its end among it, int32 [n]."""
+        ids: list[int] = []
+        for number, span in enumerate(spans):
+            if span.kind != "text":
+                ids += self._marked(span)
+            elif number:
+                ids += self._encoded(span.text)
+            else:  # it goes on behind the role
+                ids += self._vocabulary.encode_within(span.text).tolist()
+        return np.array([*ids, self._ids["end"]], np.int32)
+
+    @staticmethod
+    def written(text: str) -> tuple[Span, ...]:
+        """The parts of an answer in which the marks of thoughts and calls are written as text."""
+        spans: list[Span] = []
+        end = 0
+        for found in _MARKED.finditer(text):
+            if between := text[end : found.start()]:
+                spans.append(Span("text", between))
+            kind: Kind = "thinking" if found["thinking"] is not None else "call"
+            spans.append(Span(kind, found[kind]))
+            end = found.end()
+        return (*spans, Span("text", text[end:])) if text[end:] or not spans else tuple(spans)
+
+    def _marked(self, span: Span) -> list[int]:
+        """A thought or calls, between their marks."""
+        return [self._ids[span.kind], *self._encoded(span.text), self._ids[f"{span.kind}_end"]]
+
     def _opened(self, role: str, spans: Sequence[Span]) -> list[int]:
         """A turn without its end. The role and the text behind it are read as one, as the template does."""
         ids, text = [self._ids["begin"]], ROLES[role] + "："
@@ -106,8 +143,7 @@ class Turns:
             if span.kind == "text":
                 text += span.text
                 continue
-            ids += self._encoded(text)
-            ids += [self._ids[span.kind], *self._encoded(span.text), self._ids[f"{span.kind}_end"]]
+            ids += self._encoded(text) + self._marked(span)
             text = ""
         return ids + self._encoded(text)
 
