@@ -188,8 +188,8 @@ def _equal(held: Tensors, copies: Mapping[str, str]) -> list[str]:
             continue
         if other not in held.shapes or not held.equal(name, other):
             raise UserError(
-                f"{held.folder}: {name} is no copy of {other}, as published: a module that predicts further has "
-                "the model's table and head here"
+                f"{held.folder}: {name} is no copy of {other}, as published: a module that predicts further "
+                "has the model's table and head here"
             )
         del held.shapes[name]
     return there

@@ -1,8 +1,8 @@
 """Which tensors of a published Pangu model are which arrays of our decoder: one table, for both directions.
 
-Theirs are matrices [out, in], one for each layer, projection and expert. Ours hold all layers (first axis), have
-heads as an axis of their own, and keys with values in one array. Halves of a head are turned against each
-other on both sides, or pairs of it on both, so that no row moves.
+Theirs are matrices [out, in], one for each layer, projection and expert. Ours hold all layers (first axis),
+have heads as an axis of their own, and keys with values in one array. Halves of a head are turned against
+each other on both sides, or pairs of it on both, so that no row moves.
 """
 
 from collections.abc import Iterator
