@@ -3,7 +3,7 @@
 from pangu_jax.workloads.language.model.architecture import Architecture
 from pangu_jax.workloads.language.model.decoder import DecoderConfig
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
-from pangu_jax.workloads.shape import Attention, End, Product, Shape, Tower
+from pangu_jax.workloads.shape import Attention, End, Product, Routing, Shape, Tower
 
 
 def shape_of(model: Architecture, encoder: int, decoder: int) -> Shape:
@@ -15,19 +15,38 @@ def shape_of(model: Architecture, encoder: int, decoder: int) -> Shape:
 
 def _decoder(m: DecoderConfig, tokens: int) -> Shape:
     d = m.d_model
-    products = (
+    heads = (
         Product(d, m.heads * m.width, tokens, "columns", saved=True),
         Product(d, 2 * m.kv_heads * m.width, tokens, "columns", saved=True),
         Product(m.heads * m.width, d, tokens, "rows", saved=False),
-        *[Product(d, m.d_ff, tokens, "columns", saved=True)] * (2 if m.gated else 1),
-        Product(m.d_ff, d, tokens, "rows", saved=False),
     )
+    dense = (*heads, *_feed_forward(d, m.d_ff, tokens, m.gated))
     attention = Attention(m.heads, m.width, tokens, tokens, causal=True, plain=False)
     ends = (
         End("embedding", m.vocab_size, d, tokens, "lookup", "rows"),
         End("head", d, m.vocab_size, tokens, "product", "columns", m.loss_chunks, tied=m.tied_head),
     )
-    return Shape((Tower("decoder", m.layers, tokens, d, products, (attention,), 2),), ends)
+    attentions = (attention,)
+    if not (e := m.experts):
+        return Shape((Tower("decoder", m.layers, tokens, d, dense, attentions, 2),), ends)
+    products = (
+        *heads,
+        Product(d, e.experts, tokens, "columns", saved=False),
+        *_feed_forward(d, e.d_ff, e.active * tokens, True, e.experts),
+        *(_feed_forward(d, e.shared_d_ff, tokens, True) if e.shared_d_ff else ()),
+    )
+    routing = Routing(e.experts, e.active, even=e.router == "grouped")
+    routed = Tower("decoder", m.tower_layers, tokens, d, products, attentions, 2, routing=routing)
+    if not m.dense_layers:
+        return Shape((routed,), ends)
+    return Shape(
+        (Tower("dense", m.dense_layers, tokens, d, dense, attentions, 2, staged=False), routed), ends
+    )
+
+
+def _feed_forward(d: int, width: int, tokens: int, gated: bool, experts: int = 1) -> tuple[Product, ...]:
+    widening = Product(d, width, tokens, "columns", saved=True, experts=experts)
+    return *[widening] * (2 if gated else 1), Product(width, d, tokens, "rows", saved=False, experts=experts)
 
 
 def _encoder_decoder(m: EncoderDecoderConfig, encoder: int, decoder: int) -> Shape:
@@ -38,8 +57,7 @@ def _encoder_decoder(m: EncoderDecoderConfig, encoder: int, decoder: int) -> Sha
         return (
             Product(d, 3 * joined, tokens, "columns", saved=True),
             Product(joined, d, tokens, "rows", saved=False),
-            *[Product(d, m.d_ff, tokens, "columns", saved=True)] * (2 if m.gated else 1),
-            Product(m.d_ff, d, tokens, "rows", saved=False),
+            *_feed_forward(d, m.d_ff, tokens, m.gated),
         )
 
     cross = (

@@ -30,5 +30,5 @@ def of_fields(fields: Mapping[str, Any]) -> Architecture:
     """The configuration of which these are the fields, as a manifest keeps them."""
     if "encoder_layers" in fields:
         return EncoderDecoderConfig(**fields)
-    experts = ExpertsConfig(**fields["experts"]) if fields.get("experts") else None
-    return DecoderConfig(**{**fields, "experts": experts})
+    nested: dict[str, Any] = {"experts": ExpertsConfig(**fields["experts"])} if fields.get("experts") else {}
+    return DecoderConfig(**{**fields, **nested})
