@@ -139,7 +139,7 @@ def without_pipeline(own: Layout, dimensions: Mapping[str, int]) -> Layout:
 
 def of_mesh(axes: Mapping[str, int]) -> Layout:
     """The layout of the mesh that a checkpoint was saved from, by the manifest's account of it."""
-    sizes = {axis: axes.get(axis, 1) for axis in AXES}
+    sizes: dict[str, Any] = {axis: axes.get(axis, 1) for axis in AXES}
     return Layout(**sizes | {"fsdp": math.prod(axes.get(ring, 1) for ring in RINGS)})
 
 
