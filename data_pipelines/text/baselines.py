@@ -11,8 +11,12 @@ def contexts(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
     """The tokens the loss counts and, for each, the token before it in the text: two int64 [N].
 
     Inside a target that is the decoder's input; before its first token comes the last token of the same
-    example's encoder input: of the prefix, or the mode token alone.
+    example's encoder input: of the prefix, or the mode token alone. A decoder alone has its own input there.
     """
+    counted_BxT = batch["decoder_loss_weights"] > 0
+    targets = batch["decoder_target_tokens"][counted_BxT].astype(np.int64)
+    if "encoder_segment_ids" not in batch:
+        return targets, batch["decoder_input_tokens"][counted_BxT].astype(np.int64)
     segments_BxT = batch["encoder_segment_ids"]
     rows = len(segments_BxT)
     last_BxS = np.zeros((rows, segments_BxT.max(initial=0) + 1), np.int64)
@@ -24,9 +28,7 @@ def contexts(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         np.take_along_axis(last_BxS, batch["decoder_segment_ids"], axis=1),
         batch["decoder_input_tokens"],
     )
-    counted_BxT = batch["decoder_loss_weights"] > 0
-    targets = batch["decoder_target_tokens"][counted_BxT]
-    return targets.astype(np.int64), before_BxT[counted_BxT].astype(np.int64)
+    return targets, before_BxT[counted_BxT].astype(np.int64)
 
 
 def ngram_losses(

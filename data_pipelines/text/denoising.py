@@ -204,13 +204,17 @@ class PrefixLM:
 
 @dataclasses.dataclass(frozen=True)
 class Causal:
-    """Plain language modelling by the decoder; the encoder reads the mode token only."""
+    """Plain language modelling by the decoder; the encoder reads the mode token only.
 
-    mode: str = "[C]"
+    For a decoder alone (encoder_length 0) there is no mode, and the inputs of its examples are not read.
+    """
+
+    mode: str | None = "[C]"
     shortest: int = 1
 
     def capacity(self, encoder_length: int, decoder_length: int) -> tuple[int, int]:
-        return encoder_length, decoder_length
+        # Without an encoder nothing of it runs short: a piece takes more of the decoder than 1.
+        return encoder_length or decoder_length, decoder_length
 
     def cost(self, tokens: int, longest_word: int) -> tuple[int, int]:
         return 1, tokens + 1

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data_pipelines.text.denoising import DenoisingExample, DenoisingObjective
+from data_pipelines.text.vocabulary import START
 
 
 class Cut(NamedTuple):
@@ -91,27 +92,38 @@ def _within(cost: Sequence[int], capacity: Sequence[int]) -> bool:
 
 
 def assemble(
-    examples: Sequence[DenoisingExample], encoder_length: int, decoder_length: int
+    examples: Sequence[DenoisingExample], encoder_length: int, decoder_length: int, start: int = START
 ) -> dict[str, np.ndarray]:
     """One window as seqio's EncDecFeatureConverter(pack=True) makes it; loss weights are float32.
 
+    Args:
+      examples: what shares the window.
+      encoder_length: 0 for a decoder alone, for which there are no encoder_* arrays.
+      decoder_length: tokens of the decoder.
+      start: what the decoder reads first of an example; below 0 it reads the first token of the target, which
+        it then need not write (`SpecialTokens.start`).
+
     Returns:
       encoder_* int32 [encoder_length], decoder_* int32 [decoder_length]; segments count from 1, 0 is padding;
-      decoder inputs are the targets moved right by one inside their segment, beginning with 0.
+      decoder inputs are the targets moved right by one inside their segment, beginning with `start`.
 
     Raises:
       ValueError: the examples do not fit.
     """
-    encoder = _concatenate([example.inputs for example in examples], encoder_length)
-    decoder = _concatenate([example.targets for example in examples], decoder_length)
-    shifted = np.zeros(decoder_length, np.int32)
-    shifted[1:] = decoder["tokens"][:-1]
-    shifted[decoder["positions"] == 0] = 0
-    return {
-        "encoder_input_tokens": encoder["tokens"],
-        "encoder_segment_ids": encoder["segment_ids"],
-        "encoder_positions": encoder["positions"],
-        "decoder_input_tokens": shifted,
+    targets = [example.targets[start < 0 :] for example in examples]
+    first = np.array([start] if start >= 0 else [], np.int32)
+    read = [np.concatenate([first, example.targets[:-1]]) for example in examples]
+    decoder = _concatenate(targets, decoder_length)
+    encoded = {}
+    if encoder_length:
+        encoder = _concatenate([example.inputs for example in examples], encoder_length)
+        encoded = {
+            "encoder_input_tokens": encoder["tokens"],
+            "encoder_segment_ids": encoder["segment_ids"],
+            "encoder_positions": encoder["positions"],
+        }
+    return encoded | {
+        "decoder_input_tokens": _concatenate(read, decoder_length)["tokens"],
         "decoder_target_tokens": decoder["tokens"],
         "decoder_loss_weights": (decoder["segment_ids"] > 0).astype(np.float32),
         "decoder_segment_ids": decoder["segment_ids"],

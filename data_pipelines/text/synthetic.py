@@ -14,7 +14,7 @@ class SyntheticTokens:
 
     Args:
       vocabulary_size: token ids are below it.
-      encoder_length: encoder window, tokens.
+      encoder_length: encoder window, tokens; 0 for a decoder alone.
       decoder_length: decoder window, tokens.
       validation_batches: batches of the held-out source.
     """
@@ -80,14 +80,14 @@ class RandomSource:
     def _block(self, number: int) -> dict[str, np.ndarray]:
         rng = np.random.default_rng((self.seed, number))
         sizes = {"encoder": self.data.encoder_length, "decoder": self.data.decoder_length}
+        sizes = {tower: length for tower, length in sizes.items() if length}
         tokens = {
             tower: rng.integers(self.data.vocabulary_size, size=(self.batch_size, length), dtype=np.int32)
             for tower, length in sizes.items()
         }
-        batch: dict[str, np.ndarray] = {
-            "encoder_input_tokens": tokens["encoder"],
-            "decoder_target_tokens": tokens["decoder"],
-        }
+        batch: dict[str, np.ndarray] = {"decoder_target_tokens": tokens["decoder"]}
+        if "encoder" in tokens:
+            batch["encoder_input_tokens"] = tokens["encoder"]
         batch["decoder_input_tokens"] = np.pad(tokens["decoder"][:, :-1], ((0, 0), (1, 0)))
         batch["decoder_loss_weights"] = np.ones((self.batch_size, self.data.decoder_length), np.float32)
         for tower, length in sizes.items():

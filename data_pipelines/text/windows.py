@@ -118,8 +118,8 @@ class WindowTask:
 
     def window(self, record: bytes, rng: np.random.Generator) -> Batch:
         """A window's arrays (see packing.assemble) and `task_id` int32 []."""
-        pieces = parse(record).pieces
-        row = packing.assemble(self._objective(pieces, rng, self._special, *self.lengths), *self.lengths)
+        examples = self._objective(parse(record).pieces, rng, self._special, *self.lengths)
+        row = packing.assemble(examples, *self.lengths, start=self._special.start)
         return row | {"task_id": np.asarray(self.index, np.int32)}
 
     def identity(self, record: bytes) -> str:
@@ -132,7 +132,10 @@ class WindowTask:
 
 
 def fill(windows: Sequence[Batch]) -> tuple[float, float]:
-    """Share of the encoder's and of the decoder's positions that are not padding."""
-    encoder = np.mean([(window["encoder_segment_ids"] > 0).mean() for window in windows])
-    decoder = np.mean([(window["decoder_segment_ids"] > 0).mean() for window in windows])
-    return float(encoder), float(decoder)
+    """Share of the encoder's and of the decoder's positions that are not padding; 0 without an encoder."""
+
+    def share(tower: str) -> float:
+        segments = [window.get(f"{tower}_segment_ids", np.zeros(1)) for window in windows]
+        return float(np.mean([(row > 0).mean() for row in segments]))
+
+    return share("encoder"), share("decoder")

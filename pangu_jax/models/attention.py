@@ -162,16 +162,16 @@ def merge(heads_BxHxTxK: jax.Array, out_DxHxK: jax.Array, placement: Placement) 
 def attend(
     q_BxHxTxK: jax.Array,
     k_BxHxSxK: jax.Array,
-    v_BxHxSxK: jax.Array,
+    v_BxHxSxV: jax.Array,
     mask_Bx1xTxS: jax.Array,
     bias_HxTxS: jax.Array | None,
 ) -> jax.Array:
-    """softmax(q k^T + bias, where mask) v, [B, H, T, K]; the softmax in fp32.
+    """softmax(q k^T + bias, where mask) v, [B, H, T, V]; the softmax in fp32, values of any width.
 
     Probabilities stay unnormalised and the output is divided instead: a T x K division for a T x S one. The
     backward pass is written out, with sum(dO * O) for the softmax's row sums (Dao et al., arXiv 2205.14135).
     """
-    return _attend(q_BxHxTxK, k_BxHxSxK, v_BxHxSxK, mask_Bx1xTxS, bias_HxTxS)[0]
+    return _attend(q_BxHxTxK, k_BxHxSxK, v_BxHxSxV, mask_Bx1xTxS, bias_HxTxS)[0]
 
 
 def _attend(q, k, v, mask, bias):

@@ -23,13 +23,13 @@ def fits(mask: AttentionMask) -> bool:
 def attend(
     q_BxHxTxK: jax.Array,
     k_BxHxSxK: jax.Array,
-    v_BxHxSxK: jax.Array,
+    v_BxHxSxV: jax.Array,
     mask: AttentionMask,
     placement: Placement,
     *,
     interpret: bool = False,
 ) -> jax.Array:
-    """softmax(q k^T, where mask) v, [B, H, T, K]; q is scaled already."""
+    """softmax(q k^T, where mask) v, [B, H, T, V]; q is scaled already, V may be another width than K."""
     segments = ("batch", None)
     whole_length = ("batch", "heads", None, "kv")
 
@@ -44,7 +44,7 @@ def attend(
 
     return placement.locally(
         local,
-        (q_BxHxTxK, k_BxHxSxK, v_BxHxSxK, mask.query_segments_BxT, mask.key_segments_BxS),
+        (q_BxHxTxK, k_BxHxSxK, v_BxHxSxV, mask.query_segments_BxT, mask.key_segments_BxS),
         (HEADS, whole_length, whole_length, ("batch", "length"), segments),
         HEADS,
     )

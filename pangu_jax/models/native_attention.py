@@ -17,12 +17,27 @@ def fits(q_BxHxTxK: jax.Array, mask_Bx1xTxS: jax.Array, bias: jax.Array | None) 
     return bias is None and width % FEATURES == 0 and mask_Bx1xTxS.shape[:3] == (batch, 1, queries)
 
 
-@jax.custom_vjp
 def attend(
-    q_BxHxTxK: jax.Array, k_BxHxSxK: jax.Array, v_BxHxSxK: jax.Array, mask_Bx1xTxS: jax.Array
+    q_BxHxTxK: jax.Array, k_BxHxSxK: jax.Array, v_BxHxSxV: jax.Array, mask_Bx1xTxS: jax.Array
 ) -> jax.Array:
-    """softmax(q k^T, where mask) v, [B, H, T, K]; q is scaled already."""
-    return _forward(q_BxHxTxK, k_BxHxSxK, v_BxHxSxK, mask_Bx1xTxS)[0]
+    """softmax(q k^T, where mask) v, [B, H, T, V]; q is scaled already.
+
+    The kernel has one width: the narrower of keys and values is filled up with zeros (latent attention).
+    """
+    keys, values = k_BxHxSxK.shape[-1], v_BxHxSxV.shape[-1]
+    if keys == values:
+        return _attend(q_BxHxTxK, k_BxHxSxK, v_BxHxSxV, mask_Bx1xTxS)
+    width = -(-max(keys, values) // FEATURES) * FEATURES
+
+    def filled(x: jax.Array) -> jax.Array:
+        return jnp.pad(x, [(0, 0)] * 3 + [(0, width - x.shape[-1])])
+
+    return _attend(filled(q_BxHxTxK), filled(k_BxHxSxK), filled(v_BxHxSxV), mask_Bx1xTxS)[..., :values]
+
+
+@jax.custom_vjp
+def _attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> jax.Array:
+    return _forward(q, k, v, mask)[0]
 
 
 def _by_token(x_BxHxTxK: jax.Array) -> jax.Array:
@@ -51,4 +66,4 @@ def _backward(saved, d_out):
     return _by_head(d_q), _by_head(d_k), _by_head(d_v), np.zeros(mask.shape, jax.dtypes.float0)
 
 
-attend.defvjp(_forward, _backward)
+_attend.defvjp(_forward, _backward)

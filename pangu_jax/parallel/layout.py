@@ -153,7 +153,7 @@ def check(layout: Layout, batch_size: int, dimensions: Mapping[str, int]) -> lis
         if axis != "stage" and size % parts:
             name = dimension.replace("_", " ")
             what = f"{name} {size} is not divisible by {axis} {parts}"
-            problems.append((f"Layout.{axis}", what + _what_would(axis, parts, dimensions)))
+            problems.append((f"Layout.{axis}", what + _what_would(dimension, axis, parts, dimensions)))
     if layout.expert > 1 and "embed" in dimensions and "expert" not in dimensions:
         what = f"expert {layout.expert} splits experts, and the model has none"
         problems.append(("Layout.expert", f"{what}: use Layout.data or Layout.fsdp"))
@@ -182,9 +182,9 @@ def check(layout: Layout, batch_size: int, dimensions: Mapping[str, int]) -> lis
     return problems
 
 
-def _what_would(axis: str, parts: int, dimensions: Mapping[str, int]) -> str:
-    """The sizes of `expert` next to one that does not divide, in words."""
-    if axis != "expert":
+def _what_would(dimension: str, axis: str, parts: int, dimensions: Mapping[str, int]) -> str:
+    """The sizes of an axis next to one that does not divide, in words, where few do."""
+    if axis != "expert" and dimension != "kv_heads":
         return ""
     shared = math.gcd(*(dimensions[name] for name, divided in divided_by(dimensions) if divided == axis))
     fit = [size for size in range(1, shared + 1) if shared % size == 0]

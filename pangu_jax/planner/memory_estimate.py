@@ -109,7 +109,9 @@ def kept(context: SearchContext, c: Candidates, tower: Tower) -> dict[int, np.nd
     """Remat -> bytes that one layer leaves for its backward pass."""
     b, a, tq = context.examples(c), context.activation_bytes, c.model * c.sequence
     stream = residual(context, c, tower.tokens, tower.width)
-    products = summed(c, (visits(c, tower, p) * p.columns for p in tower.products if p.saved)) * b * a / tq
+    saved = [p for p in tower.products if p.saved]
+    each = (visits(c, tower, p) * p.columns / (tq if p.split else c.sequence) for p in saved)
+    products = summed(c, each) * b * a
     attention = sum(n.queries * n.heads * (n.width * a + 4) for n in tower.attentions) * b / tq
     dots = tower.blocks * stream + products + attention
     entered = tower.blocks * stream * c.model  # normed, whole along `model`

@@ -163,7 +163,8 @@ def _layer(context: SearchContext, c: Candidates, tower: Tower) -> _Work:
     rows = context.examples(c) / c.model * context.activation_bytes
     # Keys and values of the whole example; where whole windows are on a device, nobody asks for others'.
     gathered = [n.windows % c.sequence != 0 for n in tower.attentions]
-    sizes = [2 * n.keys * n.windows * n.heads * n.width for n in tower.attentions]
+    each = [n.shared * c.model if n.shared else 2 * n.heads * n.width for n in tower.attentions]
+    sizes = [n.keys * n.windows * numbers for n, numbers in zip(tower.attentions, each, strict=True)]
     keys = sum(asked * size for asked, size in zip(gathered, sizes, strict=True)) * rows
     weights = layer_weights(c, tower) / c.model * context.activation_bytes
     in_layer = np.where(c.zero == 3, 3.0 + ticked + twice, 0.0)

@@ -35,7 +35,7 @@ def _verify(flags: argparse.Namespace) -> Result:
 
 
 FORMATS = {
-    "hf": "Hugging Face, T5's family, ViT, Chinese-CLIP and SigLIP",
+    "hf": "Hugging Face, T5's family, openPangu, ViT, Chinese-CLIP and SigLIP",
     "timm": "timm's vision transformers",
     "big_vision": "its ViT, .npz",
     "pth": "HiViT and MAE of vision",
@@ -145,14 +145,24 @@ def _import(flags: argparse.Namespace) -> Result:
             f"ids: {found['run_dir']}"
         )
     else:
-        from pangu_jax.apps.language.conversion import importing
-
-        found = importing.import_hugging_face(flags.source, flags.run_dir)
+        found = _imported_language(flags.source, flags.run_dir)
         text = (
             f"{found['model_type']}, {found['parameters']:,} parameters ({', '.join(found['dtypes'])}), "
             f"{found['vocabulary_ids']:,} ids in {found['rows']:,} rows: {found['run_dir']}"
         )
     return Result(found, "\n".join([text, *(f"note: {note}" for note in found["notes"])]))
+
+
+def _imported_language(source: str, run_dir: str) -> dict[str, Any]:
+    from pangu_jax.apps.language.conversion.openpangu import config as published
+
+    if published.is_published(source):
+        from pangu_jax.apps.language.conversion.openpangu import importing as of_openpangu
+
+        return of_openpangu.import_openpangu(source, run_dir)
+    from pangu_jax.apps.language.conversion import importing
+
+    return importing.import_hugging_face(source, run_dir)
 
 
 def _export_flags(parser: argparse.ArgumentParser) -> None:
@@ -219,8 +229,8 @@ VERBS: dict[str, Verb] = {
         _verify,
     ),
     "checkpoint import": Verb(
-        "make a run directory of a T5, of a vision transformer, of a model of both, or of weather",
-        "pangu checkpoint import --format hf mengzi-t5-base/ --run_dir runs/mengzi",
+        "make a run directory of an openPangu, a T5, a vision transformer, a model of both, or of weather",
+        "pangu checkpoint import --format hf openPangu-Embedded-7B-V1.1/ --run_dir runs/7b",
         _import_flags,
         _import,
     ),

@@ -13,7 +13,7 @@ class Product(NamedTuple):
       rows: width of what is multiplied.
       columns: width of what comes out.
       tokens: positions per example that are multiplied by it.
-      split: which of the two widths is split by tensor parallelism.
+      split: which of the two widths is split by tensor parallelism; None where every device has it whole.
       saved: whether what comes out is kept when remat keeps products.
       experts: matrices of these widths, of which a position visits some: `tokens` counts it once for each.
     """
@@ -21,7 +21,7 @@ class Product(NamedTuple):
     rows: int
     columns: int
     tokens: int
-    split: Literal["rows", "columns"]
+    split: Literal["rows", "columns"] | None
     saved: bool
     experts: int = 1
 
@@ -41,13 +41,14 @@ class Attention(NamedTuple):
 
     Attributes:
       heads: heads, split by tensor parallelism.
-      width: of one head.
+      width: of one head; where values have another than keys, the mean.
       queries: positions per example that look, over all windows.
       keys: positions that each of them looks at: those of its window.
       causal: whether half of the pairs do not count.
       plain: whether no kernel takes it (a bias on the scores, small windows): its queries x keys matrices are
         in memory.
       windows: windows per example that see nothing of each other; 1 where every query sees all keys.
+      shared: numbers of a position from which all heads make their keys and values; 0 where each has its own.
     """
 
     heads: int
@@ -57,6 +58,7 @@ class Attention(NamedTuple):
     causal: bool
     plain: bool
     windows: int = 1
+    shared: int = 0
 
     @property
     def flops(self) -> float:

@@ -133,6 +133,20 @@ def test_attention_of_whole_windows(queries, keys, width, causal):
     close(actual[1], expected[1])
 
 
+@pytest.mark.parametrize("values", [16, 24, 48])
+def test_attention_of_values_of_another_width(values):
+    q, k, v, out = (drawn(n, 2, 3, 5, width) for n, width in enumerate((32, 32, values, values)))
+    segments = jnp.array([[1, 1, 2, 2, 2], [1, 1, 1, 1, 0]])
+    mask = attention.AttentionMask(segments, segments, jnp.arange(5)).as_array()
+
+    def of(attend):
+        loss = lambda q, k, v: jnp.sum(attend(q, k, v) * out)  # noqa: E731
+        return jax.jit(jax.value_and_grad(loss, (0, 1, 2)))(q, k, v)
+
+    actual = of(lambda q, k, v: native_attention.attend(q, k, v, mask))
+    close(actual, of(lambda q, k, v: attention.attend(q, k, v, mask, None)))
+
+
 def test_what_the_kernel_of_whole_windows_does_not_take():
     q, mask = drawn(0, 1, 1, 4, 16), jnp.ones((1, 1, 4, 4), bool)
     assert not native_attention.fits(q, mask, jnp.zeros((1, 4, 4)))

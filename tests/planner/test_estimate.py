@@ -7,11 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_pipelines.text.synthetic import SyntheticTokens
+from pangu_jax.models.latent_attention import LatentWidths
 from pangu_jax.parallel.layout import AXES, Layout
 from pangu_jax.planner import predictions, time_estimate
 from pangu_jax.planner.axis_costs import axis_costs, on_one_dimension
 from pangu_jax.planner.links import HOP_S
 from pangu_jax.workloads.language import LanguageModel
+from pangu_jax.workloads.language.model.decoder import DecoderConfig
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from tpu_npu_backends import topologies
 
@@ -116,3 +118,17 @@ def test_one_round_a_tower_is_said_in_two_ways():
             for repeats in (1, 2)
         )
         assert (one.step_s, one.memory) == (two.step_s, two.memory)
+
+
+@pytest.mark.parametrize("query_rank", [24, None])
+def test_a_shape_of_latent_attention_counts_its_parameters_and_flops(query_rank):
+    latent = LatentWidths(rank=16, query_rank=query_rank, plain=12, rotary=4, value=12)
+    config = DecoderConfig(d_model=96, heads=4, layers=3, latent=latent, tied_head=False, predictions=1)
+    workload = LanguageModel(config, SyntheticTokens(decoder_length=48))
+    queries = 96 * 24 + 24 * 4 * 16 if query_rank else 96 * 4 * 16
+    layer = queries + 96 * 20 + 16 * 4 * 24 + 4 * 12 * 96 + 3 * 96 * config.d_ff
+    ends = 2 * 2 * 96 * 8192 // 2 + 2 * 96 * 96  # two heads that are multiplied, and the join
+    expected = 6 * 48 * (4 * layer + ends) + 4 * 12 * 4 * 14 * 48 * 48 / 2
+    assert workload.flops_per_step(6) == pytest.approx(6 * expected, rel=1e-12)
+    params = jax.tree.leaves(jax.eval_shape(workload.init, jax.random.key(0)).params)
+    assert workload.shape().parameters == pytest.approx(sum(leaf.size for leaf in params), rel=0.01)

@@ -195,7 +195,11 @@ def describe(
     lengths = corpus.encoder_length, corpus.decoder_length
     rng = np.random.default_rng(0)
     sample = [
-        packing.assemble(objective(window.pieces, rng, vocabulary.special, *lengths), *lengths)
+        packing.assemble(
+            objective(window.pieces, rng, vocabulary.special, *lengths),
+            *lengths,
+            start=vocabulary.special.start,
+        )
         for window in windows["train"][:200]
     ]
     encoder, decoder = fill(sample)

@@ -141,10 +141,12 @@ def corpus(
       text_field: field of a .jsonl line that holds the text.
       documents: what one document of a .txt is: "file", "paragraph" (up to a blank line) or "line".
       vocabulary_size: ids in all, mode tokens and 100 sentinels included, of the vocabulary to train.
-      vocabulary_file: a sentencepiece model to use instead; it is renumbered to pad 0, eos 1, unk 2.
-      encoder_length: tokens per encoder window.
+      vocabulary_file: a sentencepiece model to use instead; it is renumbered to pad 0, eos 1, unk 2. The
+        vocabulary.model of a run keeps its ids, those of a published vocabulary with it.
+      encoder_length: tokens per encoder window; 0 for a decoder alone, which learns @Causal() with mode None.
       decoder_length: tokens per decoder window.
-      objectives: by name; None is span corruption, prefix LM and causal as published.
+      objectives: by name; None is span corruption, prefix LM and causal as published, or causal alone for a
+        decoder alone.
       weights: share of each objective in the mixture, relative; an objective left out is not trained on.
       validation_fraction: share of the text held out: whole documents, or where these are few stretches of
         all of them (see data_pipelines.text.documents.split).
@@ -152,8 +154,11 @@ def corpus(
       cache_dir: folder of the token caches; None is $XDG_CACHE_HOME/pangu_jax.
 
     Raises:
-      DataError: a weight without an objective, a negative one, or lengths that are too small.
+      DataError: a weight without an objective, a negative one, or lengths that are too small; an objective
+        that a decoder alone cannot learn.
     """
+    if objectives is None and encoder_length == 0:
+        objectives = {"causal": Causal(mode=None)}
     if objectives is None:
         objectives = {"span": SpanCorruption(), "prefix": PrefixLM(), "causal": Causal()}
         weights = {"span": 1, "prefix": 2, "causal": 1} if weights is None else weights
@@ -165,10 +170,13 @@ def corpus(
             raise DataError(f"corpus.weights: {name!r} is {weight}; weights are not negative")
     if not any(weights.values()):
         raise DataError("corpus.weights: all are zero; give at least one objective a positive weight")
-    if min(encoder_length, decoder_length) < 16:
+    if min(encoder_length or decoder_length, decoder_length) < 16:
         raise DataError(
-            f"corpus.encoder_length {encoder_length} and decoder_length {decoder_length} must be at least 16"
+            f"corpus.encoder_length {encoder_length} and decoder_length {decoder_length} must be at least 16 "
+            "(encoder_length 0 for a decoder alone)"
         )
+    if encoder_length == 0:
+        _require_causal(objectives)
     if not 0 < validation_fraction <= 0.5:
         raise DataError(f"corpus.validation_fraction {validation_fraction} must be in (0, 0.5]")
     if validation_windows < 0:
@@ -187,6 +195,18 @@ def corpus(
         validation_windows,
         cache_dir,
     )
+
+
+def _require_causal(objectives: Mapping[str, DenoisingObjective]) -> None:
+    """DataError for an objective that needs an encoder."""
+    for name, objective in objectives.items():
+        if not isinstance(objective, Causal) or objective.mode is not None:
+            what = type(objective).__name__
+            raise DataError(
+                f"corpus.objectives: {name!r} is {what} with mode {objective.mode!r}, and "
+                "corpus.encoder_length is 0: a decoder alone learns @Causal() with Causal.mode = None; for "
+                "others give an encoder"
+            )
 
 
 class Prepared:

@@ -6,32 +6,43 @@ have it. Mode tokens are control symbols and sentinels are not in the model file
 encoded to one of them.
 
 The vocabularies of T5 and mT5 are read with their ids as they are: they have no mode tokens, and mT5's
-has its sentinels in the model file. What else one may have is in `added_tokens`.
+has its sentinels in the model file. What else one may have is in `added_tokens`. Those of openPangu and
+PanGu-alpha keep the ids that they were published with (`published`): another start, end and padding.
 """
 
+from data_pipelines.text.vocabulary.added_tokens import AddedToken, Published
 from data_pipelines.text.vocabulary.adopting import adopt
-from data_pipelines.text.vocabulary.model import LONGEST_WORD, Vocabulary
+from data_pipelines.text.vocabulary.as_published import PANGU_ALPHA, original, published
+from data_pipelines.text.vocabulary.model import Vocabulary
 from data_pipelines.text.vocabulary.special_tokens import (
     EOS,
     MODES,
     PAD,
     SENTINELS,
+    START,
     UNK,
     Modes,
     SpecialTokens,
 )
 from data_pipelines.text.vocabulary.training import train
+from data_pipelines.text.vocabulary.word_starts import LONGEST_WORD
 
 __all__ = [
     "EOS",
     "LONGEST_WORD",
     "MODES",
     "PAD",
+    "PANGU_ALPHA",
     "SENTINELS",
+    "START",
     "UNK",
+    "AddedToken",
     "Modes",
+    "Published",
     "SpecialTokens",
     "Vocabulary",
     "adopt",
+    "original",
+    "published",
     "train",
 ]

@@ -35,6 +35,25 @@ class AddedToken(NamedTuple):
     whole_word: bool = False
 
 
+class Published(NamedTuple):
+    """A vocabulary with the ids that it was published with, whatever they are.
+
+    Its added tokens lie among the pieces, and no text is read as one of them unless that is asked for
+    (`Vocabulary.encode_prompt`): a user who writes `[unused10]` writes letters.
+
+    Attributes:
+      start: before the first token of a text that a decoder writes; below 0 where nothing is.
+      end: ends a text.
+      pad: fills batches; may be the id of unknown text.
+      words: how text is cut before sentencepiece sees it: "jieba" (`jieba_words`), or not at all.
+    """
+
+    start: int
+    end: int
+    pad: int
+    words: str = ""
+
+
 class Additions(NamedTuple):
     """What the model file does not say.
 
@@ -46,6 +65,7 @@ class Additions(NamedTuple):
         dummy prefix), as the older tokenizers of T5 do it; a text goes on there otherwise.
       byte_ids: of ByT5, whose ids are bytes: how many ids there are, those behind the bytes included, which
         no text is read as; 0 for others.
+      published: of a vocabulary that keeps its own ids for the start, the end and padding; None has T5's.
     """
 
     first_sentinel: int
@@ -53,6 +73,7 @@ class Additions(NamedTuple):
     tokens: tuple[AddedToken, ...] = ()
     each_begins: bool = True
     byte_ids: int = 0
+    published: Published | None = None
 
 
 class TextPart(NamedTuple):
@@ -68,7 +89,10 @@ class TextPart(NamedTuple):
 
 def written(proto: bytes, additions: Additions) -> bytes:
     """A model file with additions; `proto` is one without."""
-    payload = MAGIC + json.dumps(additions._asdict()).encode("ascii")  # a token becomes a list
+    fields = additions._asdict()
+    if additions.published is None:  # as the files of before it was known
+        del fields["published"]
+    payload = MAGIC + json.dumps(fields).encode("ascii")  # a token becomes a list
     return proto + _head(len(payload)) + payload
 
 
@@ -85,6 +109,8 @@ def split_file(data: bytes) -> tuple[bytes, Additions | None]:
     try:
         fields = json.loads(data[begin + len(MAGIC) :])
         fields["tokens"] = tuple(AddedToken(*token) for token in fields["tokens"])
+        if "published" in fields:
+            fields["published"] = Published(*fields["published"])
         return data[: begin - len(head)], Additions(**fields)
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"the vocabulary's added tokens are damaged ({error}); copy its file again") from None

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from data_pipelines.errors import DataError
+from data_pipelines.text.vocabulary.as_published import is_published
 from data_pipelines.text.vocabulary.special_tokens import EOS, MODES, PAD, UNK, has_t5_ids
 
 
@@ -13,7 +14,8 @@ def adopt(source: str | Path, file: Path) -> np.ndarray:
     """Rewrites any sentencepiece model under the layout above, e.g. PanGu-alpha's (unk 0, bos 1, eos 2).
 
     The pieces keep their order and scores and move up behind the special tokens. A model that has T5's ids
-    for pad, eos and unk is copied as it is: it belongs to weights that know them.
+    for pad, eos and unk, and one that keeps its published ids (`published`), is copied as it is: it belongs
+    to weights that know them.
 
     Returns:
       int32 [pieces of the new model]: the old id of every new id, -1 for ids that are new. It also says which
@@ -24,14 +26,16 @@ def adopt(source: str | Path, file: Path) -> np.ndarray:
 
     kinds = sentencepiece_model_pb2.ModelProto.SentencePiece
     try:
-        old = sentencepiece_model_pb2.ModelProto.FromString(Path(source).read_bytes())
+        content = Path(source).read_bytes()
+        old = sentencepiece_model_pb2.ModelProto.FromString(content)
     except OSError as error:
         raise DataError(f"cannot read the vocabulary {source}: {error.strerror}") from error
     except Exception as error:  # protobuf's DecodeError is not importable from one place in all versions
         raise DataError(f"{source} is not a sentencepiece model") from error
     if not old.pieces:
         raise DataError(f"{source} is not a sentencepiece model: it holds no pieces")
-    if has_t5_ids(sentencepiece.SentencePieceProcessor(model_proto=old.SerializeToString())):
+    model = sentencepiece.SentencePieceProcessor(model_proto=old.SerializeToString())
+    if has_t5_ids(model) or is_published(content):
         shutil.copyfile(source, file)
         return np.arange(len(old.pieces), dtype=np.int32)
     new = sentencepiece_model_pb2.ModelProto()

@@ -1,4 +1,4 @@
-"""The ids that are no text: pad, eos, unk, mode tokens and sentinels, under T5's conventions."""
+"""The ids that are no text: start, pad, eos, unk, mode tokens and sentinels; T5's if nothing else is said."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ import numpy as np
 from data_pipelines.errors import DataError
 
 PAD, EOS, UNK = 0, 1, 2
+START = PAD  # T5's decoder begins with padding
 SENTINELS = 100
 MODES = ("[R]", "[S]", "[X]", "[C]")
 
@@ -24,12 +25,26 @@ class Modes(dict[str, int]):
 
 @dataclasses.dataclass(frozen=True)
 class SpecialTokens:
-    """The ids that objectives insert. `sentinel(i)` is the id of `<extra_id_i>`."""
+    """The ids that objectives insert.
+
+    Attributes:
+      modes: mode token -> id.
+      first_sentinel: id of `<extra_id_0>`; `sentinel(i)` is that of `<extra_id_i>`.
+      sentinels: how many there are.
+      eos: ends a text.
+      start: what a decoder reads before the first token of a text; below 0 where it reads nothing.
+      pad: fills what batches have too much; in some vocabularies the id of unknown text too, so that lengths
+        and not ids say where a text ends.
+      unk: unknown text.
+    """
 
     modes: dict[str, int]
     first_sentinel: int
     sentinels: int = SENTINELS
     eos: int = EOS
+    start: int = START
+    pad: int = PAD
+    unk: int = UNK
 
     def read(self, mode: str | None, *parts: Sequence[int] | np.ndarray) -> np.ndarray:
         """What the encoder reads of a text, in training and when it is asked: int32 [n].

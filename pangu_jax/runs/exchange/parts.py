@@ -4,7 +4,7 @@ A part is cut out of their tensor, split into its axes, put in our order and lai
 computed, so what goes there and back is the same to the bit.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from types import EllipsisType
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ Shape = tuple[int, ...]
 Index = tuple[int | slice | EllipsisType, ...]
 ALL: Index = (...,)
 FIRST_FEW = 3
+MAPPED = 1 << 25  # numbers of tensors whose pages of the files stay in memory
 
 
 class TensorPart(NamedTuple):
@@ -76,6 +77,8 @@ def read(
 ) -> dict[str, np.ndarray]:
     """Our arrays by path, of the widest dtype of their parts, filled tensor by tensor.
 
+    Of the files as much is mapped into memory at a time as a few tensors are large.
+
     Args:
       tensors: theirs.
       table: all of theirs that are read.
@@ -86,14 +89,56 @@ def read(
         for part in each.parts:
             dtypes.setdefault(part.path, set()).add(tensors.dtypes[each.name])
     ours = {path: np.empty(shapes[path], _dtype(found)) for path, found in dtypes.items()}
-    with tensors.reading() as stored:
-        for each in table:
-            theirs = stored(each.name)
-            for part in each.parts:
-                where = ours[part.path][part.ours]
-                given = theirs[part.theirs].reshape(part.axes).transpose(part.order)
-                ours[part.path][part.ours] = given.reshape(where.shape)
+    for group in _by_size(table):
+        with tensors.reading() as stored:
+            for each in group:
+                theirs = stored(each.name)
+                for part in each.parts:
+                    where = ours[part.path][part.ours]
+                    given = theirs[part.theirs].reshape(part.axes).transpose(part.order)
+                    ours[part.path][part.ours] = given.reshape(where.shape)
     return ours
+
+
+def _by_size(table: Iterable[ForeignTensor]) -> Generator[list[ForeignTensor]]:
+    """The table in groups of at most MAPPED numbers, or one tensor."""
+    group: list[ForeignTensor] = []
+    numbers = 0
+    for each in table:
+        numbers += int(np.prod(each.shape))
+        group.append(each)
+        if numbers >= MAPPED:
+            yield group
+            group, numbers = [], 0
+    if group:
+        yield group
+
+
+def one_by_one(
+    tensors: Tensors, table: Iterable[ForeignTensor], shapes: Mapping[str, Shape]
+) -> Generator[tuple[str, np.ndarray]]:
+    """Our arrays with their paths, the largest first; of their files that are mapped one array's at a time.
+
+    Arguments as of `read`. While what was taken is kept, the largest comes when there is most room.
+    """
+    by_path: dict[str, list[ForeignTensor]] = {}
+    for each in table:
+        for path in {part.path for part in each.parts}:
+            by_path.setdefault(path, []).append(each)
+    for path in sorted(by_path, key=lambda path: -int(np.prod(shapes[path]))):
+        own = [
+            each._replace(parts=tuple(part for part in each.parts if part.path == path))
+            for each in by_path[path]
+        ]
+        yield path, read(tensors, own, shapes)[path]
+
+
+def array_by_array(table: Iterable[ForeignTensor]) -> list[ForeignTensor]:
+    """The table in an order in which each of our arrays is needed once, if tensors have one part each."""
+    order: dict[str, list[ForeignTensor]] = {}
+    for each in table:
+        order.setdefault(each.parts[0].path, []).append(each)
+    return [each for group in order.values() for each in group]
 
 
 def written(each: ForeignTensor, ours: Callable[[str], np.ndarray]) -> np.ndarray:

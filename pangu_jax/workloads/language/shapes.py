@@ -15,38 +15,64 @@ def shape_of(model: Architecture, encoder: int, decoder: int) -> Shape:
 
 def _decoder(m: DecoderConfig, tokens: int) -> Shape:
     d = m.d_model
-    heads = (
-        Product(d, m.heads * m.width, tokens, "columns", saved=True),
-        Product(d, 2 * m.kv_heads * m.width, tokens, "columns", saved=True),
-        Product(m.heads * m.width, d, tokens, "rows", saved=False),
+    projections, attention = _latent(m, tokens) if m.latent else _grouped(m, tokens)
+    dense = (*projections, *_feed_forward(d, m.d_ff, tokens, m.gated))
+    one = Tower("decoder", m.tower_layers, tokens, d, dense, (attention,), 2)
+    towers = (one,)
+    if e := m.experts:
+        products = (
+            *projections,
+            Product(d, e.experts, tokens, None, saved=False),
+            *_feed_forward(d, e.d_ff, e.active * tokens, True, e.experts),
+            *(_feed_forward(d, e.shared_d_ff, tokens, True) if e.shared_d_ff else ()),
+        )
+        routing = Routing(e.experts, e.active, even=e.router == "grouped")
+        before = one._replace(name="dense", layers=m.dense_layers, staged=False)
+        one = one._replace(products=products, routing=routing)
+        towers = (before, one) if m.dense_layers else (one,)
+    embedding = End("embedding", m.vocab_size, d, tokens, "lookup", "rows")
+    head = End("head", d, m.vocab_size, tokens, "product", "columns", m.loss_chunks, tied=m.tied_head)
+    if not m.predictions:
+        return Shape(towers, (embedding, head))
+    towers += (one._replace(name="prediction", layers=1, staged=False),)
+    further = (
+        embedding._replace(name="prediction_embedding", tied=True),
+        End("prediction_join", 2 * d, d, tokens, "product"),
+        head._replace(name="prediction_head", tied=True),
     )
-    dense = (*heads, *_feed_forward(d, m.d_ff, tokens, m.gated))
-    attention = Attention(m.heads, m.width, tokens, tokens, causal=True, plain=False)
-    ends = (
-        End("embedding", m.vocab_size, d, tokens, "lookup", "rows"),
-        End("head", d, m.vocab_size, tokens, "product", "columns", m.loss_chunks, tied=m.tied_head),
-    )
-    attentions = (attention,)
-    if not (e := m.experts):
-        return Shape((Tower("decoder", m.layers, tokens, d, dense, attentions, 2),), ends)
-    products = (
-        *heads,
-        Product(d, e.experts, tokens, "columns", saved=False),
-        *_feed_forward(d, e.d_ff, e.active * tokens, True, e.experts),
-        *(_feed_forward(d, e.shared_d_ff, tokens, True) if e.shared_d_ff else ()),
-    )
-    routing = Routing(e.experts, e.active, even=e.router == "grouped")
-    routed = Tower("decoder", m.tower_layers, tokens, d, products, attentions, 2, routing=routing)
-    if not m.dense_layers:
-        return Shape((routed,), ends)
-    return Shape(
-        (Tower("dense", m.dense_layers, tokens, d, dense, attentions, 2, staged=False), routed), ends
-    )
+    return Shape(towers, (embedding, head, *further))
 
 
 def _feed_forward(d: int, width: int, tokens: int, gated: bool, experts: int = 1) -> tuple[Product, ...]:
     widening = Product(d, width, tokens, "columns", saved=True, experts=experts)
     return *[widening] * (2 if gated else 1), Product(width, d, tokens, "rows", saved=False, experts=experts)
+
+
+def _grouped(m: DecoderConfig, tokens: int) -> tuple[tuple[Product, ...], Attention]:
+    d = m.d_model
+    products = (
+        Product(d, m.heads * m.width, tokens, "columns", saved=True),
+        Product(d, 2 * m.kv_heads * m.width, tokens, "columns", saved=True),
+        Product(m.heads * m.width, d, tokens, "rows", saved=False),
+    )
+    return products, Attention(m.heads, m.width, tokens, tokens, causal=True, plain=False)
+
+
+def _latent(m: DecoderConfig, tokens: int) -> tuple[tuple[Product, ...], Attention]:
+    """Latents are made whole on every device, and kept; what its heads make of them is made again."""
+    assert m.latent, "widths of latent attention"
+    d, latent = m.d_model, m.latent
+    read = latent.query_rank or d
+    products = (
+        *([Product(d, read, tokens, None, saved=True)] if latent.query_rank else ()),
+        Product(read, m.heads * latent.key, tokens, "columns", saved=not latent.query_rank),
+        Product(d, latent.cached, tokens, None, saved=True),
+        Product(latent.rank, m.heads * (latent.plain + latent.value), tokens, "columns", saved=False),
+        Product(m.heads * latent.value, d, tokens, "rows", saved=False),
+    )
+    width = (latent.key + latent.value) // 2
+    shared = latent.cached
+    return products, Attention(m.heads, width, tokens, tokens, causal=True, plain=False, shared=shared)
 
 
 def _encoder_decoder(m: EncoderDecoderConfig, encoder: int, decoder: int) -> Shape:

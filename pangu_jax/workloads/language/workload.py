@@ -13,6 +13,7 @@ import numpy as np
 from pangu_jax.errors import UserError
 from pangu_jax.models import stack
 from pangu_jax.models.experts import ExpertsConfig
+from pangu_jax.models.latent_attention import LatentWidths
 from pangu_jax.recipes import Recipe, Reference, make
 from pangu_jax.workloads import (
     NOTHING,
@@ -40,7 +41,12 @@ from pangu_jax.workloads.language.shapes import shape_of
 from pangu_jax.workloads.language.stored_vocabulary import FILE, StoredVocabulary
 from pangu_jax.workloads.shape import Shape
 
-CONFIGS = {"EncoderDecoder": EncoderDecoderConfig, "Decoder": DecoderConfig, "Experts": ExpertsConfig}
+CONFIGS = {
+    "EncoderDecoder": EncoderDecoderConfig,
+    "Decoder": DecoderConfig,
+    "Experts": ExpertsConfig,
+    "LatentAttention": LatentWidths,
+}
 for _name, _config in CONFIGS.items():
     gin.external_configurable(_config, _name, module="pangu_jax.models")
 
@@ -168,7 +174,7 @@ class LanguageModel(PipelinedWorkload):
     def _of_experts(self, state: Callable[[int, ExpertsConfig], Tree]) -> Tree:
         """{"experts": ...} of a model that has some."""
         model = self.model
-        return {} if model.experts is None else {routed.KEY: state(model.tower_layers, model.experts)}
+        return {} if model.experts is None else {routed.KEY: state(model.routed_layers, model.experts)}
 
     def dimensions(self) -> dict[str, int]:
         """What a layout must divide."""

@@ -15,6 +15,7 @@ from pangu_jax.apps.language import loaded, loading
 from pangu_jax.apps.language.conversion import config as configs
 from pangu_jax.apps.language.conversion import names, vocabularies
 from pangu_jax.apps.language.conversion.importing import KEY
+from pangu_jax.apps.language.conversion.openpangu import exporting as openpangu
 from pangu_jax.errors import UserError
 from pangu_jax.runs import opening
 from pangu_jax.runs.exchange import folders
@@ -50,7 +51,8 @@ def export_hugging_face(
     shard_gb: float = 2.0,
     devices: Devices = ANY,
 ) -> dict[str, Any]:
-    """Write a checkpoint of T5's formulation as config.json, the vocabulary's files and safetensors.
+    """Write a checkpoint as config.json, the vocabulary's files and safetensors: an encoder-decoder of T5's
+    formulation as one, a decoder alone as the openPangu that it was imported from.
 
     Tensors have the dtype they were imported with, in a checkpoint that was trained since that of its arrays.
     Memory holds one array of ours, spread over the devices, and a shard twice; of a tuned model all arrays.
@@ -72,6 +74,8 @@ def export_hugging_face(
     out = Path(out).absolute()
     folders.require_empty(out, "--out")
     with opening.find(run_dir, step, devices) as found:
+        if openpangu.is_decoder(found):
+            return openpangu.export_openpangu(found, out, shard_gb)
         saved = examine(found)
         imported = found.manifest.get(KEY, {}).get("dtypes", {})
         with folders.made(out, "--out") as unfinished:
@@ -128,8 +132,7 @@ def examine(found: Found) -> Saved:
                 f"{vocabulary.file} (sha256 {vocabulary.fingerprint[:12]}) is not the vocabulary that step "
                 f"{found.step} was trained with ({trained_with[:12]}); bring that one back"
             )
-    if not isinstance(config, EncoderDecoderConfig):
-        raise UserError(f"{where}: a decoder alone is no T5")
+    assert isinstance(config, EncoderDecoderConfig)
     kept = found.manifest.get(KEY, {}).get("config", {})
     theirs = configs.to_theirs(config, kept, str(found.directory.path))
     theirs.pop("dtype", None)  # what version 5 calls `torch_dtype`

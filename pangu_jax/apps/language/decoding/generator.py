@@ -14,17 +14,18 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from pangu_jax.apps.language.decoding import beam, draw_keys, queries, stepping
+from pangu_jax.apps.language.decoding import beam, draw_keys, guessing, queries, stepping
 from pangu_jax.apps.language.decoding.prefill import Prefill, read
 from pangu_jax.apps.language.decoding.queries import EMPTY, END, Generated, Query, round_up
 from pangu_jax.apps.language.decoding.restrictions import Choices
-from pangu_jax.apps.language.decoding.settings import Beam, Greedy, Sampling, Settings
+from pangu_jax.apps.language.decoding.settings import Beam, Greedy, Sampling, Settings, check_count
 from pangu_jax.apps.language.decoding.text_stream import TextStream
 from pangu_jax.errors import UserError
 from pangu_jax.models.parameters import Tree
 from pangu_jax.workloads.language.model import decoder_weights, incremental
 from pangu_jax.workloads.language.model.forward import Forward
 
+_Texts = stepping.Texts | guessing.Guessed
 prepare = jax.jit(decoder_weights.prepare, static_argnames=("forward",))
 
 
@@ -88,7 +89,7 @@ class Generator:
           UserError: as `generate`; a count that the settings cannot give.
         """
         self._check(asked, settings, max_tokens)
-        _check_count(settings, count)
+        check_count(settings, count)
         if isinstance(settings, Sampling):
             draws = self._batches(draw_keys.drawn(asked, count), settings, max_tokens, choices)
             texts = [text for (text,) in draws]
@@ -96,14 +97,18 @@ class Generator:
         return [texts[:count] for texts in self._batches(asked, settings, max_tokens, choices)]
 
     def _batches(
-        self, asked: Sequence[Query], settings: Settings, max_tokens: int, choices: Choices | None
+        self,
+        asked: Sequence[Query],
+        settings: Settings,
+        max_tokens: int,
+        choices: Choices | None = None,
     ) -> list[list[Generated]]:
         """All texts of each query, in their order."""
         order = sorted(range(len(asked)), key=lambda i: (len(asked[i].prefix), len(asked[i].inputs)))
         answers: dict[int, list[Generated]] = {}
         for first in range(0, len(order), self.batch_size):
             numbers = order[first : first + self.batch_size]
-            batch = self._open([asked[i] for i in numbers], settings, max_tokens)
+            batch = self._open([asked[i] for i in numbers], settings, max_tokens, choices)
             if isinstance(settings, Beam):
                 texts = self._search(batch, settings, max_tokens, choices)
             else:
@@ -131,7 +136,7 @@ class Generator:
         if chunk < 1:
             raise UserError(f"chunk must be at least 1 token, got {chunk}")
         self._check([query], settings, max_tokens)
-        batch = self._open([query], settings, max_tokens)
+        batch = self._open([query], settings, max_tokens, choices)
         return TextStream(self._deliver(batch, settings, max_tokens, choices, chunk))
 
     def _deliver(
@@ -166,7 +171,7 @@ class Generator:
         _refuse_non_finite(texts.non_finite_B)
         return [[text] for text in self._written(batch, texts)]
 
-    def _written(self, batch: "_Batch", texts: stepping.Texts) -> list[Generated]:
+    def _written(self, batch: "_Batch", texts: _Texts) -> list[Generated]:
         """What is written on each row."""
         tokens_BxT = np.asarray(texts.history_BxW)[:, batch.prefix_len + 1 :][:, : int(texts.step)]
         scores = np.asarray(texts.score_B).tolist()
@@ -204,7 +209,13 @@ class Generator:
             for row, is_text_M in enumerate(np.asarray(found.is_text_BxM))
         ]
 
-    def _open(self, asked: Sequence[Query], settings: Settings, max_tokens: int) -> "_Batch":
+    def _open(
+        self,
+        asked: Sequence[Query],
+        settings: Settings,
+        max_tokens: int,
+        choices: Choices | None = None,
+    ) -> "_Batch":
         size = min(round_up(len(asked)), max(self.batch_size, len(asked)))
         size = queries.whole_shards(size, self.forward.placement.batch_shards)
         prefix = max(len(query.prefix) for query in asked)
@@ -213,32 +224,30 @@ class Generator:
             [query.prefix for query in asked], 1 + (round_up(prefix) if prefix else 0), size
         )
         max_new = round_up(max_tokens, queries.SHORTEST)
-        columns = max_new * (settings.beams if isinstance(settings, Beam) else 1)
+        guesses = choices is None and guessing.serves(self.weights, settings)
+        columns = max_new * (settings.beams if isinstance(settings, Beam) else 1 + guesses)
         inputs_BxS = queries.padded([query.inputs for query in asked], length, size)
-        prefilled, cache = read(self.forward, self.params, self.weights, inputs_BxS, history_BxG, columns)
+        reads = guessing.read if guesses else read
+        prefilled, cache = reads(self.forward, self.params, self.weights, inputs_BxS, history_BxG, columns)
         words_Bx2 = draw_keys.words(asked, settings.seed if isinstance(settings, Sampling) else 0, size)
-        return _Batch(prefilled, cache, history_BxG, np.arange(size) >= len(asked), max_new, words_Bx2)
+        is_padding_B = np.arange(size) >= len(asked)
+        return _Batch(prefilled, cache, history_BxG, is_padding_B, max_new, words_Bx2)
 
     def _begin(
         self, batch: "_Batch", settings: Greedy | Sampling, choices: Choices | None
-    ) -> tuple[stepping.Texts, Callable[..., stepping.Texts]]:
+    ) -> tuple[_Texts, Callable[..., _Texts]]:
         """Texts before their first token, and what writes on them."""
         if isinstance(settings, Sampling):  # the keys hold the seed: a program serves them all
             settings = dataclasses.replace(settings, seed=0)
-        texts = stepping.begin(
+        begin = guessing.begin if batch.guesses else stepping.begin
+        texts = begin(
             self.forward, batch.prefilled, batch.cache, batch.history_BxG, batch.max_new, batch.is_padding_B
         )
-        advance = partial(
-            stepping.advance,
-            self.forward,
-            batch.prefilled,
-            keys_B=draw_keys.keys(batch.words_Bx2),
-            choices=choices,
-            prefix_len=batch.prefix_len,
-            settings=settings,
-            end=self.end,
-        )
-        return texts, advance
+        advance = partial(guessing.advance, self.forward, batch.prefilled)
+        if not batch.guesses:
+            chosen = {"keys_B": draw_keys.keys(batch.words_Bx2), "choices": choices, "settings": settings}
+            advance = partial(stepping.advance, self.forward, batch.prefilled, **chosen)
+        return texts, partial(advance, prefix_len=batch.prefix_len, end=self.end)
 
     def _generated(self, tokens_T: np.ndarray, score: float, rank_score: float | None = None) -> Generated:
         """A text from what is on its row, whatever comes after its end."""
@@ -263,7 +272,7 @@ class _Batch(NamedTuple):
     """Queries on the device, padded to a shape that programs exist for; all their tokens read but one."""
 
     prefilled: Prefill
-    cache: incremental.Cache
+    cache: incremental.Cache | guessing.Opened
     history_BxG: np.ndarray
     is_padding_B: np.ndarray
     max_new: int
@@ -274,16 +283,10 @@ class _Batch(NamedTuple):
         """Columns of the cache that hold prefixes."""
         return self.history_BxG.shape[1] - 1
 
-
-def _check_count(settings: Settings, count: int) -> None:
-    if count < 1:
-        raise UserError(f"give at least 1 text per prompt, got {count}")
-    if isinstance(settings, Beam) and count > settings.beams:
-        raise UserError(
-            f"{settings.beams} beams have no {count} best texts: ask for more beams, or fewer texts"
-        )
-    if isinstance(settings, Greedy) and count > 1:
-        raise UserError(f"the likeliest text is one and not {count}: draw, or search with {count} beams")
+    @property
+    def guesses(self) -> bool:
+        """Whether a step guesses a token further."""
+        return isinstance(self.cache, guessing.Opened)
 
 
 def _refuse_non_finite(non_finite_B: jax.Array) -> None:

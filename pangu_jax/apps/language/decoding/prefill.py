@@ -54,6 +54,18 @@ def read(
 
     All tokens of the histories but the last are in the cache's first columns.
     """
+    return read_hidden(forward, params, weights, inputs_BxS, history_BxW, new_columns)[:2]
+
+
+def read_hidden(
+    forward: Forward,
+    params: Tree,
+    weights: Tree,
+    inputs_BxS: jax.Array,
+    history_BxW: jax.Array,
+    new_columns: int,
+) -> tuple[Prefill, Cache, jax.Array | None]:
+    """As `read`, and the final hidden states [D, B * G] of the tokens in the cache, if there are any."""
     memory = None
     if "encoder" in forward.config.towers:
         batch = encoder_batch(inputs_BxS)
@@ -67,18 +79,26 @@ def read(
         incremental.bias_by_distance(forward.config, weights, prefix_len + new_columns),
     )
     cache = incremental.empty_cache(forward, weights, inputs_BxS.shape[0], prefix_len + new_columns)
-    if prefix_len:
-        column_C = jnp.arange(prefix_len + new_columns)
-        query_G = column_C[:prefix_len]
-        causal_GxC = column_C <= query_G[:, None]
-        visible_BxGxC = causal_GxC & (column_C >= prefilled.first_B[:, None, None])
-        bias = None if prefilled.bias_HxL is None else _bias(prefilled.bias_HxL, query_G[:, None], column_C)
-        positions_BxG = jnp.maximum(query_G - prefilled.first_B[:, None], 0)
-        tokens_BxG = jnp.maximum(history_BxW[:, :-1], 0)
-        _, cache = incremental.extend(
-            forward, weights, memory, cache, tokens_BxG, positions_BxG, 0, visible_BxGxC, bias
-        )
-    return prefilled, cache
+    if not prefix_len:
+        return prefilled, cache, None
+    column_C = jnp.arange(prefix_len + new_columns)
+    query_Gx1 = column_C[:prefix_len, None]
+    bias = None if prefilled.bias_HxL is None else _bias(prefilled.bias_HxL, query_Gx1, column_C)
+    positions_BxG, visible_BxGxC = prefix_places(prefilled, prefix_len, prefix_len + new_columns)
+    tokens_BxG = jnp.maximum(history_BxW[:, :-1], 0)
+    hidden_DxR, cache = incremental.extend(
+        forward, weights, memory, cache, tokens_BxG, positions_BxG, 0, visible_BxGxC, bias
+    )
+    return prefilled, cache, hidden_DxR
+
+
+def prefix_places(prefilled: Prefill, prefix_len: int, columns: int) -> tuple[jax.Array, jax.Array]:
+    """Positions [B, G] of the prefixes' tokens, and the columns [B, G, C] that each looks at."""
+    column_C = jnp.arange(columns)
+    query_G = column_C[:prefix_len]
+    causal_GxC = column_C <= query_G[:, None]
+    visible_BxGxC = causal_GxC & (column_C >= prefilled.first_B[:, None, None])
+    return jnp.maximum(query_G - prefilled.first_B[:, None], 0), visible_BxGxC
 
 
 def by_rows(forward: Forward, tree: Any) -> Any:

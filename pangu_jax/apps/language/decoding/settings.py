@@ -36,7 +36,14 @@ class Repetition:
 
 @dataclass(frozen=True, kw_only=True)
 class Greedy(Repetition):
-    """The likeliest token, each time."""
+    """The likeliest token, each time.
+
+    Args:
+      guess: whether a model that has a module for it guesses a token further, and checks it in its next step
+        (`guessing`): the same text in fewer steps. Where repetition is kept in check nothing is guessed.
+    """
+
+    guess: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +102,19 @@ class Beam(Repetition):
 
 
 Settings = Greedy | Beam | Sampling
+
+
+def check_count(settings: Settings, count: int) -> None:
+    """Raises UserError where the settings cannot give so many texts of a query."""
+    if count < 1:
+        raise UserError(f"give at least 1 text per prompt, got {count}")
+    if isinstance(settings, Beam) and count > settings.beams:
+        raise UserError(
+            f"{settings.beams} beams have no {count} best texts: ask for more beams, or fewer texts"
+        )
+    if isinstance(settings, Greedy) and count > 1:
+        raise UserError(f"the likeliest text is one and not {count}: draw, or search with {count} beams")
+
 
 for _class in (Greedy, Sampling, Beam):
     gin.external_configurable(_class, module=__name__)

@@ -8,11 +8,13 @@ import jax
 from flax import nnx
 
 from pangu_jax.models.experts import ExpertsConfig
+from pangu_jax.models.latent_attention import LatentWidths
 from pangu_jax.models.parameters import Tree, arrays, logical_axes
 from pangu_jax.workloads.language.model.decoder import DecoderConfig
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 
 Architecture: TypeAlias = EncoderDecoderConfig | DecoderConfig
+NESTED = {"experts": ExpertsConfig, "latent": LatentWidths}
 
 
 def init(config: Architecture, key: jax.Array) -> Tree:
@@ -30,5 +32,5 @@ def of_fields(fields: Mapping[str, Any]) -> Architecture:
     """The configuration of which these are the fields, as a manifest keeps them."""
     if "encoder_layers" in fields:
         return EncoderDecoderConfig(**fields)
-    nested: dict[str, Any] = {"experts": ExpertsConfig(**fields["experts"])} if fields.get("experts") else {}
+    nested: Any = {name: kind(**fields[name]) for name, kind in NESTED.items() if fields.get(name)}
     return DecoderConfig(**{**fields, **nested})

@@ -14,9 +14,11 @@ from flax import nnx
 from pangu_jax.models.experts import Experts, ExpertsConfig
 from pangu_jax.models.feed_forward import ACTIVATIONS, FeedForward
 from pangu_jax.models.grouped_attention import GroupedAttention
+from pangu_jax.models.latent_attention import LatentAttention, LatentWidths
 from pangu_jax.models.normalization import RMSNorm
 from pangu_jax.models.parameters import normal
 
+JOIN = ("embed", None, None)
 SIZES = ("vocab_size", "d_model", "d_ff", "heads", "kv_heads", "layers", "loss_chunks")
 
 
@@ -31,12 +33,16 @@ class DecoderConfig:
       heads: heads of queries.
       kv_heads: heads of keys and values, each for heads / kv_heads consecutive heads of queries.
       head_dim: width of one head; d_model / heads when None.
+      latent: @LatentAttention(): keys and values of all heads come from a narrow latent, and kv_heads and
+        head_dim say nothing.
       layers: layers.
       activation: "relu", "gelu" or "silu".
       gated: gated feed-forward or plain.
       biases: whether the four projections of attention have one.
       rope_theta: base of the rotary frequencies; halves of a head are turned against each other.
       epsilon: beside the mean square of every norm.
+      predictions: modules that predict one token further each, 0 or 1.
+      prediction_weight: of that module's loss beside the model's.
       sandwich: whether a block's output is normed as well, before it is added.
       tied_head: the head is the embedding table, or else a table of its own.
       dropout: rate on each block's output, 0 in pretraining.
@@ -58,12 +64,15 @@ class DecoderConfig:
     heads: int = 8
     kv_heads: int = 4
     head_dim: int | None = None
+    latent: LatentWidths | None = None
     layers: int = 8
     activation: Literal["relu", "gelu", "silu"] = "silu"
     gated: bool = True
     biases: bool = False
     rope_theta: float = 10_000.0
     epsilon: float = 1e-5
+    predictions: int = 0
+    prediction_weight: float = 0.3
     sandwich: bool = False
     tied_head: bool = True
     dropout: float = 0.0
@@ -77,11 +86,19 @@ class DecoderConfig:
         for name in SIZES:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.head_dim is None and self.d_model % self.heads:
+        if self.latent and (self.biases or self.head_dim):
+            raise ValueError(
+                "Decoder.latent has widths of its own and no biases: leave biases and head_dim out"
+            )
+        if self.predictions not in (0, 1):
+            raise ValueError(
+                f"predictions {self.predictions}: one module at most, which predicts one token further"
+            )
+        if not self.latent and self.head_dim is None and self.d_model % self.heads:
             raise ValueError(
                 f"d_model {self.d_model} is not divisible by heads {self.heads}; set Decoder.head_dim"
             )
-        if self.heads % self.kv_heads:
+        if not self.latent and self.heads % self.kv_heads:
             raise ValueError(
                 f"heads {self.heads} is not divisible by kv_heads {self.kv_heads}: a head of keys serves as "
                 "many heads of queries as every other"
@@ -109,9 +126,19 @@ class DecoderConfig:
         return self.layers - self.dense_layers
 
     @property
+    def routed_layers(self) -> int:
+        """Layers with experts, where there are some: those of the tower, then the block that predicts."""
+        return self.tower_layers + self.predictions
+
+    @property
     def width(self) -> int:
-        """Width of one attention head."""
-        return self.head_dim or self.d_model // self.heads
+        """Width of one attention head: of its queries and keys, where values have another."""
+        return self.latent.key if self.latent else self.head_dim or self.d_model // self.heads
+
+    @property
+    def rotary(self) -> int:
+        """Width of the part of a head that is turned by its position."""
+        return self.latent.rotary if self.latent else self.width
 
     @property
     def scale(self) -> float:
@@ -124,10 +151,11 @@ class DecoderConfig:
 
     def dimensions(self) -> dict[str, int]:
         """Sizes by logical axis that a layout must divide."""
+        own = self.latent.dimensions() if self.latent else {"kv_heads": self.kv_heads}
         return {
             "embed": self.d_model,
             "heads": self.heads,
-            "kv_heads": self.kv_heads,
+            **own,
             **({"mlp": self.d_ff} if self.dense_layers or not self.experts else {}),
             "vocab": self.vocab_size,
             "decoder_layers": self.tower_layers,
@@ -141,9 +169,12 @@ class DecoderLayers(nnx.Module):
     def __init__(self, config: DecoderConfig, rngs: nnx.Rngs):
         layers, width = config.tower_layers, config.d_model
         self.attention_norm = RMSNorm(width, layers)
-        self.attention = GroupedAttention(
-            layers, width, config.heads, config.kv_heads, config.width, config.biases, rngs
-        )
+        if config.latent:
+            self.attention = LatentAttention(layers, width, config.heads, config.latent, rngs)
+        else:
+            self.attention = GroupedAttention(
+                layers, width, config.heads, config.kv_heads, config.width, config.biases, rngs
+            )
         if config.experts:
             self.experts_norm = RMSNorm(width, layers)
             self.experts = Experts(layers, width, config.experts, rngs)
@@ -172,3 +203,22 @@ class Decoder(nnx.Module):
         self.decoder_norm = RMSNorm(config.d_model)
         if not config.tied_head:
             self.head = normal(rngs, *table, fan_in=config.d_model)
+        if config.predictions:
+            self.prediction = Prediction(config, rngs)
+
+
+class Prediction(nnx.Module):
+    """The module that predicts one token further: `token_norm` and `hidden_norm` of the two that it reads,
+    `join` [embed, 2, width] of both, `block` [1, ...] like a layer of the decoder, `norm` before the head.
+    """
+
+    def __init__(self, config: DecoderConfig, rngs: nnx.Rngs):
+        width = config.d_model
+        self.token_norm, self.hidden_norm = RMSNorm(width), RMSNorm(width)
+        self.join = normal(rngs, (width, 2, width), JOIN, fan_in=2 * width)
+        self.block = DecoderLayers(dataclasses.replace(config, layers=1, dense_layers=0), rngs)
+        self.norm = RMSNorm(width)
+        # It is no layer of a tower that a pipeline cuts: every stage has it.
+        for _, node in nnx.iter_graph(self.block):
+            if isinstance(node, nnx.Param):
+                node.set_metadata("axes", ("blocks", *node.get_metadata("axes")[1:]))

@@ -8,8 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from pangu_jax.models import attention, native
+from pangu_jax.models import attention, latent_cache, native
 from pangu_jax.models.parameters import Tree
+from pangu_jax.workloads.language.model.decoder import JOIN
 from pangu_jax.workloads.language.model.forward import Forward
 
 # Logical axes of the weights of a layer, in the form of `prepare`, and of those outside of the layers.
@@ -24,6 +25,7 @@ LAYER_AXES = {
     "up": (None, "mlp", "embed"),
     "down": ("embed", "mlp"),
     "prefix": attention.PREFIX,
+    **latent_cache.AXES,
 }
 TABLE = ("vocab", "embed")
 # Weights that multiply few rows, and how many of their last dimensions are summed over.
@@ -31,6 +33,8 @@ PACKED = {
     "qkv": 1,
     "own_query": 1,
     "own_key_value": 1,
+    "query_down": 1,
+    "latent_down": 1,
     "out": 2,
     "query": 1,
     "cross_out": 2,
@@ -51,11 +55,10 @@ def prepare(forward: Forward, params: Tree) -> Tree:
     Queries carry the factor on the scores; q, k and v are one weight, as are gate and up.
     """
     config, placement = forward.config, forward.placement
-    tower = params["decoder"]
 
-    def layer(index: int) -> Tree:
+    def layer(tower: Tree, index: int) -> Tree:
         own, cross, feed = (
-            {name: weight[index] for name, weight in tower.get(block, {}).items()}
+            jax.tree.map(lambda weight: weight[index], tower.get(block, {}))
             for block in ("attention", "cross_attention", "feed_forward")
         )
         weights = {
@@ -63,7 +66,11 @@ def prepare(forward: Forward, params: Tree) -> Tree:
             "up": jnp.stack([feed[name].T for name in ("gate", "up") if name in feed]),
             "down": feed["down"],
         }
-        if "qkv" in own:
+        norms = {name: tower[name]["scale"][index] for name in tower if name.endswith("_norm")}
+        if config.latent:
+            latent, of_latents = latent_cache.prepare(own, config.latent)
+            weights, norms = weights | latent, norms | of_latents
+        elif "qkv" in own:
             weights["qkv"] = jnp.transpose(own["qkv"], (2, 1, 3, 0)).at[0].multiply(config.scale)
         else:
             weights["own_query"] = jnp.moveaxis(own["query"] * config.scale, 0, -1)
@@ -82,8 +89,12 @@ def prepare(forward: Forward, params: Tree) -> Tree:
             for name in PACKED:
                 if name in weights:
                     weights[name] = native.pack(weights[name], PACKED[name], forward.weights)
-        norms = {name: tower[name]["scale"][index] for name in tower if name.endswith("_norm")}
         return {**weights, **norms, **_biases(forward, own)}
+
+    def predicting(own: Tree) -> Tree:
+        join = placement.stored({"join": own["join"].astype(forward.dtype)}, {"join": JOIN})
+        norms = {name: own[name] for name in ("token_norm", "hidden_norm")}
+        return {**join, **norms, "layer": layer(own["block"], 0), "norm": own["norm"]["scale"]}
 
     # The decoder reads and writes words; the rows below them are a soft prompt's, which the encoder reads.
     tables = {"embedding": params["embedding"], "head": params["embedding" if config.tied_head else "head"]}
@@ -92,10 +103,11 @@ def prepare(forward: Forward, params: Tree) -> Tree:
     if has_kernels(forward):
         tables["head"] = native.pack(tables["head"], 1, forward.weights)
     return {
-        "layers": tuple(layer(index) for index in range(config.decoder_layers)),
+        "layers": tuple(layer(params["decoder"], index) for index in range(config.decoder_layers)),
         **tables,
         "norm": params["decoder_norm"]["scale"],
         **({"bias": params["decoder_bias"]["table"]} if "decoder_bias" in params else {}),
+        **({"prediction": predicting(params["prediction"])} if "prediction" in params else {}),
     }
 
 

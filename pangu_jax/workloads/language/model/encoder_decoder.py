@@ -48,6 +48,9 @@ class EncoderDecoderConfig:
     rope_theta: ClassVar[float] = 10_000.0  # base of the rotary frequencies
     experts: ClassVar[None] = None
     dense_layers: ClassVar[int] = 0
+    latent: ClassVar[None] = None
+    predictions: ClassVar[int] = 0
+    prediction_weight: ClassVar[float] = 0.0
     vocab_size: int = 8192
     d_model: int = 512
     d_ff: int = 2048
@@ -93,6 +96,11 @@ class EncoderDecoderConfig:
     def width(self) -> int:
         """Width of one attention head."""
         return self.head_dim or self.d_model // self.heads
+
+    @property
+    def rotary(self) -> int:
+        """Width of the part of a head that is turned by its position."""
+        return self.width
 
     @property
     def scale(self) -> float:

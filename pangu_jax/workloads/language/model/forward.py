@@ -5,9 +5,9 @@ An encoder and a decoder, or a decoder alone, as `config.towers` says.
 `loss` is the composition of the parts, so a pipelined model is the same code as the model on one device.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,15 +16,13 @@ from jax.typing import DTypeLike
 
 from pangu_jax.models import attention, flash, native, native_attention, native_blocks, positions
 from pangu_jax.models.attention import Attend, AttentionMask
-from pangu_jax.models.experts import CountedTokens, experts
-from pangu_jax.models.feed_forward import feed_forward
-from pangu_jax.models.grouped_attention import grouped_attention
-from pangu_jax.models.normalization import biased, rms_norm
+from pangu_jax.models.normalization import rms_norm
 from pangu_jax.models.parameters import Tree
 from pangu_jax.models.placement import OneDevice, Placement
 from pangu_jax.models.stack import Remat, run_layers
-from pangu_jax.workloads.language.model import architecture, routed
+from pangu_jax.workloads.language.model import architecture, blocks, prediction, routed
 from pangu_jax.workloads.language.model.architecture import Architecture
+from pangu_jax.workloads.language.model.blocks import LayerInputs
 from pangu_jax.workloads.language.model.embedding import TABLE, look_up
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.workloads.language.model.token_loss import TOKENS, Loss, balanced, joined, token_loss
@@ -125,7 +123,7 @@ class Forward:
             return begun
         if "dense" in params:
             begun = self._run("dense", 0, params["dense"], params, begun, batch, keys_B, 0)
-        return {**begun, routed.KEY: routed.nothing(config.tower_layers, config.experts)}
+        return {**begun, routed.KEY: routed.nothing(config.routed_layers, config.experts)}
 
     def _run(
         self,
@@ -156,57 +154,24 @@ class Forward:
             )
         ]
 
-        def block(inputs, x_BxTxD, layer, kind, compute, number, index):
+        def block(inputs, x_BxTxD, layer, kind, index):
             scale_D = layer[f"{kind}_norm"]["scale"]
             if native.takes(placement, x_BxTxD, scale_D):
                 normed_BxTxD, x_BxTxD = native_blocks.normed(x_BxTxD, {"scale": scale_D}, config.epsilon)
             else:
                 normed_BxTxD = self._norm(x_BxTxD, scale_D)
-            y_BxTxD, found = compute(inputs, layer, placement.enter(normed_BxTxD), index)
-            y_BxTxD = placement.leave(y_BxTxD)
-            if "out_bias" in layer[kind]:
-                y_BxTxD = biased(y_BxTxD, layer[kind]["out_bias"])
-            if f"{kind}_post_norm" in layer:
-                y_BxTxD = self._norm(y_BxTxD, layer[f"{kind}_post_norm"]["scale"])
-            draw = 3 * (index + before) + number
+            at = blocks.Place(config, placement, params, inputs, layer, index)
+            y_BxTxD, found = blocks.computed(kind, at, normed_BxTxD)
+            draw = 3 * (index + before) + blocks.DRAWS[kind]
             y_BxTxD = self._dropout(y_BxTxD, inputs, 2 * draw + tower)
             return checkpoint_name(x_BxTxD + y_BxTxD, "residual"), found
-
-        def attend(inputs, layer, x, index):
-            del index
-            own = grouped_attention if "key_value" in layer["attention"] else attention.self_attention
-            return own(layer["attention"], x, inputs.rotation, inputs.attend, placement), None
-
-        def attend_memory(inputs, layer, x, index):
-            del index
-            memory_BxSxD, sees = inputs.memory_BxSxD, inputs.attend_memory
-            return attention.cross_attention(layer["cross_attention"], x, memory_BxSxD, sees, placement), None
-
-        def feed(inputs, layer, x, index):
-            del inputs, index
-            return feed_forward(layer["feed_forward"], x, config.activation, placement), None
-
-        def visit(inputs, layer, x, index):
-            own = config.experts
-            assert own and inputs.counted
-            state = routed.of_layer(params, index, own)
-            return experts(layer[routed.KEY], x, state, inputs.counted, own, config.activation, placement)
-
-        blocks: dict[str, Callable[..., Any]] = {
-            "attention": attend,
-            "cross_attention": attend_memory,
-            "feed_forward": feed,
-            routed.KEY: visit,
-        }
 
         def body(carry: Carry, stored: Tree, index: jax.Array) -> Carry:
             streams, totals = carry
             layer = placement.weights(routed.in_dtype(stored, self.dtype), layer_axes)
-            for number, (kind, compute) in enumerate(blocks.items()):
-                if kind not in layer:
-                    continue
+            for kind in blocks.kinds_of(layer):
                 done = [
-                    block(inputs, x, layer, kind, compute, number, index)
+                    block(inputs, x, layer, kind, index)
                     for inputs, x in zip(stream_inputs, streams, strict=True)
                 ]
                 streams = tuple(x for x, _ in done)
@@ -219,16 +184,25 @@ class Forward:
         return {**payload, name: x, **({} if totals is None else {routed.KEY: totals})}
 
     def finish(self, params: Tree, payload: Payload, batch: Batch) -> Loss:
-        """The loss of what left the decoder's last layer."""
+        """The loss of what left the decoder's last layer, with that of the token after the next."""
+        hidden = tuple(self._hidden(params, x_BxTxD) for x_BxTxD in payload["decoder"])
+        loss = self._token_loss(params, hidden, batch)
+        totals = payload.get(routed.KEY)
+        if self.config.predictions:
+            further = prediction.one_further(batch)
+            hidden, totals = prediction.hidden_states(self, params, hidden, totals, further)
+            predicted = self._token_loss(params, hidden, further)
+            loss = loss._replace(total=loss.total + self.config.prediction_weight * predicted.total)
+        return balanced(loss, totals, self.config.experts.balance) if totals and self.config.experts else loss
+
+    def _token_loss(self, params: Tree, hidden: Streams, batch: Batch) -> Loss:
         table_VxD = self._head(params)
 
-        def of(x_BxTxD: jax.Array, batch: Batch) -> Loss:
-            hidden_BxTxD = self.placement.enter(self._hidden(params, x_BxTxD))
+        def of(hidden_BxTxD: jax.Array, batch: Batch) -> Loss:
+            hidden_BxTxD = self.placement.enter(hidden_BxTxD)
             return token_loss(self.config, hidden_BxTxD, table_VxD, batch, self.placement)
 
-        loss = joined([of(*pair) for pair in zip(payload["decoder"], self._split(batch), strict=True)])
-        experts = self.config.experts
-        return balanced(loss, payload[routed.KEY], experts.balance) if experts else loss
+        return joined([of(*pair) for pair in zip(hidden, self._split(batch), strict=True)])
 
     def _split(self, tree: Split) -> list[Split]:
         """Each stream's examples of a tree [B, ...]."""
@@ -262,34 +236,27 @@ class Forward:
         batch: Batch,
         keys_B: jax.Array | None,
         memory_BxSxD: jax.Array | None,
-    ) -> "_LayerInputs":
+    ) -> LayerInputs:
         own_segments_BxT = self.placement.shard_length(batch[f"{tower}_segment_ids"], TOKENS)
         entered_BxSxD = attend_memory = None
         if tower == "decoder" and memory_BxSxD is not None:
             mask = AttentionMask(own_segments_BxT, batch["encoder_segment_ids"])
             entered_BxSxD, attend_memory = self.placement.enter(memory_BxSxD), self._attend(mask)
-        return _LayerInputs(
+        return LayerInputs(
             window=batch[f"{tower}_segment_ids"].shape[1],
             keys_B=keys_B,
             rotation=self._rotation(batch[f"{tower}_positions"]),
             attend=self._attention(tower, params, own_segments_BxT, batch),
             memory_BxSxD=entered_BxSxD,
             attend_memory=attend_memory,
-            counted=None if self.config.experts is None else self._counted(batch, own_segments_BxT),
+            counted=blocks.counted(batch, own_segments_BxT, self.placement) if self.config.experts else None,
         )
-
-    def _counted(self, batch: Batch, own_segments_BxT: jax.Array) -> CountedTokens:
-        """Padding is no load; what is not learnt from is not balanced either."""
-        weights_BxT = batch.get("decoder_loss_weights")
-        if weights_BxT is None:
-            weights_BxT = jnp.zeros(batch["decoder_segment_ids"].shape)
-        return CountedTokens(own_segments_BxT > 0, self.placement.shard_length(weights_BxT, TOKENS))
 
     def _rotation(self, positions_BxT: jax.Array) -> positions.Rotation | None:
         if self.config.position != "rotary":
             return None
         positions_BxT = self.placement.shard_length(positions_BxT, TOKENS)
-        return positions.rotation(positions_BxT, self.config.width, self.config.rope_theta)
+        return positions.rotation(positions_BxT, self.config.rotary, self.config.rope_theta)
 
     def _attention(self, tower: str, params: Tree, own_segments_BxT: jax.Array, batch: Batch) -> Attend:
         """Self-attention of a tower: who sees whom, and with which bias."""
@@ -320,7 +287,7 @@ class Forward:
 
         return attend
 
-    def _dropout(self, y_BxTxD: jax.Array, inputs: "_LayerInputs", draw: jax.Array) -> jax.Array:
+    def _dropout(self, y_BxTxD: jax.Array, inputs: LayerInputs, draw: jax.Array) -> jax.Array:
         keep = 1.0 - self.config.dropout
         if inputs.keys_B is None or keep == 1.0:
             return y_BxTxD
@@ -330,15 +297,3 @@ class Forward:
             return jax.random.bernoulli(jax.random.fold_in(key, draw), keep, shape)
 
         return jnp.where(self.placement.draw(sample, inputs.keys_B), y_BxTxD / keep, 0.0)
-
-
-class _LayerInputs(NamedTuple):
-    """What every layer of a tower reads besides the residual stream, for one stream of examples."""
-
-    window: int
-    keys_B: jax.Array | None
-    rotation: positions.Rotation | None
-    attend: Attend
-    memory_BxSxD: jax.Array | None = None
-    attend_memory: Attend | None = None
-    counted: CountedTokens | None = None

@@ -6,7 +6,7 @@ weight, twice as fast as rows times weight; `prepare` brings the weights into th
 several dimensions, which the compiler flattens: heads stay one of them and can be split over devices.
 
 A decoder alone has no encoder's output, and may have fewer heads of keys than of queries; a head of keys then
-meets the queries of all its heads as more rows.
+meets the queries of all its heads as more rows. With latent attention a cache holds latents (`latent_cache`).
 
 One function, `extend`, is a step of greedy search (one token per example), of beam search (a token per beam,
 the beams of an example sharing its memory), the reading of a given prefix and the scoring of candidates: new
@@ -20,12 +20,12 @@ when they are used, an example's rows are where its batch row is, and its cache 
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from pangu_jax.models import attention, native, positions
+from pangu_jax.models import attention, latent_cache, native, positions
 from pangu_jax.models.feed_forward import ACTIVATIONS
 from pangu_jax.models.normalization import rms_norm
 from pangu_jax.models.parameters import Tree
@@ -36,7 +36,7 @@ from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderCon
 from pangu_jax.workloads.language.model.forward import Forward
 
 KeyValue = tuple[jax.Array, jax.Array]  # keys [B, G, K, C] and values [B, G, C, K] of a layer's kv heads
-Cache = tuple[KeyValue, ...]
+Cache = tuple[KeyValue | jax.Array, ...]  # of a layer of latent attention, latents and shared keys [B, C, E]
 Attend = Callable[..., jax.Array]
 
 
@@ -72,9 +72,13 @@ def encode_memory(
 
 def empty_cache(forward: Forward, weights: Tree, batch: int, columns: int) -> Cache:
     """A cache of zeros with `columns` columns, behind a tuned model's prefix where it has one."""
+    config = forward.config
 
-    def layer(layer_: Tree) -> KeyValue:
-        keys = jnp.zeros((batch, forward.config.kv_heads, columns, forward.config.width), forward.dtype)
+    def layer(layer_: Tree) -> KeyValue | jax.Array:
+        if config.latent:
+            latents_BxCxE = latent_cache.empty(config.latent, batch, columns, forward.dtype)
+            return forward.placement.inside(latents_BxCxE, latent_cache.CACHE)
+        keys = jnp.zeros((batch, config.kv_heads, columns, config.width), forward.dtype)
         values = keys
         if "prefix" in layer_:
             keys, values = attention.put_before(layer_["prefix"], keys, values)
@@ -120,13 +124,37 @@ def extend(
     Returns:
       final hidden states scaled for the head, [D, B * M], and the new cache.
     """
-    config, placement = forward.config, forward.placement
-    batch, new = tokens_BxM.shape
+    x_DxR = embed(forward, weights, tokens_BxM)
+    x_DxR, cache = through_layers(
+        forward, weights["layers"], memory, cache, x_DxR, positions_BxM, column, visible_BxMxC, bias
+    )
+    return _norm(forward, x_DxR, weights["norm"]) * forward.config.head_scale, cache
+
+
+def embed(forward: Forward, weights: Tree, tokens_BxM: jax.Array) -> jax.Array:
+    """The vectors of tokens, [D, B * M]."""
+    placement = forward.placement
     embedded_BxMxD = placement.leave(placement.lookup(gathered(forward, weights, "embedding"), tokens_BxM))
-    x_DxR = embedded_BxMxD.reshape(batch * new, -1).T
+    return embedded_BxMxD.reshape(tokens_BxM.size, -1).T
+
+
+def through_layers(
+    forward: Forward,
+    layers: tuple[Tree, ...],
+    memory: EncoderMemory | None,
+    cache: Cache,
+    x_DxR: jax.Array,
+    positions_BxM: jax.Array,
+    column: jax.Array | int,
+    visible_BxMxC: jax.Array,
+    bias: jax.Array | None,
+) -> tuple[jax.Array, Cache]:
+    """The residual stream after some layers, and their cache; otherwise as `extend`."""
+    config, placement = forward.config, forward.placement
+    batch, new = positions_BxM.shape
     rotation = None
     if config.position == "rotary":
-        rotation = positions.rotation(positions_BxM, config.width, config.rope_theta)
+        rotation = positions.rotation(positions_BxM, config.rotary, config.rope_theta)
     mask_Bx1xMxC = visible_BxMxC[:, None]
 
     def heads(projected_HxKxR: jax.Array, axes: LogicalAxes = QUERIES) -> jax.Array:
@@ -157,24 +185,47 @@ def extend(
             )
         return heads(q), heads(k, VALUES), heads(v, VALUES)
 
-    attend = partial(_grouped, _attend_by_kernel if has_kernels(forward) else _attend)
-    written = []
-    of_memory = memory.layers if memory else (None,) * len(cache)
-    for layer, (keys, values), memory_keys_values in zip(weights["layers"], cache, of_memory, strict=True):
-        times = partial(times_weight, forward, layer)
-        q, k, v = own_heads(layer, _norm(forward, x_DxR, layer["attention_norm"]))
+    def attend_own(layer: Tree, kept: KeyValue, normed_DxR: jax.Array) -> tuple[jax.Array, KeyValue]:
+        keys, values = kept
+        q, k, v = own_heads(layer, normed_DxR)
         if rotation is not None:
             q, k = positions.rotate(q, rotation), positions.rotate(k, rotation)
         at = keys.shape[3] - visible_BxMxC.shape[2] + column
         keys = jax.lax.dynamic_update_slice(keys, jnp.swapaxes(k, 2, 3), (0, 0, 0, at))
         values = jax.lax.dynamic_update_slice(values, v, (0, 0, at, 0))
         keys, values = placement.inside(keys, KEYS), placement.inside(values, VALUES)
-        written.append((keys, values))
         sees = attention.over_prefix(keys.shape[3], mask_Bx1xMxC, bias)
-        attended_DxR = leave(times("out", merged(attend(q, keys, values, *sees))))
+        y_DxR = leave(times_weight(forward, layer, "out", merged(attend(q, keys, values, *sees))))
         if "out_bias" in layer:
-            attended_DxR += layer["out_bias"][:, None]
-        x_DxR += added(layer, "attention", attended_DxR)
+            y_DxR += layer["out_bias"][:, None]
+        return y_DxR, (keys, values)
+
+    def attend_latents(layer: Tree, kept: jax.Array, normed_DxR: jax.Array) -> tuple[jax.Array, jax.Array]:
+        assert config.latent and rotation is not None, "of latent attention"
+        up = {name: gathered(forward, layer, name) for name in ("key_up", "value_up")}
+        y_DxR, kept = latent_cache.extend(
+            partial(times_weight, forward, layer),
+            {**layer, **up},
+            normed_DxR,
+            rotation,
+            kept,
+            column,
+            visible_BxMxC,
+            partial(_attend, bias=None),
+            config.latent,
+            placement,
+        )
+        return leave(y_DxR), kept
+
+    attend = partial(_grouped, _attend_by_kernel if has_kernels(forward) else _attend)
+    attend_first: Callable[..., tuple[jax.Array, Any]] = attend_latents if config.latent else attend_own
+    written = []
+    of_memory = memory.layers if memory else (None,) * len(cache)
+    for layer, kept, memory_keys_values in zip(layers, cache, of_memory, strict=True):
+        times = partial(times_weight, forward, layer)
+        y_DxR, kept = attend_first(layer, kept, _norm(forward, x_DxR, layer["attention_norm"]))
+        written.append(kept)
+        x_DxR += added(layer, "attention", y_DxR)
 
         if memory and memory_keys_values:
             normed_DxR = _norm(forward, x_DxR, layer["cross_attention_norm"])
@@ -189,7 +240,7 @@ def extend(
         hidden_FxR = act(halves[0]) * halves[1] if config.gated else act(halves[0])
         fed_DxR = leave(times("down", placement.inside(hidden_FxR, ("mlp", "batch"))))
         x_DxR += added(layer, "feed_forward", fed_DxR)
-    return _norm(forward, x_DxR, weights["norm"]) * config.head_scale, tuple(written)
+    return x_DxR, tuple(written)
 
 
 def logits(forward: Forward, weights: Tree, hidden_DxR: jax.Array) -> jax.Array:

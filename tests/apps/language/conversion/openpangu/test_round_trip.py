@@ -1,0 +1,54 @@
+"""A published folder to a run directory and back: the same to the bit; and what a run of it can do."""
+
+import json
+
+import ml_dtypes
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from pangu_jax import cli
+from pangu_jax.apps.language.conversion.openpangu import importing
+from tests.apps.language.conversion.openpangu import folders
+
+
+def held(folder):
+    """Every tensor of a folder."""
+    found = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        found |= load_file(file)
+    return found
+
+
+def imported(tmp_path, kind="7b", dtype=np.float32, **how):
+    tensors = {name: tensor.astype(dtype) for name, tensor in folders.tensors_of(kind).items()}
+    folder = folders.write(tmp_path / "published", kind, tensors | folders.frequencies(kind), **how)
+    command = ["checkpoint", "import", "--format", "hf", str(folder), "--run_dir", str(tmp_path / "run")]
+    assert cli.main(command) == 0
+    return folder, tmp_path / "run"
+
+
+@pytest.mark.parametrize(("kind", "dtype"), [("7b", ml_dtypes.bfloat16), ("1b", np.float32)])
+def test_there_and_back(tmp_path, capsys, kind, dtype):
+    folder, run = imported(tmp_path, kind, dtype)
+    said = capsys.readouterr().out
+    assert "openPangu-Embedded" in said and "Powered by openPangu" in said and "European Union" in said
+    out = tmp_path / "out"
+    assert cli.main(["checkpoint", "export", "--format", "hf", "--run_dir", str(run), "--out", str(out)]) == 0
+    theirs, ours = held(folder), held(out)
+    assert theirs.keys() == ours.keys()
+    for name, tensor in theirs.items():
+        assert tensor.dtype == ours[name].dtype and tensor.tobytes() == ours[name].tobytes(), name
+    assert (out / "tokenizer.model").read_bytes() == (folder / "tokenizer.model").read_bytes()
+    for name in ("config.json", "generation_config.json"):
+        assert json.loads((out / name).read_text()) == json.loads((folder / name).read_text())
+    again = importing.examine(out)
+    assert again.config == importing.examine(folder).config
+
+
+def test_generates(tmp_path, capsys):
+    _, run = imported(tmp_path)
+    capsys.readouterr()
+    command = ["generate", "--run_dir", str(run), "--prompt", "你好", "--max_tokens", "8", "--json", "-"]
+    assert cli.main(command) == 0
+    assert json.loads(capsys.readouterr().out)
