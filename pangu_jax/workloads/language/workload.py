@@ -1,7 +1,7 @@
 """Pangu NLP under the trainer: an encoder-decoder, or a decoder alone, over packed windows of a weighted
 mixture of tasks."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -102,17 +102,17 @@ class LanguageModel(PipelinedWorkload):
 
     def init(self, key: jax.Array) -> Variables:
         """Fresh fp32 parameters, and the state of routers."""
-        return Variables(architecture.init(self.model, key), self._of_experts(routed.fresh))
+        return Variables(architecture.init(self.model, key), self.fresh_extra())
 
     def logical_axes(self) -> Variables:
         """Logical axes of every parameter; the state of routers is whole everywhere."""
-        state = jax.eval_shape(lambda: self._of_experts(routed.fresh))
+        state = jax.eval_shape(self.fresh_extra)
         return Variables(architecture.axes(self.model), jax.tree.map(lambda _: (None, None), state))
 
-    def _of_experts(self, state: Callable[[int, ExpertsConfig], Tree]) -> Tree:
-        """{"experts": ...} of a model that has some."""
+    def fresh_extra(self) -> Tree:
+        """The state of routers before the first step; {} of a model without experts."""
         model = self.model
-        return {} if model.experts is None else {routed.KEY: state(model.routed_layers, model.experts)}
+        return {} if model.experts is None else {routed.KEY: routed.fresh(model.routed_layers, model.experts)}
 
     def dimensions(self) -> dict[str, int]:
         """What a layout must divide."""

@@ -24,6 +24,8 @@ from pangu_jax.runs.run_directory import RunDirectory
 from pangu_jax.workloads.language.model import architecture
 from pangu_jax.workloads.language.model.decoder import DecoderConfig
 from pangu_jax.workloads.language.stored_vocabulary import FILE as VOCABULARY
+from pangu_jax.workloads.language.stored_vocabulary import StoredVocabulary
+from pangu_jax.workloads.language.workload import LanguageModel
 
 KEY = "openpangu"  # of the manifest: what an export needs to give back what was there
 TOKENIZER = "tokenizer.model"
@@ -117,7 +119,8 @@ def import_openpangu(source: str | Path, run_dir: str | Path) -> dict[str, Any]:
         }
         params = read(found)
         with Checkpoints(directory.checkpoints) as checkpoints:
-            checkpoints.save(0, {"params": params}, manifest)
+            extra = LanguageModel(found.config, StoredVocabulary(partial)).fresh_extra()
+            checkpoints.save(0, {"params": params, **({"extra": extra} if extra else {})}, manifest)
         leaves = jax.tree.leaves(params)
     return {
         "run_dir": str(run_dir),
