@@ -110,6 +110,24 @@ def transposed_matmul(x: jax.Array, dy: jax.Array, contracted: int) -> jax.Array
     return _matmul(x.reshape(_size(inner), -1), dy.reshape(_size(inner), -1), "left", rows, columns)
 
 
+def grouped(x_RxK: jax.Array, weight: jax.Array, sizes_E: jax.Array, transposed: bool) -> jax.Array:
+    """Rows [R, K] times the weight [E, K, N] of their group, or the transpose of [E, N, K]: [R, N], fp32.
+
+    `sizes_E` int32 are rows of each group, one group after the other; rows behind the last come out as zeros.
+    """
+    columns = weight.shape[1 if transposed else 2]
+    out = jax.ShapeDtypeStruct((x_RxK.shape[0], columns), jnp.float32)
+    call = jax.ffi.ffi_call("pangu_grouped", out, vmap_method="sequential")
+    return call(x_RxK, weight, sizes_E, transposed=transposed)
+
+
+def grouped_gradient(x_RxK: jax.Array, dy_RxN: jax.Array, sizes_E: jax.Array) -> jax.Array:
+    """Of each group, the transpose of its rows of x times its rows of dy: [E, K, N], fp32."""
+    shape = (sizes_E.shape[0], x_RxK.shape[1], dy_RxN.shape[1])
+    out = jax.ShapeDtypeStruct(shape, jnp.float32)
+    return jax.ffi.ffi_call("pangu_grouped_gradient", out, vmap_method="sequential")(x_RxK, dy_RxN, sizes_E)
+
+
 def global_norm(tree: Tree) -> jax.Array:
     """The square root of the sum of all squares, fp32."""
 

@@ -18,6 +18,7 @@ Axes = Mapping[str, Any]
 LogicalAxes = tuple[str | None, ...]
 Tree = Any
 Compare = Callable[[Tree, Tree, jax.Array | bool], Tree]
+AtExperts = Callable[..., jax.Array]
 
 
 class Placement(Protocol):
@@ -114,6 +115,22 @@ class Placement(Protocol):
         """
         ...
 
+    def at_experts(
+        self, compute: AtExperts, weights: Params, axes: Axes, tokens: tuple[jax.Array, ...], /
+    ) -> jax.Array:
+        """What experts make of tokens, wherever the experts live: dispatch there, and combination here.
+
+        Args:
+          compute: (weights that live here, number of their first expert, tokens) -> [B, T, D], a sum over the
+            experts that live here, of tokens that need not be this device's own.
+          weights: of all experts, [E, ...].
+          axes: of the weights.
+          tokens: arrays [B, T, ...], the first of them the rows [B, T, D].
+
+        Returns the sum over all experts, [B, T, D] of this device's own tokens: on its way to `leave`.
+        """
+        ...
+
     def draw(self, sample: Callable[[jax.Array], jax.Array], keys_B: jax.Array, /) -> jax.Array:
         """sample(key) [T, D] of each example, in the parts of the residual stream that live here."""
         ...
@@ -202,6 +219,12 @@ class OneDevice(Placement):
 
     def ring(self, compare: Compare, own: Tree, others: Tree) -> Tree:
         return compare(own, others, True)
+
+    def at_experts(
+        self, compute: AtExperts, weights: Params, axes: Axes, tokens: tuple[jax.Array, ...]
+    ) -> jax.Array:
+        del axes
+        return compute(weights, 0, *tokens)
 
     def draw(self, sample: Callable[[jax.Array], jax.Array], keys_B: jax.Array) -> jax.Array:
         return jax.vmap(sample)(keys_B)

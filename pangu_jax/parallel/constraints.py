@@ -11,6 +11,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from pangu_jax.parallel import rules
 from pangu_jax.parallel.example_ring import Compare, Tree, around
+from pangu_jax.parallel.expert_exchange import at_experts
 from pangu_jax.parallel.rules import LogicalAxes
 
 
@@ -115,6 +116,34 @@ class ConstraintPlacement:
             axis_names=self._of_kind(AxisType.Auto),
             check_vma=False,
         )(own, others)
+
+    def at_experts(
+        self,
+        compute: Callable[..., jax.Array],
+        weights: Mapping[str, Any],
+        axes: Mapping[str, Any],
+        tokens: tuple[jax.Array, ...],
+    ) -> jax.Array:
+        """Under a shard_map, and added up over `model` there: a compiler would sort the tokens of all devices
+        together."""
+        sizes = self.mesh.shape
+        if math.prod(sizes.values()) == 1:
+            return compute(weights, 0, *tokens)
+
+        def here(weights: Mapping[str, Any], *tokens: jax.Array) -> jax.Array:
+            y_BxTxD = at_experts(compute, sizes["expert"], weights, tokens)
+            return jax.lax.psum(y_BxTxD, "model") if sizes["model"] > 1 else y_BxTxD
+
+        rows = rules.activation_spec(("batch", "length", None))
+        where = jax.tree.map(rules.compute_spec, dict(axes), is_leaf=rules.is_axes)
+        return jax.shard_map(
+            here,
+            mesh=self._here(),
+            in_specs=(where, *(rows for _ in tokens)),
+            out_specs=rows,
+            axis_names=self._of_kind(AxisType.Auto),
+            check_vma=False,
+        )(dict(weights), *tokens)
 
     def draw(self, sample: Callable[[jax.Array], jax.Array], keys_B: jax.Array) -> jax.Array:
         """sample(key) of each example, split like the residual stream."""

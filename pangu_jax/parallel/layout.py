@@ -13,7 +13,7 @@ import gin
 
 from pangu_jax.errors import UserError
 
-AXES = ("stage", "data", "fsdp", "model", "sequence")
+AXES = ("stage", "data", "fsdp", "expert", "model", "sequence")
 
 # What a layout must divide: logical axis -> mesh axis, as the rules have it for weights and activations. A
 # model's dimension is named by its logical axis, or by TOWER_AXIS where towers differ: "decoder_length".
@@ -26,6 +26,7 @@ DIVIDED_BY = {
     "length": "sequence",
     "window": "sequence",
     "longitude": "sequence",
+    "expert": "expert",
 }
 
 
@@ -38,6 +39,7 @@ class Layout:
       stage: pipeline stages.
       data: data parallelism; -1 takes the devices that the other axes leave.
       fsdp: data parallelism that also shards parameters and optimizer state.
+      expert: experts are split, and examples as by `data`: tokens are brought to their experts.
       model: tensor parallelism: heads, feed-forward and vocabulary are split.
       sequence: activations split along the sequence; each device gathers keys and values.
       schedule: of a pipeline: "gpipe" takes one tower after the other; "circular" takes all towers as rounds
@@ -59,6 +61,7 @@ class Layout:
     stage: int = 1
     data: int = -1
     fsdp: int = 1
+    expert: int = 1
     model: int = 1
     sequence: int = 1
     schedule: Literal["none", "gpipe", "circular", "1f1b"] = "none"
@@ -108,7 +111,7 @@ class Layout:
     @property
     def batch_shards(self) -> int:
         """Parts into which a batch's examples are split."""
-        return self.data * self.fsdp
+        return self.data * self.fsdp * self.expert
 
 
 def divided_by(dimensions: Iterable[str]) -> list[tuple[str, str]]:
@@ -149,7 +152,11 @@ def check(layout: Layout, batch_size: int, dimensions: Mapping[str, int]) -> lis
         size, parts = dimensions[dimension], getattr(layout, axis)
         if axis != "stage" and size % parts:
             name = dimension.replace("_", " ")
-            problems.append((f"Layout.{axis}", f"{name} {size} is not divisible by {axis} {parts}"))
+            what = f"{name} {size} is not divisible by {axis} {parts}"
+            problems.append((f"Layout.{axis}", what + _what_would(dimension, axis, parts, dimensions)))
+    if layout.expert > 1 and "embed" in dimensions and "expert" not in dimensions:
+        what = f"expert {layout.expert} splits experts, and the model has none"
+        problems.append(("Layout.expert", f"{what}: use Layout.data or Layout.fsdp"))
     problems += _row_problems(layout, batch_size, dimensions)
     if layout.streams > 1 and layout.partitioning != "manual":
         problems.append(("Layout.streams", f"streams {layout.streams} needs Layout.partitioning = 'manual'"))
@@ -157,17 +164,32 @@ def check(layout: Layout, batch_size: int, dimensions: Mapping[str, int]) -> lis
         sizes = ", ".join(map(str, sorted(widths(dimensions))))
         what = f"'manual' with fsdp {layout.fsdp}: a shard of one of the widths {sizes} is as wide as another"
         problems.append(("Layout.partitioning", f"{what}; use 'auto'"))
-    parts = layout.microbatches * layout.streams * (layout.batch_shards if layout.data > 0 else layout.fsdp)
+    parts = (
+        layout.microbatches
+        * layout.streams
+        * (layout.batch_shards if layout.data > 0 else layout.fsdp * layout.expert)
+    )
     if parts < 1 or batch_size % parts:
         named = {
             "microbatches": layout.microbatches,
             "streams": layout.streams,
             "data": layout.data,
             "fsdp": layout.fsdp,
+            "expert": layout.expert,
         }
         product = " x ".join(f"{name} {size}" for name, size in named.items() if size > 1) or "microbatches 0"
         problems.append(("train.batch_size", f"batch_size {batch_size} is not divisible by {product}"))
     return problems
+
+
+def _what_would(dimension: str, axis: str, parts: int, dimensions: Mapping[str, int]) -> str:
+    """The sizes of an axis next to one that does not divide, in words, where few do."""
+    if axis != "expert" and dimension != "kv_heads":
+        return ""
+    shared = math.gcd(*(dimensions[name] for name, divided in divided_by(dimensions) if divided == axis))
+    fit = [size for size in range(1, shared + 1) if shared % size == 0]
+    near = [size for size in fit if size < parts][-1:] + [size for size in fit if size > parts][:1]
+    return f"; {' or '.join(map(str, near))} would do"
 
 
 def _pipeline_problems(layout: Layout, dimensions: Mapping[str, int]) -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ from jax import lax
 from jax.sharding import Mesh
 
 from pangu_jax.parallel.example_ring import Compare, Tree, around
+from pangu_jax.parallel.expert_exchange import at_experts
 from pangu_jax.parallel.mesh import RINGS
 from pangu_jax.parallel.rules import BATCH, LogicalAxes
 
@@ -149,6 +150,17 @@ class ManualPlacement:
             return compare(own, others, True)
         devices = math.prod(self._sizes[axis] for axis in axes)
         return around(compare, axes, devices, self.platform == "cpu", own, others)
+
+    def at_experts(
+        self,
+        compute: Callable[..., jax.Array],
+        weights: Mapping[str, Any],
+        axes: Mapping[str, Any],
+        tokens: tuple[jax.Array, ...],
+    ) -> jax.Array:
+        """See `expert_exchange`."""
+        del axes
+        return at_experts(compute, self._sizes["expert"], weights, tokens)
 
     def _batch_axes(self) -> tuple[str, ...]:
         """Those that split it here."""

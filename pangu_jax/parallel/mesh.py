@@ -11,7 +11,7 @@ from pangu_jax.parallel.layout import Layout
 # FSDP is up to three mesh axes, one for each dimension of a torus: a gather over a line of chips uses the
 # links of that line in both directions, where one over a plane is carried out as an all-reduce of zeros.
 RINGS = ("fsdp", "fsdp_y", "fsdp_z")
-MESH_AXES = ("stage", "data", *RINGS, "model", "sequence")
+MESH_AXES = ("stage", "data", *RINGS, "expert", "model", "sequence")
 
 
 def make_mesh(layout: Layout, devices: list[jax.Device] | None = None) -> Mesh:
@@ -37,11 +37,11 @@ def torus(devices: list[jax.Device]) -> tuple[int, ...]:
 def rings(layout: Layout, dimensions: tuple[int, ...]) -> tuple[int, int, int]:
     """`fsdp` as a product of three, each along one torus dimension that the other axes leave free.
 
-    The other axes take whole dimensions where they can, the tensor axis first: its collectives are the most
-    urgent.
+    The other axes take whole dimensions where they can, the tensor axis first, then that of experts: their
+    collectives are the most urgent.
     """
     free = list(dimensions)
-    for size in (layout.model, layout.sequence, layout.stage, layout.data):
+    for size in (layout.model, layout.expert, layout.sequence, layout.stage, layout.data):
         for dimension in sorted(free, key=lambda d: (d != size, d)):
             if size > 1 and dimension % size == 0:
                 free[free.index(dimension)] = dimension // size

@@ -39,14 +39,15 @@ RULES: dict[str, tuple[MeshAxes, MeshAxes]] = {
     "level": (None, None),
     "latitude": (None, None),
     "longitude": (None, None),
-    "expert": (None, None),  # not split: there is no mesh axis `expert` yet
+    "expert": ("expert", "expert"),
 }
 
 # A picture or a field is long in its places, as a text is in its positions: what counts them is split over
 # `sequence`. Of a field it is longitudes alone: windows share their weights along a circle of latitude, and
 # the circle has no end, so that devices do the same work with the same weights. Of windows it is whole ones:
-# attention inside them crosses no device. Positions inside a window have no axis (None).
-BATCH = ("data", *RINGS)
+# attention inside them crosses no device. Positions inside a window have no axis (None). Examples are split
+# over `expert` too: to all weights but those of experts it is one more axis of data.
+BATCH = ("data", *RINGS, "expert")
 ACTIVATION_RULES: dict[str, MeshAxes] = {
     "batch": BATCH,
     "length": "sequence",
@@ -63,7 +64,7 @@ ACTIVATION_RULES: dict[str, MeshAxes] = {
     "level": None,
     "latitude": None,
     "longitude": "sequence",
-    "expert": None,  # as for weights
+    "expert": "expert",  # of what is a device's that has experts: tokens are split over the axis as examples
 }
 
 LogicalAxes = tuple[str | None, ...]

@@ -1,6 +1,7 @@
 """The kernels of the CPU against the plain forms: products, attention, norms, a step, and texts."""
 
 import dataclasses
+import itertools
 import threading
 
 import jax
@@ -67,6 +68,24 @@ def test_attention_of_few_queries(queries, columns, width, biased):
     close(native.attend(q, k, v, mask, bias), expected)
     one = jnp.ones((2, 1, columns), bool).at[:, :, columns // 2 + 1 :].set(False)  # of all queries
     close(native.attend(q, k, v, one, bias), incremental._attend(q, k, v, one[:, None], bias))
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=5), st.integers(0, 9), st.integers(1, 40))
+def test_products_of_groups_and_their_gradients(sizes, behind, depth):
+    rows = sum(sizes) + behind
+    x, weight, dy = drawn(0, rows, depth), drawn(1, len(sizes), depth, 24), drawn(2, rows, 24)
+    bounds, counts = np.cumsum([0, *sizes]), jnp.asarray(sizes, jnp.int32)
+    groups = [slice(*pair) for pair in itertools.pairwise(bounds)]
+    expected = np.zeros((rows, 24), np.float32)
+    for group, rows_of in enumerate(groups):
+        expected[rows_of] = x[rows_of] @ weight[group]
+    found = native.grouped(x, weight, counts, transposed=False)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    turned = native.grouped(x, jnp.swapaxes(weight, 1, 2), counts, transposed=True)
+    np.testing.assert_allclose(turned, expected, atol=1e-4)
+    gradient = np.stack([x[rows_of].T @ dy[rows_of] for rows_of in groups])
+    np.testing.assert_allclose(native.grouped_gradient(x, dy, counts), gradient, atol=1e-4)
 
 
 @settings(max_examples=15, deadline=None)

@@ -10,6 +10,7 @@ from pangu_jax.parallel.layout import Layout
 
 small = st.integers(1, 6)
 DIMENSIONS = {"heads": 6, "embed": 16, "encoder_layers": 6, "decoder_layers": 6, "encoder_length": 8}
+DIMENSIONS |= {"expert": 8, "group_expert": 4}
 
 
 @given(small, small, small)
@@ -36,6 +37,17 @@ def test_a_layout_that_does_not_fit(layout, devices, words):
     [
         (Layout(data=1, model=4), "Layout.model", "heads 6 is not divisible by model 4"),
         (Layout(data=1, fsdp=5), "Layout.fsdp", "embed 16 is not divisible by fsdp 5"),
+        (
+            Layout(data=1, expert=3),
+            "Layout.expert",
+            "group expert 4 is not divisible by expert 3; 2 or 4 would",
+        ),
+        (
+            Layout(data=1, expert=8),
+            "Layout.expert",
+            "group expert 4 is not divisible by expert 8; 4 would do",
+        ),
+        (Layout(data=1, expert=2, microbatches=8), "train.batch_size", "microbatches 8 x expert 2"),
         (Layout(data=3), "train.batch_size", "batch_size 8 is not divisible by data 3"),
         (Layout(data=2, microbatches=8), "train.batch_size", "microbatches 8 x data 2"),
         (Layout(data=1, microbatches=0), "train.batch_size", "microbatches 0"),

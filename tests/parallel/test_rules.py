@@ -49,8 +49,8 @@ def test_an_unknown_axis_is_one_line_wherever_it_is_asked_for(spec_of):
 
 
 def test_a_batch_is_split_by_examples_alone_unless_it_says_more():
-    mesh = make_mesh(Layout(data=2, fsdp=2, sequence=2))
-    assert rules.batch_sharding(mesh).spec == P(("data", *RINGS))
+    mesh = make_mesh(Layout(data=2, expert=2, sequence=2))
+    assert rules.batch_sharding(mesh).spec == P(("data", *RINGS, "expert"))
     assert rules.batch_sharding(mesh).shard_shape((8, 6, 10)) == (2, 6, 10)
 
 

@@ -6,6 +6,6 @@ others, and sums of squares at a tenth of memory's. These kernels are optional: 
 `python -m tpu_npu_backends.cpu_kernels.build`) builds them where there is a C++ compiler, for the processor
 at hand. Without them everything runs the same, slower.
 
-Few rows, for decoding: products.cc, attention.cc. Whole windows, for training: matmul.cc, linear.cc,
-flash.cc, norms.cc, layer_norm.cc.
+Few rows, for decoding: products.cc, attention.cc. Whole windows, for training: matmul.cc, grouped.cc,
+linear.cc, flash.cc, norms.cc, layer_norm.cc.
 """

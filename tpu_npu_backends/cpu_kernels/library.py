@@ -17,7 +17,7 @@ TARGETS = (
     *("pangu_matmul", "pangu_flash", "pangu_flash_backward", "pangu_sum_of_squares"),
     *("pangu_linear", "pangu_linear_gelu", "pangu_linear_times", "pangu_column_sums"),
     *("pangu_self_flash", "pangu_self_flash_backward", "pangu_layer_norm", "pangu_layer_norm_backward"),
-    *("pangu_windows", "pangu_windows_backward"),
+    *("pangu_windows", "pangu_windows_backward", "pangu_grouped", "pangu_grouped_gradient"),
 )
 SWITCH = "PANGU_CPU_KERNELS"  # 0: as if they were not built
 

@@ -1,19 +1,22 @@
 """Pangu NLP under the trainer: an encoder-decoder, or a decoder alone, over packed windows of a weighted
 mixture of tasks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import gin
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from pangu_jax.errors import UserError
 from pangu_jax.models import stack
+from pangu_jax.models.experts import ExpertsConfig
 from pangu_jax.models.latent_attention import LatentWidths
 from pangu_jax.recipes import Recipe, Reference, make
 from pangu_jax.workloads import (
+    NOTHING,
     Batch,
     Microbatch,
     Params,
@@ -23,10 +26,12 @@ from pangu_jax.workloads import (
     Sums,
     TrainStream,
     Tree,
+    Updates,
     Variables,
 )
 from pangu_jax.workloads.exhibits import Exhibit, Table
-from pangu_jax.workloads.language.model import architecture
+from pangu_jax.workloads.language.load_of_experts import load_of_experts
+from pangu_jax.workloads.language.model import architecture, routed
 from pangu_jax.workloads.language.model.architecture import Architecture
 from pangu_jax.workloads.language.model.decoder import DecoderConfig
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
@@ -36,7 +41,12 @@ from pangu_jax.workloads.language.shapes import shape_of
 from pangu_jax.workloads.language.stored_vocabulary import FILE, StoredVocabulary
 from pangu_jax.workloads.shape import Shape
 
-CONFIGS = {"EncoderDecoder": EncoderDecoderConfig, "Decoder": DecoderConfig, "LatentAttention": LatentWidths}
+CONFIGS = {
+    "EncoderDecoder": EncoderDecoderConfig,
+    "Decoder": DecoderConfig,
+    "Experts": ExpertsConfig,
+    "LatentAttention": LatentWidths,
+}
 for _name, _config in CONFIGS.items():
     gin.external_configurable(_config, _name, module="pangu_jax.models")
 
@@ -153,12 +163,18 @@ class LanguageModel(PipelinedWorkload):
         return cls(make(recipe, model, reference.scope), StoredVocabulary(directory))
 
     def init(self, key: jax.Array) -> Variables:
-        """Fresh fp32 parameters."""
-        return Variables(architecture.init(self.model, key))
+        """Fresh fp32 parameters, and the state of routers."""
+        return Variables(architecture.init(self.model, key), self._of_experts(routed.fresh))
 
     def logical_axes(self) -> Variables:
-        """Logical axes of every parameter."""
-        return Variables(architecture.axes(self.model))
+        """Logical axes of every parameter; the state of routers is whole everywhere."""
+        state = jax.eval_shape(lambda: self._of_experts(routed.fresh))
+        return Variables(architecture.axes(self.model), jax.tree.map(lambda _: (None, None), state))
+
+    def _of_experts(self, state: Callable[[int, ExpertsConfig], Tree]) -> Tree:
+        """{"experts": ...} of a model that has some."""
+        model = self.model
+        return {} if model.experts is None else {routed.KEY: state(model.tower_layers, model.experts)}
 
     def dimensions(self) -> dict[str, int]:
         """What a layout must divide."""
@@ -172,14 +188,30 @@ class LanguageModel(PipelinedWorkload):
     def loss(self, variables: Variables, batch: Batch, keys: jax.Array | None, run: RunContext) -> Sums:
         """Cross-entropy summed over weighted target tokens; `loss/TASK` is each task's, without z-loss."""
         keys = keys if self.model.dropout else None
-        return self.sums(self._forward(run).loss(variables.params, batch, keys), batch)
+        loss = self._forward(run).loss(variables.params | variables.extra, batch, keys)
+        return self.sums(loss, batch, variables.extra)
 
     def program(self, run: RunContext, extra: Tree, constants: Tree) -> "LanguageProgram":
         """The towers as a pipeline runs them."""
-        del extra, constants
-        return LanguageProgram(self, self._forward(run))
+        del constants
+        return LanguageProgram(self, self._forward(run), extra)
 
-    def sums(self, loss: Loss, batch: Mapping[str, jax.Array]) -> Sums:
+    def after_step(self, variables: Variables, updates: Updates) -> Tree:
+        """The state of routers, from the loads of a whole step."""
+        if self.model.experts is None:
+            return variables.extra
+        state, load_LxE = variables.extra[routed.KEY], updates.totals[routed.KEY]
+        return {routed.KEY: routed.after_step(state, load_LxE, self.model.experts)}
+
+    def evaluated(self, variables: Variables) -> Variables:
+        """Routers with their correction bias among the parameters, as those of published models are."""
+        state = variables.extra.get(routed.KEY, {})
+        if "bias" not in state:
+            return variables
+        rest = {routed.KEY: state | {"bias": jnp.zeros_like(state["bias"])}}
+        return variables._replace(params=routed.with_bias(variables.params, state), extra=rest)
+
+    def sums(self, loss: Loss, batch: Mapping[str, jax.Array], extra: Tree = NOTHING) -> Sums:
         """What the trainer adds up of a loss."""
         example_loss_B = jnp.sum(loss.token_loss_BxT * loss.weights_BxT, axis=1)
         example_weight_B = jnp.sum(loss.weights_BxT, axis=1)
@@ -187,7 +219,11 @@ class LanguageModel(PipelinedWorkload):
         for index, task in enumerate(self.data.task_names):
             mine_B = (batch["task_id"] == index).astype(jnp.float32)
             metrics[f"loss/{task}"] = jnp.sum(example_loss_B * mine_B), jnp.sum(example_weight_B * mine_B)
-        return Sums(loss.total, jnp.sum(loss.weights_BxT), metrics)
+        weight = jnp.sum(loss.weights_BxT)
+        if loss.routed is None:
+            return Sums(loss.total, weight, metrics)
+        metrics |= routed.metrics(loss.routed, weight, extra.get(routed.KEY, {}))
+        return Sums(loss.total, weight, metrics, Updates({routed.KEY: loss.routed.load_LxE}))
 
     def _forward(self, run: RunContext) -> Forward:
         return Forward(self.model, run.placement, run.remat, run.dtype, run.kernel, run.streams)
@@ -245,9 +281,14 @@ class LanguageModel(PipelinedWorkload):
         return {task: {name: losses[name] for name in NGRAMS} for task, losses in measured.items()}
 
     def exhibits(self, variables: Variables, run: RunContext) -> Sequence[Exhibit]:
-        """What was made of the text; nothing for data without text."""
-        del variables, run
-        return [Table("use of the text", *self.data.use_of_text())] if isinstance(self.data, TextData) else []
+        """What was made of the text, where there is some, and where experts' tokens went."""
+        del run
+        shown = []
+        if isinstance(self.data, TextData):
+            shown.append(Table("use of the text", *self.data.use_of_text()))
+        if state := variables.extra.get(routed.KEY):
+            shown += load_of_experts(np.asarray(state["shown"]))
+        return shown
 
     def tokens_per_step(self, batch_size: int) -> int:
         """Positions of all windows, padding included: what the devices work on."""
@@ -270,6 +311,7 @@ class LanguageProgram(NamedTuple):
 
     workload: LanguageModel
     forward: Forward
+    extra: Tree
 
     @property
     def towers(self) -> tuple[str, ...]:
@@ -278,17 +320,19 @@ class LanguageProgram(NamedTuple):
 
     def begin(self, tower: int, shared: Params, payload: Payload, part: Microbatch) -> Payload:
         """Embeddings of a tower, with the encoder's output for the decoder."""
-        return self.forward.begin_tower(tower, shared, payload, part.batch)
+        return self.forward.begin_tower(tower, shared | self.extra, payload, part.batch, part.keys)
 
     def run(
         self, tower: int, layers: Params, shared: Params, payload: Payload, part: Microbatch, first: jax.Array
     ) -> Payload:
         """Some layers of a tower."""
-        return self.forward.run_tower(tower, layers, shared, payload, part.batch, part.keys, first)
+        params = shared | self.extra
+        return self.forward.run_tower(tower, layers, params, payload, part.batch, part.keys, first)
 
     def finish(self, shared: Params, payload: Payload, part: Microbatch) -> Sums:
         """The loss of a microbatch."""
-        return self.workload.sums(self.forward.finish(shared, payload, part.batch), part.batch)
+        loss = self.forward.finish(shared, payload, part.batch)
+        return self.workload.sums(loss, part.batch, self.extra)
 
     def rematerialise(self, function):
         """As the remat policy says, for a whole chunk of layers."""

@@ -9,7 +9,8 @@ import pytest
 
 from pangu_jax.workloads.language.model import architecture
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
-from pangu_jax.workloads.language.model.forward import Forward, _LayerInputs
+from pangu_jax.workloads.language.model.blocks import LayerInputs
+from pangu_jax.workloads.language.model.forward import Forward
 
 CONFIG = EncoderDecoderConfig(
     vocab_size=50, d_model=16, d_ff=24, heads=2, encoder_layers=2, decoder_layers=2, loss_chunks=2
@@ -102,7 +103,7 @@ def test_dropout_draws_anew_for_each_key_and_leaves_the_mean():
 def test_rare_dropout_is_as_rare_in_bfloat16():
     """A rate that took the activations' type would keep 0.999 as 1: nothing would ever be dropped."""
     forward = Forward(dataclasses.replace(CONFIG, dropout=0.001), dtype=jnp.bfloat16)
-    inputs = _LayerInputs(2048, jax.random.split(jax.random.key(0), 2), rotation=None, attend=None)
+    inputs = LayerInputs(2048, jax.random.split(jax.random.key(0), 2), rotation=None, attend=None)
     kept = forward._dropout(jnp.ones((2, 2048, CONFIG.d_model), jnp.bfloat16), inputs, jnp.int32(0)) != 0
     assert 30 < jnp.sum(~kept) < 110  # of 65,536
 

@@ -7,11 +7,14 @@ from typing import Any, TypeAlias
 import jax
 from flax import nnx
 
+from pangu_jax.models.experts import ExpertsConfig
+from pangu_jax.models.latent_attention import LatentWidths
 from pangu_jax.models.parameters import Tree, arrays, logical_axes
 from pangu_jax.workloads.language.model.decoder import DecoderConfig
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 
 Architecture: TypeAlias = EncoderDecoderConfig | DecoderConfig
+NESTED = {"experts": ExpertsConfig, "latent": LatentWidths}
 
 
 def init(config: Architecture, key: jax.Array) -> Tree:
@@ -27,4 +30,7 @@ def axes(config: Architecture) -> Tree:
 
 def of_fields(fields: Mapping[str, Any]) -> Architecture:
     """The configuration of which these are the fields, as a manifest keeps them."""
-    return (EncoderDecoderConfig if "encoder_layers" in fields else DecoderConfig)(**fields)
+    if "encoder_layers" in fields:
+        return EncoderDecoderConfig(**fields)
+    nested: Any = {name: kind(**fields[name]) for name, kind in NESTED.items() if fields.get(name)}
+    return DecoderConfig(**{**fields, **nested})

@@ -11,6 +11,7 @@ from typing import ClassVar, Literal
 
 from flax import nnx
 
+from pangu_jax.models.experts import Experts, ExpertsConfig
 from pangu_jax.models.feed_forward import ACTIVATIONS, FeedForward
 from pangu_jax.models.grouped_attention import GroupedAttention
 from pangu_jax.models.latent_attention import LatentAttention, LatentWidths
@@ -46,6 +47,9 @@ class DecoderConfig:
       tied_head: the head is the embedding table, or else a table of its own.
       dropout: rate on each block's output, 0 in pretraining.
       z_loss: weight of log(Z)^2 in the loss.
+      experts: @Experts(): experts in place of the feed-forward block, d_ff wide in dense layers alone.
+      dense_layers: of `layers` the first, which keep the feed-forward block. They are in no tower that a
+        pipeline cuts: each stage runs them on all microbatches.
       loss_chunks: pieces of the window whose logits exist one after the other.
       unroll: layers compiled as one iteration of the loop over layers.
     """
@@ -73,6 +77,8 @@ class DecoderConfig:
     tied_head: bool = True
     dropout: float = 0.0
     z_loss: float = 0.0
+    experts: ExpertsConfig | None = None
+    dense_layers: int = 0
     loss_chunks: int = 1
     unroll: int = 1
 
@@ -97,6 +103,11 @@ class DecoderConfig:
                 f"heads {self.heads} is not divisible by kv_heads {self.kv_heads}: a head of keys serves as "
                 "many heads of queries as every other"
             )
+        if not 0 <= self.dense_layers < self.layers or (self.dense_layers and not self.experts):
+            raise ValueError(
+                f"dense_layers {self.dense_layers} are the first of layers {self.layers}, and what is behind "
+                "them has Decoder.experts"
+            )
         if self.width % 2:
             raise ValueError(f"rotary positions need an even head_dim, got {self.width}")
         if self.activation not in ACTIVATIONS:
@@ -108,6 +119,11 @@ class DecoderConfig:
     def decoder_layers(self) -> int:
         """Layers of the decoder: all there are."""
         return self.layers
+
+    @property
+    def tower_layers(self) -> int:
+        """Of them, those that a pipeline cuts."""
+        return self.layers - self.dense_layers
 
     @property
     def width(self) -> int:
@@ -135,9 +151,10 @@ class DecoderConfig:
             "embed": self.d_model,
             "heads": self.heads,
             **own,
-            "mlp": self.d_ff,
+            **({"mlp": self.d_ff} if self.dense_layers or not self.experts else {}),
             "vocab": self.vocab_size,
-            "decoder_layers": self.layers,
+            "decoder_layers": self.tower_layers,
+            **(self.experts.dimensions() if self.experts else {}),
         }
 
 
@@ -145,7 +162,7 @@ class DecoderLayers(nnx.Module):
     """The stacked layers."""
 
     def __init__(self, config: DecoderConfig, rngs: nnx.Rngs):
-        layers, width = config.layers, config.d_model
+        layers, width = config.tower_layers, config.d_model
         self.attention_norm = RMSNorm(width, layers)
         if config.latent:
             self.attention = LatentAttention(layers, width, config.heads, config.latent, rngs)
@@ -153,19 +170,30 @@ class DecoderLayers(nnx.Module):
             self.attention = GroupedAttention(
                 layers, width, config.heads, config.kv_heads, config.width, config.biases, rngs
             )
-        self.feed_forward_norm = RMSNorm(width, layers)
-        self.feed_forward = FeedForward(layers, width, config.d_ff, config.gated, rngs)
+        if config.experts:
+            self.experts_norm = RMSNorm(width, layers)
+            self.experts = Experts(layers, width, config.experts, rngs)
+        else:
+            self.feed_forward_norm = RMSNorm(width, layers)
+            self.feed_forward = FeedForward(layers, width, config.d_ff, config.gated, rngs)
         if config.sandwich:
             self.attention_post_norm = RMSNorm(width, layers)
-            self.feed_forward_post_norm = RMSNorm(width, layers)
+            post = "experts_post_norm" if config.experts else "feed_forward_post_norm"
+            setattr(self, post, RMSNorm(width, layers))
 
 
 class Decoder(nnx.Module):
-    """All parameters; layers are stacked."""
+    """All parameters; layers are stacked: `dense` the first where there are any, and `decoder` the others."""
 
     def __init__(self, config: DecoderConfig, rngs: nnx.Rngs):
         table = (config.vocab_size, config.d_model), ("vocab", "embed")
         self.embedding = normal(rngs, *table, fan_in=config.d_model)
+        if config.dense_layers:
+            dense = dataclasses.replace(config, layers=config.dense_layers, dense_layers=0, experts=None)
+            self.dense = DecoderLayers(dense, rngs)
+            for _, node in nnx.iter_graph(self.dense):  # of no tower
+                if isinstance(node, nnx.Param):
+                    node.set_metadata("axes", ("blocks", *node.get_metadata("axes")[1:]))
         self.decoder = DecoderLayers(config, rngs)
         self.decoder_norm = RMSNorm(config.d_model)
         if not config.tied_head:

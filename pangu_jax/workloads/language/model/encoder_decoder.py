@@ -46,6 +46,8 @@ class EncoderDecoderConfig:
     towers: ClassVar[tuple[str, ...]] = ("encoder", "decoder")
     epsilon: ClassVar[float] = EPSILON  # beside the mean square of norms
     rope_theta: ClassVar[float] = 10_000.0  # base of the rotary frequencies
+    experts: ClassVar[None] = None
+    dense_layers: ClassVar[int] = 0
     latent: ClassVar[None] = None
     predictions: ClassVar[int] = 0
     prediction_weight: ClassVar[float] = 0.0

@@ -7,7 +7,7 @@ An encoder and a decoder, or a decoder alone, as `config.towers` says.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeVar
+from typing import Any, Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,23 +16,22 @@ from jax.typing import DTypeLike
 
 from pangu_jax.models import attention, flash, native, native_attention, native_blocks, positions
 from pangu_jax.models.attention import Attend, AttentionMask
-from pangu_jax.models.feed_forward import feed_forward
-from pangu_jax.models.grouped_attention import grouped_attention
-from pangu_jax.models.latent_attention import latent_attention
-from pangu_jax.models.normalization import biased, rms_norm
+from pangu_jax.models.normalization import rms_norm
 from pangu_jax.models.parameters import Tree
 from pangu_jax.models.placement import OneDevice, Placement
 from pangu_jax.models.stack import Remat, run_layers
-from pangu_jax.workloads.language.model import architecture, prediction
+from pangu_jax.workloads.language.model import architecture, blocks, prediction, routed
 from pangu_jax.workloads.language.model.architecture import Architecture
+from pangu_jax.workloads.language.model.blocks import LayerInputs
 from pangu_jax.workloads.language.model.embedding import TABLE, look_up
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
-from pangu_jax.workloads.language.model.token_loss import TOKENS, Loss, joined, token_loss
+from pangu_jax.workloads.language.model.token_loss import TOKENS, Loss, balanced, joined, token_loss
 
 Batch = Mapping[str, jax.Array]
 Split = TypeVar("Split")
 Streams = tuple[jax.Array, ...]  # a residual stream for each stream of examples
-Payload = dict[str, Streams]  # of each tower
+Carry = tuple[Streams, routed.RouterTotals | None]
+Payload = dict[str, Any]  # Streams of each tower, and RouterTotals where there are experts
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ class Forward:
 
     def begin_decoder(self, params: Tree, batch: Batch, memory_BxSxD: jax.Array | None = None) -> Payload:
         """What enters the decoder's first layer, beside a memory that need not be an encoder's output."""
-        begun = {"decoder": self._embed(params, batch, "decoder")}
+        begun = self._begun(params, batch, "decoder", None)
         return begun if memory_BxSxD is None else {"encoder": tuple(self._split(memory_BxSxD)), **begun}
 
     def logits(self, params: Tree, hidden: jax.Array) -> jax.Array:
@@ -88,15 +87,19 @@ class Forward:
         """Weighted cross-entropy of `decoder_target_tokens` under `decoder_loss_weights`, each BxT."""
         payload: Payload = {}
         for index, tower in enumerate(self.config.towers):
-            begun = self.begin_tower(index, params, payload, batch)
+            begun = self.begin_tower(index, params, payload, batch, keys_B)
             payload = self.run_tower(index, params[tower], params, begun, batch, keys_B, 0)
         return self.finish(params, payload, batch)
 
-    def begin_tower(self, tower: int, params: Tree, payload: Payload, batch: Batch) -> Payload:
-        """What enters a tower's first layer: embeddings, and for the decoder the encoder's normed output."""
+    def begin_tower(
+        self, tower: int, params: Tree, payload: Payload, batch: Batch, keys_B: jax.Array | None = None
+    ) -> Payload:
+        """What enters a tower's first layer: embeddings, and for the decoder the encoder's normed output.
+
+        Dense layers before those with experts are in no tower: they are run here.
+        """
         if tower == 0:
-            name = self.config.towers[0]
-            return {name: self._embed(params, batch, name)}
+            return self._begun(params, batch, self.config.towers[0], keys_B)
         scale_D = params["encoder_norm"]["scale"]
         memory = tuple(self._norm(x_BxSxD, scale_D) for x_BxSxD in payload["encoder"])
         return {"encoder": memory, "decoder": self._embed(params, batch, "decoder")}
@@ -112,9 +115,32 @@ class Forward:
         first: jax.Array | int,
     ) -> Payload:
         """The payload after some layers of a tower, stacked in `layers`; number `first` is their first."""
+        return self._run(self.config.towers[tower], tower, layers, params, payload, batch, keys_B, first)
+
+    def _begun(self, params: Tree, batch: Batch, name: str, keys_B: jax.Array | None) -> Payload:
+        config, begun = self.config, {name: self._embed(params, batch, name)}
+        if config.experts is None:
+            return begun
+        if "dense" in params:
+            begun = self._run("dense", 0, params["dense"], params, begun, batch, keys_B, 0)
+        return {**begun, routed.KEY: routed.nothing(config.tower_layers, config.experts)}
+
+    def _run(
+        self,
+        stack: str,
+        tower: int,
+        layers: Tree,
+        params: Tree,
+        payload: Payload,
+        batch: Batch,
+        keys_B: jax.Array | None,
+        first: jax.Array | int,
+    ) -> Payload:
+        """Some layers of a stack: of a tower, by its name, or the dense ones before it."""
         config, placement = self.config, self.placement
         name = config.towers[tower]
-        logical = architecture.axes(config)[name]
+        before = 0 if stack == "dense" else config.dense_layers
+        logical = architecture.axes(config)[stack]
         layer_axes = jax.tree.map(lambda a: a[1:], logical, is_leaf=lambda a: isinstance(a, tuple))
         if "prefix" in layers["attention"]:
             layer_axes["attention"]["prefix"] = attention.PREFIX
@@ -128,56 +154,41 @@ class Forward:
             )
         ]
 
-        def block(inputs, x_BxTxD, layer, kind, compute, draw):
+        def block(inputs, x_BxTxD, layer, kind, index):
             scale_D = layer[f"{kind}_norm"]["scale"]
             if native.takes(placement, x_BxTxD, scale_D):
                 normed_BxTxD, x_BxTxD = native_blocks.normed(x_BxTxD, {"scale": scale_D}, config.epsilon)
             else:
                 normed_BxTxD = self._norm(x_BxTxD, scale_D)
-            y_BxTxD = placement.leave(compute(inputs, layer, placement.enter(normed_BxTxD)))
-            if "out_bias" in layer[kind]:
-                y_BxTxD = biased(y_BxTxD, layer[kind]["out_bias"])
-            if f"{kind}_post_norm" in layer:
-                y_BxTxD = self._norm(y_BxTxD, layer[f"{kind}_post_norm"]["scale"])
+            at = blocks.Place(config, placement, params, inputs, layer, index)
+            y_BxTxD, found = blocks.computed(kind, at, normed_BxTxD)
+            draw = 3 * (index + before) + blocks.DRAWS[kind]
             y_BxTxD = self._dropout(y_BxTxD, inputs, 2 * draw + tower)
-            return checkpoint_name(x_BxTxD + y_BxTxD, "residual")
+            return checkpoint_name(x_BxTxD + y_BxTxD, "residual"), found
 
-        def attend(inputs, layer, x):
-            if config.latent:
-                heads = layer["attention"], x, inputs.rotation, inputs.attend
-                return latent_attention(*heads, config.latent, placement)
-            own = grouped_attention if "key_value" in layer["attention"] else attention.self_attention
-            return own(layer["attention"], x, inputs.rotation, inputs.attend, placement)
-
-        def attend_memory(inputs, layer, x):
-            memory_BxSxD = inputs.memory_BxSxD
-            return attention.cross_attention(
-                layer["cross_attention"], x, memory_BxSxD, inputs.attend_memory, placement
-            )
-
-        def feed(inputs, layer, x):
-            return feed_forward(layer["feed_forward"], x, config.activation, placement)
-
-        blocks = {"attention": attend, "cross_attention": attend_memory, "feed_forward": feed}
-
-        def body(streams: Streams, stored: Tree, index: jax.Array) -> Streams:
-            layer = placement.weights(jax.tree.map(lambda w: w.astype(self.dtype), stored), layer_axes)
-            for number, (kind, compute) in enumerate(blocks.items()):
-                if kind not in layer:
-                    continue
-                streams = tuple(
-                    block(inputs, x, layer, kind, compute, 3 * index + number)
+        def body(carry: Carry, stored: Tree, index: jax.Array) -> Carry:
+            streams, totals = carry
+            layer = placement.weights(routed.in_dtype(stored, self.dtype), layer_axes)
+            for kind in blocks.kinds_of(layer):
+                done = [
+                    block(inputs, x, layer, kind, index)
                     for inputs, x in zip(stream_inputs, streams, strict=True)
-                )
-            return streams
+                ]
+                streams = tuple(x for x, _ in done)
+                for _, found in done:
+                    totals = totals.plus(index, found) if found and totals else totals
+            return streams, totals
 
-        x = run_layers(body, layers, payload[name], remat=self.remat, unroll=config.unroll, first=first)
-        return {**payload, name: x}
+        carry: Carry = payload[name], payload.get(routed.KEY)
+        x, totals = run_layers(body, layers, carry, remat=self.remat, unroll=config.unroll, first=first)
+        return {**payload, name: x, **({} if totals is None else {routed.KEY: totals})}
 
     def finish(self, params: Tree, payload: Payload, batch: Batch) -> Loss:
         """The loss of what left the decoder's last layer, with that of the token after the next."""
         hidden = tuple(self._hidden(params, x_BxTxD) for x_BxTxD in payload["decoder"])
         loss = self._token_loss(params, hidden, batch)
+        if experts := self.config.experts:
+            loss = balanced(loss, payload[routed.KEY], experts.balance)
         if not self.config.predictions:
             return loss
         further = prediction.one_further(batch)
@@ -226,19 +237,20 @@ class Forward:
         batch: Batch,
         keys_B: jax.Array | None,
         memory_BxSxD: jax.Array | None,
-    ) -> "_LayerInputs":
+    ) -> LayerInputs:
         own_segments_BxT = self.placement.shard_length(batch[f"{tower}_segment_ids"], TOKENS)
         entered_BxSxD = attend_memory = None
         if tower == "decoder" and memory_BxSxD is not None:
             mask = AttentionMask(own_segments_BxT, batch["encoder_segment_ids"])
             entered_BxSxD, attend_memory = self.placement.enter(memory_BxSxD), self._attend(mask)
-        return _LayerInputs(
+        return LayerInputs(
             window=batch[f"{tower}_segment_ids"].shape[1],
             keys_B=keys_B,
             rotation=self._rotation(batch[f"{tower}_positions"]),
             attend=self._attention(tower, params, own_segments_BxT, batch),
             memory_BxSxD=entered_BxSxD,
             attend_memory=attend_memory,
+            counted=blocks.counted(batch, own_segments_BxT, self.placement) if self.config.experts else None,
         )
 
     def _rotation(self, positions_BxT: jax.Array) -> positions.Rotation | None:
@@ -276,7 +288,7 @@ class Forward:
 
         return attend
 
-    def _dropout(self, y_BxTxD: jax.Array, inputs: "_LayerInputs", draw: jax.Array) -> jax.Array:
+    def _dropout(self, y_BxTxD: jax.Array, inputs: LayerInputs, draw: jax.Array) -> jax.Array:
         keep = 1.0 - self.config.dropout
         if inputs.keys_B is None or keep == 1.0:
             return y_BxTxD
@@ -286,14 +298,3 @@ class Forward:
             return jax.random.bernoulli(jax.random.fold_in(key, draw), keep, shape)
 
         return jnp.where(self.placement.draw(sample, inputs.keys_B), y_BxTxD / keep, 0.0)
-
-
-class _LayerInputs(NamedTuple):
-    """What every layer of a tower reads besides the residual stream, for one stream of examples."""
-
-    window: int
-    keys_B: jax.Array | None
-    rotation: positions.Rotation | None
-    attend: Attend
-    memory_BxSxD: jax.Array | None = None
-    attend_memory: Attend | None = None

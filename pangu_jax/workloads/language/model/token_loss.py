@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from pangu_jax.models.placement import Placement
 from pangu_jax.workloads.language.model.architecture import Architecture
 from pangu_jax.workloads.language.model.cross_entropy import cross_entropy
+from pangu_jax.workloads.language.model.routed import RouterTotals
 
 TOKENS = ("batch", "length")
 
@@ -20,11 +21,13 @@ class Loss(NamedTuple):
       total: fp32 sum over tokens, with gradients.
       token_loss_BxT: fp32 -log p of each target, without gradients.
       weights_BxT: fp32 weight of each target.
+      routed: loads of experts and their balance loss, which `total` has; None where there are no experts.
     """
 
     total: jax.Array
     token_loss_BxT: jax.Array
     weights_BxT: jax.Array
+    routed: RouterTotals | None = None
 
 
 def token_loss(
@@ -53,5 +56,10 @@ def token_loss(
 
 def joined(losses: Sequence[Loss]) -> Loss:
     """The loss of the examples of all, one after the other."""
-    token_loss_BxT, weights_BxT = (jnp.concatenate(parts) for parts in list(zip(*losses, strict=True))[1:])
+    token_loss_BxT, weights_BxT = (jnp.concatenate(parts) for parts in list(zip(*losses, strict=True))[1:3])
     return Loss(sum((loss.total for loss in losses), start=jnp.float32(0)), token_loss_BxT, weights_BxT)
+
+
+def balanced(loss: Loss, totals: RouterTotals, weight: float) -> Loss:
+    """The loss with what experts did, and their balance loss by its weight."""
+    return loss._replace(total=loss.total + weight * totals.imbalance, routed=totals)

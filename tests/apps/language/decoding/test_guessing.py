@@ -1,4 +1,4 @@
-"""A decoder of latent attention writes: cached as uncached, padded as alone, guessing as greedy search."""
+"""A decoder of latent attention: cached as uncached, padded as alone, and guessing as greedy search."""
 
 import dataclasses
 
