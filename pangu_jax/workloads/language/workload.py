@@ -174,7 +174,7 @@ class LanguageModel(PipelinedWorkload):
     def _of_experts(self, state: Callable[[int, ExpertsConfig], Tree]) -> Tree:
         """{"experts": ...} of a model that has some."""
         model = self.model
-        return {} if model.experts is None else {routed.KEY: state(model.tower_layers, model.experts)}
+        return {} if model.experts is None else {routed.KEY: state(model.routed_layers, model.experts)}
 
     def dimensions(self) -> dict[str, int]:
         """What a layout must divide."""

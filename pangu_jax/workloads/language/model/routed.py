@@ -73,9 +73,17 @@ def with_bias(params: Tree, state: Tree) -> Tree:
     """Parameters whose router has the state's bias, for use without the state."""
     if "bias" not in state:
         return params
-    experts = params["decoder"][KEY]
-    experts = experts | {"router_bias": experts["router_bias"] + state["bias"]}
-    return params | {"decoder": params["decoder"] | {KEY: experts}}
+
+    def biased(layers: Tree, bias_LxE: jax.Array) -> Tree:
+        experts = layers[KEY]
+        return layers | {KEY: experts | {"router_bias": experts["router_bias"] + bias_LxE}}
+
+    layers = params["decoder"][KEY]["router_bias"].shape[0]
+    params = params | {"decoder": biased(params["decoder"], state["bias"][:layers])}
+    if "prediction" not in params:
+        return params
+    module = params["prediction"]
+    return params | {"prediction": module | {"block": biased(module["block"], state["bias"][layers:])}}
 
 
 def in_dtype(layer: Tree, dtype: DTypeLike) -> Tree:
