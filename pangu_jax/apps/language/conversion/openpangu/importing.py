@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from data_pipelines.text.vocabulary import Published, Vocabulary, published
+from data_pipelines.text.vocabulary import PublishedIds, Vocabulary, published
 from pangu_jax import recipes
 from pangu_jax.apps.language.conversion.openpangu import checklist, tensors
 from pangu_jax.apps.language.conversion.openpangu import config as configs
@@ -143,7 +143,7 @@ def examine(source: Path) -> ImportableDecoder:
         del held.shapes[name]
     parts.require_same(held, tensors.table(config), f"a {kind.name} of this config.json")
     end = theirs.get("eos_token_id", kind.end)
-    ids = Published(start=START, end=end if type(end) is int else kind.end, pad=PAD)
+    ids = PublishedIds(start=START, end=end if type(end) is int else kind.end, pad=PAD)
     vocabulary = published((source / TOKENIZER).read_bytes(), ids)
     ids_there = Vocabulary(source / TOKENIZER, vocabulary).size
     if ids_there > config.vocab_size:
