@@ -6,7 +6,7 @@ import io
 import sentencepiece
 from sentencepiece import sentencepiece_model_pb2
 
-from data_pipelines.text.vocabulary import Published, Vocabulary, published
+from data_pipelines.text.vocabulary import PublishedIds, Vocabulary, published
 from tests.data.made_up import sentences
 
 MARKS = (*(f"[unused{i}]" for i in range(34)), "<|User|>:", "<|Bot|>:")
@@ -55,4 +55,4 @@ def end() -> int:
 @functools.cache
 def vocabulary(kind: str = "USER_DEFINED", model_type: str = "bpe") -> Vocabulary:
     """As an import keeps openPangu's."""
-    return Vocabulary("tokenizer.model", published(openpangu(kind, model_type), Published(1, end(), 0)))
+    return Vocabulary("tokenizer.model", published(openpangu(kind, model_type), PublishedIds(1, end(), 0)))

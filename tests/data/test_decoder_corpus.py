@@ -9,7 +9,7 @@ from data_pipelines.text import windows as text_windows
 from data_pipelines.text.denoising import Causal, DenoisingExample, PrefixLM, SpanCorruption
 from data_pipelines.text.synthetic import SyntheticTokens
 from data_pipelines.text.tasks.mixture import corpus
-from data_pipelines.text.vocabulary import Published, published
+from data_pipelines.text.vocabulary import PublishedIds, published
 from tests.data import published_models
 
 NAMES = ("input_tokens", "target_tokens", "loss_weights", "segment_ids", "positions")
@@ -19,7 +19,7 @@ NAMES = ("input_tokens", "target_tokens", "loss_weights", "segment_ids", "positi
 def settings(text_folder, tmp_path_factory):
     cache = tmp_path_factory.mktemp("decoder")
     file = cache / "published.model"
-    file.write_bytes(published(published_models.openpangu(), Published(1, published_models.end(), 0)))
+    file.write_bytes(published(published_models.openpangu(), PublishedIds(1, published_models.end(), 0)))
     return corpus(
         path=str(text_folder),
         vocabulary_file=str(file),

@@ -15,7 +15,7 @@ from data_pipelines.text import vocabulary
 from data_pipelines.text.vocabulary import (
     PANGU_ALPHA,
     AddedToken,
-    Published,
+    PublishedIds,
     Vocabulary,
     jieba_words,
     original,
@@ -58,7 +58,7 @@ def test_ids_and_bytes_stay(codes):
     theirs = sentencepiece.SentencePieceProcessor(model_proto=codes.proto)
     assert codes.size == theirs.get_piece_size() and codes.added("[unused9]") == FIRST_MARK + 9
     content = published_models.openpangu()
-    ours = published(content, Published(1, FIRST_MARK + 10, 0))
+    ours = published(content, PublishedIds(1, FIRST_MARK + 10, 0))
     assert original(ours) == content and split_file(ours)[0] == content and ours != content
     text = "我们研究语言，今天的天气。hello world 1998\n"
     assert codes.encode(text).tolist() == theirs.encode(text) == codes.encode_prompt(text).tolist()
@@ -98,7 +98,7 @@ def test_decoding_ends_at_its_own_end(codes):
 
 def test_what_is_no_vocabulary_of_its_tokens_is_refused():
     content = published_models.openpangu()
-    ids = Published(1, FIRST_MARK + 10, 0)
+    ids = PublishedIds(1, FIRST_MARK + 10, 0)
     for tokens, wrong in (
         ([AddedToken("[unused9]", 7)], '"\\[unused9\\]" is an added token with id 7, which is another'),
         ([AddedToken("x", 10**6)], "beyond the"),
@@ -124,7 +124,7 @@ def test_seqio_and_adopting(tmp_path):
     with pytest.raises(DataError, match="keeps its own ids"):
         codes.seqio()
     file = tmp_path / "theirs.model"
-    file.write_bytes(published(published_models.openpangu(), Published(1, FIRST_MARK + 10, 0)))
+    file.write_bytes(published(published_models.openpangu(), PublishedIds(1, FIRST_MARK + 10, 0)))
     old_ids = vocabulary.adopt(file, tmp_path / "ours.model")
     assert (tmp_path / "ours.model").read_bytes() == file.read_bytes()
     assert old_ids.tolist() == list(range(codes.size))
@@ -135,7 +135,7 @@ def test_files_of_before_are_the_same_bytes():
     additions = Additions(9, 3, (AddedToken("<ORG>", 12),), False)
     assert b"published" not in written(b"", additions)
     assert split_file(written(b"", additions)) == (b"", additions)
-    with_ids = additions._replace(published=Published(1, 2, 3, "jieba"))
+    with_ids = additions._replace(published=PublishedIds(1, 2, 3, "jieba"))
     assert split_file(written(b"x", with_ids)) == (b"x", with_ids)
 
 

@@ -34,7 +34,7 @@ class Bytes:
     def __init__(self):
         self.forward, self.params = Forward(CONFIG), architecture.init(CONFIG, jax.random.key(0))
         self.vocabulary = SimpleNamespace(special=SimpleNamespace(modes={"[S]": 1, "[C]": 2}))
-        self.modes = []
+        self.modes, self.decoder_alone = [], False
 
     def query(self, text, mode=None, sentinels=None):
         self.modes.append(mode)

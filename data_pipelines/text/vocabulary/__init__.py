@@ -10,7 +10,7 @@ has its sentinels in the model file. What else one may have is in `added_tokens`
 PanGu-alpha keep the ids that they were published with (`published`): another start, end and padding.
 """
 
-from data_pipelines.text.vocabulary.added_tokens import AddedToken, Published
+from data_pipelines.text.vocabulary.added_tokens import AddedToken, PublishedIds
 from data_pipelines.text.vocabulary.adopting import adopt
 from data_pipelines.text.vocabulary.as_published import PANGU_ALPHA, original, published
 from data_pipelines.text.vocabulary.model import Vocabulary
@@ -38,7 +38,7 @@ __all__ = [
     "UNK",
     "AddedToken",
     "Modes",
-    "Published",
+    "PublishedIds",
     "SpecialTokens",
     "Vocabulary",
     "adopt",

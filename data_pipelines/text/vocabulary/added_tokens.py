@@ -35,7 +35,7 @@ class AddedToken(NamedTuple):
     whole_word: bool = False
 
 
-class Published(NamedTuple):
+class PublishedIds(NamedTuple):
     """A vocabulary with the ids that it was published with, whatever they are.
 
     Its added tokens lie among the pieces, and no text is read as one of them unless that is asked for
@@ -73,7 +73,7 @@ class Additions(NamedTuple):
     tokens: tuple[AddedToken, ...] = ()
     each_begins: bool = True
     byte_ids: int = 0
-    published: Published | None = None
+    published: PublishedIds | None = None
 
 
 class TextPart(NamedTuple):
@@ -110,7 +110,7 @@ def split_file(data: bytes) -> tuple[bytes, Additions | None]:
         fields = json.loads(data[begin + len(MAGIC) :])
         fields["tokens"] = tuple(AddedToken(*token) for token in fields["tokens"])
         if "published" in fields:
-            fields["published"] = Published(*fields["published"])
+            fields["published"] = PublishedIds(*fields["published"])
         return data[: begin - len(head)], Additions(**fields)
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"the vocabulary's added tokens are damaged ({error}); copy its file again") from None

@@ -7,7 +7,7 @@ from data_pipelines.errors import DataError
 from data_pipelines.text.vocabulary.added_tokens import (
     AddedToken,
     Additions,
-    Published,
+    PublishedIds,
     described,
     split_file,
     written,
@@ -17,16 +17,16 @@ from data_pipelines.text.vocabulary.jieba_words import NAME as JIEBA
 # Pieces that a tokenizer of openPangu adds to its own: [unused9], <|User|>: and the like.
 _MARK = re.compile(r"\[unused\d+\]|<\|[^|<>\s]+\|>:?")
 # PanGu-alpha says <eot> = 9 where a text ends, and nothing before its beginning.
-PANGU_ALPHA = Published(start=-1, end=9, pad=6, words=JIEBA)
+PANGU_ALPHA = PublishedIds(start=-1, end=9, pad=6, words=JIEBA)
 
 
-def published(content: bytes, ids: Published, tokens: Sequence[AddedToken] | None = None) -> bytes:
+def published(content: bytes, ids: PublishedIds, tokens: Sequence[AddedToken] | None = None) -> bytes:
     """Our file of a published sentencepiece model: that model byte for byte, and what `ids` says after it.
 
     Args:
       content: the published file.
       ids: what stands for the start, the end and padding, and how text is cut: `PANGU_ALPHA`, or
-        Published(start=1, end=45892, pad=0) for openPangu.
+        PublishedIds(start=1, end=45892, pad=0) for openPangu.
       tokens: what its tokenizer splits off, each a piece of the model (`added_tokens_decoder` of
         tokenizer_config.json); None finds pieces that are written like marks, such as [unused9].
     Raises:

@@ -9,7 +9,13 @@ import numpy as np
 
 from data_pipelines.errors import DataError
 from data_pipelines.text.vocabulary import byte_vocabulary, jieba_words, word_starts
-from data_pipelines.text.vocabulary.added_tokens import Additions, Published, Splitter, TextPart, split_file
+from data_pipelines.text.vocabulary.added_tokens import (
+    Additions,
+    PublishedIds,
+    Splitter,
+    TextPart,
+    split_file,
+)
 from data_pipelines.text.vocabulary.special_tokens import (
     EOS,
     MODES,
@@ -92,7 +98,7 @@ class Vocabulary:
         self._unseen = {self.special.pad} - {self.special.unk}  # ids that decoding passes over
         self._starts = WordStarts(self._model)
 
-    def _ids_of(self, published: Published) -> dict[str, int]:
+    def _ids_of(self, published: PublishedIds) -> dict[str, int]:
         """Start, end, padding and unknown text by the names of `SpecialTokens`."""
         size = self._model.get_piece_size()
         ids = {"eos": published.end, "start": published.start, "pad": published.pad}

@@ -8,9 +8,9 @@ import numpy as np
 from pangu_jax.apps.language.chat import questions
 from pangu_jax.apps.language.chat.turns import (
     ASKED_BY,
-    Span,
+    AnswerPart,
+    ChatTurn,
     Thinking,
-    Turn,
     Turns,
     text_of,
     without_thoughts,
@@ -37,10 +37,10 @@ class Exchange(NamedTuple):
     """A question and the parts of its answer."""
 
     question: str
-    answer: tuple[Span, ...]
+    answer: tuple[AnswerPart, ...]
 
 
-class Reading(Protocol):
+class ChatForm(Protocol):
     """How a conversation is put to a model."""
 
     def questions(self, turn: str) -> list[str]:
@@ -51,7 +51,7 @@ class Reading(Protocol):
         """What asks for an answer; history is oldest first."""
         ...
 
-    def spans(self, tokens: np.ndarray) -> list[Span]:
+    def spans(self, tokens: np.ndarray) -> list[AnswerPart]:
         """The parts of what is written so far, int32 [n]."""
         ...
 
@@ -71,9 +71,9 @@ class Templated:
         earlier = [(exchange.question, text_of(exchange.answer)) for exchange in history]
         return self._model.query(self._prompts.prompt(question, passages, earlier))
 
-    def spans(self, tokens: np.ndarray) -> list[Span]:
+    def spans(self, tokens: np.ndarray) -> list[AnswerPart]:
         """All of it is text."""
-        return [Span("text", self._model.decode(tokens))] if len(tokens) else []
+        return [AnswerPart("text", self._model.decode(tokens))] if len(tokens) else []
 
 
 class Conversation:
@@ -106,13 +106,13 @@ class Conversation:
 
     def query(self, question: str, passages: Sequence[Passage], history: Sequence[Exchange]) -> Query:
         """The turns up to the assistant's next. Of earlier answers the thoughts are not read again."""
-        said = [Turn.of("system", self._system)]
+        said = [ChatTurn.of("system", self._system)]
         for exchange in history:
-            said.append(Turn.of("user", exchange.question + self._asked_by))
-            said.append(Turn("assistant", without_thoughts(exchange.answer)))
+            said.append(ChatTurn.of("user", exchange.question + self._asked_by))
+            said.append(ChatTurn("assistant", without_thoughts(exchange.answer)))
         asked = self._prompts.asked(question, passages)
-        return self._after(self._turns.prompt([*said, Turn.of("user", asked + self._asked_by)]))
+        return self._after(self._turns.prompt([*said, ChatTurn.of("user", asked + self._asked_by)]))
 
-    def spans(self, tokens: np.ndarray) -> list[Span]:
+    def spans(self, tokens: np.ndarray) -> list[AnswerPart]:
         """Thoughts, calls and text, without white space before each."""
         return [span._replace(text=span.text.lstrip()) for span in self._turns.spans(tokens)]

@@ -6,8 +6,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from pangu_jax.apps.language.chat.reading import Exchange, Model, Reading, Templated
-from pangu_jax.apps.language.chat.turns import Kind, Span, calls_of, text_of, thought_of
+from pangu_jax.apps.language.chat.reading import ChatForm, Exchange, Model, Templated
+from pangu_jax.apps.language.chat.turns import AnswerPart, Kind, calls_of, text_of, thought_of
 from pangu_jax.apps.language.decoding.queries import Query
 from pangu_jax.apps.language.decoding.text_stream import TextStream
 from pangu_jax.apps.language.retrieval.knowledge import Knowledge, Passage
@@ -78,7 +78,7 @@ class ChatSession:
         window: int = 512,
         turns: int = 4,
         passages: int = 3,
-        reading: Reading | None = None,
+        reading: ChatForm | None = None,
     ):
         self._stream, self._knowledge = stream, knowledge
         self._reading = reading or Templated(model, prompts)
@@ -156,11 +156,11 @@ class ChatSession:
             yield from _fresh(self._spans(written), shown, whole=False)
         yield from _fresh(self._spans(written), shown, whole=True)
 
-    def _spans(self, written: list[int]) -> list[Span]:
+    def _spans(self, written: list[int]) -> list[AnswerPart]:
         return self._reading.spans(np.array(written, np.int32))
 
 
-def _fresh(spans: list[Span], shown: list[str], whole: bool) -> Iterator[TextDelta]:
+def _fresh(spans: list[AnswerPart], shown: list[str], whole: bool) -> Iterator[TextDelta]:
     """What was not shown yet of the parts; `shown` is brought up to it."""
     shown += [""] * (len(spans) - len(shown))
     for number, span in enumerate(spans):

@@ -37,14 +37,14 @@ _MARKED = re.compile(
 )
 
 
-class Span(NamedTuple):
+class AnswerPart(NamedTuple):
     """A part of an answer: text, a thought, or calls of tools."""
 
     kind: Kind
     text: str
 
 
-class Turn(NamedTuple):
+class ChatTurn(NamedTuple):
     """What one says.
 
     Attributes:
@@ -53,12 +53,12 @@ class Turn(NamedTuple):
     """
 
     role: str
-    spans: tuple[Span, ...]
+    spans: tuple[AnswerPart, ...]
 
     @classmethod
-    def of(cls, role: str, text: str) -> "Turn":
+    def of(cls, role: str, text: str) -> "ChatTurn":
         """One of plain text."""
-        return cls(role, (Span("text", text),))
+        return cls(role, (AnswerPart("text", text),))
 
 
 class Turns:
@@ -91,7 +91,7 @@ class Turns:
         ends_so = published and vocabulary.special.eos == vocabulary.added(MARKS["end"])
         return cls(vocabulary) if ends_so else None
 
-    def prompt(self, turns: Sequence[Turn]) -> np.ndarray:
+    def prompt(self, turns: Sequence[ChatTurn]) -> np.ndarray:
         """What the model goes on as its assistant, int32 [n], without the vocabulary's start.
 
         Raises:
@@ -103,11 +103,11 @@ class Turns:
             if number > 1 and turn.role == "system":
                 raise UserError(f"turn {number} is the system's, which speaks first and once")
         if not turns or turns[0].role != "system":
-            turns = [Turn.of("system", ""), *turns]
+            turns = [ChatTurn.of("system", ""), *turns]
         ids = [token for turn in turns for token in (*self._opened(turn.role, turn.spans), self._ids["end"])]
         return np.array([*ids, *self._opened("assistant", ())], np.int32)
 
-    def answer(self, spans: Sequence[Span]) -> np.ndarray:
+    def answer(self, spans: Sequence[AnswerPart]) -> np.ndarray:
         """What the assistant writes after a prompt, its end among it, int32 [n]."""
         ids: list[int] = []
         for number, span in enumerate(spans):
@@ -120,23 +120,23 @@ class Turns:
         return np.array([*ids, self._ids["end"]], np.int32)
 
     @staticmethod
-    def written(text: str) -> tuple[Span, ...]:
+    def written(text: str) -> tuple[AnswerPart, ...]:
         """The parts of an answer in which the marks of thoughts and calls are written as text."""
-        spans: list[Span] = []
+        spans: list[AnswerPart] = []
         end = 0
         for found in _MARKED.finditer(text):
             if between := text[end : found.start()]:
-                spans.append(Span("text", between))
+                spans.append(AnswerPart("text", between))
             kind: Kind = "thinking" if found["thinking"] is not None else "call"
-            spans.append(Span(kind, found[kind]))
+            spans.append(AnswerPart(kind, found[kind]))
             end = found.end()
-        return (*spans, Span("text", text[end:])) if text[end:] or not spans else tuple(spans)
+        return (*spans, AnswerPart("text", text[end:])) if text[end:] or not spans else tuple(spans)
 
-    def _marked(self, span: Span) -> list[int]:
+    def _marked(self, span: AnswerPart) -> list[int]:
         """A thought or calls, between their marks."""
         return [self._ids[span.kind], *self._encoded(span.text), self._ids[f"{span.kind}_end"]]
 
-    def _opened(self, role: str, spans: Sequence[Span]) -> list[int]:
+    def _opened(self, role: str, spans: Sequence[AnswerPart]) -> list[int]:
         """A turn without its end. The role and the text behind it are read as one, as the template does."""
         ids, text = [self._ids["begin"]], ROLES[role] + "："
         for span in spans:
@@ -150,7 +150,7 @@ class Turns:
     def _encoded(self, text: str) -> list[int]:
         return self._vocabulary.encode(text).tolist() if text else []
 
-    def spans(self, tokens: Iterable[int]) -> list[Span]:
+    def spans(self, tokens: Iterable[int]) -> list[AnswerPart]:
         """The parts of what a model wrote, up to the end of its turn.
 
         Text may still be going on: a thought or a call whose end is not there reaches up to where tokens are.
@@ -171,26 +171,26 @@ class Turns:
             else:
                 found[-1][1].append(token)
         decode = self._vocabulary.decode
-        spans = [Span(kind, decode(ids)) for kind, ids in found]
+        spans = [AnswerPart(kind, decode(ids)) for kind, ids in found]
         return [span for span in spans if span.text.strip() or span.kind == "call"]
 
 
-def text_of(spans: Iterable[Span]) -> str:
+def text_of(spans: Iterable[AnswerPart]) -> str:
     """The answer among an answer's parts: its text, without thoughts and calls."""
     return "".join(span.text for span in spans if span.kind == "text")
 
 
-def thought_of(spans: Iterable[Span]) -> str:
+def thought_of(spans: Iterable[AnswerPart]) -> str:
     """What was thought."""
     return "\n".join(span.text.strip() for span in spans if span.kind == "thinking")
 
 
-def calls_of(spans: Iterable[Span]) -> tuple[str, ...]:
+def calls_of(spans: Iterable[AnswerPart]) -> tuple[str, ...]:
     """The calls of tools, as they were written."""
     return tuple(span.text.strip() for span in spans if span.kind == "call")
 
 
-def without_thoughts(spans: Iterable[Span]) -> tuple[Span, ...]:
+def without_thoughts(spans: Iterable[AnswerPart]) -> tuple[AnswerPart, ...]:
     """What is read again of an answer in later turns; white space around it is not."""
     kept = [span for span in spans if span.kind != "thinking"]
     return tuple(span._replace(text=span.text.strip()) for span in kept)

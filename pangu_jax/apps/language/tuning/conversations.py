@@ -13,7 +13,7 @@ from typing import Any
 
 from data_pipelines.errors import DataError
 from data_pipelines.text import json_line
-from pangu_jax.apps.language.chat.turns import ROLES, Turn, Turns, without_thoughts
+from pangu_jax.apps.language.chat.turns import ROLES, ChatTurn, Turns, without_thoughts
 from pangu_jax.apps.language.loaded import LoadedModel
 from pangu_jax.apps.language.tuning.examples import Labelled
 from pangu_jax.errors import UserError
@@ -39,7 +39,7 @@ def labelled(loaded: LoadedModel, file: Path) -> list[Labelled]:
     return [one for said in read(file) for one in _answers(loaded, turns, said)]
 
 
-def read(file: Path) -> list[list[Turn]]:
+def read(file: Path) -> list[list[ChatTurn]]:
     """The conversations of a file; blank lines are none. Raises DataError as `labelled`."""
     try:
         lines = file.read_text("utf-8-sig").split("\n")
@@ -53,7 +53,7 @@ def read(file: Path) -> list[list[Turn]]:
     return found
 
 
-def _conversation(line: str, where: str) -> list[Turn]:
+def _conversation(line: str, where: str) -> list[ChatTurn]:
     try:
         record = json_line.loads(line)
     except ValueError as error:
@@ -70,7 +70,7 @@ def _conversation(line: str, where: str) -> list[Turn]:
     return turns
 
 
-def _turn(message: Any, names: tuple[str, str], where: str) -> Turn:
+def _turn(message: Any, names: tuple[str, str], where: str) -> ChatTurn:
     role, text = (message.get(name) if isinstance(message, Mapping) else None for name in names)
     role = _OTHER_NAMES.get(role, role) if isinstance(role, str) else None
     if role not in ROLES or not isinstance(text, str):
@@ -78,10 +78,10 @@ def _turn(message: Any, names: tuple[str, str], where: str) -> Turn:
             f"{where}: a turn needs {names[0]!r}, one of {', '.join(ROLES)}, and a text in {names[1]!r}"
         )
     # What an answer holds of thoughts and calls is written in it, with their marks; others write letters.
-    return Turn("assistant", Turns.written(text)) if role == "assistant" else Turn.of(role, text)
+    return ChatTurn("assistant", Turns.written(text)) if role == "assistant" else ChatTurn.of(role, text)
 
 
-def _answers(loaded: LoadedModel, turns: Turns, said: list[Turn]) -> list[Labelled]:
+def _answers(loaded: LoadedModel, turns: Turns, said: list[ChatTurn]) -> list[Labelled]:
     found, before = [], []
     for turn in said:
         if turn.role == "assistant":

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from data_pipelines.errors import DataError
-from pangu_jax.apps.language.chat.turns import Span, Turns
+from pangu_jax.apps.language.chat.turns import AnswerPart, Turns
 from pangu_jax.apps.language.decoding import trie
 from pangu_jax.apps.language.loaded import LoadedModel
 from pangu_jax.apps.language.tuning import conversations
@@ -68,14 +68,14 @@ def test_tune_reads_them(tmp_path):
 
 
 def test_marks_of_an_answer_are_read_from_its_text():
-    assert Turns.written("") == (Span("text", ""),)
-    assert Turns.written("好[unused10]") == (Span("text", "好[unused10]"),)
+    assert Turns.written("") == (AnswerPart("text", ""),)
+    assert Turns.written("好[unused10]") == (AnswerPart("text", "好[unused10]"),)
     assert Turns.written("[unused16]a\n[unused17]b[unused11]c[unused12]") == (
-        Span("thinking", "a\n"),
-        Span("text", "b"),
-        Span("call", "c"),
+        AnswerPart("thinking", "a\n"),
+        AnswerPart("text", "b"),
+        AnswerPart("call", "c"),
     )
-    assert Turns.written("[unused16]a") == (Span("text", "[unused16]a"),)
+    assert Turns.written("[unused16]a") == (AnswerPart("text", "[unused16]a"),)
 
 
 @pytest.mark.parametrize(

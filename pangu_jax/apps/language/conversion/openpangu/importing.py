@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from data_pipelines.text.vocabulary import Published, Vocabulary, published
+from data_pipelines.text.vocabulary import PublishedIds, Vocabulary, published
 from pangu_jax import recipes
 from pangu_jax.apps.language.conversion.openpangu import checklist, classes, tensors
 from pangu_jax.apps.language.conversion.openpangu import config as configs
@@ -157,7 +157,7 @@ def examine(source: Path) -> ImportableDecoder:
     table = tensors.table(config, corrected=any(name.endswith(tensors.CORRECTION) for name in held.shapes))
     parts.require_same(held, table, f"a {kind.name} of this config.json")
     end = theirs.get("eos_token_id", kind.end)
-    ids = Published(start=START, end=end if type(end) is int else kind.end, pad=PAD)
+    ids = PublishedIds(start=START, end=end if type(end) is int else kind.end, pad=PAD)
     vocabulary = published((source / TOKENIZER).read_bytes(), ids)
     ids_there = Vocabulary(source / TOKENIZER, vocabulary).size
     if ids_there > config.vocab_size:
