@@ -12,8 +12,10 @@ from pangu_jax.verbs.sampling_flags import SamplingFlags
 from pangu_jax.verbs.verb import Verb
 
 if TYPE_CHECKING:
+    from pangu_jax.apps.language.chat.reading import Conversation
     from pangu_jax.apps.language.loaded import LoadedModel
     from pangu_jax.apps.language.retrieval.knowledge import Knowledge
+    from pangu_jax.apps.language.retrieval.prompting import Prompts
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +43,14 @@ def _flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--turns", type=int, default=4, metavar="N", help="earlier questions read again; 4")
     parser.add_argument("--window", type=int, default=512, metavar="N", help="tokens read at once; 512")
     parser.add_argument("--prompts", metavar="FILE", help="templates of your own, see docs/generation.md")
+    turns = parser.add_argument_group("models with turns of their own, such as openPangu")
+    turns.add_argument(
+        "--thinking", choices=("slow", "auto", "off"), help="before an answer: always, as needed, not; slow"
+    )
+    turns.add_argument("--system", metavar="TEXT", help="what the system says first; nothing unless given")
+    turns.add_argument(
+        "--fold_thinking", action="store_true", help="a line for what was thought, as in a pipe"
+    )
 
 
 def _chat(flags: argparse.Namespace) -> Result:
@@ -55,6 +65,9 @@ def _chat(flags: argparse.Namespace) -> Result:
         if (value := getattr(flags, name)) < least:
             raise UserError(f"--{name} {value}: give a number from {least} on")
     loaded, generator = model_flags.open_run(flags)
+    if flags.retriever == "embeddings" and loaded.decoder_alone:
+        raise UserError("--retriever embeddings: this model has no encoder to find by; take bm25")
+    reading = _reading(loaded, flags, templates)
     session = ChatSession(
         loaded,
         partial(generator.stream, settings=settings, max_tokens=flags.max_tokens),
@@ -63,8 +76,9 @@ def _chat(flags: argparse.Namespace) -> Result:
         window=flags.window,
         turns=flags.turns,
         passages=flags.passages,
+        reading=reading,
     )
-    answered = terminal.talk(session, templates)
+    answered = terminal.talk(session, templates, fold_thinking=flags.fold_thinking)
     value = [
         {
             "question": part.question,
@@ -75,9 +89,32 @@ def _chat(flags: argparse.Namespace) -> Result:
                 {"source": p.source, "relevance": round(p.score, 4), "text": p.text} for p in part.passages
             ],
         }
+        | ({"thinking": part.thinking, "calls": list(part.calls)} if reading else {})
         for part in answered
     ]
     return Result(value, "")
+
+
+def _reading(loaded: "LoadedModel", flags: argparse.Namespace, templates: "Prompts") -> "Conversation | None":
+    """The model's own turns; None where it has none and is asked by templates.
+
+    Raises:
+      UserError: a flag of turns for a model without them.
+    """
+    from pangu_jax.apps.language.chat.reading import Conversation
+    from pangu_jax.apps.language.chat.turns import Turns
+
+    turns = Turns.of(loaded.vocabulary) if loaded.decoder_alone else None
+    if turns is None:
+        for name, given in (
+            ("thinking", flags.thinking is not None),
+            ("system", flags.system is not None),
+            ("fold_thinking", flags.fold_thinking),
+        ):
+            if given:
+                raise UserError(f"--{name}: this model has learnt no turns of a conversation; leave it out")
+        return None
+    return Conversation(turns, loaded.after, templates, flags.system or "", flags.thinking or "slow")
 
 
 def _knowledge(loaded: "LoadedModel", flags: argparse.Namespace) -> "Knowledge":

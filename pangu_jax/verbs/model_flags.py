@@ -41,7 +41,7 @@ def open_run(flags: argparse.Namespace) -> "tuple[LoadedModel, Generator]":
             f"--weights {flags.weights} is for the kernels of one CPU device, which are not in use here: "
             f"build them ({library.BUILD}), take --backend cpu, or leave the flag out"
         )
-    return loaded, Generator(forward, loaded.params)
+    return loaded, Generator.of(forward, loaded.params, loaded.vocabulary)
 
 
 def require_tokens(max_tokens: int) -> None:

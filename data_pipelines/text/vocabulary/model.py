@@ -151,6 +151,10 @@ class Vocabulary:
             return self._encoded(self._split(text))
         return np.array(self._model.encode(self._read(text)), np.int32)
 
+    def encode_within(self, text: str) -> np.ndarray:
+        """As `encode`, for a text that goes on in another: without the space before the beginning of one."""
+        return self._encoded([TextPart(text, None, self._cut)] if text else [])
+
     def encode_prompt(self, text: str) -> np.ndarray:
         """As `encode`, with `<extra_id_0>` and so on read as sentinels, and a published vocabulary's added
         tokens as its own tokenizer reads them: for what the owner of a model writes, never for a corpus."""

@@ -47,6 +47,11 @@ class LoadedModel:
     run: RunContext = RunContext(OneDevice())  # noqa: RUF009 - immutable
 
     @property
+    def decoder_alone(self) -> bool:
+        """Whether it has no encoder, so that what it is asked is the beginning of its own text."""
+        return "encoder" not in self.config.towers
+
+    @property
     def forward(self) -> Forward:
         """The forward pass on these devices."""
         return Forward(self.config, self.run.placement, dtype=self.run.dtype)
@@ -56,13 +61,30 @@ class LoadedModel:
 
         The encoder reads the text; with [C] the decoder has it before it, as its own. `sentinels`: whether
         `<extra_id_0>` and so on in it are sentinels; None is as the vocabulary's own tokenizer has it, which
-        with T5's reads them.
+        with T5's reads them; of a published one also its own marks, such as [unused9].
+
+        Raises:
+          UserError: a mode is asked of a decoder alone, which has none.
         """
+        if self.decoder_alone:
+            if mode is not None:
+                raise UserError(f"mode {mode}: this model is a decoder alone and has no modes; leave it out")
+            return self.continued(text, sentinels is not False)
+        special = self.vocabulary.special
         if mode == CAUSAL or (mode is None and self.causal_only):
-            return Query(self.encode_inputs("", CAUSAL), self.encode_target(text))
+            return Query(self.encode_inputs("", CAUSAL), self.encode_target(text), start=special.start)
         if sentinels is None:
-            sentinels = not self.vocabulary.special.modes
-        return Query(self.encode_inputs(text, mode, sentinels))
+            sentinels = not special.modes
+        return Query(self.encode_inputs(text, mode, sentinels), start=special.start)
+
+    def continued(self, text: str, marks: bool = False) -> Query:
+        """What asks a decoder alone to write on; `marks`: whether those written in the text are read."""
+        encode = self.vocabulary.encode_prompt if marks else self.vocabulary.encode
+        return self.after(encode(text))
+
+    def after(self, prefix: np.ndarray) -> Query:
+        """What asks a decoder alone to write on after tokens, int32 [n]."""
+        return Query(np.zeros(0, np.int32), prefix, start=self.vocabulary.special.start)
 
     def encode_inputs(self, text: str, mode: str | None = None, sentinels: bool = False) -> np.ndarray:
         """Encoder tokens of a text, int32 [n], as the model was trained to read them.
@@ -128,7 +150,7 @@ def untuned(found: Found, *, float32: bool = False) -> LoadedModel:
     opened = opening.restore(found, described, float32=float32)
     return LoadedModel(
         config,
-        opened.variables.params,
+        described.workload.evaluated(opened.variables).params,
         vocabulary,
         opened.manifest,
         causal_only=writes_causally(described.recipe),

@@ -3,7 +3,7 @@ mixture of tasks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import gin
 import jax
@@ -37,6 +37,7 @@ from pangu_jax.workloads.language.model.decoder import DecoderConfig
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.workloads.language.model.forward import Forward, Payload
 from pangu_jax.workloads.language.model.token_loss import Loss
+from pangu_jax.workloads.language.protocols import Drawing, TextData, TokenData
 from pangu_jax.workloads.language.shapes import shape_of
 from pangu_jax.workloads.language.stored_vocabulary import FILE, StoredVocabulary
 from pangu_jax.workloads.shape import Shape
@@ -51,69 +52,6 @@ for _name, _config in CONFIGS.items():
     gin.external_configurable(_config, _name, module="pangu_jax.models")
 
 NGRAMS = ("unigram", "bigram")
-
-
-class TokenData(Protocol):
-    """What the workload needs of a corpus: windows of tokens with seqio's packed feature names."""
-
-    encoder_length: int
-    decoder_length: int
-
-    @property
-    def vocabulary_size(self) -> int:
-        """Token ids are below it."""
-        ...
-
-    @property
-    def task_names(self) -> tuple[str, ...]:
-        """The mixture's tasks, in the order of `task_id`."""
-        ...
-
-    def train_source(self, batch_size: int, seed: int, shift: int = 0) -> TrainStream:
-        """Endless batches of the mixture."""
-        ...
-
-    def validation_sources(self, batch_size: int) -> Mapping[str, Source]:
-        """A finite source for each task, from held-out documents."""
-        ...
-
-    def fingerprint(self) -> dict[str, str]:
-        """The vocabulary's hash."""
-        ...
-
-    def order(self) -> dict[str, str]:
-        """What decides the training stream besides its seed (see `Workload.order`)."""
-        ...
-
-
-@runtime_checkable
-class TextData(Protocol):
-    """What a corpus of text has besides: n-gram models to compare with, and what was made of the text."""
-
-    objectives: Mapping[str, object]  # in the order of `task_names`
-
-    def baselines(self, objective: str) -> dict[str, float]:
-        """Held-out nats per token of n-gram models on an objective's targets."""
-        ...
-
-    def use_of_text(self) -> tuple[Sequence[str], Sequence[Sequence[str | int | None]]]:
-        """Headings and rows: how much of the text was held out, trained on, seen by the vocabulary."""
-        ...
-
-
-@runtime_checkable
-class Drawing(Protocol):
-    """How tokens of a text are drawn, such as `pangu_jax.apps.language.decoding.settings.Sampling`."""
-
-    @property
-    def temperature(self) -> float:
-        """Divides the logits."""
-        ...
-
-    @property
-    def top_p(self) -> float:
-        """The share of the likeliest that is drawn from."""
-        ...
 
 
 @gin.configurable(module="pangu_jax.workloads.language")

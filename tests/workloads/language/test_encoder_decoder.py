@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from pangu_jax.workloads.language.model import architecture
-from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.workloads.language.model.blocks import LayerInputs
+from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.workloads.language.model.forward import Forward
 
 CONFIG = EncoderDecoderConfig(

@@ -50,7 +50,8 @@ def answer(
     """
     parts = [(number, part) for number, one in enumerate(examples) for part in windows(one, length, stride)]
     asked = [encoding.query(loaded, pattern.render(part))._replace(candidates=()) for _, part in parts]
-    generated = Generator(loaded.forward, loaded.params).generate(asked, settings, max_tokens)
+    generator = Generator.of(loaded.forward, loaded.params, loaded.vocabulary)
+    generated = generator.generate(asked, settings, max_tokens)
     best: dict[int, tuple[float, str]] = {}
     for (number, _), one in zip(parts, generated, strict=True):
         score = one.score / one.length

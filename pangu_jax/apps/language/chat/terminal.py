@@ -28,7 +28,11 @@ def texts() -> dict[str, Any]:
 
 
 def talk(
-    session: ChatSession, prompts: Prompts, source: TextIO | None = None, console: Console | None = None
+    session: ChatSession,
+    prompts: Prompts,
+    source: TextIO | None = None,
+    console: Console | None = None,
+    fold_thinking: bool = False,
 ) -> list[Answer]:
     """Answers turn after turn until /quit or the end of the input; gives back what was answered.
 
@@ -37,6 +41,7 @@ def talk(
       prompts: how citations are written.
       source: lines; standard input when None.
       console: where it is shown; standard output when None.
+      fold_thinking: show that something was thought in a line, and not what; so in a pipe in any case.
     """
     source, console = source or sys.stdin, console or Console(soft_wrap=True, highlight=False)
     say, interactive = texts(), source.isatty()
@@ -59,16 +64,17 @@ def talk(
         elif command.startswith("/"):
             console.print(say["unknown"].format(command=command), style="red", markup=False)
         else:
-            answered += _answer(session, prompts, turn, console, interactive)
+            shown = _Shown(console, fold_thinking or not interactive)
+            answered += _answer(session, prompts, turn, shown, interactive)
     if interactive:
         console.print(say["goodbye"], style="dim", markup=False)
     return answered
 
 
 def _answer(
-    session: ChatSession, prompts: Prompts, turn: str, console: Console, interactive: bool
+    session: ChatSession, prompts: Prompts, turn: str, shown: "_Shown", interactive: bool
 ) -> list[Answer]:
-    say = texts()
+    say, console = texts(), shown.console
     answered: list[Answer] = []
     try:
         with contextlib.closing(session.answer(turn)) as parts:
@@ -76,11 +82,10 @@ def _answer(
                 match part:
                     case Question():
                         _show_question(part, console)
-                    case TextDelta(text=text):
-                        console.print(_printable(text), end="", markup=False, highlight=False, soft_wrap=True)
-                        console.file.flush()
+                    case TextDelta():
+                        shown(part)
                     case Answer(passages=passages):
-                        console.print()
+                        shown.finish(part)
                         _show_citations(prompts.citations(passages), session.has_knowledge, console)
                         answered.append(part)
     except UserError as error:
@@ -90,6 +95,47 @@ def _answer(
             raise
         console.print(f"\n{say['stopped']}", style="dim", markup=False)
     return answered
+
+
+class _Shown:
+    """An answer on its way to the terminal: thoughts dimmed or folded to a line, calls by themselves."""
+
+    def __init__(self, console: Console, fold: bool):
+        self.console, self._fold = console, fold
+        self._kind, self._thought = "", 0
+
+    def __call__(self, part: TextDelta) -> None:
+        """Shows some more."""
+        if part.kind != self._kind:
+            self._begin(part.kind)
+        if part.kind == "thinking" and self._fold:
+            self._thought += len(part.text)
+            return
+        style = {"thinking": "dim", "call": "cyan"}.get(part.kind, "")
+        text = _printable(part.text)
+        self.console.print(text, end="", style=style, markup=False, highlight=False, soft_wrap=True)
+        self.console.file.flush()
+
+    def finish(self, answer: Answer) -> None:
+        """The answer is whole."""
+        self._begin("")
+        if answer.finish == "cut" and answer.thinking and not answer.text:
+            self.console.print(texts()["unanswered"], style="dim", markup=False)
+
+    def _begin(self, kind: str) -> None:
+        """Ends a part of one kind, and says what the next is where it is no text."""
+        say = texts()
+        if self._kind == "thinking" and self._fold:
+            line = say["thought"].format(count=self._thought)
+            self.console.print(line, style="dim", markup=False, highlight=False)
+            self._thought = 0
+        elif self._kind or not kind:
+            self.console.print()
+        if kind == "thinking" and not self._fold:
+            self.console.print(say["thinking"], style="dim", markup=False)
+        if kind == "call":
+            self.console.print(say["call"], style="cyan", end="", markup=False)
+        self._kind = kind
 
 
 def _show_question(asked: Question, console: Console) -> None:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from pangu_jax.apps.language.decoding import prefill, sampling
 from pangu_jax.apps.language.decoding.prefill import Prefill
 from pangu_jax.apps.language.decoding.queries import EMPTY
-from pangu_jax.apps.language.decoding.restrictions import Choices, restrict
+from pangu_jax.apps.language.decoding.restrictions import Choices, known, restrict
 from pangu_jax.apps.language.decoding.settings import Beam
 from pangu_jax.workloads.language.model.forward import Forward
 from pangu_jax.workloads.language.model.incremental import Cache
@@ -58,7 +58,7 @@ class Ranked(NamedTuple):
     non_finite_B: jax.Array
 
 
-@partial(jax.jit, static_argnames=("forward", "max_new", "settings", "end"))
+@partial(jax.jit, static_argnames=("forward", "max_new", "settings", "end", "ids"))
 def search(
     forward: Forward,
     prefilled: Prefill,
@@ -71,6 +71,7 @@ def search(
     max_new: int,
     settings: Beam,
     end: int,
+    ids: int | None = None,
 ) -> Ranked:
     """The best texts of each example, `max_new` wide.
 
@@ -85,6 +86,7 @@ def search(
       max_new: columns of a text.
       settings: of the search.
       end: the token that finishes a text.
+      ids: tokens that are written are below it; any row of the model is one when None.
     """
     batch, width = history_BxG.shape
     prefix_len, beams = width - 1, settings.beams
@@ -189,7 +191,7 @@ def search(
             if choices is not None:
                 logits_VxR = choices.allow(logits_VxR, state.choice_BxM.reshape(-1))
             normaliser_R = jnp.zeros_like(normaliser_R)
-        value_RxN, index_RxN = sampling.largest(logits_VxR, 2 * beams)
+        value_RxN, index_RxN = sampling.largest(known(logits_VxR, ids), 2 * beams)
         value = (value_RxN - normaliser_R[:, None]).reshape(batch, beams, -1) + state.running_score_BxM[
             ..., None
         ]

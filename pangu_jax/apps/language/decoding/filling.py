@@ -38,8 +38,10 @@ def query(model: LoadedModel, text: str, where: str, mode: str | None = None) ->
       UserError: the gaps are not numbered so, there is none, or the model cannot be asked this.
     """
     special = model.vocabulary.special
-    if model.causal_only or not special.sentinels:
-        why = "learned causal modelling only" if model.causal_only else "has a vocabulary without sentinels"
+    if model.causal_only or model.decoder_alone or not special.sentinels:
+        why = (
+            "has a vocabulary without sentinels" if not special.sentinels else "learned causal modelling only"
+        )
         raise UserError(f"this run {why} and cannot fill gaps; `pangu generate` writes on from a prompt")
     numbers = sentinels_in(text)
     if not numbers:

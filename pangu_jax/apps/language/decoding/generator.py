@@ -9,20 +9,28 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from collections.abc import Generator as Writing
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import numpy as np
 
+from data_pipelines.text.vocabulary import Vocabulary
 from pangu_jax.apps.language.decoding import beam, draw_keys, guessing, queries, stepping
-from pangu_jax.apps.language.decoding.prefill import Prefill, read
+from pangu_jax.apps.language.decoding.open_batch import OpenBatch
+from pangu_jax.apps.language.decoding.prefill import read
 from pangu_jax.apps.language.decoding.queries import EMPTY, END, Generated, Query, round_up
 from pangu_jax.apps.language.decoding.restrictions import Choices
-from pangu_jax.apps.language.decoding.settings import Beam, Greedy, Sampling, Settings, check_count
+from pangu_jax.apps.language.decoding.settings import (
+    Beam,
+    Greedy,
+    Sampling,
+    Settings,
+    check_beams,
+    check_count,
+)
 from pangu_jax.apps.language.decoding.text_stream import TextStream
 from pangu_jax.errors import UserError
 from pangu_jax.models.parameters import Tree
-from pangu_jax.workloads.language.model import decoder_weights, incremental
+from pangu_jax.workloads.language.model import decoder_weights
 from pangu_jax.workloads.language.model.forward import Forward
 
 _Texts = stepping.Texts | guessing.Guessed
@@ -37,14 +45,23 @@ class Generator:
       params: its parameters, also those of a tuned model.
       batch_size: most queries answered at once; on a mesh at least one for each part of a batch.
       end: the token that finishes a text.
+      ids: tokens that are written are below it: a model may have more rows than its vocabulary ids.
     """
 
-    def __init__(self, forward: Forward, params: Tree, batch_size: int = 16, end: int = END):
+    def __init__(
+        self, forward: Forward, params: Tree, batch_size: int = 16, end: int = END, ids: int | None = None
+    ):
         self.forward = forward
         self.params = params
         self.weights = prepare(forward, params)
         self.batch_size = queries.whole_shards(batch_size, forward.placement.batch_shards)
         self.end = end
+        self.ids = forward.config.vocab_size if ids is None else min(ids, forward.config.vocab_size)
+
+    @classmethod
+    def of(cls, forward: Forward, params: Tree, vocabulary: Vocabulary) -> "Generator":
+        """One that writes a vocabulary's tokens, up to its end."""
+        return cls(forward, params, end=vocabulary.special.eos, ids=vocabulary.size)
 
     def generate(
         self,
@@ -141,7 +158,7 @@ class Generator:
 
     def _deliver(
         self,
-        batch: "_Batch",
+        batch: OpenBatch,
         settings: Greedy | Sampling,
         max_tokens: int,
         choices: Choices | None,
@@ -161,7 +178,7 @@ class Generator:
 
     def _write(
         self,
-        batch: "_Batch",
+        batch: OpenBatch,
         settings: Greedy | Sampling,
         max_tokens: int,
         choices: Choices | None,
@@ -171,7 +188,7 @@ class Generator:
         _refuse_non_finite(texts.non_finite_B)
         return [[text] for text in self._written(batch, texts)]
 
-    def _written(self, batch: "_Batch", texts: _Texts) -> list[Generated]:
+    def _written(self, batch: OpenBatch, texts: _Texts) -> list[Generated]:
         """What is written on each row."""
         tokens_BxT = np.asarray(texts.history_BxW)[:, batch.prefix_len + 1 :][:, : int(texts.step)]
         scores = np.asarray(texts.score_B).tolist()
@@ -179,7 +196,7 @@ class Generator:
 
     def _search(
         self,
-        batch: "_Batch",
+        batch: OpenBatch,
         settings: Beam,
         max_tokens: int,
         choices: Choices | None,
@@ -195,6 +212,7 @@ class Generator:
             max_new=batch.max_new,
             settings=settings,
             end=self.end,
+            ids=self.ids,
         )
         _refuse_non_finite(found.non_finite_B)
         if not np.all(np.any(found.is_text_BxM, axis=1) | batch.is_padding_B):
@@ -215,14 +233,12 @@ class Generator:
         settings: Settings,
         max_tokens: int,
         choices: Choices | None = None,
-    ) -> "_Batch":
+    ) -> OpenBatch:
         size = min(round_up(len(asked)), max(self.batch_size, len(asked)))
         size = queries.whole_shards(size, self.forward.placement.batch_shards)
         prefix = max(len(query.prefix) for query in asked)
         length = round_up(max(len(query.inputs) for query in asked), queries.SHORTEST)
-        history_BxG = queries.histories(
-            [query.prefix for query in asked], 1 + (round_up(prefix) if prefix else 0), size
-        )
+        history_BxG = queries.histories(asked, 1 + (round_up(prefix) if prefix else 0), size)
         max_new = round_up(max_tokens, queries.SHORTEST)
         guesses = choices is None and guessing.serves(self.weights, settings)
         columns = max_new * (settings.beams if isinstance(settings, Beam) else 1 + guesses)
@@ -231,10 +247,10 @@ class Generator:
         prefilled, cache = reads(self.forward, self.params, self.weights, inputs_BxS, history_BxG, columns)
         words_Bx2 = draw_keys.words(asked, settings.seed if isinstance(settings, Sampling) else 0, size)
         is_padding_B = np.arange(size) >= len(asked)
-        return _Batch(prefilled, cache, history_BxG, is_padding_B, max_new, words_Bx2)
+        return OpenBatch(prefilled, cache, history_BxG, is_padding_B, max_new, words_Bx2)
 
     def _begin(
-        self, batch: "_Batch", settings: Greedy | Sampling, choices: Choices | None
+        self, batch: OpenBatch, settings: Greedy | Sampling, choices: Choices | None
     ) -> tuple[_Texts, Callable[..., _Texts]]:
         """Texts before their first token, and what writes on them."""
         if isinstance(settings, Sampling):  # the keys hold the seed: a program serves them all
@@ -247,7 +263,7 @@ class Generator:
         if not batch.guesses:
             chosen = {"keys_B": draw_keys.keys(batch.words_Bx2), "choices": choices, "settings": settings}
             advance = partial(stepping.advance, self.forward, batch.prefilled, **chosen)
-        return texts, partial(advance, prefix_len=batch.prefix_len, end=self.end)
+        return texts, partial(advance, prefix_len=batch.prefix_len, end=self.end, ids=self.ids)
 
     def _generated(self, tokens_T: np.ndarray, score: float, rank_score: float | None = None) -> Generated:
         """A text from what is on its row, whatever comes after its end."""
@@ -259,34 +275,8 @@ class Generator:
     def _check(self, asked: Sequence[Query], settings: Settings, max_tokens: int) -> None:
         if not 1 <= max_tokens <= queries.LONGEST:
             raise UserError(f"max_tokens must be between 1 and {queries.LONGEST}, got {max_tokens}")
-        vocabulary = self.forward.config.vocab_size
-        if isinstance(settings, Beam) and 2 * settings.beams > vocabulary:
-            raise UserError(
-                f"{settings.beams} beams choose from {2 * settings.beams} tokens, and the vocabulary has "
-                f"{vocabulary}: ask for fewer beams"
-            )
+        check_beams(settings, self.ids)
         queries.check(asked)
-
-
-class _Batch(NamedTuple):
-    """Queries on the device, padded to a shape that programs exist for; all their tokens read but one."""
-
-    prefilled: Prefill
-    cache: incremental.Cache | guessing.Opened
-    history_BxG: np.ndarray
-    is_padding_B: np.ndarray
-    max_new: int
-    words_Bx2: np.ndarray  # of the rows' keys
-
-    @property
-    def prefix_len(self) -> int:
-        """Columns of the cache that hold prefixes."""
-        return self.history_BxG.shape[1] - 1
-
-    @property
-    def guesses(self) -> bool:
-        """Whether a step guesses a token further."""
-        return isinstance(self.cache, guessing.Opened)
 
 
 def _refuse_non_finite(non_finite_B: jax.Array) -> None:

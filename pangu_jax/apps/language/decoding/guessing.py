@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from pangu_jax.apps.language.decoding import prefill, sampling
 from pangu_jax.apps.language.decoding.prefill import Prefill
 from pangu_jax.apps.language.decoding.queries import EMPTY
+from pangu_jax.apps.language.decoding.restrictions import known
 from pangu_jax.apps.language.decoding.settings import Greedy, Settings
 from pangu_jax.models.parameters import Tree
 from pangu_jax.workloads.language.model import incremental, incremental_prediction
@@ -139,9 +140,16 @@ def _placed(forward: Forward, texts: Guessed) -> Guessed:
     return placed._replace(cache=texts.cache, module=texts.module)
 
 
-@partial(jax.jit, static_argnames=("forward", "prefix_len", "end"), donate_argnames=("texts",))
+@partial(jax.jit, static_argnames=("forward", "prefix_len", "end", "ids"), donate_argnames=("texts",))
 def advance(
-    forward: Forward, prefilled: Prefill, texts: Guessed, until: jax.Array, *, prefix_len: int, end: int
+    forward: Forward,
+    prefilled: Prefill,
+    texts: Guessed,
+    until: jax.Array,
+    *,
+    prefix_len: int,
+    end: int,
+    ids: int | None = None,
 ) -> Guessed:
     """Writes until every text is finished or `until` tokens long.
 
@@ -152,6 +160,7 @@ def advance(
       until: int32.
       prefix_len: tokens of the prefix part of the history, without the one that the first step reads.
       end: the token that finishes a text.
+      ids: tokens that are written are below it; any row of the model is one when None.
     """
     weights, columns = prefilled.weights, texts.visible_BxC.shape[1]
     rows_B = jnp.arange(texts.written_B.shape[0])
@@ -170,9 +179,10 @@ def advance(
             forward, weights, None, texts.cache, tokens_Bx2, *places, bias=None
         )
         logits_VxR = _logits(forward, weights, hidden_DxR)
-        found_Bx2 = _likeliest(logits_VxR).reshape(-1, 2)
+        known_VxR = known(logits_VxR, ids)
+        found_Bx2 = _likeliest(known_VxR).reshape(-1, 2)
         normaliser_Bx2 = sampling.log_normaliser(logits_VxR).reshape(-1, 2)
-        log_p_Bx2 = jnp.max(logits_VxR, axis=0).reshape(-1, 2) - normaliser_Bx2
+        log_p_Bx2 = jnp.max(known_VxR, axis=0).reshape(-1, 2) - normaliser_Bx2
 
         right_B = running_B & (found_Bx2[:, 0] == texts.guess_B) & (found_Bx2[:, 0] != end)
         right_B &= texts.written_B + 1 < until
@@ -185,7 +195,7 @@ def advance(
             forward, weights, texts.module, hidden_DxR, found_Bx2, *places
         )
         last_DxB = jnp.where(right_B, further_DxR[:, 1::2], further_DxR[:, ::2])
-        guess_B = _likeliest(_logits(forward, weights, last_DxB))
+        guess_B = _likeliest(known(_logits(forward, weights, last_DxB), ids))
         after = Guessed(
             texts.calls + 1,
             texts.written_B + jnp.sum(writes_Bx2, axis=1),

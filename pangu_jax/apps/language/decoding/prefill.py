@@ -33,7 +33,11 @@ class Prefill(NamedTuple):
 
 
 def encoder_batch(inputs_BxS: jax.Array) -> dict[str, jax.Array]:
-    """The encoder's features of inputs padded with 0 on the right."""
+    """The encoder's features of inputs padded with 0 on the right.
+
+    A 0 with more behind it is a token, unknown text in some vocabularies; none is the last one, for a
+    vocabulary without mode tokens ends what an encoder reads in eos, and in ours no text has id 0.
+    """
     return {
         "encoder_input_tokens": inputs_BxS,
         "encoder_segment_ids": (jnp.cumsum(inputs_BxS[:, ::-1], axis=1)[:, ::-1] != 0).astype(jnp.int32),

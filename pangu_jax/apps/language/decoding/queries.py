@@ -14,7 +14,8 @@ from pangu_jax.errors import UserError
 SIZES = tuple(base << power for power in range(13) for base in (2, 3))  # 2, 3, 4, 6, 8, 12, ...
 SHORTEST = 16
 LONGEST = 4096  # tokens, of an input, of a prefix and of an output
-END = 1  # T5's end of sequence, and that of every vocabulary of data_pipelines
+END = 1  # T5's end of sequence, where a vocabulary says no other (`SpecialTokens.eos`)
+START = 0  # and what its decoder begins with (`SpecialTokens.start`)
 EMPTY = -1  # in a history, a place that holds no token
 
 
@@ -26,12 +27,19 @@ class Query(NamedTuple):
       prefix: int32 [m], what the decoder has written already; often nothing.
       candidates: int32 [c] each, continuations of the prefix to be scored; generation does not look at them.
       draw: which draw of these tokens is wanted, from 0; None: the next that no query before it has.
+      start: what the decoder reads before the prefix; nothing where it is below 0.
     """
 
     inputs: np.ndarray
     prefix: np.ndarray = np.zeros(0, np.int32)
     candidates: tuple[np.ndarray, ...] = ()
     draw: int | None = None
+    start: int = START
+
+    @property
+    def decoder_row(self) -> np.ndarray:
+        """What the decoder reads before it writes: the start and the prefix, int32 [columns]."""
+        return np.array([*([self.start] if self.start >= 0 else []), *self.prefix], np.int32)
 
 
 class Generated(NamedTuple):
@@ -70,7 +78,7 @@ def whole_shards(rows: int, shards: int) -> int:
 def check(queries: Sequence[Query], longest: int = LONGEST) -> None:
     """Raises UserError for a query with nothing to read, or more than the largest shape holds."""
     for number, query in enumerate(queries, start=1):
-        if len(query.inputs) == 0 and len(query.prefix) == 0:
+        if len(query.prefix) == 0 and (len(query.inputs) == 0 or query.start < 0):
             raise UserError(f"query {number} is empty: give a prompt of at least one token")
         for name, tokens in (("input", query.inputs), ("decoder prefix", query.prefix)):
             if len(tokens) > longest:
@@ -81,17 +89,22 @@ def check(queries: Sequence[Query], longest: int = LONGEST) -> None:
 
 
 def padded(rows: Sequence[np.ndarray], width: int, batch: int) -> np.ndarray:
-    """Rows padded with 0 on the right, int32 [batch, width]; rows beyond the given are all 0."""
+    """Rows padded with 0 on the right, int32 [batch, width]; rows beyond the given are all 0.
+
+    For encoders (`prefill.encoder_batch`), whose rows do not end in 0. A decoder's are padded with EMPTY.
+    """
     out = np.zeros((batch, width), np.int32)
     for number, row in enumerate(rows):
         out[number, : len(row)] = row
     return out
 
 
-def histories(prefixes: Sequence[np.ndarray], width: int, batch: int) -> np.ndarray:
-    """The start token 0 and each prefix, flush right, EMPTY before them, int32 [batch, width]."""
+def histories(asked: Sequence[Query], width: int, batch: int) -> np.ndarray:
+    """Start token and prefix of each, flush right, EMPTY before them, int32 [batch, width]; one token in rows
+    beyond the queries, which nobody looks at."""
     out = np.full((batch, width), EMPTY, np.int32)
-    out[:, -1] = 0
-    for number, prefix in enumerate(prefixes):
-        out[number, width - len(prefix) - 1 :] = [0, *prefix]
+    out[:, -1] = START
+    for number, query in enumerate(asked):
+        row = query.decoder_row
+        out[number, width - len(row) :] = row
     return out

@@ -64,6 +64,13 @@ def _choices(edges: Iterable[tuple[int, int, int]]) -> Choices:
     return Choices(*np.pad(table, ((0, padding), (0, 0)), constant_values=NOWHERE).clip((NOWHERE, 0, 0)).T)
 
 
+def known(logits_VxR: jax.Array, ids: int | None) -> jax.Array:
+    """Logits, -inf for the rows of a model from `ids` on, which are no tokens of its vocabulary."""
+    if ids is None or ids >= logits_VxR.shape[0]:
+        return logits_VxR
+    return jnp.where(jnp.arange(logits_VxR.shape[0])[:, None] < ids, logits_VxR, -jnp.inf)
+
+
 def restrict(logits_VxR: jax.Array, history_RxW: jax.Array, repetition: Repetition) -> jax.Array:
     """Logits as repetition settings leave them for rows that wrote `history` (EMPTY where there is nothing).
 

@@ -31,15 +31,20 @@ def exhibits(workload: LanguageModel, variables: Variables, run: RunContext, per
         return []
     axes = workload.logical_axes().params
     params, run = inference_layout.of_trained(variables.params, axes, workload.dimensions(), run.dtype)
-    generator = Generator(Forward(workload.model, run.placement, dtype=run.dtype), params)
-    decode = workload.data.vocabulary.decode
+    vocabulary = workload.data.vocabulary
+    generator = Generator.of(Forward(workload.model, run.placement, dtype=run.dtype), params, vocabulary)
+    decode, start = vocabulary.decode, vocabulary.special.start
     drawing = workload.samples if isinstance(workload.samples, Sampling) else DRAWN
     shown: list[list[Text]] = []
     for task, source in workload.validation_sources(per_task).items():
         prompts, references = _first_examples(source.batch(0))
         if max(map(len, prompts)) < SHORTEST_PROMPT or not min(map(len, prompts)):
             continue
-        asked = [Query(prompt) for prompt in prompts]
+        nothing = np.zeros(0, np.int32)
+        alone = "encoder" not in workload.model.towers
+        asked = [
+            Query(nothing, prompt, start=start) if alone else Query(prompt, start=start) for prompt in prompts
+        ]
         try:
             likeliest, drawn = (generator.generate(asked, way, LONGEST_OUTPUT) for way in (Greedy(), drawing))
         except UserError:  # a model that has diverged writes nothing, and its training run ends all the same
@@ -52,7 +57,12 @@ def exhibits(workload: LanguageModel, variables: Variables, run: RunContext, per
 
 
 def _first_examples(batch: dict[str, np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Of each packed window its first example: inputs and targets, int32 [n] each."""
+    """Of each packed window its first example: inputs and targets, int32 [n] each; without an encoder the
+    halves of its text."""
+    if "encoder_input_tokens" not in batch:
+        texts = zip(batch["decoder_target_tokens"], batch["decoder_segment_ids"], strict=True)
+        first = [tokens[segments == 1] for tokens, segments in texts]
+        return [text[: len(text) // 2] for text in first], [text[len(text) // 2 :] for text in first]
     inputs = zip(batch["encoder_input_tokens"], batch["encoder_segment_ids"], strict=True)
     targets = zip(batch["decoder_target_tokens"], batch["decoder_segment_ids"], strict=True)
     first_inputs, first_targets = (

@@ -104,6 +104,15 @@ class Beam(Repetition):
 Settings = Greedy | Beam | Sampling
 
 
+def check_beams(settings: Settings, ids: int) -> None:
+    """Raises UserError where a vocabulary of so many ids has too few for the beams."""
+    if isinstance(settings, Beam) and 2 * settings.beams > ids:
+        raise UserError(
+            f"{settings.beams} beams choose from {2 * settings.beams} tokens, and the vocabulary has {ids}: "
+            "ask for fewer beams"
+        )
+
+
 def check_count(settings: Settings, count: int) -> None:
     """Raises UserError where the settings cannot give so many texts of a query."""
     if count < 1:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from pangu_jax.apps.language.decoding import prefill, sampling
 from pangu_jax.apps.language.decoding.prefill import Prefill
 from pangu_jax.apps.language.decoding.queries import EMPTY
-from pangu_jax.apps.language.decoding.restrictions import Choices, restrict
+from pangu_jax.apps.language.decoding.restrictions import Choices, known, restrict
 from pangu_jax.apps.language.decoding.settings import Greedy, Sampling
 from pangu_jax.workloads.language.model.forward import Forward
 from pangu_jax.workloads.language.model.incremental import Cache
@@ -68,7 +68,11 @@ def _placed(forward: Forward, texts: Texts) -> Texts:
     return prefill.by_rows(forward, texts._replace(cache=()))._replace(cache=texts.cache)
 
 
-@partial(jax.jit, static_argnames=("forward", "prefix_len", "settings", "end"), donate_argnames=("texts",))
+@partial(
+    jax.jit,
+    static_argnames=("forward", "prefix_len", "settings", "end", "ids"),
+    donate_argnames=("texts",),
+)
 def advance(
     forward: Forward,
     prefilled: Prefill,
@@ -80,6 +84,7 @@ def advance(
     prefix_len: int,
     settings: Greedy | Sampling,
     end: int,
+    ids: int | None = None,
 ) -> Texts:
     """Writes until every text is finished or `until` tokens long.
 
@@ -93,6 +98,7 @@ def advance(
       prefix_len: tokens of the prefix part of the history, without the one that step 0 reads.
       settings: how a token is chosen.
       end: the token that finishes a text.
+      ids: tokens that are written are below it; any row of the model is one when None.
     """
 
     def body(texts: Texts) -> Texts:
@@ -101,7 +107,7 @@ def advance(
         raw_VxB, cache, visible_BxMxC = prefill.decode_step(
             forward, prefilled, texts.cache, token_Bx1, step, prefix_len, texts.visible_BxMxC
         )
-        logits_VxB = restrict(raw_VxB, texts.history_BxW, settings)
+        logits_VxB = known(restrict(raw_VxB, texts.history_BxW, settings), ids)
         if choices is not None:
             logits_VxB = choices.allow(logits_VxB, texts.choice_B)
         if isinstance(settings, Sampling):

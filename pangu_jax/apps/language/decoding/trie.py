@@ -13,11 +13,11 @@ from pangu_jax.apps.language.decoding.queries import Query
 
 
 class ScoringPlan(NamedTuple):
-    """A query's decoder row: the start token, the prefix, then the inner nodes of the candidates' trie.
+    """A query's decoder row: its start and prefix, then the inner nodes of the candidates' trie.
 
     Attributes:
       tokens_M: int32, inputs.
-      depth_M: int32, how far each is from the start token.
+      depth_M: int32, how far each is from the first.
       parent_M: int32, the column before it; -1 for the first.
       read_N: int32, columns whose logits are needed.
       at_P: int32, of each pair (candidate, token of it) its place in `read_N`.
@@ -36,7 +36,7 @@ class ScoringPlan(NamedTuple):
 
 def plan(query: Query) -> ScoringPlan:
     """The decoder row of a query."""
-    start = np.array([0, *query.prefix], np.int32)
+    start = query.decoder_row
     last = len(start) - 1
     trie = _trie(tuple(np.asarray(candidate, np.int32).tobytes() for candidate in query.candidates))
     count = np.arange(len(start), dtype=np.int32)

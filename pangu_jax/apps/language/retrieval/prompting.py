@@ -3,7 +3,7 @@
 import functools
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from string import Formatter
 
@@ -13,6 +13,7 @@ from pangu_jax.errors import UserError
 _ALLOWED = {
     "plain": {"history", "question"},
     "with_knowledge": {"passages", "history", "question"},
+    "asked_with_knowledge": {"passages", "question"},
     "passage": {"number", "text"},
     "turn": {"question", "answer"},
     "citation": {"number", "source", "excerpt"},
@@ -29,6 +30,13 @@ class Prompts:
     turn: str
     citation: str
     excerpt_characters: int
+    asked_with_knowledge: str = "资料：\n{passages}\n问题：{question}"
+
+    def asked(self, question: str, passages: Sequence[Passage] = ()) -> str:
+        """What a person asks in a turn: the question, and the passages that belong to it before it."""
+        if not passages:
+            return question
+        return self.asked_with_knowledge.format(question=question, passages=self._shown(passages))
 
     def prompt(
         self, question: str, passages: Sequence[Passage] = (), history: Sequence[tuple[str, str]] = ()
@@ -37,11 +45,14 @@ class Prompts:
         turns = "".join(self.turn.format(question=asked, answer=answer) for asked, answer in history)
         if not passages:
             return self.plain.format(question=question, history=turns)
-        shown = "".join(
+        return self.with_knowledge.format(question=question, history=turns, passages=self._shown(passages))
+
+    def _shown(self, passages: Sequence[Passage]) -> str:
+        """Numbered, a line each."""
+        return "".join(
             self.passage.format(number=number, text=" ".join(passage.text.split()))
             for number, passage in enumerate(passages, 1)
         )
-        return self.with_knowledge.format(question=question, history=turns, passages=shown)
 
     def citations(self, passages: Sequence[Passage]) -> list[str]:
         """One line per passage: its number, its place, and how it begins."""
@@ -67,10 +78,13 @@ def load(file: str | Path | None = None) -> Prompts:
         raise UserError(f"cannot read the prompts {path}: {error.strerror}") from error
     except ValueError as error:
         raise UserError(f"{path} is not TOML: {error}") from error
-    wanted = {field.name for field in fields(Prompts)}
-    if wrong := wanted.symmetric_difference(found):
+    wanted = {field.name for field in fields(Prompts) if field.default is MISSING}
+    optional = {field.name for field in fields(Prompts)} - wanted
+    if wrong := wanted.symmetric_difference(found.keys() - optional):
         raise UserError(f"{path}: has to give {', '.join(sorted(wanted))}; wrong: {', '.join(sorted(wrong))}")
     for name, allowed in _ALLOWED.items():
+        if name not in found:
+            continue
         try:
             named = {part[1] for part in Formatter().parse(found[name]) if part[1] is not None}
         except (ValueError, TypeError) as error:

@@ -201,7 +201,7 @@ def _row(example: Labelled, shape: RowShape) -> tuple[Any, ...]:
         pad(plan.tokens_M, shape.columns),
         pad(plan.depth_M, shape.columns),
         pad(plan.parent_M, shape.columns, -1),
-        np.int32(1 + len(query.prefix)),
+        np.int32(len(query.decoder_row)),
         pad(plan.read_N, shape.reads),
         pad(plan.at_P, shape.pairs),
         pad(plan.token_P, shape.pairs),

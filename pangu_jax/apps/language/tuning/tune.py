@@ -13,7 +13,7 @@ from data_pipelines.text import benchmarks
 from data_pipelines.text.benchmarks import BenchmarkTask, Pattern, Rendered
 from pangu_jax.apps.language.decoding import encoding
 from pangu_jax.apps.language.loaded import LoadedModel
-from pangu_jax.apps.language.tuning import modes, stored  # noqa: F401 - modes are for recipes to name
+from pangu_jax.apps.language.tuning import conversations, modes, stored  # noqa: F401 - modes are for recipes
 from pangu_jax.apps.language.tuning.examples import Labelled, TaskRows, prompt_ids
 from pangu_jax.apps.language.tuning.freezing import Freezing
 from pangu_jax.apps.language.tuning.methods import Method, asked_by, size
@@ -36,8 +36,8 @@ class TaskData:
     """A task, asked by one of its patterns.
 
     Args:
-      task: such as "fewclue/eprstmt".
-      pattern: name of one of the task's patterns.
+      task: such as "fewclue/eprstmt"; "conversations" for files of them, whose names are the splits.
+      pattern: name of one of the task's patterns; of conversations none.
       split: what is learnt.
       dev_split: by which the step is chosen; None takes the last one.
       data_dir: where the data lie; $PANGU_DATA_DIR when None.
@@ -56,17 +56,21 @@ class TaskData:
           DataError: there is no such task, pattern or split, or its labels are not public.
           UserError: an example is over-long, or has no candidates.
         """
-        task = benchmarks.get(self.task)
-        pattern = self._pattern(task)
         if method.prompt:
             reader = dataclasses.replace(reader, prompt=prompt_ids(reader.config, method.prompt))
 
         def examples(split: str) -> list[Labelled]:
-            found = task.examples(split, self.data_dir)
-            return asked_by(method, reader.config, labelled(reader, pattern, found))
+            return asked_by(method, reader.config, self._labelled(reader, split))
 
         dev = examples(self.dev_split) if self.dev_split else None
         return TaskRows.of(examples(self.split), dev, names=(self.split, self.dev_split or ""))
+
+    def _labelled(self, reader: LoadedModel, split: str) -> list[Labelled]:
+        if self.task == conversations.TASK:
+            folder = self.data_dir or os.environ.get("PANGU_DATA_DIR", "")
+            return conversations.labelled(reader, Path(folder, split).expanduser())
+        task = benchmarks.get(self.task)
+        return labelled(reader, self._pattern(task), task.examples(split, self.data_dir))
 
     def _pattern(self, task: BenchmarkTask) -> Pattern:
         if self.pattern not in task.patterns:
@@ -84,7 +88,7 @@ def tune(
     out: str,
     run_dir: str = gin.REQUIRED,
     task: str = gin.REQUIRED,
-    pattern: str = gin.REQUIRED,
+    pattern: str = "",
     split: str = "train_0",
     dev_split: str | None = "dev_0",
     step: int | None = None,
@@ -110,8 +114,8 @@ def tune(
     Args:
       out: the run directory of what is tuned.
       run_dir: the base model's.
-      task: such as "fewclue/eprstmt".
-      pattern: name of one of the task's patterns.
+      task: such as "fewclue/eprstmt"; "conversations" for .jsonl files of them, whose names are the splits.
+      pattern: name of one of the task's patterns; of conversations none.
       split: what is learnt.
       dev_split: by which the step is chosen; None takes the last one.
       step: the base's checkpoint; the best or the newest when None.

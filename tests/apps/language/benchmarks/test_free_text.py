@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 
 from data_pipelines.text.benchmarks import Example, Rendered
+from data_pipelines.text.vocabulary import SpecialTokens
 from pangu_jax.apps.language.benchmarks import free_text
 from pangu_jax.apps.language.decoding.queries import Generated
 from pangu_jax.apps.language.decoding.settings import Beam, Greedy
+
+
+class Words:
+    special = SpecialTokens({}, -1, 0)
 
 
 def written(text, score, finish="end", rank_score=None):
@@ -28,16 +33,17 @@ def written(text, score, finish="end", rank_score=None):
 def test_the_likeliest_answer_per_token(monkeypatch, first, second, wanted):
     asks = []
 
-    def generator(forward, params):
+    def generator(forward, params, vocabulary):
         return SimpleNamespace(generate=lambda *arguments: asks.append(arguments) or [first, second])
 
-    monkeypatch.setattr(free_text, "Generator", generator)
+    monkeypatch.setattr(free_text, "Generator", SimpleNamespace(of=generator))
     loaded = SimpleNamespace(
         forward=None,
         params=None,
         encode_inputs=lambda text: np.arange(len(text)),
         encode_target=lambda text: np.zeros(0, np.int32),
-        vocabulary=None,
+        vocabulary=Words(),
+        decoder_alone=False,
         decode=lambda tokens: "".join(map(chr, tokens)),
     )
     pattern = SimpleNamespace(render=lambda part: Rendered("a", part.fields["text"], "", (), None, ""))

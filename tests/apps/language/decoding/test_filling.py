@@ -16,13 +16,14 @@ from pangu_jax.apps.language.decoding.queries import Generated
 from pangu_jax.apps.language.loaded import LoadedModel
 from pangu_jax.errors import UserError
 from pangu_jax.verbs import model_flags
+from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from tests.apps.language.conversion import t5_folders
 
 TEXT = "我们<extra_id_0>语言<extra_id_1>。"
 
 
 def model_of(codes: Vocabulary, **settings) -> LoadedModel:
-    return LoadedModel(config=None, params={}, vocabulary=codes, **settings)
+    return LoadedModel(EncoderDecoderConfig(), {}, codes, **settings)
 
 
 PROTO = t5_folders.spiece()

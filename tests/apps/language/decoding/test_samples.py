@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from data_pipelines.text.vocabulary import SpecialTokens
 from pangu_jax.apps.language.decoding import samples
 from pangu_jax.apps.language.decoding.settings import Beam, Sampling
 from pangu_jax.errors import UserError
@@ -25,7 +26,7 @@ class Held:
     """Data of one task: two windows of a prompt of ten tokens and a reference of five."""
 
     encoder_length, decoder_length = 10, 5
-    vocabulary = SimpleNamespace(decode=decode)
+    vocabulary = SimpleNamespace(decode=decode, special=SpecialTokens({}, -1, 0), size=40)
 
     def validation_sources(self, count):
         rng = np.random.default_rng(0)
