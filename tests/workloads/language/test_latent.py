@@ -30,8 +30,8 @@ def logits(config, params):
         found = [forward.logits(params, hidden)]
         if config.predictions:
             further = prediction.one_further(batch)
-            payload = prediction.run(forward, params, {"decoder": (hidden,)}, further)
-            found.append(forward.logits(params, payload["decoder"][0]))
+            (hidden,) = prediction.hidden_states(forward, params, (hidden,), further, config.epsilon)
+            found.append(forward.logits(params, hidden))
         return found
 
     return jax.jit(of)(params)

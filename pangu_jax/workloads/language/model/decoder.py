@@ -127,7 +127,7 @@ class DecoderConfig:
 
     @property
     def routed_layers(self) -> int:
-        """Layers with experts, where there are any: the block of a module that predicts is the last."""
+        """Layers with experts, where there are some: those of the tower, then the block that predicts."""
         return self.tower_layers + self.predictions
 
     @property
@@ -195,7 +195,10 @@ class Decoder(nnx.Module):
         self.embedding = normal(rngs, *table, fan_in=config.d_model)
         if config.dense_layers:
             dense = dataclasses.replace(config, layers=config.dense_layers, dense_layers=0, experts=None)
-            self.dense = _of_no_tower(DecoderLayers(dense, rngs))
+            self.dense = DecoderLayers(dense, rngs)
+            for _, node in nnx.iter_graph(self.dense):  # of no tower
+                if isinstance(node, nnx.Param):
+                    node.set_metadata("axes", ("blocks", *node.get_metadata("axes")[1:]))
         self.decoder = DecoderLayers(config, rngs)
         self.decoder_norm = RMSNorm(config.d_model)
         if not config.tied_head:
@@ -213,14 +216,9 @@ class Prediction(nnx.Module):
         width = config.d_model
         self.token_norm, self.hidden_norm = RMSNorm(width), RMSNorm(width)
         self.join = normal(rngs, (width, 2, width), JOIN, fan_in=2 * width)
-        one = dataclasses.replace(config, layers=1, dense_layers=0)
-        self.block = _of_no_tower(DecoderLayers(one, rngs))
+        self.block = DecoderLayers(dataclasses.replace(config, layers=1, dense_layers=0), rngs)
         self.norm = RMSNorm(width)
-
-
-def _of_no_tower(layers: DecoderLayers) -> DecoderLayers:
-    """Layers that a pipeline does not cut: every stage has them."""
-    for _, node in nnx.iter_graph(layers):
-        if isinstance(node, nnx.Param):
-            node.set_metadata("axes", ("blocks", *node.get_metadata("axes")[1:]))
-    return layers
+        # It is no layer of a tower that a pipeline cuts: every stage has it.
+        for _, node in nnx.iter_graph(self.block):
+            if isinstance(node, nnx.Param):
+                node.set_metadata("axes", ("blocks", *node.get_metadata("axes")[1:]))

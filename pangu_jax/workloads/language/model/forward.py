@@ -187,13 +187,13 @@ class Forward:
         """The loss of what left the decoder's last layer, with that of the token after the next."""
         hidden = tuple(self._hidden(params, x_BxTxD) for x_BxTxD in payload["decoder"])
         loss = self._token_loss(params, hidden, batch)
+        totals = payload.get(routed.KEY)
         if self.config.predictions:
             further = prediction.one_further(batch)
-            payload = prediction.run(self, params, {**payload, "decoder": hidden}, further)
-            predicted = self._token_loss(params, payload["decoder"], further)
+            hidden, totals = prediction.hidden_states(self, params, hidden, totals, further)
+            predicted = self._token_loss(params, hidden, further)
             loss = loss._replace(total=loss.total + self.config.prediction_weight * predicted.total)
-        experts = self.config.experts
-        return balanced(loss, payload[routed.KEY], experts.balance) if experts else loss
+        return balanced(loss, totals, self.config.experts.balance) if totals and self.config.experts else loss
 
     def _token_loss(self, params: Tree, hidden: Streams, batch: Batch) -> Loss:
         table_VxD = self._head(params)

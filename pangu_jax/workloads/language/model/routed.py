@@ -74,16 +74,15 @@ def with_bias(params: Tree, state: Tree) -> Tree:
     if "bias" not in state:
         return params
 
-    def biased(layers: Tree, bias_LxE: jax.Array) -> Tree:
-        experts = layers[KEY]
-        return layers | {KEY: experts | {"router_bias": experts["router_bias"] + bias_LxE}}
+    def with_rows(layers: Tree, bias_LxE: jax.Array) -> Tree:
+        return layers | {KEY: layers[KEY] | {"router_bias": layers[KEY]["router_bias"] + bias_LxE}}
 
-    layers = params["decoder"][KEY]["router_bias"].shape[0]
-    params = params | {"decoder": biased(params["decoder"], state["bias"][:layers])}
+    count = params["decoder"][KEY]["router_bias"].shape[0]
+    params = params | {"decoder": with_rows(params["decoder"], state["bias"][:count])}
     if "prediction" not in params:
         return params
-    module = params["prediction"]
-    return params | {"prediction": module | {"block": biased(module["block"], state["bias"][layers:])}}
+    own = params["prediction"]
+    return params | {"prediction": own | {"block": with_rows(own["block"], state["bias"][count:])}}
 
 
 def in_dtype(layer: Tree, dtype: DTypeLike) -> Tree:
