@@ -1,9 +1,10 @@
 """One optimizer step on CPU: this library against Hugging Face's in PyTorch, in turns, in one sitting.
 
-Both train the shape of gin/bench/small.gin (T5: d 512, ff 2048, 6 + 6 layers, vocabulary 8192, batch 8, 256 + 128
-tokens, fp32, AdamW, clipping) or, with --decoder, that of gin/bench/decoder.gin (Llama with biases of attention: d
-512, ff 2048, 26 layers, 8 heads and 4 of keys, batch 4 of 256 tokens) on random tokens; each lives in a process of its own and they step in turn, so
-a machine that speeds up or slows down does it to both. The machine's matmul peak is measured in every round.
+Both train the shape of gin/bench/small.gin (T5: d 512, ff 2048, 6 + 6 layers, vocabulary 8192, batch 8, 256
++ 128 tokens, fp32, AdamW, clipping) or, with --decoder, that of gin/bench/decoder.gin (Llama with biases of
+attention: d 512, ff 2048, 26 layers, 8 heads and 4 of keys, batch 4 of 256 tokens) on random tokens. Each
+lives in a process of its own and they step in turn, so a machine that speeds up or slows down does it to
+both. The machine's matmul peak is measured in every round.
 
     pip install torch==2.13.0 transformers==5.23.0     # the peer; without it, this library alone is timed
     python -m benchmarks.train_step [--decoder] [--rounds 5] [--beside FOLDER] [--gin.NAME=VALUE ...]
