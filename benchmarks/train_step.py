@@ -66,7 +66,7 @@ def ours(peer: str, bindings: list[str]) -> None:
 
 
 def hugging_face(peer: str, _: list[str]) -> None:
-    """Worker: the same step by transformers' T5 or Llama, with PyTorch's fused AdamW and its fused attention."""
+    """Worker: the same step by transformers' T5 or Llama, with PyTorch's fused AdamW and attention."""
     import torch
 
     torch.manual_seed(0)
