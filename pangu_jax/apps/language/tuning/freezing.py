@@ -40,6 +40,7 @@ class DepthAndSteps(NamedTuple):
         """Of the weight at a path; int [layers] where layers are stacked."""
         fixed = {
             "embedding": 0,
+            "positions": 0,
             "encoder_bias": 1,
             "encoder_norm": self.encoder,
             "decoder_bias": self.encoder + 1,

@@ -66,8 +66,10 @@ class TunedLanguageModel(Workload):
     @property
     def extent(self) -> DepthAndSteps:
         """What freezing counts in; a classifier on the encoder leaves the decoder out."""
-        decoder = 0 if self.tuning.method.pool == "encoder" else self.config.decoder_layers
-        return DepthAndSteps(self.config.encoder_layers, decoder, self.steps)
+        config = self.config
+        decoder = config.decoder_layers - config.query_layer  # a query layer is above the last norm
+        decoder = 0 if self.tuning.method.pool == "encoder" else decoder
+        return DepthAndSteps(config.encoder_layers, decoder, self.steps)
 
     def optimizer(self, optimizer: Optimizer) -> Optimizer:
         """An optimizer, with its updates masked by the mode of freezing."""

@@ -235,8 +235,10 @@ class Forward:
         table_VxD = params["embedding"].astype(self.dtype)
         tokens_BxT = self.placement.shard_length(batch[f"{tower}_input_tokens"], TOKENS)
         found = look_up(table_VxD, self._split(tokens_BxT), self.config.vocab_size, self.placement)
+        if "positions" not in params:
+            return found
         positions = self._split(batch[f"{tower}_positions"])
-        return added(params, found, positions, self.dtype, self.placement)
+        return added(params["positions"], found, positions, self.dtype, self.placement)
 
     def _head(self, params: Tree) -> jax.Array:
         table_VxD = params["embedding" if self.config.tied_head else "head"].astype(self.dtype)

@@ -4,7 +4,7 @@ A decoder of PanGu-alpha (arXiv 2104.12369) has a table of each; they are tables
 that every stage of a pipeline has them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import jax
 from flax import nnx
@@ -37,14 +37,12 @@ def vectors(
 
 
 def added(
-    params: Mapping[str, Tree],
+    params: Tree,
     embedded: tuple[jax.Array, ...],
     positions: Sequence[jax.Array],
     dtype: DTypeLike,
     placement: Placement,
 ) -> tuple[jax.Array, ...]:
-    """The vectors of tokens, with those of their positions where a model has `positions`."""
-    if "positions" not in params:
-        return embedded
-    found = vectors(params["positions"], positions, dtype, placement)
+    """The vectors of tokens, and those of their positions."""
+    found = vectors(params, positions, dtype, placement)
     return tuple(x + y for x, y in zip(embedded, found, strict=True))
