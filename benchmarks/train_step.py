@@ -1,11 +1,13 @@
-"""One optimizer step on CPU: this library against Hugging Face T5 in PyTorch, in turns, in one sitting.
+"""One optimizer step on CPU: this library against Hugging Face's in PyTorch, in turns, in one sitting.
 
-Both train the shape of gin/bench/small.gin (d 512, ff 2048, 6 + 6 layers, vocabulary 8192, batch 8, 256 + 128
-tokens, fp32, AdamW, clipping) on random tokens; each lives in a process of its own and they step in turn, so
-a machine that speeds up or slows down does it to both. The machine's matmul peak is measured in every round.
+Both train the shape of gin/bench/small.gin (T5: d 512, ff 2048, 6 + 6 layers, vocabulary 8192, batch 8, 256
++ 128 tokens, fp32, AdamW, clipping) or, with --decoder, that of gin/bench/decoder.gin (Llama with biases of
+attention: d 512, ff 2048, 26 layers, 8 heads and 4 of keys, batch 4 of 256 tokens) on random tokens. Each
+lives in a process of its own and they step in turn, so a machine that speeds up or slows down does it to
+both. The machine's matmul peak is measured in every round.
 
     pip install torch==2.13.0 transformers==5.23.0     # the peer; without it, this library alone is timed
-    python -m benchmarks.train_step [--rounds 5] [--beside FOLDER] [--gin.NAME=VALUE ...]
+    python -m benchmarks.train_step [--decoder] [--rounds 5] [--beside FOLDER] [--gin.NAME=VALUE ...]
 
 FOLDER is a checkout of this library as it was (`git worktree add FOLDER COMMIT`): its step is timed as well.
 """
@@ -19,13 +21,13 @@ import time
 from benchmarks import _turns
 from benchmarks._turns import Worker
 
-RECIPE = "bench/small.gin"
+RECIPES = {"t5": "bench/small.gin", "llama": "bench/decoder.gin"}
 PEAK_SIZE = 2048
 WARM_UP = 4  # the first compiles; the next ones let each allocator settle
 
 
-def ours(bindings: list[str]) -> None:
-    """Worker: steps of this library, as `pangu train` runs them."""
+def ours(peer: str, bindings: list[str]) -> None:
+    """Worker: steps of this library, as `pangu train` runs them, by the recipe of a peer's shape."""
     import jax
     import jax.numpy as jnp
 
@@ -41,7 +43,7 @@ def ours(bindings: list[str]) -> None:
     from pangu_jax.workloads.language import LanguageModel
     from tpu_npu_backends import selection
 
-    recipe = recipes.load([RECIPE], bindings, function=TRAIN)
+    recipe = recipes.load([RECIPES[peer]], bindings, function=TRAIN)
     recipes.apply(recipe)
     batch_size = recipe.value("train.batch_size")
     backend = selection.select("cpu")
@@ -63,12 +65,51 @@ def ours(bindings: list[str]) -> None:
     _serve(advance, tokens=workload.tokens_per_step(batch_size), flops=flops)
 
 
-def hugging_face(_: list[str]) -> None:
-    """Worker: the same step by transformers' T5, with PyTorch's fused AdamW and its fused attention."""
+def hugging_face(peer: str, _: list[str]) -> None:
+    """Worker: the same step by transformers' T5 or Llama, with PyTorch's fused AdamW and attention."""
+    import torch
+
+    torch.manual_seed(0)
+    model, batch = _t5() if peer == "t5" else _llama()
+    model.train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01, fused=True)
+
+    def advance() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        model(**batch, use_cache=False).loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+
+    _serve(advance)
+
+
+def _llama():
+    """A model of bench/decoder.gin's shape, and a batch."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=8192,
+        hidden_size=512,
+        intermediate_size=2048,
+        num_hidden_layers=26,
+        num_attention_heads=8,
+        num_key_value_heads=4,
+        head_dim=64,
+        attention_bias=True,
+        rms_norm_eps=1e-5,
+        tie_word_embeddings=True,
+        attn_implementation="sdpa",
+    )
+    tokens = torch.randint(2, 8192, (4, 256))
+    return LlamaForCausalLM(config), {"input_ids": tokens, "labels": tokens}
+
+
+def _t5():
+    """A model of bench/small.gin's shape, and a batch."""
     import torch
     from transformers import T5Config, T5ForConditionalGeneration
 
-    torch.manual_seed(0)
     config = T5Config(
         vocab_size=8192,
         d_model=512,
@@ -83,20 +124,11 @@ def hugging_face(_: list[str]) -> None:
         model = T5ForConditionalGeneration._from_config(config, attn_implementation="sdpa")
     except ValueError:  # releases without it for T5
         model = T5ForConditionalGeneration(config)
-    model.train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01, fused=True)
     inputs, labels = (torch.randint(2, 8192, (8, length)) for length in (256, 128))
-
-    def advance() -> None:
-        optimizer.zero_grad(set_to_none=True)
-        model(input_ids=inputs, labels=labels, use_cache=False).loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-
-    _serve(advance)
+    return model, {"input_ids": inputs, "labels": labels}
 
 
-def peak(_: list[str]) -> None:
+def peak(_: str, __: list[str]) -> None:
     """Worker: one product of two [2048, 2048] matrices."""
     import jax
     import jax.numpy as jnp
@@ -128,15 +160,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="steps of each, in turns, after the warm-up")
     parser.add_argument("--beside", metavar="FOLDER", help="a checkout of this library, timed as well")
     parser.add_argument("--worker", choices=WORKERS, help=argparse.SUPPRESS)
+    parser.add_argument("--decoder", action="store_true", help="a decoder alone, beside Llama")
     flags, bindings = parser.parse_known_args()
+    peer = "llama" if flags.decoder else "t5"
     if flags.worker:
-        WORKERS[flags.worker]([binding.removeprefix("--gin.") for binding in bindings])
+        WORKERS[flags.worker](peer, [binding.removeprefix("--gin.") for binding in bindings])
         return
     names = ["ours", "peak"]
     if importlib.util.find_spec("torch") and importlib.util.find_spec("transformers"):
         names.insert(1, "hugging face")
     else:
         print("torch and transformers are not installed: no peer in this table")
+    bindings = [*(["--decoder"] if flags.decoder else []), *bindings]
     workers = {name: Worker("train_step", name, bindings) for name in names}
     if flags.beside:
         workers["before"] = Worker("train_step", "ours", bindings, folder=flags.beside)

@@ -21,12 +21,14 @@ def pairs(layers: Tree, targets: Sequence[str], rank: int, key: jax.Array) -> tu
 
     Args:
       layers: {block: {weight: [layers, ...]}}.
-      targets: names of weights, in every block that has them.
+      targets: names of weights, in every block that has them, but experts, which are left as they are.
       rank: of the differences.
       key: of what starts random.
     """
     found: Tree = {}
     for block, weights in layers.items():
+        if block == "experts":
+            continue
         for name in targets:
             if name in weights:
                 key, own = jax.random.split(key)

@@ -13,7 +13,7 @@ from pangu_jax.planner.links import HOP_S, NODE_HOP_S
 from tpu_npu_backends.topologies import Nodes, Topology, Torus
 
 # The order in which axes take whole dimensions of a torus, as `mesh.rings` does; `fsdp` gets what is left.
-_URGENT = ("model", "sequence", "stage", "data")
+_URGENT = ("model", "expert", "sequence", "stage", "data")
 
 
 class Ring(NamedTuple):

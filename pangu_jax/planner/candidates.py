@@ -4,6 +4,7 @@ Divisors of the chips over the axes of the mesh, times the ways to carry a step 
 """
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,7 @@ class Candidates:
     stage: np.ndarray
     data: np.ndarray
     fsdp: np.ndarray
+    expert: np.ndarray
     model: np.ndarray
     sequence: np.ndarray
     schedule: np.ndarray
@@ -84,22 +86,23 @@ def divisors(number: int) -> list[int]:
     return small + [number // d for d in reversed(small) if d * d != number]
 
 
-def meshes(chips: int) -> Iterator[Mesh]:
-    """Every way to write the number of chips as a product over the axes."""
-    for stage in divisors(chips):
-        for data in divisors(chips // stage):
-            for fsdp in divisors(chips // stage // data):
-                for model in divisors(chips // stage // data // fsdp):
-                    sizes = (stage, data, fsdp, model, chips // (stage * data * fsdp * model))
-                    yield dict(zip(AXES, sizes, strict=True))
+def meshes(chips: int, experts: int = 1) -> Iterator[Mesh]:
+    """Every way to write the number of chips as a product over the axes, `expert` up to so many experts."""
+    for expert in divisors(math.gcd(chips, experts)):
+        for stage in divisors(chips // expert):
+            for data in divisors(chips // expert // stage):
+                for fsdp in divisors(chips // expert // stage // data):
+                    for model in divisors(rest := chips // expert // stage // data // fsdp):
+                        sizes = (stage, data, fsdp, expert, model, rest // model)
+                        yield dict(zip(AXES, sizes, strict=True))
 
 
 def cross(found: list[Mesh], batch_size: int, towers: int, fixed: Mapping[str, Any]) -> Candidates:
     """Each mesh in each way to carry a step out; what `fixed` names has that value only."""
-    sizes_Nx5 = np.array([list(mesh.values()) for mesh in found], np.int64).reshape(-1, len(AXES))
+    sizes_Nx6 = np.array([list(mesh.values()) for mesh in found], np.int64).reshape(-1, len(AXES))
     ways_Wx6 = np.array(list(_ways(batch_size, towers, fixed)), np.int64).reshape(-1, 6)
-    mesh = np.repeat(np.arange(len(sizes_Nx5)), len(ways_Wx6))
-    every = Candidates(mesh, *sizes_Nx5[mesh].T, *np.tile(ways_Wx6, (len(sizes_Nx5), 1)).T)
+    mesh = np.repeat(np.arange(len(sizes_Nx6)), len(ways_Wx6))
+    every = Candidates(mesh, *sizes_Nx6[mesh].T, *np.tile(ways_Wx6, (len(sizes_Nx6), 1)).T)
     piped = every.schedule > 0
     sharded = (every.zero == 3) | (every.fsdp > 1)  # without shards there is nothing to gather once
     crossing = (every.streams == 1) | (every.model > 1)  # or to cross without a tensor axis

@@ -18,9 +18,10 @@ def mesh_problem(model: PlannedModel, topology: Topology, mesh: Mesh) -> str | N
     for name, axis in layouts.divided_by(model.dimensions):
         if (size := model.dimensions[name]) % mesh[axis]:
             return f"{name.replace('_', ' ')} {size} is not divisible by any {axis} axis that is left"
-    shards = mesh["data"] * mesh["fsdp"]
+    shards = mesh["data"] * mesh["fsdp"] * mesh["expert"]
     if model.batch_size % shards:
-        return f"batch_size {model.batch_size} is not divisible by data x fsdp {shards}"
+        axes = "data x fsdp" if mesh["expert"] == 1 else "data x fsdp x expert"
+        return f"batch_size {model.batch_size} is not divisible by {axes} {shards}"
     return None
 
 
@@ -29,7 +30,7 @@ def divided(model: PlannedModel, c: Candidates, problems: Counter) -> Candidates
     piped = c.schedule > 0
     towers = len(model.shape.staged)
     rounds = np.where(c.schedule == 1, c.repeats, np.maximum(1, c.repeats // max(1, towers)))
-    parts = c.data * c.fsdp * c.microbatches * c.streams
+    parts = c.data * c.fsdp * c.expert * c.microbatches * c.streams
     examples, whole = model.batch_size / parts, model.batch_size % parts == 0
     rows = np.all([examples * t.tokens % (c.model * c.sequence) == 0 for t in model.shape.towers], axis=0)
     layers = np.all([t.layers % (c.stage * rounds) == 0 for t in model.shape.staged], axis=0)

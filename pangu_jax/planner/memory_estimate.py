@@ -7,7 +7,7 @@ import numpy as np
 
 from pangu_jax.planner.candidates import REMATS, SCHEDULES, Candidates
 from pangu_jax.planner.search_context import SearchContext
-from pangu_jax.workloads.shape import End, Tower
+from pangu_jax.workloads.shape import End, Product, Tower
 
 NONE, GPIPE, CIRCULAR, ONE_F_ONE_B = range(len(SCHEDULES))
 KEEP_ALL, DOTS, FULL, OFFLOAD = range(len(REMATS))
@@ -46,7 +46,24 @@ def stage_weights(context: SearchContext, c: Candidates) -> np.ndarray:
     shape = context.shape
     staged = sum(tower.layers * tower.parameters for tower in shape.staged)
     whole = shape.parameters - staged - sum(end.parameters for end in shape.ends)
-    return staged / c.stage + whole
+    return summed(c, (tower.layers * layer_weights(c, tower) for tower in shape.staged)) / c.stage + whole
+
+
+def layer_weights(c: Candidates, tower: Tower) -> np.ndarray:
+    """Parameters of a layer, of its experts those of one place along `expert`."""
+    return tower.parameters - tower.of_experts + tower.of_experts / c.expert
+
+
+def visits(c: Candidates, tower: Tower, product: Product) -> np.ndarray:
+    """Rows that a product's kernels find room for, of each example of the device.
+
+    Tokens of all places along `expert` come to each of them, and how many of a token's experts are there is
+    known only where every place has as many.
+    """
+    if product.experts == 1 or tower.routing is None or tower.routing.even:
+        return np.full(len(c), float(product.tokens))
+    here = np.minimum(tower.routing.active, tower.routing.experts / c.expert)
+    return product.tokens / tower.routing.active * here * c.expert
 
 
 def chunk_layers(context: SearchContext, c: Candidates, tower: Tower) -> np.ndarray:
@@ -93,12 +110,13 @@ def kept(context: SearchContext, c: Candidates, tower: Tower) -> dict[int, np.nd
     b, a, tq = context.examples(c), context.activation_bytes, c.model * c.sequence
     stream = residual(context, c, tower.tokens, tower.width)
     saved = [p for p in tower.products if p.saved]
-    products = sum(p.tokens * p.columns / (tq if p.split else c.sequence) for p in saved) * b * a
+    each = (visits(c, tower, p) * p.columns / (tq if p.split else c.sequence) for p in saved)
+    products = summed(c, each) * b * a
     attention = sum(n.queries * n.heads * (n.width * a + 4) for n in tower.attentions) * b / tq
     dots = tower.blocks * stream + products + attention
     entered = tower.blocks * stream * c.model  # normed, whole along `model`
     scores = summed(c, (_scores(context, c, n) for n in tower.attentions))
-    weights = np.where(c.fsdp > 1, a, 0.0) * tower.parameters / c.model
+    weights = np.where(c.fsdp > 1, a, 0.0) * layer_weights(c, tower) / c.model
     everything = dots + entered + tower.blocks * stream * 4 / a + products + scores + weights
     return {KEEP_ALL: everything, DOTS: dots, FULL: stream, OFFLOAD: stream}
 
@@ -149,7 +167,7 @@ def _activations(context: SearchContext, c: Candidates) -> np.ndarray:
 
 def _gathered(context: SearchContext, c: Candidates) -> np.ndarray:
     a = context.activation_bytes
-    largest = max(tower.parameters for tower in context.shape.towers) / c.model
+    largest = np.max([layer_weights(c, tower) for tower in context.shape.towers], axis=0) / c.model
     copies = np.where(c.fsdp > 1, context.efficiency.gathered, 1.0)
     once = (
         stage_weights(context, c) / c.model * (a + 8.0)
@@ -163,7 +181,8 @@ def _working(context: SearchContext, c: Candidates) -> np.ndarray:
     for tower in context.shape.towers:
         stream = residual(context, c, tower.tokens, tower.width)
         entered = stream * c.model
-        inner = max((p.tokens * p.columns for p in tower.products if p.split == "columns"), default=0)
+        wide = [visits(c, tower, p) * p.columns for p in tower.products if p.split == "columns"]
+        inner = np.max(wide, axis=0, initial=0) if wide else 0
         size = e.working * (entered + inner * b * a / (c.model * c.sequence)) / c.streams
         entered = residual(context, c, tower.memory_tokens, tower.memory_width) * c.model
         memory = 2 * entered  # and its gradient
@@ -171,8 +190,23 @@ def _working(context: SearchContext, c: Candidates) -> np.ndarray:
         again = np.where((c.remat == FULL) | (c.remat == OFFLOAD), kept(context, c, tower)[DOTS], 0.0)
         ticked = (c.remat == FULL) & (c.schedule != NONE)
         inputs = np.where(ticked, stream * chunk_layers(context, c, tower), 0.0)
-        found.append(size + memory + scores + again + inputs)
+        found.append(size + memory + scores + again + inputs + _visiting(context, c, tower))
     return np.max(found, axis=0)
+
+
+def _visiting(context: SearchContext, c: Candidates, tower: Tower) -> np.ndarray:
+    """What a layer with experts has of tokens: those of all places along `expert`, and a row for each visit.
+
+    Of both there are what goes in and what comes out, in the backward pass with their gradients.
+    """
+    visited = [p for p in tower.products if p.experts > 1 and p.split == "rows"]
+    if not visited:
+        return np.zeros(len(c))
+    everyones = (
+        residual(context, c, tower.tokens, tower.width) * c.model * np.where(c.expert > 1, c.expert, 0)
+    )
+    rows = visits(c, tower, visited[0]) * context.examples(c) / c.sequence
+    return (4 * everyones + 3 * rows * tower.width * context.activation_bytes) / c.streams
 
 
 def _tables(context: SearchContext, c: Candidates) -> np.ndarray:

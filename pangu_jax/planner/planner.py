@@ -113,7 +113,8 @@ class _Found:
 
 
 def _searched(model: PlannedModel, topology: Topology, fixed: Mapping[str, Any]) -> _Found:
-    every = [m for m in meshes(topology.chips) if all(m[axis] == fixed.get(axis, m[axis]) for axis in AXES)]
+    found = meshes(topology.chips, model.dimensions.get("expert", 1))
+    every = [m for m in found if all(m[axis] == fixed.get(axis, m[axis]) for axis in AXES)]
     problems: Counter = Counter()
     good = []
     for mesh in every:

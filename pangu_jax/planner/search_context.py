@@ -46,7 +46,7 @@ class SearchContext:
 
     def examples(self, c: Candidates) -> np.ndarray:
         """Of a microbatch, on a device's row of the mesh."""
-        return self.batch_size / (c.data * c.fsdp * c.microbatches)
+        return self.batch_size / (c.data * c.fsdp * c.expert * c.microbatches)
 
     @cached_property
     def _costs(self) -> dict[str, np.ndarray]:

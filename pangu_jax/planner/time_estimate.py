@@ -20,6 +20,7 @@ from pangu_jax.planner.memory_estimate import (
     ONE_F_ONE_B,
     chunk_layers,
     kept,
+    layer_weights,
     parts,
     payloads,
     positions,
@@ -165,7 +166,7 @@ def _layer(context: SearchContext, c: Candidates, tower: Tower) -> _Work:
     each = [n.shared * c.model if n.shared else 2 * n.heads * n.width for n in tower.attentions]
     sizes = [n.keys * n.windows * numbers for n, numbers in zip(tower.attentions, each, strict=True)]
     keys = sum(asked * size for asked, size in zip(gathered, sizes, strict=True)) * rows
-    weights = tower.parameters / c.model * context.activation_bytes
+    weights = layer_weights(c, tower) / c.model * context.activation_bytes
     in_layer = np.where(c.zero == 3, 3.0 + ticked + twice, 0.0)
     crossings = 4.0 + 2.0 * (repeated + twice) + entries
     if not tower.learns:  # state is not gathered before it is used
@@ -175,6 +176,8 @@ def _layer(context: SearchContext, c: Candidates, tower: Tower) -> _Work:
         {
             "model": gathers("model", whole, tower.blocks * crossings),
             "fsdp": gathers("fsdp", weights, in_layer),
+            # As a block is crossed into, by the rows of all places along the axis.
+            "expert": gathers("expert", whole * c.expert, crossings * (tower.routing is not None)),
             "sequence": gathers("sequence", keys, sum(gathered) * tower.passes),
         },
     )
@@ -187,7 +190,8 @@ def _compute(context: SearchContext, c: Candidates, tower: Tower) -> tuple[np.nd
     for product in tower.products:
         rows = product.rows / np.where(product.split == "rows", c.model, 1)
         columns = product.columns / np.where(product.split == "columns", c.model, 1)
-        seconds = _product(context, examples * product.tokens, rows, columns)
+        here = product.experts / np.where(product.experts > 1, c.expert, 1)
+        seconds = here * _product(context, examples * product.tokens / here, rows, columns)
         forward, backward = forward + seconds, backward + 2 * seconds
     for attention in tower.attentions:
         causal = 0.5 if attention.causal else 1.0
@@ -245,6 +249,9 @@ def _once(context: SearchContext, c: Candidates) -> _Work:
     layers = stage_weights(context, c) / c.model
     ends = sum(end.parameters / parts(c, end) for end in shape.ends)
     stored = (layers + ends) / c.fsdp
+    # To all weights but those of experts, `expert` is an axis of data.
+    experts = summed(c, (t.layers * t.of_experts / c.expert / c.stage for t in shape.staged)) / c.model
+    others = (layers - experts + ends) / c.fsdp
     fsdp, data = context.cost(c, "fsdp"), context.cost(c, "data")
     once = np.where(c.zero == 1, layers * 2 * a * fsdp.seconds_per_byte + 2 * fsdp.latency_s, 0.0)
     # Ends are gathered for each use of a microbatch, and their gradients scattered; in a pipeline once. Those
@@ -274,6 +281,7 @@ def _once(context: SearchContext, c: Candidates) -> _Work:
         {
             "fsdp": once + tables + exchanged(fsdp, 1),
             "data": added(data, stored) + exchanged(data, c.fsdp),
+            "expert": np.where(c.expert > 1, added(context.cost(c, "expert"), others), 0.0),
             "sequence": added(context.cost(c, "sequence"), stored),
             "stage": added(context.cost(c, "stage"), ends / c.fsdp),
         },

@@ -20,7 +20,7 @@ from pangu_jax.models.placement import OneDevice
 from pangu_jax.parallel import layout as layouts
 from pangu_jax.parallel import rules
 from pangu_jax.parallel.constraints import ConstraintPlacement
-from pangu_jax.parallel.layout import Layout
+from pangu_jax.parallel.layout import AXES, Layout
 from pangu_jax.parallel.mesh import RINGS, make_mesh
 from pangu_jax.parallel.rules import LogicalAxes
 from pangu_jax.workloads import RunContext, Tree
@@ -134,14 +134,13 @@ def without_pipeline(own: Layout, dimensions: Mapping[str, int]) -> Layout:
         fsdp *= folded
     elif data > 0:
         data *= folded
-    return Layout(data=data, fsdp=fsdp, model=own.model, compute_dtype=own.compute_dtype)
+    return Layout(data=data, fsdp=fsdp, expert=own.expert, model=own.model, compute_dtype=own.compute_dtype)
 
 
 def of_mesh(axes: Mapping[str, int]) -> Layout:
     """The layout of the mesh that a checkpoint was saved from, by the manifest's account of it."""
-    stage, data, model, sequence = (axes.get(name, 1) for name in ("stage", "data", "model", "sequence"))
-    fsdp = math.prod(axes.get(ring, 1) for ring in RINGS)
-    return Layout(stage=stage, data=data, fsdp=fsdp, model=model, sequence=sequence)
+    sizes: dict[str, Any] = {axis: axes.get(axis, 1) for axis in AXES}
+    return Layout(**sizes | {"fsdp": math.prod(axes.get(ring, 1) for ring in RINGS)})
 
 
 def of_trained(

@@ -154,9 +154,9 @@ def _import(flags: argparse.Namespace) -> Result:
 
 
 def _imported_language(source: str, run_dir: str) -> dict[str, Any]:
-    from pangu_jax.apps.language.conversion.openpangu import config as published
+    from pangu_jax.apps.language.conversion.openpangu import classes
 
-    if published.is_published(source):
+    if classes.is_published(source):
         from pangu_jax.apps.language.conversion.openpangu import importing as of_openpangu
 
         return of_openpangu.import_openpangu(source, run_dir)

@@ -15,6 +15,7 @@ class Product(NamedTuple):
       tokens: positions per example that are multiplied by it.
       split: which of the two widths is split by tensor parallelism; None where every device has it whole.
       saved: whether what comes out is kept when remat keeps products.
+      experts: matrices of these widths, of which a position visits some: `tokens` counts it once for each.
     """
 
     rows: int
@@ -22,10 +23,17 @@ class Product(NamedTuple):
     tokens: int
     split: Literal["rows", "columns"] | None
     saved: bool
+    experts: int = 1
 
     @property
     def parameters(self) -> int:
-        return self.rows * self.columns
+        """Of all experts."""
+        return self.rows * self.columns * self.experts
+
+    @property
+    def flops(self) -> float:
+        """Forward FLOPs per example, of the experts that are visited."""
+        return 2.0 * self.rows * self.columns * self.tokens
 
 
 class Attention(NamedTuple):
@@ -58,6 +66,20 @@ class Attention(NamedTuple):
         return 4.0 * self.heads * self.width * self.queries * self.keys * (0.5 if self.causal else 1.0)
 
 
+class Routing(NamedTuple):
+    """Experts of a layer.
+
+    Attributes:
+      experts: their number, which the mesh axis `expert` splits.
+      active: those that a position visits.
+      even: whether as many of them are in each part of the experts: one of each group.
+    """
+
+    experts: int
+    active: int
+    even: bool
+
+
 class Tower(NamedTuple):
     """Equal layers, one after the other.
 
@@ -73,6 +95,7 @@ class Tower(NamedTuple):
       memory_width: of that output.
       staged: whether a pipeline cuts it over its stages. One that is not is whole on every stage: before the
         first that is, each stage runs it on all microbatches; after it, on its share of them.
+      routing: of a layer with experts; its products with `experts` above 1 are theirs.
       learns: whether gradients go back through it; a teacher has a forward pass alone, and what it weighs is
         state and no parameters.
     """
@@ -88,6 +111,7 @@ class Tower(NamedTuple):
     memory_width: int = 0
     staged: bool = True
     learns: bool = True
+    routing: Routing | None = None
 
     @property
     def parameters(self) -> int:
@@ -95,9 +119,14 @@ class Tower(NamedTuple):
         return sum(product.parameters for product in self.products)
 
     @property
+    def of_experts(self) -> int:
+        """Of these parameters, those of experts."""
+        return sum(product.parameters for product in self.products if product.experts > 1)
+
+    @property
     def flops(self) -> float:
         """Forward FLOPs per example through one layer."""
-        products = sum(2.0 * product.parameters * product.tokens for product in self.products)
+        products = sum(product.flops for product in self.products)
         return products + sum(attention.flops for attention in self.attentions)
 
     @property

@@ -101,7 +101,7 @@ def test_compute_alone_never_beats_the_peak(microbatches):
 def test_a_predicted_step_is_the_same_in_every_process():
     """Sums over mesh axes go in the mesh's order: in that of a set, their last digits change by process."""
     work = time_estimate._Work(np.zeros(1), {})
-    for axes in (("model", "fsdp", "sequence"), ("stage",), ("fsdp", "data", "sequence", "stage")):
+    for axes in (("model", "fsdp", "sequence"), ("stage",), ("fsdp", "data", "expert", "sequence", "stage")):
         work = work.plus(time_estimate._Work(np.zeros(1), dict.fromkeys(axes, np.ones(1))))
     assert tuple(work.axes) == AXES
 

@@ -152,7 +152,7 @@ def untuned(found: Found, *, float32: bool = False) -> LoadedModel:
     opened = opening.restore(found, described, float32=float32)
     return LoadedModel(
         config,
-        opened.variables.params,
+        described.workload.evaluated(opened.variables).params,
         vocabulary,
         opened.manifest,
         causal_only=writes_causally(described.recipe),

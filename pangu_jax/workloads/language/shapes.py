@@ -3,7 +3,7 @@
 from pangu_jax.workloads.language.model.architecture import Architecture
 from pangu_jax.workloads.language.model.decoder import DecoderConfig
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
-from pangu_jax.workloads.shape import Attention, End, Product, Shape, Tower
+from pangu_jax.workloads.shape import Attention, End, Product, Routing, Shape, Tower
 
 
 def shape_of(model: Architecture, encoder: int, decoder: int) -> Shape:
@@ -16,23 +16,36 @@ def shape_of(model: Architecture, encoder: int, decoder: int) -> Shape:
 def _decoder(m: DecoderConfig, tokens: int) -> Shape:
     d = m.d_model
     projections, attention = _latent(m, tokens) if m.latent else _grouped(m, tokens)
-    products = (
-        *projections,
-        *[Product(d, m.d_ff, tokens, "columns", saved=True)] * (2 if m.gated else 1),
-        Product(m.d_ff, d, tokens, "rows", saved=False),
-    )
-    towers = (Tower("decoder", m.layers, tokens, d, products, (attention,), 2),)
+    dense = (*projections, *_feed_forward(d, m.d_ff, tokens, m.gated))
+    one = Tower("decoder", m.tower_layers, tokens, d, dense, (attention,), 2)
+    towers = (one,)
+    if e := m.experts:
+        products = (
+            *projections,
+            Product(d, e.experts, tokens, None, saved=False),
+            *_feed_forward(d, e.d_ff, e.active * tokens, True, e.experts),
+            *(_feed_forward(d, e.shared_d_ff, tokens, True) if e.shared_d_ff else ()),
+        )
+        routing = Routing(e.experts, e.active, even=e.router == "grouped")
+        before = one._replace(name="dense", layers=m.dense_layers, staged=False)
+        one = one._replace(products=products, routing=routing)
+        towers = (before, one) if m.dense_layers else (one,)
     embedding = End("embedding", m.vocab_size, d, tokens, "lookup", "rows")
     head = End("head", d, m.vocab_size, tokens, "product", "columns", m.loss_chunks, tied=m.tied_head)
     if not m.predictions:
         return Shape(towers, (embedding, head))
-    towers += (towers[0]._replace(name="prediction", layers=1, staged=False),)
+    towers += (one._replace(name="prediction", layers=1, staged=False),)
     further = (
         embedding._replace(name="prediction_embedding", tied=True),
         End("prediction_join", 2 * d, d, tokens, "product"),
         head._replace(name="prediction_head", tied=True),
     )
     return Shape(towers, (embedding, head, *further))
+
+
+def _feed_forward(d: int, width: int, tokens: int, gated: bool, experts: int = 1) -> tuple[Product, ...]:
+    widening = Product(d, width, tokens, "columns", saved=True, experts=experts)
+    return *[widening] * (2 if gated else 1), Product(width, d, tokens, "rows", saved=False, experts=experts)
 
 
 def _grouped(m: DecoderConfig, tokens: int) -> tuple[tuple[Product, ...], Attention]:
@@ -70,8 +83,7 @@ def _encoder_decoder(m: EncoderDecoderConfig, encoder: int, decoder: int) -> Sha
         return (
             Product(d, 3 * joined, tokens, "columns", saved=True),
             Product(joined, d, tokens, "rows", saved=False),
-            *[Product(d, m.d_ff, tokens, "columns", saved=True)] * (2 if m.gated else 1),
-            Product(m.d_ff, d, tokens, "rows", saved=False),
+            *_feed_forward(d, m.d_ff, tokens, m.gated),
         )
 
     cross = (

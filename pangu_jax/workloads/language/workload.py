@@ -1,9 +1,9 @@
 """Pangu NLP under the trainer: an encoder-decoder, or a decoder alone, over packed windows of a weighted
 mixture of tasks."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import gin
 import jax
@@ -37,6 +37,7 @@ from pangu_jax.workloads.language.model.decoder import DecoderConfig
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.workloads.language.model.forward import Forward, Payload
 from pangu_jax.workloads.language.model.token_loss import Loss
+from pangu_jax.workloads.language.protocols import Drawing, TextData, TokenData
 from pangu_jax.workloads.language.shapes import shape_of
 from pangu_jax.workloads.language.stored_vocabulary import FILE, StoredVocabulary
 from pangu_jax.workloads.shape import Shape
@@ -51,69 +52,6 @@ for _name, _config in CONFIGS.items():
     gin.external_configurable(_config, _name, module="pangu_jax.models")
 
 NGRAMS = ("unigram", "bigram")
-
-
-class TokenData(Protocol):
-    """What the workload needs of a corpus: windows of tokens with seqio's packed feature names."""
-
-    encoder_length: int
-    decoder_length: int
-
-    @property
-    def vocabulary_size(self) -> int:
-        """Token ids are below it."""
-        ...
-
-    @property
-    def task_names(self) -> tuple[str, ...]:
-        """The mixture's tasks, in the order of `task_id`."""
-        ...
-
-    def train_source(self, batch_size: int, seed: int, shift: int = 0) -> TrainStream:
-        """Endless batches of the mixture."""
-        ...
-
-    def validation_sources(self, batch_size: int) -> Mapping[str, Source]:
-        """A finite source for each task, from held-out documents."""
-        ...
-
-    def fingerprint(self) -> dict[str, str]:
-        """The vocabulary's hash."""
-        ...
-
-    def order(self) -> dict[str, str]:
-        """What decides the training stream besides its seed (see `Workload.order`)."""
-        ...
-
-
-@runtime_checkable
-class TextData(Protocol):
-    """What a corpus of text has besides: n-gram models to compare with, and what was made of the text."""
-
-    objectives: Mapping[str, object]  # in the order of `task_names`
-
-    def baselines(self, objective: str) -> dict[str, float]:
-        """Held-out nats per token of n-gram models on an objective's targets."""
-        ...
-
-    def use_of_text(self) -> tuple[Sequence[str], Sequence[Sequence[str | int | None]]]:
-        """Headings and rows: how much of the text was held out, trained on, seen by the vocabulary."""
-        ...
-
-
-@runtime_checkable
-class Drawing(Protocol):
-    """How tokens of a text are drawn, such as `pangu_jax.apps.language.decoding.settings.Sampling`."""
-
-    @property
-    def temperature(self) -> float:
-        """Divides the logits."""
-        ...
-
-    @property
-    def top_p(self) -> float:
-        """The share of the likeliest that is drawn from."""
-        ...
 
 
 @gin.configurable(module="pangu_jax.workloads.language")
@@ -164,17 +102,17 @@ class LanguageModel(PipelinedWorkload):
 
     def init(self, key: jax.Array) -> Variables:
         """Fresh fp32 parameters, and the state of routers."""
-        return Variables(architecture.init(self.model, key), self._of_experts(routed.fresh))
+        return Variables(architecture.init(self.model, key), self.fresh_extra())
 
     def logical_axes(self) -> Variables:
         """Logical axes of every parameter; the state of routers is whole everywhere."""
-        state = jax.eval_shape(lambda: self._of_experts(routed.fresh))
+        state = jax.eval_shape(self.fresh_extra)
         return Variables(architecture.axes(self.model), jax.tree.map(lambda _: (None, None), state))
 
-    def _of_experts(self, state: Callable[[int, ExpertsConfig], Tree]) -> Tree:
-        """{"experts": ...} of a model that has some."""
+    def fresh_extra(self) -> Tree:
+        """The state of routers before the first step; {} of a model without experts."""
         model = self.model
-        return {} if model.experts is None else {routed.KEY: state(model.tower_layers, model.experts)}
+        return {} if model.experts is None else {routed.KEY: routed.fresh(model.routed_layers, model.experts)}
 
     def dimensions(self) -> dict[str, int]:
         """What a layout must divide."""

@@ -126,6 +126,11 @@ class DecoderConfig:
         return self.layers - self.dense_layers
 
     @property
+    def routed_layers(self) -> int:
+        """Layers with experts, where there are some: those of the tower, then the block that predicts."""
+        return self.tower_layers + self.predictions
+
+    @property
     def width(self) -> int:
         """Width of one attention head: of its queries and keys, where values have another."""
         return self.latent.key if self.latent else self.head_dim or self.d_model // self.heads
@@ -211,7 +216,7 @@ class Prediction(nnx.Module):
         width = config.d_model
         self.token_norm, self.hidden_norm = RMSNorm(width), RMSNorm(width)
         self.join = normal(rngs, (width, 2, width), JOIN, fan_in=2 * width)
-        self.block = DecoderLayers(dataclasses.replace(config, layers=1), rngs)
+        self.block = DecoderLayers(dataclasses.replace(config, layers=1, dense_layers=0), rngs)
         self.norm = RMSNorm(width)
         # It is no layer of a tower that a pipeline cuts: every stage has it.
         for _, node in nnx.iter_graph(self.block):

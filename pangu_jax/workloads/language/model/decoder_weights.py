@@ -10,8 +10,10 @@ import jax.numpy as jnp
 
 from pangu_jax.models import attention, latent_cache, native
 from pangu_jax.models.parameters import Tree
+from pangu_jax.workloads.language.model import routed
 from pangu_jax.workloads.language.model.decoder import JOIN
 from pangu_jax.workloads.language.model.forward import Forward
+from pangu_jax.workloads.language.model.incremental_experts import experts_axes
 
 # Logical axes of the weights of a layer, in the form of `prepare`, and of those outside of the layers.
 LAYER_AXES = {
@@ -57,15 +59,14 @@ def prepare(forward: Forward, params: Tree) -> Tree:
     config, placement = forward.config, forward.placement
 
     def layer(tower: Tree, index: int) -> Tree:
-        own, cross, feed = (
+        own, cross, feed, routed_to = (
             jax.tree.map(lambda weight: weight[index], tower.get(block, {}))
-            for block in ("attention", "cross_attention", "feed_forward")
+            for block in ("attention", "cross_attention", "feed_forward", routed.KEY)
         )
-        weights = {
-            "out": own["out"],
-            "up": jnp.stack([feed[name].T for name in ("gate", "up") if name in feed]),
-            "down": feed["down"],
-        }
+        weights = {"out": own["out"]}
+        if feed:
+            weights["up"] = jnp.stack([feed[name].T for name in ("gate", "up") if name in feed])
+            weights["down"] = feed["down"]
         norms = {name: tower[name]["scale"][index] for name in tower if name.endswith("_norm")}
         if config.latent:
             latent, of_latents = latent_cache.prepare(own, config.latent)
@@ -89,6 +90,9 @@ def prepare(forward: Forward, params: Tree) -> Tree:
             for name in PACKED:
                 if name in weights:
                     weights[name] = native.pack(weights[name], PACKED[name], forward.weights)
+        if routed_to:
+            routed_to = routed.in_dtype(routed_to, forward.dtype)
+            weights[routed.KEY] = placement.stored(routed_to, experts_axes(config))
         return {**weights, **norms, **_biases(forward, own)}
 
     def predicting(own: Tree) -> Tree:
@@ -103,7 +107,10 @@ def prepare(forward: Forward, params: Tree) -> Tree:
     if has_kernels(forward):
         tables["head"] = native.pack(tables["head"], 1, forward.weights)
     return {
-        "layers": tuple(layer(params["decoder"], index) for index in range(config.decoder_layers)),
+        "layers": (
+            *(layer(params["dense"], index) for index in range(config.dense_layers)),
+            *(layer(params["decoder"], i) for i in range(config.decoder_layers - config.dense_layers)),
+        ),
         **tables,
         "norm": params["decoder_norm"]["scale"],
         **({"bias": params["decoder_bias"]["table"]} if "decoder_bias" in params else {}),

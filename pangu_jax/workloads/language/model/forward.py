@@ -123,7 +123,7 @@ class Forward:
             return begun
         if "dense" in params:
             begun = self._run("dense", 0, params["dense"], params, begun, batch, keys_B, 0)
-        return {**begun, routed.KEY: routed.nothing(config.tower_layers, config.experts)}
+        return {**begun, routed.KEY: routed.nothing(config.routed_layers, config.experts)}
 
     def _run(
         self,
@@ -187,14 +187,13 @@ class Forward:
         """The loss of what left the decoder's last layer, with that of the token after the next."""
         hidden = tuple(self._hidden(params, x_BxTxD) for x_BxTxD in payload["decoder"])
         loss = self._token_loss(params, hidden, batch)
-        if experts := self.config.experts:
-            loss = balanced(loss, payload[routed.KEY], experts.balance)
-        if not self.config.predictions:
-            return loss
-        further = prediction.one_further(batch)
-        hidden = prediction.hidden_states(self, params, hidden, further, self.config.epsilon)
-        predicted = self._token_loss(params, hidden, further)
-        return loss._replace(total=loss.total + self.config.prediction_weight * predicted.total)
+        totals = payload.get(routed.KEY)
+        if self.config.predictions:
+            further = prediction.one_further(batch)
+            hidden, totals = prediction.hidden_states(self, params, hidden, totals, further)
+            predicted = self._token_loss(params, hidden, further)
+            loss = loss._replace(total=loss.total + self.config.prediction_weight * predicted.total)
+        return balanced(loss, totals, self.config.experts.balance) if totals and self.config.experts else loss
 
     def _token_loss(self, params: Tree, hidden: Streams, batch: Batch) -> Loss:
         table_VxD = self._head(params)

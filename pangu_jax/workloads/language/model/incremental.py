@@ -30,10 +30,12 @@ from pangu_jax.models.feed_forward import ACTIVATIONS
 from pangu_jax.models.normalization import rms_norm
 from pangu_jax.models.parameters import Tree
 from pangu_jax.models.placement import LogicalAxes
+from pangu_jax.workloads.language.model import routed
 from pangu_jax.workloads.language.model.architecture import Architecture
 from pangu_jax.workloads.language.model.decoder_weights import gathered, has_kernels, times_weight
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.workloads.language.model.forward import Forward
+from pangu_jax.workloads.language.model.incremental_experts import visit
 
 KeyValue = tuple[jax.Array, jax.Array]  # keys [B, G, K, C] and values [B, G, C, K] of a layer's kv heads
 Cache = tuple[KeyValue | jax.Array, ...]  # of a layer of latent attention, latents and shared keys [B, C, E]
@@ -235,6 +237,10 @@ def through_layers(
             )
             x_DxR += leave(times("cross_out", attended_HxKxR))
 
+        if routed.KEY in layer:
+            normed_DxR = _norm(forward, x_DxR, layer["experts_norm"])
+            x_DxR += added(layer, routed.KEY, leave(visit(forward, layer[routed.KEY], normed_DxR, batch)))
+            continue
         halves = times("up", _norm(forward, x_DxR, layer["feed_forward_norm"]))
         act = ACTIVATIONS[config.activation]
         hidden_FxR = act(halves[0]) * halves[1] if config.gated else act(halves[0])

@@ -14,7 +14,9 @@ from pangu_jax.models.normalization import rms_norm
 from pangu_jax.models.parameters import Tree
 from pangu_jax.models.placement import Placement
 from pangu_jax.models.projection import project_back
-from pangu_jax.workloads.language.model.decoder import JOIN
+from pangu_jax.workloads.language.model import routed
+from pangu_jax.workloads.language.model.decoder import JOIN, DecoderConfig
+from pangu_jax.workloads.language.model.routed import RouterTotals
 
 if TYPE_CHECKING:
     from pangu_jax.workloads.language.model.forward import Forward, Streams
@@ -23,24 +25,28 @@ Batch = Mapping[str, jax.Array]
 
 
 def hidden_states(
-    forward: "Forward", params: Tree, hidden: "Streams", further: Batch, epsilon: float
-) -> "Streams":
-    """The module's final hidden states, scaled for the head; nothing is dropped.
+    forward: "Forward", params: Tree, hidden: "Streams", totals: RouterTotals | None, further: Batch
+) -> tuple["Streams", RouterTotals | None]:
+    """The module's final hidden states, scaled for the head, and totals with its own; nothing is dropped.
 
     Args:
       forward: the forward pass, whose table and layers' form it takes.
       params: all parameters.
       hidden: the decoder's final hidden states, rows of the residual stream.
+      totals: of the experts of all layers before its block, whose state is behind theirs.
       further: from `one_further`.
-      epsilon: of the norms.
     """
-    own, tower = params["prediction"], forward.config.towers.index("decoder")
+    config, own = forward.config, params["prediction"]
+    assert isinstance(config, DecoderConfig), "no other has one"
+    tower, epsilon = config.towers.index("decoder"), config.epsilon
     read = tuple(
         join(own, *pair, epsilon, forward.placement)
         for pair in zip(forward._embed(params, further, "decoder"), hidden, strict=True)
     )
-    payload = forward.run_tower(tower, own["block"], params, {"decoder": read}, further, None, 0)
-    return tuple(rms_norm(x_BxTxD, own["norm"]["scale"], epsilon) for x_BxTxD in payload["decoder"])
+    payload = {"decoder": read} if totals is None else {"decoder": read, routed.KEY: totals}
+    payload = forward.run_tower(tower, own["block"], params, payload, further, None, config.tower_layers)
+    hidden = tuple(rms_norm(x_BxTxD, own["norm"]["scale"], epsilon) for x_BxTxD in payload["decoder"])
+    return hidden, payload.get(routed.KEY)
 
 
 def join(

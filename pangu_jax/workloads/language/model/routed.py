@@ -73,9 +73,16 @@ def with_bias(params: Tree, state: Tree) -> Tree:
     """Parameters whose router has the state's bias, for use without the state."""
     if "bias" not in state:
         return params
-    experts = params["decoder"][KEY]
-    experts = experts | {"router_bias": experts["router_bias"] + state["bias"]}
-    return params | {"decoder": params["decoder"] | {KEY: experts}}
+
+    def with_rows(layers: Tree, bias_LxE: jax.Array) -> Tree:
+        return layers | {KEY: layers[KEY] | {"router_bias": layers[KEY]["router_bias"] + bias_LxE}}
+
+    count = params["decoder"][KEY]["router_bias"].shape[0]
+    params = params | {"decoder": with_rows(params["decoder"], state["bias"][:count])}
+    if "prediction" not in params:
+        return params
+    own = params["prediction"]
+    return params | {"prediction": own | {"block": with_rows(own["block"], state["bias"][count:])}}
 
 
 def in_dtype(layer: Tree, dtype: DTypeLike) -> Tree:

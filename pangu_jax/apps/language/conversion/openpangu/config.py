@@ -1,85 +1,28 @@
-"""config.json of a published Pangu model and `DecoderConfig`, each from the other.
+"""From config.json of a published Pangu model to `DecoderConfig`.
 
 What an entry means is from the published configuration classes; one that is not there has their default. The
 biases of attention are the exception: files say `bias`, and where none says it the tensors do.
 """
 
-import json
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any
 
+from pangu_jax.apps.language.conversion.openpangu.classes import (
+    DENSE,
+    PRO,
+    SIZES,
+    ULTRA,
+    architecture,
+    one_vocabulary,
+    require_read,
+)
 from pangu_jax.errors import UserError
+from pangu_jax.models.experts import ExpertsConfig
+from pangu_jax.models.latent_attention import LatentWidths
 from pangu_jax.runs.exchange import json_entries
 from pangu_jax.workloads.language.model.decoder import DecoderConfig
 
-
-class Kind(NamedTuple):
-    """A class of published models.
-
-    Attributes:
-      name: what people call it.
-      end: the token that ends a turn, where config.json does not say it.
-    """
-
-    name: str
-    end: int
-
-
-# By `architectures` of config.json.
-KINDS = {"PanguEmbeddedForCausalLM": Kind("openPangu-Embedded", 45892)}
-# Published too, and not read yet: what of them our decoder has no form for.
-REFUSED = {
-    "PanguProMoEForCausalLM": "its grouped experts",
-    "PanguProMoEV2ForCausalLM": "sinks and partial rotary positions",
-    "PanguUltraMoEForCausalLM": "latent attention and experts",
-    "OpenPanguV2ForCausalLM": "sparse attention, streams and convolutions",
-    "OpenPanguVLForConditionalGeneration": "its tower of pictures",
-}
-SIZES = {
-    "vocab_size": "vocab_size",
-    "hidden_size": "d_model",
-    "intermediate_size": "d_ff",
-    "num_attention_heads": "heads",
-    "num_key_value_heads": "kv_heads",
-    "num_hidden_layers": "layers",
-}
-QUANTISED = ("quantization_config", "quantize", "quant_method")
-
-
-def architecture(theirs: Mapping[str, Any]) -> str | None:
-    """The published class that config.json names; None where it names another's."""
-    named = theirs.get("architectures")
-    first = named[0] if isinstance(named, list) and named else None
-    return first if first in KINDS or first in REFUSED else None
-
-
-def is_published(source: str | Path) -> bool:
-    """Whether a folder's config.json names a published Pangu class; what is wrong with it is said later."""
-    try:
-        found = json.loads((Path(source) / "config.json").read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(found, dict) and architecture(found) is not None
-
-
-def require_read(theirs: Mapping[str, Any], where: str) -> Kind:
-    """The class of a model that can be imported; UserError for another."""
-    named = architecture(theirs)
-    if named in REFUSED:
-        raise UserError(
-            f"{where}: {named} cannot be imported: {REFUSED[named]} are not built here; "
-            f"{', '.join(KINDS)} can"
-        )
-    if named not in KINDS:
-        raise UserError(f"{where}: architectures {theirs.get('architectures')!r} is no published Pangu model")
-    for entry in QUANTISED:
-        if theirs.get(entry):
-            raise UserError(
-                f"{where}: {entry} says that its weights are quantised; only bf16, fp16 and fp32 are read: "
-                "bring the folder without quantisation"
-            )
-    return KINDS[named]
+Fields = Callable[[], dict[str, Any]]
 
 
 def to_ours(theirs: Mapping[str, Any], where: str, biases: bool, own_head: bool) -> DecoderConfig:
@@ -94,6 +37,7 @@ def to_ours(theirs: Mapping[str, Any], where: str, biases: bool, own_head: bool)
       UserError: an entry is missing or says what our decoder cannot be, or contradicts the tensors.
     """
     require_read(theirs, where)
+    theirs = one_vocabulary(theirs, where)
     sizes: dict[str, Any] = {ours: _size(theirs, name, where) for name, ours in SIZES.items()}
     if (said := _said(theirs, ("bias", "attention_bias", "qkv_bias"))) is not None and said != biases:
         have = "have" if biases else "have none of"
@@ -116,49 +60,75 @@ def to_ours(theirs: Mapping[str, Any], where: str, biases: bool, own_head: bool)
         raise UserError(f"{where}: hidden_act is {act!r}; published models have 'silu'")
     if scaling := _scaling(theirs):
         raise UserError(f"{where}: rope scaling {scaling!r} is not built here; published models have none")
-    head_dim, theta = _optional_size(theirs, "head_dim", where), _theta(theirs, where)
-    epsilon = json_entries.epsilon(theirs, "rms_norm_eps", 1e-5, where)
+    own = {DENSE: _dense, PRO: _pro, ULTRA: _ultra}[str(architecture(theirs))](theirs, where)
+    theta, epsilon = _theta(theirs, where), json_entries.epsilon(theirs, "rms_norm_eps", 1e-5, where)
     try:
+        made = own()
         return DecoderConfig(
-            **sizes,
-            head_dim=head_dim,
-            biases=biases,
-            rope_theta=theta,
-            epsilon=epsilon,
-            tied_head=bool(tied),
+            **{**sizes, **made}, biases=biases, rope_theta=theta, epsilon=epsilon, tied_head=bool(tied)
         )
     except ValueError as error:
         raise UserError(f"{where}: {error}; copy the file again") from None
 
 
-def to_theirs(config: DecoderConfig, kept: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """config.json of a model; `kept` is the one that it was imported with, whose other entries stay.
-
-    Raises:
-      UserError: no published class has a way to say this.
-    """
-    for name, wanted in {"activation": "silu", "gated": True, "sandwich": False}.items():
-        if (value := getattr(config, name)) != wanted:
-            raise UserError(
-                f"{where}: Decoder.{name} is {value!r}, and PanguEmbeddedForCausalLM has {wanted!r}: "
-                "only models of its formulation can be exported"
-            )
-    described = {theirs: getattr(config, ours) for theirs, ours in SIZES.items()}
-    described |= {"rms_norm_eps": config.epsilon, "tie_word_embeddings": config.tied_head}
-    described |= {"bias": config.biases, "rope_theta": config.rope_theta, "hidden_act": "silu"}
-    if "rope_theta" not in kept and "rope_parameters" in kept:
-        described.pop("rope_theta")
-        described["rope_parameters"] = {**kept["rope_parameters"], "rope_theta": config.rope_theta}
-    if config.head_dim is not None or "head_dim" in kept:
-        described["head_dim"] = config.width
-    fresh = {"architectures": ["PanguEmbeddedForCausalLM"], "model_type": "PanguEmbedded"}
-    # What the file had not said stays unsaid where it is the default that we read it with.
-    silent = {
-        name for name in ("bias", "hidden_act", "rms_norm_eps", "tie_word_embeddings") if name not in kept
+def _dense(theirs: Mapping[str, Any], where: str) -> Fields:
+    found = {
+        "d_ff": _size(theirs, "intermediate_size", where),
+        "kv_heads": _size(theirs, "num_key_value_heads", where),
+        "head_dim": _optional_size(theirs, "head_dim", where),
     }
-    if kept:
-        described = {name: value for name, value in described.items() if name not in silent}
-    return {**fresh, **kept, **described}
+    return lambda: found
+
+
+def _pro(theirs: Mapping[str, Any], where: str) -> Fields:
+    if theirs.get("mlp_only_layers"):
+        raise UserError(f"{where}: mlp_only_layers are not built here; the published model has none")
+    experts = {
+        "experts": _size(theirs, "num_experts", where),
+        "active": _size(theirs, "num_experts_per_tok", where),
+        "d_ff": _size(theirs, "moe_intermediate_size", where),
+        "shared_d_ff": _optional_size(theirs, "shared_expert_intermediate_size", where) or 0,
+        "balance": float(theirs.get("router_aux_loss_coef", 0.001)),
+    }
+    heads = {
+        "kv_heads": _size(theirs, "num_key_value_heads", where),
+        "head_dim": _optional_size(theirs, "head_dim", where),
+    }
+    return lambda: {**heads, "experts": ExpertsConfig(router="grouped", **experts)}
+
+
+def _ultra(theirs: Mapping[str, Any], where: str) -> Fields:
+    if theirs.get("norm_topk_prob") is False:
+        raise UserError(f"{where}: norm_topk_prob false is not built here; the published model norms them")
+    if (groups := theirs.get("n_group") or 1) != 1:
+        raise UserError(f"{where}: n_group {groups} is not built here; the published model has none")
+    latent = {
+        "rank": _size(theirs, "kv_lora_rank", where),
+        "query_rank": _optional_size(theirs, "q_lora_rank", where),
+        "plain": _size(theirs, "qk_nope_head_dim", where),
+        "rotary": _size(theirs, "qk_rope_head_dim", where),
+        "value": _size(theirs, "v_head_dim", where),
+        "interleaved": bool(theirs.get("rope_interleave", True)),
+    }
+    width = _size(theirs, "moe_intermediate_size", where)
+    experts = {
+        "experts": _size(theirs, "n_routed_experts", where),
+        "active": _size(theirs, "num_experts_per_tok", where),
+        "d_ff": width,
+        "shared_d_ff": width * int(theirs.get("n_shared_experts") or 0),
+        "factor": json_entries.epsilon(theirs, "routed_scaling_factor", 2.5, where),
+    }
+    found = {
+        "d_ff": _size(theirs, "intermediate_size", where),
+        "dense_layers": int(theirs.get("first_k_dense_replace") or 0),
+        "predictions": int(theirs.get("num_nextn_predict_layers") or 0),
+        "sandwich": theirs.get("sandwich_norm", True) is not False,
+    }
+    return lambda: {
+        **found,
+        "latent": LatentWidths(**latent),
+        "experts": ExpertsConfig(router="sigmoid", **experts),
+    }
 
 
 def _said(theirs: Mapping[str, Any], names: tuple[str, ...]) -> bool | None:

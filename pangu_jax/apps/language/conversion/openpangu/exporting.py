@@ -13,7 +13,7 @@ import numpy as np
 from data_pipelines.text.vocabulary import Vocabulary
 from data_pipelines.text.vocabulary.as_published import is_published, original
 from pangu_jax.apps.language import loaded, loading
-from pangu_jax.apps.language.conversion.openpangu import config as configs
+from pangu_jax.apps.language.conversion.openpangu import described as descriptions
 from pangu_jax.apps.language.conversion.openpangu import tensors
 from pangu_jax.apps.language.conversion.openpangu.importing import KEY, TOKENIZER
 from pangu_jax.errors import UserError
@@ -45,7 +45,7 @@ def export_openpangu(found: Found, out: Path, shard_gb: float) -> dict[str, Any]
     config, vocabulary, ours = _opened(found)
     kept = found.manifest.get(KEY, {})
     files = kept.get("files", {})
-    described = configs.to_theirs(config, files.get("config.json", {}), where)
+    described = descriptions.to_theirs(config, files.get("config.json", {}), where)
     content = vocabulary.file.read_bytes()
     if not is_published(content):
         raise UserError(
@@ -54,12 +54,15 @@ def export_openpangu(found: Found, out: Path, shard_gb: float) -> dict[str, Any]
         )
     with folders.made(out, "--out") as unfinished:
         shards, dtypes = Shards(unfinished, int(shard_gb * 1e9)), set()
-        for each in parts.array_by_array(tensors.table(config)):
+        copied = {tensors.copies(config)[name]: name for name in kept.get("copies", ())}
+        for each in parts.array_by_array(tensors.table(config, kept.get("corrected", True))):
             tensor = parts.written(each, ours)
             if each.name in kept.get("dtypes", {}):
                 tensor = tensor.astype(DTYPES[kept["dtypes"][each.name]])
             dtypes.add(NAMES[tensor.dtype])
             shards.add(each.name, tensor)
+            if each.name in copied:
+                shards.add(copied[each.name], tensor.copy())
         if kept.get("frequencies"):
             for layer in range(config.layers):
                 shards.add(tensors.LAYER.format(layer) + tensors.FREQUENCIES, _bits(kept["frequencies"]))

@@ -1,15 +1,17 @@
 """From the folder of a published Pangu model to a run directory: its recipe, vocabulary and step 0."""
 
 import dataclasses
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from data_pipelines.text.vocabulary import PublishedIds, Vocabulary, published
 from pangu_jax import recipes
-from pangu_jax.apps.language.conversion.openpangu import checklist, tensors
+from pangu_jax.apps.language.conversion.openpangu import checklist, classes, tensors
 from pangu_jax.apps.language.conversion.openpangu import config as configs
 from pangu_jax.errors import UserError
 from pangu_jax.models.parameters import Tree
@@ -22,6 +24,8 @@ from pangu_jax.runs.run_directory import RunDirectory
 from pangu_jax.workloads.language.model import architecture
 from pangu_jax.workloads.language.model.decoder import DecoderConfig
 from pangu_jax.workloads.language.stored_vocabulary import FILE as VOCABULARY
+from pangu_jax.workloads.language.stored_vocabulary import StoredVocabulary
+from pangu_jax.workloads.language.workload import LanguageModel
 
 KEY = "openpangu"  # of the manifest: what an export needs to give back what was there
 TOKENIZER = "tokenizer.model"
@@ -32,6 +36,7 @@ LICENCE = (
     "its licence (OPENPANGU MODEL LICENSE 1.0, in its folder): no use or download in the European Union; "
     'products say "Powered by openPangu" and pass its notices on'
 )
+NESTED = {"experts": "Experts", "latent": "LatentAttention"}  # as recipes name them
 SAME = 1e-6  # relative, of frequencies that were rounded elsewhere
 
 RECIPE = """\
@@ -61,15 +66,19 @@ class ImportableDecoder(NamedTuple):
       kept: name -> entries of its JSON files.
       config: what they mean.
       tensors: its tensors.
+      table: those that are read.
+      copies: names of those that are others once more.
       vocabulary: content of the run's vocabulary.model.
       frequencies: fp32 [head / 2], as its files hold them; None where they do not.
       notes: what a person should know, a line each.
     """
 
-    kind: configs.Kind
+    kind: classes.Kind
     kept: dict[str, dict[str, Any]]
     config: DecoderConfig
     tensors: Tensors
+    table: list[parts.ForeignTensor]
+    copies: list[str]
     vocabulary: bytes
     frequencies: np.ndarray | None
     notes: tuple[str, ...]
@@ -101,6 +110,8 @@ def import_openpangu(source: str | Path, run_dir: str | Path) -> dict[str, Any]:
             KEY: {
                 "files": found.kept,
                 "dtypes": _mixed_dtypes(found),
+                "copies": found.copies,
+                "corrected": any(each.name.endswith(tensors.CORRECTION) for each in found.table),
                 "frequencies": None
                 if found.frequencies is None
                 else found.frequencies.view(np.uint32).tolist(),
@@ -108,14 +119,15 @@ def import_openpangu(source: str | Path, run_dir: str | Path) -> dict[str, Any]:
         }
         params = read(found)
         with Checkpoints(directory.checkpoints) as checkpoints:
-            checkpoints.save(0, {"params": params}, manifest)
+            extra = LanguageModel(found.config, StoredVocabulary(partial)).fresh_extra()
+            checkpoints.save(0, {"params": params, **({"extra": extra} if extra else {})}, manifest)
         leaves = jax.tree.leaves(params)
     return {
         "run_dir": str(run_dir),
         "model_type": found.kind.name,
         "parameters": sum(leaf.size for leaf in leaves),
         "bytes": sum(leaf.nbytes for leaf in leaves),
-        "dtypes": sorted({found.tensors.dtypes[each.name] for each in tensors.table(found.config)}),
+        "dtypes": sorted({found.tensors.dtypes[each.name] for each in found.table}),
         "vocabulary_ids": vocabulary.size,
         "rows": found.config.vocab_size,
         "notes": list(found.notes),
@@ -131,7 +143,7 @@ def examine(source: Path) -> ImportableDecoder:
     where = str(source / "config.json")
     kept = {name: entries(source / name) for name in KEPT if (source / name).is_file()}
     theirs = kept["config.json"] if "config.json" in kept else entries(source / "config.json")
-    kind = configs.require_read(theirs, where)
+    kind = classes.require_read(theirs, where)
     if not (source / TOKENIZER).is_file():
         raise UserError(f"{source} has no {TOKENIZER}; copy it from where the model came from")
     compared = checklist.check(source)
@@ -141,7 +153,9 @@ def examine(source: Path) -> ImportableDecoder:
     frequencies = _frequencies(held, of_layers, config)
     for name in of_layers:
         del held.shapes[name]
-    parts.require_same(held, tensors.table(config), f"a {kind.name} of this config.json")
+    copies = _equal(held, tensors.copies(config))
+    table = tensors.table(config, corrected=any(name.endswith(tensors.CORRECTION) for name in held.shapes))
+    parts.require_same(held, table, f"a {kind.name} of this config.json")
     end = theirs.get("eos_token_id", kind.end)
     ids = PublishedIds(start=START, end=end if type(end) is int else kind.end, pad=PAD)
     vocabulary = published((source / TOKENIZER).read_bytes(), ids)
@@ -154,7 +168,7 @@ def examine(source: Path) -> ImportableDecoder:
     notes = [LICENCE]
     if compared:
         notes.insert(0, f"{compared} files are those of {checklist.FILE}")
-    return ImportableDecoder(kind, kept, config, held, vocabulary, frequencies, tuple(notes))
+    return ImportableDecoder(kind, kept, config, held, table, copies, vocabulary, frequencies, tuple(notes))
 
 
 def read(found: ImportableDecoder) -> Tree:
@@ -162,10 +176,26 @@ def read(found: ImportableDecoder) -> Tree:
     shapes = jax.eval_shape(lambda: architecture.init(found.config, jax.random.key(0)))
     arrays = {path: leaf.shape for path, leaf in parts.by_path(shapes).items()}
     placed = {}
-    for path, array in parts.one_by_one(found.tensors, tensors.table(found.config), arrays):
+    for path, array in parts.one_by_one(found.tensors, found.table, arrays):
         # Orbax would copy NumPy's arrays all at once when it saves; those of a device it need not.
         placed[path] = jax.device_put(array).block_until_ready()
-    return parts.nested({path: placed[path] for path in arrays})
+    # A correction bias that the files do not have moves nothing.
+    return parts.nested({path: placed.get(path, jnp.zeros(shape)) for path, shape in arrays.items()})
+
+
+def _equal(held: Tensors, copies: Mapping[str, str]) -> list[str]:
+    """The copies of other tensors, which are left out; UserError where one is none."""
+    there = [name for name in copies if name in held.shapes]
+    for name, other in copies.items():
+        if name not in there:
+            continue
+        if other not in held.shapes or not held.equal(name, other):
+            raise UserError(
+                f"{held.folder}: {name} is no copy of {other}, as published: a module that predicts further "
+                "has the model's table and head here"
+            )
+        del held.shapes[name]
+    return there
 
 
 def _frequencies(held: Tensors, names: list[str], config: DecoderConfig) -> np.ndarray | None:
@@ -190,17 +220,27 @@ def _frequencies(held: Tensors, names: list[str], config: DecoderConfig) -> np.n
 
 def _mixed_dtypes(found: ImportableDecoder) -> dict[str, str]:
     """Their dtypes, where they are not the same for all."""
-    dtypes = {each.name: found.tensors.dtypes[each.name] for each in tensors.table(found.config)}
+    dtypes = {each.name: found.tensors.dtypes[each.name] for each in found.table}
     return dtypes if len(set(dtypes.values())) > 1 else {}
 
 
 def _recipe(config: DecoderConfig, vocabulary: Path, directory: RunDirectory) -> str:
     """The resolved recipe, written to the run directory: training and tuning can continue from it."""
-    fields = dataclasses.fields(config)
-    model = "\n".join(f"Decoder.{field.name} = {getattr(config, field.name)!r}" for field in fields)
+    model = "\n".join(_bindings("Decoder", config))
     directory.write_recipe(RECIPE.format(vocabulary=str(vocabulary), model=model))
     recipe = recipes.load([directory.recipe], function=functions.TRAIN)
     recipes.require_valid(recipe)
     text = recipes.dump(recipe)
     directory.write_recipe(text)
     return text
+
+
+def _bindings(name: str, config: Any) -> Iterator[str]:
+    """The lines of a recipe that make a configuration, and those in it."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            nested = NESTED[field.name]
+            yield from _bindings(nested, value)
+            value = f"@{nested}()"
+        yield f"{name}.{field.name} = {value if str(value).startswith('@') else repr(value)}"

@@ -17,6 +17,38 @@ KINDS: dict[str, dict[str, Any]] = {
     "7b": {"tie_word_embeddings": False, "head_dim": 24, "rope_theta": 16e6},
     "1b": {"tie_word_embeddings": True, "rope_theta": 4e6},
 }
+PRO = {
+    "architectures": ["PanguProMoEForCausalLM"],
+    "model_type": "PanguProMoE",
+    "tie_word_embeddings": False,
+    "rope_theta": 16e6,
+    "num_experts": 8,
+    "num_experts_per_tok": 4,
+    "moe_intermediate_size": 24,
+    "shared_expert_intermediate_size": 40,
+}
+ULTRA = {
+    "architectures": ["PanguUltraMoEForCausalLM"],
+    "model_type": "pangu_ultra_moe",
+    "bias": False,
+    "tie_word_embeddings": False,
+    "rope_theta": 25.6e6,
+    "num_hidden_layers": 3,
+    "attention_q_lora_dim": 24,
+    "attention_kv_lora_dim": 16,
+    "attention_qk_dim": 12,
+    "attention_qk_rope_dim": 8,
+    "attention_v_dim": 10,
+    "num_routed_experts": 8,
+    "num_shared_experts": 1,
+    "num_experts_per_tok": 4,
+    "moe_intermediate_size": 24,
+    "routed_scaling_factor": 2.5,
+    "num_dense_layers": 1,
+    "num_mtp_layers": 1,
+    "sandwich_norm": True,
+}
+ROUTED = {"pro": PRO, "ultra": ULTRA}
 ROWS = 512
 
 
@@ -40,12 +72,14 @@ def config_of(kind: str, end: int | None = None) -> dict[str, Any]:
         "rms_norm_eps": 1e-5,
         "torch_dtype": "float32",
         "vocab_size": ROWS,
-        **KINDS[kind],
+        **(KINDS | ROUTED)[kind],
     }
 
 
 def tensors_of(kind: str) -> Tensors:
     """Weights by the published names, drawn; biases are none of them 0, which would hide one forgotten."""
+    if kind in ROUTED:
+        return drawn_like(routed_shapes(kind))
     config = config_of(kind)
     d, f, width = config["hidden_size"], config["intermediate_size"], config.get("head_dim", 16)
     heads, kv = config["num_attention_heads"] * width, config["num_key_value_heads"] * width
@@ -62,6 +96,71 @@ def tensors_of(kind: str) -> Tensors:
             shapes[f"{name}{norm}.weight"] = (d,)
     if not config["tie_word_embeddings"]:
         shapes["lm_head.weight"] = ROWS, d
+    return drawn_like(shapes)
+
+
+def feed_forward(name: str, d: int, f: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of one."""
+    return {
+        f"{name}{part}_proj.weight": (d, f) if part == "down" else (f, d) for part in ("gate", "up", "down")
+    }
+
+
+def routed_shapes(kind: str) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of what Pro MoE and Ultra have."""
+    c = config_of(kind)
+    d, heads, layers = c["hidden_size"], c["num_attention_heads"], c["num_hidden_layers"]
+    shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (ROWS, d), "model.norm.weight": (d,)}
+    shapes["lm_head.weight"] = ROWS, d
+    ultra = kind == "ultra"
+    for layer in range(layers + c.get("num_mtp_layers", 0)):
+        name = f"model.layers.{layer}."
+        own = f"{name}self_attn."
+        norms = ["input_layernorm", "post_attention_layernorm"]
+        if ultra:
+            read, rank, rope = (
+                c["attention_q_lora_dim"],
+                c["attention_kv_lora_dim"],
+                c["attention_qk_rope_dim"],
+            )
+            plain, value = c["attention_qk_dim"], c["attention_v_dim"]
+            shapes |= {
+                f"{own}q_a_proj.weight": (read, d),
+                f"{own}q_a_layernorm.weight": (read,),
+                f"{own}q_b_proj.weight": (heads * (plain + rope), read),
+                f"{own}kv_a_proj_with_mqa.weight": (rank + rope, d),
+                f"{own}kv_a_layernorm.weight": (rank,),
+                f"{own}kv_b_proj.weight": (heads * (plain + value), rank),
+                f"{own}o_proj.weight": (d, heads * value),
+            }
+            norms += ["pre_mlp_layernorm", "post_mlp_layernorm"]
+        else:
+            for part, size in {"q": d, "k": d // 2, "v": d // 2, "o": d}.items():
+                shapes[f"{own}{part}_proj.weight"] = size, d
+                shapes[f"{own}{part}_proj.bias"] = (size,)
+        for norm in norms:
+            shapes[f"{name}{norm}.weight"] = (d,)
+        if layer < c.get("num_dense_layers", 0):
+            shapes |= feed_forward(f"{name}mlp.", d, c["intermediate_size"])
+            continue
+        shapes[f"{name}mlp.gate.weight"] = 8, d
+        if ultra:
+            shapes[f"{name}mlp.gate.e_score_correction_bias"] = (8,)
+        else:
+            shapes[f"{name}mlp.router_scale"] = 1, 8
+        for expert in range(8):
+            shapes |= feed_forward(f"{name}mlp.experts.{expert}.", d, c["moe_intermediate_size"])
+        shared = (f"{name}mlp.shared_experts.", 24) if ultra else (f"{name}mlp.shared_expert.", 40)
+        shapes |= feed_forward(shared[0], d, shared[1])
+    if ultra:
+        name = f"model.layers.{layers}."
+        shapes |= {f"{name}{norm}.weight": (d,) for norm in ("enorm", "hnorm", "shared_head.norm")}
+        shapes[f"{name}eh_proj.weight"] = d, 2 * d
+    return shapes
+
+
+def drawn_like(shapes: dict[str, tuple[int, ...]]) -> Tensors:
+    """Weights of these shapes."""
     rng = np.random.default_rng(7)
 
     def drawn(name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -69,13 +168,20 @@ def tensors_of(kind: str) -> Tensors:
             return rng.normal(0, shape[1] ** -0.5, shape)
         return rng.normal(1 if "norm" in name else 0, 0.2, shape)
 
-    return {name: drawn(name, shape).astype(np.float32) for name, shape in shapes.items()}
+    found = {name: drawn(name, shape).astype(np.float32) for name, shape in shapes.items()}
+    name = f"model.layers.{ULTRA['num_hidden_layers']}."
+    if f"{name}enorm.weight" in found:  # published once more
+        found[f"{name}embed_tokens.weight"] = found["model.embed_tokens.weight"]
+        found[f"{name}shared_head.head.weight"] = found["lm_head.weight"]
+    return found
 
 
 def frequencies(kind: str) -> Tensors:
     """What the published files have besides parameters, in every layer."""
     config = config_of(kind)
     width = config.get("head_dim", 16)
+    if kind == "ultra":
+        return {}
     inverse = 1.0 / config["rope_theta"] ** (np.arange(0, width, 2) / width)
     layers = range(config["num_hidden_layers"])
     return {f"model.layers.{n}.self_attn.rotary_emb.inv_freq": inverse.astype(np.float32) for n in layers}

@@ -28,11 +28,18 @@ def imported(tmp_path, kind="7b", dtype=np.float32, **how):
     return folder, tmp_path / "run"
 
 
-@pytest.mark.parametrize(("kind", "dtype"), [("7b", ml_dtypes.bfloat16), ("1b", np.float32)])
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [("7b", ml_dtypes.bfloat16), ("1b", np.float32), ("pro", np.float32), ("ultra", np.float32)],
+)
 def test_there_and_back(tmp_path, capsys, kind, dtype):
     folder, run = imported(tmp_path, kind, dtype)
     said = capsys.readouterr().out
-    assert "openPangu-Embedded" in said and "Powered by openPangu" in said and "European Union" in said
+    assert (
+        importing.examine(folder).kind.name in said
+        and "Powered by openPangu" in said
+        and "European Union" in said
+    )
     out = tmp_path / "out"
     assert cli.main(["checkpoint", "export", "--format", "hf", "--run_dir", str(run), "--out", str(out)]) == 0
     theirs, ours = held(folder), held(out)
@@ -46,8 +53,9 @@ def test_there_and_back(tmp_path, capsys, kind, dtype):
     assert again.config == importing.examine(folder).config
 
 
-def test_generates(tmp_path, capsys):
-    _, run = imported(tmp_path)
+@pytest.mark.parametrize("kind", ["7b", "pro", "ultra"])
+def test_generates(tmp_path, capsys, kind):
+    _, run = imported(tmp_path, kind)
     capsys.readouterr()
     command = ["generate", "--run_dir", str(run), "--prompt", "你好", "--max_tokens", "8", "--json", "-"]
     assert cli.main(command) == 0
