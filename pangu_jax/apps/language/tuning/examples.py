@@ -146,8 +146,8 @@ def prompt_ids(config: Architecture, length: int) -> np.ndarray:
 
 
 def with_prompt(config: Architecture, asked: Sequence[Labelled], length: int) -> list[Labelled]:
-    """Examples with a soft prompt before the encoder's tokens, or before the prefix where there is no encoder;
-    not those that hold one already."""
+    """Examples with a soft prompt before the encoder's tokens, or the prefix where there is no encoder; not
+    those that hold one already."""
     prompt, alone = prompt_ids(config, length), "encoder" not in config.towers
 
     def prompted(query: Query) -> Query:
