@@ -138,3 +138,13 @@ def test_samples_go_on_from_the_first_half_of_a_text(start):
     row = packing.assemble(examples, 0, 12, start)
     prompts, references = samples._first_examples({name: x[None] for name, x in row.items()}, start)
     assert prompts[0].tolist() == [5, 0] and references[0].tolist() == [7, 8, 9]
+
+
+def test_a_text_may_be_as_long_as_its_model_thinks(generator, monkeypatch):
+    opened = []
+    monkeypatch.setattr(generator, "_open", lambda *about: opened.append(about[2]) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        generator.generate(asked([60]), Greedy(), 32768)
+    assert opened == [32768] and queries.round_up(32768) == 32768
+    with pytest.raises(UserError, match="between 1 and 32768, got 32769"):
+        generator.generate(asked([60]), Greedy(), 32769)
