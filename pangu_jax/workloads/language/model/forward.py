@@ -102,7 +102,7 @@ class Forward:
             return self._begun(params, batch, self.config.towers[0], keys_B)
         scale_D = params["encoder_norm"]["scale"]
         memory = tuple(self._norm(x_BxSxD, scale_D) for x_BxSxD in payload["encoder"])
-        return {"encoder": memory, "decoder": self._embed(params, batch, "decoder")}
+        return {"encoder": memory, "decoder": self.embed(params, batch, "decoder")}
 
     def run_tower(
         self,
@@ -118,7 +118,7 @@ class Forward:
         return self._run(self.config.towers[tower], tower, layers, params, payload, batch, keys_B, first)
 
     def _begun(self, params: Tree, batch: Batch, name: str, keys_B: jax.Array | None) -> Payload:
-        config, begun = self.config, {name: self._embed(params, batch, name)}
+        config, begun = self.config, {name: self.embed(params, batch, name)}
         if config.experts is None:
             return begun
         if "dense" in params:
@@ -160,7 +160,7 @@ class Forward:
                 normed_BxTxD, x_BxTxD = native_blocks.normed(x_BxTxD, {"scale": scale_D}, config.epsilon)
             else:
                 normed_BxTxD = self._norm(x_BxTxD, scale_D)
-            at = blocks.Place(config, placement, params, inputs, layer, index)
+            at = blocks.BlockCall(config, placement, params, inputs, layer, index)
             y_BxTxD, found = blocks.computed(kind, at, normed_BxTxD)
             draw = 3 * (index + before) + blocks.DRAWS[kind]
             y_BxTxD = self._dropout(y_BxTxD, inputs, 2 * draw + tower)
@@ -218,7 +218,7 @@ class Forward:
     def _norm(self, x_BxTxD: jax.Array, scale_D: jax.Array) -> jax.Array:
         return rms_norm(x_BxTxD, scale_D, self.config.epsilon)
 
-    def _embed(self, params: Tree, batch: Batch, tower: str) -> Streams:
+    def embed(self, params: Tree, batch: Batch, tower: str) -> Streams:
         table_VxD = params["embedding"].astype(self.dtype)
         tokens_BxT = self.placement.shard_length(batch[f"{tower}_input_tokens"], TOKENS)
         return look_up(table_VxD, self._split(tokens_BxT), self.config.vocab_size, self.placement)
