@@ -44,15 +44,23 @@ class GroupedAttention(nnx.Module):
 
 
 def grouped_attention(
-    params: Tree, x_BxTxD: jax.Array, rotation: Rotation, attend: Attend, placement: Placement
+    params: Tree,
+    x_BxTxD: jax.Array,
+    rotation: Rotation | None,
+    attend: Attend,
+    placement: Placement,
+    queries_BxTxD: jax.Array | None = None,
 ) -> jax.Array:
     """Each token looks at its own sequence. Returns [B, T, D], a partial sum over the heads, without a bias.
 
-    `params["prefix"]` as in `attention.self_attention`, [kv_heads, 2, prefix, kv].
+    `params["prefix"]` as in `attention.self_attention`, [kv_heads, 2, prefix, kv]. Queries are made of
+    `queries` where they are given, and of x otherwise.
     """
-    (q,) = project_heads(x_BxTxD, params["query"][:, :, None], _bias(params, "query"), placement, HEADS)
+    asking_BxTxD = x_BxTxD if queries_BxTxD is None else queries_BxTxD
+    (q,) = project_heads(asking_BxTxD, params["query"][:, :, None], _bias(params, "query"), placement, HEADS)
     k, v = project_heads(x_BxTxD, params["key_value"], _bias(params, "key_value"), placement, KV_HEADS)
-    q, k = rotate(q, rotation), rotate(k, rotation)
+    if rotation is not None:
+        q, k = rotate(q, rotation), rotate(k, rotation)
     k, v = placement.whole_length(k, KV_HEADS), placement.whole_length(v, KV_HEADS)
     if "prefix" in params:
         k, v = put_before(params["prefix"], k, v)

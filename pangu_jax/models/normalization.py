@@ -29,6 +29,13 @@ def rms_norm(x_BxTxD: jax.Array, scale_D: jax.Array, epsilon: float = EPSILON) -
     return (x * inverse * scale_D.astype(jnp.float32)).astype(x_BxTxD.dtype)
 
 
+def normed(x_BxTxD: jax.Array, norm: Tree, epsilon: float = EPSILON) -> jax.Array:
+    """`layer_norm` where the norm has a bias, `rms_norm` where it has a scale alone."""
+    if "bias" in norm:
+        return layer_norm(x_BxTxD, norm, epsilon)
+    return rms_norm(x_BxTxD, norm["scale"], epsilon)
+
+
 class LayerNorm(nnx.Module):
     """A scale and a bias per channel: each [embed], or stacked along `stacked` first."""
 

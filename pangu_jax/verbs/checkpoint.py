@@ -36,6 +36,7 @@ def _verify(flags: argparse.Namespace) -> Result:
 
 FORMATS = {
     "hf": "Hugging Face, T5's family, openPangu, ViT, Chinese-CLIP and SigLIP",
+    "pangu_alpha": "PanGu-alpha, .npy or MindSpore's .ckpt",
     "timm": "timm's vision transformers",
     "big_vision": "its ViT, .npz",
     "pth": "HiViT and MAE of vision",
@@ -58,13 +59,21 @@ def _import_flags(parser: argparse.ArgumentParser) -> None:
     _format(parser, tuple(FORMATS))
     parser.add_argument("--run_dir", required=True, metavar="DIR", help="the new run directory")
     parser.add_argument(
-        "--heads", type=int, metavar="N", help="of vision: heads of attention, where the files do not say it"
+        "--heads",
+        type=int,
+        metavar="N",
+        help="of vision and pangu_alpha: heads of attention, where the files do not say it",
     )
     parser.add_argument(
         "--size",
         type=int,
         metavar="PIXELS",
         help="of vision: side of pictures, to which positions are resized",
+    )
+    alpha = parser.add_argument_group("of pangu_alpha")
+    alpha.add_argument("--vocabulary", metavar="FILE", help="vocab.model; that of the folder unless given")
+    alpha.add_argument(
+        "--gelu", choices=("tanh", "exact", "quick"), help="which the weights were trained with; tanh"
     )
     weather = parser.add_argument_group("of weather, whose weights do not say of what states they are")
     weather.add_argument(
@@ -117,10 +126,14 @@ def _import(flags: argparse.Namespace) -> Result:
     if flags.format in OF_WEATHER:
         if flags.heads or flags.size:
             raise UserError("--heads and --size are for models of vision; leave them out")
+        _refuse_alphas(flags)
         return _import_weather(flags)
     for flag in ("fields", "lead_hours", "upper", "surface", "window", "statistics"):
         if getattr(flags, flag) is not None:
             raise UserError(f"--{flag} is for --format mfai and onnx; leave it out")
+    if flags.format == "pangu_alpha":
+        return _import_alpha(flags)
+    _refuse_alphas(flags)
     from pangu_jax.apps.vision.conversion import importing as of_vision
 
     model_type = of_vision.model_type(flags.source) if flags.format == "hf" else None
@@ -146,11 +159,32 @@ def _import(flags: argparse.Namespace) -> Result:
         )
     else:
         found = _imported_language(flags.source, flags.run_dir)
-        text = (
-            f"{found['model_type']}, {found['parameters']:,} parameters ({', '.join(found['dtypes'])}), "
-            f"{found['vocabulary_ids']:,} ids in {found['rows']:,} rows: {found['run_dir']}"
-        )
+        text = _of_language(found)
     return Result(found, "\n".join([text, *(f"note: {note}" for note in found["notes"])]))
+
+
+def _refuse_alphas(flags: argparse.Namespace) -> None:
+    if flags.vocabulary is not None or flags.gelu is not None:
+        raise UserError("--vocabulary and --gelu are for --format pangu_alpha; leave them out")
+
+
+def _import_alpha(flags: argparse.Namespace) -> Result:
+    from pangu_jax.apps.language.conversion.openpangu import alpha
+
+    if flags.size is not None:
+        raise UserError("--size is for models of vision; leave it out")
+    if flags.heads is not None and flags.heads < 1:
+        raise UserError(f"--heads {flags.heads}: give a number above 0")
+    gelu = flags.gelu or "tanh"
+    found = alpha.import_alpha(flags.source, flags.run_dir, flags.vocabulary, flags.heads, gelu)
+    return Result(found, "\n".join([_of_language(found), *(f"note: {note}" for note in found["notes"])]))
+
+
+def _of_language(found: dict[str, Any]) -> str:
+    return (
+        f"{found['model_type']}, {found['parameters']:,} parameters ({', '.join(found['dtypes'])}), "
+        f"{found['vocabulary_ids']:,} ids in {found['rows']:,} rows: {found['run_dir']}"
+    )
 
 
 def _imported_language(source: str, run_dir: str) -> dict[str, Any]:

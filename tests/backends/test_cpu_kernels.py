@@ -17,7 +17,7 @@ from pangu_jax.apps.language.decoding.settings import Beam, Greedy
 from pangu_jax.models import attention, native, native_attention
 from pangu_jax.models.placement import OneDevice
 from pangu_jax.models.projection import project, project_back
-from pangu_jax.workloads.language.model import incremental
+from pangu_jax.workloads.language.model import incremental_attention
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from pangu_jax.workloads.language.model.forward import Forward
 from tests.backends.comparing import close, drawn
@@ -64,10 +64,12 @@ def test_attention_of_few_queries(queries, columns, width, biased):
     q, k, v = drawn(0, 2, 3, queries, width), drawn(1, 2, 3, width, columns), drawn(2, 2, 3, columns, width)
     mask = jnp.asarray(np.random.default_rng(3).random((2, queries, columns)) < 0.5).at[0, 0].set(False)
     bias = drawn(4, 3, 1, columns) if biased else None
-    expected = incremental._attend(q, k, v, mask[:, None], bias)
+    expected = incremental_attention.attend_plainly(q, k, v, mask[:, None], bias)
     close(native.attend(q, k, v, mask, bias), expected)
     one = jnp.ones((2, 1, columns), bool).at[:, :, columns // 2 + 1 :].set(False)  # of all queries
-    close(native.attend(q, k, v, one, bias), incremental._attend(q, k, v, one[:, None], bias))
+    close(
+        native.attend(q, k, v, one, bias), incremental_attention.attend_plainly(q, k, v, one[:, None], bias)
+    )
 
 
 @settings(max_examples=15, deadline=None)

@@ -47,6 +47,22 @@ def openpangu(kind: str = "USER_DEFINED", model_type: str = "bpe") -> bytes:
     return proto.SerializeToString()
 
 
+@functools.cache
+def pangu_alpha() -> bytes:
+    """unk 0, <s> 1, </s> 2, marks of newline and space, and <sep> to <eot> from 5 to 9."""
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=(sentences(seed, 2) for seed in range(50)),
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=300,
+        hard_vocab_limit=False,
+        user_defined_symbols=["\u2583", "\u2582", "<sep>", "<pad>", "<mask>", "<eod>", "<eot>"],
+        minloglevel=2,
+    )
+    return model.getvalue()
+
+
 def end() -> int:
     """[unused10]."""
     return FIRST_MARK + 10

@@ -1,7 +1,7 @@
 """Tensors in files: which file holds which, reading one after the other, writing safetensors in shards."""
 
 import json
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from pangu_jax.errors import UserError
+from pangu_jax.runs.exchange.array_files import ArrayFile
+from pangu_jax.runs.exchange.mindspore_files import MindSporeFile
 from pangu_jax.runs.exchange.numpy_files import NumpyFile
 from pangu_jax.runs.exchange.torch_files import TorchFile
 
@@ -20,7 +22,13 @@ SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 TORCH, TORCH_SUFFIXES = "pytorch_model.bin", (".bin", ".pth", ".pt")
 DTYPES = {"F32": np.dtype(np.float32), "F16": np.dtype(np.float16), "BF16": np.dtype(ml_dtypes.bfloat16)}
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
-Opened: TypeAlias = safe_open | TorchFile | NumpyFile
+# Files that are opened with no more than their name.
+BY_SUFFIX: dict[str, type[NumpyFile | ArrayFile | MindSporeFile]] = {
+    ".npz": NumpyFile,
+    ".npy": ArrayFile,
+    ".ckpt": MindSporeFile,
+}
+Opened: TypeAlias = safe_open | TorchFile | NumpyFile | ArrayFile | MindSporeFile
 
 
 class Tensors:
@@ -32,6 +40,7 @@ class Tensors:
       convert: the command that makes a file of torch one that is read, for messages; `{0}` is the source.
       inside: see `torch_state.read`.
       unread: whether a tensor of that name is passed over; it may have any dtype.
+      files: those that hold the tensors, where the folder does not say it.
 
     Attributes:
       folder: the source.
@@ -48,6 +57,7 @@ class Tensors:
         convert: str,
         inside: str | None = None,
         unread: Callable[[str], bool] = lambda name: False,
+        files: Sequence[Path] = (),
     ):
         self.folder = source
         self._open = partial(_opened, convert=convert.format(source), inside=inside)
@@ -55,7 +65,7 @@ class Tensors:
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.dtypes: dict[str, str] = {}
         self._places: dict[str, tuple[Path, str]] = {}  # the file, and the name there
-        for file in _files(source):
+        for file in files or _files(source):
             with self._open(file) as tensors:
                 for name in tensors.keys():  # noqa: SIM118 - no mapping
                     if unread(name):
@@ -135,7 +145,7 @@ def _files(folder: Path) -> list[Path]:
 
 def _described(tensors: Opened, name: str) -> tuple[str, tuple[int, ...]]:
     """The dtype and the shape of a tensor."""
-    if isinstance(tensors, TorchFile | NumpyFile):
+    if isinstance(tensors, TorchFile | NumpyFile | ArrayFile | MindSporeFile):
         return tensors.dtype(name), tensors.shape(name)
     described = tensors.get_slice(name)
     return described.get_dtype(), tuple(described.get_shape())
@@ -147,8 +157,8 @@ def _opened(file: Path, convert: str, inside: str | None) -> Generator[Opened]:
         with TorchFile(file, convert, inside) as tensors:
             yield tensors
         return
-    if file.suffix == ".npz":
-        with NumpyFile(file) as tensors:
+    if file.suffix in BY_SUFFIX:
+        with BY_SUFFIX[file.suffix](file) as tensors:
             yield tensors
         return
     try:

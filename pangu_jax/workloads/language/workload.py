@@ -269,7 +269,7 @@ class LanguageProgram(NamedTuple):
 
     def finish(self, shared: Params, payload: Payload, part: Microbatch) -> Sums:
         """The loss of a microbatch."""
-        loss = self.forward.finish(shared, payload, part.batch)
+        loss = self.forward.finish(shared, payload, part.batch, part.keys)
         return self.workload.sums(loss, part.batch, self.extra)
 
     def rematerialise(self, function):

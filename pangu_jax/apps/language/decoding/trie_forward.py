@@ -185,7 +185,8 @@ def _hidden(
     config = forward.config
     frozen = lowest - 1 - config.encoder_layers
     payload = _run(forward, config.towers.index("decoder"), params, payload, features, keys_B, frozen)
-    return forward._hidden(params, *payload["decoder"])
+    (hidden_BxMxD,) = forward.hidden(params, payload, features, keys_B)
+    return hidden_BxMxD
 
 
 def _run(forward, tower, params, payload, features, keys_B, frozen):

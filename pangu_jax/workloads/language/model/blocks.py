@@ -12,7 +12,7 @@ from pangu_jax.models.experts import CountedTokens, RouterSums, experts
 from pangu_jax.models.feed_forward import feed_forward
 from pangu_jax.models.grouped_attention import grouped_attention
 from pangu_jax.models.latent_attention import latent_attention
-from pangu_jax.models.normalization import biased, rms_norm
+from pangu_jax.models.normalization import biased, normed
 from pangu_jax.models.parameters import Tree
 from pangu_jax.models.placement import Placement
 from pangu_jax.models.positions import Rotation
@@ -31,6 +31,7 @@ class LayerInputs(NamedTuple):
     memory_BxSxD: jax.Array | None = None
     attend_memory: Attend | None = None
     counted: CountedTokens | None = None
+    queries_BxTxD: jax.Array | None = None  # of which attention makes its queries, in a query layer
 
 
 class BlockCall(NamedTuple):
@@ -64,8 +65,8 @@ def attend(at: BlockCall, x_BxTxD: jax.Array) -> Computed:
         heads = own, x_BxTxD, inputs.rotation, inputs.attend
         return latent_attention(*heads, at.config.latent, at.placement), None
     if "key_value" in own:
-        assert inputs.rotation
-        return grouped_attention(own, x_BxTxD, inputs.rotation, inputs.attend, at.placement), None
+        heads = own, x_BxTxD, inputs.rotation, inputs.attend
+        return grouped_attention(*heads, at.placement, inputs.queries_BxTxD), None
     return attention.self_attention(own, x_BxTxD, inputs.rotation, inputs.attend, at.placement), None
 
 
@@ -107,8 +108,23 @@ def computed(kind: str, at: BlockCall, normed_BxTxD: jax.Array) -> Computed:
     if "out_bias" in at.layer[kind]:
         y_BxTxD = biased(y_BxTxD, at.layer[kind]["out_bias"])
     if f"{kind}_post_norm" in at.layer:
-        y_BxTxD = rms_norm(y_BxTxD, at.layer[f"{kind}_post_norm"]["scale"], at.config.epsilon)
+        y_BxTxD = normed(y_BxTxD, at.layer[f"{kind}_post_norm"], at.config.epsilon)
     return y_BxTxD, found
+
+
+def dropped(
+    config: Architecture, placement: Placement, inputs: LayerInputs, y_BxTxD: jax.Array, draw: jax.Array
+) -> jax.Array:
+    """A block's output after dropout number `draw`; as it is where there are no keys."""
+    keep = 1.0 - config.dropout
+    if inputs.keys_B is None or keep == 1.0:
+        return y_BxTxD
+    shape = inputs.window, config.d_model
+
+    def sample(key: jax.Array) -> jax.Array:
+        return jax.random.bernoulli(jax.random.fold_in(key, draw), keep, shape)
+
+    return jnp.where(placement.draw(sample, inputs.keys_B), y_BxTxD / keep, 0.0)
 
 
 def kinds_of(layer: Mapping[str, Tree]) -> list[str]:

@@ -2,7 +2,8 @@
 
 Pre-norm layers of rotary self-attention and a gated feed-forward (openPangu-Embedded, 2505.22375), with fewer
 heads of keys and values than of queries (Ainslie et al., arXiv 2305.13245), biases of projections, and norms
-after a block as well (Pangu Ultra's sandwich, arXiv 2504.07866) where the configuration says so.
+after a block as well (Pangu Ultra's sandwich, arXiv 2504.07866) where the configuration says so. Or with
+norms that have a bias, learnt positions and a query layer at the end (PanGu-alpha, arXiv 2104.12369).
 """
 
 import dataclasses
@@ -15,10 +16,12 @@ from pangu_jax.models.experts import Experts, ExpertsConfig
 from pangu_jax.models.feed_forward import ACTIVATIONS, FeedForward
 from pangu_jax.models.grouped_attention import GroupedAttention
 from pangu_jax.models.latent_attention import LatentAttention, LatentWidths
-from pangu_jax.models.normalization import RMSNorm
+from pangu_jax.models.normalization import LayerNorm, RMSNorm
 from pangu_jax.models.parameters import normal
+from pangu_jax.workloads.language.model.learned_positions import LearnedPositions
 
 JOIN = ("embed", None, None)
+QUERY_LAYER = "query_layer"  # of the parameters
 SIZES = ("vocab_size", "d_model", "d_ff", "heads", "kv_heads", "layers", "loss_chunks")
 
 
@@ -36,11 +39,18 @@ class DecoderConfig:
       latent: @LatentAttention(): keys and values of all heads come from a narrow latent, and kv_heads and
         head_dim say nothing.
       layers: layers.
-      activation: "relu", "gelu" or "silu".
+      query_layer: the last of them is behind the final norm and is not normed itself; its queries are made
+        of a table of positions in place of the residual stream. It is in no tower that a pipeline cuts.
+      position: "rotary", or "learned": a table of vectors that are added to those of tokens.
+      positions: rows of such tables, and the most tokens of a window; 0 of rotary positions.
+      norm: "rms", or "layer", with a mean that is taken off and a bias.
+      activation: "relu", "silu", or "gelu": by tanh; "gelu_exact" by the error function, "gelu_quick" by
+        x sigmoid(1.702 x).
       gated: gated feed-forward or plain.
       biases: whether the four projections of attention have one.
+      feed_forward_biases: whether those of the feed-forward block have one.
       rope_theta: base of the rotary frequencies; halves of a head are turned against each other.
-      epsilon: beside the mean square of every norm.
+      epsilon: beside the mean square, or the variance, of every norm.
       predictions: modules that predict one token further each, 0 or 1.
       prediction_weight: of that module's loss beside the model's.
       sandwich: whether a block's output is normed as well, before it is added.
@@ -55,7 +65,6 @@ class DecoderConfig:
     """
 
     towers: ClassVar[tuple[str, ...]] = ("decoder",)
-    position: ClassVar[Literal["rotary"]] = "rotary"
     head_scale: ClassVar[float] = 1.0  # on the head's input
     encoder_layers: ClassVar[int] = 0
     vocab_size: int = 8192
@@ -66,9 +75,14 @@ class DecoderConfig:
     head_dim: int | None = None
     latent: LatentWidths | None = None
     layers: int = 8
-    activation: Literal["relu", "gelu", "silu"] = "silu"
+    query_layer: bool = False
+    position: Literal["rotary", "learned"] = "rotary"
+    positions: int = 0
+    norm: Literal["rms", "layer"] = "rms"
+    activation: Literal["relu", "gelu", "gelu_exact", "gelu_quick", "silu"] = "silu"
     gated: bool = True
     biases: bool = False
+    feed_forward_biases: bool = False
     rope_theta: float = 10_000.0
     epsilon: float = 1e-5
     predictions: int = 0
@@ -108,12 +122,32 @@ class DecoderConfig:
                 f"dense_layers {self.dense_layers} are the first of layers {self.layers}, and what is behind "
                 "them has Decoder.experts"
             )
-        if self.width % 2:
+        if problem := self._unlike_others():
+            raise ValueError(problem)
+        if self.position == "rotary" and self.width % 2:
             raise ValueError(f"rotary positions need an even head_dim, got {self.width}")
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"activation {self.activation!r} is unknown: one of {', '.join(ACTIVATIONS)}")
         if self.rope_theta <= 0 or self.epsilon <= 0:
             raise ValueError(f"rope_theta {self.rope_theta} and epsilon {self.epsilon} must be above 0")
+
+    def _unlike_others(self) -> str | None:
+        """What is wrong with positions, norms, biases and the query layer."""
+        if self.position not in ("rotary", "learned") or self.norm not in ("rms", "layer"):
+            return (
+                f"position {self.position!r} and norm {self.norm!r}: 'rotary' or 'learned', 'rms' or 'layer'"
+            )
+        if (self.position == "learned") != (self.positions > 0):
+            return f"positions {self.positions}: rows of tables where position is 'learned', and 0 otherwise"
+        plain = not (self.latent or self.experts or self.predictions)
+        if not plain and (self.position == "learned" or self.norm == "layer" or self.feed_forward_biases):
+            return (
+                "learned positions, norm 'layer' and feed_forward_biases are of decoders without latent, "
+                "experts and predictions: leave these out"
+            )
+        if self.query_layer and (self.position != "learned" or self.layers < 2):
+            return f"a query layer needs position 'learned' and a layer before it, of layers {self.layers}"
+        return None
 
     @property
     def decoder_layers(self) -> int:
@@ -123,7 +157,7 @@ class DecoderConfig:
     @property
     def tower_layers(self) -> int:
         """Of them, those that a pipeline cuts."""
-        return self.layers - self.dense_layers
+        return self.layers - self.dense_layers - self.query_layer
 
     @property
     def routed_layers(self) -> int:
@@ -163,12 +197,27 @@ class DecoderConfig:
         }
 
 
+def _norm(config: DecoderConfig, layers: int | None = None) -> RMSNorm | LayerNorm:
+    """A norm of the residual stream, or one for each of the layers."""
+    if config.norm == "rms":
+        return RMSNorm(config.d_model, layers)
+    return LayerNorm(config.d_model, () if layers is None else ((layers, "layers"),))
+
+
+def _outside_of_towers(layers: "DecoderLayers") -> "DecoderLayers":
+    """The layers as every stage of a pipeline has them."""
+    for _, node in nnx.iter_graph(layers):
+        if isinstance(node, nnx.Param):
+            node.set_metadata("axes", ("blocks", *node.get_metadata("axes")[1:]))
+    return layers
+
+
 class DecoderLayers(nnx.Module):
     """The stacked layers."""
 
     def __init__(self, config: DecoderConfig, rngs: nnx.Rngs):
         layers, width = config.tower_layers, config.d_model
-        self.attention_norm = RMSNorm(width, layers)
+        self.attention_norm = _norm(config, layers)
         if config.latent:
             self.attention = LatentAttention(layers, width, config.heads, config.latent, rngs)
         else:
@@ -176,31 +225,38 @@ class DecoderLayers(nnx.Module):
                 layers, width, config.heads, config.kv_heads, config.width, config.biases, rngs
             )
         if config.experts:
-            self.experts_norm = RMSNorm(width, layers)
+            self.experts_norm = _norm(config, layers)
             self.experts = Experts(layers, width, config.experts, rngs)
         else:
-            self.feed_forward_norm = RMSNorm(width, layers)
-            self.feed_forward = FeedForward(layers, width, config.d_ff, config.gated, rngs)
+            self.feed_forward_norm = _norm(config, layers)
+            self.feed_forward = FeedForward(
+                layers, width, config.d_ff, config.gated, rngs, config.feed_forward_biases
+            )
         if config.sandwich:
-            self.attention_post_norm = RMSNorm(width, layers)
+            self.attention_post_norm = _norm(config, layers)
             post = "experts_post_norm" if config.experts else "feed_forward_post_norm"
-            setattr(self, post, RMSNorm(width, layers))
+            setattr(self, post, _norm(config, layers))
 
 
 class Decoder(nnx.Module):
-    """All parameters; layers are stacked: `dense` the first where there are any, and `decoder` the others."""
+    """All parameters; layers are stacked: `dense` the first where there are any, `decoder` the others, and
+    `query_layer` the last where it is one.
+    """
 
     def __init__(self, config: DecoderConfig, rngs: nnx.Rngs):
         table = (config.vocab_size, config.d_model), ("vocab", "embed")
         self.embedding = normal(rngs, *table, fan_in=config.d_model)
         if config.dense_layers:
             dense = dataclasses.replace(config, layers=config.dense_layers, dense_layers=0, experts=None)
-            self.dense = DecoderLayers(dense, rngs)
-            for _, node in nnx.iter_graph(self.dense):  # of no tower
-                if isinstance(node, nnx.Param):
-                    node.set_metadata("axes", ("blocks", *node.get_metadata("axes")[1:]))
+            self.dense = _outside_of_towers(DecoderLayers(dense, rngs))
         self.decoder = DecoderLayers(config, rngs)
-        self.decoder_norm = RMSNorm(config.d_model)
+        self.decoder_norm = _norm(config)
+        if config.position == "learned":
+            self.positions = LearnedPositions(config.positions, config.d_model, rngs)
+        if config.query_layer:
+            one = dataclasses.replace(config, layers=1, query_layer=False)
+            self.query_layer = _outside_of_towers(DecoderLayers(one, rngs))
+            self.queries = LearnedPositions(config.positions, config.d_model, rngs)
         if not config.tied_head:
             self.head = normal(rngs, *table, fan_in=config.d_model)
         if config.predictions:
@@ -216,9 +272,6 @@ class PredictionModule(nnx.Module):
         width = config.d_model
         self.token_norm, self.hidden_norm = RMSNorm(width), RMSNorm(width)
         self.join = normal(rngs, (width, 2, width), JOIN, fan_in=2 * width)
-        self.block = DecoderLayers(dataclasses.replace(config, layers=1, dense_layers=0), rngs)
+        block = DecoderLayers(dataclasses.replace(config, layers=1, dense_layers=0), rngs)
+        self.block = _outside_of_towers(block)
         self.norm = RMSNorm(width)
-        # It is no layer of a tower that a pipeline cuts: every stage has it.
-        for _, node in nnx.iter_graph(self.block):
-            if isinstance(node, nnx.Param):
-                node.set_metadata("axes", ("blocks", *node.get_metadata("axes")[1:]))

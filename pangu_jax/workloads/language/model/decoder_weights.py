@@ -10,8 +10,8 @@ import jax.numpy as jnp
 
 from pangu_jax.models import attention, latent_cache, native
 from pangu_jax.models.parameters import Tree
-from pangu_jax.workloads.language.model import routed
-from pangu_jax.workloads.language.model.decoder import JOIN
+from pangu_jax.workloads.language.model import learned_positions, routed
+from pangu_jax.workloads.language.model.decoder import JOIN, QUERY_LAYER
 from pangu_jax.workloads.language.model.forward import Forward
 from pangu_jax.workloads.language.model.incremental_experts import experts_axes
 
@@ -67,7 +67,11 @@ def prepare(forward: Forward, params: Tree) -> Tree:
         if feed:
             weights["up"] = jnp.stack([feed[name].T for name in ("gate", "up") if name in feed])
             weights["down"] = feed["down"]
-        norms = {name: tower[name]["scale"][index] for name in tower if name.endswith("_norm")}
+        norms = {
+            name: jax.tree.map(lambda weight: weight[index], tower[name])
+            for name in tower
+            if name.endswith("_norm")
+        }
         if config.latent:
             latent, of_latents = latent_cache.prepare(own, config.latent)
             weights, norms = weights | latent, norms | of_latents
@@ -93,7 +97,7 @@ def prepare(forward: Forward, params: Tree) -> Tree:
         if routed_to:
             routed_to = routed.in_dtype(routed_to, forward.dtype)
             weights[routed.KEY] = placement.stored(routed_to, experts_axes(config))
-        return {**weights, **norms, **_biases(forward, own)}
+        return {**weights, **norms, **_biases(forward, own, feed)}
 
     def predicting(own: Tree) -> Tree:
         join = placement.stored({"join": own["join"].astype(forward.dtype)}, {"join": JOIN})
@@ -109,24 +113,34 @@ def prepare(forward: Forward, params: Tree) -> Tree:
     return {
         "layers": (
             *(layer(params["dense"], index) for index in range(config.dense_layers)),
-            *(layer(params["decoder"], i) for i in range(config.decoder_layers - config.dense_layers)),
+            *(layer(params["decoder"], i) for i in range(len(params["decoder"]["attention_norm"]["scale"]))),
+            *([layer(params[QUERY_LAYER], 0)] if QUERY_LAYER in params else []),
         ),
         **tables,
-        "norm": params["decoder_norm"]["scale"],
+        "norm": params["decoder_norm"],
         **({"bias": params["decoder_bias"]["table"]} if "decoder_bias" in params else {}),
         **({"prediction": predicting(params["prediction"])} if "prediction" in params else {}),
+        **{
+            name: placement.stored(
+                {"position": params[name]["position"].astype(forward.dtype)}, learned_positions.AXES
+            )
+            for name in ("positions", "queries")
+            if name in params
+        },
     }
 
 
-def _biases(forward: Forward, own: Tree) -> Tree:
+def _biases(forward: Forward, own: Tree, feed: Tree) -> Tree:
     """Those of a layer's projections, parts first as in their weights; queries have the scores' factor."""
-    if "out_bias" not in own:
-        return {}
-    found = {
-        "query_bias": own["query_bias"] * forward.config.scale,
-        "key_value_bias": jnp.moveaxis(own["key_value_bias"], 1, 0),
-        "out_bias": own["out_bias"],
-    }
+    found = {}
+    if "out_bias" in own:
+        found["query_bias"] = own["query_bias"] * forward.config.scale
+        found["key_value_bias"] = jnp.moveaxis(own["key_value_bias"], 1, 0)
+        found["out_bias"] = own["out_bias"]
+    if "out_bias" in feed:
+        names = [name for name in ("gate_bias", "up_bias") if name in feed]
+        found["up_bias"] = jnp.stack([feed[name] for name in names])
+        found["down_bias"] = feed["out_bias"]
     return {name: bias.astype(forward.dtype) for name, bias in found.items()}
 
 

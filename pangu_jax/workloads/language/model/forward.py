@@ -7,24 +7,26 @@ An encoder and a decoder, or a decoder alone, as `config.towers` says.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 
-from pangu_jax.models import attention, flash, native, native_attention, native_blocks, positions
+from pangu_jax.models import attention, native, native_blocks, positions
 from pangu_jax.models.attention import Attend, AttentionMask
-from pangu_jax.models.normalization import rms_norm
+from pangu_jax.models.normalization import normed
 from pangu_jax.models.parameters import Tree
 from pangu_jax.models.placement import OneDevice, Placement
 from pangu_jax.models.stack import Remat, run_layers
-from pangu_jax.workloads.language.model import architecture, blocks, prediction, routed
+from pangu_jax.workloads.language.model import architecture, attending, blocks, prediction, routed
 from pangu_jax.workloads.language.model.architecture import Architecture
 from pangu_jax.workloads.language.model.blocks import LayerInputs
+from pangu_jax.workloads.language.model.decoder import QUERY_LAYER
 from pangu_jax.workloads.language.model.embedding import TABLE, look_up
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
+from pangu_jax.workloads.language.model.learned_positions import added, vectors
 from pangu_jax.workloads.language.model.token_loss import TOKENS, Loss, balanced, joined, token_loss
 
 Batch = Mapping[str, jax.Array]
@@ -48,7 +50,7 @@ class Forward:
     placement: Placement = OneDevice()  # noqa: RUF009 - stateless
     remat: Remat = "none"
     dtype: DTypeLike = jnp.float32
-    kernel: Literal["plain", "flash"] = "plain"
+    kernel: attending.Kernel = "plain"
     streams: int = 1
     weights: native.Weights = "float32"
 
@@ -56,7 +58,7 @@ class Forward:
         """The encoder's output [B, S, D]; its input tokens, segment ids and positions are each BxS."""
         payload = self.begin_tower(0, params, {}, batch)
         payload = self.run_tower(0, params["encoder"], params, payload, batch, keys_B, 0)
-        return self._norm(jnp.concatenate(payload["encoder"]), params["encoder_norm"]["scale"])
+        return self._norm(jnp.concatenate(payload["encoder"]), params["encoder_norm"])
 
     def decode(
         self,
@@ -72,7 +74,7 @@ class Forward:
         begun = self.begin_decoder(params, batch, memory_BxSxD)
         tower = self.config.towers.index("decoder")
         payload = self.run_tower(tower, params["decoder"], params, begun, batch, keys_B, 0)
-        return self._hidden(params, jnp.concatenate(payload["decoder"]))
+        return jnp.concatenate(self.hidden(params, payload, batch, keys_B))
 
     def begin_decoder(self, params: Tree, batch: Batch, memory_BxSxD: jax.Array | None = None) -> Payload:
         """What enters the decoder's first layer, beside a memory that need not be an encoder's output."""
@@ -89,7 +91,7 @@ class Forward:
         for index, tower in enumerate(self.config.towers):
             begun = self.begin_tower(index, params, payload, batch, keys_B)
             payload = self.run_tower(index, params[tower], params, begun, batch, keys_B, 0)
-        return self.finish(params, payload, batch)
+        return self.finish(params, payload, batch, keys_B)
 
     def begin_tower(
         self, tower: int, params: Tree, payload: Payload, batch: Batch, keys_B: jax.Array | None = None
@@ -100,8 +102,7 @@ class Forward:
         """
         if tower == 0:
             return self._begun(params, batch, self.config.towers[0], keys_B)
-        scale_D = params["encoder_norm"]["scale"]
-        memory = tuple(self._norm(x_BxSxD, scale_D) for x_BxSxD in payload["encoder"])
+        memory = tuple(self._norm(x_BxSxD, params["encoder_norm"]) for x_BxSxD in payload["encoder"])
         return {"encoder": memory, "decoder": self.embed(params, batch, "decoder")}
 
     def run_tower(
@@ -136,16 +137,16 @@ class Forward:
         keys_B: jax.Array | None,
         first: jax.Array | int,
     ) -> Payload:
-        """Some layers of a stack: of a tower, by its name, or the dense ones before it."""
+        """Some layers of a stack: of a tower, by its name, the dense ones before or the query layer after."""
         config, placement = self.config, self.placement
         name = config.towers[tower]
-        before = 0 if stack == "dense" else config.dense_layers
+        before = {"dense": 0, QUERY_LAYER: config.decoder_layers - 1}.get(stack, config.dense_layers)
         logical = architecture.axes(config)[stack]
         layer_axes = jax.tree.map(lambda a: a[1:], logical, is_leaf=lambda a: isinstance(a, tuple))
         if "prefix" in layers["attention"]:
             layer_axes["attention"]["prefix"] = attention.PREFIX
         stream_inputs = [
-            self._layer_inputs(name, params, batch, keys, memory)
+            self._layer_inputs(stack, name, params, batch, keys, memory)
             for batch, keys, memory in zip(
                 self._split(batch),
                 self._split(keys_B),
@@ -155,15 +156,15 @@ class Forward:
         ]
 
         def block(inputs, x_BxTxD, layer, kind, index):
-            scale_D = layer[f"{kind}_norm"]["scale"]
-            if native.takes(placement, x_BxTxD, scale_D):
-                normed_BxTxD, x_BxTxD = native_blocks.normed(x_BxTxD, {"scale": scale_D}, config.epsilon)
+            norm = layer[f"{kind}_norm"]
+            if native.takes(placement, x_BxTxD, norm["scale"]):
+                normed_BxTxD, x_BxTxD = native_blocks.normed(x_BxTxD, norm, config.epsilon)
             else:
-                normed_BxTxD = self._norm(x_BxTxD, scale_D)
+                normed_BxTxD = self._norm(x_BxTxD, norm)
             at = blocks.BlockCall(config, placement, params, inputs, layer, index)
             y_BxTxD, found = blocks.computed(kind, at, normed_BxTxD)
             draw = 3 * (index + before) + blocks.DRAWS[kind]
-            y_BxTxD = self._dropout(y_BxTxD, inputs, 2 * draw + tower)
+            y_BxTxD = blocks.dropped(config, placement, inputs, y_BxTxD, 2 * draw + tower)
             return checkpoint_name(x_BxTxD + y_BxTxD, "residual"), found
 
         def body(carry: Carry, stored: Tree, index: jax.Array) -> Carry:
@@ -183,9 +184,9 @@ class Forward:
         x, totals = run_layers(body, layers, carry, remat=self.remat, unroll=config.unroll, first=first)
         return {**payload, name: x, **({} if totals is None else {routed.KEY: totals})}
 
-    def finish(self, params: Tree, payload: Payload, batch: Batch) -> Loss:
-        """The loss of what left the decoder's last layer, with that of the token after the next."""
-        hidden = tuple(self._hidden(params, x_BxTxD) for x_BxTxD in payload["decoder"])
+    def finish(self, params: Tree, payload: Payload, batch: Batch, keys_B: jax.Array | None = None) -> Loss:
+        """The loss of what left the decoder's tower, with that of the token after the next."""
+        hidden = self.hidden(params, payload, batch, keys_B)
         loss = self._token_loss(params, hidden, batch)
         totals = payload.get(routed.KEY)
         if self.config.predictions:
@@ -212,16 +213,30 @@ class Forward:
         parts = zip(*(jnp.split(leaf, self.streams) for leaf in leaves), strict=True)
         return [structure.unflatten(part) for part in parts] if leaves else [tree] * self.streams
 
-    def _hidden(self, params: Tree, x_BxTxD: jax.Array) -> jax.Array:
-        return self._norm(x_BxTxD, params["decoder_norm"]["scale"]) * self.config.head_scale
+    def hidden(
+        self, params: Tree, payload: Payload, batch: Batch, keys_B: jax.Array | None = None
+    ) -> Streams:
+        """Final hidden states, scaled for the head, of what left the decoder's tower: normed, and through a
+        query layer where the model has one, which nothing norms."""
+        hidden = tuple(
+            self._norm(x_BxTxD, params["decoder_norm"]) * self.config.head_scale
+            for x_BxTxD in payload["decoder"]
+        )
+        if QUERY_LAYER not in params:
+            return hidden
+        tower = self.config.towers.index("decoder")
+        begun = {"decoder": hidden}
+        return self._run(QUERY_LAYER, tower, params[QUERY_LAYER], params, begun, batch, keys_B, 0)["decoder"]
 
-    def _norm(self, x_BxTxD: jax.Array, scale_D: jax.Array) -> jax.Array:
-        return rms_norm(x_BxTxD, scale_D, self.config.epsilon)
+    def _norm(self, x_BxTxD: jax.Array, norm: Tree) -> jax.Array:
+        return normed(x_BxTxD, norm, self.config.epsilon)
 
     def embed(self, params: Tree, batch: Batch, tower: str) -> Streams:
         table_VxD = params["embedding"].astype(self.dtype)
         tokens_BxT = self.placement.shard_length(batch[f"{tower}_input_tokens"], TOKENS)
-        return look_up(table_VxD, self._split(tokens_BxT), self.config.vocab_size, self.placement)
+        found = look_up(table_VxD, self._split(tokens_BxT), self.config.vocab_size, self.placement)
+        positions = self._split(batch[f"{tower}_positions"])
+        return added(params, found, positions, self.dtype, self.placement)
 
     def _head(self, params: Tree) -> jax.Array:
         table_VxD = params["embedding" if self.config.tied_head else "head"].astype(self.dtype)
@@ -231,6 +246,7 @@ class Forward:
 
     def _layer_inputs(
         self,
+        stack: str,
         tower: str,
         params: Tree,
         batch: Batch,
@@ -238,7 +254,11 @@ class Forward:
         memory_BxSxD: jax.Array | None,
     ) -> LayerInputs:
         own_segments_BxT = self.placement.shard_length(batch[f"{tower}_segment_ids"], TOKENS)
-        entered_BxSxD = attend_memory = None
+        entered_BxSxD = attend_memory = queries_BxTxD = None
+        if stack == QUERY_LAYER:
+            asked = [batch[f"{tower}_positions"]]
+            (queries,) = vectors(params["queries"], asked, self.dtype, self.placement)
+            queries_BxTxD = self.placement.enter(queries)
         if tower == "decoder" and memory_BxSxD is not None:
             mask = AttentionMask(own_segments_BxT, batch["encoder_segment_ids"])
             entered_BxSxD, attend_memory = self.placement.enter(memory_BxSxD), self._attend(mask)
@@ -250,6 +270,7 @@ class Forward:
             memory_BxSxD=entered_BxSxD,
             attend_memory=attend_memory,
             counted=blocks.counted(batch, own_segments_BxT, self.placement) if self.config.experts else None,
+            queries_BxTxD=queries_BxTxD,
         )
 
     def _rotation(self, positions_BxT: jax.Array) -> positions.Rotation | None:
@@ -272,28 +293,4 @@ class Forward:
         return self._attend(AttentionMask(own_segments_BxT, segments_BxT, index_T), bias_HxTxS)
 
     def _attend(self, mask: AttentionMask, bias_HxTxS: jax.Array | None = None) -> Attend:
-        scale = self.config.scale
-        by_kernel = self.kernel == "flash" and bias_HxTxS is None and flash.fits(mask)
-        mask_Bx1xTxS = mask.as_array()
-
-        def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-            prefixed = k.shape[2] > mask_Bx1xTxS.shape[-1]
-            if by_kernel and not prefixed:
-                return flash.attend(q * scale, k, v, mask, self.placement)
-            sees = attention.over_prefix(k.shape[2], mask_Bx1xTxS, bias_HxTxS)
-            if native.takes(self.placement, q, k, v) and native_attention.fits(q, *sees):
-                return checkpoint_name(native_attention.attend(q * scale, k, v, sees[0]), "attention")
-            return attention.attend(q * scale, k, v, *sees)
-
-        return attend
-
-    def _dropout(self, y_BxTxD: jax.Array, inputs: LayerInputs, draw: jax.Array) -> jax.Array:
-        keep = 1.0 - self.config.dropout
-        if inputs.keys_B is None or keep == 1.0:
-            return y_BxTxD
-        shape = inputs.window, self.config.d_model
-
-        def sample(key: jax.Array) -> jax.Array:
-            return jax.random.bernoulli(jax.random.fold_in(key, draw), keep, shape)
-
-        return jnp.where(self.placement.draw(sample, inputs.keys_B), y_BxTxD / keep, 0.0)
+        return attending.attending(mask, bias_HxTxS, self.config.scale, self.kernel, self.placement)

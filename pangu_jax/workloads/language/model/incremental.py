@@ -25,21 +25,25 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from pangu_jax.models import attention, latent_cache, native, positions
+from pangu_jax.models import attention, latent_cache, positions
 from pangu_jax.models.feed_forward import ACTIVATIONS
-from pangu_jax.models.normalization import rms_norm
+from pangu_jax.models.normalization import normed
 from pangu_jax.models.parameters import Tree
 from pangu_jax.models.placement import LogicalAxes
-from pangu_jax.workloads.language.model import routed
+from pangu_jax.workloads.language.model import learned_positions, routed
 from pangu_jax.workloads.language.model.architecture import Architecture
 from pangu_jax.workloads.language.model.decoder_weights import gathered, has_kernels, times_weight
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.workloads.language.model.forward import Forward
+from pangu_jax.workloads.language.model.incremental_attention import (
+    attend_by_kernel,
+    attend_plainly,
+    grouped,
+)
 from pangu_jax.workloads.language.model.incremental_experts import visit
 
 KeyValue = tuple[jax.Array, jax.Array]  # keys [B, G, K, C] and values [B, G, C, K] of a layer's kv heads
 Cache = tuple[KeyValue | jax.Array, ...]  # of a layer of latent attention, latents and shared keys [B, C, E]
-Attend = Callable[..., jax.Array]
 
 
 class EncoderMemory(NamedTuple):
@@ -126,11 +130,19 @@ def extend(
     Returns:
       final hidden states scaled for the head, [D, B * M], and the new cache.
     """
-    x_DxR = embed(forward, weights, tokens_BxM)
-    x_DxR, cache = through_layers(
-        forward, weights["layers"], memory, cache, x_DxR, positions_BxM, column, visible_BxMxC, bias
-    )
-    return _norm(forward, x_DxR, weights["norm"]) * forward.config.head_scale, cache
+    x_DxR, layers = embed(forward, weights, tokens_BxM), weights["layers"]
+    if "positions" in weights:
+        x_DxR += placed(forward, weights["positions"], positions_BxM)
+    asking = "queries" in weights  # in its last layer, which is behind the norm
+    below = len(layers) - asking
+    shown = positions_BxM, column, visible_BxMxC, bias
+    x_DxR, written = through_layers(forward, layers[:below], memory, cache[:below], x_DxR, *shown)
+    x_DxR = _norm(forward, x_DxR, weights["norm"]) * forward.config.head_scale
+    if asking:
+        queries_DxR = placed(forward, weights["queries"], positions_BxM)
+        x_DxR, last = through_layers(forward, layers[below:], None, cache[below:], x_DxR, *shown, queries_DxR)
+        written += last
+    return x_DxR, written
 
 
 def embed(forward: Forward, weights: Tree, tokens_BxM: jax.Array) -> jax.Array:
@@ -138,6 +150,12 @@ def embed(forward: Forward, weights: Tree, tokens_BxM: jax.Array) -> jax.Array:
     placement = forward.placement
     embedded_BxMxD = placement.leave(placement.lookup(gathered(forward, weights, "embedding"), tokens_BxM))
     return embedded_BxMxD.reshape(tokens_BxM.size, -1).T
+
+
+def placed(forward: Forward, params: Tree, positions_BxM: jax.Array) -> jax.Array:
+    """The vectors of positions in a table of them, [D, B * M]."""
+    table_PxD = learned_positions.gathered(params, forward.dtype, forward.placement)
+    return table_PxD[positions_BxM].reshape(positions_BxM.size, -1).T
 
 
 def through_layers(
@@ -150,8 +168,12 @@ def through_layers(
     column: jax.Array | int,
     visible_BxMxC: jax.Array,
     bias: jax.Array | None,
+    queries_DxR: jax.Array | None = None,
 ) -> tuple[jax.Array, Cache]:
-    """The residual stream after some layers, and their cache; otherwise as `extend`."""
+    """The residual stream after some layers, and their cache; otherwise as `extend`.
+
+    Queries are made of `queries` where they are given.
+    """
     config, placement = forward.config, forward.placement
     batch, new = positions_BxM.shape
     rotation = None
@@ -179,7 +201,8 @@ def through_layers(
         if "qkv" in layer:
             q, k, v = times("qkv", normed_DxR)
         else:
-            q, (k, v) = times("own_query", normed_DxR), times("own_key_value", normed_DxR)
+            asking_DxR = normed_DxR if queries_DxR is None else queries_DxR
+            q, (k, v) = times("own_query", asking_DxR), times("own_key_value", normed_DxR)
         if "query_bias" in layer:
             q += layer["query_bias"][..., None]
             k, v = (
@@ -213,13 +236,13 @@ def through_layers(
             kept,
             column,
             visible_BxMxC,
-            partial(_attend, bias=None),
+            partial(attend_plainly, bias=None),
             config.latent,
             placement,
         )
         return leave(y_DxR), kept
 
-    attend = partial(_grouped, _attend_by_kernel if has_kernels(forward) else _attend)
+    attend = partial(grouped, attend_by_kernel if has_kernels(forward) else attend_plainly)
     attend_first: Callable[..., tuple[jax.Array, Any]] = attend_latents if config.latent else attend_own
     written = []
     of_memory = memory.layers if memory else (None,) * len(cache)
@@ -242,9 +265,13 @@ def through_layers(
             x_DxR += added(layer, routed.KEY, leave(visit(forward, layer[routed.KEY], normed_DxR, batch)))
             continue
         halves = times("up", _norm(forward, x_DxR, layer["feed_forward_norm"]))
+        if "up_bias" in layer:
+            halves += layer["up_bias"][..., None]
         act = ACTIVATIONS[config.activation]
         hidden_FxR = act(halves[0]) * halves[1] if config.gated else act(halves[0])
         fed_DxR = leave(times("down", placement.inside(hidden_FxR, ("mlp", "batch"))))
+        if "down_bias" in layer:
+            fed_DxR += layer["down_bias"][:, None]
         x_DxR += added(layer, "feed_forward", fed_DxR)
     return x_DxR, tuple(written)
 
@@ -255,45 +282,5 @@ def logits(forward: Forward, weights: Tree, hidden_DxR: jax.Array) -> jax.Array:
     return forward.placement.inside(logits_VxR, ("vocab", "batch"))
 
 
-def _norm(forward: Forward, x_DxR: jax.Array, scale_D: jax.Array) -> jax.Array:
-    return rms_norm(x_DxR.T, scale_D, forward.config.epsilon).T
-
-
-def _grouped(
-    attend: Attend,
-    q_BxHxMxK: jax.Array,
-    k_BxGxKxC: jax.Array,
-    v_BxGxCxK: jax.Array,
-    mask: jax.Array,
-    bias: jax.Array | None,
-) -> jax.Array:
-    """[B, H, M, K] by keys and values of G heads: the queries of a head's H / G are rows side by side."""
-    batch, heads, new, width = q_BxHxMxK.shape
-    times = heads // k_BxGxKxC.shape[1]
-    if times == 1:
-        return attend(q_BxHxMxK, k_BxGxKxC, v_BxGxCxK, mask, bias)
-    rows = q_BxHxMxK.reshape(batch, heads // times, times * new, width)
-    mask = jnp.tile(mask, (1, 1, times, 1)) if mask.shape[2] > 1 else mask
-    return attend(rows, k_BxGxKxC, v_BxGxCxK, mask, bias).reshape(batch, heads, new, width)
-
-
-def _attend(
-    q_BxHxMxK: jax.Array, k_BxHxKxC: jax.Array, v_BxHxCxK: jax.Array, mask: jax.Array, bias: jax.Array | None
-) -> jax.Array:
-    """softmax(q k + bias, where mask) v, [B, H, M, K]; the softmax in fp32, q scaled already."""
-    scores = jnp.einsum("bhmk,bhkc->bhmc", q_BxHxMxK, k_BxHxKxC, preferred_element_type=jnp.float32)
-    if bias is not None:
-        scores += bias
-    scores = jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
-    exp = jnp.exp(scores - jnp.max(scores, axis=-1, keepdims=True))
-    inverse = 1.0 / jnp.sum(exp, axis=-1, keepdims=True)
-    dtype = v_BxHxCxK.dtype
-    out = jnp.einsum("bhmc,bhck->bhmk", exp.astype(dtype), v_BxHxCxK, preferred_element_type=jnp.float32)
-    return (out * inverse).astype(dtype)
-
-
-def _attend_by_kernel(
-    q_BxHxMxK: jax.Array, k_BxHxKxC: jax.Array, v_BxHxCxK: jax.Array, mask: jax.Array, bias: jax.Array | None
-) -> jax.Array:
-    """As `_attend`; the mask [B, 1, M, C] and the bias [H, M, C], M or 1 of them."""
-    return native.attend(q_BxHxMxK, k_BxHxKxC, v_BxHxCxK, mask[:, 0], bias)
+def _norm(forward: Forward, x_DxR: jax.Array, norm: Tree) -> jax.Array:
+    return normed(x_DxR.T, norm, forward.config.epsilon).T

@@ -97,9 +97,14 @@ def import_openpangu(source: str | Path, run_dir: str | Path) -> dict[str, Any]:
     Raises:
       UserError, DataError: the folder is no such model, a file is damaged, or `run_dir` is taken.
     """
-    source, run_dir = Path(source), Path(run_dir).absolute()
+    folders.require_empty(Path(run_dir).absolute(), "--run_dir")  # before its files are read for their hashes
+    return write_run(examine(Path(source)), run_dir)
+
+
+def write_run(found: ImportableDecoder, run_dir: str | Path) -> dict[str, Any]:
+    """The run directory of what was found fit; returns and raises as `import_openpangu`."""
+    run_dir = Path(run_dir).absolute()
     folders.require_empty(run_dir, "--run_dir")
-    found = examine(source)
     with folders.made(run_dir, "--run_dir") as partial:
         directory = RunDirectory(partial)
         (partial / VOCABULARY).write_bytes(found.vocabulary)
