@@ -200,7 +200,7 @@ def _imported_language(source: str, run_dir: str) -> dict[str, Any]:
 
 
 def _export_flags(parser: argparse.ArgumentParser) -> None:
-    _format(parser, ("hf", "timm", "big_vision", "mfai"))
+    _format(parser, ("hf", "pangu_alpha", "timm", "big_vision", "mfai"))
     parser.add_argument("--run_dir", required=True, metavar="DIR", help="a run directory")
     parser.add_argument("--step", type=int, metavar="N", help="the checkpoint; the newest unless given")
     parser.add_argument("--out", required=True, metavar="DIR", help="the new folder")
@@ -224,6 +224,10 @@ def _exported(flags: argparse.Namespace, devices: "Devices") -> dict[str, Any]:
         from pangu_jax.apps.science.conversion import exporting as of_weather
 
         return of_weather.export_weather(flags.run_dir, flags.out, flags.step, devices)
+    if flags.format == "pangu_alpha":
+        from pangu_jax.apps.language.conversion.openpangu import alpha_exporting
+
+        return alpha_exporting.export_alpha(flags.run_dir, flags.out, flags.step, devices)
     from pangu_jax.apps.vision.conversion import exporting as of_vision
 
     arguments = flags.run_dir, flags.out, flags.step, flags.shard_gb, devices

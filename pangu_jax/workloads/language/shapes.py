@@ -30,10 +30,13 @@ def _decoder(m: DecoderConfig, tokens: int) -> Shape:
         before = one._replace(name="dense", layers=m.dense_layers, staged=False)
         one = one._replace(products=products, routing=routing)
         towers = (before, one) if m.dense_layers else (one,)
+    if m.query_layer:
+        towers += (one._replace(name="query_layer", layers=1, staged=False),)
+    tables = (m.position == "learned") + m.query_layer
     embedding = End("embedding", m.vocab_size, d, tokens, "lookup", "rows")
     head = End("head", d, m.vocab_size, tokens, "product", "columns", m.loss_chunks, tied=m.tied_head)
     if not m.predictions:
-        return Shape(towers, (embedding, head))
+        return Shape(towers, (embedding, head), others=tables * m.positions * d)
     towers += (one._replace(name="prediction", layers=1, staged=False),)
     further = (
         embedding._replace(name="prediction_embedding", tied=True),

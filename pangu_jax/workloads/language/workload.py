@@ -186,7 +186,17 @@ class LanguageModel(PipelinedWorkload):
                 f"the vocabulary has {self.data.vocabulary_size} pieces and the model's vocab_size is "
                 f"{self.model.vocab_size}: raise it to at least that, in a multiple of Layout.model"
             )
+        self._require_positions()
         return self.data.train_source(batch_size, seed, shift)
+
+    def _require_positions(self) -> None:
+        """UserError where windows are longer than a table of positions, which has no more rows."""
+        rows = self.model.positions
+        if rows and self.data.decoder_length > rows:
+            raise UserError(
+                f"decoder_length {self.data.decoder_length} is more than the model's positions {rows}: "
+                "shorten the windows"
+            )
 
     def validation_sources(self, batch_size: int) -> Mapping[str, Source]:
         """A finite source per task, from held-out documents."""

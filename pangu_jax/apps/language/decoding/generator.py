@@ -277,6 +277,9 @@ class Generator:
             raise UserError(f"max_tokens must be between 1 and {queries.LONGEST_TEXT}, got {max_tokens}")
         check_beams(settings, self.ids)
         queries.check(asked)
+        queries.require_positions(
+            asked, max_tokens - 1, self.forward.config.positions
+        )  # the last is not read
 
 
 def _refuse_non_finite(non_finite_B: jax.Array) -> None:

@@ -89,6 +89,19 @@ def check(queries: Sequence[Query], longest: int = LONGEST) -> None:
                 )
 
 
+def require_positions(queries: Sequence[Query], new: int, rows: int) -> None:
+    """UserError where a query and `new` tokens after it are more than a table of positions has rows.
+
+    A model without one has 0 rows, and positions as many as are wanted.
+    """
+    for number, query in enumerate(queries, start=1):
+        if rows and (tokens := len(query.decoder_row) + new) > rows:
+            raise UserError(
+                f"query {number} and what is written after it are {tokens} tokens, and the model has {rows} "
+                "positions: shorten it, or lower --max_tokens"
+            )
+
+
 def padded(rows: Sequence[np.ndarray], width: int, batch: int) -> np.ndarray:
     """Rows padded with 0 on the right, int32 [batch, width]; rows beyond the given are all 0.
 

@@ -41,6 +41,8 @@ def score(
     for number, query in enumerate(asked, start=1):
         if not query.candidates or any(len(candidate) == 0 for candidate in query.candidates):
             raise UserError(f"query {number} needs candidates of at least one token each")
+        longest = max(len(candidate) for candidate in query.candidates)
+        queries.require_positions([query], longest - 1, forward.config.positions)
     on_trie = TrieForward(forward.config, forward.placement, dtype=forward.dtype)
     plans = [trie.plan(query) for query in asked]
     shapes = [_shape(query, plan) for query, plan in zip(asked, plans, strict=True)]

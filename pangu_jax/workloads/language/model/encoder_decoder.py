@@ -46,6 +46,7 @@ class EncoderDecoderConfig:
     towers: ClassVar[tuple[str, ...]] = ("encoder", "decoder")
     epsilon: ClassVar[float] = EPSILON  # beside the mean square of norms
     rope_theta: ClassVar[float] = 10_000.0  # base of the rotary frequencies
+    positions: ClassVar[int] = 0  # rows of a table of positions
     experts: ClassVar[None] = None
     dense_layers: ClassVar[int] = 0
     latent: ClassVar[None] = None

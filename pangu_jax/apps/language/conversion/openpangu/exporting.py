@@ -42,7 +42,7 @@ def export_openpangu(found: Found, out: Path, shard_gb: float) -> dict[str, Any]
       UserError, DataError: no published class is such a model, or `out` is taken.
     """
     where = str(found.directory.checkpoints / str(found.step))
-    config, vocabulary, ours = _opened(found)
+    config, vocabulary, ours = opened(found)
     kept = found.manifest.get(KEY, {})
     files = kept.get("files", {})
     described = descriptions.to_theirs(config, files.get("config.json", {}), where)
@@ -96,7 +96,7 @@ def is_decoder(found: Found) -> bool:
     return isinstance(loaded.describe(found).config, DecoderConfig)
 
 
-def _opened(found: Found) -> tuple[DecoderConfig, Vocabulary, Callable[[str], np.ndarray]]:
+def opened(found: Found) -> tuple[DecoderConfig, Vocabulary, Callable[[str], np.ndarray]]:
     """The configuration, the vocabulary, and path -> array."""
     if "tuning" in found.manifest:
         model = loading.load_found(found, float32=True)

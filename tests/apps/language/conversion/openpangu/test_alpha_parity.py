@@ -99,6 +99,10 @@ def without(name):
     return lambda p: p | {name: jax.tree.map(np.zeros_like, p[name])}
 
 
+def no_bias(block, name):
+    return lambda p: in_layers(p, block, **{name: lambda own: 0 * own[name]})
+
+
 # What each single mistake costs: it must be seen.
 MISTAKES = {
     "no query layer": (Forward, {}, lambda p: {n: p[n] for n in p if n != "query_layer"}),
@@ -109,18 +113,10 @@ MISTAKES = {
     "GELU by a sigmoid": (Forward, {"activation": "gelu_quick"}, lambda p: p),
     "eps": (Forward, {"epsilon": 1e-12}, lambda p: p),
     "no positions": (Forward, {}, without("positions")),
-    "no bias of a norm": (
-        Forward,
-        {},
-        lambda p: in_layers(p, "attention_norm", bias=lambda n: 0 * n["bias"]),
-    ),
-    "no bias of the feed-forward block": (
-        Forward, {}, lambda p: in_layers(p, "feed_forward", up_bias=lambda n: 0 * n["up_bias"])
-    ),
-    "no bias of its output": (
-        Forward, {}, lambda p: in_layers(p, "feed_forward", out_bias=lambda n: 0 * n["out_bias"])
-    ),
-}  # fmt: skip
+    "no bias of a norm": (Forward, {}, no_bias("attention_norm", "bias")),
+    "no bias of the feed-forward block": (Forward, {}, no_bias("feed_forward", "up_bias")),
+    "no bias of its output": (Forward, {}, no_bias("feed_forward", "out_bias")),
+}
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
