@@ -197,11 +197,12 @@ def _own_experts(
     expert_NxK, weight_NxK = (a.reshape(x_NxD.shape[0], -1) for a in (expert_BxTxK, weight_BxTxK))
     form = grouped_products.form_for(placement, x_NxD, *weights.values())
     most = config.most_at(here)
-    block = grouped_products.rows_of_a_block(form, x_NxD.shape[0] * config.active, config.experts)
-    assigned = slots.assign(expert_NxK - first, here, most, block)
+    visits = x_NxD.shape[0] * config.active
+    lie = grouped_products.groups_for(form, visits, config.experts, placement.platform)
+    assigned = slots.assign(expert_NxK - first, here, most, lie.block, lie.rows)
 
     def times(x: jax.Array, name: str) -> jax.Array:
-        return grouped_products.product(x, weights[name], assigned.sizes_E, name == "down", form, block)
+        return grouped_products.product(x, weights[name], assigned.sizes_E, name == "down", lie)
 
     row_RxD = slots.spread(x_NxD, assigned)
     hidden_RxF = checkpoint_name(times(row_RxD, "up"), "up")

@@ -4,7 +4,7 @@ Rows lie group after group; what is behind the last group comes out as zeros, or
 """
 
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,79 +14,94 @@ from pangu_jax.models.placement import Placement
 
 # "native": the CPU backend's kernels. "blocks": batched products of blocks of rows, each with its group's
 # weight: XLA's ragged product on a CPU multiplies all rows with all weights (13 times the time, measured with
-# 16 groups). "ragged": XLA's own, which a TPU and a GPU carry out without such waste.
-Form = Literal["native", "blocks", "ragged"]
-SMALLEST, LARGEST = 8, 128  # rows of a block
+# 16 groups). "megablox": JAX's kernels for a TPU, whose compiler has a kernel for the ragged product and none
+# for the gradient of its weights, which it multiplies out for every group (16 times the FLOPs, counted with
+# 16). They have not run on a chip here: compiled by the TPU compiler, and compared in interpret mode.
+Form = Literal["native", "blocks", "megablox"]
+SMALLEST, LARGEST = 8, 128  # rows of a block on a CPU
+LARGEST_ON_GPU = 512  # where a block must be worth reading a weight for
+TILE = (512, 1024, 1024)  # rows, columns and columns of a tile of megablox; about 10 MB of VMEM in bf16
+LANES = 128
+INTERPRETED = False  # what tests of "megablox" without a TPU set
+
+
+class Groups(NamedTuple):
+    """How rows must lie.
+
+    Attributes:
+      form: how products are carried out.
+      block: what the rows of each group are a multiple of.
+      rows: what all rows are a multiple of.
+    """
+
+    form: Form
+    block: int
+    rows: int
 
 
 def form_for(placement: Placement, *arrays: jax.Array) -> Form:
     """How products with these arrays are carried out here."""
     if native.takes(placement, *arrays):
         return "native"
-    return "blocks" if placement.platform == "cpu" else "ragged"
+    return "megablox" if placement.platform == "tpu" else "blocks"
 
 
-def rows_of_a_block(form: Form, rows: int, groups: int) -> int:
-    """What each group's number of rows must be a multiple of; 1 where it need not be any."""
-    if form != "blocks":
-        return 1
-    block = SMALLEST
-    while block < LARGEST and 4 * block * groups <= rows:
+def groups_for(form: Form, rows: int, groups: int, platform: str) -> Groups:
+    """How so many rows in so many groups must lie."""
+    if form == "native":
+        return Groups(form, 1, 1)
+    if form == "megablox":
+        return Groups(form, 1, min(TILE[0], _upward(rows // groups, LANES)))
+    block, largest = SMALLEST, LARGEST if platform == "cpu" else LARGEST_ON_GPU
+    while block < largest and 4 * block * groups <= rows:
         block *= 2
-    return block
+    return Groups(form, block, block)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
-def product(
-    x_RxK: jax.Array, weight: jax.Array, sizes_E: jax.Array, narrows: bool, form: Form, block: int
-) -> jax.Array:
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def product(x_RxK: jax.Array, weight: jax.Array, sizes_E: jax.Array, narrows: bool, lie: Groups) -> jax.Array:
     """[R, N]: each row times its group's weight.
 
     Args:
       x_RxK: rows, by group.
       weight: [E, K, N]; one that narrows is stored with its output first, [E, N, K].
-      sizes_E: int32, rows of each group: multiples of `block`, which sum to R at most.
+      sizes_E: int32, rows of each group, which sum to R at most.
       narrows: whether the weight narrows.
-      form: how.
-      block: as `rows_of_a_block` gives it.
+      lie: how rows lie, from `groups_for`.
     """
-    if form == "native":
+    if lie.form == "native":
         return native.grouped(x_RxK, weight, sizes_E, transposed=narrows)
-    if form == "ragged":
-        return _ragged(x_RxK, jnp.swapaxes(weight, 1, 2) if narrows else weight, sizes_E)
-    weight_Bx = weight[_group_of_block(sizes_E, x_RxK.shape[0] // block, block)]
-    x_BxMxK = x_RxK.reshape(-1, block, x_RxK.shape[-1])
+    if lie.form == "megablox":
+        gmm = _megablox().gmm
+        tiling = _tiling(lie, x_RxK.shape[1], weight.shape[1 if narrows else 2])
+        return gmm(x_RxK, weight, sizes_E, x_RxK.dtype, tiling, transpose_rhs=narrows, interpret=INTERPRETED)
+    weight_Bx = weight[_group_of_block(sizes_E, x_RxK.shape[0] // lie.block, lie.block)]
+    x_BxMxK = x_RxK.reshape(-1, lie.block, x_RxK.shape[-1])
     y_BxMxN = jnp.einsum("bmk,bnk->bmn" if narrows else "bmk,bkn->bmn", x_BxMxK, weight_Bx)
     return y_BxMxN.reshape(x_RxK.shape[0], -1)
 
 
-def _backward(narrows: bool, form: Form, block: int, saved, dy_RxN: jax.Array):
+def _backward(narrows: bool, lie: Groups, saved, dy_RxN: jax.Array):
     x_RxK, weight, sizes_E = saved
-    dx_RxK = product(dy_RxN, weight, sizes_E, not narrows, form, block)
+    dx_RxK = product(dy_RxN, weight, sizes_E, not narrows, lie)
     first, second = (dy_RxN, x_RxK) if narrows else (x_RxK, dy_RxN)
-    return dx_RxK, weight_gradient(first, second, sizes_E, form, block).astype(weight.dtype), None
+    return dx_RxK, weight_gradient(first, second, sizes_E, lie).astype(weight.dtype), None
 
 
 product.defvjp(
-    lambda x, weight, sizes, narrows, form, block: (
-        product(x, weight, sizes, narrows, form, block),
-        (x, weight, sizes),
-    ),
+    lambda x, weight, sizes, narrows, lie: (product(x, weight, sizes, narrows, lie), (x, weight, sizes)),
     _backward,
 )
 
 
-def weight_gradient(
-    x_RxK: jax.Array, y_RxN: jax.Array, sizes_E: jax.Array, form: Form, block: int
-) -> jax.Array:
-    """[E, K, N]: of each group, the transpose of its rows of x times its rows of y; sums in fp32."""
-    if form == "native":
+def weight_gradient(x_RxK: jax.Array, y_RxN: jax.Array, sizes_E: jax.Array, lie: Groups) -> jax.Array:
+    """[E, K, N]: of each group, the transpose of its rows of x times its rows of y."""
+    if lie.form == "native":
         return native.grouped_gradient(x_RxK, y_RxN, sizes_E)
-    if form == "ragged":
-        numbers = jax.lax.RaggedDotDimensionNumbers((((0,), (0,)), ((), ())), [0], [])
-        out = x_RxK.dtype
-        return jax.lax.ragged_dot_general(x_RxK, y_RxN, sizes_E, numbers, preferred_element_type=out)
-    blocks = x_RxK.shape[0] // block
+    if lie.form == "megablox":
+        tgmm, tiling = _megablox().tgmm, _tiling(lie, x_RxK.shape[1], y_RxN.shape[1])
+        return tgmm(x_RxK.T, y_RxN, sizes_E, x_RxK.dtype, tiling, interpret=INTERPRETED)
+    block, blocks = lie.block, x_RxK.shape[0] // lie.block
     x_BxMxK, y_BxMxN = (a.reshape(blocks, block, -1) for a in (x_RxK, y_RxN))
     group_B = _group_of_block(sizes_E, blocks, block)
     used_B = (jnp.arange(blocks) * block < jnp.sum(sizes_E)).astype(x_RxK.dtype)
@@ -94,8 +109,18 @@ def weight_gradient(
     return jax.ops.segment_sum(each_BxKxN, group_B, sizes_E.shape[0], indices_are_sorted=True)
 
 
-def _ragged(x_RxK: jax.Array, weight_ExKxN: jax.Array, sizes_E: jax.Array) -> jax.Array:
-    return jax.lax.ragged_dot(x_RxK, weight_ExKxN, sizes_E, preferred_element_type=x_RxK.dtype)
+def _megablox():
+    from importlib import import_module  # the package has a function of the module's name
+
+    return import_module("jax.experimental.pallas.ops.tpu.megablox.gmm")
+
+
+def _tiling(lie: Groups, inner: int, outer: int) -> tuple[int, int, int]:
+    return lie.rows, min(TILE[1], _upward(inner, LANES)), min(TILE[2], _upward(outer, LANES))
+
+
+def _upward(size: int, multiple: int) -> int:
+    return max(1, -(-size // multiple)) * multiple
 
 
 def _group_of_block(sizes_E: jax.Array, blocks: int, block: int) -> jax.Array:

@@ -26,7 +26,7 @@ class Slots(NamedTuple):
     sizes_E: jax.Array
 
 
-def assign(expert_NxK: jax.Array, experts: int, most: int, block: int) -> Slots:
+def assign(expert_NxK: jax.Array, experts: int, most: int, block: int, multiple: int) -> Slots:
     """Slots of all pairs whose expert is one of 0 ... experts - 1.
 
     Args:
@@ -34,10 +34,11 @@ def assign(expert_NxK: jax.Array, experts: int, most: int, block: int) -> Slots:
       experts: E, those that are here.
       most: pairs of a row that can be here, of its K.
       block: what the number of each expert's slots is a multiple of.
+      multiple: what the number of all slots is a multiple of, and a multiple of the block.
     """
     rows, chosen = expert_NxK.shape
     slots = rows * min(most, chosen) + experts * (block - 1)
-    slots = -(-slots // block) * block
+    slots = -(-slots // multiple) * multiple
     here_NxK = (expert_NxK >= 0) & (expert_NxK < experts)
     expert_P = jnp.where(here_NxK, expert_NxK, experts).reshape(-1)
     order_P = jnp.argsort(expert_P, stable=True).astype(jnp.int32)

@@ -97,19 +97,28 @@ def meshes(chips: int, experts: int = 1) -> Iterator[Mesh]:
                         yield dict(zip(AXES, sizes, strict=True))
 
 
-def cross(found: list[Mesh], batch_size: int, towers: int, fixed: Mapping[str, Any]) -> Candidates:
-    """Each mesh in each way to carry a step out; what `fixed` names has that value only."""
+def cross(
+    found: list[Mesh], batch_size: int, towers: int, fixed: Mapping[str, Any], layers: int = 0
+) -> Candidates:
+    """Each mesh in each way to carry a step out; what `fixed` names has that value only.
+
+    `layers` is what the rounds of a pipeline must divide, 0 where that is looked at later.
+    """
     sizes_Nx6 = np.array([list(mesh.values()) for mesh in found], np.int64).reshape(-1, len(AXES))
-    ways_Wx6 = np.array(list(_ways(batch_size, towers, fixed)), np.int64).reshape(-1, 6)
-    mesh = np.repeat(np.arange(len(sizes_Nx6)), len(ways_Wx6))
-    every = Candidates(mesh, *sizes_Nx6[mesh].T, *np.tile(ways_Wx6, (len(sizes_Nx6), 1)).T)
-    piped = every.schedule > 0
+    ways_Wx6 = np.array(list(_ways(batch_size, towers, fixed, layers)), np.int64).reshape(-1, 6)
+    # Meshes with stages and ways with a schedule, and those without: all by all would not fit into memory.
+    numbers = np.arange(len(sizes_Nx6))
+    pairs = [(numbers[sizes_Nx6[:, 0] > 1], ways_Wx6[ways_Wx6[:, 0] > 0])]
+    pairs.append((numbers[sizes_Nx6[:, 0] == 1], ways_Wx6[ways_Wx6[:, 0] == 0]))
+    mesh = np.concatenate([np.repeat(meshes, len(ways)) for meshes, ways in pairs])
+    way_Nx6 = np.concatenate([np.tile(ways, (len(meshes), 1)) for meshes, ways in pairs])
+    every = Candidates(mesh, *sizes_Nx6[mesh].T, *way_Nx6.T)
     sharded = (every.zero == 3) | (every.fsdp > 1)  # without shards there is nothing to gather once
     crossing = (every.streams == 1) | (every.model > 1)  # or to cross without a tensor axis
-    return every.take((piped == (every.stage > 1)) & sharded & crossing)
+    return every.take(sharded & crossing)
 
 
-def _ways(batch_size: int, towers: int, fixed: Mapping[str, Any]) -> Iterator[tuple[int, ...]]:
+def _ways(batch_size: int, towers: int, fixed: Mapping[str, Any], layers: int) -> Iterator[tuple[int, ...]]:
     microbatches, repeats = divisors(batch_size), range(1, _MOST_REPEATS + 1)
     remats = REMATS if "remat" in fixed else _SEARCHED_REMATS
     for schedule, count, pieces, remat, zero, streams in itertools.product(
@@ -120,6 +129,8 @@ def _ways(batch_size: int, towers: int, fixed: Mapping[str, Any]) -> Iterator[tu
         if schedule != "none" and not towers:  # nothing that stages could share
             continue
         if schedule in ("circular", "1f1b") and count % towers:
+            continue
+        if layers and layers % (count if schedule in ("none", "gpipe") else count // towers):
             continue
         way = {
             "schedule": schedule, "repeats": count, "microbatches": pieces, "remat": remat, "zero": zero,

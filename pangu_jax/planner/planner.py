@@ -113,7 +113,10 @@ class _Found:
 
 
 def _searched(model: PlannedModel, topology: Topology, fixed: Mapping[str, Any]) -> _Found:
-    found = meshes(topology.chips, model.dimensions.get("expert", 1))
+    experts = [
+        model.dimensions[name] for name, axis in layouts.divided_by(model.dimensions) if axis == "expert"
+    ]
+    found = meshes(topology.chips, math.gcd(*experts) if experts else 1)
     every = [m for m in found if all(m[axis] == fixed.get(axis, m[axis]) for axis in AXES)]
     problems: Counter = Counter()
     good = []
@@ -122,7 +125,9 @@ def _searched(model: PlannedModel, topology: Topology, fixed: Mapping[str, Any])
             problems[problem] += 1
         else:
             good.append(mesh)
-    candidates = cross(good, model.batch_size, len(model.shape.staged), fixed)
+    staged = model.shape.staged
+    layers = math.gcd(*(tower.layers for tower in staged))
+    candidates = cross(good, model.batch_size, len(staged), fixed, layers)
     considered = len(every) - len(good) + len(candidates)
     candidates = divided(model, candidates, problems)
     context = search_context(model, topology, good)

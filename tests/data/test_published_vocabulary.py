@@ -86,6 +86,13 @@ def test_marks_are_read_where_the_owner_writes(codes):
     assert codes.encode_prompt("<|User|>:").tolist() == [FIRST_MARK + 34]
 
 
+def test_a_text_that_goes_on_has_no_space_before_it(codes):
+    whole = codes.encode("我们研究")
+    assert codes.piece(int(whole[0])).startswith("▁") and len(codes.encode_within("")) == 0
+    within = codes.encode_within("我们研究")
+    assert not codes.piece(int(within[0])).startswith("▁") and codes.decode(within) == "我们研究"
+
+
 def test_decoding_ends_at_its_own_end(codes):
     you = codes.encode("你好").tolist()
     think, answer = FIRST_MARK + 16, FIRST_MARK + 17

@@ -53,10 +53,11 @@ def both(params, x, config, form):
     return tuple(jax.value_and_grad(f, (0, 1), has_aux=True)(params, x) for f in (routed, plain))
 
 
-@pytest.mark.parametrize("form", ["blocks", "ragged"])
+@pytest.mark.parametrize("form", ["blocks", pytest.param("megablox", marks=pytest.mark.prove)])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_values_and_gradients_are_those_of_the_plain_form(name, form, monkeypatch):
     monkeypatch.setattr(grouped_products, "form_for", lambda *_: form)
+    monkeypatch.setattr(grouped_products, "INTERPRETED", True)
     for skew in (0.0, 30.0):
         ((_, (y, found)), grads), ((_, (plain_y, _)), plain_grads) = both(
             layer(CONFIGS[name], skew), X, CONFIGS[name], form

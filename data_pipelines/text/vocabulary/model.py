@@ -159,7 +159,8 @@ class Vocabulary:
 
     def encode_within(self, text: str) -> np.ndarray:
         """As `encode`, for a text that goes on in another: without the space before the beginning of one."""
-        return self._encoded([TextPart(text, None, self._cut)] if text else [])
+        first, *rest = (self._split(text) if self._split else []) or [TextPart(text, None, True)]
+        return self._encoded([first._replace(begins=self._cut), *rest] if text else [])
 
     def encode_prompt(self, text: str) -> np.ndarray:
         """As `encode`, with `<extra_id_0>` and so on read as sentinels, and a published vocabulary's added

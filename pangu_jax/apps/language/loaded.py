@@ -32,7 +32,8 @@ class LoadedModel:
       params: its parameters, on the devices of `run`.
       vocabulary: text to ids and back.
       manifest: what its checkpoint says of itself (step, recipe, fingerprint, ...).
-      prompt: int32 [k], ids of a soft prompt's vectors, put before whatever the encoder reads.
+      prompt: int32 [k], ids of a soft prompt's vectors, put before whatever the encoder reads, or behind the
+        start of a decoder alone.
       causal_only: its run taught it causal language modelling only, so that the text to be continued is the
         beginning of the decoder's own, and its encoder knows nothing.
       run: where tensors of a forward pass are, and the dtype of products.
@@ -84,7 +85,8 @@ class LoadedModel:
 
     def after(self, prefix: np.ndarray) -> Query:
         """What asks a decoder alone to write on after tokens, int32 [n]."""
-        return Query(np.zeros(0, np.int32), prefix, start=self.vocabulary.special.start)
+        read = np.concatenate([self.prompt, prefix]).astype(np.int32)
+        return Query(np.zeros(0, np.int32), read, start=self.vocabulary.special.start)
 
     def encode_inputs(self, text: str, mode: str | None = None, sentinels: bool = False) -> np.ndarray:
         """Encoder tokens of a text, int32 [n], as the model was trained to read them.

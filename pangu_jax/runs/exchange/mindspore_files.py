@@ -21,7 +21,7 @@ NUMBER, BYTES = 0, 2  # protobuf's kinds of fields that the schema has
 LONGEST_NUMBER = 10  # bytes
 
 
-class Part(NamedTuple):
+class StoredPart(NamedTuple):
     """Where a tensor, or a part of it, lies.
 
     Attributes:
@@ -51,7 +51,7 @@ class MindSporeFile:
                 self._map = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:
             raise UserError(f"cannot read {file}: {error}; copy it again") from None
-        self._tensors: dict[str, list[Part]] = {}
+        self._tensors: dict[str, list[StoredPart]] = {}
         try:
             for field, value in self._fields(0, len(self._map)):
                 name, part = self._value(self._message(field == 1, value))
@@ -86,7 +86,7 @@ class MindSporeFile:
         content = b"".join(self._map[part.begin : part.end] for part in self._tensors[name])
         return np.frombuffer(content, READ[self.dtype(name)]).reshape(self.shape(name))
 
-    def _value(self, at: slice) -> tuple[str, Part]:
+    def _value(self, at: slice) -> tuple[str, StoredPart]:
         name, part = None, None
         for field, value in self._fields(at.start, at.stop):
             if field == 1:
@@ -101,7 +101,7 @@ class MindSporeFile:
             raise self._damaged()
         return name, part
 
-    def _tensor(self, at: slice) -> Part:
+    def _tensor(self, at: slice) -> StoredPart:
         dims, type_, content = [], "", slice(0, 0)
         for field, value in self._fields(at.start, at.stop):
             if field == 1:
@@ -113,9 +113,9 @@ class MindSporeFile:
                 content = self._message(True, value)
             else:
                 raise self._damaged()
-        return Part(tuple(dims), type_, content.start, content.stop)
+        return StoredPart(tuple(dims), type_, content.start, content.stop)
 
-    def _check(self, name: str, parts: list[Part]) -> None:
+    def _check(self, name: str, parts: list[StoredPart]) -> None:
         """UserError where parts differ, or their bytes are not those of the shape."""
         first, type_ = parts[0], TYPES.get(parts[0].type)
         if any((part.shape, part.type) != (first.shape, first.type) for part in parts):

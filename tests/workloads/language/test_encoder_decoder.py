@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pangu_jax.workloads.language.model import architecture
+from pangu_jax.models.placement import OneDevice
+from pangu_jax.workloads.language.model import architecture, blocks
 from pangu_jax.workloads.language.model.blocks import LayerInputs
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.workloads.language.model.forward import Forward
@@ -102,9 +103,10 @@ def test_dropout_draws_anew_for_each_key_and_leaves_the_mean():
 
 def test_rare_dropout_is_as_rare_in_bfloat16():
     """A rate that took the activations' type would keep 0.999 as 1: nothing would ever be dropped."""
-    forward = Forward(dataclasses.replace(CONFIG, dropout=0.001), dtype=jnp.bfloat16)
+    config = dataclasses.replace(CONFIG, dropout=0.001)
     inputs = LayerInputs(2048, jax.random.split(jax.random.key(0), 2), rotation=None, attend=None)
-    kept = forward._dropout(jnp.ones((2, 2048, CONFIG.d_model), jnp.bfloat16), inputs, jnp.int32(0)) != 0
+    ones = jnp.ones((2, 2048, CONFIG.d_model), jnp.bfloat16)
+    kept = blocks.dropped(config, OneDevice(), inputs, ones, jnp.int32(0)) != 0
     assert 30 < jnp.sum(~kept) < 110  # of 65,536
 
 
@@ -129,7 +131,7 @@ def test_every_parameter_is_annotated_and_stacked():
     [
         ({"heads": 3}, "not divisible by heads 3"),
         ({"head_dim": 5}, "even head_dim"),
-        ({"activation": "tanh"}, "one of relu, gelu, silu"),
+        ({"activation": "tanh"}, "one of relu, gelu, gelu_exact"),
         ({"decoder_layers": 0}, "decoder_layers must be at least 1"),
     ],
 )

@@ -1,6 +1,7 @@
 """A decoder with experts on every kind of layout against one device: losses, gradients, loads and state."""
 
 import dataclasses
+import functools
 import itertools
 import math
 
@@ -44,13 +45,11 @@ def workload(experts=GROUPED, **changes):
     return LanguageModel(model, SyntheticTokens(64, encoder_length=0, decoder_length=12))
 
 
-FAST = {
+LAYOUTS = {
     "data 2 x expert 4": Layout(data=2, expert=4),
     "data 2 x expert 2 x model 2": Layout(data=2, expert=2, model=2),
     "fsdp 2 x expert 4, accumulated": Layout(data=1, fsdp=2, expert=4, microbatches=2),
     "stage 2 x expert 2 x data 2, gpipe": Layout(stage=2, data=2, expert=2, schedule="gpipe", microbatches=2),
-}
-OTHERS = {
     "stage 2 x expert 4, circular": Layout(
         stage=2, data=1, expert=4, schedule="circular", repeats=2, microbatches=4, remat="full"
     ),
@@ -60,6 +59,15 @@ OTHERS = {
     "expert 2 x sequence 2 x data 2": Layout(expert=2, sequence=2, data=2, remat="dots"),
     "fsdp 4 x expert 2, weights gathered once": Layout(data=1, fsdp=4, expert=2, zero=1),
 }
+ROUTERS = {"grouped": GROUPED, "sigmoid": SIGMOID}
+EVERY = list(itertools.product(ROUTERS, LAYOUTS, ("auto", "manual")))
+FAST = [
+    ("grouped", "data 2 x expert 4", "auto"),
+    ("grouped", "data 2 x expert 2 x model 2", "manual"),
+    ("grouped", "stage 2 x expert 2 x data 2, gpipe", "manual"),
+    ("sigmoid", "data 2 x expert 2 x model 2", "auto"),
+    ("sigmoid", "fsdp 2 x expert 4, accumulated", "manual"),
+]
 
 
 def three_steps(layout, workload):
@@ -89,9 +97,10 @@ def three_steps(layout, workload):
     return found, first, jax.device_get(state.extra)
 
 
-@pytest.fixture(scope="module", params=["grouped", "sigmoid"])
-def one_device(request):
-    made = workload({"grouped": GROUPED, "sigmoid": SIGMOID}[request.param])
+@functools.cache
+def one_device(router):
+    """A workload, and its steps on one device."""
+    made = workload(ROUTERS[router])
     return made, three_steps(Layout(data=1), made)
 
 
@@ -107,24 +116,22 @@ def assert_same(actual, expected):
     jax.tree_util.tree_map_with_path(close, gradient, expected_gradient)
 
 
-@pytest.mark.parametrize("partitioning", ["auto", "manual"])
-@pytest.mark.parametrize("name", FAST)
-def test_layouts(name, partitioning, one_device):
-    made, expected = one_device
-    assert_same(three_steps(dataclasses.replace(FAST[name], partitioning=partitioning), made), expected)
+@pytest.mark.parametrize(("router", "name", "partitioning"), FAST)
+def test_layouts(router, name, partitioning):
+    made, expected = one_device(router)
+    assert_same(three_steps(dataclasses.replace(LAYOUTS[name], partitioning=partitioning), made), expected)
 
 
 @pytest.mark.prove
-@pytest.mark.parametrize("partitioning", ["auto", "manual"])
-@pytest.mark.parametrize("name", OTHERS)
-def test_more_layouts(name, partitioning, one_device):
-    made, expected = one_device
-    assert_same(three_steps(dataclasses.replace(OTHERS[name], partitioning=partitioning), made), expected)
+@pytest.mark.parametrize("case", [case for case in EVERY if case not in FAST], ids=", ".join)
+def test_more_layouts(case):
+    test_layouts(*case)
 
 
-def test_the_steps_are_worth_comparing(one_device):
+@pytest.mark.parametrize("router", ["grouped", "sigmoid"])
+def test_the_steps_are_worth_comparing(router):
     """Losses move, loads are uneven and change, and every weight but a bias of the choice has a gradient."""
-    _, (metrics, gradient, state) = one_device
+    _, (metrics, gradient, state) = one_device(router)
     losses = [found["loss"] for found in metrics]
     assert min(abs(a - b) for a, b in itertools.pairwise(losses)) > 1e-3
     assert (

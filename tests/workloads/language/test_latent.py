@@ -30,7 +30,7 @@ def logits(config, params):
         found = [forward.logits(params, hidden)]
         if config.predictions:
             further = prediction.one_further(batch)
-            (hidden,) = prediction.hidden_states(forward, params, (hidden,), further, config.epsilon)
+            (hidden,), _ = prediction.hidden_states(forward, params, (hidden,), None, further)
             found.append(forward.logits(params, hidden))
         return found
 

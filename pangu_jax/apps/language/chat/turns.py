@@ -167,7 +167,8 @@ class Turns:
             elif token in ends:
                 if ends[token] == "thinking" and found[-1][0] == "text":
                     found[-1] = ("thinking", found[-1][1])
-                found.append(("text", []))
+                if ends[token] in ("thinking", found[-1][0]):  # what ends no call is nothing
+                    found.append(("text", []))
             else:
                 found[-1][1].append(token)
         decode = self._vocabulary.decode

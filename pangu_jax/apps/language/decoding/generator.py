@@ -273,8 +273,8 @@ class Generator:
         return Generated(tokens_T, score, "cut", rank_score)
 
     def _check(self, asked: Sequence[Query], settings: Settings, max_tokens: int) -> None:
-        if not 1 <= max_tokens <= queries.LONGEST:
-            raise UserError(f"max_tokens must be between 1 and {queries.LONGEST}, got {max_tokens}")
+        if not 1 <= max_tokens <= queries.LONGEST_TEXT:
+            raise UserError(f"max_tokens must be between 1 and {queries.LONGEST_TEXT}, got {max_tokens}")
         check_beams(settings, self.ids)
         queries.check(asked)
         queries.require_positions(

@@ -25,7 +25,7 @@ from pangu_jax.workloads.language.model.incremental import Cache
 COLUMNS = 2  # of the cache, that a step takes
 
 
-class Opened(NamedTuple):
+class OpenedGuesses(NamedTuple):
     """What is there before the first step.
 
     Attributes:
@@ -90,7 +90,7 @@ def read(
     inputs_BxS: jax.Array,
     history_BxW: jax.Array,
     new_columns: int,
-) -> tuple[Prefill, Opened]:
+) -> tuple[Prefill, OpenedGuesses]:
     """As `prefill.read`, for both caches; with a guess for the first token of each row."""
     prefilled, cache, hidden_DxR = prefill.read_hidden(
         forward, params, weights, inputs_BxS, history_BxW, new_columns
@@ -99,21 +99,21 @@ def read(
     columns = prefix_len + new_columns
     module_cache = incremental_prediction.empty_cache(forward, weights, batch, columns)
     if hidden_DxR is None:
-        return prefilled, Opened(cache, module_cache, jnp.zeros(batch, jnp.int32))
+        return prefilled, OpenedGuesses(cache, module_cache, jnp.zeros(batch, jnp.int32))
     positions_BxG, visible_BxGxC = prefill.prefix_places(prefilled, prefix_len, columns)
     next_BxG = jnp.maximum(history_BxW[:, 1:], 0)
     further_DxR, module_cache = incremental_prediction.extend(
         forward, weights, module_cache, hidden_DxR, next_BxG, positions_BxG, 0, visible_BxGxC
     )
     last_DxB = further_DxR.reshape(-1, batch, prefix_len)[:, :, -1]
-    return prefilled, Opened(cache, module_cache, _likeliest(_logits(forward, weights, last_DxB)))
+    return prefilled, OpenedGuesses(cache, module_cache, _likeliest(_logits(forward, weights, last_DxB)))
 
 
 @partial(jax.jit, static_argnames=("forward", "max_new"), donate_argnames=("opened",))
 def begin(
     forward: Forward,
     prefilled: Prefill,
-    opened: Opened,
+    opened: OpenedGuesses,
     history_BxG: jax.Array,
     max_new: int,
     finished_B: jax.Array,

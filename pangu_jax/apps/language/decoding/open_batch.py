@@ -13,7 +13,7 @@ class OpenBatch(NamedTuple):
     """Queries on the device, padded to a shape that programs exist for; all their tokens read but one."""
 
     prefilled: Prefill
-    cache: Cache | guessing.Opened
+    cache: Cache | guessing.OpenedGuesses
     history_BxG: np.ndarray
     is_padding_B: np.ndarray
     max_new: int
@@ -27,4 +27,4 @@ class OpenBatch(NamedTuple):
     @property
     def guesses(self) -> bool:
         """Whether a step guesses a token further."""
-        return isinstance(self.cache, guessing.Opened)
+        return isinstance(self.cache, guessing.OpenedGuesses)

@@ -11,9 +11,10 @@ import numpy as np
 
 from pangu_jax.errors import UserError
 
-SIZES = tuple(base << power for power in range(13) for base in (2, 3))  # 2, 3, 4, 6, 8, 12, ...
+SIZES = tuple(base << power for power in range(15) for base in (2, 3))  # 2, 3, 4, 6, 8, 12, ...
 SHORTEST = 16
-LONGEST = 4096  # tokens, of an input, of a prefix and of an output
+LONGEST = 4096  # tokens, of an input and of a prefix: they are read in one pass
+LONGEST_TEXT = 32768  # tokens of an output, which is written one by one: models that think fill it
 END = 1  # T5's end of sequence, where a vocabulary says no other (`SpecialTokens.eos`)
 START = 0  # and what its decoder begins with (`SpecialTokens.start`)
 EMPTY = -1  # in a history, a place that holds no token

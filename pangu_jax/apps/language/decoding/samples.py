@@ -37,7 +37,7 @@ def exhibits(workload: LanguageModel, variables: Variables, run: RunContext, per
     drawing = workload.samples if isinstance(workload.samples, Sampling) else DRAWN
     shown: list[list[Text]] = []
     for task, source in workload.validation_sources(per_task).items():
-        prompts, references = _first_examples(source.batch(0))
+        prompts, references = _first_examples(source.batch(0), start)
         if max(map(len, prompts)) < SHORTEST_PROMPT or not min(map(len, prompts)):
             continue
         nothing = np.zeros(0, np.int32)
@@ -56,12 +56,15 @@ def exhibits(workload: LanguageModel, variables: Variables, run: RunContext, per
     return [sample for row in zip(*shown, strict=True) for sample in row]  # the tasks in turn
 
 
-def _first_examples(batch: dict[str, np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def _first_examples(batch: dict[str, np.ndarray], start: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Of each packed window its first example: inputs and targets, int32 [n] each; without an encoder the
     halves of its text."""
     if "encoder_input_tokens" not in batch:
-        texts = zip(batch["decoder_target_tokens"], batch["decoder_segment_ids"], strict=True)
-        first = [tokens[segments == 1] for tokens, segments in texts]
+        names = ("decoder_input_tokens", "decoder_target_tokens", "decoder_segment_ids")
+        rows = zip(*(batch[name] for name in names), strict=True)
+        read = [(inputs[segments == 1], targets[segments == 1]) for inputs, targets, segments in rows]
+        # Where nothing stands before a text, its first token is only read.
+        first = [np.concatenate([inputs[: int(start < 0)], targets]) for inputs, targets in read]
         return [text[: len(text) // 2] for text in first], [text[len(text) // 2 :] for text in first]
     inputs = zip(batch["encoder_input_tokens"], batch["encoder_segment_ids"], strict=True)
     targets = zip(batch["decoder_target_tokens"], batch["decoder_segment_ids"], strict=True)

@@ -146,13 +146,16 @@ def prompt_ids(config: Architecture, length: int) -> np.ndarray:
 
 
 def with_prompt(config: Architecture, asked: Sequence[Labelled], length: int) -> list[Labelled]:
-    """Examples with a soft prompt before the encoder's tokens, except where they hold one already."""
-    prompt = prompt_ids(config, length)
+    """Examples with a soft prompt before the encoder's tokens, or the prefix where there is no encoder; not
+    those that hold one already."""
+    prompt, alone = prompt_ids(config, length), "encoder" not in config.towers
 
     def prompted(query: Query) -> Query:
-        if not length or np.any(np.asarray(query.inputs) >= config.vocab_size):
+        read = query.prefix if alone else query.inputs
+        if not length or np.any(np.asarray(read) >= config.vocab_size):
             return query
-        return query._replace(inputs=np.concatenate([prompt, query.inputs]).astype(np.int32))
+        read = np.concatenate([prompt, read]).astype(np.int32)
+        return query._replace(prefix=read) if alone else query._replace(inputs=read)
 
     return [example._replace(query=prompted(example.query)) for example in asked]
 

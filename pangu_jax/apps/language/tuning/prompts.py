@@ -98,6 +98,10 @@ class PrefixTuning:
 
     def prepare(self, config: Architecture, params: Tree, key: jax.Array, classes: int) -> tuple[Tree, Tree]:
         del classes
+        if config.latent:
+            raise UserError(
+                "@PrefixTuning() has no place in latent attention, whose keys are latents: take @LoRA()"
+            )
         words_PxD = params["embedding"][_frequent(config, key, self.length)]
 
         def prefix(tower: Tree) -> jax.Array:

@@ -34,7 +34,7 @@ class LayerInputs(NamedTuple):
     queries_BxTxD: jax.Array | None = None  # of which attention makes its queries, in a query layer
 
 
-class Place(NamedTuple):
+class BlockCall(NamedTuple):
     """Where a block is computed.
 
     Attributes:
@@ -57,7 +57,7 @@ class Place(NamedTuple):
 Computed = tuple[jax.Array, RouterSums | None]
 
 
-def attend(at: Place, x_BxTxD: jax.Array) -> Computed:
+def attend(at: BlockCall, x_BxTxD: jax.Array) -> Computed:
     """Self-attention, as the layer's weights have it: of latents, of grouped heads, or plain."""
     own, inputs = at.layer["attention"], at.inputs
     if at.config.latent:
@@ -70,7 +70,7 @@ def attend(at: Place, x_BxTxD: jax.Array) -> Computed:
     return attention.self_attention(own, x_BxTxD, inputs.rotation, inputs.attend, at.placement), None
 
 
-def attend_memory(at: Place, x_BxTxD: jax.Array) -> Computed:
+def attend_memory(at: BlockCall, x_BxTxD: jax.Array) -> Computed:
     """Attention to the encoder's output."""
     memory_BxSxD, sees = at.inputs.memory_BxSxD, at.inputs.attend_memory
     assert memory_BxSxD is not None and sees
@@ -79,12 +79,12 @@ def attend_memory(at: Place, x_BxTxD: jax.Array) -> Computed:
     ), None
 
 
-def feed(at: Place, x_BxTxD: jax.Array) -> Computed:
+def feed(at: BlockCall, x_BxTxD: jax.Array) -> Computed:
     """The feed-forward block."""
     return feed_forward(at.layer["feed_forward"], x_BxTxD, at.config.activation, at.placement), None
 
 
-def visit(at: Place, x_BxTxD: jax.Array) -> Computed:
+def visit(at: BlockCall, x_BxTxD: jax.Array) -> Computed:
     """The experts that each token is sent to, and what their loads add up to."""
     own, counted = at.config.experts, at.inputs.counted
     assert own and counted
@@ -92,7 +92,7 @@ def visit(at: Place, x_BxTxD: jax.Array) -> Computed:
     return experts(at.layer[routed.KEY], x_BxTxD, state, counted, own, at.config.activation, at.placement)
 
 
-KINDS: dict[str, Callable[[Place, jax.Array], Computed]] = {
+KINDS: dict[str, Callable[[BlockCall, jax.Array], Computed]] = {
     "attention": attend,
     "cross_attention": attend_memory,
     "feed_forward": feed,
@@ -101,7 +101,7 @@ KINDS: dict[str, Callable[[Place, jax.Array], Computed]] = {
 DRAWS = {"attention": 0, "cross_attention": 1, "feed_forward": 2, routed.KEY: 2}  # of dropout, in a layer
 
 
-def computed(kind: str, at: Place, normed_BxTxD: jax.Array) -> Computed:
+def computed(kind: str, at: BlockCall, normed_BxTxD: jax.Array) -> Computed:
     """What is added to the residual stream: a block of whole rows, with its bias and second norm."""
     y_BxTxD, found = KINDS[kind](at, at.placement.enter(normed_BxTxD))
     y_BxTxD = at.placement.leave(y_BxTxD)

@@ -260,10 +260,10 @@ class Decoder(nnx.Module):
         if not config.tied_head:
             self.head = normal(rngs, *table, fan_in=config.d_model)
         if config.predictions:
-            self.prediction = Prediction(config, rngs)
+            self.prediction = PredictionModule(config, rngs)
 
 
-class Prediction(nnx.Module):
+class PredictionModule(nnx.Module):
     """The module that predicts one token further: `token_norm` and `hidden_norm` of the two that it reads,
     `join` [embed, 2, width] of both, `block` [1, ...] like a layer of the decoder, `norm` before the head.
     """

@@ -103,7 +103,7 @@ class Forward:
         if tower == 0:
             return self._begun(params, batch, self.config.towers[0], keys_B)
         memory = tuple(self._norm(x_BxSxD, params["encoder_norm"]) for x_BxSxD in payload["encoder"])
-        return {"encoder": memory, "decoder": self._embed(params, batch, "decoder")}
+        return {"encoder": memory, "decoder": self.embed(params, batch, "decoder")}
 
     def run_tower(
         self,
@@ -119,7 +119,7 @@ class Forward:
         return self._run(self.config.towers[tower], tower, layers, params, payload, batch, keys_B, first)
 
     def _begun(self, params: Tree, batch: Batch, name: str, keys_B: jax.Array | None) -> Payload:
-        config, begun = self.config, {name: self._embed(params, batch, name)}
+        config, begun = self.config, {name: self.embed(params, batch, name)}
         if config.experts is None:
             return begun
         if "dense" in params:
@@ -161,7 +161,7 @@ class Forward:
                 normed_BxTxD, x_BxTxD = native_blocks.normed(x_BxTxD, norm, config.epsilon)
             else:
                 normed_BxTxD = self._norm(x_BxTxD, norm)
-            at = blocks.Place(config, placement, params, inputs, layer, index)
+            at = blocks.BlockCall(config, placement, params, inputs, layer, index)
             y_BxTxD, found = blocks.computed(kind, at, normed_BxTxD)
             draw = 3 * (index + before) + blocks.DRAWS[kind]
             y_BxTxD = blocks.dropped(config, placement, inputs, y_BxTxD, 2 * draw + tower)
@@ -231,7 +231,7 @@ class Forward:
     def _norm(self, x_BxTxD: jax.Array, norm: Tree) -> jax.Array:
         return normed(x_BxTxD, norm, self.config.epsilon)
 
-    def _embed(self, params: Tree, batch: Batch, tower: str) -> Streams:
+    def embed(self, params: Tree, batch: Batch, tower: str) -> Streams:
         table_VxD = params["embedding"].astype(self.dtype)
         tokens_BxT = self.placement.shard_length(batch[f"{tower}_input_tokens"], TOKENS)
         found = look_up(table_VxD, self._split(tokens_BxT), self.config.vocab_size, self.placement)

@@ -5,7 +5,7 @@ the model's table and head. Its loss is one more that the model learns by; its g
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -18,15 +18,41 @@ from pangu_jax.workloads.language.model import routed
 from pangu_jax.workloads.language.model.decoder import JOIN, DecoderConfig
 from pangu_jax.workloads.language.model.routed import RouterTotals
 
-if TYPE_CHECKING:
-    from pangu_jax.workloads.language.model.forward import Forward, Streams
-
 Batch = Mapping[str, jax.Array]
+Streams = tuple[jax.Array, ...]
+
+
+class RunsLayers(Protocol):
+    """What the module takes of a forward pass (`forward.Forward`), which is above it."""
+
+    @property
+    def config(self) -> Any: ...
+
+    @property
+    def placement(self) -> Placement: ...
+
+    def embed(self, params: Tree, batch: Batch, tower: str, /) -> Streams:
+        """Vectors of the input tokens of each stream."""
+        ...
+
+    def run_tower(
+        self,
+        tower: int,
+        layers: Tree,
+        params: Tree,
+        payload: dict[str, Any],
+        batch: Batch,
+        keys_B: jax.Array | None,
+        first: jax.Array | int,
+        /,
+    ) -> dict[str, Any]:
+        """The payload after some layers."""
+        ...
 
 
 def hidden_states(
-    forward: "Forward", params: Tree, hidden: "Streams", totals: RouterTotals | None, further: Batch
-) -> tuple["Streams", RouterTotals | None]:
+    forward: RunsLayers, params: Tree, hidden: Streams, totals: RouterTotals | None, further: Batch
+) -> tuple[Streams, RouterTotals | None]:
     """The module's final hidden states, scaled for the head, and totals with its own; nothing is dropped.
 
     Args:
@@ -41,7 +67,7 @@ def hidden_states(
     tower, epsilon = config.towers.index("decoder"), config.epsilon
     read = tuple(
         join(own, *pair, epsilon, forward.placement)
-        for pair in zip(forward._embed(params, further, "decoder"), hidden, strict=True)
+        for pair in zip(forward.embed(params, further, "decoder"), hidden, strict=True)
     )
     payload = {"decoder": read} if totals is None else {"decoder": read, routed.KEY: totals}
     payload = forward.run_tower(tower, own["block"], params, payload, further, None, config.tower_layers)
@@ -55,7 +81,7 @@ def join(
     """What enters the block, [B, T, D]: row by row, so it may be any device's rows of the residual stream.
 
     Args:
-      params: of a `decoder.Prediction`.
+      params: of a `decoder.PredictionModule`.
       embedded_BxTxD: vectors of the next tokens.
       hidden_BxTxD: final hidden states, normed as for the head.
       epsilon: of the norms.

@@ -103,6 +103,7 @@ SPANS = {
     ),
     "nothing thought": (ids(THINK, THINK_END, "你好"), [("text", "你好")]),
     "a call": (ids("好", CALL, "天气", CALL_END, END), [("text", "好"), ("call", "天气")]),
+    "the end of no call": (ids(THINK, "我们", CALL_END, THINK_END), [("thinking", "我们")]),
     "</s> is no end": (ids("好", 2, THINK, "我们"), [("text", "好"), ("thinking", "我们")]),
 }
 
@@ -189,7 +190,8 @@ def test_pieces_make_the_parts(tokens):
     whole = Conversation(TURNS, MODEL.after, PROMPTS).spans(np.array(tokens, np.int32))
     assert "".join(piece.text for piece in pieces) == "".join(span.text for span in whole)
     # A thought whose beginning is not there is shown as text before its end comes.
-    known = THINK_END not in tokens or tokens[: tokens.index(THINK_END)].count(THINK)
+    before = TURNS.spans(tokens[: tokens.index(THINK_END)]) if THINK_END in tokens else ()
+    known = not before or before[-1].kind == "thinking"
     if known and tokens.count(THINK_END) < 2:
         for kind in ("thinking", "call", "text"):
             shown = "".join(piece.text for piece in pieces if piece.kind == kind)

@@ -224,7 +224,7 @@ def test_no_pair_of_tokens_comes_twice(generator, queries):
         (Query(np.zeros(0, np.int32)), Greedy(), 4, "query 1 is empty"),
         (Query(np.ones(5000, np.int32)), Greedy(), 4, "input of query 1 has 5000 tokens, and 4096"),
         (Query(np.ones(3, np.int32), np.ones(4097, np.int32)), Greedy(), 4, "decoder prefix of query 1"),
-        (Query(np.ones(3, np.int32)), Greedy(), 0, "max_tokens must be between 1 and 4096, got 0"),
+        (Query(np.ones(3, np.int32)), Greedy(), 0, "max_tokens must be between 1 and 32768, got 0"),
         (Query(np.ones(3, np.int32)), Beam(beams=21), 4, "ask for fewer beams"),
     ],
     ids=["empty", "long", "long prefix", "no tokens", "beams"],

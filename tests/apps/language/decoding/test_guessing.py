@@ -12,6 +12,7 @@ from pangu_jax.apps.language.decoding.generator import Generator
 from pangu_jax.apps.language.decoding.queries import Query
 from pangu_jax.apps.language.decoding.restrictions import only
 from pangu_jax.apps.language.decoding.settings import Greedy
+from pangu_jax.models.experts import ExpertsConfig
 from pangu_jax.models.latent_attention import LatentWidths
 from pangu_jax.workloads.language.model import architecture
 from pangu_jax.workloads.language.model.decoder import DecoderConfig
@@ -156,3 +157,14 @@ def test_where_something_else_chooses_nothing_is_guessed(generator, queries):
     without = dataclasses.replace(CONFIG, predictions=0)
     params = architecture.init(without, jax.random.key(0))
     assert not guessing.serves(Generator(Forward(without), params).weights, Greedy())
+
+
+def test_a_block_with_experts_guesses_too(queries):
+    """Behind a dense layer, as Ultra MoE has it."""
+    experts = ExpertsConfig(4, 8, 2, "sigmoid", factor=2.5, shared_d_ff=8)
+    config = dataclasses.replace(CONFIG, layers=2, dense_layers=1, experts=experts)
+    params = jax.tree.map(lambda weight: weight * 2, architecture.init(config, jax.random.key(3)))
+    generator = Generator(Forward(config), params, batch_size=4, end=NEVER)
+    assert guessing.serves(generator.weights, Greedy())
+    guessed = generator.generate(queries, Greedy(), 12)
+    assert texts(guessed) == texts(generator.generate(queries, Greedy(guess=False), 12))

@@ -4,8 +4,10 @@ import jax
 import numpy as np
 import pytest
 
+from data_pipelines.text import packing
 from data_pipelines.text.benchmarks import Rendered
-from pangu_jax.apps.language.decoding import encoding, filling, queries, scoring
+from data_pipelines.text.denoising import DenoisingExample
+from pangu_jax.apps.language.decoding import encoding, filling, queries, samples, scoring
 from pangu_jax.apps.language.decoding.generator import Generator
 from pangu_jax.apps.language.decoding.queries import EMPTY, Query
 from pangu_jax.apps.language.decoding.settings import Beam, Greedy, Sampling
@@ -127,3 +129,22 @@ def test_what_a_decoder_alone_is_asked(loaded):
     for candidate, text in zip(query.candidates, ("好", "不好"), strict=True):
         assert candidate[-1] == CODES.special.eos
         assert CODES.decode(candidate) == text and not CODES.piece(int(candidate[0])).startswith("▁")
+
+
+@pytest.mark.parametrize("start", [1, -1])
+def test_samples_go_on_from_the_first_half_of_a_text(start):
+    texts = ([5, 0, 7, 8, 9], [6, 7, 8])
+    examples = [DenoisingExample(NONE, np.array(text, np.int32)) for text in texts]
+    row = packing.assemble(examples, 0, 12, start)
+    prompts, references = samples._first_examples({name: x[None] for name, x in row.items()}, start)
+    assert prompts[0].tolist() == [5, 0] and references[0].tolist() == [7, 8, 9]
+
+
+def test_a_text_may_be_as_long_as_its_model_thinks(generator, monkeypatch):
+    opened = []
+    monkeypatch.setattr(generator, "_open", lambda *about: opened.append(about[2]) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        generator.generate(asked([60]), Greedy(), 32768)
+    assert opened == [32768] and queries.round_up(32768) == 32768
+    with pytest.raises(UserError, match="between 1 and 32768, got 32769"):
+        generator.generate(asked([60]), Greedy(), 32769)

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from data_pipelines.errors import DataError
@@ -10,6 +11,7 @@ from pangu_jax.apps.language.decoding import trie
 from pangu_jax.apps.language.loaded import LoadedModel
 from pangu_jax.apps.language.tuning import conversations
 from pangu_jax.apps.language.tuning.methods import FineTuning
+from pangu_jax.apps.language.tuning.prompts import PromptTuning
 from pangu_jax.apps.language.tuning.tune import TaskData
 from pangu_jax.errors import UserError
 from pangu_jax.workloads.language.model.decoder import DecoderConfig
@@ -65,6 +67,15 @@ def test_tune_reads_them(tmp_path):
     assert rows.classes == 1 and len(rows.train.answer_N) == len(rows.dev.answer_N) == 2
     for candidate, tokens in zip(rows.train.candidate_NxP, rows.train.token_NxP, strict=True):
         assert tokens[candidate == 0][-1] == CODES.special.eos  # padding is of no candidate
+
+
+def test_a_soft_prompt_stands_behind_the_start(tmp_path):
+    (tmp_path / "a.jsonl").write_text(TWO, "utf-8")
+    data = TaskData("conversations", "", "a.jsonl", None, str(tmp_path))
+    tokens = data.rows(MODEL, PromptTuning(length=3)).train.tokens_NxM
+    rows = CODES.size + np.arange(3)
+    assert [row.tolist() for row in tokens[:, :4]] == [[1, *rows]] * 2
+    assert ((tokens >= CODES.size).sum(axis=1) == 3).all()  # once
 
 
 def test_marks_of_an_answer_are_read_from_its_text():
