@@ -21,7 +21,7 @@ USERS = {
     "bernoulli": (
         "pangu_jax/apps/language/tuning/modes.py",
         "pangu_jax/apps/vision/iteration/mean_teacher.py",
-        "pangu_jax/workloads/language/model/forward.py",
+        "pangu_jax/workloads/language/model/blocks.py",
         "pangu_jax/workloads/science/model/earth_blocks.py",
     ),
     "optax.adafactor": (),

@@ -19,6 +19,7 @@ AXES = ("stage", "data", "fsdp", "expert", "model", "sequence")
 # model's dimension is named by its logical axis, or by TOWER_AXIS where towers differ: "decoder_length".
 DIVIDED_BY = {
     "heads": "model",
+    "kv_heads": "model",
     "mlp": "model",
     "vocab": "model",
     "embed": "fsdp",
@@ -121,7 +122,7 @@ def divided_by(dimensions: Iterable[str]) -> list[tuple[str, str]]:
         (name, mesh_axis)
         for logical, mesh_axis in DIVIDED_BY.items()
         for name in names
-        if name == logical or name.endswith(f"_{logical}")
+        if name == logical or (name not in DIVIDED_BY and name.endswith(f"_{logical}"))
     ]
 
 

@@ -15,8 +15,9 @@ from pangu_jax.apps.language.decoding import sampling
 from pangu_jax.apps.language.decoding.settings import Sampling
 from pangu_jax.apps.language.tuning import modes
 from pangu_jax.models.placement import OneDevice
+from pangu_jax.workloads.language.model import blocks
+from pangu_jax.workloads.language.model.blocks import LayerInputs
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
-from pangu_jax.workloads.language.model.forward import Forward
 
 EQUAL = jnp.zeros((8192, 100), jnp.bfloat16)
 
@@ -52,9 +53,9 @@ def test_rare_dropout_stays_rare_in_bfloat16(rate):
     config = EncoderDecoderConfig(
         vocab_size=8, d_model=256, d_ff=8, heads=1, encoder_layers=1, decoder_layers=1, dropout=rate
     )
-    forward = Forward(config, OneDevice(), dtype=jnp.bfloat16)
-    inputs = SimpleNamespace(keys_B=jax.random.split(jax.random.key(1), 64), window=64)
-    kept = forward._dropout(jnp.ones((64, 64, 256), jnp.bfloat16), inputs, jnp.int32(0))
+    inputs = LayerInputs(64, jax.random.split(jax.random.key(1), 64), rotation=None, attend=None)
+    ones = jnp.ones((64, 64, 256), jnp.bfloat16)
+    kept = blocks.dropped(config, OneDevice(), inputs, ones, jnp.int32(0))
     dropped = float(jnp.mean(kept == 0, dtype=jnp.float32))
     assert kept.dtype == jnp.bfloat16 and abs(dropped / rate - 1) < 0.15
 
