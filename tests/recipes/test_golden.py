@@ -68,5 +68,8 @@ def test_a_wheel_holds_the_recipes_and_finds_them_by_name(tmp_path, proof):
     ]
     assert found
     proof("recipes in the wheel", len(found))
+    kernels = Path("tpu_npu_backends/cpu_kernels")  # which who installs it builds
+    of_kernels = {path.name for path in (tmp_path / "site" / kernels).glob("*.*")}
+    assert {path.name for path in (ROOT / kernels).glob("*.*") if path.suffix in (".cc", ".h")} <= of_kernels
     typed = {path.parent.name for path in (tmp_path / "site").glob("*/py.typed")}
     assert typed == {"pangu_jax", "data_pipelines", "tpu_npu_backends"}
