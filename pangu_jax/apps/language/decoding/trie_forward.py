@@ -170,7 +170,7 @@ def _encoded(
         "decoder_sees": batch["sees"],
     }
     if "encoder" not in forward.config.towers:
-        return forward.begin_tower(0, params, {}, features), features
+        return forward.begin_tower(0, params, {}, features, keys_B), features
     features = encoder_batch(batch["inputs"]) | features
     payload = forward.begin_tower(0, params, {}, features)
     payload = _run(forward, 0, params, payload, features, keys_B, lowest - 1)

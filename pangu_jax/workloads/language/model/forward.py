@@ -232,6 +232,7 @@ class Forward:
         return normed(x_BxTxD, norm, self.config.epsilon)
 
     def embed(self, params: Tree, batch: Batch, tower: str) -> Streams:
+        """The residual stream of each stream's input tokens, with their positions where these are learnt."""
         table_VxD = params["embedding"].astype(self.dtype)
         tokens_BxT = self.placement.shard_length(batch[f"{tower}_input_tokens"], TOKENS)
         found = look_up(table_VxD, self._split(tokens_BxT), self.config.vocab_size, self.placement)

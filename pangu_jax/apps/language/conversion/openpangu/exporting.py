@@ -20,9 +20,10 @@ from pangu_jax.errors import UserError
 from pangu_jax.runs.exchange import folders, parts
 from pangu_jax.runs.exchange.tensors import DTYPES, NAMES, Shards, write_json
 from pangu_jax.runs.opening import Found
-from pangu_jax.workloads.language.model import architecture
+from pangu_jax.workloads.language.model import architecture, routed
 from pangu_jax.workloads.language.model.decoder import DecoderConfig
 
+CORRECTION = f"extra/{routed.KEY}/bias"
 TORCH = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
@@ -68,9 +69,8 @@ def export_openpangu(found: Found, out: Path, shard_gb: float) -> dict[str, Any]
                 shards.add(tensors.LAYER.format(layer) + tensors.FREQUENCIES, _bits(kept["frequencies"]))
         names = shards.finish()
         dtype = TORCH[max(dtypes, key=lambda name: DTYPES[name].itemsize)]
-        write_json(
-            unfinished / "config.json", {"torch_dtype": dtype, **described} if not files else described
-        )
+        said = {name for name in ("torch_dtype", "dtype") if name in described} or {"torch_dtype"}
+        write_json(unfinished / "config.json", described | dict.fromkeys(said, dtype))
         for name, theirs in files.items():
             if name != "config.json":
                 write_json(unfinished / name, theirs)
@@ -97,8 +97,12 @@ def is_decoder(found: Found) -> bool:
 
 
 def opened(found: Found) -> tuple[DecoderConfig, Vocabulary, Callable[[str], np.ndarray]]:
-    """The configuration, the vocabulary, and path -> array."""
-    if "tuning" in found.manifest:
+    """The configuration, the vocabulary, and path -> array.
+
+    What was learnt of a router's correction bias is state beside its parameters; they have it when all are
+    loaded.
+    """
+    if "tuning" in found.manifest or CORRECTION in found.manifest["arrays"]:
         model = loading.load_found(found, float32=True)
         arrays = parts.by_path(model.params)
         assert isinstance(model.config, DecoderConfig)
