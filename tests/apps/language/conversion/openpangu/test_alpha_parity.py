@@ -15,7 +15,7 @@ from pangu_jax.runs.exchange import parts
 from pangu_jax.workloads.language.model.forward import Forward
 from tests.apps.language.conversion.openpangu import alpha_folders as folders
 from tests.apps.language.conversion.openpangu import alpha_golden as golden
-from tests.apps.language.conversion.openpangu.test_parity import off
+from tests.apps.language.conversion.openpangu.comparing import logits_of, off, windows
 
 NOTHING = np.zeros(0, np.int32)
 
@@ -34,25 +34,12 @@ def imported(tmp_path_factory):
     return found.config, importing.read(found)
 
 
-def batch():
-    ids = golden.tokens().astype(np.int32)
-    return {
-        "decoder_input_tokens": ids,
-        "decoder_segment_ids": np.ones_like(ids),
-        "decoder_positions": np.broadcast_to(np.arange(ids.shape[1], dtype=np.int32), ids.shape),
-        "decoder_target_tokens": np.roll(ids, -1, 1),
-        "decoder_loss_weights": np.r_["1", np.ones((2, ids.shape[1] - 1)), np.zeros((2, 1))],
-    }
-
-
-def logits(forward, params, given):
-    return np.asarray(jax.jit(lambda p: forward.logits(p, forward.decode(p, given)))(params))
-
-
 def test_logits_and_gradients(imported):
     config, params = imported
-    assert off(logits(Forward(config), params, batch()), expected()["logits"]) < 1e-5
-    loss, gradients = jax.jit(jax.value_and_grad(lambda p: Forward(config).loss(p, batch()).total))(params)
+    assert off(logits_of(Forward(config), params, windows(golden.tokens())), expected()["logits"]) < 1e-5
+    loss, gradients = jax.jit(
+        jax.value_and_grad(lambda p: Forward(config).loss(p, windows(golden.tokens())).total)
+    )(params)
     assert loss == pytest.approx(float(expected()["loss"]), rel=1e-6)
     ours = parts.by_path(gradients)
     table = {each.name: each for each in alpha_tensors.table(config)}
@@ -123,7 +110,7 @@ MISTAKES = {
 def test_mistakes_are_seen(imported, mistake):
     config, params = imported
     form, fields, change = MISTAKES[mistake]
-    found = logits(form(dataclasses.replace(config, **fields)), change(params), batch())
+    found = logits_of(form(dataclasses.replace(config, **fields)), change(params), windows(golden.tokens()))
     assert off(found, expected()["logits"]) > 1e-4
 
 
@@ -139,8 +126,8 @@ def test_64_greedy_tokens(imported):
 
 def test_documents_of_a_window_begin_at_position_0_and_see_nothing_of_each_other(imported):
     config, params = imported
-    given = batch()
+    given = windows(golden.tokens())
     packed = {name: np.tile(rows.reshape(1, -1), (2, 1)) for name, rows in given.items()}
     packed["decoder_segment_ids"] = np.repeat([[1, 2]], 24, axis=1) + np.zeros((2, 1), np.int32)
-    found = logits(Forward(config), params, packed)[0].reshape(2, 24, -1)
+    found = logits_of(Forward(config), params, packed)[0].reshape(2, 24, -1)
     assert off(found, expected()["logits"]) < 1e-5

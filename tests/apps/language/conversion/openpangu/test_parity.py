@@ -15,6 +15,7 @@ from pangu_jax.apps.language.decoding.settings import Greedy
 from pangu_jax.runs.exchange import parts
 from pangu_jax.workloads.language.model.forward import Forward
 from tests.apps.language.conversion.openpangu import folders, golden
+from tests.apps.language.conversion.openpangu.comparing import logits_of, off, windows
 
 NOTHING = np.zeros(0, np.int32)
 
@@ -33,31 +34,16 @@ def imported(request, tmp_path_factory):
     return request.param, found.config, importing.read(found)
 
 
-def batch():
-    ids = golden.tokens().astype(np.int32)
-    return {
-        "decoder_input_tokens": ids,
-        "decoder_segment_ids": np.ones_like(ids),
-        "decoder_positions": np.broadcast_to(np.arange(ids.shape[1], dtype=np.int32), ids.shape),
-        "decoder_target_tokens": np.roll(ids, -1, 1),
-        "decoder_loss_weights": np.r_["1", np.ones((2, ids.shape[1] - 1)), np.zeros((2, 1))],
-    }
-
-
 def logits(config, params):
-    forward = Forward(config)
-    return np.asarray(jax.jit(lambda p: forward.logits(p, forward.decode(p, batch())))(params))
-
-
-def off(found, wanted) -> float:
-    """Largest difference in units of the largest number."""
-    return float(np.max(np.abs(found - wanted)) / np.max(np.abs(wanted)))
+    return logits_of(Forward(config), params, windows(golden.tokens()))
 
 
 def test_logits_and_gradients(imported):
     kind, config, params = imported
     assert off(logits(config, params), expected()[f"{kind}/logits"]) < 1e-5
-    loss, gradients = jax.jit(jax.value_and_grad(lambda p: Forward(config).loss(p, batch()).total))(params)
+    loss, gradients = jax.jit(
+        jax.value_and_grad(lambda p: Forward(config).loss(p, windows(golden.tokens())).total)
+    )(params)
     assert loss == pytest.approx(float(expected()[f"{kind}/loss"]), rel=1e-6)
     ours = parts.by_path(gradients)
     table = {each.name: each for each in tensors.table(config)}
