@@ -2,8 +2,8 @@
 # Guessed: an array that was made with write_empty_chunks = True has a file for every chunk that is written, also by who opens it later.
 #
 # Happens (zarr 3.1.6): the setting is the open array's and is not kept in the store. Opened again, the array leaves out chunks that equal
-# the fill value, without a word: a state that is all missing has no file, like one that was lost. What helps: zarr.config.set with
-# {"array.write_empty_chunks": True} around every write.
+# the fill value, without a word: a state that is all missing has no file, like one that was lost. What helps: array.with_config, or zarr.config.set with
+# {"array.write_empty_chunks": True} around the opening (around the write it does nothing).
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -25,6 +25,9 @@ _TIME = {
     "axis": "T",
 }
 
+# A state that is all missing is written, too: a chunk that is not there is one that was lost.
+_WRITTEN = {"write_empty_chunks": True}
+
 
 def attributes(name: str) -> dict[str, str]:
     """CF attributes of a variable."""
@@ -113,6 +116,15 @@ def begun(path: Path) -> tuple[str, str]:
         return "", ""
 
 
+def to_write(group: Any, name: str) -> Any:
+    """A variable's array of a store that was opened again: that all of its chunks are written was forgotten.
+
+    The setting is the array's own. `zarr.config.set` counts when the array is opened, not when it is written,
+    and threads that use it at once can leave it set for all that follows.
+    """
+    return group[name].with_config(_WRITTEN)
+
+
 def _create(group: Any, name: str, shape: tuple[int, ...], dimensions: tuple[str, ...]) -> None:
     from zarr.codecs import BloscCodec, Crc32cCodec
 
@@ -125,8 +137,7 @@ def _create(group: Any, name: str, shape: tuple[int, ...], dimensions: tuple[str
         fill_value=float("nan"),
         dimension_names=dimensions,
         attributes=attributes(name),
-        # A state that is all missing is written, too: a chunk that is not there is one that was lost.
-        config={"write_empty_chunks": True},
+        config=_WRITTEN,
     )
 
 
@@ -136,6 +147,6 @@ def _put(
     fill = {"fill_value": float("nan")} if values.dtype.kind == "f" else {}
     array = group.create_array(
         name, shape=values.shape, chunks=values.shape, dtype=values.dtype, dimension_names=dimensions,
-        attributes=about, config={"write_empty_chunks": True}, **fill,
+        attributes=about, config=_WRITTEN, **fill,
     )  # fmt: skip
     array[...] = values

@@ -91,8 +91,6 @@ def put(building: Path, names: FieldNames, place: int, state: State) -> None:
     Raises:
       DataError: it has another shape, or an infinite value.
     """
-    import zarr
-
     upper, surface = state
     arrays = _chunks(building, names).arrays
     for channels, of in ((upper, names.upper), (surface, names.surface)):
@@ -104,9 +102,7 @@ def put(building: Path, names: FieldNames, place: int, state: State) -> None:
                 )
             if np.isinf(field).any():
                 raise DataError(f"{name} at place {place} has an infinite value: missing ones are NaN")
-            # An array that is opened again has forgotten that all-missing chunks are written, too.
-            with zarr.config.set({"array.write_empty_chunks": True}):
-                array[place] = field
+            array[place] = field
 
 
 def finish(path: Path, each: Each = map) -> FieldStore:
@@ -156,7 +152,7 @@ def _opened(building: Path, names: FieldNames, *same: int) -> Chunks:
     """Opened once for all of its states: of small ones that would take as long as writing them."""
     del same  # another store may lie in the same place later
     group = group_of(building)
-    return Chunks(building, {name: group[name] for name in (*names.upper, *names.surface)})
+    return Chunks(building, {name: layout.to_write(group, name) for name in (*names.upper, *names.surface)})
 
 
 def _missing(names: FieldNames, grid: Grid, count_F: np.ndarray, cells: int) -> dict[str, float]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from data_pipelines.errors import DataError
+from data_pipelines.fields.layout import to_write
 from data_pipelines.fields.reading import arrays, files
 from data_pipelines.fields.reading.pieces import FilePiece, when
 from data_pipelines.fields.reading.plan import BuildPlan, placed
@@ -31,15 +32,11 @@ def write_block(plan_file: Path, building: Path, first: int, last: int, *, out: 
 
 
 def _write(plan: BuildPlan, group: Any, first: int, last: int) -> dict[str, Any]:
-    import zarr
-
     found: dict[str, Any] = {}
     for name in (*plan.names.upper, *plan.names.surface):
         fields_NxLxHxW = fields_of(plan, name, first, last)
         found[name] = _checked(plan, name, fields_NxLxHxW, first)
-        # A state that is all missing is a chunk, too; an array that is opened again has forgotten that.
-        with zarr.config.set({"array.write_empty_chunks": True}):
-            group[name][first:last] = fields_NxLxHxW if name in plan.names.upper else fields_NxLxHxW[:, 0]
+        to_write(group, name)[first:last] = fields_NxLxHxW if name in plan.names.upper else fields_NxLxHxW[:, 0]
     return found
 
 
