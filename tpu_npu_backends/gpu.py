@@ -21,6 +21,23 @@ COMPILER_OPTIONS: dict[str, str | bool] = {
     "xla_gpu_enable_latency_hiding_scheduler": True,
 }
 
+# Chips of which the compiler has tables of products and collectives: it writes what it expects each
+# instruction to take, which planner/gpu_work.py reads. For others (compute capability 8.0, 8.9, 10.3) it
+# fails.
+TIMED = ("h100", "h200", "b200", "gb200")
+_TIMES: dict[str, str | bool] = {
+    "xla_gpu_collect_cost_model_stats": True,
+    # Also what the scheduler reckons with. Its network between nodes (`xla_gpu_analytical_latency_estimator_
+    # options`) is no option of a program: it can be given to a process alone, in XLA_FLAGS.
+    "xla_gpu_enable_analytical_sol_latency_estimator": True,
+}
+
+
+def compiler_options(chip: str) -> dict[str, str | bool]:
+    """To compile for a chip that is not there."""
+    return COMPILER_OPTIONS | (_TIMES if chip in TIMED else {})
+
+
 # A GpuTargetConfigProto of a chip, after XLA's own (xla/backends/gpu/target_config/specs, Apache 2.0).
 TARGETS = {
     "h100": """

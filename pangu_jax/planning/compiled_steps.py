@@ -134,7 +134,7 @@ def _key(program: str, topology: Topology) -> str:
     options: list[Any] = [cpu.COMPILER_OPTIONS, tpu.compiler_options(topology.chip.name)]
     packages = ["jax", "jaxlib", "libtpu"]
     if topology.chip.platform == "cuda":
-        options.append([gpu.COMPILER_OPTIONS, gpu.TARGETS[topology.chip.name]])
+        options.append([gpu.compiler_options(topology.chip.name), gpu.TARGETS[topology.chip.name]])
         packages += ["jax-cuda13-pjrt", "jax-cuda12-pjrt"]
     versions = {name: _version(name) for name in packages}
     settings = json.dumps([FORMAT, options, topology.name, versions], sort_keys=True)
