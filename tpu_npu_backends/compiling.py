@@ -15,7 +15,7 @@ def compiler_options(topology: Topology) -> dict[str, str | bool | int]:
     platform = topology.chip.platform
     if platform == "tpu":
         return {**tpu.compiler_options(topology.chip.name)}
-    return {**(cpu.COMPILER_OPTIONS if platform == "cpu" else gpu.COMPILER_OPTIONS)}
+    return {**(cpu.COMPILER_OPTIONS if platform == "cpu" else gpu.compiler_options(topology.chip.name))}
 
 
 def compile_for(
