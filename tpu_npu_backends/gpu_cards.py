@@ -7,6 +7,8 @@ are assumptions, said where they are.
 
 from dataclasses import dataclass
 
+from tpu_npu_backends.errors import BackendError
+
 BFLOAT16_FROM = (8, 0)  # the compute capability of the first cards that have it
 
 _PCIE_3, _PCIE_4, _PCIE_5 = 16e9, 32e9, 64e9  # bytes/s one way over 16 lanes
@@ -58,11 +60,6 @@ class Card:
     threads_per_core: int
     source: str
     told_as: str = ""
-
-    @property
-    def has_bfloat16(self) -> bool:
-        """Whether its matrix units multiply bfloat16."""
-        return self.capability >= BFLOAT16_FROM
 
     @property
     def target_text(self) -> str:
@@ -188,6 +185,21 @@ _ALL = (
         "assumption",
     ),
 )  # fmt: skip
+
+def require_bfloat16(name: str, capability: tuple[int, int]) -> None:
+    """BackendError for a card that is too old for it.
+
+    Args:
+      name: of the card, for people.
+      capability: its compute capability.
+    """
+    if capability < BFLOAT16_FROM:
+        has, needed = (".".join(map(str, one)) for one in (capability, BFLOAT16_FROM))
+        raise BackendError(
+            f"{name} has compute capability {has} and no bfloat16, which needs {needed}: give "
+            "--gin.Layout.compute_dtype=float32"
+        )
+
 
 CARDS = {card.name: card for card in _ALL}
 CARD_OF_KIND = {kind: card.name for card in _ALL for kind in card.kinds}
