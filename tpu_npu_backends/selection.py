@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import jax
 
-from tpu_npu_backends import cpu
+from tpu_npu_backends import cpu, gpu_cards
 from tpu_npu_backends.ascend import modes
 from tpu_npu_backends.ascend.plugin import library
 from tpu_npu_backends.cpu_kernels import library as library_of_cpu
@@ -35,13 +35,21 @@ class Backend:
     devices: tuple[jax.Device, ...]
     compute_dtype: str
     virtual: bool = False
-    compiler_options: dict[str, str] = field(default_factory=dict)
+    compiler_options: dict[str, str | bool | int] = field(default_factory=dict)
     native: bool = False
 
     def describe(self) -> str:
         """Such as `8 x cpu`, `4 x TPU v5 lite` or `8 x Ascend910B1, simulated`."""
         simulated = ", simulated" if self.virtual and self.platform != "cpu" else ""
         return f"{len(self.devices)} x {self.devices[0].device_kind}{simulated}"
+
+    def check_dtype(self, dtype: str) -> None:
+        """BackendError where these devices do not compute in it: bfloat16 on cards before Ampere."""
+        first = self.devices[0]
+        capability = getattr(first, "compute_capability", None) if self.platform == "cuda" else None
+        if capability and dtype == "bfloat16":
+            major, _, minor = str(capability).partition(".")
+            gpu_cards.require_bfloat16(first.device_kind, (int(major), int(minor or 0)))
 
 
 def check_name(name: str) -> str:

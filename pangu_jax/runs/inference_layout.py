@@ -120,6 +120,7 @@ def spread(
         if _devices(layout) > 1 and (changed := _differences(own, layout)):
             log.warning("%s is opened with the layout %s: %s", name, layout.describe(), changed)
     dtype, kernel, _ = numbers(layout, backend.platform)
+    backend.check_dtype(dtype.name)
     if _devices(layout) == 1:
         one = OneDevice(backend.native, backend.devices[0].platform)
         return Spread(backend, layout, None, RunContext(one, dtype=dtype, kernel=kernel))

@@ -114,6 +114,7 @@ def train(
         raise UserError("; ".join(f"{name}: {what}" for name, what in problems))
     mesh = make_mesh(layout, list(chosen.devices))
     numbers = numbers_of(layout, chosen.platform)
+    chosen.check_dtype(numbers.dtype.name)
     run = RunContext(OneDevice(chosen.native), layout.remat, numbers.dtype, numbers.kernel)
     source = workload.train_source(batch_size, seed)
     with (

@@ -22,9 +22,9 @@ from tpu_npu_backends import compiling, gpu, selection, topologies
 
 needs_plugin = pytest.mark.skipif(
     not any(importlib.util.find_spec(name) for name in gpu.PLUGINS),
-    reason="JAX's plugin for CUDA is not installed: pip install 'pangu-jax[gpu-compile]'",
+    reason="JAX's plugin for CUDA is not installed: pip install 'pangu-jax[cuda-compile]'",
 )
-EIGHT = topologies.parse("h100:8")
+EIGHT = topologies.parse("h100:1x8")
 BYTES_PER_S = BANDWIDTH * EIGHT.chip.hbm_bytes_per_s
 LAYER = 1024 * 1024 * 2
 SCATTER_S = 8192 * 1024 * 2 * 7 / 8 / (0.75 * 450e9) + 25e-6  # as a gather
@@ -139,7 +139,7 @@ def test_a_reduce_scatter_takes_what_a_gather_does_and_inside_a_node_the_compile
     assert gather.seconds == pytest.approx(77.5e-6)
     # Over two nodes the compiler reckons with a network that is not the cluster's.
     two = told.replace("'data'=8", "'data'=16")
-    (gather,) = cost.report(two, topologies.parse("h100:16"), {"data": 16}).collectives
+    (gather,) = cost.report(two, topologies.parse("h100:2x8"), {"data": 16}).collectives
     between = 16384 * 1024 * 2 / 2 / 8 / (0.65 * 50e9)
     inside = 16384 * 1024 * 2 * 7 / 8 / (0.75 * 450e9)
     assert gather.seconds == pytest.approx(max(between, inside) + 2 * 40e-6 + 25e-6)
@@ -173,7 +173,7 @@ def test_products_are_six_times_parameters_times_tokens():
         vocab_size=4096, d_model=256, d_ff=1024, heads=4, encoder_layers=2, decoder_layers=2
     )
     workload = LanguageModel(config, SyntheticTokens(encoder_length=256, decoder_length=128))
-    topology = topologies.parse("h100:1")
+    topology = topologies.parse("h100:1x1")
     selection.select("cpu")
     lowered = lower_step(
         workload, adamw(), Layout(data=1, remat="none"), 4, topologies.devices(topology), "cuda"
@@ -190,7 +190,7 @@ def test_products_are_six_times_parameters_times_tokens():
 def test_a_program_for_absent_gpus_has_its_flops_and_collectives():
     """A product whose weight is gathered over two nodes."""
     selection.select("cpu")
-    topology = topologies.parse("h100:16")
+    topology = topologies.parse("h100:2x8")
     devices = topologies.devices(topology)
     assert [device.process_index for device in devices] == [0] * 8 + [1] * 8
     mesh = Mesh(devices, ("fsdp",))
