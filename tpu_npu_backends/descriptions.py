@@ -9,7 +9,7 @@ from tpu_npu_backends import cpu, tpu
 SIMULATED_DEVICES = 8
 
 
-def _no_options(device_kind: str) -> dict[str, str]:
+def _no_options(device_kind: str) -> dict[str, str | bool | int]:
     return {}
 
 
@@ -51,7 +51,7 @@ class Description:
     virtual: bool = False
     count: int | None = None
     donates: bool = True
-    compiler_options: Callable[[str], dict[str, str]] = _no_options
+    compiler_options: Callable[[str], dict[str, str | bool | int]] = _no_options
     chip_of_kind: Mapping[str, str] = field(default_factory=dict)
     node: int | None = None
 
@@ -90,7 +90,7 @@ _CUDA = Description(
     ),
     device_files=("nvidia[0-9]*",),
     tool=("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"),
-    install="pip install 'jax[cuda13]'",
+    install="pip install 'pangu-jax[cuda]'",
     bring_device="install NVIDIA's driver; in a container, pass its devices in (--gpus all)",
     node=8,
 )

@@ -37,7 +37,7 @@ class Backend:
     devices: tuple[jax.Device, ...]
     compute_dtype: str
     virtual: bool = False
-    compiler_options: dict[str, str] = field(default_factory=dict)
+    compiler_options: dict[str, str | bool | int] = field(default_factory=dict)
     kernel: Literal["plain", "flash"] = "plain"
     native: bool = False
 

@@ -24,8 +24,9 @@ needs_libtpu = pytest.mark.skipif(
         ("v4:2x2x4", 16, False),
         ("cpu:8", 8, False),
         ("ascend910b:512", 512, True),
-        ("a100:4", 4, True),
-        ("h100:64", 64, False),
+        ("a100-40:1x4", 4, False),
+        ("h100:8x8", 64, False),
+        ("gb200:1x72", 72, False),
     ],
 )
 def test_a_name_stands_for_chips(text, count, analytic):
@@ -46,7 +47,14 @@ def test_a_name_stands_for_chips(text, count, analytic):
         ("v7x:2x2x1", "chips known: v4"),  # libtpu's name is tpu7x, and each chip two devices
         ("tpu7x:2x2x1", "chips known: v4"),
         ("v5p", "CHIP:SHAPE"),
-        ("h100:12", "whole nodes of 8, at most 131072; nearby: h100:16"),
+        ("h100:12", "nodes x GPUs of each, at most 8 h100 a node; nearest: h100:2x8, h100:3x4"),
+        ("h100:8", "nearest: h100:1x8"),
+        ("h100", "nearest: h100:1x8"),
+        ("h100:2x16", "nearest: h100:4x8"),
+        ("h100-pci:2x8", "did you mean 'h100-pcie'?"),
+        ("H100:2x8", "did you mean 'h100'?"),
+        ("gb200:2x80", "at most 72 gb200 a node; nearest: gb200:3x72, gb200:40x4"),
+        ("ascend910b:12", "whole nodes of 8, at most 131072; nearby: ascend910b:16"),
         ("ascend910b:8x8", "nearby: ascend910b:64"),
         ("cpu:0", "nearby: cpu:1"),
     ],
@@ -69,7 +77,7 @@ def test_rings_close_where_whole_cubes_or_pods_are():
 
 def test_analytic_clusters_and_absent_devices_are_not_compiled_for():
     with pytest.raises(BackendError, match="analytic only"):
-        topologies.devices(topologies.parse("a100:64"))
+        topologies.devices(topologies.parse("ascend910b:64"))
     with pytest.raises(BackendError, match="xla_force_host_platform_device_count=4096"):
         topologies.devices(topologies.parse("cpu:4096"))
     assert topologies.devices(topologies.parse("cpu:4")) == jax.devices("cpu")[:4]
@@ -81,8 +89,8 @@ def test_without_a_compiler_names_are_read_and_compiling_says_what_to_install(mo
     topology = topologies.parse("v5p:8x8x8")
     with pytest.raises(BackendError, match=r"pip install 'pangu-jax\[tpu\]'"):
         topologies.devices(topology)
-    with pytest.raises(BackendError, match=r"pip install 'pangu-jax\[gpu-compile\]'"):
-        topologies.devices(topologies.parse("h100:64"))
+    with pytest.raises(BackendError, match=r"pip install 'pangu-jax\[cuda-compile\]'"):
+        topologies.devices(topologies.parse("h100:8x8"))
 
 
 @needs_libtpu

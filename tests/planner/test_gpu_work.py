@@ -16,9 +16,9 @@ from tpu_npu_backends import compiling, gpu, selection, topologies
 
 needs_plugin = pytest.mark.skipif(
     not any(importlib.util.find_spec(name) for name in gpu.PLUGINS),
-    reason="JAX's plugin for CUDA is not installed: pip install 'pangu-jax[gpu-compile]'",
+    reason="JAX's plugin for CUDA is not installed: pip install 'pangu-jax[cuda-compile]'",
 )
-EIGHT = topologies.parse("h100:8")
+EIGHT = topologies.parse("h100:1x8")
 BYTES_PER_S = BANDWIDTH * EIGHT.chip.hbm_bytes_per_s
 LAYER = 1024 * 1024 * 2
 GATHER_S = 8192 * 1024 * 2 * 7 / 8 / 450e9 + 3e-6
@@ -101,7 +101,7 @@ def test_attention_of_short_rows_takes_its_bytes():
 def test_a_program_for_absent_gpus_has_its_flops_and_collectives():
     """A product whose weight is gathered over two nodes."""
     selection.select("cpu")
-    topology = topologies.parse("h100:16")
+    topology = topologies.parse("h100:2x8")
     devices = topologies.devices(topology)
     assert [device.process_index for device in devices] == [0] * 8 + [1] * 8
     mesh = Mesh(devices, ("fsdp",))
