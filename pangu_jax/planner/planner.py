@@ -150,13 +150,13 @@ def _fits_nowhere(model: PlannedModel, topology: Topology, fixed: Mapping[str, A
         f"no layout{given} of {what} fits {topology.describe()}: the smallest needs {needs:.3g} GiB per "
         f"chip, and of {topology.chip.hbm_bytes / 2**30:.3g} GiB {found.limit / 2**30:.3g} are to be used"
     )
-    for larger in _larger(topology):
-        if _searched(model, larger, fixed).rows.size:
-            return f"{line}; the nearest that fits is {larger.name} ({larger.chips} chips)"
+    for more in larger(topology):
+        if _searched(model, more, fixed).rows.size:
+            return f"{line}; the nearest that fits is {more.name} ({more.chips} chips)"
     return f"{line}; no larger {topology.chip.name} does: make the model or train.batch_size smaller"
 
 
-def _larger(topology: Topology) -> Iterator[Topology]:
+def larger(topology: Topology) -> Iterator[Topology]:
     """Topologies of the same chip, twice as large each, up to the largest there is."""
     shape = list(topology.shape)
     for _ in range(math.ceil(math.log2(2**17 / topology.chips))):
