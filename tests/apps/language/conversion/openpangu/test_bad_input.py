@@ -41,11 +41,19 @@ def retensored(change):
     return write
 
 
+def four_bits(folder):
+    file = folder / "model-00001-of-00002.safetensors"
+    file.write_bytes(file.read_bytes().replace(b'"F32"', b'"I4" ', 1))
+    folders.checklist(folder)
+
+
 def listed(line):
     return lambda folder: (folder / "checklist.chk").write_text(line)
 
 
 NORM = "model.layers.1.input_layernorm.weight"
+PROJECTION = "model.layers.1.mlp.up_proj.weight"
+PACKED = "model.layers.1.mlp.up_proj.qweight"
 FREQUENCIES = "model.layers.1.self_attn.rotary_emb.inv_freq"
 CASES = {
     "no index": (removed("model.safetensors.index.json"), "neither model.safetensors nor"),
@@ -65,6 +73,15 @@ CASES = {
     "no bias by config": (changed(bias=False), "says bias False"),
     "tied by config": (changed(tie_word_embeddings=True), "lm_head.weight"),
     "quantised": (changed(quantization_config={"bits": 4}), "quantised"),
+    "int8 by its tensors": (
+        retensored(lambda t: t.update({PROJECTION: t[PROJECTION].astype(np.int8)})),
+        f"{PROJECTION} is I8: its weights are quantised",
+    ),
+    "int4 by its tensors": (
+        retensored(lambda t: t.update({PACKED: np.ones((8, 8), np.int32)})),
+        f"{PACKED} is I32: its weights are quantised",
+    ),
+    "4 bits that safetensors cannot name": (four_bits, "a tensor is I4: its weights are quantised"),
     "another class": (changed(architectures=["OpenPanguV2ForCausalLM"]), "sparse attention"),
     "no base": (changed(rope_theta=None), "rope_theta is missing"),
     "two bases": (changed(rope_parameters={"rope_theta": 1e4}), "rope_theta is 16000000.0 and 10000.0"),
