@@ -37,7 +37,7 @@ def open_run(flags: argparse.Namespace) -> "tuple[LoadedModel, Generator]":
     from pangu_jax.workloads.language.model import decoder_weights
     from tpu_npu_backends.cpu_kernels import library
 
-    loaded = loading.load(flags.run_dir, flags.step, device_flags.devices(flags))
+    loaded = loading.load(flags.run_dir, flags.step, device_flags.devices(flags), writes=True)
     forward = dataclasses.replace(loaded.forward, weights=flags.weights)
     if flags.weights != "float32" and not decoder_weights.has_kernels(forward):
         raise UserError(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pangu_jax import cli
+from pangu_jax.runs import room
 from tests.apps.language.conversion.openpangu import folders
 
 
@@ -102,3 +103,18 @@ def test_refused(tmp_path, capsys, case):
     error = capsys.readouterr().err.strip()
     assert said in error and len(error.splitlines()) == 1, error
     assert not run.exists() and not run.with_name("run.partial").exists()
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [("machine_bytes", "import it on a larger one"), ("free_bytes", "bytes of disk are free")],
+)
+def test_too_large_for_this_machine(tmp_path, capsys, monkeypatch, place, said):
+    folder = folders.write(tmp_path / "published", "7b")
+    monkeypatch.setattr(room, place, lambda *_: 100_000)
+    (folder / "checklist.chk").write_text("not looked at")
+    run = tmp_path / "run"
+    assert cli.main(["checkpoint", "import", "--format", "hf", str(folder), "--run_dir", str(run)]) == 2
+    error = capsys.readouterr().err.strip()
+    assert said in error and "100,000 bytes" in error and len(error.splitlines()) == 1, error
+    assert not run.exists()
