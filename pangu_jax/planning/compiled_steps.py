@@ -74,7 +74,17 @@ def compile_step(
     """
     from pangu_jax.training.compiling import lower_step
 
-    lowered = lower_step(workload, optimizer, layout, batch_size, devices, topology.chip.platform)
+    return compile_lowered(
+        lower_step(workload, optimizer, layout, batch_size, devices, topology.chip.platform), topology
+    )
+
+
+def compile_lowered(lowered: jax.stages.Lowered, topology: Topology) -> CompiledStep:
+    """Any step, lowered for the devices of a topology and compiled for them, or what was kept of that.
+
+    Raises:
+      BackendError: it does not fit a chip.
+    """
     kept = _Kept(_key(lowered.as_text(), topology))
     if kept.exists():
         return kept.read()

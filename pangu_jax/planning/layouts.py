@@ -7,11 +7,10 @@ from typing import Any
 from pangu_jax import recipes
 from pangu_jax.errors import UserError
 from pangu_jax.planner import planner, predictions
-from pangu_jax.planner.planner import Search
 from pangu_jax.planner.predictions import PlannedModel, Prediction
-from pangu_jax.planning import tables
+from pangu_jax.planning import compiled_steps, tables
 from pangu_jax.planning.plan import Plan
-from pangu_jax.planning.verifying import Verified, Verifier
+from pangu_jax.planning.verifying import Verifier, fastest
 from pangu_jax.recipes import Recipe
 from pangu_jax.result import Result
 from pangu_jax.training import step_recipe
@@ -41,10 +40,7 @@ def plan(
     Raises:
       UserError, DataError, BackendError: what the caller can fix, in one line.
     """
-    if top < 1 or verify < 0:
-        raise UserError(f"--top {top} --verify {verify}: at least 1, and at least 0")
-    if dump_hlo and not verify:
-        raise UserError("--dump_hlo writes what is compiled: give --verify K with it")
+    require_counts(top, verify, dump_hlo)
     recipes.require_valid(recipe)
     chips = topologies.parse(topology)
     verifier = Verifier(chips, dump_hlo) if verify else None
@@ -53,11 +49,22 @@ def plan(
     search = planner.search(model, chips, max(top, verify), fixed)
     verified = []
     if verifier:
-        to_verify = search.ranking[:verify]
-        verified = verifier.verify(to_verify, spec.workload, spec.optimizer, spec.batch_size)
+        parts, devices = (spec.workload, spec.optimizer), verifier.devices
+        verified = verifier.verify(
+            search.ranking[:verify],
+            lambda layout: compiled_steps.compile_step(*parts, layout, spec.batch_size, chips, devices),
+        )
     own = _own(model, chips, spec.layout)
-    found = Plan(model, chips, search, own, verified, _best(search, verified, chips))
+    found = Plan(model, chips, search, own, verified, fastest(search.ranking, verified, chips))
     return Result(found.value, tables.render(found))
+
+
+def require_counts(top: int, verify: int, dump_hlo: str | Path | None) -> None:
+    """UserError where so many layouts cannot be ranked or compiled."""
+    if top < 1 or verify < 0:
+        raise UserError(f"--top {top} --verify {verify}: at least 1, and at least 0")
+    if dump_hlo and not verify:
+        raise UserError("--dump_hlo writes what is compiled: give --verify K with it")
 
 
 def parse_fixed(texts: Iterable[str]) -> dict[str, Any]:
@@ -77,15 +84,3 @@ def _own(model: PlannedModel, topology: Topology, layout: Any) -> Prediction | N
         return predictions.predict(model, topology, layout) if layout else None
     except UserError:
         return None
-
-
-def _best(search: Search, verified: list[Verified], topology: Topology) -> Prediction:
-    fit = [
-        found
-        for found in verified
-        if found.bytes_per_chip is not None and found.bytes_per_chip <= topology.memory_bytes
-    ]
-    if not fit:
-        return search.ranking[0]
-    known = [(found.step_s, found.prediction) for found in fit if found.step_s is not None]
-    return min(known, key=lambda pair: pair[0])[1] if known else fit[0].prediction

@@ -27,7 +27,7 @@ class Plan:
     topology: Topology
     search: Search
     own: Prediction | None
-    verified: list[Verified]
+    verified: list[Verified[Prediction]]
     best: Prediction
 
     @property

@@ -1,5 +1,8 @@
 """A plan as a person reads it: the ranking, predicted beside compiled, and the lines to paste."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from pangu_jax import text_tables
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.planner import planner
@@ -20,7 +23,7 @@ def render(plan: Plan) -> str:
         _ranking(plan),
     ]
     if plan.verified:
-        parts.append(_verified(plan.verified))
+        parts.append(compared(plan.verified))
     best = plan.best
     items = ", ".join(f"{name} {size / GIB:.3g}" for name, size in best.memory.items())
     parts.append(f"memory of the best, predicted, GiB per chip: {items}")
@@ -63,7 +66,8 @@ def _pipeline(layout: Layout) -> str:
     return ", ".join(words)
 
 
-def _verified(verified: list[Verified]) -> str:
+def compared(verified: Sequence[Verified[Any]]) -> str:
+    """Each prediction beside what was compiled."""
     headings = ("", "layout", "GiB predicted", "compiled", "step s predicted", "compiled", "compile s")
     rows = []
     for number, found in enumerate(verified, start=1):

@@ -1,25 +1,47 @@
 """Verifying predictions: the step of a layout is compiled for chips that need not be there."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import jax
 from rich.console import Console
 
 from pangu_jax.errors import UserError
 from pangu_jax.parallel.layout import Layout
-from pangu_jax.planner.predictions import Prediction
 from pangu_jax.planning import compiled_steps
+from pangu_jax.planning.compiled_steps import CompiledStep
 from tpu_npu_backends import selection, topologies
 from tpu_npu_backends.errors import BackendError
 from tpu_npu_backends.topologies import Topology
 
 
+class Expected(Protocol):
+    """What is compared with a compiled program."""
+
+    @property
+    def layout(self) -> Layout:
+        """Which is compiled."""
+        ...
+
+    @property
+    def step_s(self) -> float:
+        """Seconds of a step."""
+        ...
+
+    @property
+    def bytes_per_chip(self) -> float:
+        """Of memory."""
+        ...
+
+
+E = TypeVar("E", bound=Expected)
+
+
 @dataclass(frozen=True)
-class Verified:
+class Verified(Generic[E]):
     """A layout and what its compiled program says.
 
     Attributes:
@@ -33,7 +55,7 @@ class Verified:
       error: why it did not compile.
     """
 
-    prediction: Prediction
+    prediction: E
     bytes_per_chip: int | None = None
     step_s: float | None = None
     compute_s: float | None = None
@@ -71,31 +93,34 @@ class Verifier:
             _make_writable(self._folder)
         # Tracing happens on this machine's CPU: chips that are there are not taken for it.
         selection.select(topology.name if topology.chip.platform == "cpu" else "cpu")
-        self._devices = topologies.devices(topology)
+        self.devices = topologies.devices(topology)
 
     def verify(
-        self, predictions: Sequence[Prediction], workload: Any, optimizer: Any, batch_size: int
-    ) -> list[Verified]:
-        """Each prediction beside what the compiler says, one program after the other."""
+        self, predictions: Sequence[E], compile_step: Callable[[Layout], CompiledStep]
+    ) -> list[Verified[E]]:
+        """Each prediction beside what the compiler says, one program after the other.
+
+        Args:
+          predictions: layouts and what is expected of them.
+          compile_step: compiles a layout's step for `devices`.
+        """
         console, found = Console(stderr=True, force_jupyter=False), []
         for number, prediction in enumerate(predictions, start=1):
             what = f"{number} of {len(predictions)}: {prediction.layout.describe()}"
             with console.status(f"compiling {what}"):
-                one = self._one(number, prediction, workload, optimizer, batch_size)
+                one = self._one(number, prediction, compile_step)
             seconds = "from the cache" if one.cached else f"{one.compile_s or 0:.0f} s"
             console.print(f"{'failed' if one.error else 'compiled'} {what}, {seconds}", highlight=False)
             found.append(one)
         return found
 
-    def _one(self, number: int, prediction: Prediction, workload, optimizer, batch_size: int) -> Verified:
+    def _one(self, number: int, prediction: E, compile_step: Callable[[Layout], CompiledStep]) -> Verified[E]:
         layout = prediction.layout
         try:
-            step = compiled_steps.compile_step(
-                workload, optimizer, layout, batch_size, self._topology, self._devices
-            )
+            step = compile_step(layout)
         except (BackendError, UserError, jax.errors.JaxRuntimeError, NotImplementedError) as error:
             return Verified(prediction, error=_first_line(error))
-        cost = compiled_steps.cost(step, layout, self._topology, self._devices)
+        cost = compiled_steps.cost(step, layout, self._topology, self.devices)
         return Verified(
             prediction=prediction,
             bytes_per_chip=step.bytes_per_chip,
@@ -112,6 +137,19 @@ class Verifier:
         path = self._folder / name
         path.write_text(hlo_text, "utf-8")
         return str(path)
+
+
+def fastest(ranking: Sequence[E], verified: Sequence[Verified[E]], topology: Topology) -> E:
+    """Of the layouts that compiled, the fastest that fits; or else the first of the ranking."""
+    fit = [
+        found
+        for found in verified
+        if found.bytes_per_chip is not None and found.bytes_per_chip <= topology.memory_bytes
+    ]
+    if not fit:
+        return ranking[0]
+    known = [(found.step_s, found.prediction) for found in fit if found.step_s is not None]
+    return min(known, key=lambda pair: pair[0])[1] if known else fit[0].prediction
 
 
 def _file_name(layout: Layout) -> str:

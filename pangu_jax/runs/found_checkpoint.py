@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from pangu_jax.errors import UserError
-from pangu_jax.runs import best_step, checkpoint_files
+from pangu_jax.runs import best_step, checkpoint_files, room
 from pangu_jax.runs.checkpoints import Checkpoints
 from pangu_jax.runs.run_directory import RunDirectory
 from pangu_jax.workloads import NOTHING, Variables
@@ -37,18 +37,22 @@ class FoundCheckpoint:
     checkpoints: Checkpoints
 
     def restore(
-        self, entries: Mapping[str, Any], fingerprint: Mapping[str, str]
+        self, entries: Mapping[str, Any], fingerprint: Mapping[str, str], times: int = 1
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Entries of the state by abstract trees, and the manifest of the checkpoint that they are from."""
+        """Entries of the state by abstract trees, and the manifest of the checkpoint that they are from.
+
+        UserError before any is read where they do not fit `times` into memory.
+        """
+        room.require_memory(entries, self.directory.path, times)
         return self.checkpoints.restore_entries(entries, self.asked, fingerprint)
 
     def variables(
-        self, wanted: Variables, fingerprint: Mapping[str, str]
+        self, wanted: Variables, fingerprint: Mapping[str, str], times: int = 1
     ) -> tuple[Variables, dict[str, Any]]:
         """Parameters and extra state by abstract trees, without constants; and that manifest."""
         entries = {"params": wanted.params, "extra": wanted.extra}
         entries = {name: tree for name, tree in entries.items() if jax.tree.leaves(tree)}
-        restored, manifest = self.restore(entries, fingerprint)
+        restored, manifest = self.restore(entries, fingerprint, times)
         return Variables(restored["params"], restored.get("extra", NOTHING)), manifest
 
 

@@ -133,15 +133,15 @@ def describe(found: Found, family: str | None = None) -> RunDescription:
     return RunDescription(recipe, workload, spread(found, recipe, workload.dimensions()))
 
 
-def restore(found: Found, described: RunDescription, *, float32: bool = False) -> OpenedRun:
-    """The run with its variables.
+def restore(found: Found, described: RunDescription, *, float32: bool = False, times: int = 1) -> OpenedRun:
+    """The run with its variables, which are refused unread where memory has no room for them `times` over.
 
     Raises:
       UserError: as `open_run`.
     """
     workload, spread = described.workload, described.spread
     wanted = abstract_variables(workload, spread, jnp.float32 if float32 else spread.run.dtype)
-    variables, manifest = found.variables(wanted, workload.fingerprint())
+    variables, manifest = found.variables(wanted, workload.fingerprint(), times)
     variables = variables._replace(constants=_constants(workload, wanted, spread))
     return OpenedRun(found.directory, *described, variables, manifest)
 

@@ -28,20 +28,24 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 
 
 def open_run(flags: argparse.Namespace) -> "tuple[LoadedModel, Generator]":
-    """The model of the run that flags name, on the devices that they name, and what writes with it."""
+    """The model of the run that flags name, on the devices that they name, and what writes with it.
+
+    Of its parameters those are left that read, see `Generator`.
+    """
     from pangu_jax.apps.language import loading
     from pangu_jax.apps.language.decoding.generator import Generator
     from pangu_jax.workloads.language.model import decoder_weights
     from tpu_npu_backends.cpu_kernels import library
 
-    loaded = loading.load(flags.run_dir, flags.step, device_flags.devices(flags))
+    loaded = loading.load(flags.run_dir, flags.step, device_flags.devices(flags), writes=True)
     forward = dataclasses.replace(loaded.forward, weights=flags.weights)
     if flags.weights != "float32" and not decoder_weights.has_kernels(forward):
         raise UserError(
             f"--weights {flags.weights} is for the kernels of one CPU device, which are not in use here: "
             f"build them ({library.BUILD}), take --backend cpu, or leave the flag out"
         )
-    return loaded, Generator.of(forward, loaded.params, loaded.vocabulary)
+    generator = Generator.of(forward, loaded.params, loaded.vocabulary)
+    return dataclasses.replace(loaded, params=generator.params), generator  # weights are in memory once
 
 
 def require_tokens(max_tokens: int) -> None:

@@ -217,3 +217,52 @@ class Shape(NamedTuple):
         layers = sum(tower.passes * tower.layers * tower.flops for tower in self.towers)
         ends = sum(end.products * end.flops for end in self.ends)
         return batch_size * (layers + ends + 6.0 * batch_size * self.contrast_width)
+
+
+class HeldArray(NamedTuple):
+    """Some numbers that devices hold while a model is used.
+
+    Attributes:
+      numbers: of the whole.
+      axes: the logical axis of each dimension.
+      bytes_each: of a number; None is the width of products.
+      read: the part of them that a step reads, where no row chooses: 0 of a table that rows are taken from.
+      chosen: experts that a token visits over those there are, where a step reads what its tokens visit; 1
+        where it reads all.
+    """
+
+    numbers: int
+    axes: tuple[str | None, ...]
+    bytes_each: int | None = None
+    read: float = 1.0
+    chosen: float = 1.0
+
+
+class DecodingShape(NamedTuple):
+    """A model that writes, in numbers: what it holds and moves to write a token of each of some texts.
+
+    Attributes:
+      parameters: of the model.
+      texts: written side by side.
+      tokens: of each, read and written.
+      weights: of the decoder, one entry for each array of a layer.
+      beside: of an encoder, which reads once.
+      cache: what earlier tokens left, and an encoder's output.
+      width: of the residual stream.
+      vocabulary: rows of the head.
+      heads: of queries.
+      crossings: sums over parts of a layer's products: a step's, over all layers.
+      routed: layers with experts.
+    """
+
+    parameters: int
+    texts: int
+    tokens: int
+    weights: tuple[HeldArray, ...]
+    beside: tuple[HeldArray, ...]
+    cache: tuple[HeldArray, ...]
+    width: int
+    vocabulary: int
+    heads: int
+    crossings: int
+    routed: int

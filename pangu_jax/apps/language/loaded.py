@@ -146,10 +146,11 @@ def writes_causally(recipe: Recipe) -> bool:
     )
 
 
-def untuned(found: Found, *, float32: bool = False) -> LoadedModel:
+def untuned(found: Found, *, float32: bool = False, writes: bool = False) -> LoadedModel:
     """The model of a run that was trained here or imported; see `loading.load`."""
     described, config, vocabulary = describe(found)
-    opened = opening.restore(found, described, float32=float32)
+    times = 2 if writes and "encoder" not in config.towers else 1  # as stored, and as steps have them
+    opened = opening.restore(found, described, float32=float32, times=times)
     return LoadedModel(
         config,
         described.workload.evaluated(opened.variables).params,

@@ -1,6 +1,7 @@
 """Tensors in files: which file holds which, reading one after the other, writing safetensors in shards."""
 
 import json
+import re
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -22,6 +23,11 @@ SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 TORCH, TORCH_SUFFIXES = "pytorch_model.bin", (".bin", ".pth", ".pt")
 DTYPES = {"F32": np.dtype(np.float32), "F16": np.dtype(np.float16), "BF16": np.dtype(ml_dtypes.bfloat16)}
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
+# Of rounded weights, by the names of safetensors, NumPy, torch and MindSpore; 4 bits lie two or more in a
+# number of these, or in one of 32 bits under a name that says so.
+QUANTISED = re.compile(r"u?int[248]|[iu][248]|f[468](_.*)?|float[48].*|(char|byte)storage", re.IGNORECASE)
+PACKED = re.compile(r"qweight|qzeros|weight_packed|weight_scale|weight_offset|antiquant")
+UNKNOWN = re.compile(r"unknown variant `([^`]+)`")  # a dtype that safetensors has no name for
 # Files that are opened with no more than their name.
 BY_SUFFIX: dict[str, type[NumpyFile | ArrayFile | MindSporeFile]] = {
     ".npz": NumpyFile,
@@ -73,10 +79,7 @@ class Tensors:
                         continue
                     dtype, shape = _described(tensors, name)
                     if dtype not in DTYPES:
-                        raise UserError(
-                            f"{file}: {name} is {dtype}; only {', '.join(DTYPES)} are read: save the model "
-                            "with one of them"
-                        )
+                        raise _unread_dtype(file, name, dtype)
                     if name in self._places:
                         raise UserError(f"{file}: {name} is also in {self._places[name][0].name}; remove one")
                     self._places[name] = file, name
@@ -113,6 +116,17 @@ class Tensors:
             return False
         with self.reading() as read:
             return np.array_equal(_bits(read(name)), _bits(read(other)))
+
+
+def _unread_dtype(file: Path, name: str, dtype: str) -> UserError:
+    if QUANTISED.fullmatch(dtype) or PACKED.search(name):
+        return UserError(
+            f"{file}: {name} is {dtype}: its weights are quantised, and only {', '.join(DTYPES)} are read: "
+            "bring the model without quantisation"
+        )
+    return UserError(
+        f"{file}: {name} is {dtype}; only {', '.join(DTYPES)} are read: save the model with one of them"
+    )
 
 
 def _bits(array: np.ndarray) -> np.ndarray:
@@ -165,6 +179,8 @@ def _opened(file: Path, convert: str, inside: str | None) -> Generator[Opened]:
         with safe_open(file, "np") as tensors:
             yield tensors
     except SafetensorError as error:
+        if named := UNKNOWN.search(str(error)):
+            raise _unread_dtype(file, "a tensor", named[1]) from None
         raise UserError(f"{file} is damaged or no safetensors file ({error}); copy it again") from None
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror or error}; repair it and try again") from None

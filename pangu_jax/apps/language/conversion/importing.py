@@ -16,6 +16,7 @@ from pangu_jax.apps.language.conversion.vocabularies import FoundVocabulary
 from pangu_jax.errors import UserError
 from pangu_jax.models.parameters import Tree
 from pangu_jax.recipes import functions
+from pangu_jax.runs import room
 from pangu_jax.runs.checkpoints import Checkpoints
 from pangu_jax.runs.exchange import folders
 from pangu_jax.runs.exchange.json_entries import entries
@@ -95,6 +96,7 @@ def import_hugging_face(source: str | Path, run_dir: str | Path) -> dict[str, An
     """
     source, run_dir = Path(source), Path(run_dir).absolute()
     folders.require_empty(run_dir, "--run_dir")
+    room.require_for_import(source, run_dir)
     found = examine(source)
     with folders.made(run_dir, "--run_dir") as partial:
         directory = RunDirectory(partial)

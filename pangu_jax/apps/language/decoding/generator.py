@@ -42,7 +42,8 @@ class Generator:
 
     Args:
       forward: the model's shape; the dtype of weights, cache and activations; where they are.
-      params: its parameters, also those of a tuned model.
+      params: its parameters, also those of a tuned model. Kept of them is what reads a query: an encoder;
+        who keeps no more either has the decoder's weights in memory once.
       batch_size: most queries answered at once; on a mesh at least one for each part of a batch.
       end: the token that finishes a text.
       ids: tokens that are written are below it: a model may have more rows than its vocabulary ids.
@@ -52,7 +53,7 @@ class Generator:
         self, forward: Forward, params: Tree, batch_size: int = 16, end: int = END, ids: int | None = None
     ):
         self.forward = forward
-        self.params = params
+        self.params = _read_with(forward, params)
         self.weights = prepare(forward, params)
         self.batch_size = queries.whole_shards(batch_size, forward.placement.batch_shards)
         self.end = end
@@ -280,6 +281,13 @@ class Generator:
         queries.require_positions(
             asked, max_tokens - 1, self.forward.config.positions
         )  # the last is not read
+
+
+def _read_with(forward: Forward, params: Tree) -> Tree:
+    """Of a model's parameters, those that are used beside the decoder's weights in their form of steps."""
+    if "encoder" not in forward.config.towers:
+        return {}
+    return {name: own for name, own in params.items() if not name.startswith("decoder")}
 
 
 def _refuse_non_finite(non_finite_B: jax.Array) -> None:

@@ -13,6 +13,7 @@ from data_pipelines.text.vocabulary import PANGU_ALPHA, Vocabulary, published
 from pangu_jax.apps.language.conversion.openpangu import alpha_tensors, classes, importing
 from pangu_jax.apps.language.conversion.openpangu.importing import ImportableDecoder
 from pangu_jax.errors import UserError
+from pangu_jax.runs import room
 from pangu_jax.runs.exchange import parts
 from pangu_jax.runs.exchange.tensors import Tensors
 from pangu_jax.workloads.language.model.decoder import DecoderConfig
@@ -45,6 +46,7 @@ def import_alpha(
       gelu: "tanh", "exact" by the error function, or "quick", x sigmoid(1.702 x).
     """
     file = None if vocabulary is None else Path(vocabulary)
+    room.require_for_import(Path(source), Path(run_dir))
     found = examine(Path(source), file, heads, gelu)
     return importing.write_run(found, run_dir)
 

@@ -16,6 +16,7 @@ from pangu_jax.apps.language.conversion.openpangu import config as configs
 from pangu_jax.errors import UserError
 from pangu_jax.models.parameters import Tree
 from pangu_jax.recipes import functions
+from pangu_jax.runs import room
 from pangu_jax.runs.checkpoints import Checkpoints
 from pangu_jax.runs.exchange import folders, parts
 from pangu_jax.runs.exchange.json_entries import entries
@@ -98,6 +99,7 @@ def import_openpangu(source: str | Path, run_dir: str | Path) -> dict[str, Any]:
       UserError, DataError: the folder is no such model, a file is damaged, or `run_dir` is taken.
     """
     folders.require_empty(Path(run_dir).absolute(), "--run_dir")  # before its files are read for their hashes
+    room.require_for_import(Path(source), Path(run_dir))
     return write_run(examine(Path(source)), run_dir)
 
 

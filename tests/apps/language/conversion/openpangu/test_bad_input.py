@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pangu_jax import cli
+from pangu_jax.runs import room
 from tests.apps.language.conversion.openpangu import folders
 
 
@@ -41,11 +42,19 @@ def retensored(change):
     return write
 
 
+def four_bits(folder):
+    file = folder / "model-00001-of-00002.safetensors"
+    file.write_bytes(file.read_bytes().replace(b'"F32"', b'"I4" ', 1))
+    folders.checklist(folder)
+
+
 def listed(line):
     return lambda folder: (folder / "checklist.chk").write_text(line)
 
 
 NORM = "model.layers.1.input_layernorm.weight"
+PROJECTION = "model.layers.1.mlp.up_proj.weight"
+PACKED = "model.layers.1.mlp.up_proj.qweight"
 FREQUENCIES = "model.layers.1.self_attn.rotary_emb.inv_freq"
 CASES = {
     "no index": (removed("model.safetensors.index.json"), "neither model.safetensors nor"),
@@ -65,6 +74,15 @@ CASES = {
     "no bias by config": (changed(bias=False), "says bias False"),
     "tied by config": (changed(tie_word_embeddings=True), "lm_head.weight"),
     "quantised": (changed(quantization_config={"bits": 4}), "quantised"),
+    "int8 by its tensors": (
+        retensored(lambda t: t.update({PROJECTION: t[PROJECTION].astype(np.int8)})),
+        f"{PROJECTION} is I8: its weights are quantised",
+    ),
+    "int4 by its tensors": (
+        retensored(lambda t: t.update({PACKED: np.ones((8, 8), np.int32)})),
+        f"{PACKED} is I32: its weights are quantised",
+    ),
+    "4 bits that safetensors cannot name": (four_bits, "a tensor is I4: its weights are quantised"),
     "another class": (changed(architectures=["OpenPanguV2ForCausalLM"]), "sparse attention"),
     "no base": (changed(rope_theta=None), "rope_theta is missing"),
     "two bases": (changed(rope_parameters={"rope_theta": 1e4}), "rope_theta is 16000000.0 and 10000.0"),
@@ -85,3 +103,18 @@ def test_refused(tmp_path, capsys, case):
     error = capsys.readouterr().err.strip()
     assert said in error and len(error.splitlines()) == 1, error
     assert not run.exists() and not run.with_name("run.partial").exists()
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [("machine_bytes", "import it on a larger one"), ("free_bytes", "bytes of disk are free")],
+)
+def test_too_large_for_this_machine(tmp_path, capsys, monkeypatch, place, said):
+    folder = folders.write(tmp_path / "published", "7b")
+    monkeypatch.setattr(room, place, lambda *_: 100_000)
+    (folder / "checklist.chk").write_text("not looked at")
+    run = tmp_path / "run"
+    assert cli.main(["checkpoint", "import", "--format", "hf", str(folder), "--run_dir", str(run)]) == 2
+    error = capsys.readouterr().err.strip()
+    assert said in error and "100,000 bytes" in error and len(error.splitlines()) == 1, error
+    assert not run.exists()
