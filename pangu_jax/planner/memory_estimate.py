@@ -28,17 +28,20 @@ def memory(context: SearchContext, c: Candidates) -> Items:
     stored = stage_weights(context, c) / (c.fsdp * c.model) + ends
     taught = sum(tower.layers * tower.parameters for tower in shape.towers if not tower.learns)
     accumulating = (c.microbatches > 1) & (c.schedule == NONE)
-    working = _working(context, c)
+    working, gathered = _working(context, c), _gathered(context, c)
     outside = _tables(context, c) + _outputs(context, c) + _similarities(context, c)
     if context.efficiency.shares:
         outside = _largest_moment_outside(context, c) + _similarities(context, c)
-        beyond = [np.maximum(0.0, size - outside) for size in _going_back(context, c, working)]
+        # Of a layer that goes back its weights are there too.
+        its_weights = np.where(c.zero == 1, 0.0, gathered)
+        gathered = gathered - its_weights
+        beyond = [np.maximum(0.0, s + its_weights - outside) for s in _going_back(context, c, working)]
         working = [np.zeros(len(c)), *beyond]
     return {
         "parameters": 4.0 * (stored + taught / (c.fsdp * c.model)),
         "optimizer": context.optimizer_bytes * stored,
         "gradients": 4.0 * stored * (1 + accumulating),
-        "gathered": _gathered(context, c),
+        "gathered": gathered,
         "activations": _activations(context, c),
         "working": np.max(working, axis=0),
         "vocabulary": outside,
@@ -194,7 +197,9 @@ def _working(context: SearchContext, c: Candidates) -> list[np.ndarray]:
         size = e.working * (entered + inner * b * a / (c.model * c.sequence)) / c.streams
         entered = residual(context, c, tower.memory_tokens, tower.memory_width) * c.model
         memory = 2 * entered  # and its gradient
-        scores = context.efficiency.scores * summed(c, (scores_bytes(context, c, n) for n in tower.attentions))
+        scores = context.efficiency.scores * summed(
+            c, (scores_bytes(context, c, n) for n in tower.attentions)
+        )
         again = np.where((c.remat == FULL) | (c.remat == OFFLOAD), kept(context, c, tower)[DOTS], 0.0)
         ticked = (c.remat == FULL) & (c.schedule != NONE)
         inputs = np.where(ticked, stream * chunk_layers(context, c, tower), 0.0)

@@ -135,4 +135,6 @@ def search_context(model: PlannedModel, topology: Topology, meshes: Sequence[Mes
     automatic = "float32" if topology.chip.platform == "cpu" else "bfloat16"
     dtype = automatic if model.compute_dtype == "auto" else model.compute_dtype
     width = {"float32": 4, "bfloat16": 2}[dtype]
-    return SearchContext(model.shape, model.batch_size, topology, meshes, width, model.optimizer_bytes, model.attention)
+    return SearchContext(
+        model.shape, model.batch_size, topology, meshes, width, model.optimizer_bytes, model.attention
+    )
