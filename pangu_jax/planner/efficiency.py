@@ -31,15 +31,17 @@ class Efficiency:
       elementwise: traffic of everything but products, forward and backward, in times what a layer keeps.
       elementwise_pipeline: the same in a pipeline, as a factor: weights and the stash are cut out and put in.
       elementwise_branches: the same where a tick chooses between towers: branches copy what they return.
+      streams_of_all: fp32 arrays as wide as a block's input that it leaves where all is kept.
+      products_of_all: arrays like its products that it leaves beside them.
       kept_in_scan: what the stash of a compiled program takes, over the arrays that are kept in it.
       kept_in_scan_plain: the same of a tower whose attention is of short rows, without the flash kernel.
       kept_in_ring: the same of a pipeline of one tower.
       working: arrays alive at once in the backward pass of a layer, for each of its two widths.
       scores: matrices of a layer's scores alive at once in its backward pass, where no kernel attends.
-      shares: whether what is alive at different times of a step shares its room: the loss, each tower's backward
-        pass. Where not, the largest of each counts.
-      score_traffic: bytes of memory traffic for a score, forward, where no kernel attends; 1.5 times that
-        back, and once more where scores are made again.
+      shares: whether what is alive at different times of a step shares its room: the loss, each tower's
+        backward pass. Where not, the largest of each counts.
+      score_traffic: bytes of memory traffic for a score, forward, where no kernel attends; 1.5 times
+        that back, and once more where scores are made again.
       piece: bytes of a layer's weights that are gathered at a time, where they are large; a product's at least.
       gathered: copies of a layer's gathered weights alive at once: one in use, one on its way.
       reserve: bytes of a chip that no item explains.
@@ -58,6 +60,8 @@ class Efficiency:
     elementwise: float = 28.0
     elementwise_pipeline: float = 2.0  # [C] 0.84 s of 4.09 s are neither products nor kernels
     elementwise_branches: float = 4.0  # [D] 2.12 s of 5.79 s
+    streams_of_all: float = 1.0
+    products_of_all: float = 1.0
     kept_in_scan: float = 1.5  # [A] of 35 GiB
     kept_in_scan_plain: float = 1.0  # [E] 13.8 GiB where 13.6 are predicted
     kept_in_ring: float = 1.25  # [C] of 37 GiB
@@ -100,6 +104,8 @@ _GPUS = replace(
     score_traffic=20.0,
     piece=20e6,
     hidden_most=0.5,
+    streams_of_all=3.0,
+    products_of_all=2.0,
 )
 _CPU = Efficiency(
     matmul=0.8, narrow=8.0, attention=0.3, attention_backward=2.0, hidden_model=0.0, hidden_model_streams=0.0,
@@ -123,7 +129,7 @@ def efficiency(chip: Chip) -> Efficiency:
     if chip.platform == "tpu":
         return _SPARSE_CORES if chip.sparse_cores else _TENSOR_CORE_ALONE
     if chip.platform == "cuda":
-        # A faster card is filled by larger products: of width 768 XLA's tables have 57% of H100's peak, 37% of
-        # B200's.
+        # A faster card is filled by larger products: of width 768 XLA's tables have 57% of H100's peak, 37%
+        # of B200's.
         return replace(_GPUS, narrow=_GPUS.narrow * (chip.peak_flops / CHIPS["h100"].peak_flops) ** 1.5)
     return _CPU if chip.platform == "cpu" else _NODES

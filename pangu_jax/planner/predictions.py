@@ -1,5 +1,6 @@
 """What is expected of a layout: memory item by item, time, and how much of the chips that uses."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -100,6 +101,7 @@ def predict(model: PlannedModel, topology: Topology, layout: Layout) -> Predicti
         raise UserError("; ".join(f"{name}: {what}" for name, what in problems))
     model = model._replace(attention=layout.attention)
     context = search_context(model, topology, [layout.axis_sizes()])
+    context = dataclasses.replace(context, by_hand=layout.partitioning == "manual")
     candidates = Candidates.of(layout, len(model.shape.staged))
     items, seconds = memory(context, candidates), times(context, candidates)
     return prediction(model, topology, layout, items, seconds, 0)

@@ -26,6 +26,7 @@ class SearchContext:
       activation_bytes: per number of an activation: 2 for bfloat16.
       optimizer_bytes: of the optimizer's state per parameter: 8 for AdamW in fp32.
       attention: as in a layout.
+      by_hand: whether the step partitions itself, and rounds weights once (`partitioning` of a layout).
     """
 
     shape: Shape
@@ -35,6 +36,7 @@ class SearchContext:
     activation_bytes: int
     optimizer_bytes: float
     attention: str = "auto"
+    by_hand: bool = True
 
     @property
     def efficiency(self) -> Efficiency:

@@ -9,7 +9,9 @@ from pangu_jax.parallel.layout import AXES
 from pangu_jax.planner.axis_costs import AxisCost
 from pangu_jax.planner.candidates import Candidates
 from pangu_jax.planner.efficiency import HOST_BYTES_PER_S
-from pangu_jax.planner.memory_estimate import (
+from pangu_jax.planner.roofline import product_seconds
+from pangu_jax.planner.search_context import SearchContext
+from pangu_jax.planner.sizes import (
     CIRCULAR,
     DOTS,
     FULL,
@@ -30,8 +32,6 @@ from pangu_jax.planner.memory_estimate import (
     summed,
     ticks,
 )
-from pangu_jax.planner.roofline import product_seconds
-from pangu_jax.planner.search_context import SearchContext
 from pangu_jax.workloads.shape import Tower
 
 _NOTHING = np.zeros(())
