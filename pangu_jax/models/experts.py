@@ -199,7 +199,8 @@ def _own_experts(
     most = config.most_at(here)
     visits = x_NxD.shape[0] * config.active
     lie = grouped_products.groups_for(form, visits, config.experts, placement.platform)
-    assigned = slots.assign(expert_NxK - first, here, most, lie.block, lie.rows)
+    expert_NxM, weight_NxM = slots.of_here(expert_NxK - first, weight_NxK, here, most)
+    assigned = slots.assign(expert_NxM, here, lie.block, lie.rows)
 
     def times(x: jax.Array, name: str) -> jax.Array:
         return grouped_products.product(x, weights[name], assigned.sizes_E, name == "down", lie)
@@ -207,7 +208,7 @@ def _own_experts(
     row_RxD = slots.spread(x_NxD, assigned)
     hidden_RxF = checkpoint_name(times(row_RxD, "up"), "up")
     hidden_RxF *= ACTIVATIONS[activation](checkpoint_name(times(row_RxD, "gate"), "up"))
-    return slots.collect(times(hidden_RxF, "down"), weight_NxK, assigned).reshape(x_BxTxD.shape)
+    return slots.collect(times(hidden_RxF, "down"), weight_NxM, assigned).reshape(x_BxTxD.shape)
 
 
 def _statistics(
