@@ -21,7 +21,13 @@ def topology(devices: Sequence[jax.Device]) -> Topology:
     if first.platform == "tpu" and first.device_kind in CHIP_OF_KIND:
         chip = CHIPS[CHIP_OF_KIND[first.device_kind]]
         sides = [1 + max(line) - min(line) for line in zip(*(d.coords for d in devices), strict=True)]
-        return parse(f"{chip.name}:{'x'.join(map(str, sides[: chip.torus_dims]))}")
+        found = parse(f"{chip.name}:{'x'.join(map(str, sides[: chip.torus_dims]))}")
+        if found.device_count != len(devices):
+            raise BackendError(
+                f"no layout can be planned for {len(devices)} devices of {found.describe()}: take all of its "
+                f"{found.device_count}, or give train.layout = @Layout() with the sizes of its axes"
+            )
+        return found
     kind = first.device_kind.lower()
     for chip in CHIPS.values():
         if chip.platform == "cuda" and chip.name in kind:

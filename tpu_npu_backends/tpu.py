@@ -31,7 +31,7 @@ SPARSE_CORE_OPTIONS = {
 
 # v4 has 16 MiB per core: a large product takes the same cycles with the limit and without.
 _SMALL_VECTOR_MEMORY = ("v4",)
-_SPARSE_CORE_OFFLOAD = ("v5p", "v6e")
+_SPARSE_CORE_OFFLOAD = ("v5p", "v6e", "tpu7x")
 
 # `Device.device_kind` -> name of the chip in tpu_npu_backends.chips.
 CHIP_OF_KIND = {
@@ -41,6 +41,7 @@ CHIP_OF_KIND = {
     "TPU v5p": "v5p",
     "TPU v6 lite": "v6e",
     "TPU v6e": "v6e",
+    "TPU7x": "tpu7x",
 }
 
 

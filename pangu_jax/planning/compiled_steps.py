@@ -31,7 +31,7 @@ class CompiledStep:
 
     Attributes:
       hlo_text: the optimised program.
-      memory: bytes per chip of "arguments", "results", "aliased" (results in the place of arguments) and
+      memory: bytes per device of "arguments", "results", "aliased" (results in the place of arguments) and
         "temporary", as the compiler says.
       compile_s: seconds of the compiler, when it ran.
       cached: whether it ran in an earlier call.
@@ -69,7 +69,7 @@ def compile_step(
 
     Raises:
       UserError: the layout does not go with the devices, the model or the batch.
-      BackendError: it does not fit a chip.
+      BackendError: it does not fit a device.
     """
     from pangu_jax.training.compiling import lower_step
 
