@@ -61,8 +61,8 @@ _IRONWOOD = Chip(
 
 # The clock is the peak over what the matrix units do in a cycle: 2 x 128 x 128 x 8 on v4 and v5p, half of
 # that on v5e, 2 x 256 x 256 x 4 on v6e and a device of tpu7x. A product of size 8192 takes 94% of the peak in
-# the compiler's cycles on v4, 98% on v5e and v5p, and 90% on v6e: compare programs for v6e with each other
-# only.
+# the compiler's cycles on v4, 98% on v5e and v5p, 90% on v6e and 92% on tpu7x: compare programs for those two
+# with each other only.
 _TPUS = (
     _tpu("v4", 275e12, 30.75, 1228e9, 1.05e9, 45e9, 3, False),
     _tpu("v5e", 197e12, 15.75, 819e9, 1.5e9, 45e9, 2, False),

@@ -45,7 +45,7 @@ def axis_costs(topology: Topology, sizes: Mapping[str, int]) -> dict[str, AxisCo
 
 
 def on_one_dimension(topology: Topology, size: int) -> bool:
-    """Whether an axis of that size stays on one dimension of the torus, with one device of each chip or all, or
+    """Whether an axis of that size stays on one dimension of the torus, with one or all devices of a chip, or
     within a node."""
     if isinstance(topology.links, Torus):
         inside = topology.chip.devices
