@@ -3,8 +3,8 @@
 Weights are bfloat16 and the cache is of `length` tokens for each of `batch` texts; a step reads all of both
 and writes one token per text. Seconds are a compiler's schedule, counted as in docs/scaling.md: nothing runs.
 
-    pip install 'pangu-jax[tpu]'            # or [gpu-compile], for h100:8
-    python -m benchmarks.decoding_compiled openpangu/7b.gin h100:8 --chips 1 [--batch 8] [--length 4096]
+    pip install 'pangu-jax[tpu]'            # or [cuda-compile], for h100:1x8
+    python -m benchmarks.decoding_compiled openpangu/7b.gin h100:1x8 --chips 1 [--batch 8] [--length 4096]
     python -m benchmarks.decoding_compiled openpangu/pro_moe_72b.gin v5p:2x2x1 --model 4
 """
 
@@ -34,7 +34,7 @@ from tpu_npu_backends import compiling, selection, topologies
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("recipe", help="whose LanguageModel.model is @Decoder()")
-    parser.add_argument("topology", help="such as v5p:2x2x1, or h100:8")
+    parser.add_argument("topology", help="such as v5p:2x2x1, or h100:1x8")
     parser.add_argument("--chips", type=int, help="so many of its chips; all unless given")
     parser.add_argument("--model", type=int, default=1, help="Layout.model")
     parser.add_argument("--expert", type=int, default=1, help="Layout.expert")

@@ -4,7 +4,7 @@ The whole step takes ten minutes of a core to compile for TPU; a stage one to th
 chip has 64 pictures, as of 4,096 on 64 chips. Weights are whole here: what has the shape of a whole stack
 (zeros for its gradient, layers cut from it) is 1/64 of that in the step. Counted as docs/scaling.md has it.
 
-    pip install 'pangu-jax[tpu]'            # or [gpu-compile], for h100:8
+    pip install 'pangu-jax[tpu]'            # or [cuda-compile], for h100:1x8
     python -m benchmarks.vision_stage main v5p:1x1x1 [--remat dots] [--unroll 1] [--layers N] [--rows 30]
 """
 

@@ -5,8 +5,8 @@ forecast. `fine` and `coarse` are a rolled block of the first and of the second 
 the whole train step takes long to compile for a TPU, a block two minutes of a core. Counted as in
 docs/scaling.md; these are a compiler's figures, nothing runs.
 
-    pip install 'pangu-jax[tpu]'            # or [gpu-compile], for h100:8
-    python -m benchmarks.weather_compiled forecast h100:8
+    pip install 'pangu-jax[tpu]'            # or [cuda-compile], for h100:1x8
+    python -m benchmarks.weather_compiled forecast h100:1x8
     python -m benchmarks.weather_compiled fine v5p:1x1x1 [--rows 30]
 """
 
@@ -33,7 +33,7 @@ PARTS = ("forecast", "fine", "coarse")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("part", choices=PARTS)
-    parser.add_argument("topology", help="of one chip, such as v5p:1x1x1; of h100:8 the first")
+    parser.add_argument("topology", help="of one chip, such as v5p:1x1x1; of h100:1x8 the first")
     parser.add_argument("--rows", type=int, default=20, help="of what takes longest")
     flags = parser.parse_args()
     topology = topologies.parse(flags.topology)

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from tpu_npu_backends.gpu_cards import CARDS
+
 GIB = 2**30
 
 
@@ -13,8 +15,8 @@ class Chip:
       name: as in a topology's name: "v5p", "ascend910b".
       platform: "tpu", "npu", "cuda" or "cpu". Speeds and memory, up to the links, are of one device.
       peak_flops: dense bfloat16 FLOP/s (float16 where the chip has no bfloat16).
-      hbm_bytes: device memory that a program may use. For TPU what libtpu 0.0.42 says it gives: less than
-        the data sheet by what the runtime keeps.
+      hbm_bytes: device memory. For TPU what libtpu 0.0.42 says it gives: less than the data sheet by what the
+        runtime keeps. For GPUs the card's: a program may use a part (`Topology.memory_bytes`).
       hbm_bytes_per_s: device memory bandwidth.
       clock_hz: cycles per second of `estimated_cycles` in compiled programs; 0 where no compiler
         reports cycles.
@@ -84,20 +86,12 @@ _NPUS = (
     ),
 )  # fmt: skip
 
-_GPUS = (
+_GPUS = tuple(
     Chip(
-        "a100", "cuda", 312e12, 80 * GIB, 2039e9, 0, 300e9, 0, False,
-        "NVIDIA A100 80GB SXM data sheet: NVLink 600 GB/s both ways together",
-    ),
-    Chip(
-        "h100", "cuda", 989e12, 84_942_979_072, 3350e9, 0, 450e9, 0, False,
-        "NVIDIA H100 SXM data sheet, dense: NVLink 900 GB/s both ways together; memory as XLA describes the "
-        "card, of which JAX takes 75% unless XLA_PYTHON_CLIENT_MEM_FRACTION says otherwise",
-    ),
-    Chip(
-        "h200", "cuda", 989e12, 141 * 10**9, 4800e9, 0, 450e9, 0, False,
-        "NVIDIA H200 SXM data sheet, dense: NVLink 900 GB/s both ways together",
-    ),
+        card.name, "cuda", card.peak_flops, card.memory_bytes, card.bytes_per_s, 0, card.link_bytes_per_s, 0,
+        False, card.source,
+    )
+    for card in CARDS.values()
 )  # fmt: skip
 
 _CPU = Chip(
@@ -105,13 +99,10 @@ _CPU = Chip(
     "nominal: virtual devices of one machine, for ratios only; tpu_npu_backends.peak measures",
 )  # fmt: skip
 
-# One network card per chip: bytes/s one way between nodes.
+# One network card per chip: bytes/s one way between nodes. Those of GPUs are in gpu_cards.py.
 NODE_LINK_BYTES_PER_S = {
     "ascend910": 12.5e9,  # RoCE, 100 Gb/s
     "ascend910b": 25e9,  # RoCE, 200 Gb/s
-    "a100": 25e9,  # HDR InfiniBand, 200 Gb/s (DGX A100)
-    "h100": 50e9,  # NDR InfiniBand, 400 Gb/s (DGX H100)
-    "h200": 50e9,
 }
 
 # What people call chips whose name, as JAX and libtpu have it, is another.

@@ -4,7 +4,7 @@ import ctypes
 import importlib.metadata
 import importlib.util
 
-COMPILER_OPTIONS = {
+COMPILER_OPTIONS: dict[str, str | bool | int] = {
     # XLA hands products, reductions and what is fused with them to the YNN library by default. Single
     # products are what it is good at: they alone make a training step of width 512 on 2 cores of Zen 3 1.2
     # times as fast as by Eigen. On first-generation EPYC all of YNN cost 2%.

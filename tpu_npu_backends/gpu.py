@@ -1,19 +1,26 @@
-"""XLA's compiler for NVIDIA's GPUs: what it is told of chips that are not there, and its options.
+"""XLA's compiler for NVIDIA's GPUs: where it is, devices of it that are not there, and its options.
 
-The plugin alone is enough (`pip install 'pangu-jax[gpu-compile]'`, 130 MB): no driver and no CUDA toolkit. A
+The plugin alone is enough (`pip install 'pangu-jax[cuda-compile]'`, 130 MB): no driver and no CUDA toolkit. A
 program that is compiled so is for looking at, memory, collectives and schedule: on the chip its products are
 tuned.
 """
 
+import importlib.metadata
 import importlib.util
+import re
 from typing import Any
 
 import jax
+import jaxlib
 from jax.experimental import topologies
 
 from tpu_npu_backends.errors import BackendError
+from tpu_npu_backends.gpu_cards import CARDS
 
-COMPILER_OPTIONS: dict[str, str | bool] = {
+PLUGINS = ("jax_cuda13_plugin", "jax_cuda12_plugin")  # each with its PJRT half of the same version
+INSTALL = "pip install 'pangu-jax[cuda-compile]'"
+
+COMPILER_OPTIONS: dict[str, str | bool | int] = {
     # Without a chip nothing can be tuned, and every product would be a Triton kernel with a tile of 16 x 8.
     # The large ones of a step go to cuBLASLt on the chip too.
     "xla_gpu_enable_triton_gemm": False,
@@ -21,43 +28,76 @@ COMPILER_OPTIONS: dict[str, str | bool] = {
     "xla_gpu_enable_latency_hiding_scheduler": True,
 }
 
-# A GpuTargetConfigProto of a chip, after XLA's own (xla/backends/gpu/target_config/specs, Apache 2.0).
-TARGETS = {
-    "h100": """
-gpu_device_info {
-  threads_per_block_limit: 1024 threads_per_warp: 32 shared_memory_per_block: 49152
-  shared_memory_per_core: 233472 threads_per_core_limit: 2048 core_count: 132 fpus_per_core: 128
-  block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
-  memory_bandwidth: 3352320000000 l2_cache_size: 52428800 clock_rate_ghz: 1.98
-  device_memory_size: 84942979072 shared_memory_per_block_optin: 232448
-  cuda_compute_capability { major: 9 minor: 0 feature_extension: ACCELERATED_FEATURES }
-  registers_per_core_limit: 65536 registers_per_block_limit: 65536
+# Compute capabilities of which the compiler has tables of products and collectives: it writes what it expects
+# each instruction to take, which planner/gpu_work.py reads. For others (8.0, 8.9, 10.3) it fails.
+TIMED = ((9, 0), (10, 0))
+_TIMES: dict[str, str | bool | int] = {
+    "xla_gpu_collect_cost_model_stats": True,
+    # Also what the scheduler reckons with. Its network between nodes (`xla_gpu_analytical_latency_estimator_
+    # options`) is no option of a program: it can be given to a process alone, in XLA_FLAGS.
+    "xla_gpu_enable_analytical_sol_latency_estimator": True,
 }
-platform_name: "CUDA"
-dnn_version_info { major: 9 minor: 8 }
-device_description_str: "NVIDIA H100 80GB HBM3"
-""",
-}
-PLUGINS = ("jax_cuda13_plugin", "jax_cuda12_plugin")
 
 
-def devices(name: str, chip: str, shape: tuple[int, int]) -> list[Any]:
+def compiler_options(card: str) -> dict[str, str | bool | int]:
+    """To compile for a card that is not there."""
+    return COMPILER_OPTIONS | (_TIMES if CARDS[card].capability in TIMED else {})
+
+
+# What a program that was compiled without a card leaves open; said wherever one is shown.
+CANNOT_SAY = (
+    "products are cuBLASLt's, not tuned: on the card each is timed in several forms, Triton's too, and the "
+    "fastest is kept, with another workspace",
+    "what NCCL takes for its buffers, and which algorithm it chooses: collectives are priced by links",
+    "which engine cuDNN chooses for attention, and its workspace",
+)
+
+
+def plugin() -> tuple[str, str] | None:
+    """The plugin that JAX would take, and its version; None where none is installed. Loads nothing."""
+    for name in PLUGINS:
+        if importlib.util.find_spec(name):
+            try:
+                return name, importlib.metadata.version(name.replace("_", "-"))
+            except importlib.metadata.PackageNotFoundError:
+                return name, "unknown"
+    return None
+
+
+def devices(name: str, card: str, shape: tuple[int, int]) -> list[Any]:
     """Devices of nodes that are not there, to compile for; BackendError where the plugin is not.
 
     Args:
       name: of the topology.
-      chip: one of TARGETS.
-      shape: nodes, and chips of each.
+      card: one of CARDS.
+      shape: nodes, and cards of each.
     """
-    if not any(importlib.util.find_spec(plugin) for plugin in PLUGINS):
+    found = plugin()
+    if found is None:
+        raise BackendError(f"compiling for {name} needs a plugin: {INSTALL} (no GPU is needed)")
+    package, version = found
+    if _numbers(version) != _numbers(jaxlib.__version__):
         raise BackendError(
-            f"compiling for {name} needs a plugin: pip install 'pangu-jax[gpu-compile]' (no GPU is needed)"
+            f"compiling for {name}: {package} {version} does not go with jaxlib {jaxlib.__version__}; take "
+            f"this JAX's: {INSTALL} 'jax=={jax.__version__}'"
         )
-    nodes, chips = shape
+    nodes, cards = shape
     try:
         described = topologies.get_topology_desc(
-            name, "cuda", target_config=TARGETS[chip], topology=f"1x{nodes}x{chips}"
+            name, "cuda", target_config=CARDS[card].target_text, topology=f"1x{nodes}x{cards}"
         )
     except (RuntimeError, ValueError, NotImplementedError, jax.errors.JaxRuntimeError) as error:
-        raise BackendError(f"the plugin refuses {name}: {str(error).splitlines()[0]}") from None
+        said = str(error).splitlines()[0]
+        if "not implemented for" in said:  # the plugin did not register: it wants a driver, or failed to load
+            raise BackendError(
+                f"compiling for {name}: {package} did not load; set JAX_PLATFORMS=cpu, which is for machines "
+                "without a GPU"
+            ) from None
+        raise BackendError(f"the plugin refuses {name}: {said}") from None
     return list(described.devices)
+
+
+def _numbers(version: str) -> str:
+    """What versions are compared by, as JAX does: 0.10.2 of 0.10.2.dev1."""
+    found = re.match(r"[0-9]+(\.[0-9]+)*", version)
+    return found[0] if found else version

@@ -1,9 +1,10 @@
-"""Clusters by name, present or not: `v5p:8x8x8`, `ascend910b:512`, `cpu:8`.
+"""Clusters by name, present or not: `v5p:8x8x8`, `h100:2x8`, `ascend910b:512`, `cpu:8`.
 
 A name alone gives chips, shape and links, for predictions. `devices` gives what one compiles for: libtpu
-makes TPU devices that are not there, JAX's plugin for CUDA H100s; other clusters are analytic only.
+makes TPU devices that are not there, JAX's plugin for CUDA GPUs; other clusters are analytic only.
 """
 
+import difflib
 import importlib.util
 import itertools
 import math
@@ -16,11 +17,12 @@ from typing import Any
 import jax
 from jax.experimental import topologies
 
-from tpu_npu_backends import gpu
+from tpu_npu_backends import gpu, gpu_clusters
 from tpu_npu_backends.chips import CHIPS, NODE_LINK_BYTES_PER_S, OTHER_NAMES, Chip
 from tpu_npu_backends.errors import BackendError
+from tpu_npu_backends.gpu_cards import CARDS
 
-_NAME = re.compile(r"(?P<chip>[a-z0-9]+):(?P<shape>[0-9]+(x[0-9]+)*)")
+_NAME = re.compile(r"(?P<chip>[a-z0-9-]+):(?P<shape>[0-9]+(x[0-9]+)*)")
 
 # Largest slices: a v4 pod, the largest v5p job that can be scheduled, a v5e and a v6e pod (Google Cloud), and
 # the 9,216 chips of a tpu7x pod as the cuboid nearest to a cube.
@@ -53,14 +55,16 @@ class Nodes:
     """Nodes of `size` chips: fast links inside, one network link per chip between them.
 
     Attributes:
-      size: chips of a node.
+      size: chips of a node; of several hosts where fast links join them (NVLink domains of 72).
       intra_bytes_per_s: what a chip sends, one way, to the others of its node together.
       inter_bytes_per_s: what a chip sends, one way, to other nodes.
+      hosts: machines that all chips together are in.
     """
 
     size: int
     intra_bytes_per_s: float
     inter_bytes_per_s: float
+    hosts: int = 1
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,7 @@ class Topology:
       shape: chips in each dimension of the torus; one number where there is none.
       analytic: described by numbers only: nothing can be compiled for it here.
       links: how chips are linked.
+      memory_fraction: of a device's memory, what a program may use. For GPUs what JAX's allocator takes.
     """
 
     name: str
@@ -80,6 +85,12 @@ class Topology:
     shape: tuple[int, ...]
     analytic: bool
     links: Torus | Nodes
+    memory_fraction: float = 1.0
+
+    @property
+    def memory_bytes(self) -> int:
+        """What a program may use of a device's memory."""
+        return round(self.memory_fraction * self.chip.hbm_bytes)
 
     @property
     def chips(self) -> int:
@@ -100,25 +111,40 @@ class Topology:
         return (self.chip.devices, *self.shape) if self.chip.devices > 1 else self.shape
 
     def describe(self) -> str:
-        """Such as `512 x v5p as 8x8x8`, `4 x tpu7x as 2x2x1 (8 devices)` or `64 x a100, 8 per node (analytic
-        only)`."""
+        """Such as `4 x tpu7x as 2x2x1 (8 devices)`, `16 x h100, 2 x 8` or `8 x ascend910, 8 per node
+        (analytic only)`."""
         if isinstance(self.links, Torus):
             devices = f" ({self.device_count} devices)" if self.chip.devices > 1 else ""
             return f"{self.chips} x {self.chip.name} as {'x'.join(map(str, self.shape))}{devices}"
+        if self.chip.platform == "cuda":
+            hosts, size = self.links.hosts, self.links.size
+            wide = f", NVLink over {size}" if size > self.chips // hosts else ""
+            return f"{self.chips} x {self.chip.name}, {hosts} x {self.chips // hosts}{wide}"
         node = f", {self.links.size} per node" if self.chip.platform != "cpu" else ""
         return f"{self.chips} x {self.chip.name}{node}" + " (analytic only)" * self.analytic
 
 
-def parse(text: str) -> Topology:
-    """The topology of that name; BackendError in one line where there is none. Needs no libtpu."""
-    match = _NAME.fullmatch(text)
+def parse(text: str, memory_fraction: float | None = None) -> Topology:
+    """The topology of that name; BackendError in one line where there is none. Needs no compiler.
+
+    Args:
+      text: such as "v5p:8x8x8" or "h100:2x8".
+      memory_fraction: of a GPU's memory, what a program may use; None for what JAX would take.
+    """
+    match, (before, _, _) = _NAME.fullmatch(text), text.partition(":")
+    if before in CARDS:
+        return _of_gpus(text, match["shape"] if match else "", memory_fraction)
     if not match or match["chip"] not in CHIPS:
-        said = OTHER_NAMES.get(text.partition(":")[0].lower())
+        called = OTHER_NAMES.get(before.lower())
+        near = [called] if called else difflib.get_close_matches(before.lower(), CHIPS, n=1, cutoff=0.4)
+        meant = f"; did you mean {near[0]!r}?" if near and before not in CHIPS else ""
         raise BackendError(
-            f"no topology {text!r}: "
-            + (f"that chip's name is {said}; " if said else "")
-            + "it is CHIP:SHAPE, such as v5p:8x8x8, v6e:16x16, tpu7x:4x4x4, ascend910b:512, h100:64 or "
-            f"cpu:8; chips known: {', '.join(CHIPS)}"
+            f"no topology {text!r}{meant}; it is CHIP:SHAPE, such as v5p:8x8x8, v6e:16x16, h100:2x8 (nodes x "
+            f"GPUs), ascend910b:512 or cpu:8; chips known: {', '.join(CHIPS)}"
+        )
+    if memory_fraction is not None:
+        raise BackendError(
+            f"--memory_fraction is for GPUs: of a {match['chip']} programs may use all there is"
         )
     chip, shape = CHIPS[match["chip"]], tuple(int(size) for size in match["shape"].split("x"))
     name = f"{chip.name}:{'x'.join(map(str, shape))}"
@@ -128,8 +154,25 @@ def parse(text: str) -> Topology:
     _check_cluster(text, chip, shape)
     if chip.platform == "cpu":
         return Topology(name, chip, shape, False, Nodes(shape[0], *(chip.link_bytes_per_s,) * 2))
-    links = Nodes(CHIPS_A_NODE, chip.link_bytes_per_s, NODE_LINK_BYTES_PER_S[chip.name])
-    return Topology(name, chip, shape, chip.name not in gpu.TARGETS, links)
+    links = Nodes(
+        CHIPS_A_NODE,
+        chip.link_bytes_per_s,
+        NODE_LINK_BYTES_PER_S[chip.name],
+        hosts=max(1, shape[0] // CHIPS_A_NODE),
+    )
+    return Topology(name, chip, shape, True, links)
+
+
+def _of_gpus(text: str, sizes: str, memory_fraction: float | None) -> Topology:
+    card = CARDS[text.partition(":")[0]]
+    numbers = tuple(int(size) for size in sizes.split("x")) if sizes else ()
+    nodes, gpus = gpu_clusters.shape(text, card, numbers)
+    links = Nodes(
+        gpu_clusters.domain(card, nodes, gpus), card.link_bytes_per_s, card.network_bytes_per_s, hosts=nodes
+    )
+    fraction = gpu_clusters.memory_fraction(memory_fraction)
+    name = f"{card.name}:{nodes}x{gpus}"
+    return Topology(name, CHIPS[card.name], (nodes * gpus,), False, links, fraction)
 
 
 def devices(topology: Topology) -> list[jax.Device]:
@@ -151,8 +194,8 @@ def devices(topology: Topology) -> list[jax.Device]:
             )
         return found[: topology.chips]
     if isinstance(topology.links, Nodes):
-        inside = min(topology.links.size, topology.chips)
-        return gpu.devices(topology.name, topology.chip.name, (topology.chips // inside, inside))
+        hosts = topology.links.hosts
+        return gpu.devices(topology.name, topology.chip.name, (hosts, topology.chips // hosts))
     if not _libtpu_is_there():
         raise BackendError(
             f"compiling for {topology.name} needs libtpu: pip install 'pangu-jax[tpu]' (no TPU is needed)"

@@ -46,11 +46,11 @@ CHIP_OF_KIND = {
 }
 
 
-def compiler_options(chip_name: str) -> dict[str, str]:
+def compiler_options(chip_name: str) -> dict[str, str | bool | int]:
     """XLA options for jit or `lowered.compile` on a chip ("v5p"); {} for a chip not known."""
     if chip_name not in CHIP_OF_KIND.values():
         return {}
-    options = dict(COMPILER_OPTIONS)
+    options: dict[str, str | bool | int] = {**COMPILER_OPTIONS}
     if chip_name in _SMALL_VECTOR_MEMORY:
         del options["xla_tpu_scoped_vmem_limit_kib"]
     if chip_name in _SPARSE_CORE_OFFLOAD:

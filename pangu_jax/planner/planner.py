@@ -8,7 +8,7 @@ model's shape in numbers and its dimensions by logical axis.
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +23,7 @@ from pangu_jax.planner.filters import divided, mesh_problem, why_nothing_divides
 from pangu_jax.planner.memory_estimate import memory
 from pangu_jax.planner.predictions import PlannedModel, Prediction, describe, prediction, search_context
 from pangu_jax.planner.time_estimate import Times, times
-from tpu_npu_backends import topologies
-from tpu_npu_backends.errors import BackendError
+from tpu_npu_backends import larger_topologies
 from tpu_npu_backends.topologies import Topology
 
 
@@ -132,7 +131,7 @@ def _searched(model: PlannedModel, topology: Topology, fixed: Mapping[str, Any])
     candidates = divided(model, candidates, problems)
     context = search_context(model, topology, good)
     items, seconds = memory(context, candidates), times(context, candidates)
-    limit = FITS_WITHIN * topology.chip.hbm_bytes
+    limit = FITS_WITHIN * topology.memory_bytes
     total = sum(items.values(), np.zeros(len(candidates)))
     order = np.lexsort((total, np.round(seconds.step, 9)))
     rows = order[total[order] <= limit]
@@ -146,27 +145,16 @@ def _fits_nowhere(model: PlannedModel, topology: Topology, fixed: Mapping[str, A
         why = why_nothing_divides(found.problems)
         return f"no layout{given} divides {what} over {topology.describe()}: {why}"
     needs = found.bytes.min() / 2**30
+    part = "" if topology.memory_fraction == 1 else f", JAX's part {topology.memory_fraction:.3g},"
     line = (
         f"no layout{given} of {what} fits {topology.describe()}: the smallest needs {needs:.3g} GiB per "
-        f"{topology.chip.unit}, and of {topology.chip.hbm_bytes / 2**30:.3g} GiB {found.limit / 2**30:.3g} "
-        "are to be used"
+        f"{topology.chip.unit}, and of {topology.chip.hbm_bytes / 2**30:.3g} GiB{part} "
+        f"{found.limit / 2**30:.3g} are to be used"
     )
-    for larger in _larger(topology):
+    for larger in larger_topologies.larger(topology):
         if _searched(model, larger, fixed).rows.size:
             return f"{line}; the nearest that fits is {larger.name} ({larger.chips} chips)"
     return f"{line}; no larger {topology.chip.name} does: make the model or train.batch_size smaller"
-
-
-def _larger(topology: Topology) -> Iterator[Topology]:
-    """Topologies of the same chip, twice as large each, up to the largest there is."""
-    shape = list(topology.shape)
-    for _ in range(math.ceil(math.log2(2**17 / topology.chips))):
-        shape.sort()
-        shape[0] *= 2
-        try:
-            yield topologies.parse(f"{topology.chip.name}:{'x'.join(map(str, sorted(shape)))}")
-        except BackendError:
-            return
 
 
 def bindings(layout: Layout) -> str:

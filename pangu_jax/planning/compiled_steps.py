@@ -17,9 +17,10 @@ import jax
 
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.planner.cost_report import CostReport
-from tpu_npu_backends import cpu, gpu, tpu, user_cache
-from tpu_npu_backends.compiling import compile_for
+from tpu_npu_backends import gpu, user_cache
+from tpu_npu_backends.compiling import compile_for, compiler_options
 from tpu_npu_backends.errors import BackendError
+from tpu_npu_backends.gpu_cards import CARDS
 from tpu_npu_backends.topologies import Topology
 
 FORMAT = 2  # of what is kept
@@ -131,12 +132,11 @@ class _Kept:
 
 
 def _key(program: str, topology: Topology) -> str:
-    options: list[Any] = [cpu.COMPILER_OPTIONS, tpu.compiler_options(topology.chip.name)]
-    packages = ["jax", "jaxlib", "libtpu"]
+    versions: dict[str, Any] = {name: _version(name) for name in ("jax", "jaxlib", "libtpu")}
+    options: list[Any] = [compiler_options(topology)]
     if topology.chip.platform == "cuda":
-        options.append([gpu.COMPILER_OPTIONS, gpu.TARGETS[topology.chip.name]])
-        packages += ["jax-cuda13-pjrt", "jax-cuda12-pjrt"]
-    versions = {name: _version(name) for name in packages}
+        options.append(CARDS[topology.chip.name].target_text)
+        versions["plugin"] = gpu.plugin()
     settings = json.dumps([FORMAT, options, topology.name, versions], sort_keys=True)
     return hashlib.sha256(f"{settings}\n{program}".encode()).hexdigest()[:32]
 

@@ -83,7 +83,7 @@ def _best(search: Search, verified: list[Verified], topology: Topology) -> Predi
     fit = [
         found
         for found in verified
-        if found.bytes_per_chip is not None and found.bytes_per_chip <= topology.chip.hbm_bytes
+        if found.bytes_per_chip is not None and found.bytes_per_chip <= topology.memory_bytes
     ]
     if not fit:
         return search.ranking[0]

@@ -58,4 +58,4 @@ def parse(name: str) -> Target:
 
 
 def _choices(targets: tuple[str, ...]) -> str:
-    return f"it is a chip ({', '.join(targets)}) or a topology (v5e:2x2, v5p:2x2x1, h100:8, cpu:8)"
+    return f"it is a chip ({', '.join(targets)}) or a topology (v5e:2x2, v5p:2x2x1, h100:1x8, cpu:8)"

@@ -125,7 +125,7 @@ def make_train_step(
     batch_size: int,
     seed: int,
     constants: Tree | None = None,
-    compiler_options: dict[str, str] | None = None,
+    compiler_options: dict[str, str | bool | int] | None = None,
 ) -> "TrainStep":
     """The jitted step (state, batch) -> (state, metrics). The given state's buffers are reused.
 

@@ -133,7 +133,7 @@ def test_a_check_that_raises_is_a_finding_with_its_way_to_mend_it(monkeypatch):
     (finding,) = running.try_checks("cuda", ["devices", "matmul"])
     assert finding.status == "wrong"
     assert finding.found.startswith("backend 'cuda' is not on this machine")
-    assert finding.remedy.startswith("pip install 'jax[cuda13]'")
+    assert finding.remedy.startswith("pip install 'pangu-jax[cuda]'")
 
 
 def test_nothing_is_tried_where_something_is_missing(monkeypatch):
@@ -143,7 +143,7 @@ def test_nothing_is_tried_where_something_is_missing(monkeypatch):
     assert not found.usable
     assert [finding.status for finding in found.findings[-4:]] == ["untried"] * 4
     assert found.reason.startswith("packages: no jax-cuda13-plugin (jax ")
-    assert found.reason.endswith("pip install 'jax[cuda13]'")
+    assert found.reason.endswith("pip install 'pangu-jax[cuda]'")
 
 
 def test_a_name_that_is_none():
@@ -234,7 +234,7 @@ def test_what_is_not_installed_comes_with_its_command(monkeypatch):
     assert install == {
         "cpu": "",
         "tpu": "pip install 'pangu-jax[tpu]'",
-        "cuda": "pip install 'jax[cuda13]'",
+        "cuda": "pip install 'pangu-jax[cuda]'",
         "npu": "pip install 'pangu-jax[ascend]'",
     }
     monkeypatch.setattr(packages, "versions", lambda names: dict.fromkeys(names, "1"))

@@ -31,8 +31,9 @@ needs_libtpu = pytest.mark.skipif(
         ("v4:2x2x4", 16, False),
         ("cpu:8", 8, False),
         ("ascend910b:512", 512, True),
-        ("a100:4", 4, True),
-        ("h100:64", 64, False),
+        ("a100-40:1x4", 4, False),
+        ("h100:8x8", 64, False),
+        ("gb200:1x72", 72, False),
     ],
 )
 def test_a_name_stands_for_chips(text, count, analytic):
@@ -65,14 +66,21 @@ def test_a_chip_may_be_several_devices():
         ("v9:2x2", "chips known: v4, v5e, v5p"),
         ("v6e:1x2", "hosts of 2x2 chips; nearby: v6e:2x2"),
         ("v6e:16x32", "largest slice is 16x16; nearby: v6e:16x16"),
-        ("v7x:2x2x1", "that chip's name is tpu7x"),
-        ("v7:2x2x1", "that chip's name is tpu7x"),
-        ("Ironwood:2x2x1", "that chip's name is tpu7x"),
+        ("v7x:2x2x1", "did you mean 'tpu7x'?"),
+        ("v7:2x2x1", "did you mean 'tpu7x'?"),
+        ("Ironwood:2x2x1", "did you mean 'tpu7x'?"),
         ("tpu7x:2x2", "3-D torus; nearby: tpu7x:2x2x2"),
         ("tpu7x:2x1x1", "hosts of 2x2 chips; nearby: tpu7x:2x2x2"),
         ("tpu7x:24x24x24", "largest slice is 16x24x24; nearby: tpu7x:"),
         ("v5p", "CHIP:SHAPE"),
-        ("h100:12", "whole nodes of 8, at most 131072; nearby: h100:16"),
+        ("h100:12", "nodes x GPUs of each, at most 8 h100 a node; nearest: h100:2x8, h100:3x4"),
+        ("h100:8", "nearest: h100:1x8"),
+        ("h100", "nearest: h100:1x8"),
+        ("h100:2x16", "nearest: h100:4x8"),
+        ("h100-pci:2x8", "did you mean 'h100-pcie'?"),
+        ("H100:2x8", "did you mean 'h100'?"),
+        ("gb200:2x80", "at most 72 gb200 a node; nearest: gb200:3x72, gb200:40x4"),
+        ("ascend910b:12", "whole nodes of 8, at most 131072; nearby: ascend910b:16"),
         ("ascend910b:8x8", "nearby: ascend910b:64"),
         ("cpu:0", "nearby: cpu:1"),
     ],
@@ -95,7 +103,7 @@ def test_rings_close_where_whole_cubes_or_pods_are():
 
 def test_analytic_clusters_and_absent_devices_are_not_compiled_for():
     with pytest.raises(BackendError, match="analytic only"):
-        topologies.devices(topologies.parse("a100:64"))
+        topologies.devices(topologies.parse("ascend910b:64"))
     with pytest.raises(BackendError, match="xla_force_host_platform_device_count=4096"):
         topologies.devices(topologies.parse("cpu:4096"))
     assert topologies.devices(topologies.parse("cpu:4")) == jax.devices("cpu")[:4]
@@ -107,8 +115,8 @@ def test_without_a_compiler_names_are_read_and_compiling_says_what_to_install(mo
     topology = topologies.parse("v5p:8x8x8")
     with pytest.raises(BackendError, match=r"pip install 'pangu-jax\[tpu\]'"):
         topologies.devices(topology)
-    with pytest.raises(BackendError, match=r"pip install 'pangu-jax\[gpu-compile\]'"):
-        topologies.devices(topologies.parse("h100:64"))
+    with pytest.raises(BackendError, match=r"pip install 'pangu-jax\[cuda-compile\]'"):
+        topologies.devices(topologies.parse("h100:8x8"))
 
 
 @needs_libtpu

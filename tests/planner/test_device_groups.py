@@ -112,7 +112,7 @@ def test_links_of_chips_that_are_two_devices():
 
 def test_links_of_nodes():
     """8 chips per node: inside by NVLink, between nodes each chip by its own card."""
-    links = Links(topologies.parse("h100:16"))
+    links = Links(topologies.parse("h100:2x8"))
     assert links.collective("all-gather", 8e9, range(8)).seconds == pytest.approx(7e9 / 450e9 + 3e-6)
     both = links.collective("all-gather", 16e9, range(16))
     assert both.bytes == 15e9

@@ -84,7 +84,7 @@ def test_inside_a_node_first():
         ("v5p:8x8x8", 8, True),
         ("v5p:8x8x8", 16, False),
         ("v5p:4x4x8", 8, True),
-        ("h100:64", 16, False),
+        ("h100:8x8", 16, False),
         ("tpu7x:4x4x4", 8, True),
         ("tpu7x:4x4x4", 16, False),
         ("v5p:4x4x4", 8, False),

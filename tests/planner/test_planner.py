@@ -45,7 +45,7 @@ def small(**changes) -> predictions.PlannedModel:
 
 
 @given(
-    name=st.sampled_from(["v5p:2x2x2", "v5e:4x4", "tpu7x:2x2x2", "cpu:6", "cpu:8", "h100:16"]),
+    name=st.sampled_from(["v5p:2x2x2", "v5e:4x4", "tpu7x:2x2x2", "cpu:6", "cpu:8", "h100:2x8"]),
     heads=st.sampled_from([4, 6, 8]),
     layers=st.integers(1, 12),
     batch_size=st.integers(1, 64),

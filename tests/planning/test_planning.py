@@ -113,7 +113,7 @@ def test_clusters_without_a_compiler_say_so(plan):
         ([], "the following arguments are required: --topology"),
         (["--topology", "v5p:8x8"], "no topology 'v5p:8x8'"),
         (["--topology", "v9:8x8x8"], "no topology 'v9:8x8x8'"),
-        (["--topology", "a100:64", "--verify", 1], "a100:64 is analytic only"),
+        (["--topology", "ascend910b:64", "--verify", 1], "ascend910b:64 is analytic only"),
         (["--topology", "cpu:8", "--top", 0], "--top 0"),
         (["--topology", "cpu:8", "--dump_hlo", "x"], "--dump_hlo writes what is compiled: give --verify K"),
         (["--topology", "cpu:8", "--fix", "stage"], "--fix stage: write --fix NAME=VALUE"),
