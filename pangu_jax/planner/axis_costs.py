@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from pangu_jax.parallel.layout import AXES
 from pangu_jax.parallel.torus import URGENT, take
-from pangu_jax.planner.links import HOP_S, NODE_HOP_S
+from pangu_jax.planner.links import HOP_S, NCCL_BETWEEN, NCCL_INSIDE, NODE_HOP_S, nccl_seconds
 from tpu_npu_backends.topologies import Nodes, Topology, Torus
 
 
@@ -41,6 +41,8 @@ def axis_costs(topology: Topology, sizes: Mapping[str, int]) -> dict[str, AxisCo
     """The cost of each mesh axis of these sizes."""
     links = topology.links
     rings = _on_torus(topology, links, sizes) if isinstance(links, Torus) else _on_nodes(links, sizes)
+    if isinstance(links, Nodes) and topology.chip.platform == "cuda":
+        return {axis: _by_nccl(links, rings[axis]) for axis in AXES}
     return {axis: _cost(rings[axis]) for axis in AXES}
 
 
@@ -63,6 +65,18 @@ def _cost(rings: list[Ring]) -> AxisCost:
         part /= ring.size
     slowest = min((ring.bytes_per_s for ring in rings), default=math.inf)
     return AxisCost(latency, seconds_per_byte, 1 / slowest)
+
+
+def _by_nccl(links: Nodes, rings: list[Ring]) -> AxisCost:
+    """As the count of compiled programs prices it."""
+    inside = next((ring.size for ring in rings if ring.bytes_per_s == links.intra_bytes_per_s), 1)
+    nodes = math.prod(ring.size for ring in rings) // inside
+    if not rings:
+        return AxisCost(0.0, 0.0, 0.0)
+    latency, gigabyte = (nccl_seconds(links, payload, inside, nodes) for payload in (0.0, 1e9))
+    between = NCCL_BETWEEN * links.inter_bytes_per_s
+    rate = between if nodes > 1 else NCCL_INSIDE * links.intra_bytes_per_s
+    return AxisCost(latency, (gigabyte - latency) / 1e9, 1 / rate)
 
 
 def _on_torus(topology: Topology, links: Torus, sizes: Mapping[str, int]) -> dict[str, list[Ring]]:
