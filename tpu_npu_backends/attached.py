@@ -25,7 +25,7 @@ def topology(devices: Sequence[jax.Device]) -> Topology:
         chip = CHIPS[CHIP_OF_KIND[first.device_kind]]
         sides = [1 + max(line) - min(line) for line in zip(*(d.coords for d in devices), strict=True)]
         found = parse(f"{chip.name}:{'x'.join(map(str, sides[: chip.torus_dims]))}")
-        if found.device_count != len(devices):
+        if chip.devices > 1 and found.device_count != len(devices):
             raise BackendError(
                 f"no layout can be planned for {len(devices)} devices of {found.describe()}: take all of its "
                 f"{found.device_count}, or give train.layout = @Layout() with the sizes of its axes"

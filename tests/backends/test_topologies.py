@@ -1,6 +1,8 @@
 """Clusters by name: what a name means, what does not exist, and devices that are not there."""
 
 import importlib.util
+import itertools
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -90,6 +92,20 @@ def test_what_does_not_exist_is_refused_in_one_line(text, says):
         topologies.parse(text)
     assert says in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_devices_that_are_there_are_whole_chips():
+    """Of Ironwood both devices of each; fake ones, by what JAX says of them."""
+    places = itertools.product([0], range(2), range(2), range(2))
+    devices = [
+        SimpleNamespace(platform="tpu", device_kind="TPU7x", coords=(x, y, z), core_on_chip=core)
+        for z, y, x, core in places
+    ]
+    assert attached.topology(devices) == topologies.parse("tpu7x:2x2x1")
+    with pytest.raises(
+        BackendError, match=r"1 devices of 1 x tpu7x as 1x1x1 \(2 devices\): take all of its 2"
+    ):
+        attached.topology(devices[:1])
 
 
 def test_rings_close_where_whole_cubes_or_pods_are():
