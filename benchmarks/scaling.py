@@ -72,13 +72,13 @@ def measure(case: Case) -> dict[str, object]:
     bound = gin.get_bindings("train")
     workload, optimizer, layout = bound["workload"], bound["optimizer"], Layout()
     topology = topologies.parse(case.topology)
-    layout = layout.on(topology.chips)
+    layout = layout.on(topology.device_count)
     model = predictions.describe(workload, case.batch_size, state_bytes(optimizer, workload), "auto")
     expected = predictions.predict(model, topology, layout)
     (found,) = Verifier(topology).verify([expected], workload, optimizer, case.batch_size)
     if found.error:
         raise SystemExit(f"{case}: {found.error}")
-    least = model.flops / topology.chips / topology.chip.peak_flops
+    least = model.flops / topology.device_count / topology.chip.peak_flops
     return {
         "chips": topology.chips,
         "topology": topology.name,

@@ -15,7 +15,7 @@ def compiler_options(topology: Topology) -> dict[str, str | bool | int]:
     platform = topology.chip.platform
     if platform == "tpu":
         return {**tpu.compiler_options(topology.chip.name)}
-    return {**(cpu.COMPILER_OPTIONS if platform == "cpu" else gpu.COMPILER_OPTIONS)}
+    return {**(cpu.COMPILER_OPTIONS if platform == "cpu" else gpu.compiler_options(topology.chip.name))}
 
 
 def compile_for(
@@ -23,8 +23,8 @@ def compile_for(
 ) -> jax.stages.Compiled:
     """The compiled program of a step that was lowered for the devices of a topology.
 
-    `.as_text()` is for pangu_jax.planner.cost; `.memory_analysis()` gives bytes per chip. It runs only where
-    the devices are real. BackendError in one line where it does not fit a chip's memory.
+    `.as_text()` is for pangu_jax.planner.cost; `.memory_analysis()` gives bytes per device. It runs only
+    where the devices are real. BackendError in one line where it does not fit a device's memory.
 
     Args:
       topology: gives the compiler options.
@@ -45,4 +45,6 @@ def compile_for(
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
             said = str(error).splitlines()[0].removeprefix("RESOURCE_EXHAUSTED: ")
-            raise BackendError(f"the step does not fit a chip of {topology.name}: {said}") from None
+            raise BackendError(
+                f"the step does not fit a {topology.chip.unit} of {topology.name}: {said}"
+            ) from None

@@ -17,6 +17,9 @@ from jax.experimental import topologies
 from tpu_npu_backends.errors import BackendError
 from tpu_npu_backends.gpu_cards import CARDS
 
+PLUGINS = ("jax_cuda13_plugin", "jax_cuda12_plugin")  # each with its PJRT half of the same version
+INSTALL = "pip install 'pangu-jax[cuda-compile]'"
+
 COMPILER_OPTIONS: dict[str, str | bool | int] = {
     # Without a chip nothing can be tuned, and every product would be a Triton kernel with a tile of 16 x 8.
     # The large ones of a step go to cuBLASLt on the chip too.
@@ -25,8 +28,21 @@ COMPILER_OPTIONS: dict[str, str | bool | int] = {
     "xla_gpu_enable_latency_hiding_scheduler": True,
 }
 
-PLUGINS = ("jax_cuda13_plugin", "jax_cuda12_plugin")  # each with its PJRT half of the same version
-INSTALL = "pip install 'pangu-jax[cuda-compile]'"
+# Compute capabilities of which the compiler has tables of products and collectives: it writes what it expects
+# each instruction to take, which planner/gpu_work.py reads. For others (8.0, 8.9, 10.3) it fails.
+TIMED = ((9, 0), (10, 0))
+_TIMES: dict[str, str | bool | int] = {
+    "xla_gpu_collect_cost_model_stats": True,
+    # Also what the scheduler reckons with. Its network between nodes (`xla_gpu_analytical_latency_estimator_
+    # options`) is no option of a program: it can be given to a process alone, in XLA_FLAGS.
+    "xla_gpu_enable_analytical_sol_latency_estimator": True,
+}
+
+
+def compiler_options(card: str) -> dict[str, str | bool | int]:
+    """To compile for a card that is not there."""
+    return COMPILER_OPTIONS | (_TIMES if CARDS[card].capability in TIMED else {})
+
 
 # What a program that was compiled without a card leaves open; said wherever one is shown.
 CANNOT_SAY = (

@@ -7,6 +7,8 @@ are assumptions, said where they are.
 
 from dataclasses import dataclass
 
+from tpu_npu_backends.errors import BackendError
+
 BFLOAT16_FROM = (8, 0)  # the compute capability of the first cards that have it
 
 _PCIE_3, _PCIE_4, _PCIE_5 = 16e9, 32e9, 64e9  # bytes/s one way over 16 lanes
@@ -38,6 +40,7 @@ class Card:
       shared_memory: bytes of a core.
       threads_per_core: at most.
       source: where the numbers are from.
+      told_as: the name that the compiler is told; the first of `kinds` unless given.
     """
 
     name: str
@@ -56,11 +59,7 @@ class Card:
     shared_memory: int
     threads_per_core: int
     source: str
-
-    @property
-    def has_bfloat16(self) -> bool:
-        """Whether its matrix units multiply bfloat16."""
-        return self.capability >= BFLOAT16_FROM
+    told_as: str = ""
 
     @property
     def target_text(self) -> str:
@@ -84,7 +83,7 @@ gpu_device_info {{
 }}
 platform_name: "CUDA"
 dnn_version_info {{ major: 9 minor: 10 }}
-device_description_str: "{self.kinds[0]}"
+device_description_str: "{self.told_as or self.kinds[0]}"
 """
 
 
@@ -153,7 +152,9 @@ _ALL = (
     Card(
         name="gb200", kinds=("NVIDIA GB200",), **_BLACKWELL, capability=(10, 0), peak_flops=2.40e15,
         memory_bytes=197_897_748_480, bytes_per_s=7928e9, link_bytes_per_s=900e9, network_bytes_per_s=50e9,
-        domain=72, cores=152, clock_ghz=2.062, l2_bytes=135_528_448,
+        # By its own name XLA (jaxlib 0.10.2) finds a table of collectives it cannot read ("Non homogenous
+        # replica group"), whatever the program.
+        told_as="NVIDIA B200", domain=72, cores=152, clock_ghz=2.062, l2_bytes=135_528_448,
         source="XLA: rate of the matrix units at their clock (data sheet: 2.5e15), memory; GB200 NVL72: 72 "
         "cards in one NVLink domain, 1.8 TB/s both ways together; 400 Gb/s a card",
     ),
@@ -184,6 +185,22 @@ _ALL = (
         "assumption",
     ),
 )  # fmt: skip
+
+
+def require_bfloat16(name: str, capability: tuple[int, int]) -> None:
+    """BackendError for a card that is too old for it.
+
+    Args:
+      name: of the card, for people.
+      capability: its compute capability.
+    """
+    if capability < BFLOAT16_FROM:
+        has, needed = (".".join(map(str, one)) for one in (capability, BFLOAT16_FROM))
+        raise BackendError(
+            f"{name} has compute capability {has} and no bfloat16, which needs {needed}: give "
+            "--gin.Layout.compute_dtype=float32"
+        )
+
 
 CARDS = {card.name: card for card in _ALL}
 CARD_OF_KIND = {kind: card.name for card in _ALL for kind in card.kinds}

@@ -3,11 +3,10 @@
 import os
 import re
 from dataclasses import dataclass, field
-from typing import Literal
 
 import jax
 
-from tpu_npu_backends import cpu
+from tpu_npu_backends import cpu, gpu_cards
 from tpu_npu_backends.ascend import modes
 from tpu_npu_backends.ascend.plugin import library
 from tpu_npu_backends.cpu_kernels import library as library_of_cpu
@@ -29,7 +28,6 @@ class Backend:
       compute_dtype: what "auto" means here: float32 on CPU and where it simulates, bfloat16 on accelerators.
       virtual: whether the devices are threads of one machine and share its speed.
       compiler_options: XLA options for jit, each with its reason in the backend's own module.
-      kernel: "flash" where there is a kernel for attention, "plain" elsewhere.
       native: whether the CPU's kernels (`cpu_kernels`) are there to be called: on one CPU device, if built.
     """
 
@@ -38,13 +36,20 @@ class Backend:
     compute_dtype: str
     virtual: bool = False
     compiler_options: dict[str, str | bool | int] = field(default_factory=dict)
-    kernel: Literal["plain", "flash"] = "plain"
     native: bool = False
 
     def describe(self) -> str:
         """Such as `8 x cpu`, `4 x TPU v5 lite` or `8 x Ascend910B1, simulated`."""
         simulated = ", simulated" if self.virtual and self.platform != "cpu" else ""
         return f"{len(self.devices)} x {self.devices[0].device_kind}{simulated}"
+
+    def check_dtype(self, dtype: str) -> None:
+        """BackendError where these devices do not compute in it: bfloat16 on cards before Ampere."""
+        first = self.devices[0]
+        capability = getattr(first, "compute_capability", None) if self.platform == "cuda" else None
+        if capability and dtype == "bfloat16":
+            major, _, minor = str(capability).partition(".")
+            gpu_cards.require_bfloat16(first.device_kind, (int(major), int(minor or 0)))
 
 
 def check_name(name: str) -> str:
@@ -98,7 +103,6 @@ def select(name: str = "auto") -> Backend:
         compute_dtype=description.compute_dtype,
         virtual=description.virtual,
         compiler_options=description.compiler_options(devices[0].device_kind),
-        kernel="flash" if platform == "tpu" else "plain",
         native=platform == "cpu" and len(devices) == 1 and library_of_cpu.register(),
     )
 

@@ -1,8 +1,8 @@
 """The cost of a compiled step, counted from its optimised HLO: compute, collectives, what of them is exposed.
 
-Grounded in the TPU compiler's own `estimated_cycles` and printed schedule; for GPUs, whose compiler reports
-no cycles, in FLOPs and bytes (`gpu_work`). Nothing runs. docs/scaling.md has the definition, what it rests
-on and what it cannot show.
+Grounded in the TPU compiler's own `estimated_cycles` and printed schedule; for GPUs in what their compiler
+says an instruction takes, corrected where it is known to be wrong (`gpu_work`). Nothing runs. docs/scaling.md
+has the definition, what it rests on and what it cannot show.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from tpu_npu_backends.topologies import Topology
 
 TOP = 20
 
-_KERNEL = re.compile(r'custom_call_target="(tpu_custom_call|__gpu\$xla\.gpu\.triton)"')
+_KERNEL = re.compile(r'custom_call_target="(tpu_custom_call"|__gpu\$xla\.gpu\.triton"|__cudnn\$fmha)')
 
 Entry = TypeVar("Entry", CollectiveCost, Contribution)
 
@@ -46,7 +46,7 @@ def report(
     contributions = sorted(total.contributions.values(), key=lambda c: -c.seconds)
     return CostReport(
         topology=topology.name,
-        chips=topology.chips,
+        devices=topology.device_count,
         peak_flops=topology.chip.peak_flops,
         compute_seconds=total.compute,
         kernel_seconds=total.kernels,
@@ -61,7 +61,7 @@ def report(
 
 @dataclass
 class _Cost:
-    """Sums over one run of a computation. Times in seconds, FLOPs of one chip."""
+    """Sums over one run of a computation. Times in seconds, FLOPs of one device."""
 
     compute: float = 0.0
     kernels: float = 0.0

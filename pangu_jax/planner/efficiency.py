@@ -9,7 +9,8 @@ s with one stream), [B] also from other programs without a pipeline, [C] from th
 are assumptions.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,12 @@ class Efficiency:
       kept_in_scan_plain: the same of a tower whose attention is of short rows, without the flash kernel.
       kept_in_ring: the same of a pipeline of one tower.
       working: arrays alive at once in the backward pass of a layer, for each of its two widths.
+      scores: matrices of a layer's scores alive at once in its backward pass, where no kernel attends.
+      shares: whether what is alive at different times of a step shares its room: the loss, each tower's backward
+        pass. Where not, the largest of each counts.
+      score_traffic: bytes of memory traffic for a score, forward, where no kernel attends; 1.5 times that
+        back, and once more where scores are made again.
+      piece: bytes of a layer's weights that are gathered at a time, where they are large; a product's at least.
       gathered: copies of a layer's gathered weights alive at once: one in use, one on its way.
       reserve: bytes of a chip that no item explains.
     """
@@ -53,6 +60,10 @@ class Efficiency:
     kept_in_scan_plain: float = 1.0  # [E] 13.8 GiB where 13.6 are predicted
     kept_in_ring: float = 1.25  # [C] of 37 GiB
     working: float = 10.0  # [A, B]
+    scores: float = 3.0
+    shares: bool = False
+    score_traffic: float = 0.0
+    piece: float = math.inf
     gathered: float = 2.0
     reserve: float = 0.25 * 2**30
 
@@ -71,6 +82,21 @@ _NODES = Efficiency(
     hidden_fsdp=0.7,
     elementwise=20.0,
     working=10.0,
+)
+_GPUS = replace(
+    _NODES,
+    scores=0.0,  # counted with what else is alive then
+    shares=True,
+    working=4.0,
+    gathered=0.5,
+    reserve=0.1 * 2**30,
+    matmul=0.83,
+    narrow=280.0,
+    attention=0.5,
+    elementwise=21.0,
+    score_traffic=20.0,
+    piece=20e6,
+    hidden_most=0.5,
 )
 _CPU = Efficiency(
     matmul=0.8, narrow=8.0, attention=0.3, attention_backward=2.0, hidden_model=0.0, hidden_model_streams=0.0,
@@ -93,4 +119,4 @@ def efficiency(platform: str, sparse_cores: bool) -> Efficiency:
     """What programs reach on a platform ("tpu", "cuda", "npu", "cpu")."""
     if platform == "tpu":
         return _SPARSE_CORES if sparse_cores else _TENSOR_CORE_ALONE
-    return _CPU if platform == "cpu" else _NODES
+    return {"cpu": _CPU, "cuda": _GPUS}.get(platform, _NODES)

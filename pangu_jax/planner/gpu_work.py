@@ -1,8 +1,12 @@
-"""What an instruction of a program for GPUs takes: its compiler reports no cycles, so by FLOPs and by bytes.
+"""What an instruction of a program for GPUs takes: the compiler's own time, where that can be trusted.
 
-Products that cuBLASLt carries out take their FLOPs at a part of the peak, or their bytes where that is
-longer; everything else its bytes. Caches are not known of: what one kernel writes and the next reads, both
-pay for.
+XLA writes what it expects (`reification_cost`) into programs for the chips whose kernels it has tables of:
+seconds by the shape of a product, by bytes and operations of a fusion. Four of its prices are wrong or
+missing and are made here, by FLOPs at a part of the peak or by bytes, whichever takes longer: products that
+give float32, which its tables lack (12 TFLOP/s on H100); batched products, priced as so many calls; Triton's
+fusions (norms and softmax, 10^9 us); what it leaves out, copies among them. For chips without tables (compute
+capability 8.0, 8.9) everything is priced so. Caches are not known of then: what one kernel writes and the
+next reads, both pay for.
 """
 
 import json
@@ -20,6 +24,7 @@ BANDWIDTH = 0.9  # of the data sheet's: an assumption
 
 _CUBLAS = re.compile(r'custom_call_target="__cublas\$[^"]*"')
 _DIMENSIONS = re.compile(r'"dot_dimension_numbers":(\{.*?\})')
+_TRITON = re.compile(r'"kind":"__triton')
 _NOTHING = (
     "parameter", "get-tuple-element", "tuple", "bitcast", "constant", "partition-id", "replica-id",
     "after-all", "opt-barrier",
@@ -39,23 +44,33 @@ def work(module: Module, computation: Computation, instruction: Instruction, chi
     opcode = instruction.opcode
     if opcode in _NOTHING or opcode.endswith(("-start", "-done")):
         return Work(0.0, 0)
-    flops = 0
+    flops, trusted = 0, True
     if opcode == "custom-call":
         if not _CUBLAS.search(instruction.attributes):
             return Work(None, 0)
-        flops = _cublas_flops(computation, instruction)
+        dimensions = _dimensions(instruction)
+        flops = _cublas_flops(computation, instruction, dimensions)
+        batched = bool(dimensions.get("lhs_batch_dimensions"))
+        trusted = not batched and instruction.arrays[0].dtype != "f32"
     elif opcode == "fusion":
         flops = all_products(module.computations[instruction.called[0]], module.computations)
+        trusted = not _TRITON.search(instruction.attributes)
     else:
         flops = product_flops(computation, instruction)
+    if trusted and instruction.compiler_seconds is not None:
+        return Work(instruction.compiler_seconds, flops)
     by_bytes = _moved(module, computation, instruction) / (BANDWIDTH * chip.hbm_bytes_per_s)
     return Work(max(flops / (MATMUL * chip.peak_flops), by_bytes), flops)
 
 
-def _cublas_flops(computation: Computation, call: Instruction) -> int:
+def _dimensions(call: Instruction) -> dict[str, list[str]]:
     found = _DIMENSIONS.search(call.attributes)
-    contracted = json.loads(found[1])["lhs_contracting_dimensions"] if found else []
+    return json.loads(found[1]) if found else {}
+
+
+def _cublas_flops(computation: Computation, call: Instruction, dimensions: dict[str, list[str]]) -> int:
     left = computation.by_name[call.operands[0]].arrays[0]
+    contracted = dimensions.get("lhs_contracting_dimensions", [])
     return 2 * math.prod(call.arrays[0].dims) * math.prod(left.dims[int(place)] for place in contracted)
 
 

@@ -17,6 +17,7 @@ _LEAF = re.compile(r"\b(pred|token|opaque|[a-z]+\d+\w*)\[([\d,<=]*)\]")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _OP_NAME = re.compile(r'op_name="((?:[^"\\]|\\.)*)"')
 _CYCLES = re.compile(r'"estimated_cycles":"?(\d+)')
+_COMPILER_S = re.compile(r'"reification_cost":\[\{[^}]*?"exec_time_us":([\d.eE+\-]+)')
 _CALLED = re.compile(
     r"\b(?:calls|to_apply|body|condition|true_computation|false_computation)=%?([\w.\-]+)"
     r"|\b(?:called_computations|branch_computations)=\{([^}]*)\}"
@@ -82,6 +83,12 @@ class Instruction:
         """The compiler's own `estimated_cycles`; 0 where it gives none."""
         found = _CYCLES.search(self.attributes)
         return int(found[1]) if found else 0
+
+    @cached_property
+    def compiler_seconds(self) -> float | None:
+        """What the compiler for GPUs says that it takes (`reification_cost`); None where it says nothing."""
+        found = _COMPILER_S.search(self.attributes)
+        return float(found[1]) * 1e-6 if found else None
 
     @cached_property
     def called(self) -> tuple[str, ...]:

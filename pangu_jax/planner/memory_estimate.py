@@ -28,14 +28,20 @@ def memory(context: SearchContext, c: Candidates) -> Items:
     stored = stage_weights(context, c) / (c.fsdp * c.model) + ends
     taught = sum(tower.layers * tower.parameters for tower in shape.towers if not tower.learns)
     accumulating = (c.microbatches > 1) & (c.schedule == NONE)
+    working = _working(context, c)
+    outside = _tables(context, c) + _outputs(context, c) + _similarities(context, c)
+    if context.efficiency.shares:
+        outside = _largest_moment_outside(context, c) + _similarities(context, c)
+        beyond = [np.maximum(0.0, size - outside) for size in _going_back(context, c, working)]
+        working = [np.zeros(len(c)), *beyond]
     return {
         "parameters": 4.0 * (stored + taught / (c.fsdp * c.model)),
         "optimizer": context.optimizer_bytes * stored,
         "gradients": 4.0 * stored * (1 + accumulating),
         "gathered": _gathered(context, c),
         "activations": _activations(context, c),
-        "working": _working(context, c),
-        "vocabulary": _tables(context, c) + _outputs(context, c) + _similarities(context, c),
+        "working": np.max(working, axis=0),
+        "vocabulary": outside,
         "buffers": _buffers(context, c),
         "reserve": np.full(len(c), context.efficiency.reserve),
     }
@@ -112,16 +118,17 @@ def kept(context: SearchContext, c: Candidates, tower: Tower) -> dict[int, np.nd
     saved = [p for p in tower.products if p.saved]
     each = (visits(c, tower, p) * p.columns / (tq if p.split else c.sequence) for p in saved)
     products = summed(c, each) * b * a
-    attention = sum(n.queries * n.heads * (n.width * a + 4) for n in tower.attentions) * b / tq
+    saved = [n for n in tower.attentions if n.plain or not context.forgets_attention]
+    attention = sum(n.queries * n.heads * (n.width * a + 4) for n in saved) * b / tq
     dots = tower.blocks * stream + products + attention
     entered = tower.blocks * stream * c.model  # normed, whole along `model`
-    scores = summed(c, (_scores(context, c, n) for n in tower.attentions))
+    scores = summed(c, (scores_bytes(context, c, n) for n in tower.attentions))
     weights = np.where(c.fsdp > 1, a, 0.0) * layer_weights(c, tower) / c.model
     everything = dots + entered + tower.blocks * stream * 4 / a + products + scores + weights
     return {KEEP_ALL: everything, DOTS: dots, FULL: stream, OFFLOAD: stream}
 
 
-def _scores(context: SearchContext, c: Candidates, attention) -> np.ndarray:
+def scores_bytes(context: SearchContext, c: Candidates, attention) -> np.ndarray:
     """One T x S matrix of attention in the activations' dtype; none with a kernel."""
     part = attention.causal & (c.sequence > 1)  # the kernel does not take part of a causal window
     plain = (attention.plain | (not context.kernels)) | part
@@ -175,7 +182,8 @@ def _gathered(context: SearchContext, c: Candidates) -> np.ndarray:
     return np.where(c.zero == 1, once, 0.0) + np.where(c.zero == 1, 1.0, copies + 1.0) * largest * a
 
 
-def _working(context: SearchContext, c: Candidates) -> np.ndarray:
+def _working(context: SearchContext, c: Candidates) -> list[np.ndarray]:
+    """Of a layer of each tower, when it goes back."""
     a, b, e = context.activation_bytes, context.examples(c), context.efficiency
     found = []
     for tower in context.shape.towers:
@@ -186,12 +194,46 @@ def _working(context: SearchContext, c: Candidates) -> np.ndarray:
         size = e.working * (entered + inner * b * a / (c.model * c.sequence)) / c.streams
         entered = residual(context, c, tower.memory_tokens, tower.memory_width) * c.model
         memory = 2 * entered  # and its gradient
-        scores = 3 * summed(c, (_scores(context, c, n) for n in tower.attentions))
+        scores = context.efficiency.scores * summed(c, (scores_bytes(context, c, n) for n in tower.attentions))
         again = np.where((c.remat == FULL) | (c.remat == OFFLOAD), kept(context, c, tower)[DOTS], 0.0)
         ticked = (c.remat == FULL) & (c.schedule != NONE)
         inputs = np.where(ticked, stream * chunk_layers(context, c, tower), 0.0)
         found.append(size + memory + scores + again + inputs + _visiting(context, c, tower))
-    return np.max(found, axis=0)
+    return found
+
+
+def _going_back(context: SearchContext, c: Candidates, layers: list[np.ndarray]) -> list[np.ndarray]:
+    """While each tower goes back, where rooms are shared: what is alive beside what all towers kept.
+
+    Towers go back the last first, and what a tower kept is free when it has. A head's logits wait for its
+    gradient. Without a kernel there are, of the largest scores, two in fp32 and two in the activations' dtype,
+    for every shape of them the mask and its filling, and a copy of all queries, keys and values laid out anew.
+    """
+    a, found, b = context.activation_bytes, [], context.examples(c) / (c.model * c.sequence)
+    logits = [
+        positions(context, c, end) * end.columns / parts(c, end, "columns") * a
+        for end in context.shape.ends
+        if end.kind == "product" and end.loss_chunks == 1
+    ]
+    waiting, freed = np.max([np.zeros(len(c)), *logits], axis=0), np.zeros(len(c))
+    masks = {
+        tower: sum({n[:4]: scores_bytes(context, c, n) / a * 5 for n in tower.attentions}.values())
+        for tower in context.shape.towers
+    }
+    for place, tower in reversed(list(enumerate(context.shape.towers))):
+        plain = [n for n in tower.attentions if np.any(scores_bytes(context, c, n))]
+        largest = np.max([np.zeros(len(c)), *(scores_bytes(context, c, n) for n in plain)], axis=0)
+        laid_out = [(n.queries * (n.queries == n.keys) + 2 * n.keys) * n.heads * n.width for n in plain]
+        kept_so = np.where(c.remat == FULL, 0.0, b * a * max(laid_out, default=0)) * chunk_layers(
+            context, c, tower
+        )
+        hoisted = sum(masks[earlier] for earlier in context.shape.towers[: place + 1])
+        scores = largest * (8 + 2 * a) / a + hoisted + kept_so
+        found.append(np.maximum(0.0, layers[place] + scores + waiting - freed))
+        if tower.learns:
+            kept_by = np.choose(c.remat, [kept(context, c, tower)[r] for r in range(4)])
+            freed = freed + np.where(c.schedule == NONE, chunk_layers(context, c, tower) * kept_by, 0.0)
+    return found
 
 
 def _visiting(context: SearchContext, c: Candidates, tower: Tower) -> np.ndarray:
@@ -229,6 +271,25 @@ def _outputs(context: SearchContext, c: Candidates) -> np.ndarray:
             bytes_each = 8 + a if end.loss_chunks else 2 * a
             each.append(tokens * end.columns / parts(c, end, "columns") * bytes_each + hidden)
     return reduce(np.maximum, each, np.zeros(len(c)))
+
+
+def _largest_moment_outside(context: SearchContext, c: Candidates) -> np.ndarray:
+    """Of an end, where rooms are shared: its logits are made, or its gradient in fp32 is.
+
+    Logits are in fp32 and in the activations' dtype when they are made; when the gradient of the table is, they
+    are in the latter alone.
+    """
+    a, each = context.activation_bytes, [np.zeros(len(c))]
+    for end in context.shape.ends:
+        table = end.size / parts(c, end)
+        made = gradient = np.zeros(len(c))
+        if end.kind == "product":
+            tokens = positions(context, c, end) / max(1, end.loss_chunks)
+            hidden = 3 * residual(context, c, end.tokens, end.rows) * parts(c, end)
+            made = tokens * end.columns / parts(c, end, "columns") * (4 * (end.loss_chunks > 0) + a) + hidden
+            gradient = tokens * end.columns / parts(c, end, "columns") * a + hidden
+        each.append(np.maximum(table * a + made, table * (4 + a) + gradient))
+    return np.max(each, axis=0)
 
 
 def _similarities(context: SearchContext, c: Candidates) -> np.ndarray:

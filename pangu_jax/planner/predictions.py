@@ -27,7 +27,7 @@ class PlannedModel(NamedTuple):
       flops: model FLOPs per step, whole mesh.
       batch_size: examples per step, over all devices.
       optimizer_bytes: of the optimizer's state per parameter.
-      compute_dtype: as in a layout.
+      compute_dtype, attention: as in a layout.
     """
 
     name: str
@@ -37,10 +37,15 @@ class PlannedModel(NamedTuple):
     batch_size: int
     optimizer_bytes: float = 8.0
     compute_dtype: str = "auto"
+    attention: str = "auto"
 
 
 def describe(
-    workload: Any, batch_size: int, optimizer_bytes: float, compute_dtype: str = "auto"
+    workload: Any,
+    batch_size: int,
+    optimizer_bytes: float,
+    compute_dtype: str = "auto",
+    attention: str = "auto",
 ) -> PlannedModel:
     """What a search needs of a workload; UserError where it has no shape."""
     if not hasattr(workload, "shape"):
@@ -56,6 +61,7 @@ def describe(
         batch_size,
         optimizer_bytes,
         compute_dtype,
+        attention,
     )
 
 
@@ -65,12 +71,12 @@ class Prediction:
 
     Attributes:
       layout: complete: `data` is a number.
-      memory: item -> bytes per chip.
+      memory: item -> bytes per device.
       step_s: seconds per step.
       compute_s: of them, without communication.
       collectives: mesh axis -> seconds of communication, hidden or not; axes of size 1 are left out.
       bubble: part of the pipeline's slots without work.
-      mfu: model FLOPs over what the chips could do in that time.
+      mfu: model FLOPs over what the devices could do in that time.
     """
 
     layout: Layout
@@ -89,9 +95,10 @@ class Prediction:
 
 def predict(model: PlannedModel, topology: Topology, layout: Layout) -> Prediction:
     """What is expected of one layout, whether it fits or not; UserError where it does not divide."""
-    layout = layout.on(topology.chips)
+    layout = layout.on(topology.device_count)
     if problems := layouts.check(layout, model.batch_size, model.dimensions):
         raise UserError("; ".join(f"{name}: {what}" for name, what in problems))
+    model = model._replace(attention=layout.attention)
     context = search_context(model, topology, [layout.axis_sizes()])
     candidates = Candidates.of(layout, len(model.shape.staged))
     items, seconds = memory(context, candidates), times(context, candidates)
@@ -119,7 +126,7 @@ def prediction(
             if getattr(layout, axis) > 1
         },
         bubble=float(seconds.bubble[row]),
-        mfu=model.flops / step / (topology.chips * topology.chip.peak_flops),
+        mfu=model.flops / step / (topology.device_count * topology.chip.peak_flops),
     )
 
 
@@ -128,4 +135,6 @@ def search_context(model: PlannedModel, topology: Topology, meshes: Sequence[Mes
     automatic = "float32" if topology.chip.platform == "cpu" else "bfloat16"
     dtype = automatic if model.compute_dtype == "auto" else model.compute_dtype
     width = {"float32": 4, "bfloat16": 2}[dtype]
-    return SearchContext(model.shape, model.batch_size, topology, meshes, width, model.optimizer_bytes)
+    return SearchContext(
+        model.shape, model.batch_size, topology, meshes, width, model.optimizer_bytes, model.attention
+    )

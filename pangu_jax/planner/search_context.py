@@ -25,6 +25,7 @@ class SearchContext:
       meshes: the axis sizes that candidates number.
       activation_bytes: per number of an activation: 2 for bfloat16.
       optimizer_bytes: of the optimizer's state per parameter: 8 for AdamW in fp32.
+      attention: as in a layout.
     """
 
     shape: Shape
@@ -33,6 +34,7 @@ class SearchContext:
     meshes: Sequence[Mesh]
     activation_bytes: int
     optimizer_bytes: float
+    attention: str = "auto"
 
     @property
     def efficiency(self) -> Efficiency:
@@ -42,7 +44,14 @@ class SearchContext:
     @property
     def kernels(self) -> bool:
         """Whether attention goes through a kernel without T x S matrices."""
-        return self.topology.chip.platform != "cpu"
+        platform = self.topology.chip.platform
+        there = platform != "cpu" and (platform != "cuda" or self.activation_bytes == 2)
+        return there and self.attention != "plain"
+
+    @property
+    def forgets_attention(self) -> bool:
+        """Whether what a kernel finds is not kept for the backward pass: cuDNN's runs once more."""
+        return self.topology.chip.platform == "cuda" and self.kernels
 
     def examples(self, c: Candidates) -> np.ndarray:
         """Of a microbatch, on a device's row of the mesh."""

@@ -25,6 +25,7 @@ from pangu_jax.planner.memory_estimate import (
     payloads,
     positions,
     residual,
+    scores_bytes,
     stage_weights,
     summed,
     ticks,
@@ -155,9 +156,9 @@ def _layer(context: SearchContext, c: Candidates, tower: Tower) -> _Work:
     repeated = ticked + 1.0 * (c.remat == FULL)  # whole forward passes, collectives too
     entries = np.where(c.remat == KEEP_ALL, 0.0, 1.0 * (c.remat != FULL))
 
-    def gathers(axis: str, size: np.ndarray, number) -> np.ndarray:
+    def gathers(axis: str, size: np.ndarray, number, pieces: float | np.ndarray = 1.0) -> np.ndarray:
         cost = context.cost(c, axis)
-        return number * (cost.latency_s + size * cost.seconds_per_byte)
+        return number * (pieces * cost.latency_s + size * cost.seconds_per_byte)
 
     whole = residual(context, c, tower.tokens, tower.width) * c.model
     rows = context.examples(c) / c.model * context.activation_bytes
@@ -169,13 +170,15 @@ def _layer(context: SearchContext, c: Candidates, tower: Tower) -> _Work:
     weights = layer_weights(c, tower) / c.model * context.activation_bytes
     in_layer = np.where(c.zero == 3, 3.0 + ticked + twice, 0.0)
     crossings = 4.0 + 2.0 * (repeated + twice) + entries
+    # Gathered twice, in pieces, and their gradients scattered together.
+    pieces = (2.0 * np.clip(weights / context.efficiency.piece, 1.0, len(tower.products)) + 1.0) / 3.0
     if not tower.learns:  # state is not gathered before it is used
         compute, in_layer, crossings = forward, 1.0, 2.0
     return _Work(
         compute,
         {
             "model": gathers("model", whole, tower.blocks * crossings),
-            "fsdp": gathers("fsdp", weights, in_layer),
+            "fsdp": gathers("fsdp", weights, in_layer, pieces),
             # As a block is crossed into, by the rows of all places along the axis.
             "expert": gathers("expert", whole * c.expert, crossings * (tower.routing is not None)),
             "sequence": gathers("sequence", keys, sum(gathered) * tower.passes),
@@ -198,7 +201,13 @@ def _compute(context: SearchContext, c: Candidates, tower: Tower) -> tuple[np.nd
         share = np.where(c.sequence > 1, 1.0 / causal, 1.0)  # the last part of a causal window has it all
         flops = attention.flops * examples * share / c.model
         seconds = flops / (chip.peak_flops * e.attention)
-        forward, backward = forward + seconds, backward + e.attention_backward * seconds
+        plain = scores_bytes(context, c, attention) / context.activation_bytes  # how many scores
+        written = plain * e.score_traffic / chip.hbm_bytes_per_s
+        forward = forward + np.where(plain, np.maximum(seconds, written), seconds)
+        again = (c.remat == DOTS) | (c.remat == OFFLOAD)  # of what is not kept; a whole layer's is not counted here
+        plainly = np.maximum((2.0 + again) * seconds, (1.5 + again) * written)
+        by_kernel = e.attention_backward + again * context.forgets_attention
+        backward = backward + np.where(plain, plainly, by_kernel * seconds)
     each = kept(context, c, tower)
     more = np.where(c.remat == KEEP_ALL, each[KEEP_ALL] - each[DOTS], 0.0)  # written once, read once
     alone = np.where(c.schedule == GPIPE, e.elementwise_pipeline, e.elementwise_branches)

@@ -17,8 +17,8 @@ import jax
 
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.planner.cost_report import CostReport
-from tpu_npu_backends import cpu, gpu, tpu, user_cache
-from tpu_npu_backends.compiling import compile_for
+from tpu_npu_backends import gpu, user_cache
+from tpu_npu_backends.compiling import compile_for, compiler_options
 from tpu_npu_backends.errors import BackendError
 from tpu_npu_backends.gpu_cards import CARDS
 from tpu_npu_backends.topologies import Topology
@@ -32,7 +32,7 @@ class CompiledStep:
 
     Attributes:
       hlo_text: the optimised program.
-      memory: bytes per chip of "arguments", "results", "aliased" (results in the place of arguments) and
+      memory: bytes per device of "arguments", "results", "aliased" (results in the place of arguments) and
         "temporary", as the compiler says.
       compile_s: seconds of the compiler, when it ran.
       cached: whether it ran in an earlier call.
@@ -70,7 +70,7 @@ def compile_step(
 
     Raises:
       UserError: the layout does not go with the devices, the model or the batch.
-      BackendError: it does not fit a chip.
+      BackendError: it does not fit a device.
     """
     from pangu_jax.training.compiling import lower_step
 
@@ -142,11 +142,10 @@ class _Kept:
 
 
 def _key(program: str, topology: Topology) -> str:
-    options: list[Any] = [cpu.COMPILER_OPTIONS, tpu.compiler_options(topology.chip.name)]
-    packages = ["jax", "jaxlib", "libtpu"]
-    versions: dict[str, Any] = {name: _version(name) for name in packages}
+    versions: dict[str, Any] = {name: _version(name) for name in ("jax", "jaxlib", "libtpu")}
+    options: list[Any] = [compiler_options(topology)]
     if topology.chip.platform == "cuda":
-        options.append([gpu.COMPILER_OPTIONS, CARDS[topology.chip.name].target_text])
+        options.append(CARDS[topology.chip.name].target_text)
         versions["plugin"] = gpu.plugin()
     settings = json.dumps([FORMAT, options, topology.name, versions], sort_keys=True)
     return hashlib.sha256(f"{settings}\n{program}".encode()).hexdigest()[:32]

@@ -36,6 +36,7 @@ class Plan:
         return {
             "topology": self.topology.name,
             "chips": self.topology.chips,
+            "devices": self.topology.device_count,
             "analytic_only": self.topology.analytic,
             "parameters": self.model.shape.parameters,
             "considered": self.search.considered,

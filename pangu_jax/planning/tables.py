@@ -26,7 +26,7 @@ def render(plan: Plan) -> str:
         parts.append(compared(plan.verified))
     best = plan.best
     items = ", ".join(f"{name} {size / GIB:.3g}" for name, size in best.memory.items())
-    parts.append(f"memory of the best, predicted, GiB per chip: {items}")
+    parts.append(f"memory of the best, predicted, GiB per {topology.chip.unit}: {items}")
     parts.append(
         f"# paste into the recipe, or give each as --gin.NAME=VALUE\n{planner.bindings(best.layout)}"
     )

@@ -16,7 +16,7 @@ _WHY = 120  # characters
 
 
 def topology(chosen: Topology, layout: Layout, value: dict[str, Any], out: Path | None) -> str:
-    """Memory, FLOPs and collectives of a step that was compiled, of one chip."""
+    """Memory, FLOPs and collectives of a step that was compiled, of one device."""
     memory, fits = value["memory_bytes_per_chip"], value["hbm_bytes_per_chip"]
     parts = ", ".join(f"{name} {_gib(size)}" for name, size in memory.items() if name != "total")
     seconds = f"{value['compile_s']:.0f} s" + (" (kept from an earlier call)" if value["cached"] else "")
@@ -25,14 +25,19 @@ def topology(chosen: Topology, layout: Layout, value: dict[str, Any], out: Path 
             "compiled for",
             f"{chosen.describe()}, {layout.describe()}, batch {value['batch_size']}, in {seconds}",
         ],
-        ["memory per chip", f"{_gib(memory['total'])} of {_gib(fits)} GiB: {parts}"],
-        ["model FLOPs", f"{value['model_flops_per_step'] / 1e9:.4g} GFLOP per step, of all chips"],
+        [f"memory per {chosen.chip.unit}", f"{_gib(memory['total'])} of {_gib(fits)} GiB: {parts}"],
+        [
+            "model FLOPs",
+            f"{value['model_flops_per_step'] / 1e9:.4g} GFLOP per step, of all {chosen.chip.unit}s",
+        ],
     ]
     if value["collectives"] is None:
         rows.append(["time", "not estimated: no CPU compiler reports cycles"])
     else:
         flops, step_s = value["matmul_flops_per_chip"], value["estimated_step_s"]
-        rows.append(["products", f"{flops / 1e9:.4g} GFLOP per chip, what is computed again included"])
+        rows.append(
+            ["products", f"{flops / 1e9:.4g} GFLOP per {chosen.chip.unit}, what is computed again included"]
+        )
         rows.append(
             ["time", f"{step_s * 1e3:.4g} ms per step, estimated from the compiler's cycles; it never ran"]
         )

@@ -30,7 +30,7 @@ class TopologyTarget:
     topology: Topology
 
     def compile_step(self, recipe: Recipe, out: Path | None) -> Result:
-        """Memory per chip, FLOPs and collectives of one step; the optimised program goes to `out`."""
+        """Memory per device, FLOPs and collectives of one step; the optimised program goes to `out`."""
         topology = self.topology
         # Tracing happens on this machine's CPU: chips that are there are not taken for it.
         selection.select(topology.name if topology.chip.platform == "cpu" else "cpu")
@@ -58,6 +58,7 @@ def _value(
     return {
         "target": topology.name,
         "chips": topology.chips,
+        "devices": topology.device_count,
         "layout": asdict(layout),
         "batch_size": spec.batch_size,
         "memory_bytes_per_chip": {**step.memory, "total": step.bytes_per_chip},
@@ -75,6 +76,6 @@ def _value(
 def _layout(spec: StepRecipe, topology: Topology) -> Layout:
     """The recipe's own, or the planner's first choice where the recipe leaves it to that."""
     if spec.layout is not None:
-        return spec.layout.on(topology.chips)
+        return spec.layout.on(topology.device_count)
     model = predictions.describe(spec.workload, spec.batch_size, spec.optimizer_bytes, spec.compute_dtype)
     return planner.search(model, topology, top=1).ranking[0].layout

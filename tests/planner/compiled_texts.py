@@ -174,3 +174,43 @@ ENTRY %main (param.1: bf16[160,1024]) -> bf16[24,1024] {
 calls=%all-reduce-scatter.3.clone.1
 }
 """
+
+# As XLA for GPUs writes them, shortened. SAID is what it expects an instruction to take.
+PRODUCT_ON_GPU = """HloModule jit_f, is_scheduled=true
+
+ENTRY %main (a: bf16[8,4096,4096], b: bf16[8,4096,4096]) -> OUT[8,4096,4096] {
+  %a = bf16[8,4096,4096]{2,1,0} parameter(0)
+  %b = bf16[8,4096,4096]{2,1,0} parameter(1)
+  %product = (OUT[8,4096,4096]{2,1,0}, s8[4194304]{0}) custom-call(%a, %b), \
+custom_call_target="__cublas$lt$matmul", backend_config={"operation_queue_id":"0",\
+"gemm_backend_config":{"alpha_real":1,"dot_dimension_numbers":{"lhs_contracting_dimensions":["2"],\
+"rhs_contracting_dimensions":["1"],"lhs_batch_dimensions":[BATCH],"rhs_batch_dimensions":[BATCH]}},SAID}
+  ROOT %get-tuple-element = OUT[8,4096,4096]{2,1,0} get-tuple-element(%product), index=0
+}
+"""
+FUSION_ON_GPU = """HloModule jit_f, is_scheduled=true
+
+%fused (x: bf16[4096,4096]) -> bf16[4096,4096] {
+  %x = bf16[4096,4096]{1,0} parameter(0)
+  ROOT %y = bf16[4096,4096]{1,0} exponential(%x)
+}
+
+ENTRY %main (x: bf16[4096,4096]) -> bf16[4096,4096] {
+  %x = bf16[4096,4096]{1,0} parameter(0)
+  ROOT %fusion = bf16[4096,4096]{1,0} fusion(%x), kind=kCustom, calls=%fused, \
+backend_config={"fusion_backend_config":{KIND"block_level":1},SAID}
+}
+"""
+CUDNN_ATTENTION = """HloModule jit_f, is_scheduled=true
+
+ENTRY %main (q: bf16[16,4096,32,128], k: bf16[16,4096,8,128]) -> bf16[16,32,4096,128] {
+  %q = bf16[16,4096,32,128]{3,2,1,0} parameter(0)
+  %k = bf16[16,4096,8,128]{3,2,1,0} parameter(1)
+  %attention = (bf16[16,32,4096,128]{3,1,2,0}, f32[16,32,4096]{2,1,0}, u8[0]{0}) custom-call(%q, %k, %k), \
+custom_call_target="__cudnn$fmhaSoftmaxBACKWARD", \
+metadata={op_name="jit(f)/dot_product_attention_fwd"}, \
+backend_config={"cudnn_fmha_backend_config": {"fmha_scale": 0.125, "intermediate_tensor_shape": \
+{"element_type": "BF16", "dimensions": ["16", "32", "4096", "4096"]}, "mask_type": "MASK"}}
+  ROOT %out = bf16[16,32,4096,128]{3,1,2,0} get-tuple-element(%attention), index=0
+}
+"""

@@ -45,23 +45,23 @@ def small(**changes) -> predictions.PlannedModel:
 
 
 @given(
-    name=st.sampled_from(["v5p:2x2x2", "v5e:4x4", "cpu:6", "cpu:8", "h100:2x8"]),
+    name=st.sampled_from(["v5p:2x2x2", "v5e:4x4", "tpu7x:2x2x2", "cpu:6", "cpu:8", "h100:2x8"]),
     heads=st.sampled_from([4, 6, 8]),
     layers=st.integers(1, 12),
     batch_size=st.integers(1, 64),
 )
-def test_every_candidate_uses_all_chips_and_divides(name, heads, layers, batch_size):
+def test_every_candidate_uses_all_devices_and_divides(name, heads, layers, batch_size):
     topology = topologies.parse(name)
     model = small(heads=heads, head_dim=32, encoder_layers=layers, batch_size=batch_size)
-    good = [mesh for mesh in meshes(topology.chips) if not mesh_problem(model, topology, mesh)]
+    good = [mesh for mesh in meshes(topology.device_count) if not mesh_problem(model, topology, mesh)]
     candidates = divided(model, cross(good, batch_size, 2, {}), Counter())
     assume(len(candidates))
-    chips = math.prod(getattr(candidates, axis) for axis in AXES)
-    assert np.all(chips == topology.chips)
+    devices = math.prod(getattr(candidates, axis) for axis in AXES)
+    assert np.all(devices == topology.device_count)
     for row in range(0, len(candidates), 1 + len(candidates) // 20):
         layout = candidates.layout(row)
         assert layouts.check(layout, batch_size, model.dimensions) == []
-        assert layout.on(topology.chips) == layout
+        assert layout.on(topology.device_count) == layout
 
 
 @given(st.integers(1, 2000))
@@ -143,6 +143,12 @@ def test_memory_of_1f1b_does_not_grow_with_microbatches():
     ("name", "fixed", "words"),
     [
         ("v5p:2x2x1", {}, "the smallest needs .* GiB per chip, .*; the nearest that fits is v5p:2x4x4"),
+        (
+            "tpu7x:2x2x1",
+            {},
+            r"4 x tpu7x as 2x2x1 \(8 devices\): the smallest needs .* GiB per device, and of 94.8 GiB .*; "
+            r"the nearest that fits is tpu7x:2x2x4 \(16 chips\)",
+        ),
         ("v5p:6x6x6", {}, "batch_size 1024 is not divisible by data x fsdp 3"),
         ("v5p:8x8x8", {"stage": 5}, "no layout with stage 5 divides .*: no mesh of that many chips"),
     ],

@@ -11,7 +11,9 @@ Kind = Literal["params", "flops", "latency"]
 HERE = "cpu"  # measured on this machine; other chips are predicted
 _COUNTS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9, "t": 1e12}
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
-_PATTERN = re.compile(r"\s*(params|flops|latency)\s*<=\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*(?:@\s*(\w+))?\s*")
+_PATTERN = re.compile(
+    r"\s*(params|flops|latency)\s*<=\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*(?:@\s*([\w-]+))?\s*"
+)
 _FORMS = '"params<=2M", "flops<=40M" or "latency<=5ms@cpu"'
 
 
