@@ -186,6 +186,7 @@ _ALL = (
     ),
 )  # fmt: skip
 
+
 def require_bfloat16(name: str, capability: tuple[int, int]) -> None:
     """BackendError for a card that is too old for it.
 

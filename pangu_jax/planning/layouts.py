@@ -27,16 +27,19 @@ def plan(
     verify: int = 0,
     dump_hlo: str | Path | None = None,
     fixed: Mapping[str, Any] | None = None,
+    memory_fraction: float | None = None,
 ) -> Result:
     """The `top` best layouts of a training recipe on a topology, the first `verify` of them compiled for it.
 
     Args:
       recipe: a recipe of `train`.
-      topology: its name, such as "v5p:8x8x8", "cpu:8" or "ascend910b:512".
+      topology: its name, such as "v5p:8x8x8", "h100:2x8", "cpu:8" or "ascend910b:512".
       top: how many layouts are ranked.
       verify: how many are compiled; 0 needs no compiler.
       dump_hlo: a folder for the optimised HLO text of each compiled program.
       fixed: fields of Layout with the value they must have.
+      memory_fraction: of a GPU's memory, what a program may use; None for what JAX takes, 0.75 unless
+        XLA_PYTHON_CLIENT_MEM_FRACTION says otherwise.
 
     Raises:
       UserError, DataError, BackendError: what the caller can fix, in one line.
@@ -46,9 +49,10 @@ def plan(
     if dump_hlo and not verify:
         raise UserError("--dump_hlo writes what is compiled: give --verify K with it")
     recipes.require_valid(recipe)
-    chips = topologies.parse(topology)
+    chips = topologies.parse(topology, memory_fraction)
     verifier = Verifier(chips, dump_hlo) if verify else None
     spec = step_recipe.read(recipe)
+    chips.check_dtype(spec.compute_dtype)
     model = predictions.describe(spec.workload, spec.batch_size, spec.optimizer_bytes, spec.compute_dtype)
     search = planner.search(model, chips, max(top, verify), fixed)
     verified = []
@@ -80,11 +84,7 @@ def _own(model: PlannedModel, topology: Topology, layout: Any) -> Prediction | N
 
 
 def _best(search: Search, verified: list[Verified], topology: Topology) -> Prediction:
-    fit = [
-        found
-        for found in verified
-        if found.bytes_per_chip is not None and found.bytes_per_chip <= topology.memory_bytes
-    ]
+    fit = [found for found in verified if found.facts and found.facts["fits"]]
     if not fit:
         return search.ranking[0]
     known = [(found.step_s, found.prediction) for found in fit if found.step_s is not None]

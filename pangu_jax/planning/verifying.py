@@ -13,6 +13,7 @@ from pangu_jax.errors import UserError
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.planner.predictions import Prediction
 from pangu_jax.planning import compiled_steps
+from pangu_jax.planning.compiled_facts import facts
 from tpu_npu_backends import selection, topologies
 from tpu_npu_backends.errors import BackendError
 from tpu_npu_backends.topologies import Topology
@@ -24,36 +25,30 @@ class Verified:
 
     Attributes:
       prediction: what was expected.
-      bytes_per_chip: arguments, results and temporary memory; None where it did not compile.
-      step_s: from the compiler's cycles and a model of the links; None where no compiler counts cycles.
-      compute_s: of it, what would be left if links were infinitely fast.
-      compile_s: seconds of the compiler, when it ran.
-      cached: whether it ran in an earlier call.
+      facts: what is told of a compiled step (`compiled_facts`); None where it did not compile.
       hlo_file: where the optimised HLO text was written.
       error: why it did not compile.
     """
 
     prediction: Prediction
-    bytes_per_chip: int | None = None
-    step_s: float | None = None
-    compute_s: float | None = None
-    compile_s: float | None = None
-    cached: bool = False
+    facts: dict[str, Any] | None = None
     hlo_file: str | None = None
     error: str | None = None
 
     @property
+    def bytes_per_device(self) -> int | None:
+        """Arguments, results and temporary memory; None where it did not compile."""
+        return self.facts["memory_bytes_per_device"]["total"] if self.facts else None
+
+    @property
+    def step_s(self) -> float | None:
+        """Seconds of a step, by the count; None where it did not compile, or on a CPU."""
+        return self.facts["seconds"]["step"] if self.facts and self.facts["seconds"] else None
+
+    @property
     def value(self) -> dict[str, Any]:
         """For JSON."""
-        return {
-            "compiled_bytes_per_chip": self.bytes_per_chip,
-            "compiled_step_s": self.step_s,
-            "compiled_compute_s": self.compute_s,
-            "compile_s": self.compile_s,
-            "cached": self.cached,
-            "hlo_file": self.hlo_file,
-            "error": self.error,
-        }
+        return {**(self.facts or {}), "hlo_file": self.hlo_file, "error": self.error}
 
 
 class Verifier:
@@ -82,7 +77,8 @@ class Verifier:
             what = f"{number} of {len(predictions)}: {prediction.layout.describe()}"
             with console.status(f"compiling {what}"):
                 one = self._one(number, prediction, workload, optimizer, batch_size)
-            seconds = "from the cache" if one.cached else f"{one.compile_s or 0:.0f} s"
+            told = one.facts or {"cached": False, "compile_s": 0.0}
+            seconds = "from the cache" if told["cached"] else f"{told['compile_s']:.0f} s"
             console.print(f"{'failed' if one.error else 'compiled'} {what}, {seconds}", highlight=False)
             found.append(one)
         return found
@@ -97,13 +93,9 @@ class Verifier:
             return Verified(prediction, error=_first_line(error))
         cost = compiled_steps.cost(step, layout, self._topology, self._devices)
         return Verified(
-            prediction=prediction,
-            bytes_per_chip=step.bytes_per_chip,
-            step_s=cost.step_seconds if cost else None,
-            compute_s=cost.compute_seconds if cost else None,
-            compile_s=step.compile_s,
-            cached=step.cached,
-            hlo_file=self._dump(step.hlo_text, f"{number:02d}-{_file_name(layout)}.hlo"),
+            prediction,
+            facts(step, cost, self._topology, workload.flops_per_step(batch_size)),
+            self._dump(step.hlo_text, f"{number:02d}-{_file_name(layout)}.hlo"),
         )
 
     def _dump(self, hlo_text: str, name: str) -> str | None:

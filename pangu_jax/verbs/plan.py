@@ -3,13 +3,17 @@
 import argparse
 
 from pangu_jax.result import Result
+from pangu_jax.verbs import topology_flags
 from pangu_jax.verbs.recipe_flags import loaded
 from pangu_jax.verbs.verb import Verb
 
 
 def _plan_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--topology", required=True, metavar="NAME", help="chips: v5p:8x8x8, v6e:16x16, cpu:8, ascend910b:512"
+        "--topology",
+        required=True,
+        metavar="NAME",
+        help="chips: v5p:8x8x8, v6e:16x16, h100:2x8 (nodes x GPUs), cpu:8, ascend910b:512",
     )
     parser.add_argument("--top", type=int, default=10, metavar="N", help="layouts to rank; 10 unless given")
     parser.add_argument("--verify", type=int, default=0, metavar="K", help="compile the best K of them")
@@ -21,6 +25,7 @@ def _plan_flags(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="look only at layouts with this (stage=4, schedule=1f1b, remat=full); may come several times",
     )
+    topology_flags.add_memory_fraction(parser)
 
 
 def _plan(flags: argparse.Namespace) -> Result:
@@ -33,6 +38,7 @@ def _plan(flags: argparse.Namespace) -> Result:
         verify=flags.verify,
         dump_hlo=flags.dump_hlo,
         fixed=layouts.parse_fixed(flags.fix),
+        memory_fraction=flags.memory_fraction,
     )
 
 
