@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import jax
 
-from tpu_npu_backends import cpu, gpu_cards
+from tpu_npu_backends import cpu, gpu, gpu_cards, plugin_complaints
 from tpu_npu_backends.ascend import modes
 from tpu_npu_backends.ascend.plugin import library
 from tpu_npu_backends.cpu_kernels import library as library_of_cpu
@@ -86,7 +86,7 @@ def select(name: str = "auto") -> Backend:
     if platform == "cpu" and count:
         _make_virtual_devices(count)
     try:
-        devices = jax.devices() if platform == "auto" else jax.devices(platform)
+        devices = jax.devices() if platform == "auto" else _devices_of(platform)
     except (RuntimeError, AssertionError) as error:  # the latter where JAX_PLATFORMS leaves it no platform
         said = str(error).partition("\n")[0] or "JAX finds no plugin for it"
         raise BackendError(_why_not(name, platform, said)) from None
@@ -115,6 +115,18 @@ def _parse(name: str) -> tuple[str, int | None]:
             f"no backend {name!r}: it is one of auto, cpu, cpu:N (N virtual devices), tpu, cuda, npu, npu:N"
         )
     return match["platform"], int(match["count"]) if match["count"] else None
+
+
+def _devices_of(platform: str) -> list[jax.Device]:
+    """RuntimeError with what the plugin complained of, where it did."""
+    with plugin_complaints.kept() as complaints:
+        try:
+            return jax.devices(platform)
+        except (RuntimeError, AssertionError):
+            mismatch = gpu.mismatch() if platform == "cuda" else None
+            if why := mismatch or next(iter(complaints), None):
+                raise RuntimeError(why) from None
+            raise
 
 
 def _why_not(name: str, platform: str, reason: str) -> str:

@@ -20,7 +20,7 @@ from jax.experimental import topologies
 from tpu_npu_backends import gpu, gpu_clusters
 from tpu_npu_backends.chips import CHIPS, NODE_LINK_BYTES_PER_S, OTHER_NAMES, Chip
 from tpu_npu_backends.errors import BackendError
-from tpu_npu_backends.gpu_cards import CARDS
+from tpu_npu_backends.gpu_cards import CARDS, require_bfloat16
 
 _NAME = re.compile(r"(?P<chip>[a-z0-9-]+):(?P<shape>[0-9]+(x[0-9]+)*)")
 
@@ -109,6 +109,11 @@ class Topology:
         Ids of devices count along it, the first dimension fastest, as libtpu gives them.
         """
         return (self.chip.devices, *self.shape) if self.chip.devices > 1 else self.shape
+
+    def check_dtype(self, dtype: str) -> None:
+        """BackendError for bfloat16, which is also what "auto" means on chips, where a card has none."""
+        if self.chip.name in CARDS and dtype != "float32":
+            require_bfloat16(self.chip.name, CARDS[self.chip.name].capability)
 
     def describe(self) -> str:
         """Such as `4 x tpu7x as 2x2x1 (8 devices)`, `16 x h100, 2 x 8` or `8 x ascend910, 8 per node

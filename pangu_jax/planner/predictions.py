@@ -88,7 +88,7 @@ class Prediction:
     mfu: float
 
     @property
-    def bytes_per_chip(self) -> float:
+    def bytes_per_device(self) -> float:
         """All items of memory together."""
         return sum(self.memory.values())
 

@@ -44,7 +44,7 @@ class CompiledStep:
     cached: bool
 
     @property
-    def bytes_per_chip(self) -> int:
+    def bytes_per_device(self) -> int:
         """What the program holds at most: results in the place of arguments count once."""
         memory = self.memory
         return memory["arguments"] + memory["results"] - memory["aliased"] + memory["temporary"]

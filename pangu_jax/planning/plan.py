@@ -52,7 +52,7 @@ class Plan:
         return {
             "layout": asdict(prediction.layout),
             "model_flops_per_step": self.model.flops,
-            "predicted_bytes_per_chip": round(prediction.bytes_per_chip),
+            "predicted_bytes_per_device": round(prediction.bytes_per_device),
             "predicted_step_s": prediction.step_s,
             "predicted_compute_s": prediction.compute_s,
             "predicted_mfu": prediction.mfu,

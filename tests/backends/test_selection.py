@@ -1,8 +1,12 @@
 """Backends by name: what a name promises, and one line where it cannot be kept."""
 
+import logging
+import types
+
+import jax
 import pytest
 
-from tpu_npu_backends import peak, selection
+from tpu_npu_backends import gpu, peak, selection
 from tpu_npu_backends.errors import BackendError
 
 
@@ -46,3 +50,31 @@ def test_a_machine_that_was_busy_is_measured_again_and_the_best_stays(monkeypatc
     monkeypatch.setattr(peak, "SECONDS_APART", 0.0)
     assert [peak.machine_peak(backend, "float32") for _ in range(2)] == [100.0, 100.0]
     assert next(speeds, None) is None
+
+
+def test_what_a_plugin_complains_of_is_in_the_one_line(monkeypatch):
+    def devices(platform):
+        logging.getLogger("jax._src.xla_bridge").error(
+            "no", exc_info=RuntimeError("Unable to load cuDNN\nat")
+        )
+        raise RuntimeError("Unknown backend cuda")
+
+    monkeypatch.setattr(jax, "devices", devices)
+    with pytest.raises(
+        BackendError, match=r"not on this machine \(Unable to load cuDNN\); pip install 'pangu"
+    ):
+        selection.select("cuda")
+    monkeypatch.setattr(gpu, "plugin", lambda: ("jax_cuda13_plugin", "0.4.1"))
+    with pytest.raises(BackendError, match=r"\(jax_cuda13_plugin 0\.4\.1 does not go with jaxlib "):
+        selection.select("cuda")
+
+
+def test_bfloat16_is_refused_on_cards_without_it():
+    def one(capability):
+        card = types.SimpleNamespace(device_kind="Tesla T4", compute_capability=capability)
+        return selection.Backend("cuda", (card,), "bfloat16")
+
+    one("7.5").check_dtype("float32")
+    one("8.0").check_dtype("bfloat16")
+    with pytest.raises(BackendError, match=r"Tesla T4 has compute capability 7\.5 and no bfloat16"):
+        one("7.5").check_dtype("bfloat16")

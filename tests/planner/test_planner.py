@@ -80,7 +80,7 @@ def test_ten_thousand_candidates_are_searched_in_seconds():
     assert found.considered > found.divided > found.feasible > 0
     steps = [prediction.step_s for prediction in found.ranking]
     assert steps == sorted(steps) and len(steps) == 10
-    assert all(prediction.bytes_per_chip <= found.limit_bytes for prediction in found.ranking)
+    assert all(prediction.bytes_per_device <= found.limit_bytes for prediction in found.ranking)
 
 
 def test_what_was_best_among_compiled_programs_is_near_the_top():
@@ -94,7 +94,7 @@ def test_what_was_best_among_compiled_programs_is_near_the_top():
     layout = Layout(fsdp=64, model=8, remat="dots", partitioning="manual", streams=2)
     compiled = predictions.predict(model_of(), V5P_512, layout)
     assert compiled.step_s == pytest.approx(4.176, rel=0.2)
-    assert compiled.bytes_per_chip == pytest.approx(59.5 * 2**30, rel=0.1)
+    assert compiled.bytes_per_device == pytest.approx(59.5 * 2**30, rel=0.1)
     assert compiled.step_s < 1.1 * first.step_s
 
 
@@ -114,7 +114,7 @@ def test_more_shards_take_less_memory():
             predictions.predict(model, V5P_512, Layout(data=64 // fsdp, fsdp=fsdp, model=8, remat=remat))
             for fsdp in (2, 4, 8, 16, 32)
         ]
-        totals = [prediction.bytes_per_chip for prediction in sizes]
+        totals = [prediction.bytes_per_device for prediction in sizes]
         assert totals == sorted(totals, reverse=True) and totals[0] > totals[-1]
 
 
@@ -123,7 +123,7 @@ def test_remembering_less_takes_less_memory_and_full_remat_more_time():
         predictions.predict(model_of(), V5P_512, Layout(fsdp=64, model=8, remat=remat))
         for remat in ("none", "dots", "full")
     )
-    assert none.bytes_per_chip > dots.bytes_per_chip > full.bytes_per_chip
+    assert none.bytes_per_device > dots.bytes_per_device > full.bytes_per_device
     assert 1.2 < full.compute_s / dots.compute_s < 1.4
 
 
@@ -135,7 +135,7 @@ def test_memory_of_1f1b_does_not_grow_with_microbatches():
         )
         for count in (8, 64)
     )
-    assert many.bytes_per_chip == pytest.approx(few.bytes_per_chip, rel=0.05)
+    assert many.bytes_per_device == pytest.approx(few.bytes_per_device, rel=0.05)
     assert many.bubble < few.bubble
 
 

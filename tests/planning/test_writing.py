@@ -89,8 +89,8 @@ def test_published_sizes(plan, recipe, topology, axes, compiled):
     found = json.loads(out)
     best = found["layouts"][0]
     assert status == 0 and best["layout"][axis] == int(size)
-    assert best["predicted_bytes_per_chip"] / 2**30 == pytest.approx(compiled, rel=0.1)
-    assert best["predicted_bytes_at_start"] > best["predicted_bytes_per_chip"]
+    assert best["predicted_bytes_per_device"] / 2**30 == pytest.approx(compiled, rel=0.1)
+    assert best["predicted_bytes_at_start"] > best["predicted_bytes_per_device"]
     assert f"Layout.{axis}={size}" in found["bindings"]
 
 
@@ -114,7 +114,7 @@ def test_the_best_are_compiled(plan, monkeypatch, tmp_path):
         *bindings,
     )
     found = json.loads(out)
-    assert status == 0 and found["verified"][0]["compiled_bytes_per_chip"] > 0
+    assert status == 0 and found["verified"][0]["memory_bytes_per_device"]["total"] > 0
     assert (found["batch"], found["length"], found["verified"][0]["error"]) == (8, 32, None)
 
 
