@@ -79,7 +79,7 @@ def test_equals_plain_attention_to_bfloat16s_rounding(keys, kv_heads, causal, bi
 
 
 def test_a_prompt_meets_its_cache():
-    """Of a decoder with fewer heads of keys: as incremental attention has it, which writes keys [B, G, K, C]."""
+    """Of a decoder with fewer heads of keys than of queries, whose cache has keys [B, G, K, C]."""
     columns = 48
     q, k, v, *_ = _inputs(columns, 2)
     seen = jnp.arange(columns) <= jnp.arange(QUERIES)[:, None] + 5
