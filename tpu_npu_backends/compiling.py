@@ -31,16 +31,13 @@ def compile_for(
       lowered: `jax.jit(step).lower(...)`, its inputs sharded over `topologies.devices(topology)`.
       options: XLA options on top of the table's.
     """
-    chosen: dict[str, Any] = {
-        **compiler_options(topology),
-        **options,
-    }  # JAX's types know no numbers; XLA does
+    told: dict[str, Any] = {**compiler_options(topology), **options}  # JAX's type leaves out numbers
     with warnings.catch_warnings():
         # A program for a chip that is not there goes into JAX's compilation cache and cannot be read back:
         # it warns and compiles.
         warnings.filterwarnings("ignore", message="Error reading persistent compilation cache entry")
         try:
-            return lowered.compile(compiler_options=chosen)
+            return lowered.compile(compiler_options=told)
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise

@@ -194,7 +194,9 @@ def _working(context: SearchContext, c: Candidates) -> list[np.ndarray]:
         size = e.working * (entered + inner * b * a / (c.model * c.sequence)) / c.streams
         entered = residual(context, c, tower.memory_tokens, tower.memory_width) * c.model
         memory = 2 * entered  # and its gradient
-        scores = context.efficiency.scores * summed(c, (scores_bytes(context, c, n) for n in tower.attentions))
+        scores = context.efficiency.scores * summed(
+            c, (scores_bytes(context, c, n) for n in tower.attentions)
+        )
         again = np.where((c.remat == FULL) | (c.remat == OFFLOAD), kept(context, c, tower)[DOTS], 0.0)
         ticked = (c.remat == FULL) & (c.schedule != NONE)
         inputs = np.where(ticked, stream * chunk_layers(context, c, tower), 0.0)

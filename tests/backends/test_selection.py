@@ -1,7 +1,6 @@
 """Backends by name: what a name promises, and one line where it cannot be kept."""
 
 import logging
-import types
 
 import jax
 import pytest
@@ -67,14 +66,3 @@ def test_what_a_plugin_complains_of_is_in_the_one_line(monkeypatch):
     monkeypatch.setattr(gpu, "plugin", lambda: ("jax_cuda13_plugin", "0.4.1"))
     with pytest.raises(BackendError, match=r"\(jax_cuda13_plugin 0\.4\.1 does not go with jaxlib "):
         selection.select("cuda")
-
-
-def test_bfloat16_is_refused_on_cards_without_it():
-    def one(capability):
-        card = types.SimpleNamespace(device_kind="Tesla T4", compute_capability=capability)
-        return selection.Backend("cuda", (card,), "bfloat16")
-
-    one("7.5").check_dtype("float32")
-    one("8.0").check_dtype("bfloat16")
-    with pytest.raises(BackendError, match=r"Tesla T4 has compute capability 7\.5 and no bfloat16"):
-        one("7.5").check_dtype("bfloat16")
