@@ -259,7 +259,8 @@ def _fits_nowhere(
     needs = min(prediction.most_bytes for prediction in found)
     line = (
         f"no layout{given} of {what} fits {topology.describe()}: the smallest needs {needs / 2**30:.3g} GiB "
-        f"per {topology.chip.unit}, and of {topology.chip.hbm_bytes / 2**30:.3g} GiB {limit / 2**30:.3g} are to be used"
+        f"per {topology.chip.unit}, and of {topology.chip.hbm_bytes / 2**30:.3g} GiB {limit / 2**30:.3g} are "
+        "to be used"
     )
     for more in larger_topologies.larger(topology):
         if any(p.most_bytes <= limit for p in _predicted(model, more, fixed)[0]):

@@ -28,17 +28,20 @@ def memory(context: SearchContext, c: Candidates) -> Items:
     stored = stage_weights(context, c) / (c.fsdp * c.model) + ends
     taught = sum(tower.layers * tower.parameters for tower in shape.towers if not tower.learns)
     accumulating = (c.microbatches > 1) & (c.schedule == NONE)
-    working = _working(context, c)
+    working, gathered = _working(context, c), _gathered(context, c)
     outside = _tables(context, c) + _outputs(context, c) + _similarities(context, c)
     if context.efficiency.shares:
         outside = _largest_moment_outside(context, c) + _similarities(context, c)
-        beyond = [np.maximum(0.0, size - outside) for size in _going_back(context, c, working)]
+        # Of a layer that goes back its weights are there too.
+        its_weights = np.where(c.zero == 1, 0.0, gathered)
+        gathered = gathered - its_weights
+        beyond = [np.maximum(0.0, s + its_weights - outside) for s in _going_back(context, c, working)]
         working = [np.zeros(len(c)), *beyond]
     return {
         "parameters": 4.0 * (stored + taught / (c.fsdp * c.model)),
         "optimizer": context.optimizer_bytes * stored,
         "gradients": 4.0 * stored * (1 + accumulating),
-        "gathered": _gathered(context, c),
+        "gathered": gathered,
         "activations": _activations(context, c),
         "working": np.max(working, axis=0),
         "vocabulary": outside,

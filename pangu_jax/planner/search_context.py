@@ -39,7 +39,7 @@ class SearchContext:
     @property
     def efficiency(self) -> Efficiency:
         """What programs reach on these chips."""
-        return efficiency(self.topology.chip.platform, self.topology.chip.sparse_cores)
+        return efficiency(self.topology.chip)
 
     @property
     def kernels(self) -> bool:

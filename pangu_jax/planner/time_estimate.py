@@ -204,7 +204,9 @@ def _compute(context: SearchContext, c: Candidates, tower: Tower) -> tuple[np.nd
         plain = scores_bytes(context, c, attention) / context.activation_bytes  # how many scores
         written = plain * e.score_traffic / chip.hbm_bytes_per_s
         forward = forward + np.where(plain, np.maximum(seconds, written), seconds)
-        again = (c.remat == DOTS) | (c.remat == OFFLOAD)  # of what is not kept, not a whole layer's
+        again = (c.remat == DOTS) | (
+            c.remat == OFFLOAD
+        )  # of what is not kept; a whole layer's is not counted here
         plainly = np.maximum((2.0 + again) * seconds, (1.5 + again) * written)
         by_kernel = e.attention_backward + again * context.forgets_attention
         backward = backward + np.where(plain, plainly, by_kernel * seconds)

@@ -66,7 +66,7 @@ def chip_seconds(config: HierarchicalConfig, chip_name: str, batch: int) -> floa
       batch: pictures.
     """
     chip = CHIPS[chip_name]
-    reached = efficiency(chip.platform, chip.sparse_cores)
+    reached = efficiency(chip)
     towers, ends = shapes.of_trunk(config, (config.units,))
     products = [(p, tower.layers) for tower in towers for p in tower.products] + [(end, 1) for end in ends]
     seconds = 0.0
