@@ -29,6 +29,7 @@ class Description:
       without_device: what the plugin is good for there.
       compute_dtype: what "auto" means: float32 where the devices are threads of this machine, which has no
         fast half precision (and, for npu, where losses are compared with cpu's), bfloat16 on chips.
+      attention: dtypes for which there is a fused kernel of attention -> its name.
       virtual: devices are threads of one machine and share its speed.
       count: how many devices the bare name means; None for all that are found.
       donates: whether donated arguments are reused.
@@ -48,6 +49,7 @@ class Description:
     bring_device: str = ""
     without_device: str = "of no use without a device"
     compute_dtype: str = "bfloat16"
+    attention: Mapping[str, str] = field(default_factory=dict)
     virtual: bool = False
     count: int | None = None
     donates: bool = True
@@ -76,6 +78,7 @@ _TPU = Description(
     install="pip install 'pangu-jax[tpu]'",
     bring_device="run on a TPU host; in a container, pass its devices in",
     without_device="it compiles for TPUs that are not here: `pangu backend compile --target v5e:2x2`",
+    attention={"bfloat16": "splash attention", "float32": "splash attention"},
     compiler_options=lambda device_kind: tpu.compiler_options(tpu.CHIP_OF_KIND.get(device_kind, "")),
     chip_of_kind=tpu.CHIP_OF_KIND,
 )
@@ -92,6 +95,7 @@ _CUDA = Description(
     tool=("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"),
     install="pip install 'jax[cuda13]'",
     bring_device="install NVIDIA's driver; in a container, pass its devices in (--gpus all)",
+    attention={"bfloat16": "cuDNN"},
     node=8,
 )
 

@@ -3,7 +3,6 @@
 import os
 import re
 from dataclasses import dataclass, field
-from typing import Literal
 
 import jax
 
@@ -29,7 +28,6 @@ class Backend:
       compute_dtype: what "auto" means here: float32 on CPU and where it simulates, bfloat16 on accelerators.
       virtual: whether the devices are threads of one machine and share its speed.
       compiler_options: XLA options for jit, each with its reason in the backend's own module.
-      kernel: "flash" where there is a kernel for attention, "plain" elsewhere.
       native: whether the CPU's kernels (`cpu_kernels`) are there to be called: on one CPU device, if built.
     """
 
@@ -38,7 +36,6 @@ class Backend:
     compute_dtype: str
     virtual: bool = False
     compiler_options: dict[str, str] = field(default_factory=dict)
-    kernel: Literal["plain", "flash"] = "plain"
     native: bool = False
 
     def describe(self) -> str:
@@ -98,7 +95,6 @@ def select(name: str = "auto") -> Backend:
         compute_dtype=description.compute_dtype,
         virtual=description.virtual,
         compiler_options=description.compiler_options(devices[0].device_kind),
-        kernel="flash" if platform == "tpu" else "plain",
         native=platform == "cpu" and len(devices) == 1 and library_of_cpu.register(),
     )
 

@@ -64,7 +64,6 @@ def grouped_attention(
     k, v = placement.whole_length(k, KV_HEADS), placement.whole_length(v, KV_HEADS)
     if "prefix" in params:
         k, v = put_before(params["prefix"], k, v)
-    k, v = each_for(q, k), each_for(q, v)
     return merge(attend(q, k, v), params["out"], placement)
 
 

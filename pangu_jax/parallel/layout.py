@@ -57,6 +57,8 @@ class Layout:
         while another computes; with partitioning "manual".
       partitioning: "auto": the compiler places collectives from annotations; "manual": the step does.
       compute_dtype: dtype of activations and products; "auto" is bfloat16 on accelerators, float32 on CPU.
+      attention: "flash" by a fused kernel, whose scores are never in memory, "plain" by products; "auto" is
+        "flash" where the backend has a kernel for the compute dtype.
     """
 
     stage: int = 1
@@ -73,6 +75,7 @@ class Layout:
     streams: int = 1
     partitioning: Literal["auto", "manual"] = "auto"
     compute_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    attention: Literal["auto", "plain", "flash"] = "auto"
 
     def axis_sizes(self) -> dict[str, int]:
         """Mesh axis -> size, in mesh order; data may still be -1."""

@@ -22,6 +22,7 @@ from pangu_jax.parallel import rules
 from pangu_jax.parallel.constraints import ConstraintPlacement
 from pangu_jax.parallel.layout import AXES, Layout
 from pangu_jax.parallel.mesh import RINGS, make_mesh
+from pangu_jax.parallel.numbers import numbers
 from pangu_jax.parallel.rules import LogicalAxes
 from pangu_jax.workloads import RunContext, Tree
 from tpu_npu_backends import compilation_cache, selection
@@ -114,27 +115,36 @@ def spread(
             raise
         if _devices(layout) != 1:
             log.warning("%s is opened on one device: %s", name, error)
-        layout = Layout(data=1)
+        layout = Layout(data=1, compute_dtype=layout.compute_dtype, attention=layout.attention)
     else:
         if _devices(layout) > 1 and (changed := _differences(own, layout)):
             log.warning("%s is opened with the layout %s: %s", name, layout.describe(), changed)
-    dtype = jnp.dtype(backend.compute_dtype if own.compute_dtype == "auto" else own.compute_dtype)
+    dtype, kernel, _ = numbers(layout, backend.platform)
     if _devices(layout) == 1:
-        return Spread(backend, layout, None, RunContext(OneDevice(backend.native), dtype=dtype))
+        one = OneDevice(backend.native, backend.devices[0].platform)
+        return Spread(backend, layout, None, RunContext(one, dtype=dtype, kernel=kernel))
     mesh = make_mesh(layout, list(backend.devices))
-    return Spread(backend, layout, mesh, RunContext(ConstraintPlacement(mesh), dtype=dtype))
+    return Spread(backend, layout, mesh, RunContext(ConstraintPlacement(mesh), dtype=dtype, kernel=kernel))
 
 
 def without_pipeline(own: Layout, dimensions: Mapping[str, int]) -> Layout:
     """A layout's devices for one pass after the other: stages and parts of sequences become shards of weights
-    where the model's width can be split so far, or else of examples."""
+    where the model's width can be split so far, or else of examples. A kernel of attention that training
+    asked for is taken where it is."""
     folded = own.stage * own.sequence
     fsdp, data = own.fsdp, own.data
     if dimensions.get("embed", 0) % (fsdp * folded) == 0:
         fsdp *= folded
     elif data > 0:
         data *= folded
-    return Layout(data=data, fsdp=fsdp, expert=own.expert, model=own.model, compute_dtype=own.compute_dtype)
+    return Layout(
+        data=data,
+        fsdp=fsdp,
+        expert=own.expert,
+        model=own.model,
+        compute_dtype=own.compute_dtype,
+        attention="plain" if own.attention == "plain" else "auto",
+    )
 
 
 def of_mesh(axes: Mapping[str, int]) -> Layout:

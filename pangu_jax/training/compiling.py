@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import NamedSharding
 
 from pangu_jax.errors import UserError
@@ -12,10 +11,10 @@ from pangu_jax.parallel import layout as layouts
 from pangu_jax.parallel import rules
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.mesh import make_mesh
+from pangu_jax.parallel.numbers import numbers as numbers_of
 from pangu_jax.training import step
 from pangu_jax.training.optimizers import Optimizer
 from pangu_jax.workloads import RunContext, Workload
-from tpu_npu_backends.descriptions import BACKENDS
 
 
 def lower_step(
@@ -34,8 +33,7 @@ def lower_step(
       layout: how it is spread over the devices.
       batch_size: examples per step, over all devices.
       devices: real ones, or those of a topology.
-      platform: the backend: its compute dtype, unless the layout says otherwise; "tpu" attends with the
-        flash kernel, others plainly.
+      platform: the backend: its compute dtype and its kernel of attention, unless the layout says otherwise.
 
     Raises:
       UserError: the layout does not fit the devices, the model or the batch.
@@ -44,8 +42,8 @@ def lower_step(
     if problems := layouts.check(layout, batch_size, workload.dimensions()):
         raise UserError("; ".join(f"{name}: {what}" for name, what in problems))
     mesh = make_mesh(layout, list(devices))
-    dtype = {"auto": BACKENDS[platform].compute_dtype}.get(layout.compute_dtype, layout.compute_dtype)
-    run = RunContext(OneDevice(), layout.remat, jnp.dtype(dtype), "flash" if platform == "tpu" else "plain")
+    numbers = numbers_of(layout, platform)
+    run = RunContext(OneDevice(), layout.remat, numbers.dtype, numbers.kernel)
     train_step = step.make_train_step(workload, optimizer, run, layout, mesh, batch_size=batch_size, seed=0)
     shapes = workload.batch_shapes(batch_size)
     specs = rules.batch_specs(workload.batch_axes(), shapes)

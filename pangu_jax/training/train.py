@@ -7,7 +7,6 @@ from typing import Any, Literal, NamedTuple
 
 import gin
 import jax
-import jax.numpy as jnp
 
 from pangu_jax import recipes
 from pangu_jax.errors import UserError
@@ -15,6 +14,7 @@ from pangu_jax.models.placement import OneDevice
 from pangu_jax.parallel import layout as layouts
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.mesh import make_mesh
+from pangu_jax.parallel.numbers import numbers as numbers_of
 from pangu_jax.planner import planner
 from pangu_jax.recipes.functions import TRAIN
 from pangu_jax.runs import environment, notices, sessions, units
@@ -113,15 +113,15 @@ def train(
     if problems := layouts.check(layout, batch_size, workload.dimensions()):
         raise UserError("; ".join(f"{name}: {what}" for name, what in problems))
     mesh = make_mesh(layout, list(chosen.devices))
-    dtype = jnp.dtype(chosen.compute_dtype if layout.compute_dtype == "auto" else layout.compute_dtype)
-    run = RunContext(OneDevice(chosen.native), layout.remat, dtype, chosen.kernel)
+    numbers = numbers_of(layout, chosen.platform)
+    run = RunContext(OneDevice(chosen.native), layout.remat, numbers.dtype, numbers.kernel)
     source = workload.train_source(batch_size, seed)
     with (
         _owned(RunDirectory(run_dir)) as directory,
         Checkpoints(directory.checkpoints, keep=keep) as checkpoints,
     ):
         kernels = ", the CPU's own kernels" if chosen.native else ""
-        log.info("%s, layout %s, %s%s", chosen.describe(), layout.describe(), dtype.name, kernels)
+        log.info("%s, layout %s, %s%s", chosen.describe(), layout.describe(), numbers.describe(), kernels)
         earlier = sessions.read(directory)
         (state, constants), manifest = _start(directory, checkpoints, workload, optimizer, mesh, seed)
         rows_through = manifest["step"]

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from pangu_jax.apps.language.decoding.prefill import encoder_batch
 from pangu_jax.models import attention
 from pangu_jax.models.attention import Attend
+from pangu_jax.models.grouped_attention import each_for
 from pangu_jax.models.parameters import Tree
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.workloads.language.model.forward import Forward, Payload
@@ -61,7 +62,8 @@ class TrieForward(Forward):
         if "decoder_bias" in params:
             bias_BxHxMxM = self._bias(params["decoder_bias"]["table"], batch["decoder_positions"])
 
-        def attend(q_BxHxTxK: jax.Array, k_BxHxSxK: jax.Array, v_BxHxSxK: jax.Array) -> jax.Array:
+        def attend(q_BxHxTxK: jax.Array, k_BxGxSxK: jax.Array, v_BxGxSxK: jax.Array) -> jax.Array:
+            k_BxHxSxK, v_BxHxSxK = each_for(q_BxHxTxK, k_BxGxSxK), each_for(q_BxHxTxK, v_BxGxSxK)
             mask, bias = attention.over_prefix(k_BxHxSxK.shape[2], mask_Bx1xMxM, bias_BxHxMxM)
             scores = jnp.einsum(
                 "bhtk,bhsk->bhts",
