@@ -2,7 +2,8 @@
 
 Generation: the small shape (d 512, ff 2048, 6 + 6 layers; fp32 on CPU), the same weights for both, 256
 random tokens in for each of a batch of 8, 128 out, greedy and 4 beams; each library lives in a process of its
-own, and they work in turn. The time of the encoder is measured too, as both spend it once and neither decodes in it.
+own, and they work in turn. The time of the encoder is measured too, as both spend it once and neither decodes
+in it.
 Scoring: FewCLUE tnews, test_public under 15 labels, against this library scoring one candidate per query.
 
     pip install torch==2.13.0 transformers==5.23.0 ctranslate2==4.8.5     # the peers, each if it is there
