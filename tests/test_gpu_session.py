@@ -13,9 +13,7 @@ def lines(folder):
     return [json.loads(line) for line in (folder / "session.jsonl").read_text("utf-8").splitlines()]
 
 
-def test_a_part_that_fails_or_takes_too_long_leaves_a_line_and_the_next_begins(
-    tmp_path, monkeypatch, capsys
-):
+def test_a_part_that_fails_or_takes_too_long_leaves_a_line_and_the_next_begins(tmp_path, monkeypatch, capsys):
     parts = {
         "slow": Part("_gpu_session_machine", 0, "is ended"),
         "broken": Part("_gpu_session_machine", 60, "is no part in its own process"),

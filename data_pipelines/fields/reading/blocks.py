@@ -36,7 +36,9 @@ def _write(plan: BuildPlan, group: Any, first: int, last: int) -> dict[str, Any]
     for name in (*plan.names.upper, *plan.names.surface):
         fields_NxLxHxW = fields_of(plan, name, first, last)
         found[name] = _checked(plan, name, fields_NxLxHxW, first)
-        to_write(group, name)[first:last] = fields_NxLxHxW if name in plan.names.upper else fields_NxLxHxW[:, 0]
+        to_write(group, name)[first:last] = (
+            fields_NxLxHxW if name in plan.names.upper else fields_NxLxHxW[:, 0]
+        )
     return found
 
 
