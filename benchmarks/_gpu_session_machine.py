@@ -24,7 +24,8 @@ def part_environment(flags: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Versions, the card by its own tool, the doctor's rows that start nothing, and the device by JAX."""
     import psutil
 
-    from tpu_npu_backends.doctor import inventory, packages
+    from tpu_npu_backends.descriptions import BACKENDS
+    from tpu_npu_backends.doctor import cuda, inventory, packages
 
     yield {
         "python": platform.python_version(),
@@ -36,6 +37,8 @@ def part_environment(flags: argparse.Namespace) -> Iterator[dict[str, Any]]:
     }
     if flags.backend == "cuda":
         yield {"card": _card()}
+        rows = cuda.findings(BACKENDS["cuda"], lambda *checks, library: [])
+        yield {"doctor": {row.check: f"{row.status}: {row.found}; {row.remedy}".rstrip("; ") for row in rows}}
     yield from _device(flags)
 
 

@@ -96,7 +96,7 @@ def _measured(flags: argparse.Namespace, recipe: str, bindings: Sequence[str]) -
     prepared = _our_step.prepare(recipe, bindings, flags.backend)
     step = _our_step.OurStep(prepared)
     device = prepared.mesh.devices.flat[0]
-    row = {**prepared.described, "compile_s": round(step.compile_s, 1), "compiled_bytes": step.memory}
+    row = {**prepared.facts, "compile_s": round(step.compile_s, 1), "compiled_bytes": step.memory}
     limit = (device.memory_stats() or {}).get("bytes_limit")
     if limit and step.bytes_held > limit:
         return {**row, "refused": f"holds {step.bytes_held / 2**30:.1f} GiB of {limit / 2**30:.1f}"}

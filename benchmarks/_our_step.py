@@ -39,7 +39,7 @@ class Prepared:
         return dict(next(feed.batches(source, self.mesh, self.batch_size, number)))
 
     @property
-    def described(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Any]:
         """For a line of JSON."""
         return {
             "device": self.backend.describe(),
@@ -49,8 +49,8 @@ class Prepared:
         }
 
 
-def prepare(recipe: str, bindings: Sequence[str] = (), backend: str = "cpu") -> Prepared:
-    """A recipe of a language model with bindings, on the first device of a backend.
+def described(recipe: str, bindings: Sequence[str] = ()) -> tuple[Any, Any, Any]:
+    """Workload, optimizer and layout of a recipe of a language model, for one device; nothing is made on it.
 
     Its data are random windows of the lengths that the recipe has, so none is read.
     """
@@ -60,9 +60,7 @@ def prepare(recipe: str, bindings: Sequence[str] = (), backend: str = "cpu") -> 
     import pangu_jax.workloads.language  # noqa: F401
     from pangu_jax import recipes
     from pangu_jax.parallel.layout import Layout
-    from pangu_jax.parallel.mesh import make_mesh
     from pangu_jax.recipes.functions import TRAIN
-    from tpu_npu_backends import selection
 
     gin.clear_config()
     loaded = recipes.load([recipe], bindings, function=TRAIN)
@@ -78,16 +76,26 @@ def prepare(recipe: str, bindings: Sequence[str] = (), backend: str = "cpu") -> 
         loaded = recipes.load([recipe], [*random, *bindings], function=TRAIN)
     recipes.apply(loaded)
     bound = gin.get_bindings("train")
+    return bound["workload"], bound["optimizer"], Layout().on(1)
+
+
+def prepare(recipe: str, bindings: Sequence[str] = (), backend: str = "cpu") -> Prepared:
+    """A recipe of a language model with bindings, on the first device of a backend."""
+    import gin
+
+    from pangu_jax.parallel.mesh import make_mesh
+    from tpu_npu_backends import selection
+
+    workload, optimizer, layout = described(recipe, bindings)
     chosen = selection.select(backend)
-    layout = Layout().on(1)
     return Prepared(
-        bound["workload"],
-        bound["optimizer"],
+        workload,
+        optimizer,
         layout,
         run_context(layout, chosen),
         make_mesh(layout, [chosen.devices[0]]),
         chosen,
-        bound["batch_size"],
+        gin.get_bindings("train")["batch_size"],
     )
 
 

@@ -40,7 +40,7 @@ def ours(flags: argparse.Namespace) -> None:
     step = _our_step.OurStep(prepared)
     workload, batch_size = prepared.workload, prepared.batch_size
     facts = {"tokens": workload.tokens_per_step(batch_size), "flops": workload.flops_per_step(batch_size)}
-    _serve(step.advance, flags, **facts, **prepared.described, itemsize=jnp.dtype(flags.dtype).itemsize)
+    _serve(step.advance, flags, **facts, **prepared.facts, itemsize=jnp.dtype(flags.dtype).itemsize)
 
 
 def hugging_face(flags: argparse.Namespace) -> None:

@@ -63,7 +63,7 @@ def test_all_parts_cut_short(tmp_path):
     assert {line["part"]: line["ended"] for line in found if "ended" in line} == dict.fromkeys(
         gpu_session.PARTS, "done"
     )
-    (same,) = [line for line in found if line.get("way") == "float32, highest"]
+    (same,) = [line for line in found if line.get("way") == "float32, as a run has it"]
     assert same["gradients_off"] < 1e-6
     (fused,) = [line for line in found if line.get("way") == "bfloat16, fused"]
     assert "it has no kernel" in fused["error"]
