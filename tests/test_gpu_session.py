@@ -1,6 +1,8 @@
 """The session on a card, on CPU: its lines as they come, parts that fail, and its table."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -68,3 +70,15 @@ def test_all_parts_cut_short(tmp_path):
     (fused,) = [line for line in found if line.get("way") == "bfloat16, fused"]
     assert "it has no kernel" in fused["error"]
     assert all(line["equal"] for line in found if "equal" in line)
+
+
+def test_it_imports_no_more_than_a_step_needs():
+    script = (
+        "import sys; from benchmarks import _gpu_session_decoding, _gpu_session_numbers, _our_step; "
+        "from pangu_jax.apps.language.decoding import generator; "
+        "workload, _, layout = _our_step.described('nlp/2b6.gin', ['Layout.fsdp=1']); "
+        "assert workload.train_source(1, 0).batch(0)['encoder_input_tokens'].shape == (1, 512); "
+        "heavy = {'array_record', 'grain', 'polars', 'seqio', 'sentencepiece', 'tensorflow', 'torch'}; "
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
