@@ -20,7 +20,6 @@ FORMS = {
     "rotations": ["EncoderDecoder.position='rotary'"],
     "relative bias": ["EncoderDecoder.position='relative'"],
 }
-DETERMINISTIC = {"xla_gpu_exclude_nondeterministic_ops": True}  # the binding's own where there is one
 
 
 def shape(size: str) -> list[str]:
@@ -134,14 +133,17 @@ def part_bits(flags: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 def _run_of_bits(asked: dict[str, Any]) -> dict[str, Any]:
-    """Steps with their losses, and a hash of the state that they leave."""
+    """Steps with their losses, and a hash of the state that they leave; as `train.deterministic` has them."""
     import jax
     import numpy as np
+
+    from tpu_npu_backends import gpu_numbers
 
     steps, more = (3, 2) if asked["size"] == "tiny" else (20, 100)
     bindings = shape("tiny") if asked["size"] == "tiny" else []
     prepared = _our_step.prepare(RECIPE, bindings, asked["backend"])
-    step = _our_step.OurStep(prepared, DETERMINISTIC if asked["deterministic"] else None)
+    asked_for = asked["deterministic"] and prepared.backend.platform == "cuda"
+    step = _our_step.OurStep(prepared, gpu_numbers.deterministic() if asked_for else None)
     losses = [float(step.advance()["loss"]).hex() for _ in range(steps)]
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(step.state):

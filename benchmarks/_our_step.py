@@ -110,7 +110,7 @@ def run_context(layout: Any, backend: Any) -> Any:
     from pangu_jax.parallel.numbers import numbers
     from pangu_jax.workloads import RunContext
 
-    found = numbers(layout, backend.platform)
+    found = numbers(layout, backend.platform, backend.capability)
     return RunContext(OneDevice(backend.native), layout.remat, found.dtype, found.kernel)
 
 

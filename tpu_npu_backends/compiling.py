@@ -1,6 +1,7 @@
 """Compiling for a topology: the real compiler, with or without the hardware."""
 
 import warnings
+from typing import Any
 
 import jax
 
@@ -9,7 +10,7 @@ from tpu_npu_backends.errors import BackendError
 from tpu_npu_backends.topologies import Topology
 
 
-def compiler_options(topology: Topology) -> dict[str, str | bool]:
+def compiler_options(topology: Topology) -> dict[str, str | bool | int]:
     """The table's XLA options for the chips of a topology."""
     platform = topology.chip.platform
     if platform == "tpu":
@@ -18,7 +19,7 @@ def compiler_options(topology: Topology) -> dict[str, str | bool]:
 
 
 def compile_for(
-    topology: Topology, lowered: jax.stages.Lowered, **options: str | bool
+    topology: Topology, lowered: jax.stages.Lowered, **options: str | bool | int
 ) -> jax.stages.Compiled:
     """The compiled program of a step that was lowered for the devices of a topology.
 
@@ -30,12 +31,13 @@ def compile_for(
       lowered: `jax.jit(step).lower(...)`, its inputs sharded over `topologies.devices(topology)`.
       options: XLA options on top of the table's.
     """
+    told: dict[str, Any] = {**compiler_options(topology), **options}  # JAX's type leaves out numbers
     with warnings.catch_warnings():
         # A program for a chip that is not there goes into JAX's compilation cache and cannot be read back:
         # it warns and compiles.
         warnings.filterwarnings("ignore", message="Error reading persistent compilation cache entry")
         try:
-            return lowered.compile(compiler_options={**compiler_options(topology), **options})
+            return lowered.compile(compiler_options=told)
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise

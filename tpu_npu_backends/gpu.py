@@ -11,14 +11,14 @@ from typing import Any
 import jax
 from jax.experimental import topologies
 
+from tpu_npu_backends import gpu_options
 from tpu_npu_backends.errors import BackendError
 
-COMPILER_OPTIONS: dict[str, str | bool] = {
+COMPILER_OPTIONS: dict[str, str | bool | int] = {
     # Without a chip nothing can be tuned, and every product would be a Triton kernel with a tile of 16 x 8.
     # The large ones of a step go to cuBLASLt on the chip too.
     "xla_gpu_enable_triton_gemm": False,
-    # Orders the program so that what a collective waits for lies between its start and its done.
-    "xla_gpu_enable_latency_hiding_scheduler": True,
+    **gpu_options.COMPILER_OPTIONS,
 }
 
 # A GpuTargetConfigProto of a chip, after XLA's own (xla/backends/gpu/target_config/specs, Apache 2.0).

@@ -12,6 +12,7 @@ from pangu_jax.models import attention, cudnn_attention
 from pangu_jax.models.attention import AttentionMask
 from pangu_jax.models.grouped_attention import each_for
 from pangu_jax.models.placement import OneDevice
+from pangu_jax.workloads.language.model.incremental_attention import attend_plainly, grouped
 from tpu_npu_backends import compiling, topologies
 
 BATCH, HEADS, QUERIES, WIDTH = 2, 4, 32, 16
@@ -75,6 +76,19 @@ def test_equals_plain_attention_to_bfloat16s_rounding(keys, kv_heads, causal, bi
         # Both are rounded: the distance from the truth is what plain bfloat16 attention has, or little more.
         error, usual = (np.linalg.norm(np.float32(x) - np.float32(truth)) for x in (one, other))
         assert error < max(1.5 * usual, 0.006 * np.linalg.norm(truth)), (error, usual)
+
+
+def test_a_prompt_meets_its_cache():
+    """Of a decoder with fewer heads of keys than of queries, whose cache has keys [B, G, K, C]."""
+    columns = 48
+    q, k, v, *_ = _inputs(columns, 2)
+    seen = jnp.arange(columns) <= jnp.arange(QUERIES)[:, None] + 5
+    seen_Bx1xMxC = jnp.broadcast_to(seen, (BATCH, 1, QUERIES, columns))
+    placement = OneDevice(platform="gpu")
+    of = (q * SCALE, k, v, seen_Bx1xMxC, None)
+    actual = cudnn_attention.attend_seen(*of, placement, implementation="xla")
+    expected = grouped(attend_plainly, q * SCALE, k.swapaxes(2, 3), v, seen_Bx1xMxC, None)
+    np.testing.assert_allclose(*(np.float32(x) for x in (actual, expected)), atol=0.02)
 
 
 def test_what_cudnn_does_not_take():
