@@ -108,7 +108,7 @@ def test_drivers_by_age(version, flavour, status, remedy):
     ("found", "flavour", "status", "remedy"),
     [
         ((9, 0), "cu13", "ok", ""),
-        ((7, 5), "cu13", "ok", "no bfloat16 there: train with Layout.compute_dtype = 'float32'"),
+        ((7, 5), "cu13", "ok", "no bfloat16 there: runs compute in float32"),
         ((7, 0), "cu13", "wrong", "pip install 'jax[cuda12]'"),
         ((3, 5), "cu12", "wrong", "take a newer card"),
         (None, "cu13", "absent", "a driver of 510 or later says it"),

@@ -19,7 +19,6 @@ Tried = Callable[..., list[Finding]]
 # What JAX's installation guide asks of the driver, and the least compute capability of CUDA itself.
 LEAST_DRIVER = {"cu13": 580, "cu12": 525}
 LEAST_CAPABILITY = {"cu13": (7, 5), "cu12": (5, 0)}
-BFLOAT16 = (8, 0)
 FRACTION = 0.75  # of a card, that JAX takes when it starts
 LEAST_SHARED_BYTES = 2**30  # what NVIDIA advises for containers in which NCCL runs
 SHOWN = 3
@@ -88,8 +87,10 @@ def capability(cards: Sequence[Card], flavour: str, error: str = "") -> Finding:
         remedy = "pip install 'jax[cuda12]'" if flavour == "cu13" else "take a newer card"
         what = f"{found}; CUDA {flavour[2:]} needs {needed[0]}.{needed[1]}"
         return Finding("compute capability", what, "wrong", remedy)
-    if (major, minor) < BFLOAT16:
-        remedy = "no bfloat16 there: train with Layout.compute_dtype = 'float32'"
+    from tpu_npu_backends import gpu_numbers  # loads JAX
+
+    if not gpu_numbers.has_bfloat16(f"{major}.{minor}"):
+        remedy = "no bfloat16 there: runs compute in float32"
         return Finding("compute capability", found, "ok", remedy)
     return Finding("compute capability", found)
 
