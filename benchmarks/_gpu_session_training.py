@@ -32,24 +32,21 @@ def part_small(flags: argparse.Namespace) -> Iterator[dict[str, Any]]:
         best = 2 * train_step.peak_size(asked) ** 3 / min(taken.pop("peak"))
         for name, seconds in taken.items():
             middle = statistics.median(seconds)
+            row = {"who": name, "batch": batch, "dtype": dtype, "step_s": middle, "step_s_all": seconds}
+            row |= {fact: v for fact, v in facts[name].items() if fact in ("attention", "torch", "compiled")}
+            if tiny and name != "ours":
+                yield {**row, "note": "of its whole shape: no comparison"}
+                continue
             yield {
-                "who": name,
-                "batch": batch,
-                "dtype": dtype,
-                "step_s": middle,
-                "step_s_all": seconds,
+                **row,
                 "tokens_per_s": facts["ours"]["tokens"] / middle,
                 "of_best_product": facts["ours"]["flops"] / middle / best,
-                **{k: v for k, v in facts[name].items() if k in ("attention", "torch", "compiled")},
             }
-        if "hugging face" in taken:
+        if "hugging face" not in taken:
+            why = "torch and transformers are not both here"
+            yield {"who": "hugging face", "batch": batch, "skipped": why}
+        elif not tiny:
             yield {"batch": batch, "ours_beside_it": _turns.compared(taken["ours"], taken["hugging face"])}
-        else:
-            yield {
-                "who": "hugging face",
-                "batch": batch,
-                "skipped": "torch and transformers are not both here",
-            }
 
 
 def part_base(flags: argparse.Namespace) -> Iterator[dict[str, Any]]:
