@@ -36,11 +36,12 @@ class Efficiency:
       kept_in_ring: the same of a pipeline of one tower.
       working: arrays alive at once in the backward pass of a layer, for each of its two widths.
       scores: matrices of a layer's scores alive at once in its backward pass, where no kernel attends.
-      shares: whether what is alive at different times of a step shares its room: the loss, each tower's backward
-        pass. Where not, the largest of each counts.
+      shares: whether what is alive at different times of a step shares its room: the loss, each tower's
+        backward pass. Where not, the largest of each counts.
       score_traffic: bytes of memory traffic for a score, forward, where no kernel attends; 1.5 times that
         back, and once more where scores are made again.
-      piece: bytes of a layer's weights that are gathered at a time, where they are large; a product's at least.
+      piece: bytes of a layer's weights that are gathered at a time, where they are large; at least a
+        product's.
       gathered: copies of a layer's gathered weights alive at once: one in use, one on its way.
       reserve: bytes of a chip that no item explains.
     """

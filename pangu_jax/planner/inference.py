@@ -151,7 +151,7 @@ class _Sizes:
     def prediction(self) -> WritingPrediction:
         shape, chip = self.shape, self.topology.chip
         reading = self.read_bytes() / chip.hbm_bytes_per_s
-        reached = chip.peak_flops * efficiency(chip.platform, chip.sparse_cores).matmul
+        reached = chip.peak_flops * efficiency(chip).matmul
         reading = max(reading, self.flops() / reached)
         collectives = self.collectives()
         step = reading + sum(collectives.values())
