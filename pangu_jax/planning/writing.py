@@ -49,6 +49,7 @@ def plan(
     dump_hlo: str | Path | None = None,
     fixed: Mapping[str, Any] | None = None,
     compute_dtype: Literal["auto", "float32", "bfloat16"] = "auto",
+    memory_fraction: float | None = None,
 ) -> Result:
     """The `top` best layouts for a model to write with, the first `verify` of them compiled.
 
@@ -61,12 +62,14 @@ def plan(
       dump_hlo: a folder for the optimised HLO text of each compiled program.
       fixed: axes of Layout with the value they must have.
       compute_dtype: of weights and cache, as in a layout.
+      memory_fraction: as `layouts.plan` takes it.
 
     Raises:
       UserError, BackendError: what the caller can fix, in one line.
     """
-    chips = topologies.parse(topology)
+    chips = topologies.parse(topology, memory_fraction)
     verifier = Verifier(chips, dump_hlo) if verify else None
+    chips.check_dtype(compute_dtype)
     model = WritingModel(name, writer.shape(), writer.dimensions(), compute_dtype)
     search = inference.search(model, chips, max(top, verify), fixed)
     verified = []

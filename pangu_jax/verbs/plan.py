@@ -76,6 +76,7 @@ def _plan_writing(flags: argparse.Namespace) -> Result:
         dump_hlo=flags.dump_hlo,
         fixed=layouts.parse_fixed(flags.fix),
         compute_dtype=recipe.arguments("Layout").get("compute_dtype", "auto"),
+        memory_fraction=flags.memory_fraction,
     )
 
 

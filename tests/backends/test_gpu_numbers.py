@@ -67,7 +67,7 @@ def test_devices_of_a_process():
 
 
 def _compiled(function, *shapes, **options) -> str:
-    topology = topologies.parse("h100:1")
+    topology = topologies.parse("h100:1x1")
     here = jax.sharding.SingleDeviceSharding(topologies.devices(topology)[0])
     arrays = [jax.ShapeDtypeStruct(shape, dtype, sharding=here) for shape, dtype in shapes]
     with gpu_numbers.as_on("cuda"):

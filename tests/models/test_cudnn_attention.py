@@ -117,7 +117,7 @@ def test_what_it_does_not_take_is_attended_plainly_and_said_once(caplog):
 @pytest.mark.skipif(importlib.util.find_spec("jax_cuda13_plugin") is None, reason="no plugin for CUDA")
 @pytest.mark.parametrize("causal", [True, False])
 def test_compiled_for_a_gpu_no_heads_scores_are_in_memory(causal):
-    topology = topologies.parse("h100:1")
+    topology = topologies.parse("h100:1x1")
     (device,) = topologies.devices(topology)
     here = jax.sharding.SingleDeviceSharding(device)
 
