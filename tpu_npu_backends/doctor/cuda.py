@@ -13,6 +13,7 @@ from tpu_npu_backends.doctor import driver, nvidia_smi, packages
 from tpu_npu_backends.doctor.driver import Driver
 from tpu_npu_backends.doctor.findings import Finding
 from tpu_npu_backends.doctor.nvidia_smi import Card
+from tpu_npu_backends.gpu_cards import BFLOAT16_FROM
 
 Tried = Callable[..., list[Finding]]
 
@@ -87,9 +88,7 @@ def capability(cards: Sequence[Card], flavour: str, error: str = "") -> Finding:
         remedy = "pip install 'jax[cuda12]'" if flavour == "cu13" else "take a newer card"
         what = f"{found}; CUDA {flavour[2:]} needs {needed[0]}.{needed[1]}"
         return Finding("compute capability", what, "wrong", remedy)
-    from tpu_npu_backends import gpu_numbers  # loads JAX
-
-    if not gpu_numbers.has_bfloat16(f"{major}.{minor}"):
+    if (major, minor) < BFLOAT16_FROM:
         remedy = "no bfloat16 there: runs compute in float32"
         return Finding("compute capability", found, "ok", remedy)
     return Finding("compute capability", found)
