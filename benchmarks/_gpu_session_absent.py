@@ -31,7 +31,7 @@ def main() -> None:
         flops = workload.flops_per_step(BASE_BATCH)
         found[f"{topology.chip.name}, {kernel}"] = {
             "compiled_bytes": step.memory,
-            "bytes": step.bytes_per_chip,
+            "bytes": step.bytes_per_device,
             "counted_step_s": round(seconds, 5),
             "counted_mfu": round(flops / seconds / topology.chip.peak_flops, 4),
             "compile_s": step.compile_s,

@@ -11,10 +11,10 @@ from tpu_npu_backends.descriptions import BACKENDS
 from tpu_npu_backends.doctor import cuda, driver, nvidia_smi, packages
 from tpu_npu_backends.doctor.driver import Driver
 from tpu_npu_backends.doctor.findings import Finding
-from tpu_npu_backends.doctor.nvidia_smi import Card
+from tpu_npu_backends.doctor.nvidia_smi import SeenCard
 
 CUDA = BACKENDS["cuda"]
-H100 = Card("NVIDIA H100 80GB HBM3", (9, 0), (580, 95, 5), 81559, 0)
+H100 = SeenCard("NVIDIA H100 80GB HBM3", (9, 0), (580, 95, 5), 81559, 0)
 SMI = "NVIDIA H100 80GB HBM3, 9.0, 580.95.05, 81559, 0"
 # As the tool prints it: names underlined, tabs, and a legend.
 P2P = """
@@ -100,7 +100,7 @@ def test_the_driver_in_wsl(tmp_path):
 )
 def test_drivers_by_age(version, flavour, status, remedy):
     seen = Driver("a card", (), ("a card",), "")
-    row = cuda.driver_row(CUDA, seen, flavour, [Card("T4", driver=version)], root=Path("/nowhere"))
+    row = cuda.driver_row(CUDA, seen, flavour, [SeenCard("T4", driver=version)], root=Path("/nowhere"))
     assert (row.status, row.remedy) == (status, remedy)
 
 
@@ -115,7 +115,7 @@ def test_drivers_by_age(version, flavour, status, remedy):
     ],
 )
 def test_compute_capability(found, flavour, status, remedy):
-    row = cuda.capability([H100, Card("T4", found)] if found else [Card("T4")], flavour)
+    row = cuda.capability([H100, SeenCard("T4", found)] if found else [SeenCard("T4")], flavour)
     assert (row.status, row.remedy) == (status, remedy)
 
 
@@ -131,7 +131,7 @@ def test_compute_capability(found, flavour, status, remedy):
     ],
 )
 def test_preallocation(environment, used, found, remedy):
-    card = Card("H100", (9, 0), None, 81559, used)
+    card = SeenCard("H100", (9, 0), None, 81559, used)
     row = cuda.preallocation([H100, card], environment)
     assert row.found.startswith(found) and row.remedy.startswith(remedy)
     assert row.status == ("wrong" if remedy == "it is a part" else "ok")
@@ -166,7 +166,7 @@ def test_shared_memory(tmp_path, monkeypatch):
 
 def test_cards_of_drivers_that_say_less():
     said = f"{SMI}\nTesla K80, [N/A], 470.1, [Not Supported], 0\nNo devices were found\n, , , ,\n"
-    assert nvidia_smi.cards(said) == [H100, Card("Tesla K80", None, (470, 1), None, 0)]
+    assert nvidia_smi.cards(said) == [H100, SeenCard("Tesla K80", None, (470, 1), None, 0)]
 
 
 @given(st.text(st.sampled_from("GPU01 X\tOKNS\n,.9[]\x1b4m٣"), max_size=80))

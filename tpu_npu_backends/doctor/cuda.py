@@ -12,7 +12,7 @@ from tpu_npu_backends.descriptions import Description
 from tpu_npu_backends.doctor import driver, nvidia_smi, packages
 from tpu_npu_backends.doctor.driver import Driver
 from tpu_npu_backends.doctor.findings import Finding
-from tpu_npu_backends.doctor.nvidia_smi import Card
+from tpu_npu_backends.doctor.nvidia_smi import SeenCard
 from tpu_npu_backends.gpu_cards import BFLOAT16_FROM
 
 Tried = Callable[..., list[Finding]]
@@ -30,7 +30,7 @@ def findings(backend: Description, tried: Tried) -> list[Finding]:
     """Rows of what can be seen without starting JAX on a card, then the plugin."""
     seen, library, flavour = driver.look(backend), packages.plugin(backend), _flavour(backend)
     rows = [driver_row(backend, seen, flavour)]
-    cards: list[Card] = []
+    cards: list[SeenCard] = []
     if rows[0].status == "ok":
         said, error = driver.ask(nvidia_smi.CARDS)
         cards = nvidia_smi.cards("\n".join(said))
@@ -49,7 +49,7 @@ def driver_row(
     backend: Description,
     seen: Driver,
     flavour: str,
-    cards: Sequence[Card] = (),
+    cards: Sequence[SeenCard] = (),
     root: Path = Path("/dev"),
 ) -> Finding:
     """The driver as its files, its tool and its version show it; in WSL it is that of Windows."""
@@ -74,7 +74,7 @@ def driver_row(
     return Finding("driver", described)
 
 
-def capability(cards: Sequence[Card], flavour: str, error: str = "") -> Finding:
+def capability(cards: Sequence[SeenCard], flavour: str, error: str = "") -> Finding:
     """The least compute capability of the cards: whether CUDA takes them, and whether bfloat16 is there."""
     known = [card for card in cards if card.capability]
     if not known:
@@ -105,7 +105,7 @@ def library_row(name: str, stem: str, flavour: str, *, needed: bool, install: st
     return Finding(name, f"no {package}{why}", "wrong" if needed else "absent", install if needed else "")
 
 
-def preallocation(cards: Sequence[Card], environment: Mapping[str, str]) -> Finding:
+def preallocation(cards: Sequence[SeenCard], environment: Mapping[str, str]) -> Finding:
     """What JAX takes of each card when it starts, and whether it is free."""
     name = "preallocation"
     text = environment.get("XLA_CLIENT_MEM_FRACTION") or environment.get("XLA_PYTHON_CLIENT_MEM_FRACTION")

@@ -14,7 +14,7 @@ _CARD = re.compile(r"GPU[0-9]+")
 
 
 @dataclass(frozen=True)
-class Card:
+class SeenCard:
     """A card; what the tool did not say is None.
 
     Attributes:
@@ -32,7 +32,7 @@ class Card:
     used_mib: int | None = None
 
 
-def cards(said: str) -> list[Card]:
+def cards(said: str) -> list[SeenCard]:
     """Of the answer to CARDS; lines of another form are left out."""
     found = []
     for line in said.splitlines():
@@ -42,7 +42,7 @@ def cards(said: str) -> list[Card]:
         name, capability, driver, total, used = values
         capability = _numbers(capability)
         found.append(
-            Card(
+            SeenCard(
                 name,
                 (capability[0], capability[1]) if capability and len(capability) == 2 else None,
                 _numbers(driver),
