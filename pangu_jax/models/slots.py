@@ -68,8 +68,8 @@ def assign(expert_NxK: jax.Array, experts: int, block: int, multiple: int) -> Sl
 
 @jax.custom_vjp
 def spread(x_NxD: jax.Array, slots: Slots) -> jax.Array:
-    """[R, D]: each slot's row, zeros in empty ones."""
-    return _taken(x_NxD, slots.row_R)
+    """[R, D]: each slot's row. An empty one has some row: nothing is made of it, and zeros cost a pass."""
+    return x_NxD.at[slots.row_R].get(mode="clip")
 
 
 def _spread_backward(saved, d_RxD):
