@@ -6,6 +6,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 # Read when a library is loaded, so given to a process.
@@ -77,6 +78,13 @@ class Worker:
         if not line:
             raise SystemExit(f"the worker {self._name} ended: its messages are above")
         return line.strip()
+
+
+def start_together(benchmark: str, names: Sequence[str], arguments: Sequence[str]) -> dict[str, Worker]:
+    """Workers of a benchmark by name, which compile at the same time; only what they answer takes turns."""
+    with ThreadPoolExecutor() as pool:
+        started = pool.map(lambda name: Worker(benchmark, name, arguments), names)
+        return dict(zip(names, started, strict=True))
 
 
 def take_turns(

@@ -42,7 +42,7 @@ def main() -> None:
         f"{flags.recipe} on {len(devices)} x {topology.chip.name}, {layout.describe()}: one token of each of"
     )
     print(f"{flags.batch} texts, {flags.length} tokens long; compiled in {spent:.0f} CPU-seconds")
-    print(f"holds {step.bytes_per_chip / 2**30:.2f} GiB a chip of {topology.chip.hbm_bytes / 2**30:.2f}")
+    print(f"holds {step.bytes_per_device / 2**30:.2f} GiB a chip of {topology.chip.hbm_bytes / 2**30:.2f}")
     found = compiled_steps.cost(step, layout, topology, devices)
     if found is None:
         return

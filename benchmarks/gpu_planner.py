@@ -1,10 +1,10 @@
 """Train steps compiled for clusters of NVIDIA's GPUs that are not here: what was predicted beside it.
 
-No GPU is needed, and none has run this: XLA's compiler for GPUs is a pip package. Memory is the compiler's, time
-is counted from the compiled program (docs/gpu_scaling.md). What has been compiled before is read from the
-planner's cache.
+No GPU is needed, and none has run this: XLA's compiler for GPUs is a pip package. Memory is the compiler's,
+time is counted from the compiled program (docs/gpu_scaling.md). What has been compiled before is read from
+the planner's cache.
 
-    python -m benchmarks.gpu_planner                       # what is in docs/results/gpu_planner.json, as a table
+    python -m benchmarks.gpu_planner                       # docs/results/gpu_planner.json as a table
     pip install 'pangu-jax[cuda-compile]'
     python -m benchmarks.gpu_planner --compile [NAME ...]  # 10 to 45 CPU-seconds each
 """
@@ -16,13 +16,8 @@ import sys
 from benchmarks.scaling import DOCS, Case, measure
 
 RESULTS = DOCS / "results" / "gpu_planner.json"
-_BASE, _2B6, _13B, _1B, _7B = (
-    "nlp/base.gin",
-    "nlp/2b6.gin",
-    "nlp/13b.gin",
-    "openpangu/1b.gin",
-    "openpangu/7b.gin",
-)
+_BASE, _2B6, _13B = "nlp/base.gin", "nlp/2b6.gin", "nlp/13b.gin"
+_1B, _7B = "openpangu/1b.gin", "openpangu/7b.gin"
 
 
 def _case(recipe: str, topology: str, batch_size: int, attention: str, **layout: object) -> Case:
@@ -54,14 +49,15 @@ CASES = {
 def table(rows: dict[str, dict[str, object]]) -> str:
     """In Markdown, as docs/gpu_scaling.md has it."""
     lines = [
-        "| program | GPUs | batch | layout, attention | GiB predicted / compiled | step s predicted / compiled "
-        "| MFU compute-only | exposed |"
+        "| program | GPUs | batch | layout, attention | GiB predicted / compiled | "
+        "step s predicted / compiled | MFU compute-only | exposed |"
     ]
     lines.append("| --- " * 8 + "|")
     for name, r in rows.items():
         gib, step = r["predicted_gib"] / r["gib"] - 1, r["predicted_step_s"] / r["step_s"] - 1
         lines.append(
-            f"| {name} | {r['topology']} | {r['batch_size']:,} | {r['layout']}, {r['remat']}, {r['attention']} | "
+            f"| {name} | {r['topology']} | {r['batch_size']:,} | {r['layout']}, {r['remat']}, "
+            f"{r['attention']} | "
             f"{r['predicted_gib']:.1f} / {r['gib']:.1f} ({gib:+.0%}) | "
             f"{r['predicted_step_s']:.3f} / {r['step_s']:.3f} ({step:+.0%}) | "
             f"{100 * r['mfu_compute']:.1f}% | {100 * r['mfu']:.1f}% |"

@@ -61,6 +61,7 @@ def measure(case: Case) -> dict[str, object]:
     from pangu_jax import recipes
     from pangu_jax.parallel.layout import Layout
     from pangu_jax.planner import predictions
+    from pangu_jax.planning.compiled_steps import compile_step
     from pangu_jax.planning.verifying import Verifier
     from pangu_jax.recipes.functions import TRAIN
     from pangu_jax.training.optimizers import state_bytes
@@ -72,25 +73,29 @@ def measure(case: Case) -> dict[str, object]:
     bound = gin.get_bindings("train")
     workload, optimizer, layout = bound["workload"], bound["optimizer"], Layout()
     topology = topologies.parse(case.topology)
-    layout = layout.on(topology.chips)
+    layout = layout.on(topology.device_count)
     model = predictions.describe(workload, case.batch_size, state_bytes(optimizer, workload), "auto")
     expected = predictions.predict(model, topology, layout)
-    (found,) = Verifier(topology).verify([expected], workload, optimizer, case.batch_size)
-    if found.error:
+    verifier = Verifier(topology)
+    parts = (workload, optimizer, layout, case.batch_size, topology, verifier.devices)
+    (found,) = verifier.verify(
+        [expected], lambda _: compile_step(*parts), workload.flops_per_step(case.batch_size)
+    )
+    told = found.facts
+    if told is None:
         raise SystemExit(f"{case}: {found.error}")
-    least = model.flops / topology.chips / topology.chip.peak_flops
     return {
         "chips": topology.chips,
         "topology": topology.name,
         "batch_size": case.batch_size,
         "layout": layout.describe(),
         "schedule": layout.schedule,
-        "gib": found.bytes_per_chip / 2**30,
-        "compile_s": found.compile_s,
-        "step_s": found.step_s,
-        "mfu_compute": least / found.compute_s,
-        "mfu": least / found.step_s,
-        "predicted_gib": expected.bytes_per_chip / 2**30,
+        "gib": told["memory_bytes_per_device"]["total"] / 2**30,
+        "compile_s": told["compile_s"],
+        "step_s": told["seconds"]["step"],
+        "mfu_compute": told["mfu"]["compute_only"],
+        "mfu": told["mfu"]["exposed"],
+        "predicted_gib": expected.bytes_per_device / 2**30,
         "predicted_step_s": expected.step_s,
     }
 

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Trains on the nodes of a Slurm job: sbatch launch/slurm.sh --gin_file nlp/13b.gin --run_dir /shared/runs/13b
-# One process per node, which uses all of the node's chips. Never run on a Slurm cluster; see docs/clusters.md.
+# One process per node, which uses all of the node's chips; one for each of 8 GPUs: sbatch --ntasks-per-node=8 launch/slurm.sh
+# Never run on a Slurm cluster; see docs/clusters.md.
 #SBATCH --job-name=pangu
 #SBATCH --nodes=4
 #SBATCH --ntasks-per-node=1
@@ -18,6 +19,11 @@ RESTARTS=${RESTARTS:-10}
 # All lines are read: a reader that left after the first would end scontrol, and with pipefail this script.
 first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)
 export PANGU_COORDINATOR="$first:$((20000 + SLURM_JOB_ID % 10000))"
+
+# Several tasks on a node: each takes the GPU of its own number there.
+if [ "${SLURM_NTASKS_PER_NODE:-1}" -gt 1 ]; then
+    export PANGU_LOCAL_DEVICES=one
+fi
 
 status=0
 srun --kill-on-bad-exit=1 pangu train "$@" || status=$?

@@ -24,7 +24,13 @@ def topology(devices: Sequence[jax.Device]) -> Topology:
     if first.platform == "tpu" and first.device_kind in CHIP_OF_KIND:
         chip = CHIPS[CHIP_OF_KIND[first.device_kind]]
         sides = [1 + max(line) - min(line) for line in zip(*(d.coords for d in devices), strict=True)]
-        return parse(f"{chip.name}:{'x'.join(map(str, sides[: chip.torus_dims]))}")
+        found = parse(f"{chip.name}:{'x'.join(map(str, sides[: chip.torus_dims]))}")
+        if chip.devices > 1 and found.device_count != len(devices):
+            raise BackendError(
+                f"no layout can be planned for {len(devices)} devices of {found.describe()}: take all of its "
+                f"{found.device_count}, or give train.layout = @Layout() with the sizes of its axes"
+            )
+        return found
     # To the letter: "NVIDIA GH200 480GB" is no H200, and an A100 of 40 GB none of 80.
     if first.platform in ("gpu", "cuda") and first.device_kind in CARD_OF_KIND:
         return _of_gpus(devices)

@@ -23,26 +23,25 @@ def compile_for(
 ) -> jax.stages.Compiled:
     """The compiled program of a step that was lowered for the devices of a topology.
 
-    `.as_text()` is for pangu_jax.planner.cost; `.memory_analysis()` gives bytes per chip. It runs only where
-    the devices are real. BackendError in one line where it does not fit a chip's memory.
+    `.as_text()` is for pangu_jax.planner.cost; `.memory_analysis()` gives bytes per device. It runs only
+    where the devices are real. BackendError in one line where it does not fit a device's memory.
 
     Args:
       topology: gives the compiler options.
       lowered: `jax.jit(step).lower(...)`, its inputs sharded over `topologies.devices(topology)`.
       options: XLA options on top of the table's.
     """
-    chosen: dict[str, Any] = {
-        **compiler_options(topology),
-        **options,
-    }  # JAX's types know no numbers; XLA does
+    told: dict[str, Any] = {**compiler_options(topology), **options}  # JAX's type leaves out numbers
     with warnings.catch_warnings():
         # A program for a chip that is not there goes into JAX's compilation cache and cannot be read back:
         # it warns and compiles.
         warnings.filterwarnings("ignore", message="Error reading persistent compilation cache entry")
         try:
-            return lowered.compile(compiler_options=chosen)
+            return lowered.compile(compiler_options=told)
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
             said = str(error).splitlines()[0].removeprefix("RESOURCE_EXHAUSTED: ")
-            raise BackendError(f"the step does not fit a chip of {topology.name}: {said}") from None
+            raise BackendError(
+                f"the step does not fit a {topology.chip.unit} of {topology.name}: {said}"
+            ) from None

@@ -3,13 +3,17 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from tpu_npu_backends import cpu, tpu
+from tpu_npu_backends import cpu, gpu_options, tpu
 
 # An Atlas 800T A2 server, which platform npu simulates.
 SIMULATED_DEVICES = 8
 
 
-def _no_options(device_kind: str) -> dict[str, str | bool | int]:
+# XLA for GPU refuses "true" where it means True; libtpu takes text alone.
+CompilerOptions = Mapping[str, str | bool | int]
+
+
+def _no_options(device_kind: str) -> CompilerOptions:
     return {}
 
 
@@ -53,7 +57,7 @@ class Description:
     virtual: bool = False
     count: int | None = None
     donates: bool = True
-    compiler_options: Callable[[str], dict[str, str | bool | int]] = _no_options
+    compiler_options: Callable[[str], CompilerOptions] = _no_options
     chip_of_kind: Mapping[str, str] = field(default_factory=dict)
     node: int | None = None
 
@@ -96,6 +100,7 @@ _CUDA = Description(
     install="pip install 'pangu-jax[cuda]'",
     bring_device="install NVIDIA's driver; in a container, pass its devices in (--gpus all)",
     attention={"bfloat16": "cuDNN"},
+    compiler_options=lambda device_kind: gpu_options.COMPILER_OPTIONS,
     node=8,
 )
 

@@ -14,6 +14,7 @@ import jax
 import jaxlib
 from jax.experimental import topologies
 
+from tpu_npu_backends import gpu_options
 from tpu_npu_backends.errors import BackendError
 from tpu_npu_backends.gpu_cards import CARDS
 
@@ -24,8 +25,7 @@ COMPILER_OPTIONS: dict[str, str | bool | int] = {
     # Without a chip nothing can be tuned, and every product would be a Triton kernel with a tile of 16 x 8.
     # The large ones of a step go to cuBLASLt on the chip too.
     "xla_gpu_enable_triton_gemm": False,
-    # Orders the program so that what a collective waits for lies between its start and its done.
-    "xla_gpu_enable_latency_hiding_scheduler": True,
+    **gpu_options.COMPILER_OPTIONS,
 }
 
 # Compute capabilities of which the compiler has tables of products and collectives: it writes what it expects
@@ -64,6 +64,14 @@ def plugin() -> tuple[str, str] | None:
     return None
 
 
+def mismatch() -> str | None:
+    """What is wrong with the plugin's version: JAX takes none but of jaxlib's own. None where nothing is."""
+    package, version = plugin() or ("", "")
+    if not package or _numbers(version) == _numbers(jaxlib.__version__):
+        return None
+    return f"{package} {version} does not go with jaxlib {jaxlib.__version__}"
+
+
 def devices(name: str, card: str, shape: tuple[int, int]) -> list[Any]:
     """Devices of nodes that are not there, to compile for; BackendError where the plugin is not.
 
@@ -75,11 +83,9 @@ def devices(name: str, card: str, shape: tuple[int, int]) -> list[Any]:
     found = plugin()
     if found is None:
         raise BackendError(f"compiling for {name} needs a plugin: {INSTALL} (no GPU is needed)")
-    package, version = found
-    if _numbers(version) != _numbers(jaxlib.__version__):
+    if why := mismatch():
         raise BackendError(
-            f"compiling for {name}: {package} {version} does not go with jaxlib {jaxlib.__version__}; take "
-            f"this JAX's: {INSTALL} 'jax=={jax.__version__}'"
+            f"compiling for {name}: {why}; take this JAX's: {INSTALL} 'jax=={jax.__version__}'"
         )
     nodes, cards = shape
     try:
@@ -90,8 +96,8 @@ def devices(name: str, card: str, shape: tuple[int, int]) -> list[Any]:
         said = str(error).splitlines()[0]
         if "not implemented for" in said:  # the plugin did not register: it wants a driver, or failed to load
             raise BackendError(
-                f"compiling for {name}: {package} did not load; set JAX_PLATFORMS=cpu, which is for machines "
-                "without a GPU"
+                f"compiling for {name}: {found[0]} did not load; set JAX_PLATFORMS=cpu: that is for "
+                "machines without a GPU"
             ) from None
         raise BackendError(f"the plugin refuses {name}: {said}") from None
     return list(described.devices)

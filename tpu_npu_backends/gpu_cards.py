@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from tpu_npu_backends.errors import BackendError
 
-BFLOAT16_FROM = (8, 0)  # the compute capability of the first cards that have it
+# Compute capability of the first cards that have it, Ampere: on V100 (7.0) and T4 (7.5) products are slow.
+BFLOAT16_FROM = (8, 0)
 
 _PCIE_3, _PCIE_4, _PCIE_5 = 16e9, 32e9, 64e9  # bytes/s one way over 16 lanes
 _AMPERE = {"shared_memory": 167_936, "threads_per_core": 2048, "capability": (8, 0), "l2_bytes": 41_943_040}

@@ -23,7 +23,8 @@ def matmul_peak(device: jax.Device, dtype: str, size: int | None = None, repeats
     known = BACKENDS.get(device.platform)
     size = size or (1536 if known and known.virtual else 8192)
     with jax.default_device(device):
-        a = jnp.ones((size, size), dtype)
+        # Random numbers, as a step has: ones draw less power, and an H200 was 13% faster with them.
+        a = jax.random.normal(jax.random.key(0), (size, size), jnp.float32).astype(dtype)
         product = jax.jit(jnp.dot)
         product(a, a).block_until_ready()
         best = min(_seconds(product, a) for _ in range(repeats))

@@ -5,7 +5,7 @@ How many there are and which it is come from PANGU_PROCESSES and PANGU_PROCESS, 
 MPI's, Slurm, Kubernetes (the index only). PANGU_COORDINATOR=auto leaves all three to JAX, which asks the
 metadata of TPU pods. Unset, there is one process, and a launcher that started several is refused, unless
 PANGU_PROCESSES=1 says that each is a run by itself. PANGU_CONNECT_SECONDS (300) is how long the others are
-awaited.
+awaited. PANGU_LOCAL_DEVICES says which of its node's GPUs a process has (`local_devices.py`).
 """
 
 import atexit
@@ -19,7 +19,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from tpu_npu_backends import launchers, proxies, roll_call
+from tpu_npu_backends import launchers, local_devices, proxies, roll_call
 from tpu_npu_backends.errors import BackendError
 from tpu_npu_backends.roll_call import ProcessPlacement, Watch
 
@@ -80,14 +80,15 @@ def join_processes(
     Raises:
       BackendError: the others cannot be reached, or do not agree.
     """
-    found = place(environment)
+    found, own = place(environment), local_devices.chosen(environment)
     if found is None or (isinstance(found, ProcessPlacement) and found.count == 1):
+        local_devices.leave_the_others(own)
         yield
         return
     seconds = _seconds(environment)
     watch = Watch(found, roll_call.answer(found, seconds)) if isinstance(found, ProcessPlacement) else None
     _pass_proxies_by(found, environment)
-    leave = _initialize(found, seconds)
+    leave = _initialize(found, seconds, own)
     try:
         yield
     except (BackendError, *mistakes):
@@ -170,7 +171,7 @@ def _pass_proxies_by(found: ProcessPlacement | str, environment: Mapping[str, st
         jax.config.update("jax_check_proxy_envs", False)
 
 
-def _initialize(found: ProcessPlacement | str, seconds: float) -> _Leave:
+def _initialize(found: ProcessPlacement | str, seconds: float, own: list[int] | None) -> _Leave:
     import jax
 
     leave = _Leave()
@@ -178,7 +179,7 @@ def _initialize(found: ProcessPlacement | str, seconds: float) -> _Leave:
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     # The loop has its own signals, and this one complains when process 0 is gone.
     jax.config.update("jax_enable_preemption_service", False)
-    options: dict[str, Any] = {"initialization_timeout": int(seconds)}
+    options: dict[str, Any] = {"initialization_timeout": int(seconds), "local_device_ids": own}
     if isinstance(found, ProcessPlacement):
         options |= {
             "coordinator_address": _address(found.host, found.port),

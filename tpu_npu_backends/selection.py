@@ -1,20 +1,23 @@
 """Choosing the devices of a run by name, before JAX has looked for any."""
 
+import logging
 import os
 import re
 from dataclasses import dataclass, field
 
 import jax
 
-from tpu_npu_backends import cpu, gpu_cards
+from tpu_npu_backends import cpu, gpu, gpu_numbers, plugin_complaints
 from tpu_npu_backends.ascend import modes
 from tpu_npu_backends.ascend.plugin import library
 from tpu_npu_backends.cpu_kernels import library as library_of_cpu
-from tpu_npu_backends.descriptions import BACKENDS, SIMULATED_DEVICES
+from tpu_npu_backends.descriptions import BACKENDS, SIMULATED_DEVICES, CompilerOptions
 from tpu_npu_backends.errors import BackendError
 
 _NAME = re.compile(r"(?P<platform>auto|tpu|cuda|npu|cpu)(?::(?P<count>[1-9][0-9]*))?")
 _COUNTED = ("cpu", "npu")
+log = logging.getLogger(__name__)
+
 _DEVICES = "PANGU_ASCEND_DEVICES"  # read by the plugin for npu when it starts
 
 
@@ -25,7 +28,9 @@ class Backend:
     Attributes:
       platform: "cpu", "tpu", "cuda" or "npu".
       devices: the devices to use, of one platform.
-      compute_dtype: what "auto" means here: float32 on CPU and where it simulates, bfloat16 on accelerators.
+      compute_dtype: what "auto" means here: float32 on CPU, where it simulates and on cards without
+        bfloat16, bfloat16 on other accelerators.
+      capability: of GPUs, such as "9.0"; "" of others.
       virtual: whether the devices are threads of one machine and share its speed.
       compiler_options: XLA options for jit, each with its reason in the backend's own module.
       native: whether the CPU's kernels (`cpu_kernels`) are there to be called: on one CPU device, if built.
@@ -34,22 +39,15 @@ class Backend:
     platform: str
     devices: tuple[jax.Device, ...]
     compute_dtype: str
+    capability: str = ""
     virtual: bool = False
-    compiler_options: dict[str, str | bool | int] = field(default_factory=dict)
+    compiler_options: CompilerOptions = field(default_factory=dict)
     native: bool = False
 
     def describe(self) -> str:
         """Such as `8 x cpu`, `4 x TPU v5 lite` or `8 x Ascend910B1, simulated`."""
         simulated = ", simulated" if self.virtual and self.platform != "cpu" else ""
         return f"{len(self.devices)} x {self.devices[0].device_kind}{simulated}"
-
-    def check_dtype(self, dtype: str) -> None:
-        """BackendError where these devices do not compute in it: bfloat16 on cards before Ampere."""
-        first = self.devices[0]
-        capability = getattr(first, "compute_capability", None) if self.platform == "cuda" else None
-        if capability and dtype == "bfloat16":
-            major, _, minor = str(capability).partition(".")
-            gpu_cards.require_bfloat16(first.device_kind, (int(major), int(minor or 0)))
 
 
 def check_name(name: str) -> str:
@@ -86,7 +84,7 @@ def select(name: str = "auto") -> Backend:
     if platform == "cpu" and count:
         _make_virtual_devices(count)
     try:
-        devices = jax.devices() if platform == "auto" else jax.devices(platform)
+        devices = jax.devices() if platform == "auto" else _devices_of(platform)
     except (RuntimeError, AssertionError) as error:  # the latter where JAX_PLATFORMS leaves it no platform
         said = str(error).partition("\n")[0] or "JAX finds no plugin for it"
         raise BackendError(_why_not(name, platform, said)) from None
@@ -96,13 +94,21 @@ def select(name: str = "auto") -> Backend:
         devices = devices[:1]
     platform = devices[0].platform
     platform = "cuda" if platform == "gpu" else platform
-    description = BACKENDS[platform]
+    description, kind = BACKENDS[platform], devices[0].device_kind
+    capability, compute_dtype = "", description.compute_dtype
+    if platform == "cuda":
+        gpu_numbers.keep_float32()
+        capability = str(getattr(devices[0], "compute_capability", ""))
+        if not gpu_numbers.has_bfloat16(capability):
+            compute_dtype = "float32"
+            log.warning("%s (compute capability %s) has no bfloat16: float32", kind, capability)
     return Backend(
         platform=platform,
         devices=tuple(devices),
-        compute_dtype=description.compute_dtype,
+        compute_dtype=compute_dtype,
+        capability=capability,
         virtual=description.virtual,
-        compiler_options=description.compiler_options(devices[0].device_kind),
+        compiler_options=description.compiler_options(kind),
         native=platform == "cpu" and len(devices) == 1 and library_of_cpu.register(),
     )
 
@@ -115,6 +121,18 @@ def _parse(name: str) -> tuple[str, int | None]:
             f"no backend {name!r}: it is one of auto, cpu, cpu:N (N virtual devices), tpu, cuda, npu, npu:N"
         )
     return match["platform"], int(match["count"]) if match["count"] else None
+
+
+def _devices_of(platform: str) -> list[jax.Device]:
+    """RuntimeError with what the plugin complained of, where it did."""
+    with plugin_complaints.kept() as complaints:
+        try:
+            return jax.devices(platform)
+        except (RuntimeError, AssertionError):
+            mismatch = gpu.mismatch() if platform == "cuda" else None
+            if why := mismatch or next(iter(complaints), None):
+                raise RuntimeError(why) from None
+            raise
 
 
 def _why_not(name: str, platform: str, reason: str) -> str:

@@ -18,14 +18,17 @@ import jax
 from jax.experimental import topologies
 
 from tpu_npu_backends import gpu, gpu_clusters
-from tpu_npu_backends.chips import CHIPS, NODE_LINK_BYTES_PER_S, Chip
+from tpu_npu_backends.chips import CHIPS, NODE_LINK_BYTES_PER_S, OTHER_NAMES, Chip
 from tpu_npu_backends.errors import BackendError
-from tpu_npu_backends.gpu_cards import CARDS
+from tpu_npu_backends.gpu_cards import CARDS, require_bfloat16
 
 _NAME = re.compile(r"(?P<chip>[a-z0-9-]+):(?P<shape>[0-9]+(x[0-9]+)*)")
 
-# Largest slices: a v4 pod, the largest v5p job that can be scheduled, a v5e and a v6e pod (Google Cloud).
-_LARGEST = {"v4": (16, 16, 16), "v5p": (16, 16, 24), "v5e": (16, 16), "v6e": (16, 16)}
+# Largest slices: a v4 pod, the largest v5p job that can be scheduled, a v5e and a v6e pod (Google Cloud), and
+# the 9,216 chips of a tpu7x pod as the cuboid nearest to a cube.
+_LARGEST = {
+    "v4": (16, 16, 16), "v5p": (16, 16, 24), "v5e": (16, 16), "v6e": (16, 16), "tpu7x": (16, 24, 24),
+}  # fmt: skip
 _HOST = (2, 2, 1)  # chips of a host; also v5e and v6e, whose larger hosts hold two of these
 CHIPS_A_NODE = 8
 _MOST_ANALYTIC = 2**17
@@ -35,12 +38,15 @@ _MOST_ANALYTIC = 2**17
 class Torus:
     """Neighbours in each dimension are linked, two links per dimension where it closes to a ring.
 
+    Dimensions are those of `Topology.grid`: the devices of a chip are the first where it has several.
+
     Attributes:
-      link_bytes_per_s: one link, one way.
-      wraps: for each dimension whether its last chip is linked to its first.
+      link_bytes_per_s: for each dimension one link, one way, a device's share: those of a chip use its links
+        at once.
+      wraps: for each dimension whether its last device is linked to its first.
     """
 
-    link_bytes_per_s: float
+    link_bytes_per_s: tuple[float, ...]
     wraps: tuple[bool, ...]
 
 
@@ -63,7 +69,7 @@ class Nodes:
 
 @dataclass(frozen=True)
 class Topology:
-    """A cluster of equal chips.
+    """A cluster of equal chips. What programs are made for and run on are its devices.
 
     Attributes:
       name: canonical name, which `parse` reads: "v5p:8x8x8".
@@ -88,13 +94,33 @@ class Topology:
 
     @property
     def chips(self) -> int:
-        """Number of chips; also of devices, since a chip is one device."""
+        """Number of chips."""
         return math.prod(self.shape)
 
+    @property
+    def device_count(self) -> int:
+        """Number of devices, as JAX counts them."""
+        return self.chips * self.chip.devices
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Devices in each dimension: those of a chip, where it has several, then `shape`.
+
+        Ids of devices count along it, the first dimension fastest, as libtpu gives them.
+        """
+        return (self.chip.devices, *self.shape) if self.chip.devices > 1 else self.shape
+
+    def check_dtype(self, dtype: str) -> None:
+        """BackendError for bfloat16, which is also what "auto" means on chips, where a card has none."""
+        if self.chip.name in CARDS and dtype != "float32":
+            require_bfloat16(self.chip.name, CARDS[self.chip.name].capability)
+
     def describe(self) -> str:
-        """Such as `512 x v5p as 8x8x8`, `16 x h100, 2 x 8` or `8 x ascend910, 8 per node (analytic only)`."""
+        """Such as `4 x tpu7x as 2x2x1 (8 devices)`, `16 x h100, 2 x 8` or `8 x ascend910, 8 per node
+        (analytic only)`."""
         if isinstance(self.links, Torus):
-            return f"{self.chips} x {self.chip.name} as {'x'.join(map(str, self.shape))}"
+            devices = f" ({self.device_count} devices)" if self.chip.devices > 1 else ""
+            return f"{self.chips} x {self.chip.name} as {'x'.join(map(str, self.shape))}{devices}"
         if self.chip.platform == "cuda":
             hosts, size = self.links.hosts, self.links.size
             wide = f", NVLink over {size}" if size > self.chips // hosts else ""
@@ -114,7 +140,8 @@ def parse(text: str, memory_fraction: float | None = None) -> Topology:
     if before in CARDS:
         return _of_gpus(text, match["shape"] if match else "", memory_fraction)
     if not match or match["chip"] not in CHIPS:
-        near = difflib.get_close_matches(before.lower(), CHIPS, n=1, cutoff=0.4)
+        called = OTHER_NAMES.get(before.lower())
+        near = [called] if called else difflib.get_close_matches(before.lower(), CHIPS, n=1, cutoff=0.4)
         meant = f"; did you mean {near[0]!r}?" if near and before not in CHIPS else ""
         raise BackendError(
             f"no topology {text!r}{meant}; it is CHIP:SHAPE, such as v5p:8x8x8, v6e:16x16, h100:2x8 (nodes x "
@@ -128,7 +155,7 @@ def parse(text: str, memory_fraction: float | None = None) -> Topology:
     name = f"{chip.name}:{'x'.join(map(str, shape))}"
     if chip.torus_dims:
         _check_slice(text, chip, shape)
-        return Topology(name, chip, shape, False, Torus(chip.link_bytes_per_s, _wraps(chip, shape)))
+        return Topology(name, chip, shape, False, _torus(chip, shape))
     _check_cluster(text, chip, shape)
     if chip.platform == "cpu":
         return Topology(name, chip, shape, False, Nodes(shape[0], *(chip.link_bytes_per_s,) * 2))
@@ -179,7 +206,7 @@ def devices(topology: Topology) -> list[jax.Device]:
             f"compiling for {topology.name} needs libtpu: pip install 'pangu-jax[tpu]' (no TPU is needed)"
         )
     _prepare_libtpu()
-    # Both cores of a v4 chip as one device, as on every larger chip; a host of one chip for a slice of one.
+    # Both cores of a v4 chip as one device, as on v5p; a host of one chip for a slice of one.
     config: dict[str, Any] = {"chip_config_name": "megacore"} if topology.chip.name == "v4" else {}
     if topology.chips == 1:
         config["chips_per_host_bounds"] = (1, 1, 1)
@@ -233,6 +260,14 @@ def _nearby(chip: Chip, chips: int) -> list[str]:
     ]
     shapes.sort(key=lambda shape: abs(math.log(math.prod(shape) / max(chips, 1))))
     return [f"{chip.name}:{'x'.join(map(str, shape))}" for shape in shapes[:3]]
+
+
+def _torus(chip: Chip, shape: tuple[int, ...]) -> Torus:
+    """The links of a slice, those inside of its chips first where they have several devices."""
+    rates, wraps = (chip.link_bytes_per_s / chip.devices,) * len(shape), _wraps(chip, shape)
+    if chip.devices == 1:
+        return Torus(rates, wraps)
+    return Torus((chip.inside_bytes_per_s, *rates), (False, *wraps))
 
 
 def _wraps(chip: Chip, shape: tuple[int, ...]) -> tuple[bool, ...]:

@@ -16,12 +16,15 @@ from pangu_jax.models.placement import LogicalAxes, Placement
 
 WIDEST = 128  # of a head; Hopper takes 256, which a program for an absent chip cannot be known to be for
 MULTIPLE = 8
+QUERIES = ("batch", "heads", None, "kv")  # of a window that is whole, and keys of as many heads
 KEYS = ("batch", "kv_heads", None, "kv")
 SEGMENTS = ("batch", None)
 
 
-def refusal(q_BxHxTxK: jax.Array, k_BxGxSxK: jax.Array, v_BxGxSxV: jax.Array) -> str | None:
-    """Why cuDNN does not take these, or None."""
+def refusal(
+    q_BxHxTxK: jax.Array, k_BxGxSxK: jax.Array, v_BxGxSxV: jax.Array, *, trains: bool = True
+) -> str | None:
+    """Why cuDNN does not take these, or None. Its backward pass, where it `trains`, takes less."""
     width, values = q_BxHxTxK.shape[-1], v_BxGxSxV.shape[-1]
     if q_BxHxTxK.dtype != jnp.bfloat16:
         return f"{q_BxHxTxK.dtype.name}, and cuDNN takes bfloat16"
@@ -29,7 +32,7 @@ def refusal(q_BxHxTxK: jax.Array, k_BxGxSxK: jax.Array, v_BxGxSxV: jax.Array) ->
         return f"keys of {width} and values of {values}, and cuDNN takes equal ones"
     if width > WIDEST or width % MULTIPLE:
         return f"heads of {width}, and cuDNN takes multiples of {MULTIPLE} up to {WIDEST}"
-    if q_BxHxTxK.shape[2] % 2 or k_BxGxSxK.shape[2] % 2:
+    if trains and (q_BxHxTxK.shape[2] % 2 or k_BxGxSxK.shape[2] % 2):
         return f"{q_BxHxTxK.shape[2]} queries and {k_BxGxSxK.shape[2]} keys, and cuDNN takes even numbers"
     return None
 
@@ -61,7 +64,7 @@ def attend(
       implementation: "xla" is the reference, for any device.
     """
     arrays = [q_BxHxTxK, k_BxGxSxK, v_BxGxSxK, mask.query_segments_BxT, mask.key_segments_BxS]
-    keys = ("batch", "heads", None, "kv") if k_BxGxSxK.shape[1] == q_BxHxTxK.shape[1] else KEYS
+    keys = _axes_of_keys(q_BxHxTxK, k_BxGxSxK)
     axes: list[LogicalAxes] = [HEADS, keys, keys, ("batch", "length"), SEGMENTS]
     there = []
     for name, array, its_axes in (
@@ -81,31 +84,51 @@ def attend(
         causal = index_T is not None and queries == key_segments_BxS.shape[1] == all_keys
         seen = AttentionMask(query_segments_BxT, key_segments_BxS, None if causal else index_T).as_array()
         seen, bias = over_prefix(all_keys, seen, given.get("bias"))
-        attended = _attention(
-            q.transpose(0, 2, 1, 3),
-            k.transpose(0, 2, 1, 3),
-            v.transpose(0, 2, 1, 3),
-            None if bias is None else bias[None].astype(q.dtype),
-            seen,
-            scale=scale,
-            causal=causal,
-            implementation=implementation,
-        )
-        return attended.transpose(0, 2, 1, 3)
+        return _attention(q, k, v, bias, seen, scale, causal, implementation)
 
     return placement.locally(local, tuple(arrays), tuple(axes), HEADS)
 
 
-def _attention(q, k, v, bias, mask, *, scale: float, causal: bool, implementation) -> jax.Array:
-    """Of [B, T, H, K], by JAX's public call."""
+def attend_seen(
+    q_BxHxMxK: jax.Array,
+    k_BxGxCxK: jax.Array,
+    v_BxGxCxK: jax.Array,
+    seen_Bx1xMxC: jax.Array,
+    bias_HxMxC: jax.Array | None,
+    placement: Placement,
+    *,
+    implementation: Literal["cudnn", "xla"] = "cudnn",
+) -> jax.Array:
+    """softmax(q k^T + bias, where seen) v, [B, H, M, K], of many tokens that meet a cache; q is scaled."""
+    keys = _axes_of_keys(q_BxHxMxK, k_BxGxCxK)
+    seen = jnp.broadcast_to(seen_Bx1xMxC, (*seen_Bx1xMxC.shape[:2], q_BxHxMxK.shape[2], k_BxGxCxK.shape[2]))
+    arrays, axes = (q_BxHxMxK, k_BxGxCxK, v_BxGxCxK, seen), (QUERIES, keys, keys, ("batch", None, None, None))
+    if bias_HxMxC is not None:
+        arrays, axes = (*arrays, bias_HxMxC), (*axes, ("heads", None, None))
+
+    def local(q, k, v, seen, bias=None) -> jax.Array:
+        return _attention(q, k, v, bias, seen, 1.0, False, implementation)
+
+    return placement.locally(local, arrays, axes, QUERIES)
+
+
+def _axes_of_keys(q_BxHxTxK: jax.Array, k_BxGxSxK: jax.Array) -> LogicalAxes:
+    return QUERIES if k_BxGxSxK.shape[1] == q_BxHxTxK.shape[1] else KEYS
+
+
+def _attention(q, k, v, bias_HxTxS, mask, scale: float, causal: bool, implementation) -> jax.Array:
+    """Of queries [B, H, T, K] and the others on one device, by JAX's public call."""
+    q, k, v = (x.transpose(0, 2, 1, 3) for x in (q, k, v))
+    bias = None if bias_HxTxS is None else bias_HxTxS[None].astype(q.dtype)
     try:
-        return jax.nn.dot_product_attention(
+        attended = jax.nn.dot_product_attention(
             q, k, v, bias, mask, scale=scale, is_causal=causal, implementation=implementation
         )
     except RuntimeError as error:
         if "cuDNN" not in str(error) or jax.default_backend() == "gpu":
             raise
-        return _without_the_library(q, k, v, bias, mask, scale, causal)
+        attended = _without_the_library(q, k, v, bias, mask, scale, causal)
+    return attended.transpose(0, 2, 1, 3)
 
 
 def _without_the_library(q, k, v, bias, mask, scale: float, causal: bool) -> jax.Array:

@@ -199,15 +199,15 @@ def _own_experts(
     most = config.most_at(here)
     visits = x_NxD.shape[0] * config.active
     lie = grouped_products.groups_for(form, visits, config.experts, placement.platform)
-    assigned = slots.assign(expert_NxK - first, here, most, lie.block, lie.rows)
+    expert_NxM, weight_NxM = slots.of_here(expert_NxK - first, weight_NxK, here, most)
+    assigned = slots.assign(expert_NxM, here, lie.block, lie.rows)
 
-    def times(x: jax.Array, name: str) -> jax.Array:
-        return grouped_products.product(x, weights[name], assigned.sizes_E, name == "down", lie)
-
-    row_RxD = slots.spread(x_NxD, assigned)
-    hidden_RxF = checkpoint_name(times(row_RxD, "up"), "up")
-    hidden_RxF *= ACTIVATIONS[activation](checkpoint_name(times(row_RxD, "gate"), "up"))
-    return slots.collect(times(hidden_RxF, "down"), weight_NxK, assigned).reshape(x_BxTxD.shape)
+    row_RxD, sizes_E = slots.spread(x_NxD, assigned), assigned.sizes_E
+    wide = grouped_products.two_products(row_RxD, weights["up"], weights["gate"], sizes_E, lie)
+    up_RxF, gate_RxF = (checkpoint_name(one, "up") for one in wide)
+    hidden_RxF = up_RxF * ACTIVATIONS[activation](gate_RxF)
+    y_RxD = grouped_products.product(hidden_RxF, weights["down"], sizes_E, True, lie)
+    return slots.collect(y_RxD, weight_NxM, assigned).reshape(x_BxTxD.shape)
 
 
 def _statistics(

@@ -94,6 +94,39 @@ product.defvjp(
 )
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(4,))
+def two_products(
+    x_RxK: jax.Array, first: jax.Array, second: jax.Array, sizes_E: jax.Array, lie: Groups
+) -> tuple[jax.Array, jax.Array]:
+    """[R, N] twice: each row times its group's weight in both stacks [E, K, N], as `product`."""
+    return product(x_RxK, first, sizes_E, False, lie), product(x_RxK, second, sizes_E, False, lie)
+
+
+def _two_backward(lie: Groups, saved, dy: tuple[jax.Array, jax.Array]):
+    x_RxK, first, second, sizes_E = saved
+    if lie.form == "megablox":
+        # No compiler adds to what a kernel gives: two kernels' sum would be a pass over all rows of its own.
+        both = (jnp.concatenate(pair, axis=-1) for pair in (dy, (first, second)))
+        dx_RxK = product(*both, sizes_E, True, lie)
+    else:
+        each = (product(one, w, sizes_E, True, lie) for one, w in zip(dy, (first, second), strict=True))
+        dx_RxK = sum(each)
+    dw = (
+        weight_gradient(x_RxK, one, sizes_E, lie).astype(w.dtype)
+        for one, w in zip(dy, (first, second), strict=True)
+    )
+    return dx_RxK, *dw, None
+
+
+two_products.defvjp(
+    lambda x, first, second, sizes, lie: (
+        two_products(x, first, second, sizes, lie),
+        (x, first, second, sizes),
+    ),
+    _two_backward,
+)
+
+
 def weight_gradient(x_RxK: jax.Array, y_RxN: jax.Array, sizes_E: jax.Array, lie: Groups) -> jax.Array:
     """[E, K, N]: of each group, the transpose of its rows of x times its rows of y."""
     if lie.form == "native":

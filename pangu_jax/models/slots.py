@@ -26,18 +26,31 @@ class Slots(NamedTuple):
     sizes_E: jax.Array
 
 
-def assign(expert_NxK: jax.Array, experts: int, most: int, block: int, multiple: int) -> Slots:
+def of_here(
+    expert_NxK: jax.Array, weight_NxK: jax.Array, experts: int, most: int
+) -> tuple[jax.Array, jax.Array]:
+    """[N, most] each: of every row the pairs whose expert is one of 0 ... experts - 1, before others.
+
+    What follows makes a pass over rows per pair: of eight, two may be here.
+    """
+    if most >= expert_NxK.shape[1]:
+        return expert_NxK, weight_NxK
+    elsewhere_NxK = (expert_NxK < 0) | (expert_NxK >= experts)
+    place_NxM = jnp.argsort(elsewhere_NxK, axis=1, stable=True)[:, :most]
+    return jnp.take_along_axis(expert_NxK, place_NxM, 1), jnp.take_along_axis(weight_NxK, place_NxM, 1)
+
+
+def assign(expert_NxK: jax.Array, experts: int, block: int, multiple: int) -> Slots:
     """Slots of all pairs whose expert is one of 0 ... experts - 1.
 
     Args:
       expert_NxK: int32; any other number is an expert elsewhere.
       experts: E, those that are here.
-      most: pairs of a row that can be here, of its K.
       block: what the number of each expert's slots is a multiple of.
       multiple: what the number of all slots is a multiple of, and a multiple of the block.
     """
     rows, chosen = expert_NxK.shape
-    slots = rows * min(most, chosen) + experts * (block - 1)
+    slots = rows * chosen + experts * (block - 1)
     slots = -(-slots // multiple) * multiple
     here_NxK = (expert_NxK >= 0) & (expert_NxK < experts)
     expert_P = jnp.where(here_NxK, expert_NxK, experts).reshape(-1)
@@ -55,8 +68,8 @@ def assign(expert_NxK: jax.Array, experts: int, most: int, block: int, multiple:
 
 @jax.custom_vjp
 def spread(x_NxD: jax.Array, slots: Slots) -> jax.Array:
-    """[R, D]: each slot's row, zeros in empty ones."""
-    return _taken(x_NxD, slots.row_R)
+    """[R, D]: each slot's row. An empty one has some row: nothing is made of it, and zeros cost a pass."""
+    return x_NxD.at[slots.row_R].get(mode="clip")
 
 
 def _spread_backward(saved, d_RxD):

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from pangu_jax.errors import UserError
 from pangu_jax.parallel.layout import Layout
+from tpu_npu_backends import gpu_numbers
 from tpu_npu_backends.descriptions import BACKENDS
 
 
@@ -27,18 +28,26 @@ class Numbers(NamedTuple):
         return self.dtype.name + (f", attention by {self.kernel_name}" if self.kernel_name else "")
 
 
-def numbers(layout: Layout, platform: str) -> Numbers:
+def numbers(layout: Layout, platform: str, capability: str = "") -> Numbers:
     """What a layout computes with.
 
     Args:
       layout: its dtype and its attention, "auto" or not.
       platform: of tpu_npu_backends, such as "cuda".
+      capability: of a GPU, such as "9.0"; "" of others, and where it is not known.
 
     Raises:
-      UserError: a kernel is asked for that the backend does not have, or not for that dtype.
+      UserError: a kernel is asked for that the backend does not have, or not for that dtype; or a dtype that
+        the card does not have.
     """
-    backend = BACKENDS[platform]
-    dtype = jnp.dtype({"auto": backend.compute_dtype}.get(layout.compute_dtype, layout.compute_dtype))
+    backend, has_bfloat16 = BACKENDS[platform], gpu_numbers.has_bfloat16(capability)
+    automatic = backend.compute_dtype if has_bfloat16 else "float32"
+    dtype = jnp.dtype({"auto": automatic}.get(layout.compute_dtype, layout.compute_dtype))
+    if dtype == jnp.bfloat16 and not has_bfloat16:
+        raise UserError(
+            f"Layout.compute_dtype = 'bfloat16': a card of compute capability {capability} has none, from "
+            "8.0 on they do; take 'float32'"
+        )
     name = backend.attention.get(dtype.name, "")
     if layout.attention == "flash" and not name:
         for_dtypes = " and ".join(backend.attention)

@@ -1,7 +1,8 @@
 """What collectives over a mesh axis cost, predicted from where the axis will lie on a topology's links.
 
-A collective over an axis is carried out ring by ring: over each dimension of the torus that the axis takes,
-or inside nodes and then between them. Its time is latency + bytes / bandwidth of each ring.
+A collective over an axis is carried out ring by ring: over each dimension of the torus that the axis takes
+and inside of chips that are several devices, or inside nodes and then between them. Its time is latency +
+bytes / bandwidth of each ring.
 """
 
 import math
@@ -9,11 +10,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from pangu_jax.parallel.layout import AXES
+from pangu_jax.parallel.torus import URGENT, take
 from pangu_jax.planner.links import HOP_S, NCCL_BETWEEN, NCCL_INSIDE, NODE_HOP_S, nccl_seconds
 from tpu_npu_backends.topologies import Nodes, Topology, Torus
-
-# The order in which axes take whole dimensions of a torus, as `mesh.rings` does; `fsdp` gets what is left.
-_URGENT = ("model", "expert", "sequence", "stage", "data")
 
 
 class Ring(NamedTuple):
@@ -48,9 +47,11 @@ def axis_costs(topology: Topology, sizes: Mapping[str, int]) -> dict[str, AxisCo
 
 
 def on_one_dimension(topology: Topology, size: int) -> bool:
-    """Whether an axis of that size stays on one dimension of the torus, or within a node."""
+    """Whether an axis of that size stays on one dimension of the torus, with one or all devices of a chip, or
+    within a node."""
     if isinstance(topology.links, Torus):
-        return size == 1 or any(dimension % size == 0 for dimension in topology.shape)
+        inside = topology.chip.devices
+        return size == 1 or any(inside * dimension % size == 0 for dimension in topology.shape)
     return topology.links.size % size == 0
 
 
@@ -79,21 +80,15 @@ def _by_nccl(links: Nodes, rings: list[Ring]) -> AxisCost:
 
 
 def _on_torus(topology: Topology, links: Torus, sizes: Mapping[str, int]) -> dict[str, list[Ring]]:
-    free = [[size, index] for index, size in enumerate(topology.shape)]
-
     def ring(size: int, index: int) -> Ring:
-        whole = size == topology.shape[index] and links.wraps[index]
-        return Ring(size, links.link_bytes_per_s * (2 if whole and size > 2 else 1), HOP_S)
+        whole = size == topology.grid[index] and links.wraps[index]
+        return Ring(size, links.link_bytes_per_s[index] * (2 if whole and size > 2 else 1), HOP_S)
 
-    rings: dict[str, list[Ring]] = {axis: [] for axis in AXES}
-    rest = dict(sizes)
-    for axis in _URGENT:
-        for slot in sorted(free, key=lambda slot: (slot[0] != rest[axis], slot[0])):
-            if rest[axis] > 1 and slot[0] % rest[axis] == 0:
-                rings[axis].append(ring(rest[axis], slot[1]))
-                slot[0] //= rest[axis]
-                rest[axis] = 1
-    for axis in ("fsdp", *_URGENT):  # over several dimensions
+    taken, left = take(sizes, topology.grid, topology.chip.devices)
+    free = [[size, index] for index, size in enumerate(left)]
+    rings = {axis: [ring(size, index) for index, size in taken.get(axis, ())] for axis in AXES}
+    rest = {axis: sizes[axis] // math.prod(size for _, size in taken.get(axis, ())) for axis in AXES}
+    for axis in ("fsdp", *URGENT):  # over several dimensions
         for slot in sorted(free, reverse=True):
             shared = math.gcd(slot[0], rest[axis])
             if shared > 1:
@@ -101,7 +96,7 @@ def _on_torus(topology: Topology, links: Torus, sizes: Mapping[str, int]) -> dic
                 slot[0] //= shared
                 rest[axis] //= shared
         if rest[axis] > 1:  # does not tile the torus: as if over a line of single links
-            rings[axis].append(Ring(rest[axis], links.link_bytes_per_s, HOP_S))
+            rings[axis].append(Ring(rest[axis], links.link_bytes_per_s[-1], HOP_S))
     return rings
 
 

@@ -46,7 +46,7 @@ def report(
     contributions = sorted(total.contributions.values(), key=lambda c: -c.seconds)
     return CostReport(
         topology=topology.name,
-        chips=topology.chips,
+        devices=topology.device_count,
         peak_flops=topology.chip.peak_flops,
         compute_seconds=total.compute,
         kernel_seconds=total.kernels,
@@ -61,7 +61,7 @@ def report(
 
 @dataclass
 class _Cost:
-    """Sums over one run of a computation. Times in seconds, FLOPs of one chip."""
+    """Sums over one run of a computation. Times in seconds, FLOPs of one device."""
 
     compute: float = 0.0
     kernels: float = 0.0

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class CollectiveCost:
-    """All collectives of a kind along the same mesh axes, in one step, of one chip.
+    """All collectives of a kind along the same mesh axes, in one step, of one device.
 
     Attributes:
       kind: such as "all-gather".
       axes: mesh axes along which the devices differ; empty when they do not.
       count: how often one runs.
-      bytes: what a chip sends.
+      bytes: what a device sends.
       seconds: on links of their own.
       exposed_seconds: while the core waits for them.
     """
@@ -45,12 +45,12 @@ class Contribution:
 
 @dataclass(frozen=True)
 class CostReport:
-    """One step of a compiled program, of one chip unless said otherwise. Estimated: nothing ran.
+    """One step of a compiled program, of one device unless said otherwise. Estimated: nothing ran.
 
     Attributes:
       topology: name.
-      chips: how many.
-      peak_flops: FLOP/s of one chip.
+      devices: how many.
+      peak_flops: FLOP/s of one device.
       compute_seconds: the core at work: the compiler's cycles, and kernels.
       kernel_seconds: of that, Pallas kernels, priced from their FLOPs.
       exposed_seconds: the core waiting for collectives.
@@ -62,7 +62,7 @@ class CostReport:
     """
 
     topology: str
-    chips: int
+    devices: int
     peak_flops: float
     compute_seconds: float
     kernel_seconds: float
@@ -79,13 +79,13 @@ class CostReport:
         return self.compute_seconds + self.exposed_seconds
 
     def mfu(self, model_flops_per_step: float) -> tuple[float, float]:
-        """(compute-only, with exposed communication), as fractions of the peak of all chips.
+        """(compute-only, with exposed communication), as fractions of the peak of all devices.
 
         Args:
           model_flops_per_step: of the whole mesh: 6 x the matmul parameters of each tower x the tokens it
             sees, and attention, causal halved; nothing that is computed again.
         """
-        at_peak = model_flops_per_step / self.chips / self.peak_flops
+        at_peak = model_flops_per_step / self.devices / self.peak_flops
         compute, step = (
             at_peak / seconds if seconds else 0.0 for seconds in (self.compute_seconds, self.step_seconds)
         )
@@ -97,7 +97,7 @@ class CostReport:
             f"{self.topology}: a step of {_time(self.step_seconds)}, estimated from the compiled program",
             f"  compute   {_time(self.compute_seconds)}, of it kernels {_time(self.kernel_seconds)}",
             f"  exposed   {_time(self.exposed_seconds)}, the core waiting for collectives",
-            f"  products  {self.matmul_flops / 1e12:.4g} TFLOP per chip, kernels "
+            f"  products  {self.matmul_flops / 1e12:.4g} TFLOP per device, kernels "
             f"{self.kernel_flops / 1e12:.4g}",
             "",
             f"{'collective':<20} {'mesh axes':<16} {'count':>7} {'GB sent':>9} {'takes':>10} {'exposed':>10}",

@@ -42,7 +42,8 @@ class Efficiency:
         backward pass. Where not, the largest of each counts.
       score_traffic: bytes of memory traffic for a score, forward, where no kernel attends; 1.5 times
         that back, and once more where scores are made again.
-      piece: bytes of a layer's weights that are gathered at a time, where they are large; a product's at least.
+      piece: bytes of a layer's weights that are gathered at a time, where they are large; at least a
+        product's.
       gathered: copies of a layer's gathered weights alive at once: one in use, one on its way.
       reserve: bytes of a chip that no item explains.
     """

@@ -66,14 +66,14 @@ class WritingPrediction:
     tokens_per_s: float
 
     @property
-    def bytes_per_chip(self) -> float:
+    def bytes_per_device(self) -> float:
         """All items of memory together."""
         return sum(self.memory.values())
 
     @property
     def most_bytes(self) -> float:
         """The most that a chip holds at any time."""
-        return max(self.bytes_per_chip, self.start_bytes)
+        return max(self.bytes_per_device, self.start_bytes)
 
 
 @dataclass(frozen=True)
@@ -104,13 +104,13 @@ def search(
     fits = [prediction for prediction in found if prediction.most_bytes <= limit]
     if not fits:
         raise UserError(_fits_nowhere(model, topology, fixed, found, problems))
-    fits.sort(key=lambda prediction: (round(prediction.step_s, 9), prediction.bytes_per_chip))
+    fits.sort(key=lambda prediction: (round(prediction.step_s, 9), prediction.bytes_per_device))
     return WritingSearch(fits[:top], considered, len(found), len(fits), limit)
 
 
 def predict(model: WritingModel, topology: Topology, layout: Layout) -> WritingPrediction:
     """What is expected of one layout, whether it fits or not; UserError where it does not divide."""
-    layout = layout.on(topology.chips)
+    layout = layout.on(topology.device_count)
     if problems := layouts.check(layout, model.shape.texts, model.dimensions):
         raise UserError("; ".join(f"{name}: {what}" for name, what in problems))
     return _Sizes(model, topology, layout).prediction()
@@ -120,7 +120,7 @@ def _predicted(
     model: WritingModel, topology: Topology, fixed: Mapping[str, Any]
 ) -> tuple[list[WritingPrediction], int, Counter]:
     found, considered, problems = [], 0, Counter()
-    for sizes in meshes(topology.chips, model.dimensions.get("expert", 1)):
+    for sizes in meshes(topology.device_count, model.dimensions.get("expert", 1)):
         if sizes["stage"] > 1 or sizes["sequence"] > 1:
             continue
         if any(sizes[name] != value for name, value in fixed.items()):
@@ -151,7 +151,7 @@ class _Sizes:
     def prediction(self) -> WritingPrediction:
         shape, chip = self.shape, self.topology.chip
         reading = self.read_bytes() / chip.hbm_bytes_per_s
-        reached = chip.peak_flops * efficiency(chip.platform, chip.sparse_cores).matmul
+        reached = chip.peak_flops * efficiency(chip).matmul
         reading = max(reading, self.flops() / reached)
         collectives = self.collectives()
         step = reading + sum(collectives.values())
@@ -259,7 +259,8 @@ def _fits_nowhere(
     needs = min(prediction.most_bytes for prediction in found)
     line = (
         f"no layout{given} of {what} fits {topology.describe()}: the smallest needs {needs / 2**30:.3g} GiB "
-        f"per chip, and of {topology.chip.hbm_bytes / 2**30:.3g} GiB {limit / 2**30:.3g} are to be used"
+        f"per {topology.chip.unit}, and of {topology.chip.hbm_bytes / 2**30:.3g} GiB {limit / 2**30:.3g} are "
+        "to be used"
     )
     for more in larger_topologies.larger(topology):
         if any(p.most_bytes <= limit for p in _predicted(model, more, fixed)[0]):

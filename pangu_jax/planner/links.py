@@ -1,7 +1,8 @@
 """Seconds that a collective takes on the links of a topology.
 
 A model, not a measurement: ring algorithms at the full rate of the links, in all torus dimensions of a
-group at once, and a microsecond per hop. Nothing else is on the wire.
+group at once, before or after the devices of a chip among themselves, and a microsecond per hop. Nothing else
+is on the wire.
 """
 
 import functools
@@ -28,7 +29,7 @@ NODE_HOP_S = 5e-6  # another node
 
 @dataclass(frozen=True)
 class Traffic:
-    """What one chip does for a collective.
+    """What one device does for a collective.
 
     Attributes:
       bytes: what it sends.
@@ -44,18 +45,20 @@ class Links:
 
     Args:
       topology: what is linked.
-      device_ids: id of the device at each position of the mesh, row-major. Ids count along the torus with the
-        first dimension fastest, as libtpu gives them; on clusters of nodes, node after node. None: positions
-        in the order of sorted coordinates.
+      device_ids: id of the device at each position of the mesh, row-major. Ids count along the topology's
+        grid with the first dimension fastest, as libtpu gives them; on clusters of nodes, node after node.
+        None: positions in the order of sorted coordinates, a chip's devices next to each other.
     """
 
     def __init__(self, topology: Topology, device_ids: Sequence[int] | None = None):
         self.topology = topology
-        shape = topology.shape
+        grid, of_chip = topology.grid, len(topology.grid) - len(topology.shape)
         if device_ids is None:
-            places = np.unravel_index(np.arange(topology.chips), shape)
+            by_id = np.arange(topology.device_count).reshape(grid, order="F")
+            ids = np.moveaxis(by_id, range(of_chip), range(-of_chip, 0)).ravel()
         else:
-            places = np.unravel_index(np.asarray(device_ids), shape, order="F")
+            ids = np.asarray(device_ids)
+        places = np.unravel_index(ids, grid, order="F")
         self._places = np.stack(places, axis=-1)  # int [position, dimension]
 
     def collective(self, kind: str, payload: float, group: Sequence[int]) -> Traffic:
@@ -76,14 +79,27 @@ class Links:
         if isinstance(linked, Nodes):
             return Traffic(sent, self._between_nodes(linked, payload, rounds, tuple(group)))
         rings = self._rings(tuple(group))
-        rate = sum(links for _, links in rings) * linked.link_bytes_per_s
-        hops = rounds * sum(size // 2 if links == 2 else size - 1 for size, links in rings)
+        hops = rounds * sum(size // 2 if links == 2 else size - 1 for size, links, _ in rings)
         if kind == "all-to-all":
             # Half the ring's links carry a quarter of all; a line's middle link carries half of all, halved.
-            longest, links = max(rings)
-            per_link = payload * longest / (8 if links == 2 else 4)
-            return Traffic(sent, per_link / linked.link_bytes_per_s + hops * HOP_S)
-        return Traffic(sent, sent / rate + hops * HOP_S)
+            seconds = max(payload * size / (8 if links == 2 else 4) / rate for size, links, rate in rings)
+            return Traffic(sent, seconds + hops * HOP_S)
+        return Traffic(sent, self._along(rings, size, sent / share) + hops * HOP_S)
+
+    def _along(self, rings: tuple[tuple[int, int, float], ...], size: int, whole: float) -> float:
+        """Seconds of a collective of so many devices and bytes: all dimensions of one rate at once.
+
+        The fastest, inside of chips, pass all of it, the next the part that one of their devices has.
+        """
+        seconds, part = 0.0, 1.0
+        rates = sorted({rate for _, _, rate in rings}, reverse=True)
+        for rate in rates:
+            along = [(values, links) for values, links, of in rings if of == rate]
+            # A group need not fill the box that it lies in: what faster dimensions leave of it.
+            devices = round(size * part) if rate == rates[-1] else math.prod(values for values, _ in along)
+            seconds += whole * part * (devices - 1) / devices / (rate * sum(links for _, links in along))
+            part /= devices
+        return seconds
 
     def permute(self, payload: float, pairs: np.ndarray) -> Traffic:
         """Every source sends `payload` bytes to its target, along one torus dimension after the other.
@@ -102,15 +118,15 @@ class Links:
             if self.topology.chip.platform == "cuda":
                 rate, hop = rate * (NCCL_BETWEEN if outside else NCCL_INSIDE), NCCL_S + outside * NCCL_NODE_S
             return Traffic(payload, payload / rate + hop)
-        messages, hops = self._busiest_link(links, moved)
-        return Traffic(payload, payload * messages / links.link_bytes_per_s + hops * HOP_S)
+        per_byte, hops = self._busiest_link(links, moved)
+        return Traffic(payload, payload * per_byte + hops * HOP_S)
 
-    def _busiest_link(self, torus: Torus, pairs: np.ndarray) -> tuple[int, int]:
-        """(messages over the busiest directed link, hops of the longest way)."""
-        shape, wraps = self.topology.shape, torus.wraps
+    def _busiest_link(self, torus: Torus, pairs: np.ndarray) -> tuple[float, int]:
+        """(seconds of the busiest directed link for a byte of each message, hops of the longest way)."""
+        shape, wraps = self.topology.grid, torus.wraps
         at, target = self._places[pairs[:, 0]], self._places[pairs[:, 1]]
         load = np.zeros((*shape, 2), int)
-        busiest, hops = 0, np.zeros(len(pairs), int)
+        busiest, hops = 0.0, np.zeros(len(pairs), int)
         for dimension, size in enumerate(shape):
             way = target[:, dimension] - at[:, dimension]
             if wraps[dimension]:
@@ -120,7 +136,7 @@ class Links:
                 going = np.abs(way) > hop
                 np.add.at(load, (*at[going].T, (way[going] > 0).astype(int)), 1)
                 at[going, dimension] = (at[going, dimension] + np.sign(way[going])) % size
-            busiest = max(busiest, int(load.max()))
+            busiest = max(busiest, int(load.max()) / torus.link_bytes_per_s[dimension])
             hops += np.abs(way)
         return busiest, int(hops.max())
 
@@ -132,8 +148,8 @@ class Links:
         return len(np.unique(self._places[list(group), 0] // links.size)) == 1
 
     @functools.lru_cache(maxsize=4096)  # noqa: B019 - lives as long as one report
-    def _rings(self, group: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
-        """(devices, links one way) for each torus dimension in which the group extends.
+    def _rings(self, group: tuple[int, ...]) -> tuple[tuple[int, int, float], ...]:
+        """(devices, links one way, bytes/s of one) for each dimension in which the group extends.
 
         Two links where the group fills a dimension that closes to a ring, one where it does not.
         """
@@ -141,12 +157,12 @@ class Links:
         assert isinstance(torus, Torus)
         places = self._places[list(group)]
         rings = []
-        for dimension, size in enumerate(self.topology.shape):
+        for dimension, size in enumerate(self.topology.grid):
             values = len(np.unique(places[:, dimension]))
             if values > 1:
                 # Two neighbours have one cable between them, ring or not.
                 full = values == size and torus.wraps[dimension] and size > 2
-                rings.append((values, 2 if full else 1))
+                rings.append((values, 2 if full else 1, torus.link_bytes_per_s[dimension]))
         return tuple(rings)
 
     def _between_nodes(self, links: Nodes, payload: float, rounds: int, group: tuple[int, ...]) -> float:

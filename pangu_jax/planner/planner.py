@@ -36,7 +36,7 @@ class Search:
       considered: layouts that were looked at: the meshes that divide nothing count once each.
       divided: of them, those that divide model and batch.
       feasible: of those, the ones that fit into memory.
-      limit_bytes: what a layout may take of a chip.
+      limit_bytes: what a layout may take of a device.
     """
 
     ranking: list[Prediction]
@@ -115,7 +115,7 @@ def _searched(model: PlannedModel, topology: Topology, fixed: Mapping[str, Any])
     experts = [
         model.dimensions[name] for name, axis in layouts.divided_by(model.dimensions) if axis == "expert"
     ]
-    found = meshes(topology.chips, math.gcd(*experts) if experts else 1)
+    found = meshes(topology.device_count, math.gcd(*experts) if experts else 1)
     every = [m for m in found if all(m[axis] == fixed.get(axis, m[axis]) for axis in AXES)]
     problems: Counter = Counter()
     good = []
@@ -148,8 +148,8 @@ def _fits_nowhere(model: PlannedModel, topology: Topology, fixed: Mapping[str, A
     part = "" if topology.memory_fraction == 1 else f", JAX's part {topology.memory_fraction:.3g},"
     line = (
         f"no layout{given} of {what} fits {topology.describe()}: the smallest needs {needs:.3g} GiB per "
-        f"chip, and of {topology.chip.hbm_bytes / 2**30:.3g} GiB{part} {found.limit / 2**30:.3g} are to be "
-        "used"
+        f"{topology.chip.unit}, and of {topology.chip.hbm_bytes / 2**30:.3g} GiB{part} "
+        f"{found.limit / 2**30:.3g} are to be used"
     )
     for larger in larger_topologies.larger(topology):
         if _searched(model, larger, fixed).rows.size:

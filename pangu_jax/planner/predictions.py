@@ -72,12 +72,12 @@ class Prediction:
 
     Attributes:
       layout: complete: `data` is a number.
-      memory: item -> bytes per chip.
+      memory: item -> bytes per device.
       step_s: seconds per step.
       compute_s: of them, without communication.
       collectives: mesh axis -> seconds of communication, hidden or not; axes of size 1 are left out.
       bubble: part of the pipeline's slots without work.
-      mfu: model FLOPs over what the chips could do in that time.
+      mfu: model FLOPs over what the devices could do in that time.
     """
 
     layout: Layout
@@ -89,14 +89,14 @@ class Prediction:
     mfu: float
 
     @property
-    def bytes_per_chip(self) -> float:
+    def bytes_per_device(self) -> float:
         """All items of memory together."""
         return sum(self.memory.values())
 
 
 def predict(model: PlannedModel, topology: Topology, layout: Layout) -> Prediction:
     """What is expected of one layout, whether it fits or not; UserError where it does not divide."""
-    layout = layout.on(topology.chips)
+    layout = layout.on(topology.device_count)
     if problems := layouts.check(layout, model.batch_size, model.dimensions):
         raise UserError("; ".join(f"{name}: {what}" for name, what in problems))
     model = model._replace(attention=layout.attention)
@@ -128,7 +128,7 @@ def prediction(
             if getattr(layout, axis) > 1
         },
         bubble=float(seconds.bubble[row]),
-        mfu=model.flops / step / (topology.chips * topology.chip.peak_flops),
+        mfu=model.flops / step / (topology.device_count * topology.chip.peak_flops),
     )
 
 

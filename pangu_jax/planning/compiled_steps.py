@@ -32,7 +32,7 @@ class CompiledStep:
 
     Attributes:
       hlo_text: the optimised program.
-      memory: bytes per chip of "arguments", "results", "aliased" (results in the place of arguments) and
+      memory: bytes per device of "arguments", "results", "aliased" (results in the place of arguments) and
         "temporary", as the compiler says.
       compile_s: seconds of the compiler, when it ran.
       cached: whether it ran in an earlier call.
@@ -44,7 +44,7 @@ class CompiledStep:
     cached: bool
 
     @property
-    def bytes_per_chip(self) -> int:
+    def bytes_per_device(self) -> int:
         """What the program holds at most: results in the place of arguments count once."""
         memory = self.memory
         return memory["arguments"] + memory["results"] - memory["aliased"] + memory["temporary"]
@@ -70,7 +70,7 @@ def compile_step(
 
     Raises:
       UserError: the layout does not go with the devices, the model or the batch.
-      BackendError: it does not fit a chip.
+      BackendError: it does not fit a device.
     """
     from pangu_jax.training.compiling import lower_step
 

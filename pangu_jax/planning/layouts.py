@@ -26,25 +26,29 @@ def plan(
     verify: int = 0,
     dump_hlo: str | Path | None = None,
     fixed: Mapping[str, Any] | None = None,
+    memory_fraction: float | None = None,
 ) -> Result:
     """The `top` best layouts of a training recipe on a topology, the first `verify` of them compiled for it.
 
     Args:
       recipe: a recipe of `train`.
-      topology: its name, such as "v5p:8x8x8", "cpu:8" or "ascend910b:512".
+      topology: its name, such as "v5p:8x8x8", "h100:2x8", "cpu:8" or "ascend910b:512".
       top: how many layouts are ranked.
       verify: how many are compiled; 0 needs no compiler.
       dump_hlo: a folder for the optimised HLO text of each compiled program.
       fixed: fields of Layout with the value they must have.
+      memory_fraction: of a GPU's memory, what a program may use; None for what JAX takes, 0.75 unless
+        XLA_PYTHON_CLIENT_MEM_FRACTION says otherwise.
 
     Raises:
       UserError, DataError, BackendError: what the caller can fix, in one line.
     """
     require_counts(top, verify, dump_hlo)
     recipes.require_valid(recipe)
-    chips = topologies.parse(topology)
+    chips = topologies.parse(topology, memory_fraction)
     verifier = Verifier(chips, dump_hlo) if verify else None
     spec = step_recipe.read(recipe)
+    chips.check_dtype(spec.compute_dtype)
     model = predictions.describe(spec.workload, spec.batch_size, spec.optimizer_bytes, spec.compute_dtype)
     search = planner.search(model, chips, max(top, verify), fixed)
     verified = []
@@ -53,9 +57,10 @@ def plan(
         verified = verifier.verify(
             search.ranking[:verify],
             lambda layout: compiled_steps.compile_step(*parts, layout, spec.batch_size, chips, devices),
+            spec.workload.flops_per_step(spec.batch_size),
         )
     own = _own(model, chips, spec.layout)
-    found = Plan(model, chips, search, own, verified, fastest(search.ranking, verified, chips))
+    found = Plan(model, chips, search, own, verified, fastest(search.ranking, verified))
     return Result(found.value, tables.render(found))
 
 

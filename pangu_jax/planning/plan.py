@@ -36,6 +36,7 @@ class Plan:
         return {
             "topology": self.topology.name,
             "chips": self.topology.chips,
+            "devices": self.topology.device_count,
             "analytic_only": self.topology.analytic,
             "parameters": self.model.shape.parameters,
             "considered": self.search.considered,
@@ -51,7 +52,7 @@ class Plan:
         return {
             "layout": asdict(prediction.layout),
             "model_flops_per_step": self.model.flops,
-            "predicted_bytes_per_chip": round(prediction.bytes_per_chip),
+            "predicted_bytes_per_device": round(prediction.bytes_per_device),
             "predicted_step_s": prediction.step_s,
             "predicted_compute_s": prediction.compute_s,
             "predicted_mfu": prediction.mfu,

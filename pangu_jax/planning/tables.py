@@ -7,6 +7,7 @@ from pangu_jax import text_tables
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.planner import planner
 from pangu_jax.planner.predictions import Prediction
+from pangu_jax.planning import compiled_tables
 from pangu_jax.planning.plan import Plan
 from pangu_jax.planning.verifying import Verified
 
@@ -25,8 +26,13 @@ def render(plan: Plan) -> str:
     if plan.verified:
         parts.append(compared(plan.verified))
     best = plan.best
+    for found in plan.verified:
+        if found.facts and found.prediction is best:
+            table = text_tables.render(("the best, compiled", ""), compiled_tables.rows(found.facts))
+            lines = [*compiled_tables.collectives(found.facts), *compiled_tables.limits(found.facts)]
+            parts.append("\n".join([table, *lines]))
     items = ", ".join(f"{name} {size / GIB:.3g}" for name, size in best.memory.items())
-    parts.append(f"memory of the best, predicted, GiB per chip: {items}")
+    parts.append(f"memory of the best, predicted, GiB per {topology.chip.unit}: {items}")
     parts.append(
         f"# paste into the recipe, or give each as --gin.NAME=VALUE\n{planner.bindings(best.layout)}"
     )
@@ -48,7 +54,7 @@ def _row(prediction: Prediction) -> list[str]:
         _pipeline(layout),
         layout.remat,
         f"{prediction.bubble:.1%}" if layout.stage > 1 else "",
-        f"{prediction.bytes_per_chip / GIB:.3g}",
+        f"{prediction.bytes_per_device / GIB:.3g}",
         f"{prediction.step_s:.4g}",
         f"{prediction.mfu:.1%}",
         collectives,
@@ -72,21 +78,21 @@ def compared(verified: Sequence[Verified[Any]]) -> str:
     rows = []
     for number, found in enumerate(verified, start=1):
         layout, prediction = found.prediction.layout.describe(), found.prediction
-        if found.bytes_per_chip is None:
+        if found.facts is None or found.bytes_per_device is None:
             rows.append([str(number), layout, found.error or ""])
             continue
-        step_s = "not estimated"
+        gib, step_s = found.bytes_per_device / GIB, "not estimated"
         if found.step_s:
             step_s = f"{found.step_s:.4g} ({_off(prediction.step_s, found.step_s)})"
         rows.append(
             [
                 str(number),
                 layout,
-                f"{prediction.bytes_per_chip / GIB:.3g}",
-                f"{found.bytes_per_chip / GIB:.3g} ({_off(prediction.bytes_per_chip, found.bytes_per_chip)})",
+                f"{prediction.bytes_per_device / GIB:.3g}",
+                f"{gib:.3g} ({_off(prediction.bytes_per_device / GIB, gib)})",
                 f"{prediction.step_s:.4g}",
                 step_s,
-                f"{found.compile_s:.0f}" + (" (cached)" if found.cached else ""),
+                f"{found.facts['compile_s']:.0f}" + (" (cached)" if found.facts["cached"] else ""),
             ]
         )
     return text_tables.render(headings, rows)

@@ -6,6 +6,7 @@ from typing import Any
 
 from pangu_jax import text_tables
 from pangu_jax.parallel.layout import Layout
+from pangu_jax.planning import compiled_tables
 from tpu_npu_backends.ascend import cann
 from tpu_npu_backends.topologies import Topology
 
@@ -16,41 +17,18 @@ _WHY = 120  # characters
 
 
 def topology(chosen: Topology, layout: Layout, value: dict[str, Any], out: Path | None) -> str:
-    """Memory, FLOPs and collectives of a step that was compiled, of one chip."""
-    memory, fits = value["memory_bytes_per_chip"], value["hbm_bytes_per_chip"]
-    parts = ", ".join(f"{name} {_gib(size)}" for name, size in memory.items() if name != "total")
+    """Memory, kernels, times and collectives of a step that was compiled, of one device."""
     seconds = f"{value['compile_s']:.0f} s" + (" (kept from an earlier call)" if value["cached"] else "")
     rows = [
         [
             "compiled for",
             f"{chosen.describe()}, {layout.describe()}, batch {value['batch_size']}, in {seconds}",
         ],
-        ["memory per chip", f"{_gib(memory['total'])} of {_gib(fits)} GiB: {parts}"],
-        ["model FLOPs", f"{value['model_flops_per_step'] / 1e9:.4g} GFLOP per step, of all chips"],
+        ["model FLOPs", f"{value['model_flops_per_step'] / 1e9:.4g} GFLOP per step, of all devices"],
+        *compiled_tables.rows(value),
     ]
-    if value["collectives"] is None:
-        rows.append(["time", "not estimated: no CPU compiler reports cycles"])
-    else:
-        flops, step_s = value["matmul_flops_per_chip"], value["estimated_step_s"]
-        rows.append(["products", f"{flops / 1e9:.4g} GFLOP per chip, what is computed again included"])
-        rows.append(
-            ["time", f"{step_s * 1e3:.4g} ms per step, estimated from the compiler's cycles; it never ran"]
-        )
-    lines = [text_tables.render(("", ""), rows)]
-    if value["collectives"]:
-        headings = ("collective", "mesh axes", "count", "MB sent", "exposed ms")
-        each = [
-            [
-                one["kind"],
-                "+".join(one["axes"]) or "-",
-                str(one["count"]),
-                f"{one['bytes'] / 1e6:.4g}",
-                f"{one['exposed_seconds'] * 1e3:.4g}",
-            ]
-            for one in value["collectives"]
-        ]
-        lines += ["", text_tables.render(headings, each)]
-    return "\n".join(lines + _written(out))
+    lines = [text_tables.render(("", ""), rows), *compiled_tables.collectives(value)]
+    return "\n".join([*lines, *compiled_tables.limits(value), *_written(out)])
 
 
 def ascend(value: dict[str, Any], out: Path | None) -> str:

@@ -4,13 +4,11 @@ import contextlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.planner import planner, predictions
-from pangu_jax.planner.cost_report import CostReport
 from pangu_jax.planning import compiled_steps, target_tables
-from pangu_jax.planning.compiled_steps import CompiledStep
+from pangu_jax.planning.compiled_facts import facts
 from pangu_jax.planning.output_folder import replacing
 from pangu_jax.planning.progress import PlanningProgress
 from pangu_jax.recipes import Recipe
@@ -30,7 +28,7 @@ class TopologyTarget:
     topology: Topology
 
     def compile_step(self, recipe: Recipe, out: Path | None) -> Result:
-        """Memory per chip, FLOPs and collectives of one step; the optimised program goes to `out`."""
+        """Memory, kernels, collectives and times of one step; the optimised program goes to `out`."""
         topology = self.topology
         # Tracing happens on this machine's CPU: chips that are there are not taken for it.
         selection.select(topology.name if topology.chip.platform == "cpu" else "cpu")
@@ -39,42 +37,31 @@ class TopologyTarget:
         with PlanningProgress() as progress, place as folder:
             progress.now("reading the recipe")
             spec = step_recipe.read(recipe)
+            topology.check_dtype(spec.compute_dtype)
             layout = _layout(spec, topology)
             progress.now(f"compiling for {topology.name}, {layout.describe()}")
             step = compiled_steps.compile_step(
                 spec.workload, spec.optimizer, layout, spec.batch_size, topology, devices
             )
-            value = _value(topology, spec, layout, step, compiled_steps.cost(step, layout, topology, devices))
+            flops = spec.workload.flops_per_step(spec.batch_size)
+            value = {
+                "target": topology.name,
+                "chips": topology.chips,
+                "devices": topology.device_count,
+                "layout": asdict(layout),
+                "batch_size": spec.batch_size,
+                "model_flops_per_step": flops,
+                **facts(step, compiled_steps.cost(step, layout, topology, devices), topology, flops),
+            }
             if folder is not None:
                 (folder / "step.hlo.txt").write_text(step.hlo_text, "utf-8")
                 (folder / REPORT).write_text(json.dumps(value, indent=2) + "\n", "utf-8")
         return Result(value, target_tables.topology(topology, layout, value, out))
 
 
-def _value(
-    topology: Topology, spec: StepRecipe, layout: Layout, step: CompiledStep, cost: CostReport | None
-) -> dict[str, Any]:
-    """For JSON; the cost is None where no compiler reports it."""
-    return {
-        "target": topology.name,
-        "chips": topology.chips,
-        "layout": asdict(layout),
-        "batch_size": spec.batch_size,
-        "memory_bytes_per_chip": {**step.memory, "total": step.bytes_per_chip},
-        "hbm_bytes_per_chip": topology.chip.hbm_bytes,
-        "model_flops_per_step": spec.workload.flops_per_step(spec.batch_size),
-        "matmul_flops_per_chip": cost and cost.matmul_flops + cost.kernel_flops,
-        "collectives": [asdict(collective) for collective in cost.collectives] if cost else None,
-        "estimated_step_s": cost and cost.step_seconds,
-        "compile_s": step.compile_s,
-        "cached": step.cached,
-        "ran_on": "never run on hardware",
-    }
-
-
 def _layout(spec: StepRecipe, topology: Topology) -> Layout:
     """The recipe's own, or the planner's first choice where the recipe leaves it to that."""
     if spec.layout is not None:
-        return spec.layout.on(topology.chips)
+        return spec.layout.on(topology.device_count)
     model = predictions.describe(spec.workload, spec.batch_size, spec.optimizer_bytes, spec.compute_dtype)
     return planner.search(model, topology, top=1).ranking[0].layout

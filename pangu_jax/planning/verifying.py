@@ -12,6 +12,7 @@ from rich.console import Console
 from pangu_jax.errors import UserError
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.planning import compiled_steps
+from pangu_jax.planning.compiled_facts import facts
 from pangu_jax.planning.compiled_steps import CompiledStep
 from tpu_npu_backends import selection, topologies
 from tpu_npu_backends.errors import BackendError
@@ -32,7 +33,7 @@ class Expected(Protocol):
         ...
 
     @property
-    def bytes_per_chip(self) -> float:
+    def bytes_per_device(self) -> float:
         """Of memory."""
         ...
 
@@ -46,36 +47,30 @@ class Verified(Generic[E]):
 
     Attributes:
       prediction: what was expected.
-      bytes_per_chip: arguments, results and temporary memory; None where it did not compile.
-      step_s: from the compiler's cycles and a model of the links; None where no compiler counts cycles.
-      compute_s: of it, what would be left if links were infinitely fast.
-      compile_s: seconds of the compiler, when it ran.
-      cached: whether it ran in an earlier call.
+      facts: what is told of a compiled step (`compiled_facts`); None where it did not compile.
       hlo_file: where the optimised HLO text was written.
       error: why it did not compile.
     """
 
     prediction: E
-    bytes_per_chip: int | None = None
-    step_s: float | None = None
-    compute_s: float | None = None
-    compile_s: float | None = None
-    cached: bool = False
+    facts: dict[str, Any] | None = None
     hlo_file: str | None = None
     error: str | None = None
 
     @property
+    def bytes_per_device(self) -> int | None:
+        """Arguments, results and temporary memory; None where it did not compile."""
+        return self.facts["memory_bytes_per_device"]["total"] if self.facts else None
+
+    @property
+    def step_s(self) -> float | None:
+        """Seconds of a step, by the count; None where it did not compile, or on a CPU."""
+        return self.facts["seconds"]["step"] if self.facts and self.facts["seconds"] else None
+
+    @property
     def value(self) -> dict[str, Any]:
         """For JSON."""
-        return {
-            "compiled_bytes_per_chip": self.bytes_per_chip,
-            "compiled_step_s": self.step_s,
-            "compiled_compute_s": self.compute_s,
-            "compile_s": self.compile_s,
-            "cached": self.cached,
-            "hlo_file": self.hlo_file,
-            "error": self.error,
-        }
+        return {**(self.facts or {}), "hlo_file": self.hlo_file, "error": self.error}
 
 
 class Verifier:
@@ -96,25 +91,36 @@ class Verifier:
         self.devices = topologies.devices(topology)
 
     def verify(
-        self, predictions: Sequence[E], compile_step: Callable[[Layout], CompiledStep]
+        self,
+        predictions: Sequence[E],
+        compile_step: Callable[[Layout], CompiledStep],
+        model_flops: float | None = None,
     ) -> list[Verified[E]]:
         """Each prediction beside what the compiler says, one program after the other.
 
         Args:
           predictions: layouts and what is expected of them.
           compile_step: compiles a layout's step for `devices`.
+          model_flops: of a step, whole mesh; None where its MFU says nothing.
         """
         console, found = Console(stderr=True, force_jupyter=False), []
         for number, prediction in enumerate(predictions, start=1):
             what = f"{number} of {len(predictions)}: {prediction.layout.describe()}"
             with console.status(f"compiling {what}"):
-                one = self._one(number, prediction, compile_step)
-            seconds = "from the cache" if one.cached else f"{one.compile_s or 0:.0f} s"
+                one = self._one(number, prediction, compile_step, model_flops)
+            told = one.facts or {"cached": False, "compile_s": 0.0}
+            seconds = "from the cache" if told["cached"] else f"{told['compile_s']:.0f} s"
             console.print(f"{'failed' if one.error else 'compiled'} {what}, {seconds}", highlight=False)
             found.append(one)
         return found
 
-    def _one(self, number: int, prediction: E, compile_step: Callable[[Layout], CompiledStep]) -> Verified[E]:
+    def _one(
+        self,
+        number: int,
+        prediction: E,
+        compile_step: Callable[[Layout], CompiledStep],
+        model_flops: float | None,
+    ) -> Verified[E]:
         layout = prediction.layout
         try:
             step = compile_step(layout)
@@ -122,13 +128,9 @@ class Verifier:
             return Verified(prediction, error=_first_line(error))
         cost = compiled_steps.cost(step, layout, self._topology, self.devices)
         return Verified(
-            prediction=prediction,
-            bytes_per_chip=step.bytes_per_chip,
-            step_s=cost.step_seconds if cost else None,
-            compute_s=cost.compute_seconds if cost else None,
-            compile_s=step.compile_s,
-            cached=step.cached,
-            hlo_file=self._dump(step.hlo_text, f"{number:02d}-{_file_name(layout)}.hlo"),
+            prediction,
+            facts(step, cost, self._topology, model_flops),
+            self._dump(step.hlo_text, f"{number:02d}-{_file_name(layout)}.hlo"),
         )
 
     def _dump(self, hlo_text: str, name: str) -> str | None:
@@ -139,13 +141,9 @@ class Verifier:
         return str(path)
 
 
-def fastest(ranking: Sequence[E], verified: Sequence[Verified[E]], topology: Topology) -> E:
+def fastest(ranking: Sequence[E], verified: Sequence[Verified[E]]) -> E:
     """Of the layouts that compiled, the fastest that fits; or else the first of the ranking."""
-    fit = [
-        found
-        for found in verified
-        if found.bytes_per_chip is not None and found.bytes_per_chip <= topology.memory_bytes
-    ]
+    fit = [found for found in verified if found.facts and found.facts["fits"]]
     if not fit:
         return ranking[0]
     known = [(found.step_s, found.prediction) for found in fit if found.step_s is not None]

@@ -49,24 +49,27 @@ def plan(
     dump_hlo: str | Path | None = None,
     fixed: Mapping[str, Any] | None = None,
     compute_dtype: Literal["auto", "float32", "bfloat16"] = "auto",
+    memory_fraction: float | None = None,
 ) -> Result:
     """The `top` best layouts for a model to write with, the first `verify` of them compiled.
 
     Args:
       writer: the model and its texts.
       name: of the model, for messages.
-      topology: its name, such as "v5p:2x2x1" or "h100:1".
+      topology: its name, such as "v5p:2x2x1" or "h100:1x1".
       top: how many layouts are ranked.
       verify: how many are compiled; 0 needs no compiler.
       dump_hlo: a folder for the optimised HLO text of each compiled program.
       fixed: axes of Layout with the value they must have.
       compute_dtype: of weights and cache, as in a layout.
+      memory_fraction: as `layouts.plan` takes it.
 
     Raises:
       UserError, BackendError: what the caller can fix, in one line.
     """
-    chips = topologies.parse(topology)
+    chips = topologies.parse(topology, memory_fraction)
     verifier = Verifier(chips, dump_hlo) if verify else None
+    chips.check_dtype(compute_dtype)
     model = WritingModel(name, writer.shape(), writer.dimensions(), compute_dtype)
     search = inference.search(model, chips, max(top, verify), fixed)
     verified = []
@@ -76,7 +79,7 @@ def plan(
             search.ranking[:verify],
             lambda layout: compiled_steps.compile_lowered(writer.lower(layout, chips, devices), chips),
         )
-    found = WritingPlan(model, chips, search, verified, fastest(search.ranking, verified, chips))
+    found = WritingPlan(model, chips, search, verified, fastest(search.ranking, verified))
     return Result(found.value, _rendered(found))
 
 
@@ -98,6 +101,7 @@ class WritingPlan:
             "for": "generate",
             "topology": self.topology.name,
             "chips": self.topology.chips,
+            "devices": self.topology.device_count,
             "analytic_only": self.topology.analytic,
             "parameters": shape.parameters,
             "batch": shape.texts,
@@ -119,7 +123,7 @@ class WritingPlan:
 def _item(prediction: WritingPrediction) -> dict[str, Any]:
     return {
         "layout": {axis: asdict(prediction.layout)[axis] for axis in CHOSEN},
-        "predicted_bytes_per_chip": round(prediction.bytes_per_chip),
+        "predicted_bytes_per_device": round(prediction.bytes_per_device),
         "predicted_bytes_at_start": round(prediction.start_bytes),
         "predicted_step_s": prediction.step_s,
         "predicted_tokens_per_s": prediction.tokens_per_s,
@@ -139,7 +143,7 @@ def _rendered(plan: WritingPlan) -> str:
     if plan.verified:
         parts.append(tables.compared(plan.verified))
     items = ", ".join(f"{name} {size / GIB:.3g}" for name, size in plan.best.memory.items())
-    parts.append(f"memory of the best, predicted, GiB per chip: {items}")
+    parts.append(f"memory of the best, predicted, GiB per {plan.topology.chip.unit}: {items}")
     flags = " ".join(f"--gin.{binding}" for binding in plan.bindings)
     parts.append(f"# for pangu generate, chat and eval\n{flags}")
     return "\n".join(parts)
@@ -154,7 +158,7 @@ def _ranking(ranking: Sequence[WritingPrediction]) -> str:
             [
                 str(number),
                 found.layout.describe(),
-                f"{found.bytes_per_chip / GIB:.3g}",
+                f"{found.bytes_per_device / GIB:.3g}",
                 f"{found.start_bytes / GIB:.3g}",
                 f"{1e3 * found.step_s:.4g}",
                 f"{found.tokens_per_s:,.0f}",

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec, SingleDeviceSharding
 
 from pangu_jax.errors import UserError
@@ -119,8 +118,7 @@ def spread(
     else:
         if _devices(layout) > 1 and (changed := _differences(own, layout)):
             log.warning("%s is opened with the layout %s: %s", name, layout.describe(), changed)
-    dtype, kernel, _ = numbers(layout, backend.platform)
-    backend.check_dtype(dtype.name)
+    dtype, kernel, _ = numbers(layout, backend.platform, backend.capability)
     if _devices(layout) == 1:
         one = OneDevice(backend.native, backend.devices[0].platform)
         return Spread(backend, layout, None, RunContext(one, dtype=dtype, kernel=kernel))
@@ -155,7 +153,7 @@ def of_mesh(axes: Mapping[str, int]) -> Layout:
 
 
 def of_trained(
-    params: Tree, axes: Tree, dimensions: Mapping[str, int], dtype: jnp.dtype
+    params: Tree, axes: Tree, dimensions: Mapping[str, int], run: RunContext
 ) -> tuple[Tree, RunContext]:
     """Parameters as training leaves them, moved to where they serve to use the model, on the same devices.
 
@@ -163,14 +161,16 @@ def of_trained(
       params: on a mesh, or on one device.
       axes: their logical axes.
       dimensions: the model's sizes by logical axis.
-      dtype: of products.
+      run: of the training: its dtype of products, and what attends.
     """
-    mesh = getattr(jax.tree.leaves(params)[0].sharding, "mesh", None)
+    first = jax.tree.leaves(params)[0]
+    mesh = getattr(first.sharding, "mesh", None)
     if mesh is None or mesh.size == 1:
-        return params, RunContext(OneDevice(), dtype=dtype)
+        (device,) = first.devices()
+        return params, RunContext(OneDevice(platform=device.platform), dtype=run.dtype, kernel=run.kernel)
     mesh = make_mesh(without_pipeline(of_mesh(mesh.shape), dimensions), list(mesh.devices.flat))
     return jax.device_put(params, rules.storage_shardings(mesh, axes)), RunContext(
-        ConstraintPlacement(mesh), dtype=dtype
+        ConstraintPlacement(mesh), dtype=run.dtype, kernel=run.kernel
     )
 
 

@@ -15,6 +15,7 @@ from pangu_jax.parallel.numbers import numbers as numbers_of
 from pangu_jax.training import step
 from pangu_jax.training.optimizers import Optimizer
 from pangu_jax.workloads import RunContext, Workload
+from tpu_npu_backends import gpu_numbers
 
 
 def lower_step(
@@ -52,4 +53,5 @@ def lower_step(
         for name, shape in shapes.items()
     }
     start = step.abstract_start(workload, optimizer, mesh)
-    return train_step.lower(start.state, batch, start.constants, workload.phase(0))
+    with gpu_numbers.as_on(platform):
+        return train_step.lower(start.state, batch, start.constants, workload.phase(0))

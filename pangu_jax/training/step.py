@@ -16,6 +16,7 @@ from pangu_jax.parallel.layout import Layout
 from pangu_jax.training.gradients import make_gradients, make_sums
 from pangu_jax.training.optimizers import Optimizer
 from pangu_jax.workloads import NOTHING, Batch, RunContext, Sums, Variables, Workload
+from tpu_npu_backends.descriptions import CompilerOptions
 
 Tree = Any
 
@@ -125,7 +126,7 @@ def make_train_step(
     batch_size: int,
     seed: int,
     constants: Tree | None = None,
-    compiler_options: dict[str, str | bool | int] | None = None,
+    compiler_options: CompilerOptions | None = None,
 ) -> "TrainStep":
     """The jitted step (state, batch) -> (state, metrics). The given state's buffers are reused.
 
@@ -180,7 +181,7 @@ def make_train_step(
             rules.replicated(mesh),
         ),
         out_shardings=(shardings.state, rules.replicated(mesh)),
-        compiler_options=compiler_options,
+        compiler_options=dict(compiler_options or {}),
     )
     return TrainStep(jitted, NOTHING if constants is None else constants, seed)
 

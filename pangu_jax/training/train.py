@@ -26,7 +26,7 @@ from pangu_jax.training.optimizers import Optimizer, adamw, state_bytes
 from pangu_jax.training.selection import Selection
 from pangu_jax.workloads import RunContext, Variables, Workload
 from pangu_jax.workloads.evaluator import Evaluator
-from tpu_npu_backends import attached, compilation_cache
+from tpu_npu_backends import attached, compilation_cache, gpu_numbers
 from tpu_npu_backends import selection as backends
 from tpu_npu_backends.selection import Backend
 
@@ -64,6 +64,7 @@ def train(
     batch_size: int = gin.REQUIRED,
     seed: int = 0,
     backend: str = "auto",
+    deterministic: bool = False,
     log_every: int = 10,
     validate_every: int = 0,
     evaluators: Sequence[Evaluator] = (),
@@ -85,6 +86,8 @@ def train(
       batch_size: examples per step, over all devices.
       seed: of parameters, data order and dropout.
       backend: "auto", "cpu", "cpu:8" (8 virtual devices, of each process), "tpu", "cuda" or "npu".
+      deterministic: the same run again gives the same bits, on GPUs too, where by default sums by atomics and
+        autotuning differ; other backends do so anyway.
       log_every: steps between lines of metrics.jsonl.
       validate_every: steps between validations; 0 validates at the end only.
       evaluators: measured besides the held-out loss, such as [@KNearestNeighbours()].
@@ -113,10 +116,12 @@ def train(
     if problems := layouts.check(layout, batch_size, workload.dimensions()):
         raise UserError("; ".join(f"{name}: {what}" for name, what in problems))
     mesh = make_mesh(layout, list(chosen.devices))
-    numbers = numbers_of(layout, chosen.platform)
-    chosen.check_dtype(numbers.dtype.name)
+    numbers = numbers_of(layout, chosen.platform, chosen.capability)
     run = RunContext(OneDevice(chosen.native), layout.remat, numbers.dtype, numbers.kernel)
     source = workload.train_source(batch_size, seed)
+    options = dict(chosen.compiler_options)
+    if deterministic and chosen.platform == "cuda":
+        options |= gpu_numbers.deterministic()
     with (
         _owned(RunDirectory(run_dir)) as directory,
         Checkpoints(directory.checkpoints, keep=keep) as checkpoints,
@@ -139,7 +144,7 @@ def train(
             batch_size=batch_size,
             seed=seed,
             constants=constants,
-            compiler_options=chosen.compiler_options,
+            compiler_options=options,
         )
         if jax.process_index() == 0:
             if rows_through:

@@ -4,6 +4,7 @@ import argparse
 
 from pangu_jax.errors import UserError, suggestion
 from pangu_jax.result import Result
+from pangu_jax.verbs import topology_flags
 from pangu_jax.verbs.recipe_flags import loaded
 from pangu_jax.verbs.verb import Verb
 
@@ -56,17 +57,21 @@ def _doctor(flags: argparse.Namespace) -> Result:
 
 def _compile_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--target", required=True, metavar="T", help="an Ascend chip (Ascend910B1) or a topology (v5e:2x2)"
+        "--target",
+        required=True,
+        metavar="T",
+        help="an Ascend chip (Ascend910B1) or a topology (v5e:2x2; h100:2x8 is 2 nodes of 8 GPUs)",
     )
     parser.add_argument(
         "--out", metavar="DIR", help="what the compiler makes goes there; new, or of an earlier call"
     )
+    topology_flags.add_memory_fraction(parser)
 
 
 def _compile(flags: argparse.Namespace) -> Result:
     from pangu_jax.planning import targets
 
-    return targets.compile_step(loaded(flags), flags.target, flags.out)
+    return targets.compile_step(loaded(flags), flags.target, flags.out, flags.memory_fraction)
 
 
 VERBS: dict[str, Verb] = {
@@ -83,7 +88,7 @@ VERBS: dict[str, Verb] = {
         _doctor,
     ),
     "backend compile": Verb(
-        "compile a recipe's train step for Ascend chips or TPUs that need not be there; reads no data",
+        "compile a recipe's train step for GPUs, TPUs or Ascend chips that need not be there; reads no data",
         "pangu backend compile --gin_file nlp/quickstart.gin --target Ascend910B1 --out compiled/",
         _compile_flags,
         _compile,

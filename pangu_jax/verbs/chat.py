@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def _flags(parser: argparse.ArgumentParser) -> None:
-    model_flags.add_to(parser)
+    model_flags.add_to(parser, max_tokens=None)
     sampling_flags.add_to(parser)
     knowledge = parser.add_argument_group("knowledge")
     knowledge.add_argument(
@@ -41,7 +41,9 @@ def _flags(parser: argparse.ArgumentParser) -> None:
     knowledge.add_argument("--passages", type=int, default=3, metavar="N", help="of each question; 3")
     knowledge.add_argument("--cache", metavar="DIR", help="where indexes are kept; the user's cache folder")
     parser.add_argument("--turns", type=int, default=4, metavar="N", help="earlier questions read again; 4")
-    parser.add_argument("--window", type=int, default=512, metavar="N", help="tokens read at once; 512")
+    parser.add_argument(
+        "--window", type=int, metavar="N", help="tokens read at once; 512, with turns of its own up to 4096"
+    )
     parser.add_argument("--prompts", metavar="FILE", help="templates of your own, see docs/generation.md")
     turns = parser.add_argument_group("models with turns of their own, such as openPangu")
     turns.add_argument(
@@ -55,25 +57,28 @@ def _flags(parser: argparse.ArgumentParser) -> None:
 
 def _chat(flags: argparse.Namespace) -> Result:
     """Talks in the terminal, or answers the lines of a pipe, until /quit or the end of the input."""
-    from pangu_jax.apps.language.chat import terminal
+    from pangu_jax.apps.language.chat import limits, terminal
     from pangu_jax.apps.language.chat.session import ChatSession
     from pangu_jax.apps.language.retrieval import prompting
 
     settings, templates = SamplingFlags.of(flags).settings(), prompting.load(flags.prompts)
-    model_flags.require_tokens(flags.max_tokens)
+    if flags.max_tokens is not None:
+        model_flags.require_tokens(flags.max_tokens)
     for name, least in (("passages", 1), ("window", 1), ("turns", 0)):
-        if (value := getattr(flags, name)) < least:
+        if (value := getattr(flags, name)) is not None and value < least:
             raise UserError(f"--{name} {value}: give a number from {least} on")
     loaded, generator = model_flags.open_run(flags)
     if flags.retriever == "embeddings" and loaded.decoder_alone:
         raise UserError("--retriever embeddings: this model has no encoder to find by; take bm25")
     reading = _reading(loaded, flags, templates)
+    own = limits.of(loaded, reading is not None)
+    max_tokens = own.answer if flags.max_tokens is None else flags.max_tokens
     session = ChatSession(
         loaded,
-        partial(generator.stream, settings=settings, max_tokens=flags.max_tokens),
+        partial(generator.stream, settings=settings, max_tokens=max_tokens),
         templates,
         _knowledge(loaded, flags) if flags.knowledge else None,
-        window=flags.window,
+        window=own.window if flags.window is None else flags.window,
         turns=flags.turns,
         passages=flags.passages,
         reading=reading,

@@ -14,13 +14,12 @@ if TYPE_CHECKING:
 MAX_TOKENS = 128
 
 
-def add_to(parser: argparse.ArgumentParser) -> None:
-    """The run, its checkpoint, and how long a text may be."""
+def add_to(parser: argparse.ArgumentParser, max_tokens: int | None = MAX_TOKENS) -> None:
+    """The run, its checkpoint, and how long a text may be; None leaves that to the model."""
+    most = f"{MAX_TOKENS}, with turns of its own up to 8192" if max_tokens is None else str(max_tokens)
     parser.add_argument("--run_dir", required=True, metavar="DIR", help="the run whose model is asked")
     parser.add_argument("--step", type=int, metavar="N", help="its checkpoint; the newest unless given")
-    parser.add_argument(
-        "--max_tokens", type=int, default=MAX_TOKENS, metavar="N", help=f"of a text; {MAX_TOKENS}"
-    )
+    parser.add_argument("--max_tokens", type=int, default=max_tokens, metavar="N", help=f"of a text; {most}")
     parser.add_argument(
         "--weights", choices=("float32", "bfloat16", "int8"), default="float32",
         help="what the decoder keeps of its weights on a CPU: fewer bytes are read faster; float32",

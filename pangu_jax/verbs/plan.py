@@ -4,6 +4,7 @@ import argparse
 
 from pangu_jax.errors import UserError
 from pangu_jax.result import Result
+from pangu_jax.verbs import topology_flags
 from pangu_jax.verbs.recipe_flags import loaded
 from pangu_jax.verbs.verb import Verb
 
@@ -12,7 +13,10 @@ BATCH, LENGTH = 8, 4096
 
 def _plan_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--topology", required=True, metavar="NAME", help="chips: v5p:8x8x8, v6e:16x16, cpu:8, ascend910b:512"
+        "--topology",
+        required=True,
+        metavar="NAME",
+        help="chips: v5p:8x8x8, v6e:16x16, h100:2x8 (nodes x GPUs), cpu:8, ascend910b:512",
     )
     parser.add_argument(
         "--for", dest="purpose", choices=("train", "generate"), default="train",
@@ -33,6 +37,7 @@ def _plan_flags(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="look only at layouts with this (stage=4, schedule=1f1b, remat=full); may come several times",
     )
+    topology_flags.add_memory_fraction(parser)
 
 
 def _plan(flags: argparse.Namespace) -> Result:
@@ -49,6 +54,7 @@ def _plan(flags: argparse.Namespace) -> Result:
         verify=flags.verify,
         dump_hlo=flags.dump_hlo,
         fixed=layouts.parse_fixed(flags.fix),
+        memory_fraction=flags.memory_fraction,
     )
 
 
@@ -70,6 +76,7 @@ def _plan_writing(flags: argparse.Namespace) -> Result:
         dump_hlo=flags.dump_hlo,
         fixed=layouts.parse_fixed(flags.fix),
         compute_dtype=recipe.arguments("Layout").get("compute_dtype", "auto"),
+        memory_fraction=flags.memory_fraction,
     )
 
 

@@ -124,7 +124,10 @@ def test_a_step_for_a_topology(backend, small_step, tmp_path):
     found = json.loads(said)
     assert status == 0
     assert (found["chips"], found["batch_size"], found["cached"]) == (4, 8, False)
-    assert found["memory_bytes_per_chip"]["total"] >= 32 * 32 * 4
+    assert found["memory_bytes_per_device"]["total"] >= 32 * 32 * 4
+    assert found["fits"] and sum(found["kernels"].values()) >= 1
+    assert (found["seconds"], found["mfu"], found["collectives"]) == (None, None, None)
+    assert found["cannot_say"] == []  # no card is missing: a CPU's program is the one that runs
     assert found["ran_on"] == "never run on hardware"
     assert "HloModule" in (out / "step.hlo.txt").read_text()
     assert json.loads((out / "report.json").read_text()) == found
@@ -189,6 +192,9 @@ def test_with_cann_device_binaries_lie_beside_the_kernels(backend, small_step, t
         (["compile", *RECIPE, "--target", "H100"], "it is a chip (Ascend910B1, "),
         (["compile", *RECIPE, "--target", "v5e:3x3"], "no topology 'v5e:3x3'"),
         (["compile", *RECIPE, "--target", "h100:12"], "nearest: h100:2x8, h100:3x4"),
+        (["compile", *RECIPE, "--target", "h100"], "nearest: h100:1x8"),
+        (["compile", *RECIPE, "--target", "h100-sxm"], "no target 'h100-sxm'; did you mean 'h100'?"),
+        (["compile", *RECIPE, "--target", "h1000:1x8"], "no topology 'h1000:1x8'; did you mean 'h100'?"),
         (["compile", *RECIPE, "--target", "ascend910b:8"], "kernels are compiled for one chip; it is one of"),
         (["compile", *RECIPE, "--target", "cpu:8"], "batch_size 4 is not divisible by data 8"),
         (["compile", *RECIPE, "--target", "cpu:1", "--gin.train.steps=x"], "train.steps"),

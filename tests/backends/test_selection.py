@@ -1,8 +1,11 @@
 """Backends by name: what a name promises, and one line where it cannot be kept."""
 
+import logging
+
+import jax
 import pytest
 
-from tpu_npu_backends import peak, selection
+from tpu_npu_backends import gpu, peak, selection
 from tpu_npu_backends.errors import BackendError
 
 
@@ -46,3 +49,20 @@ def test_a_machine_that_was_busy_is_measured_again_and_the_best_stays(monkeypatc
     monkeypatch.setattr(peak, "SECONDS_APART", 0.0)
     assert [peak.machine_peak(backend, "float32") for _ in range(2)] == [100.0, 100.0]
     assert next(speeds, None) is None
+
+
+def test_what_a_plugin_complains_of_is_in_the_one_line(monkeypatch):
+    def devices(platform):
+        logging.getLogger("jax._src.xla_bridge").error(
+            "no", exc_info=RuntimeError("Unable to load cuDNN\nat")
+        )
+        raise RuntimeError("Unknown backend cuda")
+
+    monkeypatch.setattr(jax, "devices", devices)
+    with pytest.raises(
+        BackendError, match=r"not on this machine \(Unable to load cuDNN\); pip install 'pangu"
+    ):
+        selection.select("cuda")
+    monkeypatch.setattr(gpu, "plugin", lambda: ("jax_cuda13_plugin", "0.4.1"))
+    with pytest.raises(BackendError, match=r"\(jax_cuda13_plugin 0\.4\.1 does not go with jaxlib "):
+        selection.select("cuda")

@@ -1,12 +1,15 @@
 """Clusters by name: what a name means, what does not exist, and devices that are not there."""
 
 import importlib.util
+import itertools
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from tpu_npu_backends import chips, compiling, topologies, tpu
+from tpu_npu_backends import attached, chips, compiling, topologies, tpu
 from tpu_npu_backends.descriptions import BACKENDS
 from tpu_npu_backends.errors import BackendError
 
@@ -20,7 +23,13 @@ needs_libtpu = pytest.mark.skipif(
     [
         ("v5p:8x8x8", 512, False),
         ("v5p:1x1x1", 1, False),
+        ("v6e:1x1", 1, False),
+        ("v6e:2x4", 8, False),
+        ("v6e:8x16", 128, False),
         ("v6e:16x16", 256, False),
+        ("tpu7x:1x1x1", 1, False),
+        ("tpu7x:4x4x8", 128, False),
+        ("tpu7x:16x24x24", 9216, False),
         ("v4:2x2x4", 16, False),
         ("cpu:8", 8, False),
         ("ascend910b:512", 512, True),
@@ -36,6 +45,19 @@ def test_a_name_stands_for_chips(text, count, analytic):
     assert str(count) in topology.describe()
 
 
+def test_a_chip_may_be_several_devices():
+    topology = topologies.parse("tpu7x:4x4x4")
+    assert (topology.chips, topology.device_count, topology.grid) == (64, 128, (2, 4, 4, 4))
+    assert topology.describe() == "64 x tpu7x as 4x4x4 (128 devices)"
+    chip = topology.chip
+    assert 2 * chip.peak_flops == 2307e12 and 2 * chip.hbm_bytes_per_s == 7380e9
+    # Half of a link is a device's: those of a chip use it at once. Among themselves they have other wires.
+    assert topology.links.link_bytes_per_s == (chip.inside_bytes_per_s, *(chip.link_bytes_per_s / 2,) * 3)
+    assert topology.links.wraps == (False, True, True, True)
+    plain = topologies.parse("v5p:4x4x4")
+    assert plain.device_count == plain.chips and plain.grid == plain.shape
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -44,8 +66,14 @@ def test_a_name_stands_for_chips(text, count, analytic):
         ("v5e:32x32", "largest slice is 16x16; nearby: v5e:16x16"),
         ("v5p:0x2x2", "nearby: v5p:2x2x2"),
         ("v9:2x2", "chips known: v4, v5e, v5p"),
-        ("v7x:2x2x1", "chips known: v4"),  # libtpu's name is tpu7x, and each chip two devices
-        ("tpu7x:2x2x1", "chips known: v4"),
+        ("v6e:1x2", "hosts of 2x2 chips; nearby: v6e:2x2"),
+        ("v6e:16x32", "largest slice is 16x16; nearby: v6e:16x16"),
+        ("v7x:2x2x1", "did you mean 'tpu7x'?"),
+        ("v7:2x2x1", "did you mean 'tpu7x'?"),
+        ("Ironwood:2x2x1", "did you mean 'tpu7x'?"),
+        ("tpu7x:2x2", "3-D torus; nearby: tpu7x:2x2x2"),
+        ("tpu7x:2x1x1", "hosts of 2x2 chips; nearby: tpu7x:2x2x2"),
+        ("tpu7x:24x24x24", "largest slice is 16x24x24; nearby: tpu7x:"),
         ("v5p", "CHIP:SHAPE"),
         ("h100:12", "nodes x GPUs of each, at most 8 h100 a node; nearest: h100:2x8, h100:3x4"),
         ("h100:8", "nearest: h100:1x8"),
@@ -64,6 +92,20 @@ def test_what_does_not_exist_is_refused_in_one_line(text, says):
         topologies.parse(text)
     assert says in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_devices_that_are_there_are_whole_chips():
+    """Of Ironwood both devices of each; fake ones, by what JAX says of them."""
+    places = itertools.product([0], range(2), range(2), range(2))
+    devices = [
+        SimpleNamespace(platform="tpu", device_kind="TPU7x", coords=(x, y, z), core_on_chip=core)
+        for z, y, x, core in places
+    ]
+    assert attached.topology(devices) == topologies.parse("tpu7x:2x2x1")
+    with pytest.raises(
+        BackendError, match=r"1 devices of 1 x tpu7x as 1x1x1 \(2 devices\): take all of its 2"
+    ):
+        attached.topology(devices[:1])
 
 
 def test_rings_close_where_whole_cubes_or_pods_are():
@@ -94,18 +136,25 @@ def test_without_a_compiler_names_are_read_and_compiling_says_what_to_install(mo
 
 
 @needs_libtpu
-@pytest.mark.parametrize("name", ["v4:2x2x1", "v5e:1x1", "v5p:2x2x2", "v6e:4x4"])
+@pytest.mark.parametrize(
+    "name", ["v4:2x2x1", "v5e:1x1", "v5p:2x2x2", "v6e:1x1", "v6e:4x4", "tpu7x:1x1x1", "tpu7x:2x2x2"]
+)
 def test_libtpu_makes_the_devices(name):
     topology = topologies.parse(name)
     devices = topologies.devices(topology)
     corner = [size - 1 for size in topology.shape] + [0] * (3 - len(topology.shape))
-    assert len(devices) == topology.chips
+    assert len(devices) == topology.device_count
     assert max(device.coords for device in devices) == corner
     assert tpu.CHIP_OF_KIND[devices[0].device_kind] == topology.chip.name
+    assert attached.topology(devices) == topology
+    within = ([device.core_on_chip] if topology.chip.devices > 1 else [] for device in devices)
+    places = [(*core, *device.coords) for core, device in zip(within, devices, strict=True)]
+    by_id = np.unravel_index([device.id for device in devices], topology.grid, order="F")
+    assert places == [(*place, *(0,) * (3 - len(topology.shape))) for place in zip(*by_id, strict=True)]
 
 
 @needs_libtpu
-@pytest.mark.parametrize("name", ["v4", "v5e", "v5p", "v6e"])
+@pytest.mark.parametrize("name", ["v4", "v5e", "v5p", "v6e", "tpu7x"])
 def test_the_compiler_takes_the_options_and_has_the_memory_we_say(name):
     topology = topologies.parse(f"{name}:{'2x2x1' if chips.CHIPS[name].torus_dims == 3 else '2x2'}")
     on = jax.sharding.SingleDeviceSharding(topologies.devices(topology)[0])
@@ -113,7 +162,7 @@ def test_the_compiler_takes_the_options_and_has_the_memory_we_say(name):
     lowered = jax.jit(jnp.negative).lower(too_much)
     with pytest.raises(BackendError) as refused:
         compiling.compile_for(topology, lowered)
-    assert f"does not fit a chip of {topology.name}" in str(refused.value)
+    assert f"does not fit a {topology.chip.unit} of {topology.name}" in str(refused.value)
     assert f"exceeds available HBM ({topology.chip.hbm_bytes / 2**30:.2f}G)" in str(refused.value)
 
 

@@ -12,6 +12,8 @@ from pangu_jax.models import attention, cudnn_attention
 from pangu_jax.models.attention import AttentionMask
 from pangu_jax.models.grouped_attention import each_for
 from pangu_jax.models.placement import OneDevice
+from pangu_jax.workloads.language.model.attending import attending
+from pangu_jax.workloads.language.model.incremental_attention import attend_plainly, grouped
 from tpu_npu_backends import compiling, topologies
 
 BATCH, HEADS, QUERIES, WIDTH = 2, 4, 32, 16
@@ -77,6 +79,19 @@ def test_equals_plain_attention_to_bfloat16s_rounding(keys, kv_heads, causal, bi
         assert error < max(1.5 * usual, 0.006 * np.linalg.norm(truth)), (error, usual)
 
 
+def test_a_prompt_meets_its_cache():
+    """Of a decoder with fewer heads of keys than of queries, whose cache has keys [B, G, K, C]."""
+    columns = 48
+    q, k, v, *_ = _inputs(columns, 2)
+    seen = jnp.arange(columns) <= jnp.arange(QUERIES)[:, None] + 5
+    seen_Bx1xMxC = jnp.broadcast_to(seen, (BATCH, 1, QUERIES, columns))
+    placement = OneDevice(platform="gpu")
+    of = (q * SCALE, k, v, seen_Bx1xMxC, None)
+    actual = cudnn_attention.attend_seen(*of, placement, implementation="xla")
+    expected = grouped(attend_plainly, q * SCALE, k.swapaxes(2, 3), v, seen_Bx1xMxC, None)
+    np.testing.assert_allclose(*(np.float32(x) for x in (actual, expected)), atol=0.02)
+
+
 def test_what_cudnn_does_not_take():
     q, k, v, *_ = _inputs(QUERIES, HEADS)
     refusal = cudnn_attention.refusal
@@ -87,10 +102,22 @@ def test_what_cudnn_does_not_take():
     assert "256" in str(refusal(wide, wide, wide))
 
 
+def test_what_it_does_not_take_is_attended_plainly_and_said_once(caplog):
+    q, k, v, *_ = (x.astype(jnp.float32) for x in _inputs(QUERIES, 2))
+    mask = AttentionMask(_segments(QUERIES, 20), _segments(QUERIES, 20))
+    for _ in range(2):
+        on_gpu = attending(mask, None, SCALE, "flash", OneDevice(platform="gpu"))(q, k, v)
+    plain = attending(mask, None, SCALE, "plain", OneDevice())(q, k, v)
+    np.testing.assert_array_equal(on_gpu, plain)
+    assert [record.message for record in caplog.records] == [
+        "attention without cuDNN's kernel: float32, and cuDNN takes bfloat16"
+    ]
+
+
 @pytest.mark.skipif(importlib.util.find_spec("jax_cuda13_plugin") is None, reason="no plugin for CUDA")
 @pytest.mark.parametrize("causal", [True, False])
 def test_compiled_for_a_gpu_no_heads_scores_are_in_memory(causal):
-    topology = topologies.parse("h100:1")
+    topology = topologies.parse("h100:1x1")
     (device,) = topologies.devices(topology)
     here = jax.sharding.SingleDeviceSharding(device)
 

@@ -93,6 +93,23 @@ def test_links_follow_the_devices_not_their_places_in_the_mesh():
     assert by_id.collective("all-gather", 4e9, [0, 1, 2, 3]).seconds == pytest.approx(3e9 / 180e9 + 2e-6)
 
 
+def test_links_of_chips_that_are_two_devices():
+    """A device has half of each link of its chip, and the other device of it beside that."""
+    topology = topologies.parse("tpu7x:4x4x4")
+    links = Links(topology, range(128))  # in order of ids: the two devices of a chip, then the next chip
+    assert links.collective("all-gather", 6e9, [0, 1]).seconds == pytest.approx(3e9 / 600e9 + 1e-6)
+    row = [0, 2, 4, 6]  # one device of each chip along a ring
+    assert links.collective("all-gather", 4e9, row).seconds == pytest.approx(3e9 / 100e9 + 2e-6)
+    both = links.collective("all-gather", 4e9, range(8))
+    assert both.bytes == 3.5e9
+    assert both.seconds == pytest.approx(2e9 / 600e9 + 1.5e9 / 100e9 + 3e-6)
+    assert links.collective("all-to-all", 4e9, range(8)).seconds == pytest.approx(2e9 / 50e9 + 3e-6)
+    assert links.permute(60e9, np.array([[0, 1], [1, 0]])).seconds == pytest.approx(0.1 + 1e-6)
+    assert links.permute(60e9, np.array([[0, 2], [1, 3]])).seconds == pytest.approx(1.2 + 1e-6)
+    sorted_places = Links(topology)
+    assert sorted_places.collective("all-gather", 6e9, [0, 1]).seconds == pytest.approx(3e9 / 600e9 + 1e-6)
+
+
 def test_links_of_nodes():
     """8 chips per node: inside by NVLink, between nodes each chip by its own card, as far as NCCL reaches."""
     links, inside, between = Links(topologies.parse("h100:2x8")), 0.75 * 450e9, 0.65 * 50e9

@@ -57,6 +57,20 @@ def test_fsdp_gathers_ring_by_ring():
     assert cost.seconds_per_byte == pytest.approx(ring * (1 + 1 / 8))
 
 
+def test_the_devices_of_a_chip_are_joined_faster_than_chips():
+    topology = topologies.parse("tpu7x:4x4x8")
+    share, inside = topology.chip.link_bytes_per_s / 2, topology.chip.inside_bytes_per_s
+    two = axis_costs(topology, ONE | {"model": 2, "fsdp": 128})["model"]
+    assert two.seconds_per_byte == pytest.approx(1 / 2 / inside)
+    assert two.neighbour_s_per_byte == pytest.approx(1 / inside)
+    four = axis_costs(topology, ONE | {"model": 4, "fsdp": 64})
+    assert four["model"].seconds_per_byte == pytest.approx(3 / 4 / (2 * share))
+    eight = axis_costs(topology, ONE | {"model": 8, "fsdp": 32})
+    # Half of the whole comes over the ring of four chips, with a device's share of two links.
+    assert eight["model"].seconds_per_byte == pytest.approx(1 / 2 / inside + 1 / 2 * 3 / 4 / (2 * share))
+    assert eight["fsdp"].seconds_per_byte == pytest.approx((7 / 8 + 1 / 8 * 3 / 4) / (2 * share))
+
+
 def test_inside_a_node_first():
     topology = topologies.parse("ascend910b:64")
     costs = axis_costs(topology, ONE | {"model": 8, "fsdp": 8})
@@ -66,7 +80,15 @@ def test_inside_a_node_first():
 
 @pytest.mark.parametrize(
     ("name", "size", "stays"),
-    [("v5p:8x8x8", 8, True), ("v5p:8x8x8", 16, False), ("v5p:4x4x8", 8, True), ("h100:8x8", 16, False)],
+    [
+        ("v5p:8x8x8", 8, True),
+        ("v5p:8x8x8", 16, False),
+        ("v5p:4x4x8", 8, True),
+        ("h100:8x8", 16, False),
+        ("tpu7x:4x4x4", 8, True),
+        ("tpu7x:4x4x4", 16, False),
+        ("v5p:4x4x4", 8, False),
+    ],
 )
 def test_what_stays_on_one_dimension(name, size, stays):
     assert on_one_dimension(topologies.parse(name), size) == stays

@@ -45,23 +45,23 @@ def small(**changes) -> predictions.PlannedModel:
 
 
 @given(
-    name=st.sampled_from(["v5p:2x2x2", "v5e:4x4", "cpu:6", "cpu:8", "h100:2x8"]),
+    name=st.sampled_from(["v5p:2x2x2", "v5e:4x4", "tpu7x:2x2x2", "cpu:6", "cpu:8", "h100:2x8"]),
     heads=st.sampled_from([4, 6, 8]),
     layers=st.integers(1, 12),
     batch_size=st.integers(1, 64),
 )
-def test_every_candidate_uses_all_chips_and_divides(name, heads, layers, batch_size):
+def test_every_candidate_uses_all_devices_and_divides(name, heads, layers, batch_size):
     topology = topologies.parse(name)
     model = small(heads=heads, head_dim=32, encoder_layers=layers, batch_size=batch_size)
-    good = [mesh for mesh in meshes(topology.chips) if not mesh_problem(model, topology, mesh)]
+    good = [mesh for mesh in meshes(topology.device_count) if not mesh_problem(model, topology, mesh)]
     candidates = divided(model, cross(good, batch_size, 2, {}), Counter())
     assume(len(candidates))
-    chips = math.prod(getattr(candidates, axis) for axis in AXES)
-    assert np.all(chips == topology.chips)
+    devices = math.prod(getattr(candidates, axis) for axis in AXES)
+    assert np.all(devices == topology.device_count)
     for row in range(0, len(candidates), 1 + len(candidates) // 20):
         layout = candidates.layout(row)
         assert layouts.check(layout, batch_size, model.dimensions) == []
-        assert layout.on(topology.chips) == layout
+        assert layout.on(topology.device_count) == layout
 
 
 @given(st.integers(1, 2000))
@@ -80,7 +80,7 @@ def test_ten_thousand_candidates_are_searched_in_seconds():
     assert found.considered > found.divided > found.feasible > 0
     steps = [prediction.step_s for prediction in found.ranking]
     assert steps == sorted(steps) and len(steps) == 10
-    assert all(prediction.bytes_per_chip <= found.limit_bytes for prediction in found.ranking)
+    assert all(prediction.bytes_per_device <= found.limit_bytes for prediction in found.ranking)
 
 
 def test_what_was_best_among_compiled_programs_is_near_the_top():
@@ -94,7 +94,7 @@ def test_what_was_best_among_compiled_programs_is_near_the_top():
     layout = Layout(fsdp=64, model=8, remat="dots", partitioning="manual", streams=2)
     compiled = predictions.predict(model_of(), V5P_512, layout)
     assert compiled.step_s == pytest.approx(4.176, rel=0.2)
-    assert compiled.bytes_per_chip == pytest.approx(59.5 * 2**30, rel=0.1)
+    assert compiled.bytes_per_device == pytest.approx(59.5 * 2**30, rel=0.1)
     assert compiled.step_s < 1.1 * first.step_s
 
 
@@ -114,7 +114,7 @@ def test_more_shards_take_less_memory():
             predictions.predict(model, V5P_512, Layout(data=64 // fsdp, fsdp=fsdp, model=8, remat=remat))
             for fsdp in (2, 4, 8, 16, 32)
         ]
-        totals = [prediction.bytes_per_chip for prediction in sizes]
+        totals = [prediction.bytes_per_device for prediction in sizes]
         assert totals == sorted(totals, reverse=True) and totals[0] > totals[-1]
 
 
@@ -123,7 +123,7 @@ def test_remembering_less_takes_less_memory_and_full_remat_more_time():
         predictions.predict(model_of(), V5P_512, Layout(fsdp=64, model=8, remat=remat))
         for remat in ("none", "dots", "full")
     )
-    assert none.bytes_per_chip > dots.bytes_per_chip > full.bytes_per_chip
+    assert none.bytes_per_device > dots.bytes_per_device > full.bytes_per_device
     assert 1.2 < full.compute_s / dots.compute_s < 1.4
 
 
@@ -135,7 +135,7 @@ def test_memory_of_1f1b_does_not_grow_with_microbatches():
         )
         for count in (8, 64)
     )
-    assert many.bytes_per_chip == pytest.approx(few.bytes_per_chip, rel=0.05)
+    assert many.bytes_per_device == pytest.approx(few.bytes_per_device, rel=0.05)
     assert many.bubble < few.bubble
 
 
@@ -143,6 +143,12 @@ def test_memory_of_1f1b_does_not_grow_with_microbatches():
     ("name", "fixed", "words"),
     [
         ("v5p:2x2x1", {}, "the smallest needs .* GiB per chip, .*; the nearest that fits is v5p:2x4x4"),
+        (
+            "tpu7x:2x2x1",
+            {},
+            r"4 x tpu7x as 2x2x1 \(8 devices\): the smallest needs .* GiB per device, and of 94.8 GiB .*; "
+            r"the nearest that fits is tpu7x:2x2x4 \(16 chips\)",
+        ),
         ("v5p:6x6x6", {}, "batch_size 1024 is not divisible by data x fsdp 3"),
         ("v5p:8x8x8", {"stage": 5}, "no layout with stage 5 divides .*: no mesh of that many chips"),
     ],

@@ -248,5 +248,5 @@ def test_the_search_plans_it():
     for found in ranking + piped:
         assert layouts.check(found.layout, 4096, model.dimensions) == []
         assert found.layout.partitioning == ("auto" if found.layout.fsdp == 2 else "manual")
-        assert 0 < found.mfu < 1 and found.bytes_per_chip < topology.chip.hbm_bytes
+        assert 0 < found.mfu < 1 and found.bytes_per_device < topology.chip.hbm_bytes
     assert all(0 < found.bubble < 1 for found in piped)

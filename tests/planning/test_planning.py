@@ -16,8 +16,8 @@ from tpu_npu_backends import attached, selection, topologies
 from tpu_npu_backends.errors import BackendError
 
 RECIPE = ["--gin_file", "bench/small.gin"]
-LAYOUT_KEYS = {"layout", "model_flops_per_step", "predicted_bytes_per_chip", "predicted_step_s"}
-COMPILED_KEYS = {"compiled_bytes_per_chip", "compiled_step_s", "compile_s", "hlo_file"}
+LAYOUT_KEYS = {"layout", "model_flops_per_step", "predicted_bytes_per_device", "predicted_step_s"}
+COMPILED_KEYS = {"memory_bytes_per_device", "collectives", "kernels", "seconds", "mfu", "hlo_file", "error"}
 
 
 @pytest.fixture
@@ -64,8 +64,8 @@ def test_json_holds_the_ranking_and_what_was_compiled(plan, compiler, tmp_path):
         assert item["layout"]["data"] * item["layout"]["fsdp"] * item["layout"]["model"] <= 8
     for item in found["verified"]:
         assert item.keys() >= COMPILED_KEYS
-        assert item["compiled_bytes_per_chip"] > 0
-        assert item["compiled_step_s"] is None
+        assert item["memory_bytes_per_device"]["total"] > 0
+        assert item["seconds"] is None and item["kernels"]
         assert "HloModule" in (tmp_path / item["hlo_file"]).read_text()
     assert "not estimated" in out
     assert out.rstrip().splitlines()[-len(found["bindings"]) :] == found["bindings"]
@@ -75,7 +75,7 @@ def test_a_program_is_compiled_once(plan, compiler):
     arguments = (*RECIPE, "--topology", "cpu:8", "--verify", 1, "--json", "-")
     first, again = (json.loads(plan(*arguments)[1])["verified"][0] for _ in range(2))
     assert (first["cached"], again["cached"]) == (False, True)
-    assert again["compiled_bytes_per_chip"] == first["compiled_bytes_per_chip"]
+    assert again["memory_bytes_per_device"] == first["memory_bytes_per_device"]
     assert len(compiler) == 2  # traced anew: the program itself is the key
     layout, devices, platform = compiler[0]
     assert (devices, platform) == (8, "cpu") and layout.on(8) == layout
@@ -114,6 +114,15 @@ def test_clusters_without_a_compiler_say_so(plan):
         (["--topology", "v5p:8x8"], "no topology 'v5p:8x8'"),
         (["--topology", "v9:8x8x8"], "no topology 'v9:8x8x8'"),
         (["--topology", "ascend910b:64", "--verify", 1], "ascend910b:64 is analytic only"),
+        (["--topology", "h100:64"], "nodes x GPUs of each, at most 8 h100 a node; nearest: h100:8x8"),
+        (["--topology", "h1000:1x8"], "no topology 'h1000:1x8'; did you mean 'h100'?"),
+        (["--topology", "h100:1x8", "--memory_fraction", 2], "--memory_fraction 2.0: it is a fraction"),
+        (["--topology", "cpu:8", "--memory_fraction", 0.5], "--memory_fraction is for GPUs"),
+        (["--topology", "t4:1x8"], "t4 has compute capability 7.5 and no bfloat16, which needs 8.0: give"),
+        (
+            ["--topology", "rtx4090:1x1", "--gin.EncoderDecoder.d_model=8192"],
+            "JAX's part 0.75, 15.4 are to be used; the nearest that fits is rtx4090:",
+        ),
         (["--topology", "cpu:8", "--top", 0], "--top 0"),
         (["--topology", "cpu:8", "--dump_hlo", "x"], "--dump_hlo writes what is compiled: give --verify K"),
         (["--topology", "cpu:8", "--fix", "stage"], "--fix stage: write --fix NAME=VALUE"),

@@ -66,10 +66,10 @@ def test_weights_and_cache_are_those_that_a_compiled_step_is_given(config, layou
 
 
 def test_a_cache_grows_with_texts_and_tokens_and_not_with_latents_heads():
-    one = topologies.parse("h100:1")
+    one = topologies.parse("h100:1x1")
     sizes = [inference.predict(of(GROUPED, *pair), one, Layout()).memory for pair in ((4, 64), (8, 128))]
     assert sizes[1]["cache"] == 4 * sizes[0]["cache"] and sizes[1]["weights"] == sizes[0]["weights"]
-    two = topologies.parse("h100:2")
+    two = topologies.parse("h100:1x2")
     split = inference.predict(of(LATENTS), two, Layout(model=2)).memory
     assert split["cache"] == inference.predict(of(LATENTS), one, Layout()).memory["cache"]
 
@@ -78,7 +78,7 @@ def test_a_cache_grows_with_texts_and_tokens_and_not_with_latents_heads():
 @pytest.mark.parametrize(
     ("recipe", "topology", "axes", "compiled"),
     [
-        ("openpangu/7b.gin", "h100:1", "data 1", 19.3),
+        ("openpangu/7b.gin", "h100:1x1", "data 1", 19.3),
         ("openpangu/pro_moe_72b.gin", "v5p:2x2x1", "model 4", 35.8),
     ],
 )
@@ -89,8 +89,8 @@ def test_published_sizes(plan, recipe, topology, axes, compiled):
     found = json.loads(out)
     best = found["layouts"][0]
     assert status == 0 and best["layout"][axis] == int(size)
-    assert best["predicted_bytes_per_chip"] / 2**30 == pytest.approx(compiled, rel=0.1)
-    assert best["predicted_bytes_at_start"] > best["predicted_bytes_per_chip"]
+    assert best["predicted_bytes_per_device"] / 2**30 == pytest.approx(compiled, rel=0.1)
+    assert best["predicted_bytes_at_start"] > best["predicted_bytes_per_device"]
     assert f"Layout.{axis}={size}" in found["bindings"]
 
 
@@ -114,7 +114,7 @@ def test_the_best_are_compiled(plan, monkeypatch, tmp_path):
         *bindings,
     )
     found = json.loads(out)
-    assert status == 0 and found["verified"][0]["compiled_bytes_per_chip"] > 0
+    assert status == 0 and found["verified"][0]["memory_bytes_per_device"]["total"] > 0
     assert (found["batch"], found["length"], found["verified"][0]["error"]) == (8, 32, None)
 
 
@@ -125,8 +125,8 @@ def test_the_best_are_compiled(plan, monkeypatch, tmp_path):
         ("openpangu/7b.gin", ["v5p:2x2x1", "--fix", "stage=2"], "no other axes than data, fsdp, expert"),
         ("openpangu/7b.gin", ["v5p:4x4x4", "--batch", 3], "no layout divides openpangu/7b.gin"),
         ("openpangu/7b.gin", ["v5p:2x2x1", "--batch", 0], "--batch 0 --length 4096: at least 1 text"),
-        ("openpangu/pro_moe_72b.gin", ["h100:1"], "the nearest that fits is h100:4 (4 chips)"),
-        ("vision/quickstart.gin", ["h100:1"], "has no decoder"),
+        ("openpangu/pro_moe_72b.gin", ["h100:1x1"], "the nearest that fits is h100:1x8 (8 chips)"),
+        ("vision/quickstart.gin", ["h100:1x1"], "has no decoder"),
     ],
 )  # fmt: skip
 def test_mistakes_are_one_line_and_exit_2(plan, recipe, arguments, message):

@@ -46,6 +46,12 @@ def look(backend: Description, root: Path = Path("/dev")) -> Driver:
     return Driver(", ".join(parts), files, lines or tuple(map(str, files)), error)
 
 
+def ask(command: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
+    """What a tool answers to more than `look` asks: its lines, or what is wrong with it."""
+    path = shutil.which(command[0])
+    return _ask(path, command) if path else ((), f"no {command[0]}")
+
+
 def refused(driver: Driver) -> Path | None:
     """The first device file that this user may not open."""
     return next((file for file in driver.files if not os.access(file, os.R_OK | os.W_OK)), None)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from tpu_npu_backends.ascend import cann
 from tpu_npu_backends.descriptions import BACKENDS, Description
-from tpu_npu_backends.doctor import driver, npu, packages, running
+from tpu_npu_backends.doctor import cuda, driver, npu, packages, running
 from tpu_npu_backends.doctor.findings import Examination, Finding
 from tpu_npu_backends.doctor.inventory import machine
 from tpu_npu_backends.errors import BackendError
@@ -48,7 +48,8 @@ def is_here(name: str) -> bool:
     """Whether this machine is meant to have a backend: its device, or what stands for one, is there."""
     if name == "npu":
         return packages.plugin(BACKENDS[name]) is not None or bool(os.environ.get(cann.VARIABLE))
-    return name == "cpu" or bool(driver.look(BACKENDS[name]).files)
+    # In WSL the tool names devices that have no file of their own.
+    return name == "cpu" or bool(driver.look(BACKENDS[name]).devices)
 
 
 def _packages(backend: Description) -> Finding:
@@ -84,4 +85,4 @@ def _driver(backend: Description) -> Finding:
     return Finding("driver", seen.described)
 
 
-_OWN = {"cpu": _cpu, "npu": npu.findings}
+_OWN = {"cpu": _cpu, "cuda": cuda.findings, "npu": npu.findings}

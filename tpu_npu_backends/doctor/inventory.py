@@ -52,10 +52,10 @@ def _with_a_driver(backend: Description) -> BackendEntry:
     seen, library = driver.look(backend), packages.plugin(backend)
     plugin = f"plugin {library}" if library else "no plugin"
     how = f"{seen.described}; {plugin}" + (
-        f" ({backend.without_device})" if library and not seen.files else ""
+        f" ({backend.without_device})" if library and not seen.devices else ""
     )
     install = "" if library else backend.install
-    found = bool(library and seen.files)
+    found = bool(library and seen.devices)
     return BackendEntry(backend.name, found, how, seen.devices, _versions(backend), install)
 
 

@@ -36,7 +36,7 @@ class LoadedModel:
         start of a decoder alone.
       causal_only: its run taught it causal language modelling only, so that the text to be continued is the
         beginning of the decoder's own, and its encoder knows nothing.
-      run: where tensors of a forward pass are, and the dtype of products.
+      run: where tensors of a forward pass are, the dtype of products, and what attends.
     """
 
     config: Architecture
@@ -55,7 +55,7 @@ class LoadedModel:
     @property
     def forward(self) -> Forward:
         """The forward pass on these devices."""
-        return Forward(self.config, self.run.placement, dtype=self.run.dtype)
+        return Forward(self.config, self.run.placement, dtype=self.run.dtype, kernel=self.run.kernel)
 
     def query(self, text: str, mode: str | None = None, sentinels: bool | None = None) -> Query:
         """What asks the model to continue a text, by the mode, or as its run taught it.

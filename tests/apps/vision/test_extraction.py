@@ -241,6 +241,7 @@ def test_budgets():
     assert budgets.parse("params <= 2M")[:3] == ("params", 2e6, "")
     assert budgets.parse("latency<=5ms")[:3] == ("latency", 5e-3, "cpu")
     assert budgets.parse("latency<=250us@v5p")[:3] == ("latency", 250e-6, "v5p")
+    assert budgets.parse("latency<=1ms@h100-pcie").chip == "h100-pcie"
     assert budgets.parse("flops<=1.5G").cost == "flops"
     assert budgets.parse("latency<=5ms@cpu").folder == "latency_5ms_cpu"
     with pytest.raises(UserError, match="a limit of 0"):

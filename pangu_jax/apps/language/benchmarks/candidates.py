@@ -11,6 +11,7 @@ import numpy as np
 
 from data_pipelines.text.benchmarks import Example, Pattern
 from data_pipelines.text.benchmarks.examples import windows
+from pangu_jax.apps.language.benchmarks.in_turns import AskedInTurns
 from pangu_jax.apps.language.decoding import encoding
 from pangu_jax.apps.language.loaded import LoadedModel
 from pangu_jax.apps.language.tuning.examples import Labelled
@@ -61,7 +62,12 @@ class CandidateQueries(NamedTuple):
 
 
 def ask(
-    loaded: LoadedModel, pattern: Pattern, examples: Sequence[Example], length: int, stride: int
+    loaded: LoadedModel,
+    pattern: Pattern,
+    examples: Sequence[Example],
+    length: int,
+    stride: int,
+    turns: AskedInTurns | None = None,
 ) -> CandidateQueries:
     """The queries of examples, in their order.
 
@@ -71,6 +77,7 @@ def ask(
       examples: of one task.
       length: characters of a window of an over-long example's longest field.
       stride: characters from one window to the next.
+      turns: how it is asked in turns; None: as plain text.
 
     Raises:
       DataError: the pattern does not fit the examples, or a label is none of its words.
@@ -86,6 +93,7 @@ def ask(
         answers.append(None if example.label is None else choices.index(example.label))
         for part in parts:
             for question, rendered in enumerate(pattern.queries(part)):
-                labelled.append(Labelled(encoding.query(loaded, rendered), rendered.answer or 0))
+                query = turns.query(rendered) if turns else encoding.query(loaded, rendered)
+                labelled.append(Labelled(query, rendered.answer or 0))
                 owners.append((number, question))
     return CandidateQueries(pattern, labelled, owners, answers, cut)

@@ -10,10 +10,11 @@ from data_pipelines.text.benchmarks import BenchmarkTask, Example
 from data_pipelines.text.benchmarks.task import chance, majority
 from data_pipelines.text.folder import Quarantine
 from pangu_jax.apps.language import loading
-from pangu_jax.apps.language.benchmarks import choice_accuracy, free_text
+from pangu_jax.apps.language.benchmarks import choice_accuracy, free_text, in_turns
 from pangu_jax.apps.language.benchmarks.approach import pattern_name
 from pangu_jax.apps.language.benchmarks.candidates import CandidateQueries, ask
 from pangu_jax.apps.language.benchmarks.subsets import test_examples
+from pangu_jax.apps.language.chat.turns import Thinking
 from pangu_jax.apps.language.decoding.settings import Greedy, Settings
 from pangu_jax.apps.language.loaded import LoadedModel
 from pangu_jax.apps.language.tuning import stored
@@ -50,6 +51,8 @@ def evaluate(
     objective: Objective | None = None,
     settings: Settings | None = None,
     max_tokens: int = 64,
+    turns: bool | None = None,
+    thinking: Thinking = "off",
     length: int = 400,
     stride: int = 300,
     step: int | None = None,
@@ -69,6 +72,9 @@ def evaluate(
       objective: by which score candidates are chosen.
       settings: how tokens of a free answer are chosen; @Greedy() when None.
       max_tokens: of a free answer.
+      turns: whether a model is asked in the turns of a conversation: candidates are scored where its
+        assistant begins. None: where it has learnt them, and was not tuned on a task since.
+      thinking: "off", "auto" or "slow", in turns: what a question says of how to answer.
       length: characters of a window of an over-long text; windows are counted, nothing is cut off.
       stride: characters from one window to the next.
       step: the checkpoint; the newest when None.
@@ -81,6 +87,7 @@ def evaluate(
     """
     chosen = [benchmarks.get(name) for name in tasks]
     loaded = loading.load(run_dir, step, devices)
+    in_turn = in_turns.of(loaded, turns, thinking)
     rows, predictions = [], {}
     for task in chosen:
         quarantine = Quarantine()
@@ -88,14 +95,26 @@ def evaluate(
         name = _pattern(loaded, task, pattern)
         row: dict[str, Any] = {"task": task.name, "split": found.split, "examples": len(found.examples)}
         if task.kind in ("classification", "choice"):
-            asked = ask(loaded, task.patterns[name], found.examples, length, stride)
+            asked = ask(loaded, task.patterns[name], found.examples, length, stride, in_turn)
             measured, predictions[task.name] = _choose(loaded, task, found.examples, asked, objective)
         else:
             texts = free_text.answer(
-                loaded, task.patterns[name], found.examples, settings or Greedy(), max_tokens, length, stride
+                loaded,
+                task.patterns[name],
+                found.examples,
+                settings or Greedy(),
+                max_tokens,
+                length,
+                stride,
+                in_turn,
             )
             measured, predictions[task.name] = _judge(task, found.examples, texts)
-        row |= {"pattern": name, **measured, "malformed": sum(quarantine.counts.values())}
+        row |= {
+            "pattern": name,
+            **({"turns": thinking} if in_turn else {}),
+            **measured,
+            "malformed": sum(quarantine.counts.values()),
+        }
         rows.append(row)
         if on_row:
             on_row(row)

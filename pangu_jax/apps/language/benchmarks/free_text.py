@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from data_pipelines.text.benchmarks import BenchmarkTask, Example, Pattern
 from data_pipelines.text.benchmarks.examples import windows
+from pangu_jax.apps.language.benchmarks.in_turns import AskedInTurns
 from pangu_jax.apps.language.decoding import encoding
 from pangu_jax.apps.language.decoding.generator import Generator
 from pangu_jax.apps.language.decoding.settings import Settings
@@ -33,6 +34,7 @@ def answer(
     max_tokens: int,
     length: int,
     stride: int,
+    turns: AskedInTurns | None = None,
 ) -> WrittenAnswers:
     """The model's text for each example.
 
@@ -44,19 +46,23 @@ def answer(
       max_tokens: of an answer, its end among them.
       length: characters of a window of an over-long example's longest field.
       stride: characters from one window to the next.
+      turns: how it is asked in turns; None: as plain text.
 
     Raises:
       UserError, DataError: an empty example, or a pattern that does not fit.
     """
     parts = [(number, part) for number, one in enumerate(examples) for part in windows(one, length, stride)]
-    asked = [encoding.query(loaded, pattern.render(part))._replace(candidates=()) for _, part in parts]
+    rendered = [pattern.render(part) for _, part in parts]
+    read = [turns.query(one) if turns else encoding.query(loaded, one) for one in rendered]
+    asked = [query._replace(candidates=()) for query in read]
+    decode = turns.text if turns else loaded.decode
     generator = Generator.of(loaded.forward, loaded.params, loaded.vocabulary)
     generated = generator.generate(asked, settings, max_tokens)
     best: dict[int, tuple[float, str]] = {}
     for (number, _), one in zip(parts, generated, strict=True):
         score = one.score / one.length
         if number not in best or score > best[number][0]:
-            best[number] = score, loaded.decode(one.tokens).strip()
+            best[number] = score, decode(one.tokens).strip()
     texts = {example.id: best[number][1] for number, example in enumerate(examples)}
     return WrittenAnswers(texts, sum(len(windows(one, length, stride)) > 1 for one in examples))
 

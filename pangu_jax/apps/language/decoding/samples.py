@@ -30,9 +30,11 @@ def exhibits(workload: LanguageModel, variables: Variables, run: RunContext, per
     if not hasattr(workload.data, "vocabulary"):
         return []
     axes = workload.logical_axes().params
-    params, run = inference_layout.of_trained(variables.params, axes, workload.dimensions(), run.dtype)
+    params, run = inference_layout.of_trained(variables.params, axes, workload.dimensions(), run)
     vocabulary = workload.data.vocabulary
-    generator = Generator.of(Forward(workload.model, run.placement, dtype=run.dtype), params, vocabulary)
+    generator = Generator.of(
+        Forward(workload.model, run.placement, dtype=run.dtype, kernel=run.kernel), params, vocabulary
+    )
     decode, start = vocabulary.decode, vocabulary.special.start
     drawing = workload.samples if isinstance(workload.samples, Sampling) else DRAWN
     shown: list[list[Text]] = []

@@ -43,7 +43,7 @@ def score(
             raise UserError(f"query {number} needs candidates of at least one token each")
         longest = max(len(candidate) for candidate in query.candidates)
         queries.require_positions([query], longest - 1, forward.config.positions)
-    on_trie = TrieForward(forward.config, forward.placement, dtype=forward.dtype)
+    on_trie = TrieForward(forward.config, forward.placement, dtype=forward.dtype, kernel=forward.kernel)
     plans = [trie.plan(query) for query in asked]
     shapes = [_shape(query, plan) for query, plan in zip(asked, plans, strict=True)]
     out: list[np.ndarray] = [np.zeros(0, np.float32)] * len(asked)

@@ -74,7 +74,7 @@ def measure_rows(
     config: Architecture, params: Tree, rows: Rows, tuning: Tuning, run: RunContext = ONE_DEVICE
 ) -> Measured:
     """As `measure`, of examples that are arrays already."""
-    forward = TrieForward(config, run.placement, dtype=run.dtype)
+    forward = TrieForward(config, run.placement, dtype=run.dtype, kernel=run.kernel)
     source = HeldOutSource(rows, queries.whole_shards(BATCH, run.placement.batch_shards))
     found = []
     for batch in source.iterator(0):

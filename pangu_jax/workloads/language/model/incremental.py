@@ -36,6 +36,7 @@ from pangu_jax.workloads.language.model.decoder_weights import gathered, has_ker
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from pangu_jax.workloads.language.model.forward import Forward
 from pangu_jax.workloads.language.model.incremental_attention import (
+    attend_by_cudnn,
     attend_by_kernel,
     attend_plainly,
     grouped,
@@ -243,6 +244,8 @@ def through_layers(
         return leave(y_DxR), kept
 
     attend = partial(grouped, attend_by_kernel if has_kernels(forward) else attend_plainly)
+    if forward.kernel == "flash" and placement.platform == "gpu":
+        attend = partial(attend_by_cudnn, placement, attend_plainly)
     attend_first: Callable[..., tuple[jax.Array, Any]] = attend_latents if config.latent else attend_own
     written = []
     of_memory = memory.layers if memory else (None,) * len(cache)

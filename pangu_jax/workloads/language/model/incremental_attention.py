@@ -5,9 +5,12 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from pangu_jax.models import native
+from pangu_jax.models import cudnn_attention, native
+from pangu_jax.models.placement import Placement
 
 Attend = Callable[..., jax.Array]
+
+MANY = 64  # tokens at once from which cuDNN's kernel reads them: a prompt, not the beams of a step
 
 
 def grouped(
@@ -26,6 +29,22 @@ def grouped(
     rows = q_BxHxMxK.reshape(batch, heads // times, times * new, width)
     mask = jnp.tile(mask, (1, 1, times, 1)) if mask.shape[2] > 1 else mask
     return attend(rows, k_BxGxKxC, v_BxGxCxK, mask, bias).reshape(batch, heads, new, width)
+
+
+def attend_by_cudnn(
+    placement: Placement,
+    attend: Attend,
+    q_BxHxMxK: jax.Array,
+    k_BxGxKxC: jax.Array,
+    v_BxGxCxK: jax.Array,
+    mask: jax.Array,
+    bias: jax.Array | None,
+) -> jax.Array:
+    """As `grouped`, and by cuDNN's kernel where there are many tokens and it takes them."""
+    k_BxGxCxK = jnp.swapaxes(k_BxGxKxC, 2, 3)
+    if q_BxHxMxK.shape[2] < MANY or cudnn_attention.refusal(q_BxHxMxK, k_BxGxCxK, v_BxGxCxK, trains=False):
+        return grouped(attend, q_BxHxMxK, k_BxGxKxC, v_BxGxCxK, mask, bias)
+    return cudnn_attention.attend_seen(q_BxHxMxK, k_BxGxCxK, v_BxGxCxK, mask, bias, placement)
 
 
 def attend_plainly(

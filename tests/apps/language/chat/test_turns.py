@@ -1,5 +1,6 @@
 """openPangu's turns: as its template has them, from no user's text; thoughts and calls told apart."""
 
+import dataclasses
 import io
 
 import numpy as np
@@ -10,7 +11,7 @@ from rich.console import Console
 
 from data_pipelines.text.vocabulary import PANGU_ALPHA, PublishedIds, Vocabulary, published
 from pangu_jax import cli
-from pangu_jax.apps.language.chat import terminal
+from pangu_jax.apps.language.chat import limits, terminal
 from pangu_jax.apps.language.chat.reading import Conversation
 from pangu_jax.apps.language.chat.session import Answer, ChatSession, TextDelta
 from pangu_jax.apps.language.chat.turns import (
@@ -267,3 +268,19 @@ def test_finding_by_embeddings_needs_an_encoder(monkeypatch, capsys):
     code, printed, _ = asked_by_pangu(monkeypatch, capsys, MODEL, "--retriever", "embeddings")
     assert code == 2 and "no encoder to find by" in printed.err
     assert text_of([AnswerPart("thinking", "a"), AnswerPart("text", "b")]) == "b"
+
+
+@pytest.mark.parametrize(
+    ("files", "turns", "wanted"),
+    [
+        ({}, False, (512, 128)),
+        ({}, True, (4096, 4096)),
+        ({"config.json": {"max_position_embeddings": 32768}}, True, (4096, 4096)),
+        ({"config.json": {"max_position_embeddings": 2048}}, True, (1024, 1024)),
+        ({"generation_config.json": {"max_new_tokens": 600}}, True, (4096, 600)),
+        ({"generation_config.json": {"max_new_tokens": 32768}}, True, (4096, 8192)),
+    ],
+)
+def test_room_for_thoughts_is_what_was_published(files, turns, wanted):
+    model = dataclasses.replace(MODEL, manifest={"openpangu": {"files": files}})
+    assert limits.of(model, turns) == wanted

@@ -150,6 +150,10 @@ def test_texts_end_and_stream_as_without_guesses(params, queries, plainly):
     assert stream.generated.finish == "end" and stream.generated.score == pytest.approx(guessed[0].score)
 
 
+def test_weights_are_kept_in_one_form(generator):
+    assert not generator.params
+
+
 def test_where_something_else_chooses_nothing_is_guessed(generator, queries):
     assert not guessing.serves(generator.weights, Greedy(no_repeat_ngram=2))
     assert not guessing.serves({**generator.weights, "prediction": None}, Greedy(guess=False))
