@@ -11,7 +11,7 @@ from pangu_jax.models.latent_attention import LatentWidths
 from pangu_jax.parallel.layout import AXES, Layout
 from pangu_jax.planner import predictions, time_estimate
 from pangu_jax.planner.axis_costs import axis_costs, on_one_dimension
-from pangu_jax.planner.links import HOP_S
+from pangu_jax.planner.links import HOP_S, Links
 from pangu_jax.workloads.language import LanguageModel
 from pangu_jax.workloads.language.model.decoder import DecoderConfig
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
@@ -154,3 +154,48 @@ def test_a_shape_of_latent_attention_counts_its_parameters_and_flops(query_rank)
     assert workload.flops_per_step(6) == pytest.approx(6 * expected, rel=1e-12)
     params = jax.tree.leaves(jax.eval_shape(workload.init, jax.random.key(0)).params)
     assert workload.shape().parameters == pytest.approx(sum(leaf.size for leaf in params), rel=0.01)
+
+
+def test_on_a_gpu_scores_take_memory_and_time_where_no_kernel_attends():
+    workload = LanguageModel(
+        EncoderDecoderConfig(encoder_layers=4, decoder_layers=4),
+        SyntheticTokens(encoder_length=2048, decoder_length=2048),
+    )
+    planned, topology = predictions.describe(workload, 32, 8.0), topologies.parse("h100:1x8")
+    plain, fused, float32 = (
+        predictions.predict(planned._replace(compute_dtype=dtype), topology, Layout(fsdp=8, attention=how))
+        for how, dtype in (("plain", "auto"), ("auto", "auto"), ("auto", "float32"))
+    )
+    scores = 4 * 8 * 2048 * 2048  # of a device's examples
+    assert plain.memory["working"] > fused.memory["working"] + 12 * scores
+    assert plain.compute_s > fused.compute_s
+    assert float32.memory["working"] > plain.memory["working"]  # cuDNN takes bfloat16
+
+
+def test_on_a_gpu_the_loss_and_a_layer_share_their_room():
+    """What is outside the layers is there when no layer is: of a layer what it takes beyond that counts."""
+    small, large = (
+        predictions.predict(
+            predictions.describe(
+                LanguageModel(
+                    EncoderDecoderConfig(vocab_size=vocabulary, encoder_layers=4, decoder_layers=4),
+                    SyntheticTokens(encoder_length=256, decoder_length=256),
+                ),
+                64,
+                8.0,
+            ),
+            topologies.parse("h100:1x8"),
+            Layout(fsdp=8, remat="full"),
+        ).memory
+        for vocabulary in (1024, 65536)
+    )
+    assert large["working"] == 0 < small["working"]
+    assert large["vocabulary"] > small["vocabulary"] + small["working"]
+
+
+@pytest.mark.parametrize("nodes", [1, 4])
+def test_what_nccl_takes_is_predicted_as_it_is_counted(nodes):
+    topology = topologies.parse(f"h100:{nodes}x8")
+    found = axis_costs(topology, ONE | {"fsdp": 8 * nodes})["fsdp"]
+    counted = Links(topology).collective("all-gather", 1e9, range(8 * nodes)).seconds
+    assert found.latency_s + 1e9 * found.seconds_per_byte == pytest.approx(counted)
