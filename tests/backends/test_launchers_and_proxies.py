@@ -108,7 +108,7 @@ def started(monkeypatch):
     """Calls of JAX's initialisation that were made; the roll call finds everybody."""
     calls = []
 
-    def initialize(found, seconds):
+    def initialize(found, seconds, local_devices):
         calls.append(dict(os.environ))
         return types.SimpleNamespace()
 
