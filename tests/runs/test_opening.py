@@ -12,12 +12,14 @@ from jax.sharding import PartitionSpec
 
 from pangu_jax import cli
 from pangu_jax.errors import UserError
+from pangu_jax.models.placement import OneDevice
 from pangu_jax.parallel import rules
 from pangu_jax.parallel.constraints import ConstraintPlacement
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.mesh import make_mesh
 from pangu_jax.runs import checkpoint_files, inference_layout, opening
 from pangu_jax.runs.inference_layout import Devices
+from pangu_jax.workloads import RunContext
 from tests.runs import made_up
 from tests.training import digits
 from tests.workloads.stateful_digits import StatefulDigits
@@ -147,7 +149,8 @@ def test_what_left_a_pipeline_is_spread_anew_over_its_devices():
     axes = {"table": ("vocab", "embed"), "stack": ("layers", "embed", "mlp")}
     params = {"table": np.arange(64.0).reshape(8, 8), "stack": np.arange(256.0).reshape(2, 8, 16)}
     there = jax.device_put(params, rules.storage_shardings(trained, axes))
-    moved, run = inference_layout.of_trained(there, axes, {"embed": 8}, np.dtype("float32"))
+    own = RunContext(OneDevice(), dtype=np.dtype("float32"))
+    moved, run = inference_layout.of_trained(there, axes, {"embed": 8}, own)
     jax.tree.map(np.testing.assert_array_equal, moved, params)
     assert {name: len(leaf.addressable_shards[0].data) for name, leaf in moved.items()} == {
         "table": 4,
@@ -155,7 +158,7 @@ def test_what_left_a_pipeline_is_spread_anew_over_its_devices():
     }
     assert run.placement.batch_shards == 4
     alone = jax.device_put(params, jax.devices()[0])
-    assert inference_layout.of_trained(alone, axes, {"embed": 8}, np.dtype("float32"))[0] is alone
+    assert inference_layout.of_trained(alone, axes, {"embed": 8}, own)[0] is alone
 
 
 def test_a_layout_that_was_the_planners_is_read_from_the_checkpoint(run, copy):

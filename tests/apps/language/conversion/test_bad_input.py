@@ -76,7 +76,10 @@ SOURCES = {
     "no tensor": (with_tensors(lambda t: t.pop(QUERY)), f"{QUERY} is missing"),
     "extra tensor": (with_tensors(lambda t: t.update(classifier=t[QUERY])), "classifier has no place"),
     "wrong shape": (with_tensors(lambda t: t.update({QUERY: t[QUERY][:-1]})), "11x16 instead of 12x16"),
-    "int8": (with_tensors(lambda t: t.update({QUERY: t[QUERY].astype(np.int8)})), f"{QUERY} is I8; only F32"),
+    "int8": (
+        with_tensors(lambda t: t.update({QUERY: t[QUERY].astype(np.int8)})),
+        f"{QUERY} is I8: its weights are quantised",
+    ),
     "other alias": (
         with_tensors(lambda t: t.update({"encoder.embed_tokens.weight": t["shared.weight"] + 1})),
         "encoder.embed_tokens.weight differs from shared.weight",

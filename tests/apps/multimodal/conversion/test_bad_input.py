@@ -64,7 +64,10 @@ CLIP = {
         entries(projection_dim=9),
         "visual_projection.weight is 20x24 instead of 9x24, text_projection.weight is 20x16 instead of 9x16",
     ),
-    "int8": (tensors(lambda t: t.update({FC1: t[FC1].astype(np.int8)})), f"{FC1} is I8; only F32"),
+    "int8": (
+        tensors(lambda t: t.update({FC1: t[FC1].astype(np.int8)})),
+        f"{FC1} is I8: its weights are quantised",
+    ),
     "list": (entries(text_config=[1]), "text_config is no object"),
     "heads": (entries(VISION, num_attention_heads=5), "d_model 24 is not divisible by heads 5"),
     "activation": (entries(TEXT, hidden_act="relu"), "hidden_act 'relu' is not known: one of gelu"),

@@ -79,7 +79,10 @@ TIMM = {
         tensors(lambda t: [t.pop(key) for key in list(t) if key.startswith("blocks.0.")]),
         "blocks.0.mlp.fc1.weight is missing",
     ),
-    "int8": (tensors(lambda t: t.update({FC1: t[FC1].astype(np.int8)})), f"{FC1} is I8; only F32"),
+    "int8": (
+        tensors(lambda t: t.update({FC1: t[FC1].astype(np.int8)})),
+        f"{FC1} is I8: its weights are quantised",
+    ),
     "truncated": (truncated, "is damaged or no safetensors file"),
     "no config": (lambda folder: (folder / CONFIG).unlink(), "cannot read"),
     "list": (lambda folder: (folder / CONFIG).write_text("[]"), "is no JSON object"),
