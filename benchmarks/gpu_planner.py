@@ -42,6 +42,10 @@ CASES = {
     "13b on 64, fused": _case(_13B, "h100:8x8", 256, "flash", fsdp=64, remat="'full'"),
     "13b on 64, dots": _case(_13B, "h100:8x8", 256, "flash", fsdp=64),
     "13b on 64 a100": _case(_13B, "a100:8x8", 128, "flash", fsdp=32, model=2),
+    "2b6 on 16, batch 512": _case(_2B6, "h100:2x8", 512, "flash", fsdp=16),
+    "7b on 32, batch 128": _case(_7B, "h100:4x8", 128, "flash", fsdp=32),
+    "13b on 64, batch 768": _case(_13B, "h100:8x8", 768, "flash", fsdp=64),
+    "110b on 256, batch 512": _case("nlp/110b.gin", "h100:32x8", 512, "flash", data=2, fsdp=64, model=2),
     "110b on 256": _case("nlp/110b.gin", "h100:32x8", 4096, "flash", fsdp=256, remat="'full'"),
 }
 

@@ -9,7 +9,6 @@ s with one stream), [B] also from other programs without a pipeline, [C] from th
 are assumptions.
 """
 
-import math
 from dataclasses import dataclass, replace
 
 from tpu_npu_backends.chips import CHIPS, Chip
@@ -42,8 +41,6 @@ class Efficiency:
         backward pass. Where not, the largest of each counts.
       score_traffic: bytes of memory traffic for a score, forward, where no kernel attends; 1.5 times
         that back, and once more where scores are made again.
-      piece: bytes of a layer's weights that are gathered at a time, where they are large; at least a
-        product's.
       gathered: copies of a layer's gathered weights alive at once: one in use, one on its way.
       reserve: bytes of a chip that no item explains.
     """
@@ -70,7 +67,6 @@ class Efficiency:
     scores: float = 3.0
     shares: bool = False
     score_traffic: float = 0.0
-    piece: float = math.inf
     gathered: float = 2.0
     reserve: float = 0.25 * 2**30
 
@@ -90,7 +86,7 @@ _NODES = Efficiency(
     elementwise=20.0,
     working=10.0,
 )
-# Fitted on six programs, compiled and counted: docs/gpu_scaling.md, which also has those that were not.
+# Fitted on eight programs, compiled and counted: docs/gpu_scaling.md, which also has those that were not.
 _GPUS = replace(
     _NODES,
     scores=0.0,  # counted with what else is alive then
@@ -103,7 +99,6 @@ _GPUS = replace(
     attention=0.5,
     elementwise=21.0,
     score_traffic=20.0,
-    piece=20e6,
     hidden_most=0.5,
     streams_of_all=3.0,
     products_of_all=2.0,

@@ -156,9 +156,9 @@ def _layer(context: SearchContext, c: Candidates, tower: Tower) -> _Work:
     repeated = ticked + 1.0 * (c.remat == FULL)  # whole forward passes, collectives too
     entries = np.where(c.remat == KEEP_ALL, 0.0, 1.0 * (c.remat != FULL))
 
-    def gathers(axis: str, size: np.ndarray, number, pieces: float | np.ndarray = 1.0) -> np.ndarray:
+    def gathers(axis: str, size: np.ndarray, number) -> np.ndarray:
         cost = context.cost(c, axis)
-        return number * (pieces * cost.latency_s + size * cost.seconds_per_byte)
+        return number * (cost.latency_s + size * cost.seconds_per_byte)
 
     whole = residual(context, c, tower.tokens, tower.width) * c.model
     rows = context.examples(c) / c.model * context.activation_bytes
@@ -170,15 +170,13 @@ def _layer(context: SearchContext, c: Candidates, tower: Tower) -> _Work:
     weights = layer_weights(c, tower) / c.model * context.activation_bytes
     in_layer = np.where(c.zero == 3, 3.0 + ticked + twice, 0.0)
     crossings = 4.0 + 2.0 * (repeated + twice) + entries
-    # Gathered twice, in pieces, and their gradients scattered together.
-    pieces = (2.0 * np.clip(weights / context.efficiency.piece, 1.0, len(tower.products)) + 1.0) / 3.0
     if not tower.learns:  # state is not gathered before it is used
         compute, in_layer, crossings = forward, 1.0, 2.0
     return _Work(
         compute,
         {
             "model": gathers("model", whole, tower.blocks * crossings),
-            "fsdp": gathers("fsdp", weights, in_layer, pieces),
+            "fsdp": gathers("fsdp", weights, in_layer),
             # As a block is crossed into, by the rows of all places along the axis.
             "expert": gathers("expert", whole * c.expert, crossings * (tower.routing is not None)),
             "sequence": gathers("sequence", keys, sum(gathered) * tower.passes),
