@@ -123,12 +123,13 @@ class OurStep:
 
     Attributes:
       compile_s: seconds of tracing and of the compiler, the state's program not counted.
-      memory: bytes of the compiled step: arguments, results, aliased and temporary; {} where nothing is said.
+      memory: bytes of the compiled step: arguments, results, aliased and temporary.
     """
 
     def __init__(self, prepared: Prepared, options: dict[str, Any] | None = None):
         import jax
 
+        from pangu_jax.planning.compiled_steps import memory_of
         from pangu_jax.training import step
 
         self.prepared = prepared
@@ -149,7 +150,7 @@ class OurStep:
         self._compiled = made.jitted.lower(target.state, batch, made.constants, self._key, 0).compile()
         self._constants = made.constants
         self.compile_s = time.perf_counter() - began
-        self.memory = _memory(self._compiled)
+        self.memory = memory_of(self._compiled)
         self._batches = itertools.cycle([batch, *map(prepared.batch, range(1, BATCHES))])
         self._start = lambda: step.init_state(prepared.workload, prepared.optimizer, prepared.mesh, 0)
         self._block = jax.block_until_ready
@@ -158,8 +159,7 @@ class OurStep:
     @property
     def bytes_held(self) -> int:
         """What the program holds at most: results in the place of arguments count once."""
-        memory = self.memory
-        return sum(memory.values()) - 2 * memory.get("aliased", 0)
+        return sum(self.memory.values()) - 2 * self.memory["aliased"]
 
     def advance(self, steps: int = 1) -> dict[str, Any]:
         """So many steps; the metrics of the last one, when it is done."""
@@ -176,15 +176,3 @@ class OurStep:
         began = time.perf_counter()
         self.advance(steps)
         return (time.perf_counter() - began) / steps
-
-
-def _memory(compiled: Any) -> dict[str, int]:
-    found = compiled.memory_analysis()
-    if found is None:
-        return {}
-    return {
-        "arguments": int(found.argument_size_in_bytes),
-        "results": int(found.output_size_in_bytes),
-        "aliased": int(found.alias_size_in_bytes),
-        "temporary": int(found.temp_size_in_bytes),
-    }

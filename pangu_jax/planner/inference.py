@@ -19,6 +19,7 @@ from pangu_jax.planner.axis_costs import axis_costs
 from pangu_jax.planner.candidates import meshes
 from pangu_jax.planner.efficiency import COPIES_OF_EXPERTS, FITS_WITHIN, efficiency
 from pangu_jax.planner.planner import billions
+from pangu_jax.planner.predictions import bytes_of_a_number
 from pangu_jax.workloads.shape import DecodingShape, HeldArray
 from tpu_npu_backends import larger_topologies
 from tpu_npu_backends.topologies import Topology
@@ -142,10 +143,7 @@ class _Sizes:
     def __init__(self, model: WritingModel, topology: Topology, layout: Layout):
         self.shape, self.topology, self.layout = model.shape, topology, layout
         self.sizes = layout.axis_sizes()
-        on_cpu = topology.chip.platform == "cpu"
-        automatic = "float32" if on_cpu else "bfloat16"
-        dtype = automatic if layout.compute_dtype == "auto" else layout.compute_dtype
-        self.width = {"float32": 4, "bfloat16": 2}[dtype]
+        self.width = bytes_of_a_number(topology, layout.compute_dtype)
         self.texts = self.shape.texts / layout.batch_shards
 
     def prediction(self) -> WritingPrediction:

@@ -67,7 +67,8 @@ def search(
         raise UserError(_fits_nowhere(model, topology, fixed, found))
     ranking = []
     for row in found.rows:
-        layout = found.candidates.layout(row, compute_dtype=model.compute_dtype)
+        numbers = {"compute_dtype": model.compute_dtype, "attention": model.attention}
+        layout = found.candidates.layout(row, **numbers)
         if not layouts.gathers_by_hand(layout, model.dimensions):
             layout = dataclasses.replace(layout, partitioning="auto")
         if not layouts.check(layout, model.batch_size, model.dimensions):

@@ -134,9 +134,13 @@ def prediction(
 
 def search_context(model: PlannedModel, topology: Topology, meshes: Sequence[Mesh]) -> SearchContext:
     """What candidates on these meshes share."""
-    automatic = "float32" if topology.chip.platform == "cpu" else "bfloat16"
-    dtype = automatic if model.compute_dtype == "auto" else model.compute_dtype
-    width = {"float32": 4, "bfloat16": 2}[dtype]
+    width = bytes_of_a_number(topology, model.compute_dtype)
     return SearchContext(
         model.shape, model.batch_size, topology, meshes, width, model.optimizer_bytes, model.attention
     )
+
+
+def bytes_of_a_number(topology: Topology, compute_dtype: str) -> int:
+    """Of activations and products in a layout's `compute_dtype`; what is simulated is planned as real."""
+    automatic = "float32" if topology.chip.platform == "cpu" else "bfloat16"
+    return {"float32": 4, "bfloat16": 2}[automatic if compute_dtype == "auto" else compute_dtype]

@@ -93,7 +93,7 @@ def compile_lowered(lowered: jax.stages.Lowered, topology: Topology) -> Compiled
     text = compiled.as_text()
     if text is None:
         raise BackendError(f"the compiler for {topology.name} gives no text of what it compiled")
-    step = CompiledStep(text, _memory(compiled), round(time.monotonic() - began, 3), False)
+    step = CompiledStep(text, memory_of(compiled), round(time.monotonic() - began, 3), False)
     kept.write(step)
     return step
 
@@ -158,7 +158,8 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _memory(compiled: Any) -> dict[str, int]:
+def memory_of(compiled: Any) -> dict[str, int]:
+    """Of a compiled program, as `CompiledStep.memory`."""
     found = compiled.memory_analysis()
     return {
         "arguments": int(found.argument_size_in_bytes),

@@ -49,7 +49,8 @@ def plan(
     verifier = Verifier(chips, dump_hlo) if verify else None
     spec = step_recipe.read(recipe)
     chips.check_dtype(spec.compute_dtype)
-    model = predictions.describe(spec.workload, spec.batch_size, spec.optimizer_bytes, spec.compute_dtype)
+    numbers = (spec.compute_dtype, spec.attention)
+    model = predictions.describe(spec.workload, spec.batch_size, spec.optimizer_bytes, *numbers)
     search = planner.search(model, chips, max(top, verify), fixed)
     verified = []
     if verifier:

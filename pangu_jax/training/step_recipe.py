@@ -6,9 +6,8 @@ from pangu_jax import recipes
 from pangu_jax.errors import UserError
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.recipes import Recipe
+from pangu_jax.recipes.functions import TRAIN
 from pangu_jax.training.optimizers import adamw, state_bytes
-
-_TRAIN = "pangu_jax.training.train.train"
 
 
 class StepRecipe(NamedTuple):
@@ -20,7 +19,7 @@ class StepRecipe(NamedTuple):
       batch_size: examples per step, over all devices.
       layout: the recipe's own; None where it leaves that to the planner (`layout = "auto"`).
       optimizer_bytes: of the optimizer's state per parameter.
-      compute_dtype: as in a layout.
+      compute_dtype, attention: as in a layout.
     """
 
     workload: Any
@@ -29,6 +28,7 @@ class StepRecipe(NamedTuple):
     layout: Layout | None
     optimizer_bytes: float
     compute_dtype: str
+    attention: str
 
 
 def read(recipe: Recipe) -> StepRecipe:
@@ -39,7 +39,7 @@ def read(recipe: Recipe) -> StepRecipe:
     """
     import gin
 
-    if recipe.function.selector != _TRAIN:
+    if recipe.function.selector != TRAIN:
         raise UserError(
             f"{recipe.where_missing()} is a recipe of {recipe.function.selector}: a train step is that of a "
             f"recipe of `pangu train`, such as nlp/quickstart.gin"
@@ -51,5 +51,6 @@ def read(recipe: Recipe) -> StepRecipe:
         per_parameter = state_bytes(optimizer, workload)
     layout = bound.get("layout")
     layout = layout if isinstance(layout, Layout) else None if layout == "auto" else Layout()
-    compute_dtype = (layout or Layout()).compute_dtype
-    return StepRecipe(workload, optimizer, bound["batch_size"], layout, per_parameter, compute_dtype)
+    own = layout or Layout()
+    numbers = (own.compute_dtype, own.attention)
+    return StepRecipe(workload, optimizer, bound["batch_size"], layout, per_parameter, *numbers)

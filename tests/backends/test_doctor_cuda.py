@@ -124,8 +124,8 @@ def test_compute_capability(found, flavour, status, remedy):
     [
         ({}, 30000, "75% of each card: 59.7 of 79.6 GiB; others have 29.3 GiB", "end what takes it"),
         ({"XLA_PYTHON_CLIENT_MEM_FRACTION": ".9"}, 0, "90% of each card: 71.7 of 79.6 GiB", ""),
-        ({"XLA_PYTHON_CLIENT_MEM_FRACTION": "90%"}, 0, "XLA_PYTHON_CLIENT_MEM_FRACTION=90%", "it is a part"),
-        ({"XLA_PYTHON_CLIENT_MEM_FRACTION": "nan"}, 0, "XLA_PYTHON_CLIENT_MEM_FRACTION=nan", "it is a part"),
+        ({"XLA_PYTHON_CLIENT_MEM_FRACTION": "90%"}, 0, "XLA_PYTHON_CLIENT_MEM_FRACTION 90%", "it is a frac"),
+        ({"XLA_PYTHON_CLIENT_MEM_FRACTION": "nan"}, 0, "XLA_PYTHON_CLIENT_MEM_FRACTION nan", "it is a frac"),
         ({"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}, 0, "none, at most 75% of each card", "memory falls"),
         ({"XLA_PYTHON_CLIENT_ALLOCATOR": "platform"}, 0, "none: XLA_PYTHON_CLIENT_ALLOCATOR=", "slow: "),
     ],
@@ -134,7 +134,7 @@ def test_preallocation(environment, used, found, remedy):
     card = SeenCard("H100", (9, 0), None, 81559, used)
     row = cuda.preallocation([H100, card], environment)
     assert row.found.startswith(found) and row.remedy.startswith(remedy)
-    assert row.status == ("wrong" if remedy == "it is a part" else "ok")
+    assert row.status == ("wrong" if remedy == "it is a frac" else "ok")
 
 
 def test_libraries(monkeypatch):

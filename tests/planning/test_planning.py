@@ -71,6 +71,14 @@ def test_json_holds_the_ranking_and_what_was_compiled(plan, compiler, tmp_path):
     assert out.rstrip().splitlines()[-len(found["bindings"]) :] == found["bindings"]
 
 
+def test_what_attends_stays_as_the_recipe_has_it(plan):
+    asked = (*RECIPE, "--topology", "h100:1x8", "--gin.Layout.attention='plain'", "--json", "-")
+    found = json.loads(plan(*asked)[1])
+    assert "Layout.attention = 'plain'" in found["bindings"]
+    fused = json.loads(plan(*asked[:4], "--json", "-")[1])["layouts"][0]
+    assert found["layouts"][0]["predicted_bytes_per_device"] > fused["predicted_bytes_per_device"]
+
+
 def test_a_program_is_compiled_once(plan, compiler):
     arguments = (*RECIPE, "--topology", "cpu:8", "--verify", 1, "--json", "-")
     first, again = (json.loads(plan(*arguments)[1])["verified"][0] for _ in range(2))

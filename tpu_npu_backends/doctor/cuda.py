@@ -13,14 +13,15 @@ from tpu_npu_backends.doctor import driver, nvidia_smi, packages
 from tpu_npu_backends.doctor.driver import Driver
 from tpu_npu_backends.doctor.findings import Finding
 from tpu_npu_backends.doctor.nvidia_smi import SeenCard
+from tpu_npu_backends.errors import BackendError
 from tpu_npu_backends.gpu_cards import BFLOAT16_FROM
+from tpu_npu_backends.gpu_clusters import MEMORY_FRACTION, memory_fraction
 
 Tried = Callable[..., list[Finding]]
 
 # What JAX's installation guide asks of the driver, and the least compute capability of CUDA itself.
 LEAST_DRIVER = {"cu13": 580, "cu12": 525}
 LEAST_CAPABILITY = {"cu13": (7, 5), "cu12": (5, 0)}
-FRACTION = 0.75  # of a card, that JAX takes when it starts
 LEAST_SHARED_BYTES = 2**30  # what NVIDIA advises for containers in which NCCL runs
 SHOWN = 3
 GIB = 2**30
@@ -108,15 +109,12 @@ def library_row(name: str, stem: str, flavour: str, *, needed: bool, install: st
 def preallocation(cards: Sequence[SeenCard], environment: Mapping[str, str]) -> Finding:
     """What JAX takes of each card when it starts, and whether it is free."""
     name = "preallocation"
-    text = environment.get("XLA_CLIENT_MEM_FRACTION") or environment.get("XLA_PYTHON_CLIENT_MEM_FRACTION")
     allocator = environment.get("XLA_PYTHON_CLIENT_ALLOCATOR", "").lower()
     try:
-        fraction = float(text) if text else FRACTION
-    except ValueError:
-        fraction = -1.0
-    if not 0 < fraction <= 1:
-        what = f"XLA_PYTHON_CLIENT_MEM_FRACTION={text}"
-        return Finding(name, what, "wrong", "it is a part of each card, such as .75: above 0, at most 1")
+        fraction = memory_fraction(environment=environment)
+    except BackendError as error:
+        what, _, remedy = str(error).partition(": ")
+        return Finding(name, what, "wrong", remedy)
     if allocator == "platform":
         remedy = "slow: for looking for what takes memory; unset XLA_PYTHON_CLIENT_ALLOCATOR to train"
         return Finding(name, "none: XLA_PYTHON_CLIENT_ALLOCATOR=platform", "ok", remedy)
@@ -133,7 +131,7 @@ def preallocation(cards: Sequence[SeenCard], environment: Mapping[str, str]) -> 
     if used > (1 - fraction) * least.total_mib:
         remedy = "end what takes it (nvidia-smi names it), or set XLA_PYTHON_CLIENT_PREALLOCATE=false"
         return Finding(name, f"{found}; others have {used / 1024:.1f} GiB", "ok", remedy)
-    more = "XLA_PYTHON_CLIENT_MEM_FRACTION=.9 takes more" if fraction == FRACTION else ""
+    more = "XLA_PYTHON_CLIENT_MEM_FRACTION=.9 takes more" if fraction == MEMORY_FRACTION else ""
     return Finding(name, found, "ok", more)
 
 

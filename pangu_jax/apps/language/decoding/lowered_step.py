@@ -20,7 +20,9 @@ from pangu_jax.parallel import rules
 from pangu_jax.parallel.constraints import ConstraintPlacement
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.mesh import make_mesh
+from pangu_jax.parallel.numbers import numbers as numbers_of
 from pangu_jax.recipes import Recipe, Reference, check_values, make
+from pangu_jax.recipes.functions import TRAIN
 from pangu_jax.workloads.language.decoding_shapes import decoding_shape
 from pangu_jax.workloads.language.model import architecture, decoder_weights, incremental
 from pangu_jax.workloads.language.model.architecture import Architecture
@@ -28,8 +30,6 @@ from pangu_jax.workloads.language.model.forward import Forward
 from pangu_jax.workloads.shape import DecodingShape
 from tpu_npu_backends import compiling
 from tpu_npu_backends.topologies import Topology
-
-TRAIN = "pangu_jax.training.train.train"
 
 
 class PlannedDecoder:
@@ -64,9 +64,8 @@ class PlannedDecoder:
         mesh = make_mesh(layout, list(devices))
         platform = topology.chip.platform
         placement = ConstraintPlacement(mesh) if mesh.size > 1 else OneDevice(platform=platform)
-        automatic = "float32" if platform == "cpu" else "bfloat16"
-        dtype = jnp.dtype(automatic if layout.compute_dtype == "auto" else layout.compute_dtype)
-        forward = Forward(self.config, placement, dtype=dtype)
+        numbers = numbers_of(layout, platform)
+        forward = Forward(self.config, placement, dtype=numbers.dtype, kernel=numbers.kernel)
         with jax.set_mesh(mesh):
             return lower_step(forward, mesh, topology, self.texts, self.tokens)
 
