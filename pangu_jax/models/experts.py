@@ -19,7 +19,7 @@ from pangu_jax.models.placement import Placement
 
 WEIGHTS = ("gate", "up", "down")
 AXES = ("expert", "embed", "mlp")  # of a layer's weight, in storage
-TURNED = ("expert", "mlp", "embed")  # of a decoder's, see `turned`
+TURNED = ("expert", "mlp", "embed")  # of a decoder's, see `turn`
 TOKENS = ("batch", "length", None)
 
 
@@ -174,14 +174,14 @@ def experts(
     return y_BxTxD, _statistics(choice, state, tokens, config, placement)
 
 
-def turned(params: Tree) -> Tree:
-    """A layer's parameters with `gate`, `up` and `down` as `TURNED`, for steps of few tokens.
+def turn(params: Tree) -> Tree:
+    """A layer's parameters with `gate`, `up` and `down` as `TURNED`, [E, mlp, embed], for steps of few tokens.
 
-    A TPU keeps an array's longest tiles last, so [E, embed, mlp] with an `mlp` that 128 does not divide lies
-    like this anyway, and a kernel that takes it in the order of its dimensions has a copy of all made first:
-    of many tokens little beside their products, of few most of a step.
+    A TPU puts the dimension last that fills its tiles of 128: [E, embed, mlp] with an `mlp` that 128 does not
+    divide lies turned in its memory. A kernel wants the order of the shape, so all experts would be copied
+    first: little beside the products of many tokens, four fifths of a step of a few.
     """
-    return {**params, **{name: jnp.swapaxes(params[name], 1, 2) for name in WEIGHTS}}
+    return params | {name: jnp.swapaxes(params[name], 1, 2) for name in WEIGHTS}
 
 
 def choose(params: Tree, x_BxTxD: jax.Array, state: RouterState, config: ExpertsConfig) -> routing.Routes:

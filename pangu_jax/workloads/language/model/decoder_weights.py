@@ -95,7 +95,7 @@ def prepare(forward: Forward, params: Tree) -> Tree:
                 if name in weights:
                     weights[name] = native.pack(weights[name], PACKED[name], forward.weights)
         if routed_to:
-            routed_to = experts.turned(routed.in_dtype(routed_to, forward.dtype))
+            routed_to = experts.turn(routed.in_dtype(routed_to, forward.dtype))
             weights[routed.KEY] = placement.stored(routed_to, experts_axes(config))
         return {**weights, **norms, **_biases(forward, own, feed)}
 
