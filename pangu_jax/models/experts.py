@@ -175,7 +175,7 @@ def experts(
 
 
 def turn(params: Tree) -> Tree:
-    """A layer's parameters with `gate`, `up` and `down` as `TURNED`, [E, mlp, embed], for steps of few tokens.
+    """A layer's parameters with `gate`, `up` and `down` as `TURNED`, for steps of few tokens.
 
     A TPU puts the dimension last that fills its tiles of 128: [E, embed, mlp] with an `mlp` that 128 does not
     divide lies turned in its memory. A kernel wants the order of the shape, so all experts would be copied
