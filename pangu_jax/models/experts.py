@@ -19,6 +19,7 @@ from pangu_jax.models.placement import Placement
 
 WEIGHTS = ("gate", "up", "down")
 AXES = ("expert", "embed", "mlp")  # of a layer's weight, in storage
+TURNED = ("expert", "mlp", "embed")  # of a decoder's, see `turn`
 TOKENS = ("batch", "length", None)
 
 
@@ -149,6 +150,7 @@ def experts(
     config: ExpertsConfig,
     activation: str,
     placement: Placement,
+    axes: tuple[str, ...] = AXES,
 ) -> tuple[jax.Array, RouterSums]:
     """The block's output [B, T, D], a partial sum over `mlp`, and what its router did.
 
@@ -160,15 +162,26 @@ def experts(
       config: of the experts.
       activation: "relu", "gelu" or "silu".
       placement: where things are.
+      axes: of `gate`, `up` and `down`: `AXES` or `TURNED`.
     """
     choice = choose(params, x_BxTxD, state, config)
     expert_BxTxK, weight_BxTxK = choice.expert_BxTxK, choice.weight_BxTxK
-    compute = partial(_own_experts, config, activation, placement)
-    weights, axes = {name: params[name] for name in WEIGHTS}, dict.fromkeys(WEIGHTS, AXES)
-    y_BxTxD = placement.at_experts(compute, weights, axes, (x_BxTxD, expert_BxTxK, weight_BxTxK))
+    compute = partial(_own_experts, config, activation, placement, axes == TURNED)
+    weights, where = {name: params[name] for name in WEIGHTS}, dict.fromkeys(WEIGHTS, axes)
+    y_BxTxD = placement.at_experts(compute, weights, where, (x_BxTxD, expert_BxTxK, weight_BxTxK))
     if "shared" in params:
         y_BxTxD += feed_forward(params["shared"], x_BxTxD, activation, placement)
     return y_BxTxD, _statistics(choice, state, tokens, config, placement)
+
+
+def turn(params: Tree) -> Tree:
+    """A layer's parameters with `gate`, `up` and `down` as `TURNED`, for steps of few tokens.
+
+    A TPU puts the dimension last that fills its tiles of 128: [E, embed, mlp] with an `mlp` that 128 does not
+    divide lies turned in its memory. A kernel wants the order of the shape, so all experts would be copied
+    first: little beside the products of many tokens, four fifths of a step of a few.
+    """
+    return params | {name: jnp.swapaxes(params[name], 1, 2) for name in WEIGHTS}
 
 
 def choose(params: Tree, x_BxTxD: jax.Array, state: RouterState, config: ExpertsConfig) -> routing.Routes:
@@ -185,6 +198,7 @@ def _own_experts(
     config: ExpertsConfig,
     activation: str,
     placement: Placement,
+    turned: bool,
     weights: Tree,
     first: jax.Array | int,
     x_BxTxD: jax.Array,
@@ -203,10 +217,14 @@ def _own_experts(
     assigned = slots.assign(expert_NxM, here, lie.block, lie.rows)
 
     row_RxD, sizes_E = slots.spread(x_NxD, assigned), assigned.sizes_E
-    wide = grouped_products.two_products(row_RxD, weights["up"], weights["gate"], sizes_E, lie)
+    up, gate, down = weights["up"], weights["gate"], weights["down"]
+    if turned:
+        wide = [grouped_products.product(row_RxD, weight, sizes_E, True, lie) for weight in (up, gate)]
+    else:
+        wide = grouped_products.two_products(row_RxD, up, gate, sizes_E, lie)
     up_RxF, gate_RxF = (checkpoint_name(one, "up") for one in wide)
     hidden_RxF = up_RxF * ACTIVATIONS[activation](gate_RxF)
-    y_RxD = grouped_products.product(hidden_RxF, weights["down"], sizes_E, True, lie)
+    y_RxD = grouped_products.product(hidden_RxF, down, sizes_E, not turned, lie)
     return slots.collect(y_RxD, weight_NxM, assigned).reshape(x_BxTxD.shape)
 
 

@@ -112,10 +112,6 @@ _CPU = Efficiency(
 # Bytes/s one way between a chip and its host's memory: PCIe 4 x16 shared by two chips. An assumption.
 HOST_BYTES_PER_S = 16e9
 
-# Of experts' weights on a TPU, those that a step of decoding holds once more, in the order that their product
-# takes: of pro_moe_72b over 4 v5p, split along `expert`, all (77.3 GiB compiled); along `model` none.
-COPIES_OF_EXPERTS = 1.0
-
 # A layout is offered when it takes at most this much of a chip's memory: the rest is for what is not counted.
 FITS_WITHIN = 0.92
 

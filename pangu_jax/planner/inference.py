@@ -17,7 +17,7 @@ from pangu_jax.parallel.layout import Layout
 from pangu_jax.parallel.mesh import RINGS
 from pangu_jax.planner.axis_costs import axis_costs
 from pangu_jax.planner.candidates import meshes
-from pangu_jax.planner.efficiency import COPIES_OF_EXPERTS, FITS_WITHIN, efficiency
+from pangu_jax.planner.efficiency import FITS_WITHIN, efficiency
 from pangu_jax.planner.planner import billions
 from pangu_jax.planner.predictions import bytes_of_a_number
 from pangu_jax.workloads.shape import DecodingShape, HeldArray
@@ -168,7 +168,6 @@ class _Sizes:
             "encoder": self.held(shape.beside),
             "cache": self.held(shape.cache, activation=True),
             "gathered": self.gathered(),
-            "copies": self.copies(),
             "working": working,
         }
         return {name: size for name, size in items.items() if size}
@@ -194,12 +193,6 @@ class _Sizes:
         if self.layout.fsdp == 1:
             return 0.0
         return 2 * max(self.used(array) for array in self.shape.weights)
-
-    def copies(self) -> float:
-        """Experts' weights in the order that their product takes."""
-        if self.topology.chip.platform != "tpu" or self.layout.expert == 1:
-            return 0.0
-        return COPIES_OF_EXPERTS * sum(self.used(a) for a in self.shape.weights if a.chosen < 1)
 
     def rows(self) -> float:
         """Tokens that come to the experts of a chip, from all places along `expert`."""

@@ -44,7 +44,9 @@ def both(params, x, config, form):
 
     def routed(params, x):
         y, found = experts.experts(params, x, state(config), tokens, config, "silu", OneDevice())
-        return jnp.sum(y * OUT[: len(x)]), (y, found)
+        how = state(config), tokens, config, "silu", OneDevice(), experts.TURNED
+        turned, _ = experts.experts(experts.turn(params), x, *how)
+        return jnp.sum(y * OUT[: len(x)]), (y, turned, found)
 
     def plain(params, x):
         y = plain_experts(params, x, state(config), config)
@@ -59,10 +61,11 @@ def test_values_and_gradients_are_those_of_the_plain_form(name, form, monkeypatc
     monkeypatch.setattr(grouped_products, "form_for", lambda *_: form)
     monkeypatch.setattr(grouped_products, "INTERPRETED", True)
     for skew in (0.0, 30.0):
-        ((_, (y, found)), grads), ((_, (plain_y, _)), plain_grads) = both(
+        ((_, (y, turned, found)), grads), ((_, (plain_y, _)), plain_grads) = both(
             layer(CONFIGS[name], skew), X, CONFIGS[name], form
         )
         np.testing.assert_allclose(y, plain_y, atol=1e-5)
+        np.testing.assert_allclose(turned, plain_y, atol=1e-5)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), grads, plain_grads)
         learnt = {path: leaf for path, leaf in parts.by_path(grads[0]).items() if path != "router_bias"}
         assert all(float(jnp.max(jnp.abs(leaf))) > 1e-3 for leaf in [grads[1], *learnt.values()])

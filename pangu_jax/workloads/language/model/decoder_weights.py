@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from pangu_jax.models import attention, latent_cache, native
+from pangu_jax.models import attention, experts, latent_cache, native
 from pangu_jax.models.parameters import Tree
 from pangu_jax.workloads.language.model import learned_positions, routed
 from pangu_jax.workloads.language.model.decoder import JOIN, QUERY_LAYER
@@ -95,7 +95,7 @@ def prepare(forward: Forward, params: Tree) -> Tree:
                 if name in weights:
                     weights[name] = native.pack(weights[name], PACKED[name], forward.weights)
         if routed_to:
-            routed_to = routed.in_dtype(routed_to, forward.dtype)
+            routed_to = experts.turn(routed.in_dtype(routed_to, forward.dtype))
             weights[routed.KEY] = placement.stored(routed_to, experts_axes(config))
         return {**weights, **norms, **_biases(forward, own, feed)}
 
