@@ -1,8 +1,8 @@
 """What a vocabulary has beyond its sentencepiece model: tokens that were added to it, and its sentinels.
 
 Both are kept in the model file, as a last field that sentencepiece skips (its format leaves the numbers from
-200 on to others): one file, one fingerprint. Without it the file is the published one, byte for byte. The same
-bytes follow a tokenizer.json, which is then no JSON but for what reads them.
+200 on to others): one file, one fingerprint. Without it the file is the published one, byte for byte. A
+tokenizer.json is followed by the same bytes, and is JSON without them.
 
 Added tokens are split off before sentencepiece sees a text, as the tokenizers of Hugging Face do it.
 """

@@ -50,7 +50,8 @@ class ByteLevelPieces:
         if not any(step["type"] == BYTE_LEVEL and step.get("add_prefix_space", True) for step in steps):
             return self._begin
         bare = [
-            {**step, "add_prefix_space": False} if step["type"] == BYTE_LEVEL else dict(step) for step in steps
+            {**step, "add_prefix_space": False} if step["type"] == BYTE_LEVEL else dict(step)
+            for step in steps
         ]
         entries = {**self._theirs.entries, "pre_tokenizer": {"type": "Sequence", "pretokenizers": bare}}
         return _tokenizer(self._theirs._replace(entries=entries), self._unread, self._name)
@@ -104,8 +105,8 @@ def _bytes(text: str, added: bool) -> bytes:
 def _tokenizer(theirs: TokenizerJson, unread: frozenset[int], name: str):
     """The library's tokenizer, in which nothing makes an unread token.
 
-    Added tokens that are read are in its vocab too. The library numbers those that are not from the vocab's end
-    on, and says nothing where the file has other ids.
+    Added tokens that are read are in its vocab too: the library numbers those that are not from the vocab's
+    end on, whatever ids the file gives them, and does not say so.
     """
     try:
         import tokenizers

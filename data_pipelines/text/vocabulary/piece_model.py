@@ -34,7 +34,7 @@ class PieceModel(Protocol):
         ...
 
     def word_starts(self, text: str, tokens: np.ndarray, begins: bool = True) -> np.ndarray:
-        """bool [tokens]: whether a token of a text, encoded with `begins`, is where one of its words begins."""
+        """bool [tokens]: whether a token of a text, encoded with `begins`, begins where a word does."""
         ...
 
     def piece(self, id: int) -> str:

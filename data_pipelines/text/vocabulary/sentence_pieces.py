@@ -76,7 +76,7 @@ class SentencePieces:
         return _without_dummy_prefix(self._model)
 
     def _model_of(self, text: str, begins: bool):
-        # White space is a space before a word as much as the beginning of a text is. Words begin all the same.
+        # White space is a space before a word as much as the beginning of a text is. Jieba's words have one.
         return self._model if begins or self._cut or text[:1].isspace() else self._within
 
     def _read(self, text: str) -> str:

@@ -1,7 +1,7 @@
 """A tokenizer.json as a vocabulary: which of its tokens begins a text, ends it and fills batches.
 
-tokenizer.json itself says how text is cut and what is put around it; the names of the end and of padding are in
-the files beside it (tokenizer_config.json, special_tokens_map.json), as `save_pretrained` writes them.
+tokenizer.json itself says how text is cut and what is put around it; the names of the end and of padding are
+in the files beside it (tokenizer_config.json, special_tokens_map.json), as `save_pretrained` writes them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,6 +18,7 @@ from data_pipelines.text.vocabulary.added_tokens import (
     written,
 )
 from data_pipelines.text.vocabulary.as_published import MARK
+from data_pipelines.text.vocabulary.byte_level import ByteLevelPieces
 from data_pipelines.text.vocabulary.tokenizer_json import TokenizerJson
 
 SETTINGS, SPECIAL = "tokenizer_config.json", "special_tokens_map.json"
@@ -35,8 +36,8 @@ def of_tokenizer_json(file: Path, end: int | None = None) -> bytes:
       end: ends a text, where the model's configuration says it; else the files have to.
 
     Raises:
-      DataError: it is no byte-level BPE, a file is damaged, or a token is named that is none.
-      OSError: it cannot be read.
+      DataError: it is no byte-level BPE, a file is damaged, a token is named that is none, or the library
+        that reads it is missing.
     """
     content = _read(file)
     theirs = tokenizer_json.read(content, str(file))
@@ -58,23 +59,33 @@ def of_tokenizer_json(file: Path, end: int | None = None) -> bytes:
         )
     for id in (ends, pad, *[each for each in (starts, named["bos"]) if each is not None and each >= 0]):
         marks.setdefault(id, AddedToken(theirs.tokens[id], id))
+    # Whether the library reads it is known here, and not when the first text comes.
+    ByteLevelPieces(theirs, str(file)).never_reading(marks).encode("")
     tokens = tuple(marks[id] for id in sorted(marks))
     return written(
         content, Additions(-1, 0, tokens, published=PublishedIds(starts, ends, pad), model=TOKENIZER_JSON)
     )
 
 
-def settings_of(tokens: Mapping[int, str], ids: PublishedIds) -> dict[str, Any]:
-    """tokenizer_config.json of a vocabulary that has none; `tokens`: text of its added ones by id."""
+def settings_of(additions: Additions) -> dict[str, Any]:
+    """tokenizer_config.json of a vocabulary whose own was not kept: what `of_tokenizer_json` read of it."""
+    ids, texts = additions.published, {token.id: token.text for token in additions.tokens}
+    assert ids is not None
     found: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "add_bos_token": ids.start >= 0}
-    found |= {"eos_token": tokens[ids.end], "pad_token": tokens[ids.pad]}
-    return found | ({"bos_token": tokens[ids.start]} if ids.start >= 0 else {})
+    found |= {"eos_token": texts[ids.end], "pad_token": texts[ids.pad]}
+    return found | ({"bos_token": texts[ids.start]} if ids.start >= 0 else {})
 
 
 def _read(file: Path) -> bytes:
-    if (size := file.stat().st_size) > tokenizer_json.LARGEST:
-        raise DataError(f"{file} has {size:,} bytes, and at most {tokenizer_json.LARGEST:,} are read: is it one?")
-    return file.read_bytes()
+    try:
+        size = file.stat().st_size
+        if size > tokenizer_json.LARGEST:
+            raise DataError(
+                f"{file} has {size:,} bytes; a tokenizer's files have {tokenizer_json.LARGEST:,} at most"
+            )
+        return file.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {file}: {error.strerror}") from None
 
 
 def _settings(folder: Path) -> dict[str, Any]:
@@ -104,7 +115,9 @@ def _marks(
             yield token
     for name in LISTS:
         value = settings.get(name) or []
-        for entry in value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else []:
+        for entry in (
+            value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else []
+        ):
             if (text := _text(entry)) is not None and text not in ids:
                 raise _another(where, text, file)
             if text is not None:
@@ -125,7 +138,10 @@ def _text(entry: Any) -> str | None:
 
 
 def _another(where: Path, text: str, file: Path) -> DataError:
-    return DataError(f"{where} has a token {text[:20]!r} that {file} has not, or with another id: bring the files of one tokenizer")
+    return DataError(
+        f"{where} has a token {text[:20]!r} that {file} has not, or with another id: bring the files of one "
+        "tokenizer"
+    )
 
 
 def _start(
@@ -134,7 +150,9 @@ def _start(
     """What stands before a text; below 0 where nothing does. A setting overrules the file's own template."""
     if isinstance(asked := settings.get("add_bos_token"), bool):
         if asked and bos is None:
-            raise DataError(f"{file.parent / SETTINGS}: add_bos_token is true and there is no bos_token; name it")
+            raise DataError(
+                f"{file.parent / SETTINGS}: add_bos_token is true and there is no bos_token; name it"
+            )
         return bos if asked and bos is not None else -1
     before = [text for step in _template(theirs) for text in step]
     if len(before) > 1:

@@ -1,7 +1,7 @@
 """tokenizer.json of a byte-level BPE (Hugging Face), read as data and checked.
 
-Its letters stand for bytes (GPT-2's table), its merges for pairs that become one. What would lose text without
-a word in the library that cuts it is refused here: letters that are missing, rules that leave something out.
+Its letters stand for bytes (GPT-2's table), its merges for pairs that become one. What the library that cuts
+texts by it would lose of them without a word is refused here: bytes that are missing, rules that leave out.
 """
 
 import json
@@ -18,7 +18,7 @@ BYTE_OF = {chr(byte): byte for byte in _PRINTED} | {
     chr(0x100 + number): byte for number, byte in enumerate(sorted({*range(256)} - {*_PRINTED}))
 }
 _IN_NO_TEXT = {0xC0, 0xC1, *range(0xF5, 0x100)}  # bytes that UTF-8 does not have
-# What may be done to a text before the BPE. Of others some leave out what is between words, one ends the process.
+# What may be done to a text before the BPE. Of others some leave out what is between words.
 _NORMALIZERS = {"NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "Strip", "Replace", "Nmt"}
 _CUTS = {"ByteLevel", "Split", "Digits", "Punctuation", "UnicodeScripts"}
 BYTE_LEVEL = "ByteLevel"
@@ -58,10 +58,10 @@ def read(content: bytes, name: str) -> TokenizerJson:
     entries = json_object(content, name)
     model = entries.get("model")
     kind = model.get("type", "BPE" if "merges" in model else None) if isinstance(model, dict) else None
-    if kind != "BPE":
+    if not isinstance(model, dict) or kind != "BPE":
         raise DataError(
-            f"{name} holds a model of type {str(kind)[:20]!r}; of tokenizer.json byte-level BPE is read: bring "
-            "the tokenizer.model of a sentencepiece vocabulary"
+            f"{name} holds a model of type {str(kind)[:20]!r}, and byte-level BPE is what is read: bring the "
+            "tokenizer.model of a sentencepiece vocabulary"
         )
     _require_bytes(entries, model, name)
     vocab = model.get("vocab")
@@ -69,7 +69,9 @@ def read(content: bytes, name: str) -> TokenizerJson:
         raise DataError(f"{name}: its vocab is no object of tokens with ids; copy it again")
     if not isinstance(model.get("merges") or [], list):
         raise DataError(f"{name}: its merges are no list; copy it again")
-    if lost := [letter for letter, byte in BYTE_OF.items() if byte not in _IN_NO_TEXT and letter not in vocab]:
+    if lost := [
+        letter for letter, byte in BYTE_OF.items() if byte not in _IN_NO_TEXT and letter not in vocab
+    ]:
         raise DataError(
             f"{name}: its vocab lacks {len(lost)} of the 256 bytes, and text with them would be lost: train "
             "it with initial_alphabet=pre_tokenizers.ByteLevel.alphabet()"
@@ -79,9 +81,7 @@ def read(content: bytes, name: str) -> TokenizerJson:
 
 
 def json_object(content: bytes, name: str) -> dict[str, Any]:
-    """The entries of a JSON file; DataError where it holds none, or is larger than any such file."""
-    if len(content) > LARGEST:
-        raise DataError(f"{name} has {len(content):,} bytes, and at most {LARGEST:,} are read: is it the file?")
+    """The entries of a JSON file; DataError where it holds none."""
     try:
         found = json.loads(content)
     except (ValueError, RecursionError) as error:
