@@ -11,7 +11,8 @@ from data_pipelines.text.vocabulary import Vocabulary, of_tokenizer_json
 from tests.data.made_up import sentences
 
 BEGIN, END, PAD, NINE = "<s>", "[unused10]", "<pad>", "[unused9]"
-MARKS = (BEGIN, END, PAD, NINE, "<|User|>:")
+OF_TURNS = ("[unused11]", "[unused12]", "[unused16]", "[unused17]")
+MARKS = (BEGIN, END, PAD, NINE, *OF_TURNS, "<|User|>:")
 # As Qwen's and Llama's: words with the space before them, single digits, then bytes.
 CUT = Regex(r" ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
 SETTINGS = {"bos_token": BEGIN, "add_bos_token": True, "eos_token": {"content": END}, "pad_token": PAD}
@@ -35,7 +36,7 @@ def tokenizer(prefix_space: bool = False, alphabet: bool = True) -> Tokenizer:
         "hello world, how are you",
     ]
     trainer = trainers.BpeTrainer(
-        vocab_size=420,
+        vocab_size=424,
         show_progress=False,
         special_tokens=list(MARKS),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet() if alphabet else [],

@@ -14,6 +14,7 @@ from data_pipelines.pairs.piece_vocabulary import PieceVocabulary
 from data_pipelines.text import vocabulary
 from data_pipelines.text.tasks.mixture import corpus
 from data_pipelines.text.vocabulary import Vocabulary, of_tokenizer_json, original, tokenizer_json
+from data_pipelines.text.vocabulary.tokenizer_files import settings_of
 from tests.data import byte_level_models as made
 from tests.data.byte_level_models import BEGIN, END, MARKS, NINE, PAD, SETTINGS
 
@@ -211,6 +212,8 @@ def test_one_file_is_kept_and_given_back(tmp_path, codes):
         assert old_ids.tolist() == list(range(codes.size))
         (tmp_path / "vocabulary.model").write_bytes(content)
     assert Vocabulary(tmp_path / "ours.model").fingerprint == hashlib.sha256(content).hexdigest()
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings_of(codes.additions)))
+    assert of_tokenizer_json(file) == content, "what an export writes where it was not kept"
     with pytest.raises(
         DataError, match=r"ours.model pads with id 2 and ends in 1, and captions with 0 and 1"
     ):
@@ -278,14 +281,14 @@ REFUSED = {
         cut({**REMOVED, "pattern": {"Regex": "(("}, "behavior": "Isolated"}),
         "is no tokenizer.json",
     ),
-    "half a surrogate": (lambda t: t["model"]["vocab"].update({"\ud800": 422}), "'\\ud800' is no text"),
-    "a hole": (added("<x>", 900), "id 422 is no token's and 900 is one"),
+    "half a surrogate": (lambda t: t["model"]["vocab"].update({"\ud800": 426}), "'\\ud800' is no text"),
+    "a hole": (added("<x>", 900), "id 426 is no token's and 900 is one"),
     "one id for two": (added("<x>", 7), "have one id, 7"),
-    "two ids": (added(THEIRS.id_to_token(300), 422), "has id 422 as an added token and 300 in the vocab"),
-    "no added token": (added("", 422), "is no added token"),
-    "added to a byte": (added("é", 173), "'é' stands for a byte"),
+    "two ids": (added(THEIRS.id_to_token(300), 426), "has id 426 as an added token and 300 in the vocab"),
+    "no added token": (added("", 426), "is no added token"),
+    "added to a byte": (added("é", 177), "'é' stands for a byte"),
     "a byte for a mark": (
-        lambda t: t["added_tokens"][0].update(content="a", id=69),
+        lambda t: t["added_tokens"][0].update(content="a", id=73),
         "'a' is a byte of texts",
     ),
     "two before a text": (
@@ -339,7 +342,7 @@ def test_tokens_that_are_named_and_are_none(tmp_path, said, wrong):
 
 def test_what_cannot_be_read(tmp_path, monkeypatch):
     file = made.write(tmp_path)
-    with pytest.raises(DataError, match=r"text ends in id 999, and .* has 422 ids"):
+    with pytest.raises(DataError, match=r"text ends in id 999, and .* has 426 ids"):
         of_tokenizer_json(file, end=999)
     lacking = made.tokenizer(alphabet=False).to_str()
     with pytest.raises(
