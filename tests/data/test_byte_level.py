@@ -130,6 +130,7 @@ def test_what_the_files_say(tmp_path, said, wanted):
     wanted = tuple(-1 if each is None else THEIRS.token_to_id(each) for each in wanted)
     assert (found.special.start, found.special.eos, found.special.pad) == wanted
     assert found.special.eos not in found.encode("hello[unused10]")
+    assert found.encode_prompt(f"a{END}").tolist() == ids("a", END)
     assert found.decode(found.encode("hello")) == "hello"
     (tmp_path / "tokenizer_config.json").rename(tmp_path / "special_tokens_map.json")
     if "add_bos_token" not in said and "bos_token" not in said:
@@ -191,6 +192,17 @@ def test_what_would_read_a_text_otherwise_each_time_or_as_a_mark(tmp_path):
     assert found.encode_prompt("<|x|>").tolist() == [size + 2]
     wanted = THEIRS.encode("今天的天气", add_special_tokens=False).ids
     assert all(found.encode("今天的天气").tolist() == wanted for _ in range(9))
+
+
+def test_marks_that_take_spaces_with_them_or_stand_alone(tmp_path):
+    theirs = made.tokenizer()
+    theirs.add_special_tokens([AddedToken("<mask>", lstrip=True, rstrip=True)])
+    theirs.add_special_tokens([AddedToken("<w>", single_word=True)])
+    said = SETTINGS | {"additional_special_tokens": ["<mask>", "<w>"]}
+    codes = made.vocabulary(tmp_path, theirs.to_str(), said)
+    text = "我们  <mask> hello<w>b <w> 龘<mask><mask>"
+    assert codes.encode_prompt(text).tolist() == theirs.encode(text, add_special_tokens=False).ids
+    assert codes.decode(codes.encode(text)) == text
 
 
 def test_a_text_that_its_normalizer_changes(tmp_path):

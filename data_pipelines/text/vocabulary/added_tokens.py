@@ -7,7 +7,6 @@ tokenizer.json is followed by the same bytes, and is JSON without them.
 Added tokens are split off before sentencepiece sees a text, as the tokenizers of Hugging Face do it.
 """
 
-import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -151,10 +150,7 @@ class Splitter:
         # Text goes on after a sentinel: it stands for the tokens between.
         self._each_begins = {token.id for token in additions.tokens} if additions.each_begins else set()
         longest_first = sorted(tokens, key=lambda token: -len(token.text))
-        # Tokens that take nothing beside them share a group: `re` then looks for what a thousand begin with.
-        alike = itertools.groupby(longest_first, lambda token: token if any(token[2:]) else None)
-        patterns = (_pattern_of(token, [each.text for each in group]) for token, group in alike)
-        self._pattern = re.compile("|".join(patterns) or r"(?!)")
+        self._pattern = re.compile("|".join(_pattern_of(token) for token in longest_first) or r"(?!)")
 
     def __call__(self, text: str) -> list[TextPart]:
         """The parts of a text in their order; none is empty, and together they are the text, but for white
@@ -172,12 +168,8 @@ class Splitter:
         return parts
 
 
-def _pattern_of(token: AddedToken | None, texts: Sequence[str]) -> str:
-    """Of texts that are found as `token` is; None for those that are found as they are."""
-    words = f"({'|'.join(map(re.escape, texts))})"
-    if token is None:
-        return words
-    word = rf"(?<!\w){words}(?!\w)" if token.whole_word else words
+def _pattern_of(token: AddedToken) -> str:
+    word = rf"(?<!\w)({re.escape(token.text)})(?!\w)" if token.whole_word else f"({re.escape(token.text)})"
     return (r"\s*" if token.strip_left else "") + word + (r"\s*" if token.strip_right else "")
 
 

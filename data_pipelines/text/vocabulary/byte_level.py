@@ -60,6 +60,21 @@ class ByteLevelPieces:
         """See `PieceModel`."""
         return (self._begin if begins else self._within).encode(text, add_special_tokens=False).ids
 
+    @functools.cached_property
+    def _marked(self):
+        """The library's tokenizer with all added tokens of the file, and marks that are named beside it."""
+        import tokenizers
+
+        own = {token.id for token in self._theirs.added}
+        named = [self._theirs.tokens[id] for id in sorted(self._unread - own)]
+        found = _tokenizer(self._theirs, frozenset(), self._name)
+        found.add_special_tokens([tokenizers.AddedToken(text, normalized=False) for text in named])
+        return found
+
+    def encode_marked(self, text: str) -> list[int]:
+        """Ids of a text in which marks are read, as the library finds them among other added tokens."""
+        return self._marked.encode(text, add_special_tokens=False).ids
+
     def encode_all(self, texts: Sequence[str]) -> Iterable[list[int]]:
         """On all cores, by the library's threads."""
         found = self._begin.encode_batch_fast(list(texts), add_special_tokens=False)

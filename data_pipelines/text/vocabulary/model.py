@@ -129,6 +129,8 @@ class Vocabulary:
     def encode_prompt(self, text: str) -> np.ndarray:
         """As `encode`, with `<extra_id_0>` and so on read as sentinels, and a published vocabulary's added
         tokens as its own tokenizer reads them: for what the owner of a model writes, never for a corpus."""
+        if isinstance(self._pieces, ByteLevelPieces):
+            return np.array(self._pieces.encode_marked(text), np.int32)
         return self._encoded(self._split_prompt(text))
 
     def encode_all(self, texts: Sequence[str]) -> list[np.ndarray]:

@@ -43,7 +43,9 @@ def of_tokenizer_json(file: Path, end: int | None = None) -> bytes:
     theirs = tokenizer_json.read(content, str(file))
     settings = _settings(file.parent)
     ids = {text: id for id, text in enumerate(theirs.tokens)}
-    marks = {token.id: token for token in _marks(theirs, settings, file, ids)}
+    marks: dict[int, AddedToken] = {}
+    for token in _marks(theirs, settings, file, ids):
+        marks.setdefault(token.id, token)  # as tokenizer.json has it: a list of names says nothing of spaces
     named = {name: _named(settings, f"{name}_token", file, ids) for name in ("bos", "eos", "pad")}
     ends = named["eos"] if end is None else end
     if ends is None:
