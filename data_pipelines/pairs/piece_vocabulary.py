@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from data_pipelines.errors import DataError
-from data_pipelines.pairs.vocabulary import END
+from data_pipelines.pairs.vocabulary import END, PAD
 from data_pipelines.text.vocabulary import Vocabulary
 
 FILE = "vocabulary.model"  # as a run of language has it
@@ -28,6 +28,12 @@ class PieceVocabulary:
     def __init__(self, contents: bytes, path: str | Path = FILE):
         self._contents = contents
         self._vocabulary = Vocabulary(path, contents)
+        special = self._vocabulary.special
+        if (special.pad, special.eos) != (PAD, END):
+            raise DataError(
+                f"{path} pads with id {special.pad} and ends in {special.eos}, and captions with {PAD} and "
+                f"{END}: use the vocabulary of a run that was not imported with published ids"
+            )
 
     @classmethod
     def from_file(cls, path: Path) -> "PieceVocabulary":

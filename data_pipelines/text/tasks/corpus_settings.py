@@ -12,6 +12,7 @@ from data_pipelines.text import folder, quickstart
 from data_pipelines.text.denoising import DenoisingObjective
 from data_pipelines.text.documents import Document, Split, split
 from data_pipelines.text.tasks.pangu_corpus import open_
+from data_pipelines.text.vocabulary.adopting import content_of
 
 # Raise it when the records of a cache change, so that caches of older code are not read.
 FORMAT = 2
@@ -84,12 +85,12 @@ class CorpusSettings:
     def vocabulary_key(self) -> dict[str, str | float]:
         if self.vocabulary_file:
             try:
-                proto = Path(self.vocabulary_file).expanduser().read_bytes()
+                content = content_of(Path(self.vocabulary_file).expanduser())
             except OSError as error:
                 raise DataError(
                     f"corpus.vocabulary_file: cannot read {self.vocabulary_file}: {error.strerror}"
                 ) from error
-            return {"vocabulary_file": hashlib.sha256(proto).hexdigest()}
+            return {"vocabulary_file": hashlib.sha256(content).hexdigest()}
         return {"vocabulary_size": self.trained_size, "validation_fraction": self.validation_fraction}
 
     def key(self) -> dict:

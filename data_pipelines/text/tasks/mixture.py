@@ -142,7 +142,8 @@ def corpus(
       documents: what one document of a .txt is: "file", "paragraph" (up to a blank line) or "line".
       vocabulary_size: ids in all, mode tokens and 100 sentinels included, of the vocabulary to train.
       vocabulary_file: a sentencepiece model to use instead; it is renumbered to pad 0, eos 1, unk 2. The
-        vocabulary.model of a run keeps its ids, those of a published vocabulary with it.
+        vocabulary.model of a run keeps its ids, those of a published vocabulary with it; so does a
+        tokenizer.json of byte-level BPE, with tokenizer_config.json beside it.
       encoder_length: tokens per encoder window; 0 for a decoder alone, which learns @Causal() with mode None.
       decoder_length: tokens per decoder window.
       objectives: by name; None is span corruption, prefix LM and causal as published, or causal alone for a

@@ -7,7 +7,8 @@ encoded to one of them.
 
 The vocabularies of T5 and mT5 are read with their ids as they are: they have no mode tokens, and mT5's
 has its sentinels in the model file. What else one may have is in `added_tokens`. Those of openPangu and
-PanGu-alpha keep the ids that they were published with (`published`): another start, end and padding.
+PanGu-alpha keep the ids that they were published with (`published`): another start, end and padding. So does
+a byte-level BPE of a tokenizer.json (`of_tokenizer_json`), whose pieces are cut by another library.
 """
 
 from data_pipelines.text.vocabulary.added_tokens import AddedToken, PublishedIds
@@ -24,6 +25,7 @@ from data_pipelines.text.vocabulary.special_tokens import (
     Modes,
     SpecialTokens,
 )
+from data_pipelines.text.vocabulary.tokenizer_files import of_tokenizer_json
 from data_pipelines.text.vocabulary.training import train
 from data_pipelines.text.vocabulary.word_starts import LONGEST_WORD
 
@@ -42,6 +44,7 @@ __all__ = [
     "SpecialTokens",
     "Vocabulary",
     "adopt",
+    "of_tokenizer_json",
     "original",
     "published",
     "train",

@@ -1,7 +1,8 @@
 """What a vocabulary has beyond its sentencepiece model: tokens that were added to it, and its sentinels.
 
 Both are kept in the model file, as a last field that sentencepiece skips (its format leaves the numbers from
-200 on to others): one file, one fingerprint. Without it the file is the published one, byte for byte.
+200 on to others): one file, one fingerprint. Without it the file is the published one, byte for byte. A
+tokenizer.json is followed by the same bytes, and is JSON without them.
 
 Added tokens are split off before sentencepiece sees a text, as the tokenizers of Hugging Face do it.
 """
@@ -54,6 +55,9 @@ class PublishedIds(NamedTuple):
     words: str = ""
 
 
+SENTENCEPIECE, TOKENIZER_JSON = "sentencepiece", "tokenizer.json"
+
+
 class Additions(NamedTuple):
     """What the model file does not say.
 
@@ -66,6 +70,7 @@ class Additions(NamedTuple):
       byte_ids: of ByT5, whose ids are bytes: how many ids there are, those behind the bytes included, which
         no text is read as; 0 for others.
       published: of a vocabulary that keeps its own ids for the start, the end and padding; None has T5's.
+      model: whose model file it is: `SENTENCEPIECE`'s or, of a byte-level BPE, `TOKENIZER_JSON`.
     """
 
     first_sentinel: int
@@ -74,6 +79,7 @@ class Additions(NamedTuple):
     each_begins: bool = True
     byte_ids: int = 0
     published: PublishedIds | None = None
+    model: str = SENTENCEPIECE
 
 
 class TextPart(NamedTuple):
@@ -90,8 +96,9 @@ class TextPart(NamedTuple):
 def written(proto: bytes, additions: Additions) -> bytes:
     """A model file with additions; `proto` is one without."""
     fields = additions._asdict()
-    if additions.published is None:  # as the files of before it was known
-        del fields["published"]
+    for name in ("published", "model"):  # as the files of before these were known
+        if fields[name] == Additions._field_defaults[name]:
+            del fields[name]
     payload = MAGIC + json.dumps(fields).encode("ascii")  # a token becomes a list
     return proto + _head(len(payload)) + payload
 

@@ -1,13 +1,30 @@
-"""Makes a vocabulary of any sentencepiece model, such as PanGu-alpha's."""
+"""Makes a vocabulary of any sentencepiece model, such as PanGu-alpha's, and of a byte-level BPE."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 
 from data_pipelines.errors import DataError
+from data_pipelines.text.vocabulary import tokenizer_files, tokenizer_json
 from data_pipelines.text.vocabulary.as_published import is_published
+from data_pipelines.text.vocabulary.model import Vocabulary
 from data_pipelines.text.vocabulary.special_tokens import EOS, MODES, PAD, UNK, has_t5_ids
+
+
+def content_of(source: str | Path) -> bytes:
+    """What is kept of a vocabulary's file: all of it; of a tokenizer.json also what the files beside it say.
+
+    Raises:
+      DataError: it is a tokenizer.json that is not read.
+      OSError: it cannot be read.
+    """
+    source = Path(source)
+    if source.suffix == ".json":
+        return tokenizer_files.of_tokenizer_json(source)
+    content = source.read_bytes()
+    if tokenizer_json.is_json(content) and not is_published(content):
+        return tokenizer_files.of_tokenizer_json(source)
+    return content
 
 
 def adopt(source: str | Path, file: Path) -> np.ndarray:
@@ -15,7 +32,7 @@ def adopt(source: str | Path, file: Path) -> np.ndarray:
 
     The pieces keep their order and scores and move up behind the special tokens. A model that has T5's ids
     for pad, eos and unk, and one that keeps its published ids (`published`), is copied as it is: it belongs
-    to weights that know them.
+    to weights that know them. A tokenizer.json keeps its ids, too.
 
     Returns:
       int32 [pieces of the new model]: the old id of every new id, -1 for ids that are new. It also says which
@@ -26,17 +43,22 @@ def adopt(source: str | Path, file: Path) -> np.ndarray:
 
     kinds = sentencepiece_model_pb2.ModelProto.SentencePiece
     try:
-        content = Path(source).read_bytes()
-        old = sentencepiece_model_pb2.ModelProto.FromString(content)
+        content = content_of(source)
     except OSError as error:
         raise DataError(f"cannot read the vocabulary {source}: {error.strerror}") from error
+    if is_published(content):
+        size = Vocabulary(source, content).size
+        file.write_bytes(content)
+        return np.arange(size, dtype=np.int32)
+    try:
+        old = sentencepiece_model_pb2.ModelProto.FromString(content)
     except Exception as error:  # protobuf's DecodeError is not importable from one place in all versions
         raise DataError(f"{source} is not a sentencepiece model") from error
     if not old.pieces:
         raise DataError(f"{source} is not a sentencepiece model: it holds no pieces")
     model = sentencepiece.SentencePieceProcessor(model_proto=old.SerializeToString())
-    if has_t5_ids(model) or is_published(content):
-        shutil.copyfile(source, file)
+    if has_t5_ids(model):
+        file.write_bytes(content)
         return np.arange(len(old.pieces), dtype=np.int32)
     new = sentencepiece_model_pb2.ModelProto()
     new.CopyFrom(old)

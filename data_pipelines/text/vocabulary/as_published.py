@@ -15,7 +15,7 @@ from data_pipelines.text.vocabulary.added_tokens import (
 from data_pipelines.text.vocabulary.jieba_words import NAME as JIEBA
 
 # Pieces that a tokenizer of openPangu adds to its own: [unused9], <|User|>: and the like.
-_MARK = re.compile(r"\[unused\d+\]|<\|[^|<>\s]+\|>:?")
+MARK = re.compile(r"\[unused\d+\]|<\|[^|<>\s]+\|>:?")
 # PanGu-alpha says <eot> = 9 where a text ends, and nothing before its beginning.
 PANGU_ALPHA = PublishedIds(start=-1, end=9, pad=6, words=JIEBA)
 
@@ -34,7 +34,7 @@ def published(content: bytes, ids: PublishedIds, tokens: Sequence[AddedToken] | 
     """
     pieces = _pieces(content)
     if tokens is None:
-        tokens = [AddedToken(text, id) for id, text in enumerate(pieces) if _MARK.fullmatch(text)]
+        tokens = [AddedToken(text, id) for id, text in enumerate(pieces) if MARK.fullmatch(text)]
     for token in tokens:
         if not 0 <= token.id < len(pieces) or pieces[token.id] not in (token.text, "▁" + token.text):
             raise DataError(

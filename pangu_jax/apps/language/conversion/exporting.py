@@ -133,6 +133,11 @@ def examine(found: Found) -> Saved:
                 f"{found.step} was trained with ({trained_with[:12]}); bring that one back"
             )
     assert isinstance(config, EncoderDecoderConfig)
+    if vocabulary.additions and vocabulary.additions.published:
+        raise UserError(
+            f"{vocabulary.file} keeps its own ids for the end and padding, and a T5 has 1 and 0: only a "
+            "decoder alone is exported with it"
+        )
     kept = found.manifest.get(KEY, {}).get("config", {})
     theirs = configs.to_theirs(config, kept, str(found.directory.path))
     theirs.pop("dtype", None)  # what version 5 calls `torch_dtype`

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
+from data_pipelines.errors import DataError
 from data_pipelines.text.vocabulary import PANGU_ALPHA, Vocabulary, published
 from pangu_jax.apps.language.conversion.openpangu import alpha_tensors, classes, importing
 from pangu_jax.apps.language.conversion.openpangu.importing import ImportableDecoder
@@ -70,7 +71,7 @@ def examine(
     ours = published(content, PANGU_ALPHA)
     try:
         ids = Vocabulary(file, ours).size
-    except RuntimeError:  # of sentencepiece: its ids of marks are bytes
+    except DataError:  # its ids of marks are bytes
         raise UserError(f"{file} is no vocabulary of {KIND.name}: bring its {VOCABULARY}") from None
     if ids > config.vocab_size:
         raise UserError(

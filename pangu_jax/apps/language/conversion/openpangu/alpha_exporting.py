@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from data_pipelines.text.vocabulary import original
+from data_pipelines.text.vocabulary import original, tokenizer_json
 from data_pipelines.text.vocabulary.as_published import is_published
 from pangu_jax.apps.language.conversion.openpangu import alpha_tensors
 from pangu_jax.apps.language.conversion.openpangu.alpha import KIND, VOCABULARY
@@ -40,7 +40,7 @@ def export_alpha(
         if other or not config.tied_head or config.sandwich or config.kv_heads != config.heads:
             raise UserError(f"{where} is not of the form of {KIND.name}; --format hf may serve")
         content = vocabulary.file.read_bytes()
-        if not is_published(content):
+        if not is_published(content) or tokenizer_json.is_json(content):
             raise UserError(
                 f"{where}: its vocabulary was made here, and no published {VOCABULARY} can say it: export a "
                 "model that was imported"

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from data_pipelines.text.vocabulary import Vocabulary
+from data_pipelines.text.vocabulary import Vocabulary, tokenizer_files
+from data_pipelines.text.vocabulary.added_tokens import TOKENIZER_JSON
 from data_pipelines.text.vocabulary.as_published import is_published, original
 from pangu_jax.apps.language import loaded, loading
 from pangu_jax.apps.language.conversion.openpangu import described as descriptions
@@ -28,7 +29,7 @@ TORCH = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
 def export_openpangu(found: Found, out: Path, shard_gb: float) -> dict[str, Any]:
-    """Write a checkpoint of a decoder as config.json, tokenizer.model and safetensors.
+    """Write a checkpoint of a decoder as config.json, tokenizer.model or tokenizer.json, and safetensors.
 
     Tensors have the dtype of the checkpoint's arrays. Memory holds one of our arrays, and a shard twice; of a
     tuned model all arrays.
@@ -71,10 +72,14 @@ def export_openpangu(found: Found, out: Path, shard_gb: float) -> dict[str, Any]
         dtype = TORCH[max(dtypes, key=lambda name: DTYPES[name].itemsize)]
         said = {name for name in ("torch_dtype", "dtype") if name in described} or {"torch_dtype"}
         write_json(unfinished / "config.json", described | dict.fromkeys(said, dtype))
-        for name, theirs in files.items():
-            if name != "config.json":
-                write_json(unfinished / name, theirs)
-        (unfinished / TOKENIZER).write_bytes(original(content))
+        beside = {name: theirs for name, theirs in files.items() if name != "config.json"}
+        tokenizer, additions = TOKENIZER, vocabulary.additions
+        if additions and additions.model == TOKENIZER_JSON:
+            tokenizer = TOKENIZER_JSON
+            beside.setdefault(tokenizer_files.SETTINGS, tokenizer_files.settings_of(additions))
+        for name, theirs in beside.items():
+            write_json(unfinished / name, theirs)
+        (unfinished / tokenizer).write_bytes(original(content))
     notes = [
         f"copy the published *.py beside it: {described['architectures'][0]} is no class of transformers"
     ]

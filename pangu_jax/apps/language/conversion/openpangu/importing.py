@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from data_pipelines.text.vocabulary import PublishedIds, Vocabulary, published
+from data_pipelines.text.vocabulary import PublishedIds, Vocabulary, of_tokenizer_json, published
+from data_pipelines.text.vocabulary.added_tokens import TOKENIZER_JSON
 from pangu_jax import recipes
 from pangu_jax.apps.language.conversion.openpangu import checklist, classes, tensors
 from pangu_jax.apps.language.conversion.openpangu import config as configs
@@ -91,7 +92,7 @@ def import_openpangu(source: str | Path, run_dir: str | Path) -> dict[str, Any]:
     Parameters keep their dtype. Memory holds the model once, and the largest of our arrays twice.
 
     Args:
-      source: folder with config.json, tokenizer.model and safetensors, as it was published.
+      source: folder with config.json, tokenizer.model or tokenizer.json, and safetensors, as published.
       run_dir: a new folder; there whole or not at all.
     Returns:
       {"run_dir", "model_type", "parameters", "bytes", "dtypes", "vocabulary_ids", "rows", "notes"}.
@@ -151,8 +152,11 @@ def examine(source: Path) -> ImportableDecoder:
     kept = {name: entries(source / name) for name in KEPT if (source / name).is_file()}
     theirs = kept["config.json"] if "config.json" in kept else entries(source / "config.json")
     kind = classes.require_read(theirs, where)
-    if not (source / TOKENIZER).is_file():
-        raise UserError(f"{source} has no {TOKENIZER}; copy it from where the model came from")
+    tokenizer = source / (TOKENIZER if (source / TOKENIZER).is_file() else TOKENIZER_JSON)
+    if not tokenizer.is_file():
+        raise UserError(
+            f"{source} has no {TOKENIZER} and no {TOKENIZER_JSON}; copy it from where the model came from"
+        )
     compared = checklist.check(source)
     held = Tensors(source, CONVERT)
     of_layers = [name for name in held.shapes if name.endswith(tensors.FREQUENCIES)]
@@ -163,13 +167,11 @@ def examine(source: Path) -> ImportableDecoder:
     copies = _equal(held, tensors.copies(config))
     table = tensors.table(config, corrected=any(name.endswith(tensors.CORRECTION) for name in held.shapes))
     parts.require_same(held, table, f"a {kind.name} of this config.json")
-    end = theirs.get("eos_token_id", kind.end)
-    ids = PublishedIds(start=START, end=end if type(end) is int else kind.end, pad=PAD)
-    vocabulary = published((source / TOKENIZER).read_bytes(), ids)
-    ids_there = Vocabulary(source / TOKENIZER, vocabulary).size
+    vocabulary = _vocabulary(tokenizer, theirs.get("eos_token_id"), kind)
+    ids_there = Vocabulary(tokenizer, vocabulary).size
     if ids_there > config.vocab_size:
         raise UserError(
-            f"{source / TOKENIZER} has {ids_there} ids and the model {config.vocab_size} rows: it is another "
+            f"{tokenizer} has {ids_there} ids and the model {config.vocab_size} rows: it is another "
             "model's tokenizer; bring this model's own"
         )
     notes = [LICENCE]
@@ -188,6 +190,14 @@ def read(found: ImportableDecoder) -> Tree:
         placed[path] = jax.device_put(array).block_until_ready()
     # A correction bias that the files do not have moves nothing.
     return parts.nested({path: placed.get(path, jnp.zeros(shape)) for path, shape in arrays.items()})
+
+
+def _vocabulary(file: Path, end: Any, kind: classes.Kind) -> bytes:
+    """Content of the run's vocabulary; `end` is config.json's, which may name several or none."""
+    known = end if type(end) is int else None
+    if file.name == TOKENIZER_JSON:
+        return of_tokenizer_json(file, known)
+    return published(file.read_bytes(), PublishedIds(START, kind.end if known is None else known, PAD))
 
 
 def _equal(held: Tensors, copies: Mapping[str, str]) -> list[str]:
