@@ -23,12 +23,16 @@ class RoutedRows(NamedTuple):
       inner: rows as wide as an expert.
       tokens: those of all places along `expert`, as wide as the residual stream.
       weights: of the experts that are here.
+      copies: of weights, one for each block of rows, where products are of blocks.
+      filled: of the rows that products take, the part that holds a token: kernels take no others, blocks all.
     """
 
     wide: np.ndarray
     inner: np.ndarray
     tokens: np.ndarray
     weights: np.ndarray
+    copies: np.ndarray
+    filled: np.ndarray
 
     @property
     def kept(self) -> np.ndarray:
@@ -40,16 +44,28 @@ def routed_rows(context: SearchContext, c: Candidates, tower: Tower) -> RoutedRo
     """The arrays of which a layer's passes are made."""
     narrowing = [p for p in tower.products if p.experts > 1 and p.split == "rows"]
     if not narrowing:
-        return RoutedRows(*np.zeros((4, len(c))))
-    product, each = narrowing[0], context.examples(c) / c.sequence * context.activation_bytes
-    rows = visits(c, tower, product) * each
-    here = tower.of_experts / (c.expert * c.model) * context.activation_bytes
+        return RoutedRows(*np.zeros((5, len(c))), np.ones(len(c)))
+    product, examples, a = narrowing[0], context.examples(c) / c.sequence, context.activation_bytes
+    rows, here = visits(c, tower, product) * examples, product.experts / c.expert
+    weights = tower.of_experts / (c.expert * c.model) * a
+    copies, filled = np.zeros(len(c)), np.ones(len(c))
+    if context.topology.chip.platform not in ("tpu", "cpu"):
+        block = rows_of_a_block(product.tokens * c.expert * examples, product.experts)
+        taken = rows + here * (block - 1)
+        copies, filled = taken / block / here * weights, product.tokens * examples / taken
     return RoutedRows(
-        wide=rows * product.columns,
-        inner=rows * product.rows / c.model,
-        tokens=tower.tokens * c.expert * each * tower.width,
-        weights=here,
+        wide=rows * product.columns * a,
+        inner=rows * product.rows / c.model * a,
+        tokens=tower.tokens * c.expert * examples * tower.width * a,
+        weights=weights,
+        copies=copies,
+        filled=filled,
     )
+
+
+def rows_of_a_block(visits: np.ndarray, experts: int) -> np.ndarray:
+    """On a GPU, as `models/grouped_products.py` has it: a power of two, of which experts fill two."""
+    return 2.0 ** np.clip(np.floor(np.log2(np.maximum(visits / experts / 2, 1))), 3, 9)
 
 
 class Passes(NamedTuple):
@@ -74,6 +90,9 @@ def passes(context: SearchContext, c: Candidates, tower: Tower) -> Passes:
     backward = (2 * r.wide) + (r.wide + r.tokens) + (5 + again) * r.inner + stash + (r.wide + r.tokens)
     if context.topology.chip.platform == "tpu":  # elsewhere there are two products, and no copies for one
         backward = backward + 4 * r.inner + 4 / 3 * r.weights
+    else:  # weights for each block, read and written, of `down` once more; what is learnt of each, added up
+        forward = forward + (r.weights + r.copies) * (r.copies > 0)
+        backward = backward + (2 + again / 3) * (r.weights + r.copies) * (r.copies > 0)
     rate = context.topology.chip.hbm_bytes_per_s
     return Passes(
         (e.passes * forward + 4 * r.wide) / rate,

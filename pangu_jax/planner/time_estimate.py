@@ -189,14 +189,14 @@ def _layer(context: SearchContext, c: Candidates, tower: Tower) -> _Work:
 def _compute(context: SearchContext, c: Candidates, tower: Tower) -> tuple[np.ndarray, np.ndarray]:
     chip, e = context.topology.chip, context.efficiency
     examples = context.examples(c) / c.sequence
-    forward, backward = passes(context, c, tower)
+    rowed, (forward, backward) = routed_rows(context, c, tower), passes(context, c, tower)
     made_again = (c.remat == DOTS) | (c.remat == OFFLOAD)  # not counting whole layers
     for product in tower.products:
         rows = product.rows / np.where(product.split == "rows", c.model, 1)
         columns = product.columns / np.where(product.split == "columns", c.model, 1)
         here = product.experts / np.where(product.experts > 1, c.expert, 1)
-        routed = product.experts > 1
-        seconds = here * _product(context, examples * product.tokens / here, rows, columns, routed)
+        tokens, routed = examples * product.tokens / here, product.experts > 1
+        seconds = here * _product(context, tokens / np.where(routed, rowed.filled, 1), rows, columns, routed)
         again = made_again & (routed and product.split == "rows")  # to learn how much each expert counts
         forward, backward = forward + seconds, backward + (2 + again) * seconds
     for attention in tower.attentions:
@@ -214,7 +214,7 @@ def _compute(context: SearchContext, c: Candidates, tower: Tower) -> tuple[np.nd
     more = np.where(c.remat == KEEP_ALL, each[KEEP_ALL] - each[DOTS], 0.0)  # written once, read once
     alone = np.where(c.schedule == GPIPE, e.elementwise_pipeline, e.elementwise_branches)
     factor = np.where(c.schedule == NONE, 1.0, alone)
-    others = each[DOTS] - routed_rows(context, c, tower).kept
+    others = each[DOTS] - rowed.kept
     traffic = (e.elementwise * factor * others + 3.0 * more) / chip.hbm_bytes_per_s
     return forward + traffic / 3, backward + 2 * traffic / 3
 

@@ -12,7 +12,7 @@ from pangu_jax.models.experts import ExpertsConfig
 from pangu_jax.parallel.layout import Layout
 from pangu_jax.planner import predictions
 from pangu_jax.planner.candidates import Candidates
-from pangu_jax.planner.routed_rows import passes, routed_rows
+from pangu_jax.planner.routed_rows import passes, routed_rows, rows_of_a_block
 from pangu_jax.workloads.language import LanguageModel
 from pangu_jax.workloads.language.model.decoder import DecoderConfig
 from tpu_npu_backends import topologies
@@ -29,11 +29,11 @@ def planned(experts, batch_size=32) -> predictions.PlannedModel:
     )
 
 
-def of_a_layer(experts, layout, batch_size=32):
+def of_a_layer(experts, layout, batch_size=32, topology=V5P):
     """The arrays of a layer, and the seconds of its passes."""
     model = planned(experts, batch_size)
-    layout = layout.on(V5P.device_count)
-    context = predictions.search_context(model, V5P, [layout.axis_sizes()])
+    layout = layout.on(topology.device_count)
+    context = predictions.search_context(model, topology, [layout.axis_sizes()])
     candidate = Candidates.of(layout, len(model.shape.staged))
     (tower,) = model.shape.towers
     return routed_rows(context, candidate, tower), passes(context, candidate, tower)
@@ -65,7 +65,8 @@ def test_what_is_kept_is_neither_gathered_nor_joined_again():
 
 def test_dense_layers_have_none():
     rows, seconds = of_a_layer(None, Layout(fsdp=8, remat="dots"))
-    assert not any(np.any(array) for array in (*rows, *seconds))
+    assert not any(np.any(array) for array in (*rows[:-1], *seconds))
+    assert rows.filled == 1
 
 
 def test_experts_take_longer_and_wait_longer_than_their_products():
@@ -78,6 +79,21 @@ def test_experts_take_longer_and_wait_longer_than_their_products():
     # What waits is what remat is told to keep, and no more.
     rows, _ = of_a_layer(GROUPED, layout)
     assert 4 * float(rows.kept[0]) < found.memory["activations"] < 8 * float(rows.kept[0])
+
+
+@pytest.mark.parametrize("visits", [64, 4096, 65536, 2**22])
+def test_blocks_of_rows_are_as_large_as_they_are_made(visits):
+    assert rows_of_a_block(visits, 64) == grouped_products.groups_for("blocks", visits, 64, "cuda").block
+
+
+def test_on_a_gpu_each_block_of_rows_has_a_copy_of_its_weights():
+    layout, topology = Layout(fsdp=2, expert=4, remat="dots"), topologies.parse("h100:1x8")
+    rows, seconds = of_a_layer(SIGMOID, layout, topology=topology)
+    blocks = 32 // 8 * 4096 * 4 * 8 / 512 + 16 * 511 / 512
+    assert rows.copies == pytest.approx(blocks / 16 * rows.weights)
+    assert rows.filled == pytest.approx(32 // 8 * 4096 * 8 / (512 * blocks))  # empty rows are multiplied
+    assert seconds.forward > 2 * rows.copies / topology.chip.hbm_bytes_per_s
+    assert of_a_layer(SIGMOID, layout)[0].filled == 1
 
 
 @pytest.mark.parametrize(("experts", "filled"), [(GROUPED, 1.0), (SIGMOID, 0.25)])
