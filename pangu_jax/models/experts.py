@@ -77,6 +77,10 @@ class ExpertsConfig:
             return max(1, self.active * here // self.experts)
         return min(self.active, here)
 
+    def filled(self, here: int) -> float:
+        """Of the rows that `here` experts have room for, the part with a token where loads are alike."""
+        return self.active * here / (self.experts * self.most_at(here))
+
     def dimensions(self) -> dict[str, int]:
         """Sizes by logical axis that a layout must divide."""
         sizes = {"expert": self.experts, "expert_mlp": self.d_ff}
@@ -213,6 +217,7 @@ def _own_experts(
     most = config.most_at(here)
     visits = x_NxD.shape[0] * config.active
     lie = grouped_products.groups_for(form, visits, config.experts, placement.platform)
+    lie = lie._replace(filled=config.filled(here))
     expert_NxM, weight_NxM = slots.of_here(expert_NxK - first, weight_NxK, here, most)
     assigned = slots.assign(expert_NxM, here, lie.block, lie.rows)
 

@@ -22,6 +22,8 @@ EFFICIENCY_GROUPED = 0.65
 EFFICIENCY_SHORT = 0.25
 
 _SHORT, _GROUPED = "short_attention", "gmm"
+# Of rows by group, those in a group (models/grouped_products.py): the kernel passes over tiles without any.
+_FILLED = re.compile(r"filled_(\d\.\d+)")
 _ROWS_ON_GPU = 64  # of a program's arrays, as models/short_attention_gpu.py has them
 _CUDNN_ATTENTION = 'custom_call_target="__cudnn$fmha'
 _SCORES = re.compile(r'"intermediate_tensor_shape":\s*\{[^]]*?"dimensions":\s*\[([^]]*)\]')
@@ -43,6 +45,8 @@ def on_tpu(computation: Computation, call: Instruction, chip: Chip) -> KernelWor
         return None
     said = _BYTES.search(call.attributes)
     name = f"{call.op_name} {call.name}"
+    filled = _FILLED.search(name) if _GROUPED in name else None
+    flops = int(flops * float(filled[1])) if filled else flops
     reached = EFFICIENCY_SHORT if _SHORT in name else EFFICIENCY_GROUPED if _GROUPED in name else EFFICIENCY
     return _longest(flops, reached, int(said[1]) if said else 0, chip)
 

@@ -84,7 +84,9 @@ def _activations(context: SearchContext, c: Candidates) -> np.ndarray:
             each[FULL] = np.where((c.schedule == GPIPE) | (c.schedule == CIRCULAR), 0.0, each[FULL])
         chunk = chunk_layers(context, c, tower) * np.choose(c.remat, [each[r] for r in range(4)])
         plain = all(attention.plain for attention in tower.attentions)
-        in_scan = chunk * (e.kept_in_scan_plain if plain else e.kept_in_scan)
+        routed = tower.routing is not None
+        alone = e.kept_in_scan_routed if routed else e.kept_in_scan
+        in_scan = chunk * (e.kept_in_scan_plain if plain else alone)
         if tower.staged:
             chunks.append(chunk)
             scanned = scanned + in_scan

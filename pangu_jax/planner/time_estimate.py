@@ -10,6 +10,7 @@ from pangu_jax.planner.axis_costs import AxisCost
 from pangu_jax.planner.candidates import Candidates
 from pangu_jax.planner.efficiency import HOST_BYTES_PER_S
 from pangu_jax.planner.roofline import product_seconds
+from pangu_jax.planner.routed_rows import passes, routed_rows
 from pangu_jax.planner.search_context import SearchContext
 from pangu_jax.planner.sizes import (
     CIRCULAR,
@@ -84,6 +85,7 @@ def times(context: SearchContext, c: Candidates) -> Times:
     e = context.efficiency
     hidden_model = np.where(c.streams > 1, e.hidden_model_streams, e.hidden_model)
     hidden = hidden_model * work.axes["model"] + e.hidden_fsdp * work.axes["fsdp"]
+    hidden = hidden + e.hidden_expert * work.axes["expert"]
     exposed = sum(work.axes.values()) - np.minimum(hidden, e.hidden_most * work.compute)
     return Times(
         step=work.compute + exposed,
@@ -187,13 +189,16 @@ def _layer(context: SearchContext, c: Candidates, tower: Tower) -> _Work:
 def _compute(context: SearchContext, c: Candidates, tower: Tower) -> tuple[np.ndarray, np.ndarray]:
     chip, e = context.topology.chip, context.efficiency
     examples = context.examples(c) / c.sequence
-    forward = backward = np.zeros(len(c))
+    rowed, (forward, backward) = routed_rows(context, c, tower), passes(context, c, tower)
+    made_again = (c.remat == DOTS) | (c.remat == OFFLOAD)  # not counting whole layers
     for product in tower.products:
         rows = product.rows / np.where(product.split == "rows", c.model, 1)
         columns = product.columns / np.where(product.split == "columns", c.model, 1)
         here = product.experts / np.where(product.experts > 1, c.expert, 1)
-        seconds = here * _product(context, examples * product.tokens / here, rows, columns)
-        forward, backward = forward + seconds, backward + 2 * seconds
+        tokens, routed = examples * product.tokens / here, product.experts > 1
+        seconds = here * _product(context, tokens / np.where(routed, rowed.filled, 1), rows, columns, routed)
+        again = made_again & (routed and product.split == "rows")  # to learn how much each expert counts
+        forward, backward = forward + seconds, backward + (2 + again) * seconds
     for attention in tower.attentions:
         causal = 0.5 if attention.causal else 1.0
         share = np.where(c.sequence > 1, 1.0 / causal, 1.0)  # the last part of a causal window has it all
@@ -202,24 +207,21 @@ def _compute(context: SearchContext, c: Candidates, tower: Tower) -> tuple[np.nd
         plain = scores_bytes(context, c, attention) / context.activation_bytes  # how many scores
         written = plain * e.score_traffic / chip.hbm_bytes_per_s
         forward = forward + np.where(plain, np.maximum(seconds, written), seconds)
-        again = (c.remat == DOTS) | (
-            c.remat == OFFLOAD
-        )  # of what is not kept; a whole layer's is not counted here
-        plainly = np.maximum((2.0 + again) * seconds, (1.5 + again) * written)
-        by_kernel = e.attention_backward + again * context.forgets_attention
+        plainly = np.maximum((2.0 + made_again) * seconds, (1.5 + made_again) * written)
+        by_kernel = e.attention_backward + made_again * context.forgets_attention
         backward = backward + np.where(plain, plainly, by_kernel * seconds)
     each = kept(context, c, tower)
     more = np.where(c.remat == KEEP_ALL, each[KEEP_ALL] - each[DOTS], 0.0)  # written once, read once
     alone = np.where(c.schedule == GPIPE, e.elementwise_pipeline, e.elementwise_branches)
     factor = np.where(c.schedule == NONE, 1.0, alone)
-    traffic = (e.elementwise * factor * each[DOTS] + 3.0 * more) / chip.hbm_bytes_per_s
+    others = each[DOTS] - rowed.kept
+    traffic = (e.elementwise * factor * others + 3.0 * more) / chip.hbm_bytes_per_s
     return forward + traffic / 3, backward + 2 * traffic / 3
 
 
-def _product(context: SearchContext, tokens, rows, columns) -> np.ndarray:
-    return product_seconds(
-        context.topology.chip, context.efficiency, context.activation_bytes, tokens, rows, columns
-    )
+def _product(context: SearchContext, tokens, rows, columns, by_group: bool = False) -> np.ndarray:
+    reached = context.efficiency.by_group if by_group else context.efficiency
+    return product_seconds(context.topology.chip, reached, context.activation_bytes, tokens, rows, columns)
 
 
 def _ends(context: SearchContext, c: Candidates) -> _Work:

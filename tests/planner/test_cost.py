@@ -103,6 +103,17 @@ def test_attention_of_short_rows_takes_its_tiles_or_its_bytes():
     assert slow.compute_seconds == pytest.approx(100 * moved / (0.9 * V5P.chip.hbm_bytes_per_s))
 
 
+def test_of_rows_by_group_those_with_a_token_are_counted():
+    flops = 4697620480
+    text = texts.SHORT_ON_TPU.replace("FLOPS", str(flops)).replace("BYTES", "1")
+    text = text.replace("short_attention", "gmm")
+    whole = cost.report(text, V5P, CUBE)
+    assert whole.kernel_flops == flops
+    assert whole.kernel_seconds == pytest.approx(flops / (0.65 * 459e12))
+    quarter = cost.report(text.replace("jit(s)/", "jit(s)/filled_0.2500/"), V5P, CUBE)
+    assert quarter.kernel_flops == flops / 4
+
+
 def test_of_branches_the_dearest_is_counted():
     report = cost.report(texts.BRANCHES, V5P, CUBE)
     assert report.matmul_flops == 2 * 2 * 64**3
