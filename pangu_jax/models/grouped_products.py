@@ -156,7 +156,7 @@ def _megablox():
     return import_module("jax.experimental.pallas.ops.tpu.megablox.gmm")
 
 
-def _said(lie: Groups) -> AbstractContextManager[None]:
+def _said(lie: Groups) -> AbstractContextManager[object]:
     """Puts `filled` into the kernel's name, where the count of a compiled program finds it."""
     return jax.named_scope(f"filled_{lie.filled:.4f}") if lie.filled < 1 else nullcontext()
 

@@ -44,7 +44,8 @@ def routed_rows(context: SearchContext, c: Candidates, tower: Tower) -> RoutedRo
     """The arrays of which a layer's passes are made."""
     narrowing = [p for p in tower.products if p.experts > 1 and p.split == "rows"]
     if not narrowing:
-        return RoutedRows(*np.zeros((5, len(c))), np.ones(len(c)))
+        none = np.zeros(len(c))
+        return RoutedRows(none, none, none, none, none, filled=np.ones(len(c)))
     product, examples, a = narrowing[0], context.examples(c) / c.sequence, context.activation_bytes
     rows, here = visits(c, tower, product) * examples, product.experts / c.expert
     weights = tower.of_experts / (c.expert * c.model) * a
