@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from pangu_jax.planner import gpu_work, hlo, kernel_work, products, trips
+from pangu_jax.planner import gpu_work, hlo, kernel_work, products, tpu_work, trips
 from pangu_jax.planner.collectives import KINDS, Collectives
 from pangu_jax.planner.cost_report import CollectiveCost, Contribution, CostReport
 from pangu_jax.planner.hlo import Computation, Instruction, Module
@@ -105,7 +105,10 @@ def _sum(mine: Entry | None, theirs: Entry, times: int) -> Entry:
 
 
 class _Counter:
-    """Walks computations in printed order with a clock: what a `done` still has to wait for is exposed."""
+    """Walks computations in printed order with a clock: what a `done` still has to wait for is exposed.
+
+    Collectives over the same mesh axis go one after the other: they are on the same links.
+    """
 
     def __init__(self, module: Module, topology: Topology, links: Links, mesh_shape: Mapping[str, int]):
         self._module, self._chip = module, topology.chip
@@ -127,6 +130,7 @@ class _Counter:
     def _walk(self, computation: Computation) -> _Cost:
         total = _Cost()
         flying: dict[str, tuple[float, tuple]] = {}  # started instruction -> when it is done, what it is
+        taken: dict[str, float] = {}  # mesh axis -> until when its links are
         for instruction in computation.instructions:
             waited_for = self._collectives.waits_for(instruction)
             if waited_for is not None:
@@ -137,11 +141,15 @@ class _Counter:
             if not started:
                 continue
             seconds = sum(collective.seconds for collective in started)
+            axes = {axis for collective in started for axis in collective.axes}
+            begins = max(total.seconds, *(taken.get(axis, 0.0) for axis in axes), 0.0)
             if self._collectives.is_async_start(instruction):
-                flying[instruction.name] = total.seconds + seconds, started
+                flying[instruction.name] = begins + seconds, started
+                taken |= dict.fromkeys(axes, begins + seconds)
                 continue
-            total.exposed += seconds
-            total.contribute(instruction, "collective", seconds)
+            waited = begins - total.seconds
+            total.exposed += waited + seconds
+            total.contribute(instruction, "collective", waited + seconds)
             for collective in started:
                 total.add_collective(collective, collective.seconds)
         for name, (_, started) in flying.items():
@@ -191,8 +199,8 @@ class _Counter:
                 cost.matmul_flops = products.product_flops(computation, instruction)
             # A start's own cycles are what it starts, beside the core; a collective's are its links'.
             on_the_core = not opcode.endswith("-start") and opcode not in KINDS
-            if on_the_core and instruction.cycles and self._chip.clock_hz:
-                cost.compute = instruction.cycles / self._chip.clock_hz
+            if on_the_core and self._chip.platform == "tpu":
+                cost.compute = tpu_work.seconds(self._module, instruction, self._chip)
                 cost.contribute(instruction, "compute", cost.compute)
         return cost
 

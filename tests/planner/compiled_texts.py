@@ -214,3 +214,38 @@ backend_config={"cudnn_fmha_backend_config": {"fmha_scale": 0.125, "intermediate
   ROOT %out = bf16[16,32,4096,128]{3,1,2,0} get-tuple-element(%attention), index=0
 }
 """
+
+# What the compiler says no cycles of: rows gathered in a fusion, a sort, a scatter; a bitcast takes nothing.
+BY_PLACE = """HloModule jit_p, is_scheduled=true
+
+%fused_computation.1 (param_0.1: bf16[512,256], param_1.2: s32[512]) -> bf16[512,256] {
+  %param_0.1 = bf16[512,256]{1,0:T(8,128)(2,1)} parameter(0)
+  %param_1.2 = s32[512]{0:T(512)} parameter(1)
+  ROOT %gather.3 = bf16[512,256]{1,0:T(8,128)(2,1)} gather(%param_0.1, %param_1.2), offset_dims={1}, \
+collapsed_slice_dims={0}, start_index_map={0}, index_vector_dim=1, slice_sizes={1,256}
+}
+
+%less (a.1: s32[], b.2: s32[]) -> pred[] {
+  %a.1 = s32[] parameter(0)
+  %b.2 = s32[] parameter(1)
+  ROOT %compare.3 = pred[] compare(%a.1, %b.2), direction=LT
+}
+
+%take (a.4: bf16[], b.5: bf16[]) -> bf16[] {
+  %a.4 = bf16[] parameter(0)
+  ROOT %b.5 = bf16[] parameter(1)
+}
+
+ENTRY %main (param.1: bf16[512,256], param.2: s32[512], param.3: s32[4096]) -> bf16[512,256] {
+  %param.1 = bf16[512,256]{1,0:T(8,128)(2,1)} parameter(0)
+  %param.2 = s32[512]{0:T(512)} parameter(1)
+  %param.3 = s32[4096]{0:T(1024)} parameter(2)
+  %gather_fusion.4 = bf16[512,256]{1,0:T(8,128)(2,1)} fusion(%param.1, %param.2), kind=kCustom, \
+calls=%fused_computation.1
+  %sort.5 = s32[4096]{0:T(1024)} sort(%param.3), dimensions={0}, to_apply=%less
+  %bitcast.6 = s32[4096]{0:T(1024)} bitcast(%sort.5)
+  ROOT %scatter.7 = bf16[512,256]{1,0:T(8,128)(2,1)} scatter(%param.1, %param.2, %gather_fusion.4), \
+update_window_dims={1}, inserted_window_dims={0}, scatter_dims_to_operand_dims={0}, index_vector_dim=1, \
+to_apply=%take
+}
+"""

@@ -77,6 +77,23 @@ def test_one_that_is_never_waited_for_is_said():
     assert report.notes == ("never waited for, taken as hidden: all-gather.7.cloned.1.call-start",)
 
 
+def test_two_over_the_same_links_go_one_after_the_other():
+    both = [texts.SPARSE_CORE_START, texts.SPARSE_CORE_DONE]
+    start, done = [text.replace("all-gather.7.", "all-gather.9.") for text in both]
+    text = texts.AROUND.format(before=f"{both[0]}\n{start}", after=f"{both[1]}\n{done}", groups=ALONG_DATA)
+    (gathers,) = cost.report(text, V5P, CUBE).collectives
+    assert gathers.count == 2
+    assert gathers.exposed_seconds == pytest.approx(2 * GATHER_S - 1e-3)
+
+
+def test_what_has_no_cycles_is_priced_by_its_bytes():
+    report = cost.report(texts.BY_PLACE, V5P, CUBE)
+    moved = 2 * (
+        512 * 256 * 2 + 4096 * 4 + 512 * 256 * 2
+    )  # a fused gather, a sort, a scatter: read and written
+    assert report.compute_seconds == pytest.approx(moved / (0.9 * V5P.chip.hbm_bytes_per_s))
+
+
 def test_a_fused_all_reduce_that_keeps_one_part_is_a_reduce_scatter():
     (scatter,) = cost.report(texts.FUSED_SCATTER, V5P, CUBE).collectives
     assert (scatter.kind, scatter.axes) == ("reduce-scatter", ("model",))
