@@ -38,8 +38,8 @@ class Efficiency:
       streams_of_all: fp32 arrays as wide as a block's input that it leaves where all is kept.
       products_of_all: arrays like its products that it leaves beside them.
       kept_in_scan: what the stash of a compiled program takes, over the arrays that are kept in it.
-      kept_in_scan_plain: the same of a tower whose attention is of short rows, without the flash kernel.
-      kept_in_scan_routed: the same of a tower of experts.
+      kept_in_scan_alone: the same of a tower that is the only one, or whose attention is of short rows,
+        without the flash kernel.
       kept_in_ring: the same of a pipeline of one tower.
       working: arrays alive at once in the backward pass of a layer, for each of its two widths.
       scores: matrices of a layer's scores alive at once in its backward pass, where no kernel attends.
@@ -69,9 +69,9 @@ class Efficiency:
     elementwise_branches: float = 4.0  # [D] 2.12 s of 5.79 s
     streams_of_all: float = 1.0
     products_of_all: float = 1.0
-    kept_in_scan: float = 1.5  # [A] of 35 GiB
-    kept_in_scan_plain: float = 1.0  # [E] 13.8 GiB where 13.6 are predicted
-    kept_in_scan_routed: float = 1.0  # [F] 40.1 GiB, which is what is told
+    kept_in_scan: float = 1.5  # [A] of 35 GiB of two towers
+    # [E] 13.8 GiB where 13.6 are predicted, [F] 40.1 GiB, which is what is told
+    kept_in_scan_alone: float = 1.0
     kept_in_ring: float = 1.25  # [C] of 37 GiB
     working: float = 10.0  # [A, B]
     scores: float = 3.0

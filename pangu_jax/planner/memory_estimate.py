@@ -83,10 +83,8 @@ def _activations(context: SearchContext, c: Candidates) -> np.ndarray:
             # With full remat a tick of a pipeline keeps its input alone, and the layers' while it goes back.
             each[FULL] = np.where((c.schedule == GPIPE) | (c.schedule == CIRCULAR), 0.0, each[FULL])
         chunk = chunk_layers(context, c, tower) * np.choose(c.remat, [each[r] for r in range(4)])
-        plain = all(attention.plain for attention in tower.attentions)
-        routed = tower.routing is not None
-        alone = e.kept_in_scan_routed if routed else e.kept_in_scan
-        in_scan = chunk * (e.kept_in_scan_plain if plain else alone)
+        alone = len(context.shape.towers) == 1 or all(attention.plain for attention in tower.attentions)
+        in_scan = chunk * (e.kept_in_scan_alone if alone else e.kept_in_scan)
         if tower.staged:
             chunks.append(chunk)
             scanned = scanned + in_scan

@@ -18,6 +18,7 @@ from pangu_jax.planner import planner, predictions
 from pangu_jax.planner.candidates import cross, meshes
 from pangu_jax.planner.filters import divided, mesh_problem
 from pangu_jax.workloads.language import LanguageModel
+from pangu_jax.workloads.language.model.decoder import DecoderConfig
 from pangu_jax.workloads.language.model.encoder_decoder import EncoderDecoderConfig
 from tpu_npu_backends import topologies
 
@@ -96,6 +97,20 @@ def test_what_was_best_among_compiled_programs_is_near_the_top():
     assert compiled.step_s == pytest.approx(4.176, rel=0.2)
     assert compiled.bytes_per_device == pytest.approx(59.5 * 2**30, rel=0.1)
     assert compiled.step_s < 1.1 * first.step_s
+
+
+def test_a_decoder_is_predicted_as_it_was_compiled():
+    """`openpangu/7b.gin` on v5p:4x4x4: of one tower alone the program keeps what it is told to."""
+    config = DecoderConfig(
+        vocab_size=153376, d_model=4096, d_ff=12800, heads=32, kv_heads=8, layers=34, biases=True,
+        tied_head=False, loss_chunks=8,
+    )  # fmt: skip
+    workload = LanguageModel(config, SyntheticTokens(encoder_length=0, decoder_length=4096))
+    model = predictions.describe(workload, 256, optimizer_bytes=8.0)
+    layout = Layout(fsdp=64, remat="dots", partitioning="manual")
+    found = predictions.predict(model, topologies.parse("v5p:4x4x4"), layout)
+    assert found.bytes_per_device == pytest.approx(58.2 * 2**30, rel=0.1)
+    assert found.step_s == pytest.approx(2.64, rel=0.1)
 
 
 def test_what_is_fixed_stays():
