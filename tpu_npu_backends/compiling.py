@@ -24,7 +24,8 @@ def compile_for(
     """The compiled program of a step that was lowered for the devices of a topology.
 
     `.as_text()` is for pangu_jax.planner.cost; `.memory_analysis()` gives bytes per device. It runs only
-    where the devices are real. BackendError in one line where it does not fit a device's memory.
+    where the devices are real. BackendError in one line where it does not fit a device's memory, or where
+    the compiler does not take an option of PANGU_TPU_OPTIONS.
 
     Args:
       topology: gives the compiler options.
@@ -39,6 +40,9 @@ def compile_for(
         try:
             return lowered.compile(compiler_options=told)
         except jax.errors.JaxRuntimeError as error:
+            if "INVALID_ARGUMENT" in str(error) and any(name in str(error) for name in tpu.told()):
+                said = str(error).splitlines()[0].removeprefix("INVALID_ARGUMENT: ")
+                raise BackendError(f"the compiler for {topology.name}: {said}; mend {tpu.VARIABLE}") from None
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
             said = str(error).splitlines()[0].removeprefix("RESOURCE_EXHAUSTED: ")

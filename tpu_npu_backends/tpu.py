@@ -1,8 +1,14 @@
-"""Options of XLA for TPU: the one table of them, each with its reason.
+"""Options of XLA for TPU: the one table of them, each with its reason, and what a person says instead.
 
 Measured by compiling, never run on hardware: figures are MFU by the count of docs/scaling.md, of a 107B
 encoder-decoder with tensor and fully sharded data parallelism, on 64 chips of v5p unless said otherwise.
 """
+
+import os
+
+from tpu_npu_backends.errors import BackendError
+
+VARIABLE = "PANGU_TPU_OPTIONS"
 
 COMPILER_OPTIONS = {
     # Vector memory that one fused program may take, instead of a small default: most of the 128 MiB of v5e
@@ -55,4 +61,22 @@ def compiler_options(chip_name: str) -> dict[str, str | bool | int]:
         del options["xla_tpu_scoped_vmem_limit_kib"]
     if chip_name in _SPARSE_CORE_OFFLOAD:
         options |= SPARSE_CORE_OPTIONS
+    return options | told()
+
+
+def told() -> dict[str, str]:
+    """Options by PANGU_TPU_OPTIONS, NAME=VALUE with commas between; BackendError where it is no such list.
+
+    They take the place of the table's in runs, plans and programs that are compiled for a look.
+    """
+    pairs = [part.strip() for part in os.environ.get(VARIABLE, "").split(",") if part.strip()]
+    options = {}
+    for pair in pairs:
+        name, equals, value = (piece.strip() for piece in pair.partition("="))
+        if not (name.startswith("xla_") and equals and value):
+            raise BackendError(
+                f"{VARIABLE}: {pair!r} is no option of XLA; say NAME=VALUE, several with commas, such as "
+                "xla_tpu_scoped_vmem_limit_kib=32768"
+            )
+        options[name] = value
     return options

@@ -170,3 +170,20 @@ def test_a_tpu_is_selected_with_the_options_of_its_chip():
     assert BACKENDS["tpu"].compiler_options("TPU v5 lite") == tpu.COMPILER_OPTIONS
     assert BACKENDS["tpu"].compiler_options("TPU v99") == {}
     assert BACKENDS["tpu"].compiler_options("TPU v6 lite").keys() >= tpu.SPARSE_CORE_OPTIONS.keys()
+
+
+def test_options_for_tpus_can_be_told(monkeypatch):
+    monkeypatch.setenv(tpu.VARIABLE, " xla_tpu_scoped_vmem_limit_kib=32768, xla_x = auto,")
+    found = compiling.compiler_options(topologies.parse("v5p:2x2x1"))
+    assert found["xla_tpu_scoped_vmem_limit_kib"] == "32768"
+    assert found["xla_x"] == "auto"
+    assert found.keys() >= tpu.SPARSE_CORE_OPTIONS.keys()
+    assert tpu.VARIABLE not in str(compiling.compiler_options(topologies.parse("cpu:8")))
+
+
+@pytest.mark.parametrize("wrong", ["32768", "xla_x", "xla_x=", "vmem=3", "=1"])
+def test_what_is_no_option_is_one_line(monkeypatch, wrong):
+    monkeypatch.setenv(tpu.VARIABLE, f"xla_y=1,{wrong}")
+    with pytest.raises(BackendError, match="is no option of XLA; say NAME=VALUE") as caught:
+        tpu.told()
+    assert "\n" not in str(caught.value)
