@@ -139,6 +139,12 @@ def test_two_streams(adamw, one_device):
 
 
 @pytest.mark.prove
+def test_four_streams(adamw, one_device, proof):
+    layout = Layout(data=1, fsdp=2, model=4, streams=4, remat="dots", partitioning="manual")
+    proof("largest difference of a gradient", assert_same(three_steps(layout, adamw), one_device))
+
+
+@pytest.mark.prove
 @pytest.mark.parametrize("partitioning", ["auto", "manual"])
 @pytest.mark.parametrize("name", OTHERS)
 def test_more_layouts(name, partitioning, adamw, one_device, proof):
