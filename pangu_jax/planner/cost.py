@@ -142,7 +142,7 @@ class _Counter:
                 continue
             seconds = sum(collective.seconds for collective in started)
             axes = {axis for collective in started for axis in collective.axes}
-            begins = max(total.seconds, *(taken.get(axis, 0.0) for axis in axes), 0.0)
+            begins = max([total.seconds, *(taken.get(axis, 0.0) for axis in axes)])
             if self._collectives.is_async_start(instruction):
                 flying[instruction.name] = begins + seconds, started
                 taken |= dict.fromkeys(axes, begins + seconds)

@@ -7,7 +7,7 @@ s with one stream), [B] also from other programs without a pipeline, [C] from th
 (gpipe, 9 rounds, 8 microbatches: 64.1 GiB, 4.09 s + 0.99 s), [D] from the same as one ring of both towers
 (circular, 18 rounds: 58.2 GiB, 5.79 s + 1.38 s), [E] from `vision/3b.gin` compiled for v5p:4x4x4,
 [F] from `openpangu/pro_moe_72b.gin` compiled for v5p:8x8x4 (fsdp 64 x expert 4, "dots": 65.4 GiB; 7.11 s of
-compute, of it 2.90 s products by group, and 0.52 s exposed). All others are assumptions.
+compute, gathers aside, of it 2.90 s products by group, and 0.52 s exposed). All others are assumptions.
 """
 
 from dataclasses import dataclass, replace

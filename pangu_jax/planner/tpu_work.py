@@ -4,10 +4,10 @@ Gathers, scatters and sorts have no `estimated_cycles`, alone or in a fusion. Th
 what they give once, at a part of the memory's rate: a lower bound, above all for sorts.
 """
 
+from pangu_jax.planner.gpu_work import BANDWIDTH
 from pangu_jax.planner.hlo import Instruction, Module
 from tpu_npu_backends.chips import Chip
 
-BANDWIDTH = 0.9  # of the data sheet's: an assumption
 BY_PLACE = ("gather", "scatter", "sort")
 
 
@@ -15,12 +15,12 @@ def seconds(module: Module, instruction: Instruction, chip: Chip) -> float:
     """Of an instruction on the core that is no loop, branch, kernel or collective."""
     if instruction.cycles:
         return instruction.cycles / chip.clock_hz if chip.clock_hz else 0.0
-    if not is_by_place(module, instruction):
+    if not _is_by_place(module, instruction):
         return 0.0
     return 2 * sum(array.bytes for array in instruction.arrays) / (BANDWIDTH * chip.hbm_bytes_per_s)
 
 
-def is_by_place(module: Module, instruction: Instruction) -> bool:
+def _is_by_place(module: Module, instruction: Instruction) -> bool:
     """Whether it moves elements by indices or by their order."""
     if instruction.opcode == "fusion":
         inside = module.computations[instruction.called[0]].instructions

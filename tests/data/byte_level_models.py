@@ -82,3 +82,10 @@ def vocabulary(
     """As an import keeps it."""
     file = write(folder, content, settings)
     return Vocabulary(file.with_name("vocabulary.model"), of_tokenizer_json(file))
+
+
+def changed(change, content: str | None = None) -> str:
+    """A tokenizer.json after `change` of its entries: of `written()`, or of `content`."""
+    theirs = json.loads(written() if content is None else content)
+    change(theirs)
+    return json.dumps(theirs)

@@ -30,8 +30,11 @@ class ByteLevelPieces:
     def __init__(self, theirs: TokenizerJson, name: str, unread: Collection[int] = ()):
         self._theirs, self._name, self._unread = theirs, name, frozenset(unread)
         self.size = len(theirs.tokens)
-        own = {token.id for token in theirs.added}
-        self._bytes_P = [_bytes(text, id in own) for id, text in enumerate(theirs.tokens)]
+
+    @functools.cached_property
+    def _bytes_P(self) -> list[bytes]:
+        own = {token.id for token in self._theirs.added}
+        return [_bytes(text, id in own) for id, text in enumerate(self._theirs.tokens)]
 
     def never_reading(self, ids: Collection[int]) -> "ByteLevelPieces":
         """See `PieceModel`; DataError where one is a byte, without which text would be lost."""
